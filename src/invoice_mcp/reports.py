@@ -1,0 +1,209 @@
+"""The domain, as it goes on: statuses, decisions, payment orders, reports. Pure: no Temporal, no MCP, no I/O."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from invoice_mcp.invoices import Comment, Invoice, Name, Submitted, idempotency_key
+
+DEFAULT_APPROVAL_TIMEOUT = timedelta(days=5)
+
+
+class Status(StrEnum):
+    """Where an invoice stands. The spelling is the seed's."""
+
+    INITIALIZING = "INITIALIZING"
+    PENDING_VALIDATION = "PENDING-VALIDATION"
+    PENDING_APPROVAL = "PENDING-APPROVAL"
+    APPROVED = "APPROVED"
+    PAYING = "PAYING"
+    PAID = "PAID"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({Status.PAID, Status.FAILED, Status.REJECTED, Status.EXPIRED, Status.CANCELLED})
+
+
+class LineStatus(StrEnum):
+    """Where one line stands."""
+
+    PENDING = "PENDING"
+    SCHEDULED = "SCHEDULED"
+    PAID = "PAID"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    NOT_PAID = "NOT-PAID"
+
+
+class Verdict(StrEnum):
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+
+
+class Record(BaseModel):
+    """What our own processes write for each other: a newer writer's extra field is no error for an older reader."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Policy(Record):
+    """What was in force when the invoice was submitted. It travels in the workflow's input: a later change of a
+    default never alters an invoice that is already waiting."""
+
+    approval_timeout: timedelta = Field(default=DEFAULT_APPROVAL_TIMEOUT, gt=timedelta(0), le=timedelta(days=3650))
+    index_status: bool = Field(default=False, description="Keep the search attribute InvoiceStatus up to date")
+
+
+class InvoiceRequest(Record):
+    """Input of InvoiceWorkflow."""
+
+    invoice: Invoice
+    policy: Policy = Policy()
+
+
+class DecisionRequest(Submitted):
+    """Input of the updates `approve` and `reject`."""
+
+    by: Name
+    comment: Comment = ""
+
+
+class Decision(Record):
+    """The one decision on an invoice. The first is final."""
+
+    verdict: Verdict
+    by: str
+    comment: str = ""
+    at: datetime
+
+
+class PaymentOrder(Record):
+    """Input of PayLineItem and of the activity `payment_gateway`: one line to be paid, once."""
+
+    idempotency_key: str
+    invoice_id: str
+    customer: str
+    line: int = Field(ge=1, description="Number of the line, from 1")
+    description: str
+    amount: Decimal
+    currency: str
+    due_date: datetime
+
+    @classmethod
+    def for_line(cls, invoice: Invoice, number: int) -> PaymentOrder:
+        """The order for line `number` (from 1) of an invoice."""
+        line = invoice.lines[number - 1]
+        return cls(
+            idempotency_key=idempotency_key(invoice.invoice_id, number, line),
+            invoice_id=invoice.invoice_id,
+            customer=invoice.customer,
+            line=number,
+            description=line.description,
+            amount=line.amount,
+            currency=invoice.currency,
+            due_date=line.due_date,
+        )
+
+
+class PaymentReceipt(Record):
+    """What the payment system answers: the same id however often the same payment is asked for."""
+
+    payment_id: str
+
+
+class LineOutcome(Record):
+    """Result of PayLineItem: paid with a payment id, or failed with a code and a reason."""
+
+    status: Literal[LineStatus.PAID, LineStatus.FAILED]
+    payment_id: str | None = None
+    error: str | None = None
+    reason: str | None = None
+
+
+class LineReport(Record):
+    """One line as reported: what was to be paid, and what became of it."""
+
+    line: int
+    description: str
+    amount: Decimal
+    due_date: datetime
+    status: LineStatus = LineStatus.PENDING
+    payment_id: str | None = None
+    error: str | None = Field(default=None, description="Stable code of what went wrong, such as INSUFFICIENT_FUNDS")
+    reason: str | None = Field(default=None, description="What went wrong, in words")
+    idempotency_key: str
+
+
+class InvoiceReport(Record):
+    """Everything known of an invoice."""
+
+    workflow_id: str
+    run_id: str
+    invoice_id: str
+    customer: str
+    currency: str
+    total: Decimal
+    status: Status
+    workflow_status: str = Field(description="Temporal's own status of the execution, such as RUNNING or COMPLETED")
+    decision: Decision | None = None
+    approval_deadline: datetime | None = None
+    reason: str | None = Field(default=None, description="Why the invoice failed or was cancelled")
+    lines: tuple[LineReport, ...]
+    summary: str = Field(description="One sentence to read aloud")
+
+
+def summarize(report: InvoiceReport) -> str:
+    """One sentence a person can read aloud: whose invoice, how much, where it stands and what comes next."""
+    whose = f"Invoice {report.invoice_id} from {report.customer} over {report.currency} {report.total:,}"
+    return f"{whose} {_standing(report)}"
+
+
+def _standing(report: InvoiceReport) -> str:
+    decided = f" by {report.decision.by} on {moment(report.decision.at)}" if report.decision else ""
+    paid = [line.line for line in report.lines if line.status is LineStatus.PAID]
+    unpaid = [line for line in report.lines if line.status is not LineStatus.PAID]
+    progress = f"{len(paid)} of {len(report.lines)} lines paid"
+    match report.status:
+        case Status.INITIALIZING | Status.PENDING_VALIDATION:
+            early = f"; it was already {report.decision.verdict.lower()}{decided}" if report.decision else ""
+            return f"is being checked against the ERP{early}."
+        case Status.PENDING_APPROVAL:
+            until = f" until {moment(report.approval_deadline)}" if report.approval_deadline else ""
+            return f"is waiting for approval{until}."
+        case Status.APPROVED | Status.PAYING:
+            due = min((line.due_date for line in unpaid), default=None)
+            following = f"; the next is due on {moment(due)}" if due else ""
+            return f"was approved{decided} and is being paid: {progress}{following}."
+        case Status.PAID:
+            return f"was approved{decided} and is paid in full."
+        case Status.REJECTED:
+            return f"was rejected{decided}; nothing was paid."
+        case Status.EXPIRED:
+            return "expired: nobody decided in time; nothing was paid."
+        case Status.CANCELLED:
+            return f"was cancelled{_because(report.reason)}; {progress if paid else 'nothing was paid'}."
+        case Status.FAILED:
+            failed = ", ".join(f"line {line.line} ({line.error or line.status})" for line in unpaid[:5])
+            more = f" and {len(unpaid) - 5} more" if len(unpaid) > 5 else ""
+            return f"failed{_because(report.reason)}; {progress}; not paid: {failed}{more}."
+
+
+def _because(reason: str | None) -> str:
+    return f" ({reason.rstrip('.')})" if reason else ""
+
+
+def moment(time: datetime) -> str:
+    """A time as a person reads it, in UTC: 2026-11-28 09:30 UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
