@@ -184,7 +184,8 @@ def _standing(report: InvoiceReport) -> str:
             return f"is waiting for approval{until}."
         case Status.APPROVED | Status.PAYING:
             due = min((line.due_date for line in unpaid), default=None)
-            following = f"; the next is due on {moment(due)}" if due else ""
+            is_ahead = due is not None and report.decision is not None and due > report.decision.at
+            following = f"; the next is due on {moment(due)}" if due is not None and is_ahead else ""
             return f"was approved{decided} and is being paid: {progress}{following}."
         case Status.PAID:
             return f"was approved{decided} and is paid in full."

@@ -1,0 +1,52 @@
+"""Every check of this project, each in an environment of its own: `nox -l` lists them, `nox` runs the default ones."""
+
+from __future__ import annotations
+
+import nox
+
+nox.needs_version = ">=2025.10.14"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.error_on_missing_interpreters = False
+nox.options.sessions = ["lint", "types", "tests"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+COVERAGE_FLOOR = 95
+
+
+def _group(name: str) -> list[str]:
+    return nox.project.dependency_groups(PYPROJECT, name)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run all tests with coverage; arguments go to pytest: nox -s tests-3.11 -- -k expired."""
+    session.install(".", *_group("test"))
+    session.env["COVERAGE_FILE"] = str(session.create_tmp() + "/.coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    floor = [] if session.posargs else [f"--fail-under={COVERAGE_FLOOR}"]
+    session.run("coverage", "report", *floor)
+
+
+@nox.session
+def scenarios(session: nox.Session) -> None:
+    """Run the scenarios alone."""
+    session.install(".", *_group("test"))
+    session.run("pytest", "tests/scenarios", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting; `nox -s lint -- --fix` mends what it can."""
+    session.install(*_group("lint"))
+    session.run("ruff", "format", *([] if session.posargs else ["--check"]), ".")
+    session.run("ruff", "check", ".", *session.posargs)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.install(".", *_group("types"))
+    session.run("mypy", *session.posargs)

@@ -1,0 +1,94 @@
+"""Keep one Temporal dev server for exactly as long as some process uses it, and never outlive it.
+
+A program of its own, stdlib only: `python -I _guardian.py STATE_FD STATE_JSON MEMBERS_FILE COMMAND...`
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+_POLL = 0.1  # seconds between two looks whether anybody still uses the server
+_GRACE = 10.0  # seconds from SIGTERM to SIGKILL; the server itself takes about one
+_PR_SET_PDEATHSIG = 1
+
+
+def _dying_with(guardian: int) -> Callable[[], None] | None:
+    """What makes the server die at once when its guardian is killed; None where the system can't do that."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def arm() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guardian:  # killed before we were armed
+            os._exit(1)
+
+    return arm
+
+
+def _unused(members: int) -> bool:
+    """Whether no process is a member. If so nobody can become one until this process ends: it keeps the lock."""
+    try:
+        fcntl.flock(members, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def main(arguments: list[str]) -> int:
+    """Run COMMAND until nobody uses it, SIGTERM arrives, or it ends by itself.
+
+    STATE_FD is the inherited, locked descriptor of the state file. This process and the server both keep it open, so
+    that the lock is free exactly when both are gone. STATE_JSON is written to it, with the guardian's pid.
+
+    Returns:
+        The server's exit status; -N when signal N ended it.
+    """
+    state, text, members_file, *command = arguments
+    state_fd, members = int(state), os.open(members_file, os.O_RDWR | os.O_CREAT, 0o600)
+    stopping = False
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
+    # Away from the process that started us: neither its terminal, its process group nor its process tree is ours, and
+    # it need not wait for us.
+    if guardian := os.fork():
+        content = json.dumps({**json.loads(text), "pid": guardian}).encode()
+        os.pwrite(state_fd, content, 0)
+        os.ftruncate(state_fd, len(content))
+        return 0
+    os.setsid()  # leads its own group: the server is in it, and can be found there when only the guardian was killed
+    # preexec_fn is safe here: this process has one thread.
+    server = subprocess.Popen(  # noqa: S603 (our starter's command)
+        command,
+        stdin=subprocess.DEVNULL,
+        pass_fds=(state_fd,),
+        preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509
+    )
+    while not (stopping or _unused(members)):
+        try:
+            return server.wait(timeout=_POLL)
+        except subprocess.TimeoutExpired:
+            continue
+    server.terminate()
+    try:
+        return server.wait(timeout=_GRACE)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        return server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

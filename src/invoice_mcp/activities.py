@@ -1,0 +1,53 @@
+"""The two activities: thin shells that turn the ports' answers into what Temporal retries or does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from invoice_mcp.erp import Erp, ErpMismatch, ErpUnavailable
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.line_workflow import PAYMENT_GATEWAY
+from invoice_mcp.payments import PaymentRefused, Payments, PaymentUnavailable
+from invoice_mcp.reports import PaymentOrder, PaymentReceipt
+from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
+
+# A refusal is an answer: no stack trace in the worker's log, no failure in its metrics.
+_EXPECTED = ApplicationErrorCategory.BENIGN
+
+
+class InvoiceActivities:
+    """Validation and payment against the given ports."""
+
+    def __init__(self, erp: Erp, payments: Payments) -> None:
+        self._erp = erp
+        self._payments = payments
+
+    @activity.defn(name=VALIDATE_AGAINST_ERP)
+    async def validate_against_erp(self, invoice: Invoice) -> None:
+        """Raise ApplicationError: MISMATCH is the ERP's final word, ERP_UNAVAILABLE is retried."""
+        try:
+            await self._erp.validate(invoice)
+        except ErpMismatch as mismatch:
+            raise ApplicationError(
+                f"the ERP refuses it: {mismatch.reason}", type="MISMATCH", non_retryable=True, category=_EXPECTED
+            ) from None
+        except ErpUnavailable as trouble:
+            raise ApplicationError(f"the ERP can't be reached: {trouble}", type="ERP_UNAVAILABLE") from None
+
+    @activity.defn(name=PAYMENT_GATEWAY)
+    async def payment_gateway(self, order: PaymentOrder) -> PaymentReceipt:
+        """Pay once, however often it is tried. Raise ApplicationError: a refusal is final, the rest is retried."""
+        try:
+            return await self._payments.pay(order)
+        except PaymentRefused as refusal:
+            raise ApplicationError(refusal.reason, type=refusal.code, non_retryable=True, category=_EXPECTED) from None
+        except PaymentUnavailable as trouble:
+            raise ApplicationError(str(trouble), type="PAYMENT_GATEWAY_ERROR") from None
+
+    def all(self) -> Sequence[Callable[..., Any]]:
+        """Every activity, bound to these ports."""
+        return [self.validate_against_erp, self.payment_gateway]

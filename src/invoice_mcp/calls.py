@@ -1,0 +1,87 @@
+"""Calls to Temporal that end in seconds, with an answer or with a refusal that says what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from invoice_mcp.errors import Code, Refused
+from invoice_mcp.probe import Probe
+
+# With the two seconds that finding out the reason may take, an answer is there within ten.
+ANSWER_WITHIN = 7.0
+
+START_A_WORKER = "Start one with `invoice-mcp worker` (or `invoice-mcp serve` without --no-worker)"
+_CHECK_TEMPORAL = "Check that it runs and that the address, namespace and credentials are right; then try again"
+_NO_ANSWER = frozenset(
+    {
+        RPCStatusCode.UNAVAILABLE,
+        RPCStatusCode.DEADLINE_EXCEEDED,
+        RPCStatusCode.CANCELLED,
+        RPCStatusCode.RESOURCE_EXHAUSTED,
+    }
+)
+_NO_ACCESS = frozenset({RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED})
+
+
+@asynccontextmanager
+async def answering(probe: Probe, *, seconds: float = ANSWER_WITHIN) -> AsyncIterator[None]:
+    """Bound the calls made inside, and turn whatever goes wrong with them into `Refused`."""
+    try:
+        with anyio.fail_after(seconds):
+            yield
+    except Refused:
+        raise
+    except TimeoutError:
+        raise await _silence(probe) from None
+    except WorkflowUpdateFailedError as error:
+        raise _refused_by_workflow(error) from None
+    except WorkflowQueryFailedError as error:
+        raise Refused(Code.INTERNAL, f"the workflow can't tell its state ({error.message})") from None
+    except RPCError as error:
+        raise await _refusal(error, probe) from None
+    except RuntimeError as error:
+        # What a client raises that has never been connected and cannot be.
+        if "connect" not in str(error):
+            raise
+        raise _unavailable("it can't be connected to") from None
+
+
+async def _silence(probe: Probe) -> Refused:
+    """Nobody answered in time: the server, or no worker behind it?"""
+    if await probe.is_reachable():
+        return no_worker("No worker answered in time, so it is not known yet what became of this request")
+    return _unavailable("it does not answer")
+
+
+def no_worker(what: str) -> Refused:
+    """The refusal when Temporal is there but nobody works for it."""
+    return Refused(Code.NO_WORKER, f"{what}. {START_A_WORKER}; then ask `status`. Repeating a call is safe.")
+
+
+def _unavailable(why: str) -> Refused:
+    return Refused(Code.TEMPORAL_UNAVAILABLE, f"Temporal can't be used: {why}. {_CHECK_TEMPORAL}. Nothing is lost.")
+
+
+def _refused_by_workflow(error: WorkflowUpdateFailedError) -> Refused:
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type is not None and cause.type in set(Code):
+        return Refused(Code(cause.type), f"{cause.message}. Ask `status` for the whole picture.")
+    return Refused(Code.INTERNAL, f"the workflow refused the request ({cause})")
+
+
+async def _refusal(error: RPCError, probe: Probe) -> Refused:
+    if error.status is RPCStatusCode.NOT_FOUND:
+        return Refused(Code.NOT_FOUND, "there is no such invoice any more. `list` shows the invoices there are.")
+    if error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message:
+        return no_worker("No worker polls for invoices")
+    if error.status in _NO_ANSWER:
+        return await _silence(probe)
+    if error.status in _NO_ACCESS:
+        return _unavailable(f"it refuses access ({error.message})")
+    return Refused(Code.INTERNAL, f"Temporal answered {error.status.name} ({error.message})")

@@ -1,0 +1,230 @@
+"""The command line: serve, worker, demo."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from typing import Any, NamedTuple, TypeVar
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+
+from invoice_mcp import __version__
+from invoice_mcp.demo import Ending, play
+from invoice_mcp.embedded import EmbeddedUnavailable, default_home
+from invoice_mcp.ports import PortSettings
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, Policy
+from invoice_mcp.serving import serve as run_server
+from invoice_mcp.serving import work
+from invoice_mcp.temporal import ConfigurationError, TemporalSettings
+
+T = TypeVar("T")
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))")
+
+
+class Duration(click.ParamType):
+    """A span of time as people write it: 3s, 30m, 12h, 5d, or 1d12h."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        parts = _DURATION.findall(value)
+        if not parts or "".join(number + unit for number, unit in parts) != value:
+            self.fail(f"{value!r} is not a duration; write it like 3s, 30m, 12h, 5d or 1d12h.", param, ctx)
+        try:
+            span = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+            return Policy(approval_timeout=span).approval_timeout
+        except (ValueError, OverflowError):
+            self.fail(f"{value!r} must be longer than nothing and at most 3650 days.", param, ctx)
+
+
+class Common(NamedTuple):
+    """The options that every command has."""
+
+    temporal: TemporalSettings
+    ports: PortSettings
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_temporal_options = _options(
+    click.option("--address", metavar="HOST:PORT", help="Temporal frontend; instead of the embedded server."),
+    click.option("--namespace", help="Temporal namespace."),
+    click.option("--profile", help="Profile of temporal.toml to use."),
+)
+_real_ports = _options(
+    click.option("--erp-url", envvar="ERP_URL", show_envvar=True, metavar="URL", help="A real ERP, over HTTP."),
+    click.option(
+        "--payments-url",
+        envvar="PAYMENTS_URL",
+        show_envvar=True,
+        metavar="URL",
+        help="A real payment gateway, over HTTP.",
+    ),
+)
+_fail_options = _options(
+    click.option("--fail-validate", is_flag=True, help="Let the embedded ERP refuse every invoice, to try it out."),
+    click.option("--fail-payment", is_flag=True, help="Let the embedded gateway refuse every payment, to try it out."),
+)
+_timeout_option = click.option(
+    "--approval-timeout",
+    type=Duration(),
+    default=DEFAULT_APPROVAL_TIMEOUT,
+    show_default="5d",
+    help="How long an invoice waits for its decision: 3s, 12h, 5d. Holds for invoices submitted from now on.",
+)
+_verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
+
+_EPILOG = """\b
+Which Temporal: --address, --namespace and --profile come first, then Temporal's standard
+environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_PROFILE,
+temporal.toml), and where nothing is set the embedded server, with its data under
+INVOICE_MCP_HOME."""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Try it:                 invoice-mcp demo
+Connect Claude Code:    claude mcp add invoices -- invoice-mcp serve
+Use a Temporal cluster: TEMPORAL_ADDRESS=host:7233 invoice-mcp serve""",
+)
+@click.version_option(__version__, prog_name="invoice-mcp")
+def main() -> None:
+    """Invoices with human approval, for MCP hosts, kept by Temporal.
+
+    An agent submits an invoice; it is checked against the ERP, waits up to five days for a person's approval, and is
+    paid line by line on the due dates. Everything survives crashes and restarts.
+    """
+
+
+@main.command(epilog=_EPILOG)
+@click.option("--http", is_flag=True, help="Serve streamable HTTP at /mcp instead of stdin and stdout.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --http: where to listen.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
+@click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
+@_timeout_option
+@_temporal_options
+@_real_ports
+@_fail_options
+@_verbose_option
+def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: timedelta, **options: Any) -> None:
+    """Serve the MCP tools to a host: on stdin and stdout, or over HTTP.
+
+    Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
+    """
+    common = _common(**options)
+    _run(
+        run_server(
+            common.temporal,
+            common.ports,
+            approval_timeout=approval_timeout,
+            with_worker=not no_worker,
+            http=(host, port) if http else None,
+        )
+    )
+
+
+@main.command(epilog=_EPILOG)
+@_temporal_options
+@_real_ports
+@_fail_options
+@_verbose_option
+def worker(**options: Any) -> None:
+    """Run a worker: it validates and pays. Start as many as you like; stop with Ctrl-C or SIGTERM."""
+    common = _common(**options)
+    _run(work(common.temporal, common.ports))
+
+
+@main.command()
+@click.option(
+    "--reject", "ending", flag_value=Ending.REJECTED, type=Ending, help="Play the ending where it is rejected."
+)
+@click.option(
+    "--expire", "ending", flag_value=Ending.EXPIRED, type=Ending, help="Play the ending where nobody decides."
+)
+@click.option(
+    "--approval-timeout",
+    type=Duration(),
+    default=None,
+    help="How long the invoice waits.  [default: 5d; with --expire 3s]",
+)
+@_fail_options
+def demo(ending: Ending | None, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool) -> None:
+    """Watch one invoice go through, from submission to payment.
+
+    Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client: submits the sample
+    invoice, asks, approves, follows it to PAID and shows the ledger. Nothing is left behind.
+
+    Exits with 0 only if the invoice ended as it should: PAID, or as --reject or --expire asked for.
+    """
+    played = play(
+        ending or Ending.PAID,
+        Console(highlight=False),
+        home=default_home(),
+        approval_timeout=approval_timeout,
+        fail_validate=fail_validate,
+        fail_payment=fail_payment,
+    )
+    sys.exit(0 if _run(played) else 1)
+
+
+def _common(
+    *,
+    address: str | None,
+    namespace: str | None,
+    profile: str | None,
+    erp_url: str | None,
+    payments_url: str | None,
+    fail_validate: bool,
+    fail_payment: bool,
+    verbose: bool,
+) -> Common:
+    _log(verbose)
+    if (fail_validate and erp_url) or (fail_payment and payments_url):
+        raise click.UsageError(
+            "--fail-validate and --fail-payment are for the embedded ERP and gateway, not for a real one."
+        )
+    home = default_home()
+    return Common(
+        TemporalSettings(address=address, namespace=namespace, profile=profile, home=home),
+        PortSettings(
+            home=home,
+            erp_url=erp_url,
+            payments_url=payments_url,
+            fail_validate=fail_validate,
+            fail_payment=fail_payment,
+        ),
+    )
+
+
+def _log(verbose: bool) -> None:
+    # To stderr, always: stdout belongs to the protocol.
+    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler])
+    logging.getLogger("invoice_mcp").setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _run(main: Coroutine[Any, Any, T]) -> T:
+    try:
+        return asyncio.run(main)
+    except (ConfigurationError, EmbeddedUnavailable) as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,30 @@
+"""The codes every refusal starts with. Stable: agents, hosts and tests rely on them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    INVOICE_INVALID = "INVOICE_INVALID"
+    INVOICE_CONFLICT = "INVOICE_CONFLICT"
+    NOT_FOUND = "NOT_FOUND"
+    ALREADY_DECIDED = "ALREADY_DECIDED"
+    ALREADY_CLOSED = "ALREADY_CLOSED"
+    TEMPORAL_UNAVAILABLE = "TEMPORAL_UNAVAILABLE"
+    NO_WORKER = "NO_WORKER"
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    NOT_SUPPORTED = "NOT_SUPPORTED"
+    INTERNAL = "INTERNAL"
+
+
+class Refused(Exception):  # noqa: N818 (not an error of ours: an answer)
+    """A request that is not carried out: why, and what to do next.
+
+    The text reads `CODE: why. What to do next.`
+    """
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message

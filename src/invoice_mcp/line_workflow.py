@@ -1,0 +1,83 @@
+"""The workflow that pays one line on its due date, and what a failure is called in reports. Deterministic code only."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import ValidationError
+
+    from invoice_mcp.reports import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
+
+PAYMENT_GATEWAY = "payment_gateway"
+
+_ATTEMPT = timedelta(seconds=30)
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=3,
+    non_retryable_error_types=["INSUFFICIENT_FUNDS"],
+)
+
+
+# An input that does not decode fails the execution: it must not stay open, failing its tasks for ever.
+@workflow.defn(name="PayLineItem", failure_exception_types=[ValidationError])
+class PayLineItem:
+    """Pays one line on its due date. Cancelled while it waits, it pays nothing; a payment under way finishes."""
+
+    @workflow.run
+    async def run(self, order: PaymentOrder) -> LineOutcome:
+        wait = order.due_date - workflow.now()
+        if wait > timedelta(0):
+            await workflow.sleep(wait, summary=f"due date of line {order.line}")
+        if workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
+        payment = workflow.start_activity(
+            PAYMENT_GATEWAY,
+            order,
+            result_type=PaymentReceipt,
+            start_to_close_timeout=_ATTEMPT,
+            retry_policy=_RETRY,
+        )
+        while not payment.done():
+            try:
+                await workflow.wait_condition(payment.done)
+            except asyncio.CancelledError:
+                reraise_unless_cancelled()
+                workflow.logger.info("Cancelled while paying: the payment under way is waited for")
+        try:
+            receipt = payment.result()
+        except ActivityError as error:
+            code, words = told(error)
+            is_final = error.retry_state is RetryState.NON_RETRYABLE_FAILURE
+            return LineOutcome(status=LineStatus.FAILED, error=code, reason=words if is_final else unconfirmed(words))
+        return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)
+
+
+def reraise_unless_cancelled() -> None:
+    """First line of every `except CancelledError`: the SDK also cancels the tasks of a workflow it merely evicts, and
+    code that went on then would keep the evicted workflow in memory for ever."""
+    if workflow.cancellation_reason() is None:
+        raise  # noqa: PLE0704 (called inside the handler)
+
+
+def told(error: FailureError) -> tuple[str, str]:
+    """Code and words of the failure at the bottom of an ActivityError or ChildWorkflowError."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return cause.type or "ERROR", cause.message
+    kind = type(cause or error).__name__.removesuffix("Error").upper()
+    return kind, str(cause or error)
+
+
+def unconfirmed(words: str) -> str:
+    """The reason of a payment that nobody can say was made or not: what happened, and why trying again is safe."""
+    return (
+        f"{words.rstrip('.')}. Whether the payment was made is not confirmed; submitting the invoice again is safe, "
+        "a payment that was made is never made twice"
+    )

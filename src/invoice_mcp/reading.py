@@ -1,0 +1,143 @@
+"""Reading invoices back from Temporal: find one, report it, list many."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from invoice_mcp.errors import Code, Refused
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
+
+WORKFLOW_TYPE = "InvoiceWorkflow"
+_LONGEST_ID = 255
+
+
+class InvoiceEntry(BaseModel):
+    """One row of a list."""
+
+    workflow_id: str
+    run_id: str
+    invoice_id: str | None = None
+    customer: str | None = None
+    currency: str | None = None
+    total: str | None = None
+    status: Status | None = Field(default=None, description="Missing where the server does not index InvoiceStatus")
+    workflow_status: str
+    submitted_at: datetime
+    closed_at: datetime | None = None
+
+
+def workflow_id_for(invoice_id: str) -> str:
+    """The workflow that keeps this invoice."""
+    return f"invoice-{invoice_id}"
+
+
+def memo_of(invoice: Invoice) -> dict[str, str]:
+    """What a workflow tells of its invoice without being asked: read by lists, and to know a submission again."""
+    return {
+        "content_digest": invoice.content_digest,
+        "invoice_id": invoice.invoice_id,
+        "customer": invoice.customer,
+        "currency": invoice.currency,
+        "total": str(invoice.total),
+    }
+
+
+async def find(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription | None:
+    """The execution under this id, the newest run unless one is named. None if there is none, or not an invoice's.
+
+    Raises:
+        RPCError, RuntimeError: Temporal can't be reached.
+    """
+    if not 0 < len(workflow_id) <= _LONGEST_ID or not workflow_id.isprintable():
+        return None
+    try:
+        found = await client.get_workflow_handle(workflow_id, run_id=run_id or None).describe()
+    except RPCError as error:
+        # A run id that is none is INVALID_ARGUMENT.
+        if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
+            return None
+        raise
+    return found if found.workflow_type == WORKFLOW_TYPE else None
+
+
+async def require(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
+    """As `find`, or Refused with NOT_FOUND."""
+    found = await find(client, workflow_id, run_id)
+    if found is None:
+        which = f"{workflow_id[:80]!a}{f' run {run_id[:80]!a}' if run_id else ''}"
+        hint = "Workflow ids read invoice-<invoice_id>; `list` shows the invoices there are."
+        raise Refused(Code.NOT_FOUND, f"there is no invoice under the workflow id {which}. {hint}")
+    return found
+
+
+async def memo_text(execution: WorkflowExecution, key: str) -> str | None:
+    """A text of the memo, None where somebody else wrote the memo, or nobody."""
+    value: Any = await execution.memo_value(key, default=None)
+    return value if isinstance(value, str) else None
+
+
+async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceReport:
+    """The report: of a completed execution its result, which needs no worker; else what the workflow answers.
+
+    Raises:
+        RPCError, RuntimeError: Temporal can't be reached, or no worker polls.
+        WorkflowQueryFailedError: The workflow can't tell, for example because its input was never an invoice.
+    """
+    handle = client.get_workflow_handle_for(InvoiceWorkflow.run, execution.id, run_id=execution.run_id)
+    if execution.status is WorkflowExecutionStatus.COMPLETED:
+        return await handle.result(follow_runs=False)
+    report = await handle.query(InvoiceWorkflow.report)
+    if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.status.is_terminal:
+        return report
+    # Ended over the workflow's head, by an operator: only Temporal knows.
+    ended = execution.status.name
+    summary = f"{report.summary} Its workflow was ended from outside ({ended}) and does not go on."
+    return report.model_copy(update={"workflow_status": ended, "summary": summary})
+
+
+async def entries(client: Client, status: Status | None, limit: int, *, indexed: bool) -> list[InvoiceEntry]:
+    """The newest `limit` invoices, of one status if named. Visibility may lag behind by a moment.
+
+    Raises:
+        Refused: NOT_SUPPORTED where the server can't list, or can't filter by status.
+    """
+    query = f"WorkflowType = '{WORKFLOW_TYPE}'"
+    if status is not None:
+        if not indexed:
+            what = (
+                f"this Temporal namespace does not index {INVOICE_STATUS.name}, so invoices can't be listed by status"
+            )
+            raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `list` without status, then `status` on each.")
+        query += f" AND {INVOICE_STATUS.name} = '{status}'"
+        if not status.is_terminal:
+            # What an operator terminated keeps its last status for ever.
+            query += " AND ExecutionStatus = 'Running'"
+    try:
+        return [
+            await _entry(execution) async for execution in client.list_workflows(query, limit=limit, page_size=limit)
+        ]
+    except RPCError as error:
+        if error.status is RPCStatusCode.UNIMPLEMENTED:
+            what = "this Temporal server can't list workflows"
+            raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `status` with a workflow id instead.") from None
+        raise
+
+
+async def _entry(execution: WorkflowExecution) -> InvoiceEntry:
+    indexed = execution.typed_search_attributes.get(INVOICE_STATUS)
+    return InvoiceEntry(
+        workflow_id=execution.id,
+        run_id=execution.run_id,
+        **{key: await memo_text(execution, key) for key in ("invoice_id", "customer", "currency", "total")},
+        status=Status(indexed) if indexed else None,
+        workflow_status=execution.status.name if execution.status else "UNKNOWN",
+        submitted_at=execution.start_time,
+        closed_at=execution.close_time,
+    )

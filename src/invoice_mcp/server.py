@@ -1,0 +1,159 @@
+"""The MCP server: six tools over one InvoiceService."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import ToolAnnotations
+from pydantic import BaseModel, BeforeValidator, Field
+
+from invoice_mcp import __version__
+from invoice_mcp.invoices import Comment, Invoice
+from invoice_mcp.reading import InvoiceEntry
+from invoice_mcp.reports import DecisionRequest, InvoiceReport, Status, Verdict
+from invoice_mcp.service import LONGEST_WAIT, InvoiceService, Submission
+from invoice_mcp.tool_errors import CodedServer
+
+INSTRUCTIONS = """\
+Submit invoices and see them through to payment. An invoice lives for days; its state is kept by Temporal, so every
+tool answers at once and nothing is lost between calls, hosts or restarts.
+1. `trigger` submits an invoice and returns its workflow_id. Submitting the same invoice again is safe.
+2. The ERP checks it; then it is PENDING-APPROVAL until a person decides or the deadline passes (EXPIRED).
+3. `approve` or `reject` passes on a person's decision. Never decide yourself: ask the user first, showing customer,
+   amount and lines. The first decision is final. `approve` pays real money.
+4. Once approved, each line is paid on its due date; `status` tells how far it is (PAYING, then PAID or FAILED).
+   `status` with wait_seconds waits for the next change. `cancel` stops what is not paid yet.
+5. `list` finds invoices by status when you have no workflow_id.
+Errors start with a code (INVOICE_INVALID, NOT_FOUND, ALREADY_DECIDED, ...) and say what to do next. Each answer has a
+`summary` to tell the user.
+"""
+
+
+def _text(value: object) -> object:
+    return "" if value is None else value
+
+
+# Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
+WorkflowId = Annotated[str, Field(description="As returned by trigger: invoice-<invoice_id>")]
+RunId = Annotated[str, BeforeValidator(_text), Field(description="Only to address an earlier run; default: the newest")]
+Who = Annotated[
+    Comment, BeforeValidator(_text), Field(description="Who decided, a person's name; default: your client")
+]
+Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words")]
+WaitSeconds = Annotated[
+    float, Field(ge=0, le=LONGEST_WAIT, description="Wait up to this long for the status to change; 0: answer now")
+]
+
+
+class InvoiceList(BaseModel):
+    """The newest invoices first."""
+
+    invoices: list[InvoiceEntry]
+    summary: str
+
+
+def build_server(service: InvoiceService, *, name: str = "invoice-mcp") -> CodedServer:
+    """The server with all its tools. It keeps no state of its own: any number of them may serve the same invoices."""
+    tools = _Tools(service)
+    return CodedServer(
+        name,
+        title="Invoices with human approval",
+        instructions=INSTRUCTIONS,
+        version=__version__,
+        tools=[
+            _tool(tools.trigger, "Submit an invoice", idempotent=True),
+            _tool(tools.status, "Where an invoice stands", read_only=True),
+            _tool(tools.approve, "Approve and pay an invoice", idempotent=True, destructive=True),
+            _tool(tools.reject, "Reject an invoice", idempotent=True, destructive=True),
+            _tool(tools.cancel, "Cancel an invoice", idempotent=True, destructive=True),
+            _tool(tools.list, "List invoices", read_only=True),
+        ],
+        log_level="WARNING",
+    )
+
+
+def _tool(
+    function: Any, title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = False
+) -> Tool:
+    tool = Tool.from_function(
+        function,
+        title=title,
+        annotations=ToolAnnotations(
+            title=title,
+            read_only_hint=read_only,
+            destructive_hint=destructive,
+            idempotent_hint=idempotent or read_only,
+            open_world_hint=True,
+        ),
+    )
+    tool.parameters["additionalProperties"] = False
+    return tool
+
+
+class _Tools:
+    """The tools, as a model sees them: names, signatures and docstrings are the public surface."""
+
+    def __init__(self, service: InvoiceService) -> None:
+        self._service = service
+
+    async def trigger(self, invoice: Invoice) -> Submission:
+        """Submit an invoice for validation, a person's approval, and payment of each line on its due date.
+
+        Returns at once with the workflow_id to use in every other tool. The same invoice submitted again returns the
+        one that is there (created: false); other content under an invoice_id that is under way or paid is refused.
+        """
+        return await self._service.trigger(invoice)
+
+    async def status(
+        self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", wait_seconds: WaitSeconds = 0
+    ) -> InvoiceReport:
+        """Tell where an invoice stands: its status, decision, deadline, and what became of each line."""
+
+        async def progress(waited: float, report: InvoiceReport) -> None:
+            await ctx.report_progress(waited, wait_seconds, report.summary)
+
+        return await self._service.wait_for_change(workflow_id, run_id or None, wait_seconds, progress)
+
+    async def approve(
+        self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", comment: Why = ""
+    ) -> InvoiceReport:
+        """Pass on a person's approval: every line is then paid on its due date. Final; a rejected invoice stays so.
+
+        Call this only after the user has said yes to this invoice and amount.
+        """
+        decision = DecisionRequest(by=approver or _client_name(ctx), comment=comment)
+        return await self._service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
+
+    async def reject(
+        self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
+    ) -> InvoiceReport:
+        """Pass on a person's rejection: nothing is paid. Final; an approved invoice stays approved (see cancel)."""
+        decision = DecisionRequest(by=approver or _client_name(ctx), comment=reason)
+        return await self._service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
+
+    async def cancel(self, workflow_id: WorkflowId, run_id: RunId = "", reason: Why = "") -> InvoiceReport:
+        """Withdraw an invoice. Before a decision nothing is paid; while paying, lines not yet due are not paid.
+
+        A payment under way finishes; the report tells which lines were paid.
+        """
+        return await self._service.cancel(workflow_id, run_id or None, reason)
+
+    async def list(
+        self,
+        status: Annotated[Status | None, Field(description="Only invoices with this status")] = None,
+        limit: Annotated[int, Field(ge=1, le=100, description="At most this many")] = 20,
+    ) -> InvoiceList:
+        """List invoices, the newest first, for example all that are PENDING-APPROVAL."""
+        found = await self._service.list(status, limit)
+        which = f" {status}" if status else ""
+        count = "No" if not found else f"The newest {len(found)}" if len(found) == limit else str(len(found))
+        return InvoiceList(invoices=found, summary=f"{count}{which} invoice{'' if len(found) == 1 else 's'}.")
+
+
+def _client_name(ctx: Context[Any, Any]) -> str:
+    """Who decided, when the caller does not say: the MCP client, by the name it gives itself."""
+    params = ctx.session.client_params
+    name = params.client_info.name if params else ""
+    return f"a user of {name[:100]}" if name.isprintable() and name.strip() else "a user of an MCP client"

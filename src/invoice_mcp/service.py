@@ -1,0 +1,216 @@
+"""What can be done with invoices, over one Temporal client: submit, ask, decide, cancel, list. Knows nothing of MCP."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+import anyio
+from pydantic import BaseModel
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from invoice_mcp.calls import answering, no_worker
+from invoice_mcp.errors import Code, Refused
+from invoice_mcp.invoices import Invoice, idempotency_key
+from invoice_mcp.probe import Probe
+from invoice_mcp.reading import InvoiceEntry, entries, find, memo_of, memo_text, report_of, require, workflow_id_for
+from invoice_mcp.reports import (
+    DEFAULT_APPROVAL_TIMEOUT,
+    DecisionRequest,
+    InvoiceReport,
+    InvoiceRequest,
+    LineStatus,
+    Policy,
+    Status,
+    Verdict,
+)
+from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
+
+LONGEST_WAIT = 50.0
+
+Progress = Callable[[float, InvoiceReport], Awaitable[None]]
+
+_WORKER_MAY_TAKE = 3.0
+_CANCEL_SETTLES_WITHIN = 2.0
+
+
+class Submission(BaseModel):
+    """Answer to `trigger`: which execution keeps the invoice, and whether this call began it."""
+
+    workflow_id: str
+    run_id: str
+    status: Status
+    created: bool
+
+
+class InvoiceService:
+    """The verbs. Each ends within ten seconds, with its answer or with `Refused` (code, why, what to do next)."""
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
+        task_queue: str = TASK_QUEUE,
+        probe: Probe | None = None,
+    ) -> None:
+        self._client = client
+        self._approval_timeout = approval_timeout
+        self._task_queue = task_queue
+        self._probe = probe or Probe(client, task_queue=task_queue)
+
+    async def trigger(self, invoice: Invoice) -> Submission:
+        """Submit an invoice. The same invoice again is the same execution; other content under its id is refused."""
+        async with answering(self._probe):
+            while True:
+                before = await find(self._client, workflow_id_for(invoice.invoice_id))
+                if before is not None:
+                    standing = await self._standing(invoice, before)
+                    if standing is not None:
+                        return standing
+                try:
+                    return await self._start(invoice)
+                except WorkflowAlreadyStartedError as faster:
+                    # Somebody else was faster: look again, unless it is no invoice at all.
+                    if await find(self._client, faster.workflow_id) is None:
+                        raise _conflict(invoice, "has its workflow id taken by another kind of workflow") from None
+
+    async def status(self, workflow_id: str, run_id: str | None = None) -> InvoiceReport:
+        """Everything known of an invoice, now."""
+        async with answering(self._probe):
+            return await report_of(self._client, await require(self._client, workflow_id, run_id))
+
+    async def wait_for_change(
+        self, workflow_id: str, run_id: str | None, seconds: float, progress: Progress
+    ) -> InvoiceReport:
+        """As `status`, but answers only when the status has changed, the invoice has ended, or `seconds` are over."""
+        began = anyio.current_time()
+        first = report = await self.status(workflow_id, run_id)
+        pause = 0.1
+        while report.status is first.status and not report.status.is_terminal:
+            waited = anyio.current_time() - began
+            if waited >= min(seconds, LONGEST_WAIT):
+                break
+            await progress(waited, report)
+            await anyio.sleep(min(pause, seconds - waited))
+            pause = min(pause * 1.5, 1.0)
+            report = await self.status(workflow_id, first.run_id)
+        return report
+
+    async def decide(
+        self, verdict: Verdict, workflow_id: str, run_id: str | None, decision: DecisionRequest
+    ) -> InvoiceReport:
+        """Approve or reject. The first decision is final; repeating it changes nothing."""
+        async with answering(self._probe):
+            found = await self._require_open(workflow_id, run_id)
+            handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
+            update = InvoiceWorkflow.approve if verdict is Verdict.APPROVED else InvoiceWorkflow.reject
+            try:
+                await handle.execute_update(update, decision)
+            except WorkflowUpdateRPCTimeoutOrCancelledError:
+                raise TimeoutError from None
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+                await self._require_open(found.id, found.run_id)  # it ended in the meantime
+                raise
+            return await report_of(self._client, await require(self._client, found.id, found.run_id))
+
+    async def cancel(self, workflow_id: str, run_id: str | None, reason: str) -> InvoiceReport:
+        """Cancel what is not paid yet. Cancelling twice changes nothing."""
+        async with answering(self._probe):
+            found = await require(self._client, workflow_id, run_id)
+            if found.status is not WorkflowExecutionStatus.CANCELED:
+                found = await self._require_open(found.id, found.run_id)
+                await self._client.get_workflow_handle(found.id, run_id=found.run_id).cancel(reason=reason)
+            return await self._settled(found)
+
+    async def list(self, status: Status | None = None, limit: int = 20) -> list[InvoiceEntry]:
+        """The newest invoices, of one status if named."""
+        async with answering(self._probe):
+            return await entries(self._client, status, limit, indexed=await self._probe.indexes_status())
+
+    async def _start(self, invoice: Invoice) -> Submission:
+        await self._require_worker()
+        policy = Policy(approval_timeout=self._approval_timeout, index_status=await self._probe.indexes_status())
+        handle = await self._client.start_workflow(
+            InvoiceWorkflow.run,
+            InvoiceRequest(invoice=invoice, policy=policy),
+            id=workflow_id_for(invoice.invoice_id),
+            task_queue=self._task_queue,
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            memo=memo_of(invoice),
+            static_summary=f"Invoice {invoice.invoice_id}: {invoice.currency} {invoice.total}",
+        )
+        status = Status(await handle.query(InvoiceWorkflow.status))
+        return Submission(
+            workflow_id=handle.id, run_id=handle.first_execution_run_id or "", status=status, created=True
+        )
+
+    async def _standing(self, invoice: Invoice, before: WorkflowExecutionDescription) -> Submission | None:
+        """The submission that stands already, or None where a new run may start."""
+        is_running = before.status is WorkflowExecutionStatus.RUNNING
+        is_same = await memo_text(before, "content_digest") == invoice.content_digest
+        if is_running and not is_same:
+            raise _conflict(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
+        try:
+            report = await report_of(self._client, before)
+        except WorkflowQueryFailedError:
+            if is_running:
+                raise
+            return None
+        if not is_running and report.status is not Status.PAID:
+            _require_paid_lines_unchanged(invoice, report)
+            return None
+        if not is_same:
+            raise _conflict(invoice, "is paid, with other content. Use another invoice_id for another invoice")
+        return Submission(workflow_id=before.id, run_id=before.run_id, status=report.status, created=False)
+
+    async def _require_worker(self) -> None:
+        """Refuse before anything is begun where nobody would go on with it. A worker may just be starting."""
+        with anyio.move_on_after(_WORKER_MAY_TAKE):
+            while not await self._probe.has_worker():
+                await anyio.sleep(0.1)
+            return
+        raise no_worker("No worker polls for invoices, so nothing was started")
+
+    async def _require_open(self, workflow_id: str, run_id: str | None) -> WorkflowExecutionDescription:
+        found = await require(self._client, workflow_id, run_id)
+        if found.status is not WorkflowExecutionStatus.RUNNING:
+            report = await report_of(self._client, found)
+            raise Refused(Code.ALREADY_CLOSED, f"the invoice is {report.status} already. {report.summary}")
+        return found
+
+    async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
+        """The report once a cancellation has had its effect; a payment under way may take longer than we wait."""
+        report = await report_of(self._client, found)
+        with anyio.move_on_after(_CANCEL_SETTLES_WITHIN):
+            while not report.status.is_terminal:
+                await anyio.sleep(0.05)
+                report = await report_of(self._client, found)
+        return await report_of(self._client, await require(self._client, found.id, found.run_id))
+
+
+def _conflict(invoice: Invoice, what: str) -> Refused:
+    return Refused(Code.INVOICE_CONFLICT, f"invoice {invoice.invoice_id} {what}.")
+
+
+def _require_paid_lines_unchanged(invoice: Invoice, last: InvoiceReport) -> None:
+    """A line that the last run paid may not come back as another one: it would be paid a second time."""
+    keys = {idempotency_key(invoice.invoice_id, number, line) for number, line in enumerate(invoice.lines, 1)}
+    changed = [
+        str(line.line) for line in last.lines if line.status is LineStatus.PAID and line.idempotency_key not in keys
+    ]
+    if changed:
+        what = f"was ended with these lines paid: {', '.join(changed)}; they are changed or missing now"
+        raise _conflict(invoice, f"{what}. Submit them unchanged (they are not paid again), or use another invoice_id")

@@ -1,0 +1,101 @@
+"""How we reach Temporal: a configured address or profile, or the embedded server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+
+from invoice_mcp.embedded import EmbeddedTemporal, default_home
+
+# Where Temporal's own tools look when they are told a namespace or a key, but no address.
+_DEFAULT_ADDRESS = "localhost:7233"
+
+
+class ConfigurationError(Exception):
+    """Temporal's configuration can't be read; the message says where to look."""
+
+
+@dataclass(frozen=True)
+class TemporalSettings:
+    """What the command line says of Temporal. What it leaves out comes from Temporal's standard environment
+    (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS..., temporal.toml profiles)."""
+
+    address: str | None = None
+    namespace: str | None = None
+    profile: str | None = None
+    home: Path = field(default_factory=default_home)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How this process reaches Temporal.
+
+    Attributes:
+        client: For everything but workers, for the life of the process. Connects when first used: the MCP server
+            starts, and can say what is wrong, also while Temporal is down.
+        where: The address and namespace, as a person reads them.
+        ui_url: The Web UI, where there is one of ours.
+    """
+
+    client: Client
+    where: str
+    ui_url: str | None
+    _config: dict[str, Any]
+
+    async def worker_client(self) -> Client:
+        """A client as a worker needs it: connected.
+
+        Raises:
+            RuntimeError: Temporal can't be reached.
+        """
+        return await Client.connect(**self._config)
+
+
+def configured(settings: TemporalSettings) -> dict[str, Any] | None:
+    """Arguments for `Client.connect`, or None where nothing names a Temporal and the embedded one is meant.
+
+    Raises:
+        ConfigurationError: A profile or file is named that can't be read.
+    """
+    try:
+        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(settings.profile))
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"Temporal's configuration can't be read: {error}. Look at TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE "
+            "and the other TEMPORAL_ variables"
+        ) from None
+    if settings.address:
+        config["target_host"] = settings.address
+    if settings.namespace:
+        config["namespace"] = settings.namespace
+    return {"target_host": _DEFAULT_ADDRESS, **config} if config else None
+
+
+@asynccontextmanager
+async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
+    """The configured Temporal, connected to when first used; else the embedded one, started or joined.
+
+    Raises:
+        ConfigurationError: The configuration can't be read.
+        EmbeddedUnavailable: The embedded server does not come up.
+    """
+    config = configured(settings)
+    if config is not None:
+        yield await _connection(config, f"{config['target_host']}, namespace {config.get('namespace', 'default')}")
+        return
+    async with EmbeddedTemporal(settings.home) as embedded:
+        endpoint = embedded.endpoint
+        where = f"embedded at {endpoint.address}, data in {settings.home}"
+        yield await _connection({"target_host": endpoint.address}, where, endpoint.ui_url)
+
+
+async def _connection(config: dict[str, Any], where: str, ui_url: str | None = None) -> Connection:
+    config = {**config, "data_converter": pydantic_data_converter}
+    return Connection(await Client.connect(**config, lazy=True), where, ui_url, config)

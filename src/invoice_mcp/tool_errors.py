@@ -1,0 +1,66 @@
+"""An MCP server whose every tool error starts with a stable code and never shows a traceback."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp_types import CallToolResult, InputRequiredResult, TextContent
+from pydantic import ValidationError
+
+from invoice_mcp.errors import Code, Refused
+from invoice_mcp.invoices import MAX_INVOICE_BYTES, faults_of
+
+logger = logging.getLogger(__name__)
+
+
+class CodedServer(MCPServer[Any]):
+    """`MCPServer`, but whatever goes wrong in a tool is answered as `CODE: why. What to do next.`"""
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """As the base class, but a failure is an answer, not an exception; protocol errors pass."""
+        try:
+            await self._require_known(name, arguments)
+            return await super().call_tool(name, arguments, context)
+        except (ToolError, Refused) as error:
+            refused = _refused(error)
+        logger.info("Tool %s: %s", ascii(name[:64]), refused)
+        return CallToolResult(content=[TextContent(type="text", text=str(refused))], is_error=True)
+
+    async def _require_known(self, name: str, arguments: dict[str, Any]) -> None:
+        """Refuse what the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything."""
+        tools = {tool.name: tool for tool in await self.list_tools()}
+        if name not in tools:
+            raise Refused(Code.INVALID_ARGUMENT, f"there is no tool {name[:64]!a}. The tools are {', '.join(tools)}.")
+        known = tools[name].input_schema.get("properties", {})
+        unknown = sorted(ascii(argument[:64]) for argument in arguments if argument not in known)
+        if unknown:
+            what = f"{name} takes no argument {', '.join(unknown[:10])}"
+            raise Refused(Code.INVALID_ARGUMENT, f"{what}. It takes {', '.join(known)}.")
+        try:
+            size = len(json.dumps(arguments))
+        except (RecursionError, ValueError):
+            size = MAX_INVOICE_BYTES + 1
+        if size > MAX_INVOICE_BYTES:
+            code = Code.INVOICE_INVALID if "invoice" in known else Code.INVALID_ARGUMENT
+            raise Refused(code, f"the arguments are larger than {MAX_INVOICE_BYTES // 1024} KiB, or nested too deeply.")
+
+
+def _refused(error: ToolError | Refused) -> Refused:
+    cause = error.__cause__ if isinstance(error, ToolError) else error
+    if isinstance(cause, Refused):
+        return cause
+    if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
+        of_invoice = any(fault["loc"][:1] == ("invoice",) for fault in cause.errors(include_input=False))
+        code = Code.INVOICE_INVALID if of_invoice else Code.INVALID_ARGUMENT
+        return Refused(
+            code, f"{faults_of(cause, below=('invoice',))}. Correct this and call again; nothing was changed."
+        )
+    logger.error("A tool failed unexpectedly", exc_info=cause or error)
+    return Refused(Code.INTERNAL, "something went wrong that should not have. The server's log says more.")

@@ -1,0 +1,60 @@
+"""The worker: which workflows and activities there are, named once, and how they are run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import anyio
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from invoice_mcp.activities import InvoiceActivities
+from invoice_mcp.erp import Erp
+from invoice_mcp.line_workflow import PayLineItem
+from invoice_mcp.payments import Payments
+from invoice_mcp.probe import Probe
+from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
+
+logger = logging.getLogger(__name__)
+
+WORKFLOWS: tuple[type, ...] = (InvoiceWorkflow, PayLineItem)
+
+# What a payment under way is given to finish before the worker leaves it to a retry elsewhere.
+_GRACE = timedelta(seconds=10)
+_LONGEST_PAUSE = 10.0
+
+
+def build_worker(
+    client: Client, erp: Erp, payments: Payments, *, task_queue: str = TASK_QUEUE, **options: Any
+) -> Worker:
+    """A worker for everything this project runs; `options` go to `temporalio.worker.Worker` as they are."""
+    return Worker(
+        client,
+        task_queue=task_queue,
+        workflows=WORKFLOWS,
+        activities=InvoiceActivities(erp, payments).all(),
+        **({"graceful_shutdown_timeout": _GRACE} | options),
+    )
+
+
+async def keep_working(connect: Callable[[], Awaitable[Client]], erp: Erp, payments: Payments) -> None:
+    """Work until cancelled, then finish what is under way. While Temporal is away: wait for it, and say so.
+
+    Args:
+        connect: Gives a connected client, or raises RuntimeError.
+    """
+    pause = 0.5
+    while True:
+        try:
+            client = await connect()
+            await Probe(client).register_status_index()
+            logger.info("Worker polls %s in namespace %s", TASK_QUEUE, client.namespace)
+            await build_worker(client, erp, payments).run()
+        except (RPCError, RuntimeError) as error:
+            logger.warning("The worker can't work, Temporal is away (%s). Next try in %.0f s", error, pause)
+            await anyio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)

@@ -1,0 +1,322 @@
+"""The workflows: an invoice is validated, waits for a person, is paid line by line. Deterministic code only."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    FailureError,
+    WorkflowAlreadyStartedError,
+    is_cancelled_exception,
+)
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import ValidationError
+
+    from invoice_mcp.decisions import require_open_for
+    from invoice_mcp.errors import Code, Refused
+    from invoice_mcp.invoices import faults_of
+    from invoice_mcp.line_workflow import PayLineItem, reraise_unless_cancelled, told, unconfirmed
+    from invoice_mcp.reports import (
+        Decision,
+        DecisionRequest,
+        InvoiceReport,
+        InvoiceRequest,
+        LineReport,
+        LineStatus,
+        PaymentOrder,
+        Status,
+        Verdict,
+        summarize,
+    )
+
+TASK_QUEUE = "invoice-task-queue"
+VALIDATE_AGAINST_ERP = "validate_against_erp"
+INVOICE_STATUS = SearchAttributeKey.for_keyword("InvoiceStatus")
+
+_VALIDATION_ATTEMPT = timedelta(seconds=30)
+_VALIDATION_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=5
+)
+
+
+def line_workflow_id(workflow_id: str, number: int) -> str:
+    """Id of the child workflow that pays line `number` (from 1)."""
+    return f"{workflow_id}-line-{number}"
+
+
+@workflow.defn(name="InvoiceWorkflow")
+class InvoiceWorkflow:
+    """One invoice from submission to its end.
+
+    Takes an InvoiceRequest. Completes with an InvoiceReport when the invoice is PAID, FAILED, REJECTED or EXPIRED, and
+    ends as a cancelled execution when it is CANCELLED; the query GetInvoiceReport answers in every case. An input that
+    is no InvoiceRequest fails the execution with INVOICE_INVALID.
+    """
+
+    @workflow.init
+    def __init__(self, request: Any = None) -> None:
+        # Decoded here, not by its type: an input that does not decode would fail the workflow's tasks for ever.
+        self._fault: str | None = None
+        try:
+            self._start_from(InvoiceRequest.model_validate(request))
+        except ValidationError as error:
+            self._fault = faults_of(error)
+
+    def _start_from(self, request: InvoiceRequest) -> None:
+        self._invoice = request.invoice
+        self._policy = request.policy
+        self._status = Status.INITIALIZING
+        self._decision: Decision | None = None
+        self._deadline: datetime | None = None
+        self._reason: str | None = None
+        self._cancelling = False
+        self._orders = [PaymentOrder.for_line(self._invoice, n) for n in range(1, len(self._invoice.lines) + 1)]
+        self._lines = [
+            LineReport(
+                line=order.line,
+                description=order.description,
+                amount=order.amount,
+                due_date=order.due_date,
+                idempotency_key=order.idempotency_key,
+            )
+            for order in self._orders
+        ]
+
+    @workflow.run
+    async def run(self, request: Any = None) -> InvoiceReport:  # noqa: ARG002 (taken by __init__)
+        if self._fault is not None:
+            raise ApplicationError(self._fault, type=Code.INVOICE_INVALID, non_retryable=True)
+        try:
+            if await self._validate() and await self._decided():
+                await self._pay()
+        except asyncio.CancelledError:
+            reraise_unless_cancelled()
+            # Nothing was asked to be paid yet: _pay handles cancellation itself.
+            self._close(Status.REJECTED if self._is_rejected() else Status.CANCELLED)
+        if self._status is Status.CANCELLED:
+            raise asyncio.CancelledError
+        return self.report()
+
+    async def _validate(self) -> bool:
+        """Whether the invoice goes on to wait for its decision. A rejection need not wait for the ERP."""
+        self._move_to(Status.PENDING_VALIDATION)
+        validation = workflow.start_activity(
+            VALIDATE_AGAINST_ERP,
+            self._invoice,
+            start_to_close_timeout=_VALIDATION_ATTEMPT,
+            retry_policy=_VALIDATION_RETRY,
+        )
+        await workflow.wait_condition(lambda: validation.done() or self._is_rejected())
+        if self._is_rejected():
+            validation.cancel()
+            self._close(Status.REJECTED)
+            return False
+        try:
+            await validation
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise asyncio.CancelledError from error
+            _, words = told(error)
+            self._close(Status.FAILED, words)
+            return False
+        return True
+
+    async def _decided(self) -> bool:
+        """Whether the invoice was approved in time."""
+        self._deadline = workflow.now() + self._policy.approval_timeout
+        self._move_to(Status.PENDING_APPROVAL)
+        try:
+            await workflow.wait_condition(
+                lambda: self._decision is not None,
+                timeout=self._policy.approval_timeout,
+                timeout_summary="approval deadline",
+            )
+        except TimeoutError:
+            workflow.logger.info("No decision in time")
+        if self._decision is None:
+            self._close(Status.EXPIRED)
+        elif self._is_rejected():
+            self._close(Status.REJECTED)
+        else:
+            self._move_to(Status.APPROVED)
+        return self._status is Status.APPROVED
+
+    async def _pay(self) -> None:
+        self._move_to(Status.PAYING)
+        payments = [asyncio.create_task(self._pay_line(order)) for order in self._orders]
+
+        def settled() -> bool:
+            return all(payment.done() for payment in payments)
+
+        try:
+            await workflow.wait_condition(settled)
+        except asyncio.CancelledError:
+            reraise_unless_cancelled()
+            self._cancelling = True
+            await asyncio.gather(*(self._cancel_line(line.line) for line in self._lines))
+            await workflow.wait_condition(settled)
+        for payment in payments:
+            payment.result()
+        statuses = {line.status for line in self._lines}
+        if statuses == {LineStatus.PAID}:
+            self._move_to(Status.PAID)
+        elif self._cancelling and LineStatus.CANCELLED in statuses:
+            self._close(Status.CANCELLED)
+        else:
+            self._close(Status.FAILED)
+
+    async def _pay_line(self, order: PaymentOrder) -> None:
+        workflow_id = line_workflow_id(workflow.info().workflow_id, order.line)
+        if self._is_cancelling():
+            self._update_line(order.line, status=LineStatus.CANCELLED)
+            return
+        try:
+            payment = await workflow.start_child_workflow(PayLineItem.run, order, id=workflow_id)
+            self._update_line(order.line, status=LineStatus.SCHEDULED)
+            if self._is_cancelling():
+                await self._cancel_line(order.line)
+            outcome = await payment
+            self._update_line(order.line, **outcome.model_dump())
+        except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
+            if is_cancelled_exception(error):
+                self._update_line(order.line, status=LineStatus.CANCELLED)
+                return
+            # PayLineItem reports a failed payment as its result. Here somebody ended it from outside.
+            code, words = told(error)
+            self._update_line(order.line, status=LineStatus.FAILED, error=code, reason=unconfirmed(words))
+
+    async def _cancel_line(self, number: int) -> None:
+        """Ask a line that waits for its due date to stop; one whose payment is under way finishes all the same.
+
+        By an external request, not by cancelling our task: a result that arrives together with the cancellation
+        would be lost with the task, and a paid line reported as cancelled.
+        """
+        if self._lines[number - 1].status is LineStatus.SCHEDULED:
+            child = workflow.get_external_workflow_handle(line_workflow_id(workflow.info().workflow_id, number))
+            try:
+                await child.cancel()
+            except FailureError as error:
+                workflow.logger.info("Line %d had already ended: %s", number, error)
+
+    def _is_cancelling(self) -> bool:
+        return self._cancelling
+
+    def _update_line(self, number: int, **changes: object) -> None:
+        self._lines[number - 1] = self._lines[number - 1].model_copy(update=changes)
+
+    def _move_to(self, status: Status) -> None:
+        self._status = status
+        if self._policy.index_status:
+            workflow.upsert_search_attributes([INVOICE_STATUS.value_set(status.value)])
+
+    def _close(self, status: Status, reason: str | None = None) -> None:
+        """End without (full) payment: lines nobody asked to be paid are told as such."""
+        self._reason = reason or (workflow.cancellation_reason() if status is Status.CANCELLED else None) or None
+        for line in self._lines:
+            if line.status is LineStatus.PENDING:
+                self._update_line(line.line, status=LineStatus.NOT_PAID)
+        self._move_to(status)
+
+    # -- decisions: the first one is final -----------------------------------------------------------------
+
+    def _is_rejected(self) -> bool:
+        return self._decision is not None and self._decision.verdict is Verdict.REJECTED
+
+    def _require_open_for(self, verdict: Verdict) -> None:
+        if self._fault is not None:
+            raise Refused(Code.INVOICE_INVALID, self._fault)
+        require_open_for(verdict, status=self._status, made=self._decision, deadline=self._deadline, now=workflow.now())
+
+    def _validate_update(self, verdict: Verdict) -> None:
+        try:
+            self._require_open_for(verdict)
+        except Refused as refusal:
+            raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
+
+    def _decide(self, verdict: Verdict, by: str, comment: str = "") -> None:
+        if self._decision is None:
+            self._decision = Decision(verdict=verdict, by=by, comment=comment, at=workflow.now())
+
+    @workflow.update(name="approve")
+    def approve(self, decision: DecisionRequest) -> InvoiceReport:
+        """Approve the invoice. Repeating it changes nothing; after a rejection it is refused."""
+        self._decide(Verdict.APPROVED, decision.by, decision.comment)
+        return self.report()
+
+    @approve.validator
+    def _may_approve(self, decision: DecisionRequest) -> None:  # noqa: ARG002 (a validator takes what its update takes)
+        self._validate_update(Verdict.APPROVED)
+
+    @workflow.update(name="reject")
+    def reject(self, decision: DecisionRequest) -> InvoiceReport:
+        """Reject the invoice. Repeating it changes nothing; after an approval it is refused."""
+        self._decide(Verdict.REJECTED, decision.by, decision.comment)
+        return self.report()
+
+    @reject.validator
+    def _may_reject(self, decision: DecisionRequest) -> None:  # noqa: ARG002
+        self._validate_update(Verdict.REJECTED)
+
+    @workflow.signal(name="ApproveInvoice")
+    def approve_by_signal(self) -> None:
+        """The seed's signal. Has no answer: what an update would refuse is logged and ignored."""
+        self._decide_by_signal(Verdict.APPROVED)
+
+    @workflow.signal(name="RejectInvoice")
+    def reject_by_signal(self) -> None:
+        """The seed's signal. Has no answer: what an update would refuse is logged and ignored."""
+        self._decide_by_signal(Verdict.REJECTED)
+
+    def _decide_by_signal(self, verdict: Verdict) -> None:
+        try:
+            self._require_open_for(verdict)
+        except Refused as refusal:
+            workflow.logger.warning("Signal ignored: %s", refusal.message)
+        else:
+            self._decide(verdict, by="signal")
+
+    # -- what can be asked ---------------------------------------------------------------------------------
+
+    @workflow.query(name="GetInvoiceReport")
+    def report(self) -> InvoiceReport:
+        """Everything known of the invoice."""
+        if self._fault is not None:
+            raise ApplicationError(f"it was started with no valid invoice: {self._fault}", type=Code.INVOICE_INVALID)
+        info = workflow.info()
+        open_status = "CANCELED" if self._status is Status.CANCELLED else "COMPLETED"
+        report = InvoiceReport(
+            workflow_id=info.workflow_id,
+            run_id=info.run_id,
+            invoice_id=self._invoice.invoice_id,
+            customer=self._invoice.customer,
+            currency=self._invoice.currency,
+            total=self._invoice.total,
+            status=self._status,
+            workflow_status=open_status if self._status.is_terminal else "RUNNING",
+            decision=self._decision,
+            approval_deadline=self._deadline,
+            reason=self._reason,
+            lines=tuple(self._lines),
+            summary="",
+        )
+        return report.model_copy(update={"summary": summarize(report)})
+
+    @workflow.query(name="GetInvoiceStatus")
+    def status(self) -> str:
+        """The seed's query: the status alone."""
+        return self._status.value
+
+    @workflow.query(name="IsInvoiceApproved")
+    def is_approved(self) -> bool:
+        """The seed's query: the decision. Fails while there is none."""
+        if self._decision is None:
+            raise ApplicationError("Invoice approval status is not set yet.")
+        return self._decision.verdict is Verdict.APPROVED

@@ -1,0 +1,88 @@
+"""What invoice-mcp promises, as data. Every behaviour has a test, and every id a test names is here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+REQUIREMENTS: Final[dict[str, str]] = {
+    # Invoices
+    "INV-SAMPLE": "The seed's sample JSON is accepted as it stands.",
+    "INV-FAULTS": "Every fault of an invoice is named in one answer, with its place.",
+    "INV-MONEY": "Money is a decimal in an ISO 4217 currency, with that currency's decimals.",
+    "INV-ZONE": "A due date carries a zone.",
+    "INV-UNKNOWN": "Unknown fields are refused by name; metadata is carried to the ERP untouched.",
+    "INV-BOUNDS": "At most 500 lines, 64 characters of invoice id from [A-Za-z0-9._-], 256 KiB of JSON.",
+    # Start
+    "START-ID": "The workflow id is invoice-<invoice_id>.",
+    "START-AGAIN": "The same invoice again, while it runs or after it is PAID, is the run that is there.",
+    "START-CONFLICT": "Other content under an invoice id that runs or is PAID is refused.",
+    "START-ANEW": "After REJECTED, EXPIRED, FAILED or CANCELLED a new run may start; paid lines are not paid again.",
+    "START-INVALID": "Garbage is refused by trigger and starts no workflow.",
+    "START-GARBAGE": "A workflow started with garbage behind trigger's back fails; it does not hang.",
+    # Validation
+    "VALID-RETRY": "An ERP that is down is asked again, up to five times.",
+    "VALID-DOWN": "An ERP down after all attempts: FAILED, the reason says so, nothing paid.",
+    "VALID-MISMATCH": "A mismatch is final: FAILED at once, with the ERP's reason.",
+    # Waiting and deciding
+    "WAIT-EXPIRES": "No decision within the window: EXPIRED, nothing paid.",
+    "WAIT-POLICY": "The window travels with the invoice: five days by default, another if submitted so.",
+    "DECIDE-APPROVE": "An approval lets every line be paid.",
+    "DECIDE-REJECT": "A rejection ends the invoice, nothing paid.",
+    "DECIDE-FIRST": "The first decision is final: the opposite one is refused and says what, by whom, when.",
+    "DECIDE-REPEAT": "Repeating a decision is acknowledged without effect.",
+    "DECIDE-EARLY": "A decision before validation has ended counts.",
+    "DECIDE-LATE": "After a terminal status a decision is refused with that status.",
+    "DECIDE-WHO": "The report tells who decided, when, and with which comment.",
+    "SIGNAL-SEED": "The seed's signals and queries work, under the same rules; a late signal is ignored.",
+    # Paying
+    "PAY-CHILD": "One child workflow PayLineItem a line, id <workflow id>-line-<n>.",
+    "PAY-DUE": "A line is paid on its due date, not before; a past one at once.",
+    "PAY-RETRY": "A payment is tried up to three times; INSUFFICIENT_FUNDS is not tried again.",
+    "PAY-FAILED": "A refused line makes the invoice FAILED, and the report says for each line what happened.",
+    "PAY-ALL-FAILED": "All lines refused: FAILED, each line named.",
+    "PAY-ONCE": "An answer lost after the payment was made does not pay twice.",
+    "PAY-KEY": "The idempotency key is made of invoice id, line number and line content, not of the run.",
+    # Cancelling
+    "CANCEL-BEFORE": "Cancelled before a decision: CANCELLED, nothing paid, a cancelled execution.",
+    "CANCEL-PAYING": "Cancelled while paying: waiting lines are not paid, a payment under way finishes.",
+    # Tools
+    "TOOL-LIST": "Six tools, with titles, descriptions, annotations and output schemas.",
+    "TOOL-CODES": "Every error is a tool error with a stable code first, and says what to do next.",
+    "TOOL-NOT-FOUND": "An id that is no invoice's is NOT_FOUND, also if some other workflow has it.",
+    "TOOL-WAIT": "status with wait_seconds answers when the status changes, with progress.",
+    "TOOL-ERAS": "Clients of the current and of the older protocol are served alike.",
+    "TOOL-TEXT": "Hostile text is refused or carried, never a traceback.",
+    "LIST-STATUS": "list finds invoices by status.",
+    "LIST-UNABLE": "Where the server can't list, the tool says so.",
+    "LIST-INDEX": "Whether InvoiceStatus is set travels in the input; a worker registers it or runs without.",
+    # Temporal
+    "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",
+    "TEMPORAL-AWAY": "No Temporal: every tool answers TEMPORAL_UNAVAILABLE within ten seconds.",
+    "TEMPORAL-NO-WORKER": "No worker: every tool that needs one answers NO_WORKER within ten seconds.",
+    "TEMPORAL-SHARED": "Two servers share one embedded Temporal; when the owner is killed the other goes on.",
+    "TEMPORAL-RESTART": "All killed and started again: a waiting invoice is still there, approvable, payable.",
+    "TEMPORAL-CLEAN": "After a clean end of all no process is left.",
+    "TEMPORAL-KEEPS": "The embedded namespace keeps closed executions at least 90 days.",
+    "TEMPORAL-FORGOTTEN": "An invoice whose execution is forgotten is not paid twice.",
+    # Ports
+    "PORT-LEDGER": "A payment asked for twice, or by two processes at once, is one payment with one id.",
+    "PORT-ERP": "Refusals of the ERP are told apart from trouble in reaching it.",
+    "PORT-GATEWAY": "Refusals of the gateway are told apart from trouble in reaching it.",
+    # Command line
+    "CLI-HELP": "--help teaches; --version and python -m invoice_mcp work.",
+    "CLI-DEMO": "The demo plays an invoice to PAID, or to --reject or --expire, and leaves nothing behind.",
+    "CLI-FAIL": "--fail-validate and --fail-payment make the embedded ERP or gateway refuse.",
+    "CLI-STDOUT": "Nothing but protocol goes to stdout.",
+    "CLI-WORKER": "A worker alone stops cleanly on SIGTERM.",
+    "CLI-HTTP": "serve --http serves the same tools over streamable HTTP.",
+}
+
+
+def requirement(*ids: str) -> pytest.MarkDecorator:
+    """Say which behaviours a test shows."""
+    for each in ids:
+        if each not in REQUIREMENTS:
+            raise KeyError(each)
+    return pytest.mark.requirement(*ids)
