@@ -54,7 +54,7 @@ class Desk:
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool. Raises ToolRefusedError where the answer is an error."""
 
-        async def on_progress(progress: float, _total: float | None, message: str | None) -> None:
+        async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
             self.progress.append((progress, message))
 
         answer = await self.client.call_tool(tool, arguments, progress_callback=on_progress, read_timeout_seconds=60)
@@ -62,7 +62,7 @@ class Desk:
         text = "".join(block.text for block in answer.content if isinstance(block, TextContent))
         if answer.is_error:
             raise ToolRefusedError(text)
-        assert answer.structured_content is not None
+        assert isinstance(answer.structured_content, dict)
         if tool == "trigger":
             self.submitted.add(answer.structured_content["workflow_id"])
         return answer.structured_content
@@ -81,11 +81,18 @@ class Desk:
         await self.until(workflow_id, until)
         return workflow_id
 
-    async def until(self, workflow_id: str, *statuses: str, calls: int = 20) -> dict[str, Any]:
-        """Follow an invoice, change by change, until it has one of these statuses."""
-        seen = []
+    async def until(self, workflow_id: str, *statuses: str, calls: int = 20, patient: bool = False) -> dict[str, Any]:
+        """Follow an invoice, change by change, until it has one of these statuses. Patient: take NO_WORKER for a
+        "not yet", as its text says."""
+        seen: list[str] = []
         for _ in range(calls):
-            report = await self.call("status", workflow_id=workflow_id, wait_seconds=2 if seen else 0)
+            try:
+                report = await self.call("status", workflow_id=workflow_id, wait_seconds=2 if seen else 0)
+            except ToolRefusedError as refusal:
+                if patient and refusal.code == "NO_WORKER":
+                    seen.append(refusal.code)
+                    continue
+                raise
             if report["status"] in statuses:
                 return report
             seen.append(report["status"])

@@ -1,6 +1,6 @@
 """Keep one Temporal dev server for exactly as long as some process uses it, and never outlive it.
 
-A program of its own, stdlib only: `python -I _guardian.py STATE_FD STATE_JSON MEMBERS_FILE COMMAND...`
+A program of its own, stdlib only: `python -I -S _guardian.py STATE_FD STATE_JSON MEMBERS_FILE COMMAND...`
 """
 
 from __future__ import annotations

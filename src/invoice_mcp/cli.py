@@ -1,5 +1,8 @@
 """The command line: serve, worker, demo."""
 
+# Temporal and MCP take a second to import: each command imports what it needs, so that --help answers at once.
+# ruff: noqa: PLC0415
+
 from __future__ import annotations
 
 import asyncio
@@ -8,20 +11,15 @@ import re
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
-from rich.console import Console
-from rich.logging import RichHandler
 
 from invoice_mcp import __version__
-from invoice_mcp.demo import Ending, play
-from invoice_mcp.embedded import EmbeddedUnavailable, default_home
-from invoice_mcp.ports import PortSettings
-from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, Policy
-from invoice_mcp.serving import serve as run_server
-from invoice_mcp.serving import work
-from invoice_mcp.temporal import ConfigurationError, TemporalSettings
+
+if TYPE_CHECKING:
+    from invoice_mcp.ports import PortSettings
+    from invoice_mcp.temporal import TemporalSettings
 
 T = TypeVar("T")
 
@@ -29,22 +27,23 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))")
 
 
-class Duration(click.ParamType):
+def duration(_ctx: click.Context | None, _param: click.Parameter | None, value: str | None) -> timedelta | None:
     """A span of time as people write it: 3s, 30m, 12h, 5d, or 1d12h."""
+    if value is None:
+        return None
+    parts = _DURATION.findall(value)
+    if not parts or "".join(number + unit for number, unit in parts) != value:
+        raise click.BadParameter(f"{value!r} is not a duration; write it like 3s, 30m, 12h, 5d or 1d12h.")
+    try:
+        return _checked_window(sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta()))
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{value!r} must be longer than nothing and at most 3650 days.") from None
 
-    name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        if isinstance(value, timedelta):
-            return value
-        parts = _DURATION.findall(value)
-        if not parts or "".join(number + unit for number, unit in parts) != value:
-            self.fail(f"{value!r} is not a duration; write it like 3s, 30m, 12h, 5d or 1d12h.", param, ctx)
-        try:
-            span = sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
-            return Policy(approval_timeout=span).approval_timeout
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} must be longer than nothing and at most 3650 days.", param, ctx)
+def _checked_window(span: timedelta) -> timedelta:
+    from invoice_mcp.reports import Policy
+
+    return Policy(approval_timeout=span).approval_timeout
 
 
 class Common(NamedTuple):
@@ -84,9 +83,10 @@ _fail_options = _options(
 )
 _timeout_option = click.option(
     "--approval-timeout",
-    type=Duration(),
-    default=DEFAULT_APPROVAL_TIMEOUT,
-    show_default="5d",
+    callback=duration,
+    metavar="DURATION",
+    default="5d",
+    show_default=True,
     help="How long an invoice waits for its decision: 3s, 12h, 5d. Holds for invoices submitted from now on.",
 )
 _verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
@@ -129,6 +129,8 @@ def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: t
 
     Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
     """
+    from invoice_mcp.serving import serve as run_server
+
     common = _common(**options)
     _run(
         run_server(
@@ -148,25 +150,24 @@ def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: t
 @_verbose_option
 def worker(**options: Any) -> None:
     """Run a worker: it validates and pays. Start as many as you like; stop with Ctrl-C or SIGTERM."""
+    from invoice_mcp.serving import work
+
     common = _common(**options)
     _run(work(common.temporal, common.ports))
 
 
 @main.command()
-@click.option(
-    "--reject", "ending", flag_value=Ending.REJECTED, type=Ending, help="Play the ending where it is rejected."
-)
-@click.option(
-    "--expire", "ending", flag_value=Ending.EXPIRED, type=Ending, help="Play the ending where nobody decides."
-)
+@click.option("--reject", "ending", flag_value="REJECTED", help="Play the ending where it is rejected.")
+@click.option("--expire", "ending", flag_value="EXPIRED", help="Play the ending where nobody decides.")
 @click.option(
     "--approval-timeout",
-    type=Duration(),
+    callback=duration,
+    metavar="DURATION",
     default=None,
     help="How long the invoice waits.  [default: 5d; with --expire 3s]",
 )
 @_fail_options
-def demo(ending: Ending | None, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool) -> None:
+def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool) -> None:
     """Watch one invoice go through, from submission to payment.
 
     Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client: submits the sample
@@ -174,8 +175,13 @@ def demo(ending: Ending | None, approval_timeout: timedelta | None, fail_validat
 
     Exits with 0 only if the invoice ended as it should: PAID, or as --reject or --expire asked for.
     """
+    from rich.console import Console
+
+    from invoice_mcp.demo import Ending, play
+    from invoice_mcp.embedded import default_home
+
     played = play(
-        ending or Ending.PAID,
+        Ending(ending or Ending.PAID),
         Console(highlight=False),
         home=default_home(),
         approval_timeout=approval_timeout,
@@ -201,6 +207,10 @@ def _common(
         raise click.UsageError(
             "--fail-validate and --fail-payment are for the embedded ERP and gateway, not for a real one."
         )
+    from invoice_mcp.embedded import default_home
+    from invoice_mcp.ports import PortSettings
+    from invoice_mcp.temporal import TemporalSettings
+
     home = default_home()
     return Common(
         TemporalSettings(address=address, namespace=namespace, profile=profile, home=home),
@@ -215,6 +225,9 @@ def _common(
 
 
 def _log(verbose: bool) -> None:
+    from rich.console import Console
+    from rich.logging import RichHandler
+
     # To stderr, always: stdout belongs to the protocol.
     handler = RichHandler(console=Console(stderr=True), show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler])
@@ -224,7 +237,14 @@ def _log(verbose: bool) -> None:
 def _run(main: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(main)
-    except (ConfigurationError, EmbeddedUnavailable) as error:
+    except _told_without_traceback() as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _told_without_traceback() -> tuple[type[Exception], ...]:
+    from invoice_mcp.embedded import EmbeddedUnavailable
+    from invoice_mcp.errors import ConfigurationError
+
+    return ConfigurationError, EmbeddedUnavailable

@@ -7,22 +7,24 @@ import os
 import shutil
 import sys
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mcp import Client, StdioServerParameters
-from mcp_types import CallToolResult, TextContent
+from mcp import Client, MCPError, StdioServerParameters
+from mcp_types import TextContent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
-from invoice_mcp.reports import Status
+from invoice_mcp.reports import InvoiceReport, Status
 
 _EXPIRES_AFTER = timedelta(seconds=3)
 _ENDS_WITHIN = 60.0
@@ -38,7 +40,7 @@ class Ending(StrEnum):
 
 
 class DemoError(Exception):
-    """The server refused what the demo asked."""
+    """The server did not do what the demo asked."""
 
 
 def sample_invoice() -> dict[str, Any]:
@@ -73,25 +75,42 @@ async def play(
         server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(stage))
         async with AsyncExitStack() as stack:
             with console.status("Starting Temporal, a worker and the MCP server …"):
-                client = await stack.enter_async_context(Client(server))
+                client = await stack.enter_async_context(_started(server))
             report = await _Conversation(client, console).hold(ending)
         await _show_ledger(console, PaymentLedger(ledger_path(stage)))
+        return _tell_ending(console, report, ending)
     except DemoError as failure:
-        console.print(f"[red]The server refused:[/] {escape(str(failure))}")
+        console.print(f"[red]The server:[/] {escape(str(failure))}")
         return False
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-    ended = Status(report["status"])
-    good = ended == ending.value
-    console.print(
-        f"{'Done' if good else 'Not as it should be'}: the invoice is [{_COLOURS.get(ended, 'red')}]{ended}[/]."
-    )
+
+
+def _tell_ending(console: Console, report: InvoiceReport, ending: Ending) -> bool:
+    good = report.status.value == ending.value
+    colour = _COLOURS.get(report.status, "red")
+    console.print(f"{'Done' if good else 'Not as it should be'}: the invoice is [{colour}]{report.status}[/].")
     return good
 
 
+@asynccontextmanager
+async def _started(server: StdioServerParameters) -> AsyncIterator[Client]:
+    async with AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(Client(server))
+        except (MCPError, OSError, ExceptionGroup) as error:
+            raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` tells more") from None
+        yield client
+
+
 def _stage(home: Path) -> Path:
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return Path(tempfile.mkdtemp(prefix="demo-", dir=home))
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix="demo-", dir=home))
+    except OSError as error:
+        raise ConfigurationError(
+            f"No data can be kept under {home}: {error.strerror}. Look at INVOICE_MCP_HOME"
+        ) from None
 
 
 def _environment(stage: Path) -> dict[str, str]:
@@ -111,42 +130,42 @@ class _Conversation:
         self._client = client
         self._console = console
 
-    async def hold(self, ending: Ending) -> dict[str, Any]:
+    async def hold(self, ending: Ending) -> InvoiceReport:
+        """Play it to its end and return the last report."""
         invoice = sample_invoice()
         self._says(f"Please process invoice {invoice['invoice_id']} of {invoice['customer']}.")
-        submitted = await self._call("trigger", invoice=invoice)
-        which = {"workflow_id": submitted["workflow_id"]}
-        self._hears(f"Submitted as {submitted['workflow_id']}.")
+        workflow_id = str((await self._call("trigger", invoice=invoice))["workflow_id"])
+        self._hears(f"Submitted as {workflow_id}.")
         self._says("Where does it stand?")
-        report = await self._wait_while(which, {Status.INITIALIZING, Status.PENDING_VALIDATION})
-        if report["status"] == Status.PENDING_APPROVAL:
-            report = await self._decide(which, ending)
-        return await self._wait_while(which, {Status.PENDING_APPROVAL, Status.APPROVED, Status.PAYING}, report)
+        report = await self._report("status", workflow_id=workflow_id)
+        report = await self._follow(report, {Status.INITIALIZING, Status.PENDING_VALIDATION})
+        if report.status is Status.PENDING_APPROVAL:
+            report = await self._decide(report, ending)
+        return await self._follow(report, {Status.PENDING_APPROVAL, Status.APPROVED, Status.PAYING})
 
-    async def _decide(self, which: dict[str, Any], ending: Ending) -> dict[str, Any] | None:
+    async def _decide(self, report: InvoiceReport, ending: Ending) -> InvoiceReport:
+        which = {"workflow_id": report.workflow_id, "approver": "the demo's user"}
         match ending:
             case Ending.PAID:
                 self._says("I have checked it. Approve.")
-                report = await self._call("approve", **which, approver="the demo's user", comment="Checked.")
+                return await self._report("approve", **which, comment="Checked.")
             case Ending.REJECTED:
                 self._says("We never ordered this. Reject.")
-                report = await self._call("reject", **which, approver="the demo's user", reason="Never ordered.")
+                return await self._report("reject", **which, reason="Never ordered.")
             case Ending.EXPIRED:
                 self._says("… (nobody decides)")
-                return None
-        self._hears(report["summary"])
+                return report
+
+    async def _follow(self, report: InvoiceReport, passing: set[Status]) -> InvoiceReport:
+        """Wait until the invoice has another status than those it only passes, and tell each change."""
+        with self._console.status("Waiting for the next status …"):
+            while report.status in passing:
+                report = await self._report("status", workflow_id=report.workflow_id, wait_seconds=10)
         return report
 
-    async def _wait_while(
-        self, which: dict[str, Any], passing: set[Status], report: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Follow the invoice through the statuses it only passes, and tell each."""
-        with self._console.status("Waiting for the next status …"):
-            while report is None or report["status"] in passing:
-                before = report
-                report = await self._call("status", **which, wait_seconds=10 if before else 0)
-                if before is None or before["status"] != report["status"]:
-                    self._hears(report["summary"])
+    async def _report(self, tool: str, **arguments: Any) -> InvoiceReport:
+        report = InvoiceReport.model_validate(await self._call(tool, **arguments))
+        self._hears(report.summary)
         return report
 
     async def _call(self, tool: str, **arguments: Any) -> dict[str, Any]:
@@ -155,7 +174,7 @@ class _Conversation:
         )
         self._console.print(f"  [dim]→ {tool}({escape(shown)})[/]")
         answer = await self._client.call_tool(tool, arguments, read_timeout_seconds=_ENDS_WITHIN)
-        if not isinstance(answer, CallToolResult) or answer.is_error or answer.structured_content is None:
+        if answer.is_error or not isinstance(answer.structured_content, dict):
             raise DemoError(" ".join(block.text for block in answer.content if isinstance(block, TextContent)))
         return answer.structured_content
 

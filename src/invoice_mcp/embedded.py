@@ -300,7 +300,7 @@ class EmbeddedTemporal:
             command += ["--sqlite-pragma", pragma]
         for name, kind in self._search_attributes.items():
             command += ["--search-attribute", f"{name}={kind}"]
-        guardian = [sys.executable, "-I", str(_GUARDIAN), str(state_lock), state, str(self._members_file)]
+        guardian = [sys.executable, "-I", "-S", str(_GUARDIAN), str(state_lock), state, str(self._members_file)]
         with self._log_file.open("wb") as log:
             return subprocess.Popen(  # noqa: S603 (our own program)
                 [*guardian, *command],

@@ -28,3 +28,7 @@ class Refused(Exception):  # noqa: N818 (not an error of ours: an answer)
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+
+
+class ConfigurationError(Exception):
+    """What the user set can't work. The message says where to look."""

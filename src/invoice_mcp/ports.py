@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from invoice_mcp.erp import EmbeddedErp, Erp, HttpErp
+from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.payments import HttpPayments, Payments
 
@@ -36,14 +37,21 @@ def ledger_path(home: Path) -> Path:
 
 @asynccontextmanager
 async def open_ports(settings: PortSettings) -> AsyncIterator[tuple[Erp, Payments]]:
-    """The two ports as configured, closed at the end."""
+    """The two ports as configured, closed at the end.
+
+    Raises:
+        ConfigurationError: A URL is none.
+    """
     async with AsyncExitStack() as stack:
         erp: Erp = EmbeddedErp(refuse=settings.fail_validate)
         payments: Payments = PaymentLedger(ledger_path(settings.home), refuse=settings.fail_payment)
-        if settings.erp_url:
-            erp = http_erp = HttpErp(settings.erp_url)
-            stack.push_async_callback(http_erp.aclose)
-        if settings.payments_url:
-            payments = http_payments = HttpPayments(settings.payments_url)
-            stack.push_async_callback(http_payments.aclose)
+        try:
+            if settings.erp_url:
+                erp = http_erp = HttpErp(settings.erp_url)
+                stack.push_async_callback(http_erp.aclose)
+            if settings.payments_url:
+                payments = http_payments = HttpPayments(settings.payments_url)
+                stack.push_async_callback(http_payments.aclose)
+        except ValueError as error:
+            raise ConfigurationError(f"{error}. Look at ERP_URL and PAYMENTS_URL") from None
         yield erp, payments

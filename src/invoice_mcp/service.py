@@ -39,6 +39,8 @@ LONGEST_WAIT = 50.0
 
 Progress = Callable[[float, InvoiceReport], Awaitable[None]]
 
+# How long a workflow waits for a worker that was killed in the middle of a task: less than a tool waits for its answer.
+_TASK_TIMEOUT = timedelta(seconds=4)
 _WORKER_MAY_TAKE = 3.0
 _CANCEL_SETTLES_WITHIN = 2.0
 
@@ -149,6 +151,7 @@ class InvoiceService:
             task_queue=self._task_queue,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            task_timeout=_TASK_TIMEOUT,
             memo=memo_of(invoice),
             static_summary=f"Invoice {invoice.invoice_id}: {invoice.currency} {invoice.total}",
         )

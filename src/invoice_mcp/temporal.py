@@ -13,13 +13,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 
 from invoice_mcp.embedded import EmbeddedTemporal, default_home
+from invoice_mcp.errors import ConfigurationError
 
 # Where Temporal's own tools look when they are told a namespace or a key, but no address.
 _DEFAULT_ADDRESS = "localhost:7233"
-
-
-class ConfigurationError(Exception):
-    """Temporal's configuration can't be read; the message says where to look."""
 
 
 @dataclass(frozen=True)

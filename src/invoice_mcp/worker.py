@@ -25,6 +25,8 @@ WORKFLOWS: tuple[type, ...] = (InvoiceWorkflow, PayLineItem)
 
 # What a payment under way is given to finish before the worker leaves it to a retry elsewhere.
 _GRACE = timedelta(seconds=10)
+# A worker that is killed leaves its workflows pinned to itself for this long; until then nobody can ask them.
+_STICKY = timedelta(seconds=2)
 _LONGEST_PAUSE = 10.0
 
 
@@ -37,7 +39,7 @@ def build_worker(
         task_queue=task_queue,
         workflows=WORKFLOWS,
         activities=InvoiceActivities(erp, payments).all(),
-        **({"graceful_shutdown_timeout": _GRACE} | options),
+        **({"graceful_shutdown_timeout": _GRACE, "sticky_queue_schedule_to_start_timeout": _STICKY} | options),
     )
 
 

@@ -285,17 +285,29 @@ async def test_a_killed_guardian_or_server_is_replaced_never_doubled(home: Path,
 
 async def test_a_server_without_guardian_does_not_keep_a_new_one_from_starting(old_home: Path) -> None:
     """As it can be where a process can't be told to die with its parent."""
-    lose_a_server(old_home)
+    lost = lose_a_server(old_home)
+    await until(lambda: answers(lost), "the server without guardian listens")
     assert len(servers(old_home)) == 1
     async with EmbeddedTemporal(old_home) as one:
+        assert one.endpoint.address != f"127.0.0.1:{lost}"
+        assert not answers(lost)
         assert await is_running(await start(one.endpoint.address, "w"), "w")
         assert len(servers(old_home)) == 1
     assert processes(old_home) == []
 
 
-def lose_a_server(home: Path) -> None:
-    """Leave a server in the group of a dead process, with the lock and the state as a guardian makes them."""
-    server = [str(temporal_binary()), "server", "start-dev", "--headless", "--port", "0"]
+def answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def lose_a_server(home: Path) -> int:
+    """Leave a server in the group of a dead process, with the lock and the state as a guardian makes them; its port.
+
+    The state tells another port, so that a server that merely went on would be seen.
+    """
+    lost, told = embedded._free_port(None), embedded._free_port(None)
+    server = [str(temporal_binary()), "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(lost)]
     server += ["--db-filename", str(home / "temporal.db")]
     with (home / "embedded.json").open("w") as state:
         fcntl.flock(state, fcntl.LOCK_EX)
@@ -306,8 +318,9 @@ def lose_a_server(home: Path) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        json.dump({"address": "127.0.0.1:1", "ui_url": "http://127.0.0.1:1", "pid": shell.pid}, state)
+        json.dump({"address": f"127.0.0.1:{told}", "ui_url": "http://127.0.0.1:1", "pid": shell.pid}, state)
     shell.wait()
+    return lost
 
 
 async def test_a_port_in_use_at_a_cold_start_is_left_to_its_user(home: Path) -> None:

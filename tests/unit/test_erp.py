@@ -14,6 +14,7 @@ import pytest
 
 from invoice_mcp.erp import EmbeddedErp, Erp, ErpMismatch, ErpUnavailable, HttpErp
 from invoice_mcp.invoices import Invoice
+from tests.requirements import requirement
 from tests.unit.misbehaving import (
     Behaviour,
     Connection,
@@ -89,6 +90,7 @@ class TestEmbedded:
 
 
 class TestRequest:
+    @requirement("INV-UNKNOWN")
     async def test_the_invoice_is_posted_as_json_with_its_total_as_text(self) -> None:
         invoice = an_invoice(metadata={"cost_centre": "7"})
         async with misbehaving(answers(200, {})) as server, aclosing(HttpErp(f"{server.url}/api/")) as erp:
@@ -140,6 +142,7 @@ class TestVerdicts:
     async def test_a_success_accepts_the_invoice(self, behaviour: Behaviour) -> None:
         assert await verdict(behaviour) == "accepted"
 
+    @requirement("PORT-ERP")
     @pytest.mark.parametrize(
         ("status", "body", "reason"),
         [
@@ -162,6 +165,7 @@ class TestVerdicts:
         assert said.startswith("mismatch: a b\\x1b[2J\\u202e\\ud800xxx")
         assert said.endswith("x…")
 
+    @requirement("PORT-ERP")
     @pytest.mark.parametrize(
         ("status", "check"),
         [

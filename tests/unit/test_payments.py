@@ -22,6 +22,7 @@ from invoice_mcp.invoices import Invoice
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.payments import HttpPayments, PaymentRefused, Payments, PaymentUnavailable
 from invoice_mcp.reports import PaymentOrder
+from tests.requirements import requirement
 from tests.unit.misbehaving import Behaviour, answers, drips, floods, hangs, misbehaving, resets, says, truncates
 
 SHORT = 0.3
@@ -62,6 +63,7 @@ async def asked(payments: Payments, order: PaymentOrder | None = None) -> str:
 
 
 class TestLedger:
+    @requirement("PORT-LEDGER")
     async def test_a_payment_asked_for_twice_is_one_payment(self, file: Path) -> None:
         first, again = [await asked(PaymentLedger(file)) for _ in range(2)]
         assert first == again
@@ -164,6 +166,7 @@ class TestLedgerShared:
         assert {receipt.payment_id for receipt in receipts} == {entry.payment_id for entry in await ledger.entries()}
         assert len({receipt.payment_id for receipt in receipts}) == 50
 
+    @requirement("PORT-LEDGER")
     async def test_two_processes_paying_the_same_orders_at_once_pay_each_once(self, file: Path) -> None:
         wanted = (json.dumps([order.model_dump(mode="json") for order in orders(20)]) + "\n").encode()
         pipe = asyncio.subprocess.PIPE
@@ -318,6 +321,7 @@ class TestHttp:
         with pytest.raises(ValueError, match="the URL of the payment gateway"):
             HttpPayments("gateway.local")
 
+    @requirement("PORT-GATEWAY")
     @pytest.mark.parametrize(
         ("status", "body", "refusal"),
         [
@@ -344,6 +348,7 @@ class TestHttp:
     async def test_a_key_in_progress_is_no_verdict(self, body: object) -> None:
         assert (await verdict(answers(409, body))).startswith("unavailable: the same payment is already under way: ")
 
+    @requirement("PORT-GATEWAY")
     @pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 301, 408, 425, 429, 500, 502, 503])
     async def test_what_speaks_of_the_setup_or_the_moment_is_no_verdict_whatever_its_code(self, status: int) -> None:
         said = await verdict(answers(status, {"code": "UNAUTHORIZED", "payment_id": "P"}))

@@ -1,0 +1,176 @@
+"""The command line, as a user meets it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import anyio
+import anyio.lowlevel
+import click
+import pytest
+from click.testing import CliRunner
+from mcp import Client
+
+from invoice_mcp import __version__
+from invoice_mcp.cli import duration, main
+from invoice_mcp.demo import sample_invoice
+from tests.desk import Desk
+from tests.end_to_end.host import PROGRAM, environment, processes, processes_of, run, until_gone
+from tests.requirements import requirement
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@requirement("CLI-HELP")
+@pytest.mark.parametrize(
+    ("arguments", "taught"),
+    [
+        ([], ["invoice-mcp demo", "claude mcp add", "serve", "worker", "TEMPORAL_ADDRESS"]),
+        (["serve"], ["--http", "--approval-timeout", "--no-worker", "--fail-payment", "ERP_URL", "INVOICE_MCP_HOME"]),
+        (["worker"], ["--address", "PAYMENTS_URL", "SIGTERM"]),
+        (["demo"], ["--reject", "--expire", "Exits with 0 only if"]),
+    ],
+)
+def test_help_teaches(arguments: list[str], taught: list[str]) -> None:
+    shown = CliRunner().invoke(main, [*arguments, "--help"])
+    assert shown.exit_code == 0
+    for words in taught:
+        assert words in shown.output
+
+
+@requirement("CLI-HELP")
+def test_version_and_python_m() -> None:
+    shown = subprocess.run([*PROGRAM, "--version"], capture_output=True, text=True, check=True)
+    assert shown.stdout == f"invoice-mcp, version {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("3s", timedelta(seconds=3)),
+        ("30m", timedelta(minutes=30)),
+        ("12h", timedelta(hours=12)),
+        ("5d", timedelta(days=5)),
+        ("1d12h", timedelta(hours=36)),
+        ("0.5s", timedelta(milliseconds=500)),
+    ],
+)
+def test_a_duration_is_written_as_people_do(written: str, meant: timedelta) -> None:
+    assert duration(None, None, written) == meant
+
+
+@pytest.mark.parametrize("written", ["", "5", "d", "5 d", "5w", "-5d", "5d5", "0s", "4000d", "9" * 30 + "d", "nan"])
+def test_what_is_no_duration_is_refused_with_an_example(written: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"5d|3650 days"):
+        duration(None, None, written)
+
+
+def test_faults_are_for_the_embedded_ports_only() -> None:
+    shown = CliRunner().invoke(main, ["worker", "--fail-payment", "--payments-url", "http://localhost:1"])
+    assert shown.exit_code == 2
+    assert "embedded" in shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["worker", "--profile", "nope"], "TEMPORAL_PROFILE"),
+        (["worker", "--erp-url", "ftp://x"], "the URL of the ERP must look like https://host/path"),
+    ],
+)
+def test_a_configuration_that_can_not_work_is_told_without_traceback(
+    home: Path, arguments: list[str], told: str
+) -> None:
+    ended = run(home, *arguments)
+    assert ended.returncode == 1
+    assert told in " ".join(ended.stderr.split())
+    assert "Traceback" not in ended.stderr
+
+
+@requirement("CLI-DEMO")
+@pytest.mark.parametrize(
+    ("arguments", "status", "told"),
+    [
+        ([], 0, ["Approve.", "PAY-INV-100-1", "USD 200.00", "Done: the invoice is PAID."]),
+        (["--reject"], 0, ["Reject.", "ledger is empty", "Done: the invoice is REJECTED."]),
+        (["--expire"], 0, ["nobody decides", "Done: the invoice is EXPIRED."]),
+        (["--fail-payment"], 1, ["INSUFFICIENT_FUNDS", "Not as it should be: the invoice is FAILED."]),
+        (["--fail-validate"], 1, ["MISMATCH", "Not as it should be: the invoice is FAILED."]),
+    ],
+)
+async def test_the_demo_plays_to_its_end_and_leaves_nothing(
+    home: Path, arguments: list[str], status: int, told: list[str]
+) -> None:
+    ended = run(home, "demo", *arguments)
+    assert ended.returncode == status, ended.stderr
+    for words in told:
+        assert words in " ".join(ended.stdout.split())
+    assert "\x1b" not in ended.stdout  # plain lines when piped
+    assert list(home.iterdir()) == []
+    with anyio.fail_after(15):
+        while any(str(home) in line for line in processes()):
+            await anyio.sleep(0.05)
+
+
+@requirement("CLI-HTTP")
+async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [*PROGRAM, "serve", "--http", "--port", str(port)]
+    with subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True) as served:
+        try:
+            with anyio.fail_after(30):
+                while not await _listens(port):
+                    assert served.poll() is None
+                    await anyio.sleep(0.05)
+            for mode in ("auto", "legacy"):
+                async with Client(f"http://127.0.0.1:{port}/mcp", mode=mode) as client:
+                    desk = Desk(client)
+                    await desk.submit(sample_invoice())
+            served.send_signal(signal.SIGTERM)
+            _, errors = served.communicate(timeout=30)
+        finally:
+            served.kill()
+    assert "Traceback" not in errors
+    assert served.returncode in {0, -signal.SIGTERM}
+    await until_gone(home)
+
+
+async def _listens(port: int) -> bool:
+    try:
+        stream = await anyio.connect_tcp("127.0.0.1", port)
+    except OSError:
+        return False
+    await stream.aclose()
+    return True
+
+
+@requirement("TEMPORAL-CLEAN")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_server_told_to_stop_leaves_though_its_stdin_stays_open(home: Path, number: int) -> None:
+    with subprocess.Popen(
+        [*PROGRAM, "serve", "-v"],
+        env=environment(home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as served:
+        try:
+            assert served.stderr
+            while "Worker polls" not in (line := served.stderr.readline()):
+                assert line, "the server ended"
+            assert processes_of(home)
+            served.send_signal(number)
+            assert served.wait(timeout=30) == 0
+        finally:
+            served.kill()
+    await until_gone(home)

@@ -1,0 +1,157 @@
+"""Servers share one Temporal, and die: invoices do not."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from invoice_mcp.demo import sample_invoice
+from invoice_mcp.ledger import PaymentLedger
+from invoice_mcp.ports import ledger_path
+from tests.desk import PAST, an_invoice
+from tests.end_to_end.host import PROGRAM, Host, environment, host, processes_of, until_gone
+from tests.requirements import requirement
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+class Killed(AsyncExitStack):
+    """Leaves a host whose server was killed: the client then complains, which is not what is tested."""
+
+    async def start(self, home: Path, *arguments: str) -> Host:
+        return await self.enter_async_context(host(home, *arguments))
+
+    async def aclose(self) -> None:
+        with suppress(Exception, BaseExceptionGroup):
+            await super().aclose()
+
+
+@requirement("TEMPORAL-SHARED", "TEMPORAL-CLEAN")
+async def test_the_owner_is_killed_and_the_other_goes_on(home: Path) -> None:
+    first, second = Killed(), AsyncExitStack()
+    try:
+        owner = await first.start(home)
+        other = await second.enter_async_context(host(home))
+        assert len(processes_of(home)) == 2  # one guardian, one Temporal, for both
+        workflow_id = await owner.submit(an_invoice("A", ("1", PAST), ("2", PAST)))
+        assert (await other.call("status", workflow_id=workflow_id))["status"] == "PENDING-APPROVAL"
+
+        owner.kill()
+        began = time.monotonic()
+        assert (await other.call("status", workflow_id=workflow_id))["status"] == "PENDING-APPROVAL"
+        await other.call("approve", workflow_id=workflow_id, approver="Ann")
+        await other.until(workflow_id, "PAID")
+        assert time.monotonic() - began < 30
+    finally:
+        await second.aclose()
+        await first.aclose()
+    assert len(await PaymentLedger(ledger_path(home)).entries()) == 2
+    await until_gone(home)
+
+
+@requirement("TEMPORAL-RESTART", "TEMPORAL-CLEAN")
+async def test_both_are_killed_and_a_later_one_finds_the_invoice_waiting(home: Path) -> None:
+    servers = [Killed(), Killed()]
+    desks = [await server.start(home) for server in servers]
+    workflow_id = await desks[0].submit(sample_invoice())
+    for desk in desks:
+        desk.kill()
+    for server in reversed(servers):
+        await server.aclose()
+    await until_gone(home)
+    async with host(home) as later:
+        assert (await later.call("status", workflow_id=workflow_id))["status"] == "PENDING-APPROVAL"
+        assert not (await later.call("trigger", invoice=sample_invoice()))["created"]
+        await later.call("approve", workflow_id=workflow_id)
+        await later.until(workflow_id, "PAID")
+    assert len(await PaymentLedger(ledger_path(home)).entries()) == 2
+    await until_gone(home)
+
+
+@requirement("TEMPORAL-RESTART", "PAY-ONCE")
+async def test_killed_while_paying_nothing_is_lost_and_nothing_is_paid_twice(home: Path) -> None:
+    lines = [("1", PAST)] * 20
+    server = Killed()
+    desk = await server.start(home)
+    workflow_id = await desk.submit(an_invoice("A", *lines))
+    await desk.call("approve", workflow_id=workflow_id)
+    desk.kill()
+    await server.aclose()
+    async with host(home) as later:
+        # At first the workflow may still wait for the worker that was killed, for as long as its task timeout.
+        await later.until(workflow_id, "PAID", calls=40, patient=True)
+    assert sorted(entry.line for entry in await PaymentLedger(ledger_path(home)).entries()) == list(range(1, 21))
+
+
+@requirement("TEMPORAL-NO-WORKER", "TOOL-CODES")
+async def test_without_a_worker_every_tool_says_so_within_ten_seconds(home: Path) -> None:
+    async with host(home) as desk:
+        workflow_id = await desk.submit(sample_invoice())
+        expired = await desk.submit(an_invoice("R"))
+        await desk.call("reject", workflow_id=expired)
+        await desk.until(expired, "REJECTED")
+    async with host(home, "--no-worker") as idle:
+
+        async def says_so(tool: str, **arguments: object) -> None:
+            began = time.monotonic()
+            refused = await idle.refused(tool, **arguments)
+            assert time.monotonic() - began < 10, tool
+            assert refused.code == "NO_WORKER", tool
+            assert "invoice-mcp worker" in str(refused)
+
+        await asyncio.gather(
+            says_so("trigger", invoice=an_invoice("B")),
+            says_so("status", workflow_id=workflow_id, wait_seconds=50),
+            says_so("approve", workflow_id=workflow_id),
+            says_so("reject", workflow_id=workflow_id),
+        )
+        # What Temporal itself can answer needs no worker.
+        assert (await idle.call("status", workflow_id=expired))["status"] == "REJECTED"
+        assert len((await idle.call("list"))["invoices"]) in {2, 3}
+
+
+@requirement("CLI-WORKER")
+async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(home: Path) -> None:
+    async with host(home, "--no-worker") as desk:
+        with subprocess.Popen(
+            [*PROGRAM, "worker"], env=environment(home), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        ) as worker:
+            try:
+                workflow_id = await desk.submit(sample_invoice())
+                await desk.call("approve", workflow_id=workflow_id)
+                await desk.until(workflow_id, "PAID")
+                worker.send_signal(signal.SIGTERM)
+                _, errors = worker.communicate(timeout=30)
+            finally:
+                worker.kill()
+    assert worker.returncode == 0
+    assert "Worker stopped" in errors
+    assert "Traceback" not in errors
+    await until_gone(home)
+
+
+@requirement("TEMPORAL-AWAY")
+async def test_a_configured_temporal_that_is_dead_is_told_over_stdio(home: Path) -> None:
+    async with host(home, "--address", "127.0.0.1:1") as desk:
+        calls: dict[str, dict[str, Any]] = {
+            "trigger": {"invoice": sample_invoice()},
+            "status": {"workflow_id": "invoice-A"},
+            "approve": {"workflow_id": "invoice-A"},
+            "reject": {"workflow_id": "invoice-A"},
+            "cancel": {"workflow_id": "invoice-A"},
+            "list": {},
+        }
+        for tool, arguments in calls.items():
+            began = time.monotonic()
+            assert (await desk.refused(tool, **arguments)).code == "TEMPORAL_UNAVAILABLE"
+            assert time.monotonic() - began < 10

@@ -1,0 +1,189 @@
+"""What the seed gets wrong comes out right: a real client, over stdio, on a real Temporal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+
+from invoice_mcp.demo import sample_invoice
+from invoice_mcp.ledger import PaymentLedger
+from invoice_mcp.ports import ledger_path
+from tests.desk import PAST, an_invoice
+from tests.end_to_end.host import PROGRAM, environment, host, temporal_of, until_gone
+from tests.requirements import requirement
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@requirement("PAY-ALL-FAILED", "CLI-FAIL")
+async def test_all_lines_refused_for_lack_of_funds(home: Path) -> None:
+    async with host(home, "--fail-payment") as desk:
+        workflow_id = await desk.submit(sample_invoice())
+        await desk.call("approve", workflow_id=workflow_id)
+        report = await desk.until(workflow_id, "FAILED", "PAID")
+        assert report["status"] == "FAILED"
+        assert [line["error"] for line in report["lines"]] == ["INSUFFICIENT_FUNDS"] * 2
+        assert "line 1 (INSUFFICIENT_FUNDS), line 2 (INSUFFICIENT_FUNDS)" in report["summary"]
+    assert await PaymentLedger(ledger_path(home)).entries() == ()
+
+
+@requirement("VALID-MISMATCH", "CLI-FAIL")
+async def test_an_erp_that_refuses_fails_the_invoice(home: Path) -> None:
+    async with host(home, "--fail-validate") as desk:
+        workflow_id = await desk.submit(sample_invoice(), until="FAILED")
+        assert "MISMATCH" in (await desk.call("status", workflow_id=workflow_id))["reason"]
+
+
+@requirement("WAIT-EXPIRES", "DECIDE-LATE")
+async def test_nobody_decides(home: Path) -> None:
+    async with host(home, "--approval-timeout", "1s") as desk:
+        workflow_id = await desk.submit(sample_invoice(), until="EXPIRED")
+        assert (await desk.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
+    assert await PaymentLedger(ledger_path(home)).entries() == ()
+
+
+@requirement("DECIDE-FIRST", "START-INVALID", "START-AGAIN", "START-CONFLICT", "LIST-STATUS", "LIST-INDEX")
+async def test_decisions_submissions_and_lists(home: Path) -> None:
+    async with host(home) as desk:
+        # Approve, then reject: a line due in years keeps the invoice open.
+        approved = await desk.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
+        await desk.call("approve", workflow_id=approved, approver="Ann")
+        refused = await desk.refused("reject", workflow_id=approved, approver="Bob")
+        assert refused.code == "ALREADY_DECIDED"
+        assert "approved by Ann" in str(refused)
+
+        # Reject, then approve.
+        rejected = await desk.submit(an_invoice("R"))
+        await desk.call("reject", workflow_id=rejected, approver="Bob")
+        await desk.until(rejected, "REJECTED")
+        assert (await desk.refused("approve", workflow_id=rejected)).code == "ALREADY_CLOSED"
+        assert (await desk.call("status", workflow_id=rejected))["decision"]["by"] == "Bob"
+
+        # Garbage and a line without due date.
+        for content, told in (
+            ({"invoice_id": "G", "customer": "c", "lines": "garbage"}, "lines: must be a list"),
+            ({"invoice_id": "G", "lines": [{"description": "d", "amount": 1}]}, "lines[0].due_date: is required"),
+        ):
+            refused = await desk.refused("trigger", invoice=content)
+            assert refused.code == "INVOICE_INVALID"
+            assert told in str(refused)
+        assert (await desk.refused("status", workflow_id="invoice-G")).code == "NOT_FOUND"
+
+        # Fifty at once, then other content.
+        many = await asyncio.gather(*(desk.call("trigger", invoice=sample_invoice()) for _ in range(50)))
+        assert sum(answer["created"] for answer in many) == 1
+        assert len({answer["run_id"] for answer in many}) == 1
+        await desk.until("invoice-INV-100", "PENDING-APPROVAL")
+        other = sample_invoice() | {"customer": "Somebody else"}
+        assert (await desk.refused("trigger", invoice=other)).code == "INVOICE_CONFLICT"
+
+        # Lists, by status: visibility may lag by a moment.
+        async def listed(**arguments: object) -> list[str]:
+            return [entry["workflow_id"] for entry in (await desk.call("list", **arguments))["invoices"]]
+
+        for status, workflow_id in {
+            "PENDING-APPROVAL": "invoice-INV-100",
+            "PAYING": approved,
+            "REJECTED": rejected,
+        }.items():
+            deadline = time.monotonic() + 10
+            while await listed(status=status) != [workflow_id]:
+                assert time.monotonic() < deadline
+        assert set(await listed()) == {"invoice-INV-100", approved, rejected}
+        assert len(await listed(limit=2)) == 2
+        assert (await desk.call("list", status="PAID"))["summary"] == "No PAID invoices."
+
+        await desk.call("approve", workflow_id="invoice-INV-100")
+        await desk.until("invoice-INV-100", "PAID")
+        assert not (await desk.call("trigger", invoice=sample_invoice()))["created"]
+        assert (await desk.refused("trigger", invoice=other)).code == "INVOICE_CONFLICT"
+        cancelled = await desk.call("cancel", workflow_id=approved, reason="Enough")
+        assert [line["status"] for line in cancelled["lines"]] == ["PAID", "CANCELLED"]
+    paid = [(entry.invoice_id, entry.line) for entry in await PaymentLedger(ledger_path(home)).entries()]
+    assert sorted(paid) == [("A", 1), ("INV-100", 1), ("INV-100", 2)]
+    await until_gone(home)
+
+
+@requirement("TEMPORAL-KEEPS")
+async def test_closed_executions_are_kept_for_ninety_days_at_least(home: Path) -> None:
+    async with temporal_of(home) as temporal:
+        described = await temporal.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
+        assert described.config.workflow_execution_retention_ttl.ToTimedelta() >= timedelta(days=90)
+
+
+@requirement("TEMPORAL-FORGOTTEN")
+async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: Path) -> None:
+    async def pay() -> list[str]:
+        async with host(home) as desk:
+            assert (await desk.call("trigger", invoice=sample_invoice()))["created"]
+            await desk.until("invoice-INV-100", "PENDING-APPROVAL")
+            await desk.call("approve", workflow_id="invoice-INV-100")
+            return [line["payment_id"] for line in (await desk.until("invoice-INV-100", "PAID"))["lines"]]
+
+    first = await pay()
+    await until_gone(home)
+    for file in home.glob("temporal.db*"):
+        file.unlink()
+    assert await pay() == first
+    assert len(await PaymentLedger(ledger_path(home)).entries()) == 2
+
+
+@requirement("CLI-STDOUT", "TOOL-TEXT")
+def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path) -> None:
+    def call(number: int, tool: str, arguments: str) -> str:
+        params = f'{{"name":"{tool}","arguments":{arguments}}}'
+        return f'{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{params}}}'
+
+    deep = "[" * 50_000 + "]" * 50_000
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}},
+    }
+    lines = [
+        json.dumps(hello),
+        json.dumps({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        "garbage",
+        deep,
+        '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"trigger","arguments":{"invoice":'
+        + deep
+        + "}}}",
+        '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"status","arguments":{"workflow_id":"\\ud800"}}}',
+        json.dumps({"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {"name": "list", "arguments": {}}}),
+    ]
+    with subprocess.Popen(
+        [*PROGRAM, "serve", "-v"],
+        env=environment(home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="surrogateescape",
+    ) as served:
+        assert served.stdin
+        assert served.stdout
+        served.stdin.write("\n".join(lines) + "\n")
+        served.stdin.flush()
+        heard: list[dict[str, Any]] = []
+        while not heard or heard[-1].get("id") != 4:
+            line = served.stdout.readline()
+            assert line, "the server ended"
+            heard.append(json.loads(line))
+        rest, errors = served.communicate(timeout=30)
+    assert served.returncode == 0
+    assert rest == ""
+    assert all(answer["jsonrpc"] == "2.0" for answer in heard)
+    assert "Traceback" not in json.dumps(heard)
+    assert "Temporal: embedded at" in errors.replace("\n", " ")
