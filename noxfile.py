@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2025.10.14"
@@ -12,6 +14,8 @@ nox.options.sessions = ["lint", "types", "tests"]
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 COVERAGE_FLOOR = 95
+# More processes than cores: the end-to-end tests mostly wait for servers and clocks.
+IN_PARALLEL = ["--numprocesses=4", "--quiet"]
 
 
 def _group(name: str) -> list[str]:
@@ -22,9 +26,9 @@ def _group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """Run all tests with coverage; arguments go to pytest: nox -s tests-3.11 -- -k expired."""
     session.install(".", *_group("test"))
-    session.env["COVERAGE_FILE"] = str(session.create_tmp() + "/.coverage")
+    session.env["COVERAGE_FILE"] = str(Path(session.virtualenv.location).absolute() / ".coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *(session.posargs or IN_PARALLEL))
     session.run("coverage", "combine", "--quiet")
     floor = [] if session.posargs else [f"--fail-under={COVERAGE_FLOOR}"]
     session.run("coverage", "report", *floor)
