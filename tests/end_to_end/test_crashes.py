@@ -124,9 +124,16 @@ async def test_without_a_worker_every_tool_says_so_within_ten_seconds(home: Path
 async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(home: Path) -> None:
     async with host(home, "--no-worker") as desk:
         with subprocess.Popen(
-            [*PROGRAM, "worker"], env=environment(home), stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+            [*PROGRAM, "worker", "-v"],
+            env=environment(home),
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
         ) as worker:
             try:
+                assert worker.stderr
+                while "Worker polls" not in (line := worker.stderr.readline()):
+                    assert line, "the worker ended"
                 workflow_id = await desk.submit(sample_invoice())
                 await desk.call("approve", workflow_id=workflow_id)
                 await desk.until(workflow_id, "PAID")
