@@ -67,9 +67,13 @@ def kill(home: Path, victim: str, number: int = signal.SIGKILL) -> int:
     elif victim == "guardian":
         os.kill(pid, number)
     else:
-        found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True)  # noqa: S607
-        os.kill(int(found.stdout), number)
+        os.kill(child(pid), number)
     return pid
+
+
+def child(pid: int) -> int:
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=True)  # noqa: S607
+    return int(found.stdout)
 
 
 class Member:
@@ -281,6 +285,28 @@ async def test_a_killed_guardian_or_server_is_replaced_never_doubled(home: Path,
         assert await is_running(client, "w")
         assert max(counts) == 1
     assert processes(home) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the next start removes the server")
+async def test_a_server_dies_with_its_guardian_also_when_nobody_is_left_to_see_it(home: Path) -> None:
+    with members(home, 1) as (owner,):
+        await until(lambda: owner.address, "it is in")
+        owner.kill()
+        kill(home, "guardian")
+    await until(lambda: not processes(home), "no server is left")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_the_server_itself_holds_the_lock(home: Path) -> None:
+    """Else a guardian killed alone would let a second server start on the file while the first still writes."""
+    async with EmbeddedTemporal(home):
+        pid = guardian(home)
+        assert pid is not None
+        assert home / "embedded.json" in open_files(child(pid))
+
+
+def open_files(pid: int) -> list[Path]:
+    return [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
 
 
 async def test_a_server_without_guardian_does_not_keep_a_new_one_from_starting(old_home: Path) -> None:
