@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.probe import Probe
+from invoice_mcp.reading import is_namespace_missing
 
 # With the two seconds that finding out the reason may take, an answer is there within ten.
 ANSWER_WITHIN = 7.0
@@ -76,6 +77,8 @@ def _refused_by_workflow(error: WorkflowUpdateFailedError) -> Refused:
 
 
 async def _refusal(error: RPCError, probe: Probe) -> Refused:
+    if is_namespace_missing(error):
+        return _unavailable(error.message.rstrip("."))
     if error.status is RPCStatusCode.NOT_FOUND:
         return Refused(Code.NOT_FOUND, "there is no such invoice any more. `list` shows the invoices there are.")
     if error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, Field
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -60,11 +61,21 @@ async def find(client: Client, workflow_id: str, run_id: str | None = None) -> W
     try:
         found = await client.get_workflow_handle(workflow_id, run_id=run_id or None).describe()
     except RPCError as error:
+        if is_namespace_missing(error):
+            raise
         # A run id that is none is INVALID_ARGUMENT.
         if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
             return None
         raise
     return found if found.workflow_type == WORKFLOW_TYPE else None
+
+
+def is_namespace_missing(error: RPCError) -> bool:
+    """Whether NOT_FOUND means the namespace, and nothing in it can be asked for."""
+    details = error.grpc_status.details
+    return error.status is RPCStatusCode.NOT_FOUND and any(
+        detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details
+    )
 
 
 async def require(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:

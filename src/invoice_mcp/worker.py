@@ -27,6 +27,7 @@ WORKFLOWS: tuple[type, ...] = (InvoiceWorkflow, PayLineItem)
 _GRACE = timedelta(seconds=10)
 # A worker that is killed leaves its workflows pinned to itself for this long; until then nobody can ask them.
 _STICKY = timedelta(seconds=2)
+_CONNECTS_WITHIN = 10.0
 _LONGEST_PAUSE = 10.0
 
 
@@ -52,11 +53,14 @@ async def keep_working(connect: Callable[[], Awaitable[Client]], erp: Erp, payme
     pause = 0.5
     while True:
         try:
-            client = await connect()
-            await Probe(client).register_status_index()
+            with anyio.fail_after(_CONNECTS_WITHIN):
+                client = await connect()
+                await Probe(client).register_status_index()
             logger.info("Worker polls %s in namespace %s", TASK_QUEUE, client.namespace)
             await build_worker(client, erp, payments).run()
-        except (RPCError, RuntimeError) as error:
-            logger.warning("The worker can't work, Temporal is away (%s). Next try in %.0f s", error, pause)
+        except (RPCError, RuntimeError, TimeoutError) as error:
+            logger.warning(
+                "The worker can't work, Temporal is away (%s). Next try in %.1f s", str(error) or "silent", pause
+            )
             await anyio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp import Client
+from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.errors import ConfigurationError
+from invoice_mcp.calls import answering
+from invoice_mcp.embedded import EmbeddedTemporal
+from invoice_mcp.errors import Code, ConfigurationError, Refused
+from invoice_mcp.probe import Probe
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
-from invoice_mcp.temporal import TemporalSettings, configured, connection
-from tests.desk import Desk, an_invoice
+from invoice_mcp.temporal import Connection, TemporalSettings, configured, connection
+from tests.desk import Desk, Stage, an_invoice
 from tests.requirements import requirement
 
 PROFILES = """
@@ -69,24 +76,100 @@ def test_a_profile_that_does_not_exist_is_told() -> None:
         configured(TemporalSettings(profile="nope"))
 
 
+async def every_tool_answers_within_ten_seconds(reached: Connection) -> str:
+    """The one code that every tool answers with, all asked at once."""
+    began = time.monotonic()
+    calls: dict[str, dict[str, Any]] = {
+        "trigger": {"invoice": an_invoice("A")},
+        "status": {"workflow_id": "invoice-A", "wait_seconds": 50},
+        "approve": {"workflow_id": "invoice-A"},
+        "reject": {"workflow_id": "invoice-A"},
+        "cancel": {"workflow_id": "invoice-A"},
+        "list": {},
+    }
+    async with Client(build_server(InvoiceService(reached.client))) as client:
+        refused = await asyncio.gather(*(Desk(client).refused(tool, **arguments) for tool, arguments in calls.items()))
+    assert time.monotonic() - began < 10
+    assert all("then try again" in str(refusal) for refusal in refused)
+    (code,) = {refusal.code for refusal in refused}
+    return code
+
+
 @requirement("TEMPORAL-AWAY")
-async def test_every_tool_says_within_ten_seconds_that_temporal_is_away(invoice_id: str) -> None:
+async def test_nobody_listens() -> None:
     async with connection(TemporalSettings(address="127.0.0.1:1")) as reached:
-        async with Client(build_server(InvoiceService(reached.client))) as client:
-            desk = Desk(client)
-            calls: dict[str, dict[str, Any]] = {
-                "trigger": {"invoice": an_invoice(invoice_id)},
-                "status": {"workflow_id": "invoice-A", "wait_seconds": 50},
-                "approve": {"workflow_id": "invoice-A"},
-                "reject": {"workflow_id": "invoice-A"},
-                "cancel": {"workflow_id": "invoice-A"},
-                "list": {},
-            }
-            for tool, arguments in calls.items():
-                began = time.monotonic()
-                refused = await desk.refused(tool, **arguments)
-                assert time.monotonic() - began < 10
-                assert refused.code == "TEMPORAL_UNAVAILABLE"
-                assert "Check that it runs" in str(refused)
+        assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
         with pytest.raises(RuntimeError, match="connect"):
             await reached.worker_client()
+
+
+@requirement("TEMPORAL-AWAY")
+async def test_somebody_listens_and_never_answers() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        address = f"127.0.0.1:{silent.sockets[0].getsockname()[1]}"
+        async with connection(TemporalSettings(address=address)) as reached:
+            assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
+
+
+@requirement("TEMPORAL-AWAY")
+async def test_the_namespace_does_not_exist(tmp_path: Path) -> None:
+    async with (
+        EmbeddedTemporal(tmp_path / "home") as embedded,
+        connection(TemporalSettings(address=embedded.endpoint.address, namespace="nope")) as reached,
+    ):
+        assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
+
+
+@requirement("LIST-INDEX")
+async def test_the_worker_registers_the_search_attribute_where_it_is_missing(tmp_path: Path) -> None:
+    async with (
+        EmbeddedTemporal(tmp_path / "home", search_attributes={}) as embedded,
+        connection(TemporalSettings(address=embedded.endpoint.address)) as reached,
+    ):
+        assert not await Probe(reached.client).indexes_status()
+        assert await Probe(reached.client).register_status_index()
+        assert await Probe(reached.client).indexes_status()
+        assert await Probe(reached.client).register_status_index()
+
+
+@requirement("LIST-INDEX")
+async def test_where_the_attribute_can_not_be_registered_the_worker_says_so(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    # The time-skipping server knows no search attributes of ours, and registers none.
+    assert not await Probe(stage.environment.client).register_status_index()
+    assert "search-attribute create --name InvoiceStatus --type Keyword" in caplog.text
+
+
+REFUSALS = [
+    (RPCError("no poller seen for task queue recently", RPCStatusCode.FAILED_PRECONDITION, b""), "NO_WORKER"),
+    (RPCError("gone", RPCStatusCode.NOT_FOUND, b""), "NOT_FOUND"),
+    (RPCError("token expired", RPCStatusCode.UNAUTHENTICATED, b""), "TEMPORAL_UNAVAILABLE"),
+    (RPCError("no such right", RPCStatusCode.PERMISSION_DENIED, b""), "TEMPORAL_UNAVAILABLE"),
+    (RPCError("busy", RPCStatusCode.RESOURCE_EXHAUSTED, b""), "NO_WORKER"),
+    (RPCError("broken", RPCStatusCode.DATA_LOSS, b""), "INTERNAL"),
+    (WorkflowQueryFailedError("no such query"), "INTERNAL"),
+    (WorkflowUpdateFailedError(ApplicationError("late", type="ALREADY_CLOSED")), "ALREADY_CLOSED"),
+    (WorkflowUpdateFailedError(ApplicationError("what?", type="Unheard")), "INTERNAL"),
+    (Refused(Code.INVOICE_CONFLICT, "taken"), "INVOICE_CONFLICT"),
+    (TimeoutError(), "NO_WORKER"),
+]
+
+
+@requirement("TOOL-CODES")
+@pytest.mark.parametrize(("error", "code"), REFUSALS, ids=lambda value: value if isinstance(value, str) else "")
+async def test_whatever_temporal_answers_becomes_a_code(stage: Stage, error: Exception, code: str) -> None:
+    with pytest.raises(Refused) as refused:
+        async with answering(Probe(stage.environment.client)):
+            raise error
+    assert refused.value.code == code
+
+
+async def test_what_is_not_temporals_doing_is_not_explained_away(stage: Stage) -> None:
+    with pytest.raises(RuntimeError, match="ours"):
+        async with answering(Probe(stage.environment.client)):
+            raise RuntimeError("a fault of ours")
