@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
+from invoice_mcp.embedded import EmbeddedTemporal
 from tests.desk import Stage, open_stage
 
 _numbers = itertools.count(1)
@@ -44,6 +46,13 @@ async def stage() -> AsyncIterator[Stage]:
         open_stage(environment) as stage,
     ):
         yield stage
+
+
+@pytest.fixture(scope="session")
+async def real_client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
+    """A client of a real Temporal server, without any worker."""
+    async with EmbeddedTemporal(tmp_path_factory.mktemp("real") / "home") as embedded:
+        yield await Client.connect(embedded.endpoint.address, data_converter=pydantic_data_converter)
 
 
 @pytest.fixture

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from mcp import Client
 from temporalio.client import Client as TemporalClient
-from temporalio.contrib.pydantic import pydantic_data_converter
 
-from invoice_mcp.embedded import EmbeddedTemporal
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing import RecordingPayments, ScriptedErp
@@ -24,29 +21,29 @@ LATER = "2090-01-01T00:00:00Z"
 
 
 @asynccontextmanager
-async def forgetful_desk(home: Path, payments: RecordingPayments) -> AsyncIterator[Desk]:
-    async with EmbeddedTemporal(home) as embedded:
-        client = await TemporalClient.connect(embedded.endpoint.address, data_converter=pydantic_data_converter)
-        async with (
-            build_worker(client, ScriptedErp(), payments, max_cached_workflows=0),
-            Client(build_server(InvoiceService(client))) as session,
-        ):
-            yield Desk(session)
+async def forgetful_desk(client: TemporalClient, queue: str, payments: RecordingPayments) -> AsyncIterator[Desk]:
+    async with (
+        build_worker(client, ScriptedErp(), payments, task_queue=queue, max_cached_workflows=0),
+        Client(build_server(InvoiceService(client, task_queue=queue))) as session,
+    ):
+        yield Desk(session)
 
 
-async def test_an_invoice_is_paid_by_a_worker_that_forgets(tmp_path: Path) -> None:
+async def test_an_invoice_is_paid_by_a_worker_that_forgets(real_client: TemporalClient, invoice_id: str) -> None:
     payments = RecordingPayments()
-    async with forgetful_desk(tmp_path / "home", payments) as desk:
-        workflow_id = await desk.submit(an_invoice("A", ("1", PAST), ("2", PAST), ("3", PAST)))
+    async with forgetful_desk(real_client, invoice_id, payments) as desk:
+        workflow_id = await desk.submit(an_invoice(invoice_id, ("1", PAST), ("2", PAST), ("3", PAST)))
         await desk.call("approve", workflow_id=workflow_id)
         await desk.until(workflow_id, "PAID")
-    assert [paid.order.line for paid in payments.of_invoice("A")] == [1, 2, 3]
+    assert [paid.order.line for paid in payments.of_invoice(invoice_id)] == [1, 2, 3]
 
 
-async def test_an_invoice_is_cancelled_while_paying_by_a_worker_that_forgets(tmp_path: Path) -> None:
+async def test_an_invoice_is_cancelled_while_paying_by_a_worker_that_forgets(
+    real_client: TemporalClient, invoice_id: str
+) -> None:
     payments = RecordingPayments()
-    async with forgetful_desk(tmp_path / "home", payments) as desk:
-        workflow_id = await desk.submit(an_invoice("A", ("1", PAST), ("2", LATER), ("3", LATER)))
+    async with forgetful_desk(real_client, invoice_id, payments) as desk:
+        workflow_id = await desk.submit(an_invoice(invoice_id, ("1", PAST), ("2", LATER), ("3", LATER)))
         await desk.call("approve", workflow_id=workflow_id)
         while not payments.made:
             await desk.call("status", workflow_id=workflow_id, wait_seconds=0.1)
