@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from invoice_mcp.erp import Erp, ErpMismatch, ErpUnavailable
-from invoice_mcp.invoices import Invoice
+from invoice_mcp.errors import Code
+from invoice_mcp.invoices import Invoice, faults_of
 from invoice_mcp.line_workflow import PAYMENT_GATEWAY
 from invoice_mcp.payments import PaymentRefused, Payments, PaymentUnavailable
-from invoice_mcp.reports import PaymentOrder, PaymentReceipt
+from invoice_mcp.reports import AcceptedInvoice, PaymentOrder, PaymentReceipt
 from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 
 # A refusal is an answer: no stack trace in the worker's log, no failure in its metrics.
@@ -27,10 +29,15 @@ class InvoiceActivities:
         self._payments = payments
 
     @activity.defn(name=VALIDATE_AGAINST_ERP)
-    async def validate_against_erp(self, invoice: Invoice) -> None:
-        """Raise ApplicationError: MISMATCH is the ERP's final word, ERP_UNAVAILABLE is retried."""
+    async def validate_against_erp(self, accepted: AcceptedInvoice) -> None:
+        """Raise ApplicationError: INVOICE_INVALID and MISMATCH are final, ERP_UNAVAILABLE is retried."""
         try:
-            await self._erp.validate(invoice)
+            # Once more by all the rules: the workflow may have been started by somebody else than `trigger`.
+            await self._erp.validate(Invoice.model_validate(accepted.model_dump()))
+        except ValidationError as error:
+            raise ApplicationError(
+                faults_of(error), type=Code.INVOICE_INVALID, non_retryable=True, category=_EXPECTED
+            ) from None
         except ErpMismatch as mismatch:
             raise ApplicationError(
                 f"the ERP refuses it: {mismatch.reason}", type="MISMATCH", non_retryable=True, category=_EXPECTED

@@ -56,7 +56,7 @@ async def answering(probe: Probe, *, seconds: float = ANSWER_WITHIN) -> AsyncIte
 async def _silence(probe: Probe) -> Refused:
     """Nobody answered in time: the server, or no worker behind it?"""
     if await probe.is_reachable():
-        return no_worker("No worker answered in time, so it is not known yet what became of this request")
+        return no_worker("No worker answered in time (none runs, or it is too busy); the request may still be done")
     return _unavailable("it does not answer")
 
 

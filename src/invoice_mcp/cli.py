@@ -18,6 +18,8 @@ import click
 from invoice_mcp import __version__
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from invoice_mcp.ports import PortSettings
     from invoice_mcp.temporal import TemporalSettings
 
@@ -77,9 +79,12 @@ _real_ports = _options(
         help="A real payment gateway, over HTTP.",
     ),
 )
+_embedded_option = click.option(
+    "--embedded-ports", "allow_embedded", is_flag=True, help="Pretend to pay, also on a Temporal that others share."
+)
 _fail_options = _options(
-    click.option("--fail-validate", is_flag=True, help="Let the embedded ERP refuse every invoice, to try it out."),
-    click.option("--fail-payment", is_flag=True, help="Let the embedded gateway refuse every payment, to try it out."),
+    click.option("--fail-validate", is_flag=True, help="To try it out: this worker's ERP refuses."),
+    click.option("--fail-payment", is_flag=True, help="To try it out: this worker's gateway refuses."),
 )
 _timeout_option = click.option(
     "--approval-timeout",
@@ -94,8 +99,8 @@ _verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on st
 _EPILOG = """\b
 Which Temporal: --address, --namespace and --profile come first, then Temporal's standard
 environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_PROFILE,
-temporal.toml), and where nothing is set the embedded server, with its data under
-INVOICE_MCP_HOME."""
+temporal.toml; a namespace or key without address means localhost:7233), and where nothing
+is set the embedded server, with its data under INVOICE_MCP_HOME."""
 
 
 @click.group(
@@ -103,7 +108,7 @@ INVOICE_MCP_HOME."""
     epilog="""\b
 Try it:                 invoice-mcp demo
 Connect Claude Code:    claude mcp add invoices -- invoice-mcp serve
-Use a Temporal cluster: TEMPORAL_ADDRESS=host:7233 invoice-mcp serve""",
+Use a Temporal cluster: TEMPORAL_ADDRESS=host:7233 invoice-mcp serve --no-worker""",
 )
 @click.version_option(__version__, prog_name="invoice-mcp")
 def main() -> None:
@@ -122,6 +127,7 @@ def main() -> None:
 @_timeout_option
 @_temporal_options
 @_real_ports
+@_embedded_option
 @_fail_options
 @_verbose_option
 def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: timedelta, **options: Any) -> None:
@@ -146,6 +152,7 @@ def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: t
 @main.command(epilog=_EPILOG)
 @_temporal_options
 @_real_ports
+@_embedded_option
 @_fail_options
 @_verbose_option
 def worker(**options: Any) -> None:
@@ -182,7 +189,7 @@ def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: 
 
     played = play(
         Ending(ending or Ending.PAID),
-        Console(highlight=False),
+        _told_on(Console(highlight=False)),
         home=default_home(),
         approval_timeout=approval_timeout,
         fail_validate=fail_validate,
@@ -198,6 +205,7 @@ def _common(
     profile: str | None,
     erp_url: str | None,
     payments_url: str | None,
+    allow_embedded: bool,
     fail_validate: bool,
     fail_payment: bool,
     verbose: bool,
@@ -218,6 +226,7 @@ def _common(
             home=home,
             erp_url=erp_url,
             payments_url=payments_url,
+            allow_embedded=allow_embedded,
             fail_validate=fail_validate,
             fail_payment=fail_payment,
         ),
@@ -241,6 +250,13 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _told_on(console: Console) -> Console:
+    """Lines as they are, where nobody's terminal would wrap them."""
+    if not console.is_terminal:
+        console.soft_wrap = True
+    return console
 
 
 def _told_without_traceback() -> tuple[type[Exception], ...]:

@@ -173,7 +173,10 @@ class _Conversation:
             f"{key}={'…' if isinstance(value, dict) else repr(value)}" for key, value in arguments.items()
         )
         self._console.print(f"  [dim]→ {tool}({escape(shown)})[/]")
-        answer = await self._client.call_tool(tool, arguments, read_timeout_seconds=_ENDS_WITHIN)
+        try:
+            answer = await self._client.call_tool(tool, arguments, read_timeout_seconds=_ENDS_WITHIN)
+        except MCPError as error:
+            raise DemoError(f"it went away ({error.message})") from None
         if answer.is_error or not isinstance(answer.structured_content, dict):
             raise DemoError(" ".join(block.text for block in answer.content if isinstance(block, TextContent)))
         return answer.structured_content
@@ -192,7 +195,7 @@ async def _show_ledger(console: Console, ledger: PaymentLedger) -> None:
         return
     table = Table(title="Payment ledger", title_justify="left")
     for column in ("Payment", "Invoice", "Line", "Description", "Amount"):
-        table.add_column(column, justify="right" if column in {"Line", "Amount"} else "left")
+        table.add_column(column, justify="right" if column in {"Line", "Amount"} else "left", overflow="fold")
     for entry in sorted(entries, key=lambda entry: (entry.invoice_id, entry.line)):
         amount = f"{entry.currency} {entry.amount}"
         table.add_row(entry.payment_id, entry.invoice_id, str(entry.line), escape(entry.description), amount)

@@ -374,7 +374,6 @@ class EmbeddedTemporal:
             if _relock(member, fcntl.LOCK_SH):
                 return  # others stay
             await asyncio.sleep(_POLL)  # the guardian, or another member, is just closing
-        told = False
         while self._runs():  # and nobody can join, as we have the lock alone
-            told = told or self._signal(signal.SIGTERM)
+            self._signal(signal.SIGTERM)  # again and again: a process drops what comes just as it is forked
             await asyncio.sleep(_POLL)

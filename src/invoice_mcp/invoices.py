@@ -35,8 +35,8 @@ _DECIMALS: dict[str, int] = {c.code: c.exponent for c in iso4217.Currency if c.e
 _AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]+)?")
 _AMOUNT_LIMIT = 10**15
 _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
-# Bidirectional overrides let a name read as another one on the approver's screen.
-_BIDI_OVERRIDES = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# Of the invisible characters only these two are needed to write names; others make one name read as another.
+_JOINERS = frozenset("\u200c\u200d")
 # Child workflows are called `<workflow id>-line-<n>`; an invoice must not take such a name.
 _LOOKS_LIKE_A_LINE = re.compile(r"-line-[0-9]+$")
 _LATEST_DUE_YEAR = 2999
@@ -44,10 +44,16 @@ _LATEST_DUE_YEAR = 2999
 
 def _visible(text: str) -> str:
     for char in text:
-        if char in _BIDI_OVERRIDES or (unicodedata.category(char) == "Cc" and char not in "\n\t"):
+        if char not in "\n\t" and char not in _JOINERS and unicodedata.category(char) in {"Cc", "Cf"}:
             raise PydanticCustomError(
-                "invisible_character", "must not contain the control character {char}", {"char": f"U+{ord(char):04X}"}
+                "invisible_character", "must not contain the invisible character {char}", {"char": f"U+{ord(char):04X}"}
             )
+    return text
+
+
+def _named(text: str) -> str:
+    if not text.strip("".join(_JOINERS)):
+        raise PydanticCustomError("blank", "must not be blank")
     return text
 
 
@@ -87,7 +93,7 @@ def _to_utc(value: datetime) -> datetime:
 
 
 def _to_currency(value: object) -> object:
-    code = value.upper() if isinstance(value, str) else value
+    code = value.upper() if isinstance(value, str) else ""
     if code not in _DECIMALS:
         raise PydanticCustomError("currency", "must be an ISO 4217 currency code such as USD, EUR or JPY")
     return code
@@ -106,19 +112,25 @@ InvoiceId = Annotated[
     StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_INVOICE_ID}}}$"),
     AfterValidator(_not_a_line),
 ]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500), AfterValidator(_visible)]
+Name = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=500),
+    AfterValidator(_visible),
+    AfterValidator(_named),
+]
+Person = Annotated[str, StringConstraints(strip_whitespace=True, max_length=200), AfterValidator(_visible)]
 Comment = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000), AfterValidator(_visible)]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_visible)]
 MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
 
 
-class Submitted(BaseModel):
+class _Submitted(BaseModel):
     """What a person or an agent writes: an unknown field is a mistake to name, not to drop."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LineItem(Submitted):
+class LineItem(_Submitted):
     """One line of an invoice: paid on its due date, on its own."""
 
     description: Name = Field(description="What is paid for")
@@ -126,7 +138,7 @@ class LineItem(Submitted):
     due_date: DueDate = Field(description="When to pay, ISO 8601 with a zone; a past date means as soon as approved")
 
 
-class Invoice(Submitted):
+class Invoice(_Submitted):
     """An invoice as it is submitted.
 
     Raises:
@@ -206,15 +218,21 @@ def _digest(content: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def idempotency_key(invoice_id: str, number: int, line: LineItem) -> str:
-    """The name of one payment: invoice, line number (from 1) and line content, never the run that asks for it."""
+def idempotency_key(invoice_id: str, number: int, line: BaseModel) -> str:
+    """The name of one payment: invoice, line number (from 1) and line content, never the run that asks for it.
+
+    Args:
+        line: A `LineItem`, or its accepted form: the same content gives the same key.
+    """
     return _digest([invoice_id, number, line.model_dump(mode="json")])
 
 
 _IN_OUR_WORDS = {
     "decimal_type": "must be a positive decimal number such as 100 or 99.95",
     "extra_forbidden": "unknown field",
+    "dict_type": "must be an object",
     "missing": "is required",
+    "model_type": "must be an object",
     "string_pattern_mismatch": f"must be 1 to {MAX_INVOICE_ID} letters, digits, '.', '_' or '-'",
     "timezone_aware": "must have a zone, such as Z or +02:00",
     "tuple_type": "must be a list",
@@ -225,7 +243,8 @@ def faults_of(error: ValidationError, *, below: tuple[int | str, ...] = (), most
     """Every fault of a validation as one line of text, `lines[0].amount: must be …; …`, at most `most` of them."""
     told = []
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
-        loc = fault["loc"][len(below) :] if fault["loc"][: len(below)] == below else fault["loc"]
+        is_below = len(fault["loc"]) > len(below) and fault["loc"][: len(below)] == below
+        loc = fault["loc"][len(below) :] if is_below else fault["loc"]
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).lstrip(".")
         message = _IN_OUR_WORDS.get(fault["type"], fault["msg"])
         told.append(_shortened(f"{place}: {message}" if place else message))

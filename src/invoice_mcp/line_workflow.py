@@ -17,6 +17,8 @@ with workflow.unsafe.imports_passed_through():
 PAYMENT_GATEWAY = "payment_gateway"
 
 _ATTEMPT = timedelta(seconds=30)
+# The server fires any timer after a hundred years.
+_LONGEST_TIMER = timedelta(days=90 * 365)
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
     maximum_interval=timedelta(seconds=30),
@@ -32,9 +34,8 @@ class PayLineItem:
 
     @workflow.run
     async def run(self, order: PaymentOrder) -> LineOutcome:
-        wait = order.due_date - workflow.now()
-        if wait > timedelta(0):
-            await workflow.sleep(wait, summary=f"due date of line {order.line}")
+        while (wait := order.due_date - workflow.now()) > timedelta(0):
+            await workflow.sleep(min(wait, _LONGEST_TIMER), summary=f"due date of line {order.line}")
         if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
         payment = workflow.start_activity(
@@ -55,7 +56,9 @@ class PayLineItem:
         except ActivityError as error:
             code, words = told(error)
             is_final = error.retry_state is RetryState.NON_RETRYABLE_FAILURE
-            return LineOutcome(status=LineStatus.FAILED, error=code, reason=words if is_final else unconfirmed(words))
+            if is_final:
+                return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
+            return unconfirmed(code, words)
         return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)
 
 
@@ -75,9 +78,8 @@ def told(error: FailureError) -> tuple[str, str]:
     return kind, str(cause or error)
 
 
-def unconfirmed(words: str) -> str:
-    """The reason of a payment that nobody can say was made or not: what happened, and why trying again is safe."""
-    return (
-        f"{words.rstrip('.')}. Whether the payment was made is not confirmed; submitting the invoice again is safe, "
-        "a payment that was made is never made twice"
-    )
+def unconfirmed(code: str, words: str) -> LineOutcome:
+    """The outcome of a payment that nobody can say was made or not: what happened, and why trying again is safe."""
+    advice = "submitting the invoice again is safe, a payment that was made is never made twice"
+    reason = f"{words.rstrip('.')}. Whether the payment was made is not confirmed; {advice}"
+    return LineOutcome(status=LineStatus.FAILED, error=code, reason=reason, unconfirmed=True)

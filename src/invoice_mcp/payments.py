@@ -51,8 +51,8 @@ class HttpPayments:
     """A gateway behind `POST {base_url}/payments`, which is sent the order as JSON and its key as `Idempotency-Key`.
 
     A 2xx with `{"payment_id": "..."}` is the receipt. A 4xx with a `"code"` is a refusal, for its `"reason"` or
-    `"error"`; without a code, 402 means INSUFFICIENT_FUNDS, 409 that the same key is just being worked on (no verdict),
-    and any other PAYMENT_REFUSED. What speaks of the set-up (401, 403, 404, 405, 407, a redirect) or of the moment
+    `"error"`; without a code, 402 means INSUFFICIENT_FUNDS and any other PAYMENT_REFUSED. 409 says that the same key is
+    just being worked on: no verdict. What speaks of the set-up (401, 403, 404, 405, 407, a redirect) or of the moment
     (408, 425, 429, 5xx, the network, an answer too slow, too long or unreadable) is no verdict, code or not.
 
     Args:
@@ -84,8 +84,9 @@ class HttpPayments:
                 raise PaymentUnavailable(f"the payment gateway answered {answer.status} without a usable payment_id")
             return PaymentReceipt(payment_id=payment_id)
         code = answer.text("code", longest=_MAX_CODE)
-        if code is None and answer.status == 409:
-            raise PaymentUnavailable(f"the same payment is already under way: {reason}")
+        if answer.status == 409:
+            # Also with a code: gateways name the conflict of a key with our own earlier attempt.
+            raise PaymentUnavailable(f"the same payment may be under way already: {reason}")
         raise PaymentRefused(code or ("INSUFFICIENT_FUNDS" if answer.status == 402 else "PAYMENT_REFUSED"), reason)
 
 

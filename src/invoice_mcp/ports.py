@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from invoice_mcp.erp import EmbeddedErp, Erp, HttpErp
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.payments import HttpPayments, Payments
+from invoice_mcp.workflows import TASK_QUEUE
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class PortSettings:
         home: Where the embedded payment ledger lives.
         erp_url, payments_url: Base URLs of the real systems; None means the embedded one.
         fail_validate, fail_payment: Make the embedded ERP, or the embedded gateway, refuse everything.
+        allow_embedded: Use the embedded ones also on a Temporal that others share.
     """
 
     home: Path
@@ -28,6 +31,32 @@ class PortSettings:
     payments_url: str | None = None
     fail_validate: bool = False
     fail_payment: bool = False
+    allow_embedded: bool = False
+
+    def task_queue(self, *, is_embedded: bool) -> str:
+        """The queue for invoices of these ports.
+
+        On the embedded Temporal, hosts with other URLs have other queues: else one host's worker would pay another
+        one's invoices into the wrong system. On a configured Temporal all workers have the same ports, and servers
+        need none.
+        """
+        if not is_embedded or not (self.erp_url or self.payments_url):
+            return TASK_QUEUE
+        which = hashlib.sha256(f"{self.erp_url}\n{self.payments_url}".encode()).hexdigest()
+        return f"{TASK_QUEUE}-{which[:12]}"
+
+    def require_real(self, *, is_local: bool) -> None:
+        """Refuse to work on a shared Temporal with ports that only pretend.
+
+        Raises:
+            ConfigurationError: The ERP or the gateway would be an embedded one.
+        """
+        missing = [
+            name for name, url in (("ERP_URL", self.erp_url), ("PAYMENTS_URL", self.payments_url)) if url is None
+        ]
+        if missing and not is_local and not self.allow_embedded:
+            what = f"This worker would mark invoices as paid without paying them: {' and '.join(missing)} not set"
+            raise ConfigurationError(f"{what}. Set them, serve with --no-worker, or try things out: --embedded-ports")
 
 
 def ledger_path(home: Path) -> Path:

@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.resubmission import Settled
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
 
 WORKFLOW_TYPE = "InvoiceWorkflow"
@@ -39,14 +40,15 @@ def workflow_id_for(invoice_id: str) -> str:
     return f"invoice-{invoice_id}"
 
 
-def memo_of(invoice: Invoice) -> dict[str, str]:
-    """What a workflow tells of its invoice without being asked: read by lists, and to know a submission again."""
+def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
+    """What a workflow tells of its invoice without being asked: for lists, and to know a submission again."""
     return {
         "content_digest": invoice.content_digest,
         "invoice_id": invoice.invoice_id,
         "customer": invoice.customer,
         "currency": invoice.currency,
         "total": str(invoice.total),
+        "settled": dict(settled),
     }
 
 
@@ -92,6 +94,12 @@ async def memo_text(execution: WorkflowExecution, key: str) -> str | None:
     """A text of the memo, None where somebody else wrote the memo, or nobody."""
     value: Any = await execution.memo_value(key, default=None)
     return value if isinstance(value, str) else None
+
+
+async def settled_before(execution: WorkflowExecution) -> Settled:
+    """Which lines earlier runs had settled when this one began."""
+    value: Any = await execution.memo_value("settled", default=None)
+    return value if isinstance(value, dict) else {}
 
 
 async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceReport:

@@ -9,9 +9,47 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from invoice_mcp.invoices import Comment, Invoice, Name, Submitted, idempotency_key
+from invoice_mcp.invoices import Invoice, idempotency_key
 
 DEFAULT_APPROVAL_TIMEOUT = timedelta(days=5)
+
+
+class Record(BaseModel):
+    """What our own processes write for each other: a newer writer's extra field is no error for an older reader."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class AcceptedLine(Record):
+    """One line of an accepted invoice; the fields of `LineItem`, without its rules."""
+
+    description: str
+    amount: Decimal
+    due_date: datetime
+
+
+class AcceptedInvoice(Record):
+    """An invoice that was accepted; the fields of `Invoice`, without its rules.
+
+    This is what workflows keep: a rule that becomes stricter, or a currency that ceases to be, is for the next
+    submission and never alters an invoice that is already waiting.
+    """
+
+    invoice_id: str
+    customer: str
+    currency: str
+    lines: tuple[AcceptedLine, ...]
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def total(self) -> Decimal:
+        """Sum of the lines."""
+        return sum((line.amount for line in self.lines), Decimal(0))
+
+    @classmethod
+    def of(cls, invoice: Invoice) -> AcceptedInvoice:
+        """The accepted form of a valid invoice."""
+        return cls.model_validate(invoice.model_dump())
 
 
 class Status(StrEnum):
@@ -52,12 +90,6 @@ class Verdict(StrEnum):
     REJECTED = "REJECTED"
 
 
-class Record(BaseModel):
-    """What our own processes write for each other: a newer writer's extra field is no error for an older reader."""
-
-    model_config = ConfigDict(frozen=True)
-
-
 class Policy(Record):
     """What was in force when the invoice was submitted. It travels in the workflow's input: a later change of a
     default never alters an invoice that is already waiting."""
@@ -69,15 +101,15 @@ class Policy(Record):
 class InvoiceRequest(Record):
     """Input of InvoiceWorkflow."""
 
-    invoice: Invoice
+    invoice: AcceptedInvoice
     policy: Policy = Policy()
 
 
-class DecisionRequest(Submitted):
+class DecisionRequest(Record):
     """Input of the updates `approve` and `reject`."""
 
-    by: Name
-    comment: Comment = ""
+    by: str
+    comment: str = ""
 
 
 class Decision(Record):
@@ -102,7 +134,7 @@ class PaymentOrder(Record):
     due_date: datetime
 
     @classmethod
-    def for_line(cls, invoice: Invoice, number: int) -> PaymentOrder:
+    def for_line(cls, invoice: AcceptedInvoice, number: int) -> PaymentOrder:
         """The order for line `number` (from 1) of an invoice."""
         line = invoice.lines[number - 1]
         return cls(
@@ -130,6 +162,7 @@ class LineOutcome(Record):
     payment_id: str | None = None
     error: str | None = None
     reason: str | None = None
+    unconfirmed: bool = False
 
 
 class LineReport(Record):
@@ -143,6 +176,7 @@ class LineReport(Record):
     payment_id: str | None = None
     error: str | None = Field(default=None, description="Stable code of what went wrong, such as INSUFFICIENT_FUNDS")
     reason: str | None = Field(default=None, description="What went wrong, in words")
+    unconfirmed: bool = Field(default=False, description="Failed, but the payment may have been made all the same")
     idempotency_key: str
 
 
@@ -160,6 +194,7 @@ class InvoiceReport(Record):
     decision: Decision | None = None
     approval_deadline: datetime | None = None
     reason: str | None = Field(default=None, description="Why the invoice failed or was cancelled")
+    cancelling: bool = Field(default=False, description="A cancellation is accepted; payments under way still finish")
     lines: tuple[LineReport, ...]
     summary: str = Field(description="One sentence to read aloud")
 
@@ -180,13 +215,16 @@ def _standing(report: InvoiceReport) -> str:
             early = f"; it was already {report.decision.verdict.lower()}{decided}" if report.decision else ""
             return f"is being checked against the ERP{early}."
         case Status.PENDING_APPROVAL:
+            if report.decision:
+                return f"was {report.decision.verdict.lower()}{decided}."
             until = f" until {moment(report.approval_deadline)}" if report.approval_deadline else ""
             return f"is waiting for approval{until}."
         case Status.APPROVED | Status.PAYING:
             due = min((line.due_date for line in unpaid), default=None)
             is_ahead = due is not None and report.decision is not None and due > report.decision.at
             following = f"; the next is due on {moment(due)}" if due is not None and is_ahead else ""
-            return f"was approved{decided} and is being paid: {progress}{following}."
+            stopping = "; it is being cancelled, and only payments under way still finish" if report.cancelling else ""
+            return f"was approved{decided} and is being paid: {progress}{stopping or following}."
         case Status.PAID:
             return f"was approved{decided} and is paid in full."
         case Status.REJECTED:
@@ -196,9 +234,16 @@ def _standing(report: InvoiceReport) -> str:
         case Status.CANCELLED:
             return f"was cancelled{_because(report.reason)}; {progress if paid else 'nothing was paid'}."
         case Status.FAILED:
-            failed = ", ".join(f"line {line.line} ({line.error or line.status})" for line in unpaid[:5])
-            more = f" and {len(unpaid) - 5} more" if len(unpaid) > 5 else ""
-            return f"failed{_because(report.reason)}; {progress}; not paid: {failed}{more}."
+            certain = _named("not paid", [line for line in unpaid if not line.unconfirmed])
+            uncertain = _named("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
+            return f"failed{_because(report.reason)}; {progress}{certain}{uncertain}."
+
+
+def _named(what: str, lines: list[LineReport], most: int = 5) -> str:
+    if not lines:
+        return ""
+    named = ", ".join(f"line {line.line} ({line.error or line.status})" for line in lines[:most])
+    return f"; {what}: {named}" + (f" and {len(lines) - most} more" if len(lines) > most else "")
 
 
 def _because(reason: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
@@ -10,7 +11,7 @@ from mcp_types import ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
 from invoice_mcp import __version__
-from invoice_mcp.invoices import Comment, Invoice
+from invoice_mcp.invoices import Comment, Invoice, Person
 from invoice_mcp.reading import InvoiceEntry
 from invoice_mcp.reports import DecisionRequest, InvoiceReport, Status, Verdict
 from invoice_mcp.service import LONGEST_WAIT, InvoiceService, Submission
@@ -38,9 +39,7 @@ def _text(value: object) -> object:
 # Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
 WorkflowId = Annotated[str, Field(description="As returned by trigger: invoice-<invoice_id>")]
 RunId = Annotated[str, BeforeValidator(_text), Field(description="Only to address an earlier run; default: the newest")]
-Who = Annotated[
-    Comment, BeforeValidator(_text), Field(description="Who decided, a person's name; default: your client")
-]
+Who = Annotated[Person, BeforeValidator(_text), Field(description="Who decided, a person's name; default: your client")]
 Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words")]
 WaitSeconds = Annotated[
     float, Field(ge=0, le=LONGEST_WAIT, description="Wait up to this long for the status to change; 0: answer now")
@@ -48,7 +47,7 @@ WaitSeconds = Annotated[
 
 
 class InvoiceList(BaseModel):
-    """The newest invoices first."""
+    """Open invoices first, then those that ended last."""
 
     invoices: list[InvoiceEntry]
     summary: str
@@ -80,6 +79,7 @@ def _tool(
     tool = Tool.from_function(
         function,
         title=title,
+        description=inspect.getdoc(function),
         annotations=ToolAnnotations(
             title=title,
             read_only_hint=read_only,
@@ -121,6 +121,8 @@ class _Tools:
     ) -> InvoiceReport:
         """Pass on a person's approval: every line is then paid on its due date. Final; a rejected invoice stays so.
 
+        Repeating it changes nothing; once the invoice has ended it is refused with how it ended.
+
         Call this only after the user has said yes to this invoice and amount.
         """
         decision = DecisionRequest(by=approver or _client_name(ctx), comment=comment)
@@ -145,10 +147,10 @@ class _Tools:
         status: Annotated[Status | None, Field(description="Only invoices with this status")] = None,
         limit: Annotated[int, Field(ge=1, le=100, description="At most this many")] = 20,
     ) -> InvoiceList:
-        """List invoices, the newest first, for example all that are PENDING-APPROVAL."""
+        """List invoices, for example all that are PENDING-APPROVAL: open ones first, then those that ended last."""
         found = await self._service.list(status, limit)
         which = f" {status}" if status else ""
-        count = "No" if not found else f"The newest {len(found)}" if len(found) == limit else str(len(found))
+        count = "No" if not found else f"The first {len(found)}" if len(found) == limit else str(len(found))
         return InvoiceList(invoices=found, summary=f"{count}{which} invoice{'' if len(found) == 1 else 's'}.")
 
 

@@ -20,19 +20,30 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.calls import answering, no_worker
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.invoices import Invoice, idempotency_key
+from invoice_mcp.invoices import Invoice
 from invoice_mcp.probe import Probe
-from invoice_mcp.reading import InvoiceEntry, entries, find, memo_of, memo_text, report_of, require, workflow_id_for
+from invoice_mcp.reading import (
+    InvoiceEntry,
+    entries,
+    find,
+    memo_of,
+    memo_text,
+    report_of,
+    require,
+    settled_before,
+    workflow_id_for,
+)
 from invoice_mcp.reports import (
     DEFAULT_APPROVAL_TIMEOUT,
+    AcceptedInvoice,
     DecisionRequest,
     InvoiceReport,
     InvoiceRequest,
-    LineStatus,
     Policy,
     Status,
     Verdict,
 )
+from invoice_mcp.resubmission import Settled, conflict, require_unchanged, settled_after
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 
 LONGEST_WAIT = 50.0
@@ -42,6 +53,7 @@ Progress = Callable[[float, InvoiceReport], Awaitable[None]]
 # How long a workflow waits for a worker that was killed in the middle of a task: less than a tool waits for its answer.
 _TASK_TIMEOUT = timedelta(seconds=4)
 _WORKER_MAY_TAKE = 3.0
+_MOVES_ON_WITHIN = 1.5
 _CANCEL_SETTLES_WITHIN = 2.0
 
 
@@ -75,16 +87,19 @@ class InvoiceService:
         async with answering(self._probe):
             while True:
                 before = await find(self._client, workflow_id_for(invoice.invoice_id))
-                if before is not None:
-                    standing = await self._standing(invoice, before)
-                    if standing is not None:
-                        return standing
+                standing = await self._standing(invoice, before) if before is not None else None
+                if standing is not None:
+                    return standing
+                policy = await self._policy()
+                # Getting here may have taken seconds, in which others may have gone on.
+                if await self._newest_run(invoice) != (before.run_id if before else None):
+                    continue
                 try:
-                    return await self._start(invoice)
+                    return await self._start(invoice, policy, before)
                 except WorkflowAlreadyStartedError as faster:
-                    # Somebody else was faster: look again, unless it is no invoice at all.
+                    # Somebody else was: look again, unless it is no invoice at all.
                     if await find(self._client, faster.workflow_id) is None:
-                        raise _conflict(invoice, "has its workflow id taken by another kind of workflow") from None
+                        raise conflict(invoice, "has its workflow id taken by another kind of workflow") from None
 
     async def status(self, workflow_id: str, run_id: str | None = None) -> InvoiceReport:
         """Everything known of an invoice, now."""
@@ -114,18 +129,30 @@ class InvoiceService:
         """Approve or reject. The first decision is final; repeating it changes nothing."""
         async with answering(self._probe):
             found = await self._require_open(workflow_id, run_id)
-            handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
-            update = InvoiceWorkflow.approve if verdict is Verdict.APPROVED else InvoiceWorkflow.reject
+            report = await self._updated(found, verdict, decision)
+            # By now it has usually gone on; with very many lines that takes a moment longer than anybody should wait.
+            with anyio.move_on_after(_MOVES_ON_WITHIN):
+                return await report_of(self._client, await require(self._client, found.id, found.run_id))
+            return report
+
+    async def _updated(
+        self, found: WorkflowExecutionDescription, verdict: Verdict, decision: DecisionRequest
+    ) -> InvoiceReport:
+        handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
+        update = InvoiceWorkflow.approve if verdict is Verdict.APPROVED else InvoiceWorkflow.reject
+        while True:
             try:
-                await handle.execute_update(update, decision)
+                return await handle.execute_update(update, decision)
             except WorkflowUpdateRPCTimeoutOrCancelledError:
                 raise TimeoutError from None
             except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
+                # It ended in the meantime, or is just about to: then the server gives the update back.
+                ended = error.status is RPCStatusCode.NOT_FOUND
+                ending = error.status is RPCStatusCode.FAILED_PRECONDITION and "workflow task failure" in error.message
+                if not ended and not ending:
                     raise
-                await self._require_open(found.id, found.run_id)  # it ended in the meantime
-                raise
-            return await report_of(self._client, await require(self._client, found.id, found.run_id))
+                await self._require_open(found.id, found.run_id)
+                await anyio.sleep(0.05)
 
     async def cancel(self, workflow_id: str, run_id: str | None, reason: str) -> InvoiceReport:
         """Cancel what is not paid yet. Cancelling twice changes nothing."""
@@ -141,18 +168,29 @@ class InvoiceService:
         async with answering(self._probe):
             return await entries(self._client, status, limit, indexed=await self._probe.indexes_status())
 
-    async def _start(self, invoice: Invoice) -> Submission:
+    async def _policy(self) -> Policy:
+        """What is in force for a new run, once it is clear that somebody would go on with it."""
         await self._require_worker()
-        policy = Policy(approval_timeout=self._approval_timeout, index_status=await self._probe.indexes_status())
+        return Policy(approval_timeout=self._approval_timeout, index_status=await self._probe.indexes_status())
+
+    async def _newest_run(self, invoice: Invoice) -> str | None:
+        found = await find(self._client, workflow_id_for(invoice.invoice_id))
+        return found.run_id if found is not None else None
+
+    async def _start(self, invoice: Invoice, policy: Policy, before: WorkflowExecutionDescription | None) -> Submission:
+        settled: Settled = {}
+        if before is not None and (last := await self._last_report(before)) is not None:
+            settled = settled_after(last, await settled_before(before))
         handle = await self._client.start_workflow(
             InvoiceWorkflow.run,
-            InvoiceRequest(invoice=invoice, policy=policy),
+            InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy),
             id=workflow_id_for(invoice.invoice_id),
             task_queue=self._task_queue,
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+            # Where nothing was seen under the id, nothing may have come and gone since.
+            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE if before else WorkflowIDReusePolicy.REJECT_DUPLICATE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             task_timeout=_TASK_TIMEOUT,
-            memo=memo_of(invoice),
+            memo=memo_of(invoice, settled),
             static_summary=f"Invoice {invoice.invoice_id}: {invoice.currency} {invoice.total}",
         )
         status = Status(await handle.query(InvoiceWorkflow.status))
@@ -165,19 +203,25 @@ class InvoiceService:
         is_running = before.status is WorkflowExecutionStatus.RUNNING
         is_same = await memo_text(before, "content_digest") == invoice.content_digest
         if is_running and not is_same:
-            raise _conflict(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
-        try:
-            report = await report_of(self._client, before)
-        except WorkflowQueryFailedError:
-            if is_running:
-                raise
+            raise conflict(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
+        last = await self._last_report(before)
+        if last is None:
             return None
-        if not is_running and report.status is not Status.PAID:
-            _require_paid_lines_unchanged(invoice, report)
+        if not is_running and last.status is not Status.PAID:
+            require_unchanged(invoice, settled_after(last, await settled_before(before)), last=last)
             return None
         if not is_same:
-            raise _conflict(invoice, "is paid, with other content. Use another invoice_id for another invoice")
-        return Submission(workflow_id=before.id, run_id=before.run_id, status=report.status, created=False)
+            raise conflict(invoice, "is paid, with other content. Use another invoice_id for another invoice")
+        return Submission(workflow_id=before.id, run_id=before.run_id, status=last.status, created=False)
+
+    async def _last_report(self, before: WorkflowExecutionDescription) -> InvoiceReport | None:
+        """The report of a run, or None if it never was an invoice's: started by somebody else, with garbage."""
+        try:
+            return await report_of(self._client, before)
+        except WorkflowQueryFailedError:
+            if before.status is WorkflowExecutionStatus.FAILED:
+                return None
+            raise
 
     async def _require_worker(self) -> None:
         """Refuse before anything is begun where nobody would go on with it. A worker may just be starting."""
@@ -196,24 +240,13 @@ class InvoiceService:
 
     async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
         """The report once a cancellation has had its effect; a payment under way may take longer than we wait."""
-        report = await report_of(self._client, found)
+        report: InvoiceReport | None = None
         with anyio.move_on_after(_CANCEL_SETTLES_WITHIN):
+            report = await report_of(self._client, found)
             while not report.status.is_terminal:
                 await anyio.sleep(0.05)
                 report = await report_of(self._client, found)
-        return await report_of(self._client, await require(self._client, found.id, found.run_id))
-
-
-def _conflict(invoice: Invoice, what: str) -> Refused:
-    return Refused(Code.INVOICE_CONFLICT, f"invoice {invoice.invoice_id} {what}.")
-
-
-def _require_paid_lines_unchanged(invoice: Invoice, last: InvoiceReport) -> None:
-    """A line that the last run paid may not come back as another one: it would be paid a second time."""
-    keys = {idempotency_key(invoice.invoice_id, number, line) for number, line in enumerate(invoice.lines, 1)}
-    changed = [
-        str(line.line) for line in last.lines if line.status is LineStatus.PAID and line.idempotency_key not in keys
-    ]
-    if changed:
-        what = f"was ended with these lines paid: {', '.join(changed)}; they are changed or missing now"
-        raise _conflict(invoice, f"{what}. Submit them unchanged (they are not paid again), or use another invoice_id")
+            report = await report_of(self._client, await require(self._client, found.id, found.run_id))
+        if report is None:
+            raise no_worker("The cancellation is accepted and not lost, but no worker has taken it up yet")
+        return report

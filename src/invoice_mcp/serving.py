@@ -6,21 +6,27 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
+import uvicorn
+
+from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ports import PortSettings, open_ports
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.temporal import Connection, TemporalSettings, connection
+from invoice_mcp.tool_errors import CodedServer
 from invoice_mcp.worker import keep_working
 
 logger = logging.getLogger(__name__)
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_LOOPBACK = frozenset({"127.0.0.1", "::1"})
+_HTTP_GRACE = 3
 
 
 async def serve(
@@ -31,43 +37,77 @@ async def serve(
     with_worker: bool = True,
     http: tuple[str, int] | None = None,
 ) -> None:
-    """Serve MCP on stdin and stdout, or over streamable HTTP at `http` (host, port), until the host leaves."""
+    """Serve MCP on stdin and stdout, or over streamable HTTP at `http` (host, port), until the host leaves.
+
+    Raises:
+        ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
+    """
+    listening = _listen(*http) if http is not None else None
+    if listening is None and sys.stdin is None:
+        raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
     async with connection(temporal) as reached:
         logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
-        server = build_server(InvoiceService(reached.client, approval_timeout=approval_timeout))
+        queue = ports.task_queue(is_embedded=reached.is_embedded)
+        service = InvoiceService(reached.client, approval_timeout=approval_timeout, task_queue=queue)
+        server = build_server(service)
         async with _working(reached, ports) if with_worker else _idle():
-            if http is None:
-                left_behind = await _until_told_to_stop(server.run_stdio_async())
+            if listening is None:
+                reads_stdin = not await _left(server.run_stdio_async())
             else:
-                left_behind = None
-                host, port = http
-                if host not in _LOOPBACK:
-                    logger.warning(
-                        "Whoever reaches %s:%d can approve payments: put authentication in front", host, port
-                    )
-                await server.run_streamable_http_async(host=host, port=port, stateless_http=True)
-    if left_behind is not None:
+                reads_stdin = False
+                await _serve_http(server, listening)
+    if reads_stdin:
         _exit_now()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Bound at once, before anything is started that would have to be stopped again."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Can't listen at {host}:{port}: {error.strerror}. Look at --host and --port"
+        ) from None
+
+
+async def _serve_http(server: CodedServer, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    logger.warning("Serving MCP at http://%s:%d/mcp. Stop with Ctrl-C or SIGTERM", host, port)
+    if host not in _LOOPBACK:
+        logger.warning("Whoever reaches this address can approve payments: put authentication in front")
+    # No sessions: any replica behind a load balancer answers any request.
+    app = server.streamable_http_app(host=host, stateless_http=True)
+    # Whoever still waits in a call when we are told to stop is not waited for longer than this.
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_HTTP_GRACE)
+    serving = uvicorn.Server(config)
+    # What it then breaks off, it would report as an error of ours.
+    logging.getLogger("uvicorn.error").addFilter(lambda _record: not serving.should_exit)
+    with listening:
+        await serving.serve(sockets=[listening])
 
 
 async def work(temporal: TemporalSettings, ports: PortSettings) -> None:
     """Run a worker until SIGTERM or SIGINT, then let what is under way finish."""
     async with connection(temporal) as reached:
         logger.warning("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
-        async with open_ports(ports) as (erp, payments):
-            working = await _until_told_to_stop(keep_working(reached.worker_client, erp, payments))
-            await _stopped(working)
+        async with _working(reached, ports):
+            await _told_to_stop().wait()
     logger.warning("Worker stopped")
 
 
 @asynccontextmanager
 async def _working(reached: Connection, settings: PortSettings) -> AsyncIterator[None]:
+    settings.require_real(is_local=reached.is_local)
+    queue = settings.task_queue(is_embedded=reached.is_embedded)
     async with open_ports(settings) as (erp, payments):
-        worker = asyncio.create_task(keep_working(reached.worker_client, erp, payments))
+        worker = asyncio.create_task(keep_working(reached.worker_client, erp, payments, task_queue=queue))
         try:
             yield
         finally:
-            await _stopped(worker)
+            worker.cancel()
+            with suppress(asyncio.CancelledError):
+                await worker
 
 
 @asynccontextmanager
@@ -75,27 +115,24 @@ async def _idle() -> AsyncIterator[None]:
     yield
 
 
-async def _stopped(task: asyncio.Task[None] | None) -> None:
-    if task is not None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def _until_told_to_stop(main: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-    """Run `main` to its end, or to SIGTERM or SIGINT: then it is still running, and returned."""
+def _told_to_stop() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _left(main: Coroutine[Any, Any, None]) -> bool:
+    """Run `main` to its end; False where we are told to stop before, and it still runs."""
     running = asyncio.create_task(main)
-    stopping = asyncio.create_task(stop.wait())
+    stopping = asyncio.create_task(_told_to_stop().wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
     if not running.done():
-        return running
+        return False
     running.result()
-    return None
+    return True
 
 
 def _exit_now() -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ from invoice_mcp.errors import ConfigurationError
 
 # Where Temporal's own tools look when they are told a namespace or a key, but no address.
 _DEFAULT_ADDRESS = "localhost:7233"
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,15 @@ class Connection:
         client: For everything but workers, for the life of the process. Connects when first used: the MCP server
             starts, and can say what is wrong, also while Temporal is down.
         where: The address and namespace, as a person reads them.
+        is_embedded: Whether it is our own server, for this user alone.
+        is_local: Whether it runs on this machine: ours, or somebody's to try things out.
         ui_url: The Web UI, where there is one of ours.
     """
 
     client: Client
     where: str
+    is_embedded: bool
+    is_local: bool
     ui_url: str | None
     _config: dict[str, Any]
 
@@ -72,6 +79,11 @@ def configured(settings: TemporalSettings) -> dict[str, Any] | None:
         config["target_host"] = settings.address
     if settings.namespace:
         config["namespace"] = settings.namespace
+    address = config.get("target_host", _DEFAULT_ADDRESS)
+    if not _ADDRESS.fullmatch(address) or int(address.rpartition(":")[2]) > 65535:
+        raise ConfigurationError(
+            f"Temporal's address {address!r} must read host:port. Look at --address and TEMPORAL_ADDRESS"
+        )
     return {"target_host": _DEFAULT_ADDRESS, **config} if config else None
 
 
@@ -85,14 +97,24 @@ async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
     """
     config = configured(settings)
     if config is not None:
-        yield await _connection(config, f"{config['target_host']}, namespace {config.get('namespace', 'default')}")
+        where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
+        is_local = config["target_host"].rpartition(":")[0] in _LOCAL
+        yield await _connection(config, where, is_local=is_local)
         return
     async with EmbeddedTemporal(settings.home) as embedded:
         endpoint = embedded.endpoint
         where = f"embedded at {endpoint.address}, data in {settings.home}"
-        yield await _connection({"target_host": endpoint.address}, where, endpoint.ui_url)
+        yield await _connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
 
 
-async def _connection(config: dict[str, Any], where: str, ui_url: str | None = None) -> Connection:
+async def _connection(
+    config: dict[str, Any],
+    where: str,
+    *,
+    is_embedded: bool = False,
+    is_local: bool = True,
+    ui_url: str | None = None,
+) -> Connection:
     config = {**config, "data_converter": pydantic_data_converter}
-    return Connection(await Client.connect(**config, lazy=True), where, ui_url, config)
+    client = await Client.connect(**config, lazy=True)
+    return Connection(client, where, is_embedded, is_local, ui_url, config)

@@ -17,6 +17,8 @@ from invoice_mcp.invoices import MAX_INVOICE_BYTES, faults_of
 
 logger = logging.getLogger(__name__)
 
+_TOO_LARGE = f"the arguments are larger than {MAX_INVOICE_BYTES // 1024} KiB, or nested too deeply"
+
 
 class CodedServer(MCPServer[Any]):
     """`MCPServer`, but whatever goes wrong in a tool is answered as `CODE: why. What to do next.`"""
@@ -44,12 +46,12 @@ class CodedServer(MCPServer[Any]):
             what = f"{name} takes no argument {', '.join(unknown[:10])}"
             raise Refused(Code.INVALID_ARGUMENT, f"{what}. It takes {', '.join(known)}.")
         try:
-            size = len(json.dumps(arguments))
+            size = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         except (RecursionError, ValueError):
             size = MAX_INVOICE_BYTES + 1
         if size > MAX_INVOICE_BYTES:
             code = Code.INVOICE_INVALID if "invoice" in known else Code.INVALID_ARGUMENT
-            raise Refused(code, f"the arguments are larger than {MAX_INVOICE_BYTES // 1024} KiB, or nested too deeply.")
+            raise Refused(code, f"{_TOO_LARGE}. Send less and call again; nothing was changed.")
 
 
 def _refused(error: ToolError | Refused) -> Refused:

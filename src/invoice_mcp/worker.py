@@ -44,7 +44,9 @@ def build_worker(
     )
 
 
-async def keep_working(connect: Callable[[], Awaitable[Client]], erp: Erp, payments: Payments) -> None:
+async def keep_working(
+    connect: Callable[[], Awaitable[Client]], erp: Erp, payments: Payments, *, task_queue: str = TASK_QUEUE
+) -> None:
     """Work until cancelled, then finish what is under way. While Temporal is away: wait for it, and say so.
 
     Args:
@@ -56,11 +58,14 @@ async def keep_working(connect: Callable[[], Awaitable[Client]], erp: Erp, payme
             with anyio.fail_after(_CONNECTS_WITHIN):
                 client = await connect()
                 await Probe(client).register_status_index()
-            logger.info("Worker polls %s in namespace %s", TASK_QUEUE, client.namespace)
-            await build_worker(client, erp, payments).run()
+            worker = build_worker(client, erp, payments, task_queue=task_queue)
+            logger.info("Worker polls %s in namespace %s", task_queue, client.namespace)
+            pause = 0.5
+            await worker.run()
         except (RPCError, RuntimeError, TimeoutError) as error:
-            logger.warning(
-                "The worker can't work, Temporal is away (%s). Next try in %.1f s", str(error) or "silent", pause
-            )
-            await anyio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            logger.warning("The worker can't work: Temporal is away (%s). Next try in %.1f s", error, pause)
+        except Exception:
+            # Whatever it was: a server without its worker is of no use.
+            logger.exception("The worker ended unexpectedly. It starts again in %.1f s", pause)
+        await anyio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)

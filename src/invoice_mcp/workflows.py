@@ -191,7 +191,7 @@ class InvoiceWorkflow:
                 return
             # PayLineItem reports a failed payment as its result. Here somebody ended it from outside.
             code, words = told(error)
-            self._update_line(order.line, status=LineStatus.FAILED, error=code, reason=unconfirmed(words))
+            self._update_line(order.line, **unconfirmed(code, words).model_dump())
 
     async def _cancel_line(self, number: int) -> None:
         """Ask a line that waits for its due date to stop; one whose payment is under way finishes all the same.
@@ -235,7 +235,10 @@ class InvoiceWorkflow:
             raise Refused(Code.INVOICE_INVALID, self._fault)
         require_open_for(verdict, status=self._status, made=self._decision, deadline=self._deadline, now=workflow.now())
 
-    def _validate_update(self, verdict: Verdict) -> None:
+    def _validate_update(self, verdict: Verdict, decision: DecisionRequest) -> None:
+        # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
+        if not isinstance(decision, DecisionRequest):
+            raise ApplicationError("it takes a DecisionRequest", type=Code.INVALID_ARGUMENT, non_retryable=True)
         try:
             self._require_open_for(verdict)
         except Refused as refusal:
@@ -252,8 +255,8 @@ class InvoiceWorkflow:
         return self.report()
 
     @approve.validator
-    def _may_approve(self, decision: DecisionRequest) -> None:  # noqa: ARG002 (a validator takes what its update takes)
-        self._validate_update(Verdict.APPROVED)
+    def _may_approve(self, decision: DecisionRequest) -> None:
+        self._validate_update(Verdict.APPROVED, decision)
 
     @workflow.update(name="reject")
     def reject(self, decision: DecisionRequest) -> InvoiceReport:
@@ -262,8 +265,8 @@ class InvoiceWorkflow:
         return self.report()
 
     @reject.validator
-    def _may_reject(self, decision: DecisionRequest) -> None:  # noqa: ARG002
-        self._validate_update(Verdict.REJECTED)
+    def _may_reject(self, decision: DecisionRequest) -> None:
+        self._validate_update(Verdict.REJECTED, decision)
 
     @workflow.signal(name="ApproveInvoice")
     def approve_by_signal(self) -> None:
@@ -304,6 +307,7 @@ class InvoiceWorkflow:
             decision=self._decision,
             approval_deadline=self._deadline,
             reason=self._reason,
+            cancelling=self._cancelling and not self._status.is_terminal,
             lines=tuple(self._lines),
             summary="",
         )

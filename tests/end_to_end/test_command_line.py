@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -83,6 +84,9 @@ def test_faults_are_for_the_embedded_ports_only() -> None:
     [
         (["worker", "--profile", "nope"], "TEMPORAL_PROFILE"),
         (["worker", "--erp-url", "ftp://x"], "the URL of the ERP must look like https://host/path"),
+        (["serve", "--address", "%%garbage"], "must read host:port"),
+        (["worker", "--address", "temporal.example:7233"], "ERP_URL and PAYMENTS_URL not set"),
+        (["serve", "--http", "--host", "300.1.1.1"], "Look at --host and --port"),
     ],
 )
 def test_a_configuration_that_can_not_work_is_told_without_traceback(
@@ -131,17 +135,28 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
                 while not await _listens(port):
                     assert served.poll() is None
                     await anyio.sleep(0.05)
+            workflow_id = ""
             for mode in ("auto", "legacy"):
                 async with Client(f"http://127.0.0.1:{port}/mcp", mode=mode) as client:
                     desk = Desk(client)
-                    await desk.submit(sample_invoice())
-            served.send_signal(signal.SIGTERM)
-            _, errors = served.communicate(timeout=30)
+                    workflow_id = await desk.submit(sample_invoice())
+            # Told to stop while a client waits for the next change: the client is not waited for.
+            async with Client(f"http://127.0.0.1:{port}/mcp") as client, anyio.create_task_group() as waiting:
+                waiting.start_soon(_waits, Desk(client), workflow_id)
+                await anyio.sleep(0.5)
+                served.send_signal(signal.SIGTERM)
+                _, errors = await anyio.to_thread.run_sync(lambda: served.communicate(timeout=30))
+                waiting.cancel_scope.cancel()
         finally:
             served.kill()
     assert "Traceback" not in errors
     assert served.returncode in {0, -signal.SIGTERM}
     await until_gone(home)
+
+
+async def _waits(desk: Desk, workflow_id: str) -> None:
+    with suppress(Exception):
+        await desk.call("status", workflow_id=workflow_id, wait_seconds=45)
 
 
 async def _listens(port: int) -> bool:
@@ -151,6 +166,26 @@ async def _listens(port: int) -> bool:
         return False
     await stream.aclose()
     return True
+
+
+def test_a_closed_stdin_and_a_home_that_can_not_be_are_told(tmp_path: Path) -> None:
+    closed = subprocess.run(
+        ["/bin/sh", "-c", '"$@" <&-', "sh", *PROGRAM, "serve"],
+        env=environment(tmp_path / "home"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert closed.returncode == 1
+    assert "stdin is closed" in closed.stderr
+    file = tmp_path / "file"
+    file.touch()
+    for command in ("demo", "serve"):
+        ended = run(file, command)
+        assert ended.returncode == 1
+        assert str(file) in "".join(ended.stderr.split())
+        assert "Traceback" not in ended.stderr
 
 
 @requirement("TEMPORAL-CLEAN")

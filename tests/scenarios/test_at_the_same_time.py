@@ -6,22 +6,28 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from mcp import Client as McpClient
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
+from temporalio.service import RPCError
 
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.line_workflow import PayLineItem
-from invoice_mcp.reports import InvoiceReport, InvoiceRequest, LineStatus, PaymentOrder, Policy, Status
+from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest, LineStatus, PaymentOrder, Policy, Status
+from invoice_mcp.server import build_server
+from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing import RecordingPayments, ScriptedErp
 from invoice_mcp.worker import build_worker
 from invoice_mcp.workflows import InvoiceWorkflow
-from tests.desk import PAST, an_invoice
+from tests.desk import PAST, Desk, an_invoice
 from tests.requirements import requirement
 
 TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED
+TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
 LATER = "2090-01-01T00:00:00Z"
 
 
@@ -39,7 +45,7 @@ class Office:
         invoice = Invoice.model_validate(an_invoice(self.task_queue, *lines))
         return await self.client.start_workflow(
             InvoiceWorkflow.run,
-            InvoiceRequest(invoice=invoice, policy=policy or Policy()),
+            InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy or Policy()),
             id=f"invoice-{self.task_queue}",
             task_queue=self.task_queue,
         )
@@ -143,7 +149,7 @@ async def test_a_line_cancelled_before_its_first_task_is_not_paid(office: Office
     invoice = Invoice.model_validate(an_invoice(office.task_queue, ("1", PAST)))
     handle = await office.client.start_workflow(
         PayLineItem.run,
-        PaymentOrder.for_line(invoice, 1),
+        PaymentOrder.for_line(AcceptedInvoice.of(invoice), 1),
         id=f"invoice-{office.task_queue}-line-1",
         task_queue=office.task_queue,
     )
@@ -169,6 +175,44 @@ async def test_a_line_whose_workflow_is_ended_from_outside_is_failed_and_unconfi
     assert "not confirmed" in (report.lines[0].reason or "")
 
 
+@requirement("PAY-DUE")
+async def test_a_line_due_in_centuries_is_waited_for_in_steps_the_server_can_take(office: Office) -> None:
+    async with office.open():
+        handle = await office.start(("1", "2990-01-01T00:00:00Z"))
+        await handle.signal("ApproveInvoice")
+        await office.until(handle, Status.PAYING)
+        child = office.client.get_workflow_handle(f"{handle.id}-line-1")
+        async with asyncio.timeout(10):
+            while not (timers := await _timers(child)):
+                await asyncio.sleep(0.02)
+        await handle.terminate()
+    # The server fires any timer after a hundred years, whatever was asked for.
+    assert [timer.days for timer in timers] == [90 * 365]
+
+
+async def _timers(handle: WorkflowHandle[Any, Any]) -> list[timedelta]:
+    try:
+        events = [event async for event in handle.fetch_history_events()]
+    except RPCError:  # not started yet
+        return []
+    started = [event.timer_started_event_attributes for event in events if event.event_type == TIMER_STARTED]
+    return [attributes.start_to_fire_timeout.ToTimedelta() for attributes in started]
+
+
+@requirement("START-ANEW", "PAY-ONCE")
+async def test_an_invoice_that_was_terminated_while_paying_comes_back_unchanged_or_not_at_all(office: Office) -> None:
+    server = build_server(InvoiceService(office.client, task_queue=office.task_queue))
+    async with office.open(), McpClient(server) as session:
+        desk = Desk(session)
+        workflow_id = await desk.submit(an_invoice(office.task_queue, ("1", LATER)))
+        await desk.call("approve", workflow_id=workflow_id)
+        await desk.until(workflow_id, "PAYING")
+        await office.client.get_workflow_handle(workflow_id).terminate()
+        changed = await desk.refused("trigger", invoice=an_invoice(office.task_queue, ("2", LATER)))
+        assert changed.code == "INVOICE_CONFLICT"
+        assert (await desk.call("trigger", invoice=an_invoice(office.task_queue, ("1", LATER))))["created"]
+
+
 @requirement("PAY-FAILED")
 async def test_a_line_cancelled_from_outside_leaves_the_invoice_failed(office: Office) -> None:
     async with office.open():
@@ -190,7 +234,7 @@ async def _child(office: Office, line: int, end: str) -> None:
             try:
                 if (await child.describe()).status is WorkflowExecutionStatus.RUNNING:
                     break
-            except Exception:  # noqa: BLE001 (not there yet; bounded by the time-out)
+            except RPCError:  # not there yet
                 await asyncio.sleep(0.02)
     await (child.terminate() if end == "terminate" else child.cancel())
 

@@ -483,6 +483,25 @@ async def test_entering_can_be_cancelled_at_any_moment_and_leaves_no_process(hom
     assert processes(home) == []
 
 
+async def test_a_guardian_that_misses_the_word_to_stop_is_told_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has just been forked drops a signal now and then."""
+    missed: list[int] = []
+    really_kill = os.kill
+
+    def kill_at_the_second_time(pid: int, number: int) -> None:
+        if number != signal.SIGTERM or missed:
+            really_kill(pid, number)
+        else:
+            missed.append(pid)
+
+    async with EmbeddedTemporal(home):
+        monkeypatch.setattr(os, "kill", kill_at_the_second_time)
+    assert missed
+    assert processes(home) == []
+
+
 async def test_a_home_that_cannot_be_one_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedUnavailable, match=r"can't be used.*INVOICE_MCP_HOME"):

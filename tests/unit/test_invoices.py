@@ -55,7 +55,7 @@ def test_every_fault_is_named_at_once_with_its_place() -> None:
         "customer: is required",
         "lines[0].due_date: is required",
         "lines[1].due_date: must have a zone, such as Z or +02:00",
-        "lines[2]: Input should be a valid dictionary or instance of LineItem",
+        "lines[2]: must be an object",
         "lines[3].amount: must be a positive decimal number such as 100 or 99.95",
         "lines[3].discount: unknown field",
         "lines[0].amount: JPY amounts have at most 0 decimals",

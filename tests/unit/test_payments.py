@@ -21,7 +21,7 @@ import pytest
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.payments import HttpPayments, PaymentRefused, Payments, PaymentUnavailable
-from invoice_mcp.reports import PaymentOrder
+from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
 from tests.requirements import requirement
 from tests.unit.misbehaving import Behaviour, answers, drips, floods, hangs, misbehaving, resets, says, truncates
 
@@ -44,7 +44,8 @@ def file(tmp_path: Path) -> Path:
 def orders(count: int = 1, **changes: Any) -> list[PaymentOrder]:
     lines = [{"description": f"Paper {n}", "amount": "99.50", "due_date": "2026-06-30T00:00:00Z"} for n in range(count)]
     invoice = Invoice.model_validate({"invoice_id": "INV-1", "customer": "ACME", "currency": "EUR", "lines": lines})
-    return [PaymentOrder.for_line(invoice, n + 1).model_copy(update=changes) for n in range(count)]
+    accepted = AcceptedInvoice.of(invoice)
+    return [PaymentOrder.for_line(accepted, n + 1).model_copy(update=changes) for n in range(count)]
 
 
 async def asked(payments: Payments, order: PaymentOrder | None = None) -> str:
@@ -329,7 +330,6 @@ class TestHttp:
             (402, b"", "INSUFFICIENT_FUNDS: the payment gateway answered 402"),
             (402, {"code": "CARD_EXPIRED", "reason": "since May"}, "CARD_EXPIRED: since May"),
             (400, {"code": "ACCOUNT_CLOSED", "error": "long ago"}, "ACCOUNT_CLOSED: long ago"),
-            (409, {"code": "IDEMPOTENCY_CONFLICT"}, "IDEMPOTENCY_CONFLICT: the payment gateway answered 409"),
             (422, {"code": 7, "reason": 7}, "PAYMENT_REFUSED: the payment gateway answered 422"),
             (422, {"code": " ", "reason": "no"}, "PAYMENT_REFUSED: no"),
             (400, b"<html>", "PAYMENT_REFUSED: the payment gateway answered 400"),
@@ -344,9 +344,13 @@ class TestHttp:
         assert (len(code), code[:5], code[-2:]) == (64, "\\x1bC", "C…")
         assert (len(reason), reason[:7], reason[-2:]) == (300, "\\ud800r", "r…")
 
-    @pytest.mark.parametrize("body", [{"reason": "in progress"}, {}, b"", b"in progress"])
+    @pytest.mark.parametrize(
+        "body", [{"reason": "in progress"}, {"code": "idempotency_key_in_use"}, {}, b"", b"in progress"]
+    )
     async def test_a_key_in_progress_is_no_verdict(self, body: object) -> None:
-        assert (await verdict(answers(409, body))).startswith("unavailable: the same payment is already under way: ")
+        assert (await verdict(answers(409, body))).startswith(
+            "unavailable: the same payment may be under way already: "
+        )
 
     @requirement("PORT-GATEWAY")
     @pytest.mark.parametrize("status", [401, 403, 404, 405, 407, 301, 408, 425, 429, 500, 502, 503])

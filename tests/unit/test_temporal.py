@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.calls import answering
 from invoice_mcp.embedded import EmbeddedTemporal
 from invoice_mcp.errors import Code, ConfigurationError, Refused
+from invoice_mcp.ports import PortSettings
 from invoice_mcp.probe import Probe
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.temporal import Connection, TemporalSettings, configured, connection
+from invoice_mcp.workflows import TASK_QUEUE
 from tests.desk import Desk, Stage, an_invoice
 from tests.requirements import requirement
 
@@ -69,6 +72,15 @@ def test_a_namespace_without_address_is_looked_for_where_temporals_tools_look() 
         "target_host": "localhost:7233",
         "namespace": "payables",
     }
+
+
+@pytest.mark.parametrize("address", ["", "%%garbage text", "host:99999", "host", ":7233", "http://host:1", "a b:1"])
+def test_an_address_that_is_none_is_told(address: str) -> None:
+    if address:
+        with pytest.raises(ConfigurationError, match=r"host:port.*TEMPORAL_ADDRESS"):
+            configured(TemporalSettings(address=address))
+    else:
+        assert configured(TemporalSettings(address=address)) is None
 
 
 def test_a_profile_that_does_not_exist_is_told() -> None:
@@ -173,3 +185,30 @@ async def test_what_is_not_temporals_doing_is_not_explained_away(stage: Stage) -
     with pytest.raises(RuntimeError, match="ours"):
         async with answering(Probe(stage.environment.client)):
             raise RuntimeError("a fault of ours")
+
+
+def test_a_worker_that_only_pretends_to_pay_stays_away_from_a_shared_temporal(tmp_path: Path) -> None:
+    pretending = PortSettings(home=tmp_path, erp_url="https://erp.example")
+    with pytest.raises(ConfigurationError, match=r"PAYMENTS_URL not set.*--embedded-ports"):
+        pretending.require_real(is_local=False)
+    pretending.require_real(is_local=True)
+    replace(pretending, allow_embedded=True).require_real(is_local=False)
+    replace(pretending, payments_url="https://bank.example").require_real(is_local=False)
+
+
+def test_hosts_with_other_payment_systems_never_work_for_each_other(tmp_path: Path) -> None:
+    plain = PortSettings(home=tmp_path)
+    real = replace(plain, payments_url="https://bank.example")
+    queues = {settings.task_queue(is_embedded=True) for settings in (plain, real, replace(real, erp_url="https://erp"))}
+    assert len(queues) == 3
+    assert {settings.task_queue(is_embedded=False) for settings in (plain, real)} == {TASK_QUEUE}
+
+
+@requirement("TEMPORAL-CHOICE")
+@pytest.mark.parametrize(
+    ("address", "is_local"),
+    [("localhost:1", True), ("127.0.0.1:1", True), ("[::1]:1", True), ("db.example:1", False)],
+)
+async def test_a_temporal_elsewhere_is_known_as_such(address: str, is_local: bool) -> None:
+    async with connection(TemporalSettings(address=address)) as reached:
+        assert (reached.is_local, reached.is_embedded) == (is_local, False)

@@ -93,6 +93,8 @@ class RecordingPayments:
     def _book(self, order: PaymentOrder) -> PaymentReceipt:
         for paid in self.made:
             if paid.order.idempotency_key == order.idempotency_key:
+                if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
+                    raise PaymentRefused("IDEMPOTENCY_CONFLICT", "this key paid something else")
                 return PaymentReceipt(payment_id=paid.payment_id)
         payment_id = f"PAY-{order.invoice_id}-{order.line}-{len(self.made) + 1}"
         self.made.append(Paid(order, payment_id, self._clock()))

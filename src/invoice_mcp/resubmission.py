@@ -1,0 +1,53 @@
+"""The rule of submitting again: what was paid, or may have been, can't come back as something else. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from invoice_mcp.errors import Code, Refused
+from invoice_mcp.invoices import Invoice, idempotency_key
+from invoice_mcp.reports import InvoiceReport, LineStatus, Status
+
+Settled = Mapping[str, str]
+"""Line number (as text) -> idempotency key, of every line that an earlier run paid or may have paid."""
+
+_PAYING = frozenset({Status.APPROVED, Status.PAYING})
+
+
+def settled_after(report: InvoiceReport, before: Settled) -> Settled:
+    """What is settled after a run that ended with this report; `before` is what was settled when it began."""
+    # A run that was ended from outside while it paid may have paid any line.
+    ended_paying = report.status in _PAYING
+    now = {
+        str(line.line): line.idempotency_key
+        for line in report.lines
+        if ended_paying or line.status is LineStatus.PAID or line.unconfirmed
+    }
+    return {**before, **now}
+
+
+def require_unchanged(invoice: Invoice, settled: Settled, *, last: InvoiceReport) -> None:
+    """Return if every settled line is as it was, in the same currency and for the same customer.
+
+    Raises:
+        Refused: INVOICE_CONFLICT, with the lines that are changed or missing.
+    """
+    if not settled:
+        return
+    keys = {str(n): idempotency_key(invoice.invoice_id, n, line) for n, line in enumerate(invoice.lines, 1)}
+    changed = [f"line {number}" for number, key in sorted(settled.items(), key=_number) if keys.get(number) != key]
+    changed += ["currency"] if invoice.currency != last.currency else []
+    changed += ["customer"] if invoice.customer != last.customer else []
+    if changed:
+        paid = ", ".join(number for number, _ in sorted(settled.items(), key=_number))
+        what = f"has lines that were paid, or may have been ({paid}), and comes back with changes: {', '.join(changed)}"
+        raise conflict(invoice, f"{what}. Submit them unchanged (nothing is paid twice), or use another invoice_id")
+
+
+def conflict(invoice: Invoice, what: str) -> Refused:
+    """The refusal of an invoice that contradicts what is known under its id."""
+    return Refused(Code.INVOICE_CONFLICT, f"invoice {invoice.invoice_id} {what}.")
+
+
+def _number(item: tuple[str, str]) -> int:
+    return int(item[0])
