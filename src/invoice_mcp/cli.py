@@ -237,6 +237,9 @@ def _log(verbose: bool) -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
+    from invoice_mcp.temporal import log_through_python
+
+    log_through_python()
     # To stderr, always: stdout belongs to the protocol.
     handler = RichHandler(console=Console(stderr=True), show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler])

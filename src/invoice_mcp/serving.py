@@ -8,8 +8,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -36,8 +36,10 @@ async def serve(
     approval_timeout: timedelta,
     with_worker: bool = True,
     http: tuple[str, int] | None = None,
-) -> None:
+) -> NoReturn:
     """Serve MCP on stdin and stdout, or over streamable HTTP at `http` (host, port), until the host leaves.
+
+    Then ends the process.
 
     Raises:
         ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
@@ -52,12 +54,10 @@ async def serve(
         server = build_server(service)
         async with _working(reached, ports) if with_worker else _idle():
             if listening is None:
-                reads_stdin = not await _left(server.run_stdio_async())
+                await _run_until_told(server.run_stdio_async())
             else:
-                reads_stdin = False
                 await _serve_http(server, listening)
-    if reads_stdin:
-        _exit_now()
+    _leave()
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -80,20 +80,35 @@ async def _serve_http(server: CodedServer, listening: socket.socket) -> None:
     app = server.streamable_http_app(host=host, stateless_http=True)
     # Whoever still waits in a call when we are told to stop is not waited for longer than this.
     config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_HTTP_GRACE)
-    serving = uvicorn.Server(config)
-    # What it then breaks off, it would report as an error of ours.
+    serving = _HttpServer(config)
+    # What it breaks off when told to stop, it would report as an error of ours.
     logging.getLogger("uvicorn.error").addFilter(lambda _record: not serving.should_exit)
+    stopping = asyncio.create_task(serving.stop_when(_told_to_stop()))
     with listening:
         await serving.serve(sockets=[listening])
+    stopping.cancel()
 
 
-async def work(temporal: TemporalSettings, ports: PortSettings) -> None:
-    """Run a worker until SIGTERM or SIGINT, then let what is under way finish."""
+class _HttpServer(uvicorn.Server):
+    """Leaves the signals to us: uvicorn raises them anew at its end, which would skip what is still to be closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def stop_when(self, told: asyncio.Event) -> None:
+        await told.wait()
+        self.should_exit = True
+
+
+async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
+    """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process."""
     async with connection(temporal) as reached:
         logger.warning("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
         async with _working(reached, ports):
             await _told_to_stop().wait()
     logger.warning("Worker stopped")
+    _leave()
 
 
 @asynccontextmanager
@@ -123,20 +138,21 @@ def _told_to_stop() -> asyncio.Event:
     return stop
 
 
-async def _left(main: Coroutine[Any, Any, None]) -> bool:
-    """Run `main` to its end; False where we are told to stop before, and it still runs."""
+async def _run_until_told(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` to its end, or until we are told to stop: then it is left running."""
     running = asyncio.create_task(main)
     stopping = asyncio.create_task(_told_to_stop().wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not running.done():
-        return False
-    running.result()
-    return True
+    if running.done():
+        running.result()
 
 
-def _exit_now() -> NoReturn:
-    """Leave although a thread still waits for stdin: a read of it can't be interrupted."""
+def _leave() -> NoReturn:
+    """End the process now, cleanly: a read of stdin that a thread still waits in can't be interrupted, and a thread of
+    the SDK that logs while Python shuts down would abort it."""
     logging.shutdown()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # closed, or never there
+            stream.flush()
     os._exit(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from invoice_mcp.embedded import EmbeddedTemporal, default_home
 from invoice_mcp.errors import ConfigurationError
@@ -20,6 +22,18 @@ from invoice_mcp.errors import ConfigurationError
 _DEFAULT_ADDRESS = "localhost:7233"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+
+def log_through_python() -> None:
+    """Have the SDK's core log like everything else. By itself it writes to stdout, which belongs to the protocol.
+
+    Once in a process, before the first client.
+    """
+    logs = LoggingConfig(
+        filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+        forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio.core")),
+    )
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=logs)), error_if_already_set=False)
 
 
 @dataclass(frozen=True)

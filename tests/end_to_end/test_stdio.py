@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -137,6 +138,44 @@ async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: P
         file.unlink()
     assert await pay() == first
     assert len(await PaymentLedger(ledger_path(home)).entries()) == 2
+
+
+CALLS_A_DEAD_SERVER = """
+import asyncio, os, sys
+from pathlib import Path
+from temporalio.client import Client
+from temporalio.service import RPCError
+from invoice_mcp.embedded import EmbeddedTemporal
+from invoice_mcp.temporal import log_through_python
+
+async def main(home):
+    async with EmbeddedTemporal(home) as embedded:
+        client = await Client.connect(embedded.endpoint.address)
+    try:
+        await client.get_workflow_handle("x").describe()
+    except RPCError:
+        pass
+
+if sys.argv[2] == "forwarded":
+    log_through_python()
+asyncio.run(main(Path(sys.argv[1])))
+sys.stdout.flush()
+os._exit(0)  # as our commands end: an SDK thread that logs while Python shuts down would abort it
+"""
+
+
+@requirement("CLI-STDOUT")
+@pytest.mark.parametrize("log", ["forwarded", "as it is"])
+def test_the_sdks_own_log_is_kept_from_stdout(home: Path, log: str) -> None:
+    """Without forwarding, its core writes there as soon as Temporal is away: the control shows that this can fail."""
+    ended = subprocess.run(
+        [sys.executable, "-c", CALLS_A_DEAD_SERVER, str(home), log],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (ended.stdout == "") == (log == "forwarded")
 
 
 @requirement("CLI-STDOUT", "TOOL-TEXT")
