@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import nox
 nox.needs_version = ">=2025.10.14"
 nox.options.default_venv_backend = "virtualenv"
 nox.options.error_on_missing_interpreters = False
-nox.options.sessions = ["lint", "types", "tests", "compatibility"]
+nox.options.sessions = ["lint", "types", "tests", "lowest", "compatibility"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
@@ -42,6 +43,16 @@ def tests(session: nox.Session) -> None:
 def compatibility(session: nox.Session) -> None:
     """Run the tests on another Python, if it is there, except those that only start the program."""
     session.install(".", *_group("test"))
+    session.run("pytest", "tests/unit", "tests/scenarios", *(session.posargs or IN_PARALLEL))
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions that pyproject.toml allows of what we depend on."""
+    bounds = [
+        re.split(r"[;\s]", requirement)[0].replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]
+    ]
+    session.install(".", *bounds, *_group("test"))
     session.run("pytest", "tests/unit", "tests/scenarios", *(session.posargs or IN_PARALLEL))
 
 
