@@ -87,15 +87,15 @@ class InvoiceService:
         async with answering(self._probe):
             while True:
                 before = await find(self._client, workflow_id_for(invoice.invoice_id))
-                standing = await self._standing(invoice, before) if before is not None else None
-                if standing is not None:
+                standing = await self._standing(invoice, before) if before is not None else {}
+                if isinstance(standing, Submission):
                     return standing
                 policy = await self._policy()
                 # Getting here may have taken seconds, in which others may have gone on.
                 if await self._newest_run(invoice) != (before.run_id if before else None):
                     continue
                 try:
-                    return await self._start(invoice, policy, before)
+                    return await self._start(invoice, policy, settled=standing, is_first=before is None)
                 except WorkflowAlreadyStartedError as faster:
                     # Somebody else was: look again, unless it is no invoice at all.
                     if await find(self._client, faster.workflow_id) is None:
@@ -177,17 +177,15 @@ class InvoiceService:
         found = await find(self._client, workflow_id_for(invoice.invoice_id))
         return found.run_id if found is not None else None
 
-    async def _start(self, invoice: Invoice, policy: Policy, before: WorkflowExecutionDescription | None) -> Submission:
-        settled: Settled = {}
-        if before is not None and (last := await self._last_report(before)) is not None:
-            settled = settled_after(last, await settled_before(before))
+    async def _start(self, invoice: Invoice, policy: Policy, *, settled: Settled, is_first: bool) -> Submission:
+        reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE
         handle = await self._client.start_workflow(
             InvoiceWorkflow.run,
             InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy),
             id=workflow_id_for(invoice.invoice_id),
             task_queue=self._task_queue,
             # Where nothing was seen under the id, nothing may have come and gone since.
-            id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE if before else WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            id_reuse_policy=reuse,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             task_timeout=_TASK_TIMEOUT,
             memo=memo_of(invoice, settled),
@@ -198,18 +196,19 @@ class InvoiceService:
             workflow_id=handle.id, run_id=handle.first_execution_run_id or "", status=status, created=True
         )
 
-    async def _standing(self, invoice: Invoice, before: WorkflowExecutionDescription) -> Submission | None:
-        """The submission that stands already, or None where a new run may start."""
+    async def _standing(self, invoice: Invoice, before: WorkflowExecutionDescription) -> Submission | Settled:
+        """The submission that stands already; or, where a new run may start, what earlier ones settled."""
         is_running = before.status is WorkflowExecutionStatus.RUNNING
         is_same = await memo_text(before, "content_digest") == invoice.content_digest
         if is_running and not is_same:
             raise conflict(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
         last = await self._last_report(before)
         if last is None:
-            return None
+            return {}
         if not is_running and last.status is not Status.PAID:
-            require_unchanged(invoice, settled_after(last, await settled_before(before)), last=last)
-            return None
+            settled = settled_after(last, await settled_before(before))
+            require_unchanged(invoice, settled, last=last)
+            return settled
         if not is_same:
             raise conflict(invoice, "is paid, with other content. Use another invoice_id for another invoice")
         return Submission(workflow_id=before.id, run_id=before.run_id, status=last.status, created=False)
