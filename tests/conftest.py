@@ -17,6 +17,8 @@ from temporalio.testing import WorkflowEnvironment
 from invoice_mcp.embedded import EmbeddedTemporal
 from tests.desk import Stage, open_stage
 
+pytest_plugins = ["invoice_mcp.testing.plugin"]
+
 _numbers = itertools.count(1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -32,13 +32,23 @@ _LONGEST_PAUSE = 10.0
 
 
 def build_worker(
-    client: Client, erp: Erp, payments: Payments, *, task_queue: str = TASK_QUEUE, **options: Any
+    client: Client,
+    erp: Erp,
+    payments: Payments,
+    *,
+    task_queue: str = TASK_QUEUE,
+    workflows: Sequence[type] = WORKFLOWS,
+    **options: Any,
 ) -> Worker:
-    """A worker for everything this project runs; `options` go to `temporalio.worker.Worker` as they are."""
+    """A worker for everything this project runs; `options` go to `temporalio.worker.Worker` as they are.
+
+    Args:
+        workflows: Others than the product's, of the same names: a harness proves itself on broken ones.
+    """
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=WORKFLOWS,
+        workflows=workflows,
         activities=InvoiceActivities(erp, payments).all(),
         **({"graceful_shutdown_timeout": _GRACE, "sticky_queue_schedule_to_start_timeout": _STICKY} | options),
     )

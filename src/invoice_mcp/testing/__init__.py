@@ -1,5 +1,51 @@
 """The harness: what a test of invoices, or of anything built on them, needs. Free of pytest."""
 
-from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp
+from invoice_mcp.testing._actions import LETTERS, Action, Verb
+from invoice_mcp.testing._checker import RULES, Violation, Violations, check
+from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, kinds
+from invoice_mcp.testing._model import Model
+from invoice_mcp.testing._observations import Observations, Run, observe
+from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp, Stamp
+from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
+from invoice_mcp.testing._stage import ERAS, StageKeeper
+from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
+from invoice_mcp.testing._trace import Arrival, Trace, trace_of
+from invoice_mcp.testing._world import DAY, PAST, World, open_world
 
-__all__ = ["Paid", "RecordingPayments", "ScriptedErp"]
+__all__ = [
+    "DAY",
+    "ERAS",
+    "LETTERS",
+    "PAST",
+    "RULES",
+    "Action",
+    "Answer",
+    "Arrival",
+    "Engine",
+    "EngineKind",
+    "EngineStuck",
+    "Line",
+    "Model",
+    "ModelViolated",
+    "Observations",
+    "Paid",
+    "RecordingPayments",
+    "Run",
+    "Scenario",
+    "ScriptedErp",
+    "StageKeeper",
+    "Stamp",
+    "ToolRefused",
+    "Tools",
+    "Trace",
+    "Verb",
+    "Violation",
+    "Violations",
+    "World",
+    "check",
+    "kinds",
+    "observe",
+    "open_world",
+    "play",
+    "trace_of",
+]

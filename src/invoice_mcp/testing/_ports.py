@@ -1,7 +1,8 @@
-"""Fakes at the two ports, and only there: they record what they are asked and fail on demand."""
+"""Fakes at the two ports, and only there: they record what they are asked, and fail on demand."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,19 +13,67 @@ from invoice_mcp.invoices import Invoice
 from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
 from invoice_mcp.reports import PaymentOrder, PaymentReceipt
 
-Clock = Callable[[], datetime]
+
+@dataclass(frozen=True)
+class Stamp:
+    """When a port is asked, by the clock of whoever asks, and which run asks ("" outside of a workflow)."""
+
+    at: datetime
+    run_id: str = ""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def wall_clock() -> Stamp:
+    """This machine's time."""
+    return Stamp(datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Paid:
+    """One payment that was made. `run_id` is the run of the workflow that had it made (of PayLineItem, usually)."""
+
+    order: PaymentOrder
+    payment_id: str
+    at: datetime
+    run_id: str = ""
+
+
+class _Slowness:
+    """Holds up who comes, until told to let go."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._go = asyncio.Event()
+        self.waiting = 0
+
+    def begin(self, times: int) -> None:
+        self._left = times
+        self._go = asyncio.Event()
+
+    def end(self) -> None:
+        self._left = 0
+        self._go.set()
+
+    async def pass_by(self) -> None:
+        if self._left:
+            self._left -= 1
+            self.waiting += 1
+            try:
+                await self._go.wait()
+            finally:
+                self.waiting -= 1
 
 
 class ScriptedErp:
-    """An `Erp` that accepts everything, except what it is told beforehand to refuse or to fail."""
+    """An `Erp` that accepts everything, except what it is told beforehand to refuse or to fail.
+
+    Attributes:
+        asked: Every invoice it was asked about, in order.
+    """
 
     def __init__(self) -> None:
         self.asked: list[Invoice] = []
         self._faults: deque[Exception] = deque()
+        self._slowness = _Slowness()
 
     def is_down(self, times: int = 1) -> None:
         """Fail the next `times` calls; they are worth a retry."""
@@ -34,33 +83,45 @@ class ScriptedErp:
         """Refuse the next invoice, for good."""
         self._faults.append(ErpMismatch(reason))
 
+    def is_slow(self, times: int = 1) -> None:
+        """Let the next `times` calls wait for `heal`."""
+        self._slowness.begin(times)
+
+    def answers(self) -> None:
+        """End the slowness; what waits is answered."""
+        self._slowness.end()
+
+    def heal(self) -> None:
+        """Drop every fault that has not happened yet, and answer what waits."""
+        self._faults.clear()
+        self.answers()
+
     async def validate(self, invoice: Invoice) -> None:
         """See `Erp.validate`."""
         self.asked.append(invoice)
-        if self._faults:
-            raise self._faults.popleft()
-
-
-@dataclass(frozen=True)
-class Paid:
-    """One payment that was made."""
-
-    order: PaymentOrder
-    payment_id: str
-    at: datetime
+        fault = self._faults.popleft() if self._faults else None
+        await self._slowness.pass_by()
+        if fault is not None:
+            raise fault
 
 
 class RecordingPayments:
     """A `Payments` that remembers what it paid and when, and fails on demand.
 
-    It is idempotent, as the port demands; `asked` counts every request, `made` every payment.
+    It is idempotent, as the port demands: one key is one payment. Its faults are taken in the order they were asked
+    for, those of a line's own number first.
+
+    Attributes:
+        asked: Every request, in order.
+        made: Every payment, in order.
     """
 
-    def __init__(self, clock: Clock = _now) -> None:
+    def __init__(self, stamp: Callable[[], Stamp] = wall_clock) -> None:
         self.asked: list[PaymentOrder] = []
         self.made: list[Paid] = []
-        self._clock = clock
+        self._stamp = stamp
         self._faults: dict[int | None, deque[tuple[Exception, bool]]] = {}
+        self._slowness = _Slowness()
 
     def is_down(self, times: int = 1, *, line: int | None = None) -> None:
         """Fail the next `times` requests (for one line number, or any) before anything is paid."""
@@ -74,6 +135,24 @@ class RecordingPayments:
         """Make the next payments, but let their answers get lost on the way."""
         self._add(line, times, PaymentUnavailable("connection reset"), pays=True)
 
+    def is_slow(self, times: int = 1) -> None:
+        """Let the next `times` payments be under way until `answers` or `heal`."""
+        self._slowness.begin(times)
+
+    def answers(self) -> None:
+        """End the slowness; payments under way are made and answered."""
+        self._slowness.end()
+
+    @property
+    def under_way(self) -> int:
+        """How many payments a slow gateway is working on."""
+        return self._slowness.waiting
+
+    def heal(self) -> None:
+        """Drop every fault that has not happened yet, and answer what waits."""
+        self._faults.clear()
+        self.answers()
+
     def of_invoice(self, invoice_id: str) -> list[Paid]:
         """The payments made for one invoice, by line."""
         made = [paid for paid in self.made if paid.order.invoice_id == invoice_id]
@@ -82,22 +161,24 @@ class RecordingPayments:
     async def pay(self, order: PaymentOrder) -> PaymentReceipt:
         """See `Payments.pay`."""
         self.asked.append(order)
+        stamp = self._stamp()
         faults = self._faults.get(order.line) or self._faults.get(None)
         fault, pays = faults.popleft() if faults else (None, True)
-        receipt = self._book(order) if pays else None
+        await self._slowness.pass_by()
+        receipt = self._book(order, stamp) if pays else None
         if fault is not None:
             raise fault
         assert receipt is not None  # noqa: S101 (only a fault leaves it unpaid)
         return receipt
 
-    def _book(self, order: PaymentOrder) -> PaymentReceipt:
+    def _book(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
         for paid in self.made:
             if paid.order.idempotency_key == order.idempotency_key:
                 if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
                     raise PaymentRefused("IDEMPOTENCY_CONFLICT", "this key paid something else")
                 return PaymentReceipt(payment_id=paid.payment_id)
         payment_id = f"PAY-{order.invoice_id}-{order.line}-{len(self.made) + 1}"
-        self.made.append(Paid(order, payment_id, self._clock()))
+        self.made.append(Paid(order, payment_id, stamp.at, stamp.run_id))
         return PaymentReceipt(payment_id=payment_id)
 
     def _add(self, line: int | None, times: int, fault: Exception, *, pays: bool) -> None:

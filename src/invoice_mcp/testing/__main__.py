@@ -1,0 +1,62 @@
+"""`python -m invoice_mcp.testing SCENARIO`: plays one scenario again."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+import click
+from pydantic import ValidationError
+
+from invoice_mcp.testing._engine import kinds
+from invoice_mcp.testing._scenario import Scenario, play
+from invoice_mcp.testing._stage import StageKeeper
+
+
+class _ScenarioType(click.ParamType[Scenario]):
+    name = "scenario"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Scenario:
+        try:
+            return Scenario.model_validate_json(value)
+        except ValidationError as error:
+            self.fail(f"it is no scenario: {error}", param, ctx)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("scenario", type=_ScenarioType())
+@click.option("--world", type=click.Choice(list(kinds())), default=next(iter(kinds())), help="Where it takes place.")
+@click.option("--times", type=click.IntRange(min=1), default=1, help="Play it so many times.")
+@click.option("--code", is_flag=True, help="Only print it as a program, to be changed and run.")
+def main(scenario: Scenario, world: str, times: int, code: bool) -> None:
+    """Play one scenario again, as a failing test printed it, and tell what it breaks.
+
+    SCENARIO is JSON, for example '{"actions": [{"verb": "reject"}, {"verb": "approve"}]}'. Its first action, submitting
+    the invoice, is implied. Exit status: 0 if all promises are kept, 1 if not, 2 if it can't be played.
+    """
+    if code:
+        click.echo(scenario.as_code(world))
+        return
+    # What the scenario does on purpose is no news.
+    logging.disable(logging.WARNING)
+    sys.exit(asyncio.run(_play(scenario, world, times)))
+
+
+async def _play(scenario: Scenario, world: str, times: int) -> int:
+    keeper = StageKeeper(kinds()[world])
+    try:
+        for turn in range(1, times + 1):
+            try:
+                await play(keeper, scenario)
+            except AssertionError as broken:
+                click.echo(f"Run {turn} of {times}: {scenario}\n{broken}", err=True)
+                return 1
+        click.echo(f"All promises kept in {times} of {times} runs: {scenario}")
+        return 0
+    finally:
+        await keeper.close()
+
+
+if __name__ == "__main__":
+    main()

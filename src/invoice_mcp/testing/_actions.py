@@ -1,0 +1,86 @@
+"""What can be done to an invoice in a scenario, as data: it can be enumerated, drawn, shrunk, printed and replayed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT
+
+
+class Verb(StrEnum):
+    """The kinds of actions."""
+
+    TRIGGER = "trigger"
+    TRIGGER_CHANGED = "trigger-changed"
+    APPROVE = "approve"
+    REJECT = "reject"
+    CANCEL = "cancel"
+    SIGNAL_APPROVE = "signal-approve"
+    SIGNAL_REJECT = "signal-reject"
+    ADVANCE = "advance"
+    PAYMENT_REFUSED = "payment-refused"
+    PAYMENT_DOWN = "payment-down"
+    ANSWER_LOST = "answer-lost"
+    ERP_DOWN = "erp-down"
+    ERP_REFUSES = "erp-refuses"
+    CRASH = "crash"
+
+
+_CODE = {
+    Verb.TRIGGER: "await world.trigger(invoice)",
+    Verb.TRIGGER_CHANGED: "await world.trigger(changed)",
+    Verb.APPROVE: "await world.approve()",
+    Verb.REJECT: "await world.reject()",
+    Verb.CANCEL: "await world.cancel()",
+    Verb.SIGNAL_APPROVE: 'await world.signal("ApproveInvoice")',
+    Verb.SIGNAL_REJECT: 'await world.signal("RejectInvoice")',
+    Verb.ADVANCE: "await world.advance(timedelta(hours={hours:g}))",
+    Verb.PAYMENT_REFUSED: "world.payments.refuses(line={line})",
+    Verb.PAYMENT_DOWN: "world.payments.is_down(line={line})",
+    Verb.ANSWER_LOST: "world.payments.loses_the_answer(line={line})",
+    Verb.ERP_DOWN: "world.erp.is_down()",
+    Verb.ERP_REFUSES: "world.erp.refuses()",
+    Verb.CRASH: "await world.crash_worker()\nawait world.restart_worker()",
+}
+
+
+class Action(BaseModel):
+    """One thing that is done. `hours` is how long an ADVANCE takes, `line` which line's payment meets a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verb: Verb
+    line: int = Field(default=1, ge=1)
+    hours: float = Field(default=24, gt=0)
+
+    def __str__(self) -> str:
+        if self.verb is Verb.ADVANCE:
+            return f"advance-{self.hours:g}h"
+        faults = {Verb.PAYMENT_REFUSED, Verb.PAYMENT_DOWN, Verb.ANSWER_LOST}
+        return f"{self.verb}-{self.line}" if self.verb in faults else self.verb.value
+
+    @property
+    def code(self) -> str:
+        """The same in the verbs of a World, as Python."""
+        return _CODE[self.verb].format(line=self.line, hours=self.hours)
+
+
+_PAST_DEADLINE = (DEFAULT_APPROVAL_TIMEOUT + timedelta(hours=2)) / timedelta(hours=1)
+
+LETTERS: tuple[Action, ...] = (
+    Action(verb=Verb.APPROVE),
+    Action(verb=Verb.REJECT),
+    Action(verb=Verb.CANCEL),
+    Action(verb=Verb.SIGNAL_APPROVE),
+    Action(verb=Verb.SIGNAL_REJECT),
+    Action(verb=Verb.TRIGGER),
+    Action(verb=Verb.TRIGGER_CHANGED),
+    Action(verb=Verb.ADVANCE, hours=24),
+    Action(verb=Verb.ADVANCE, hours=_PAST_DEADLINE),
+    Action(verb=Verb.PAYMENT_REFUSED),
+    Action(verb=Verb.CRASH),
+)
+"""The alphabet of the exhaustive scenarios."""

@@ -1,0 +1,265 @@
+"""The promises S1 to S9, checked on what a scenario has left behind: ledger, reports and histories. Pure.
+
+It knows nothing of what the scenario did, and nothing of how the workflow works.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from types import MappingProxyType
+
+from invoice_mcp.errors import Code
+from invoice_mcp.reports import LineStatus, PaymentOrder, Status, Verdict
+from invoice_mcp.testing._observations import Observations, Run
+from invoice_mcp.testing._ports import Paid
+
+RULES: Mapping[str, str] = MappingProxyType(
+    {
+        "S1": "No payment without an accepted approval.",
+        "S2": "At most one payment per line, whatever is retried, killed, resubmitted or duplicated.",
+        "S3": "The first decision never changes.",
+        "S4": "PAID exactly when every line has one payment of the right amount; FAILED names exactly the unpaid ones.",
+        "S5": "REJECTED, EXPIRED, or CANCELLED before approval: zero payments.",
+        "S6": "No payment before its due date.",
+        "S7": "The MCP answer, the query, the result and the history agree.",
+        "S8": "A decision before the deadline counts, after it is refused.",
+        "S9": "No input makes a tool answer with a traceback or leaves a workflow failing its tasks.",
+        "L1": "Once decided or expired, with the outside world healthy, every invoice ends.",
+    }
+)
+"""What is promised of every scenario, however it went."""
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A promise broken: which one, by which workflow, and what was seen."""
+
+    rule: str
+    workflow_id: str
+    seen: str
+
+    def __str__(self) -> str:
+        return f"{self.rule} ({RULES[self.rule]}) {self.workflow_id}: {self.seen}"
+
+
+class Violations(AssertionError):  # noqa: N818 (as pytest's own failures, it is no error of the harness)
+    """A scenario broke promises.
+
+    Attributes:
+        found: All of them.
+    """
+
+    def __init__(self, found: list[Violation]) -> None:
+        super().__init__("\n".join(str(violation) for violation in found))
+        self.found = tuple(found)
+
+
+def check(observed: Observations) -> list[Violation]:
+    """Every promise that is broken, the same one of the same workflow once."""
+    first: dict[tuple[str, str], Violation] = {}
+    for rule, finds in _CHECKS.items():
+        for workflow_id, seen in finds(observed):
+            first.setdefault((rule, workflow_id), Violation(rule, workflow_id, seen))
+    return list(first.values())
+
+
+Found = Iterator[tuple[str, str]]
+
+
+def _paid_by(run: Run, ledger: tuple[Paid, ...]) -> list[Paid]:
+    """What a run had paid, itself or through its lines' workflows."""
+    runs = {run.run_id, *run.trace.children}
+    return [paid for paid in ledger if paid.run_id in runs]
+
+
+def _of(run: Run, ledger: tuple[Paid, ...]) -> list[Paid]:
+    """What was paid of a run's invoice, by whichever run."""
+    invoice = run.trace.invoice
+    return [paid for paid in ledger if invoice is not None and paid.order.invoice_id == invoice.invoice_id]
+
+
+def _s1(observed: Observations) -> Found:
+    known = {child for run in observed.runs for child in (run.run_id, *run.trace.children)}
+    for paid in observed.ledger:
+        if paid.run_id not in known:
+            yield paid.order.invoice_id, f"{_payment(paid)} was made by {paid.run_id or 'nobody'}, no run of it"
+    for run in observed.runs:
+        decided = run.trace.decided
+        for paid in _paid_by(run, observed.ledger):
+            if decided is None or decided.verdict is not Verdict.APPROVED:
+                how = "without a decision" if decided is None else "though it was rejected first"
+                yield run.workflow_id, f"{_payment(paid)} was made {how}"
+            elif paid.at < decided.at:
+                yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, before the approval at {decided.at}"
+
+
+def _s2(observed: Observations) -> Found:
+    lines: dict[tuple[str, int], list[Paid]] = defaultdict(list)
+    for paid in observed.ledger:
+        lines[paid.order.invoice_id, paid.order.line].append(paid)
+    for (invoice_id, line), payments in lines.items():
+        if len(payments) > 1:
+            yield invoice_id, f"line {line} was paid {len(payments)} times"
+
+
+def _s3(observed: Observations) -> Found:
+    for run in observed.runs:
+        first, report = run.trace.decided, run.report
+        if report is not None and report.decision is not None and first is not None:
+            made = report.decision
+            if made.verdict is not first.verdict:
+                yield run.workflow_id, f"was {first.verdict} first, at {first.at}, but is {made.verdict} by {made.by}"
+    told: dict[str, object] = {}
+    for answer in observed.answers:
+        content = answer.content or {}
+        decision, run_id = content.get("decision"), str(content.get("run_id"))
+        if decision is not None and told.setdefault(run_id, decision) != decision:
+            yield str(content["workflow_id"]), f"its decision was told as {told[run_id]}, then as {decision}"
+
+
+def _s4(observed: Observations) -> Found:
+    for run in observed.runs:
+        invoice = run.trace.invoice
+        if invoice is None:
+            continue
+        orders = [PaymentOrder.for_line(invoice, number) for number in range(1, len(invoice.lines) + 1)]
+        ledger = _of(run, observed.ledger)
+        if run.status == Status.PAID:
+            for order in orders:
+                if not _is_paid(order, ledger):
+                    yield run.workflow_id, f"is PAID, but not line {order.line} over {order.currency} {order.amount}"
+        report = run.report
+        if report is None or not report.status.is_terminal:
+            continue
+        if len(report.lines) != len(orders):
+            yield run.workflow_id, f"has {len(orders)} lines and reports {len(report.lines)}"
+            continue
+        made = _paid_by(run, observed.ledger)
+        for order, line in zip(orders, report.lines, strict=True):
+            if line.status is LineStatus.PAID and not _is_paid(order, ledger):
+                yield run.workflow_id, f"reports line {order.line} as paid, which it is not"
+            if line.status is not LineStatus.PAID and not line.unconfirmed and _is_paid(order, made):
+                yield run.workflow_id, f"reports line {order.line} as {line.status}, but paid it"
+        paid = all(line.status is LineStatus.PAID for line in report.lines)
+        if paid != (report.status is Status.PAID):
+            yield run.workflow_id, f"is {report.status} with lines {[line.status.value for line in report.lines]}"
+
+
+def _is_paid(order: PaymentOrder, ledger: list[Paid]) -> bool:
+    return any(
+        (paid.order.line, paid.order.amount, paid.order.currency, paid.order.customer)
+        == (order.line, order.amount, order.currency, order.customer)
+        for paid in ledger
+    )
+
+
+def _s5(observed: Observations) -> Found:
+    for run in observed.runs:
+        unapproved = run.trace.decided is None or run.trace.decided.verdict is not Verdict.APPROVED
+        closed = run.status in {Status.REJECTED, Status.EXPIRED}
+        if closed or (run.status == Status.CANCELLED and unapproved):
+            for paid in _paid_by(run, observed.ledger):
+                yield run.workflow_id, f"is {run.status}, but {_payment(paid)} was made"
+
+
+def _s6(observed: Observations) -> Found:
+    for run in observed.runs:
+        lines = run.trace.invoice.lines if run.trace.invoice else ()
+        for paid in _paid_by(run, observed.ledger):
+            due = lines[paid.order.line - 1].due_date if paid.order.line <= len(lines) else None
+            if due is not None and paid.at < due:
+                yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, due on {due}"
+
+
+_ENDS_AS = {Status.CANCELLED: "CANCELED"}
+
+
+def _s7(observed: Observations) -> Found:
+    for run in observed.runs:
+        for seen in chain(_ends_differently(run), _tells_differently(run)):
+            yield run.workflow_id, seen
+
+
+def _ends_differently(run: Run) -> Iterator[str]:
+    """Temporal's own view of the execution against the invoice's status."""
+    if run.temporal_status != run.trace.end:
+        yield f"is {run.temporal_status}, and {run.trace.end} by its history"
+    if run.temporal_status != "RUNNING" and run.open_children:
+        yield f"has ended, but not {', '.join(run.open_children)}"
+    if run.temporal_status == "RUNNING" or run.status not in set(Status):
+        return
+    status = Status(run.status)
+    if not status.is_terminal:
+        yield f"has ended ({run.temporal_status}) with the status {status}"
+    elif _ENDS_AS.get(status, "COMPLETED") != run.temporal_status:
+        yield f"is {status}, but its execution {run.temporal_status}"
+
+
+def _tells_differently(run: Run) -> Iterator[str]:
+    """The tool, the queries, the result, the search attribute and the history against each other."""
+    report, result = run.report, run.trace.result
+    if report is None:
+        return
+    if run.told and run.queried and run.told != run.queried:
+        yield f"the tool tells {run.told}, the query {run.queried}"
+    if result is not None and run.queried is not None and result != run.queried:
+        yield f"ended with {result}, the query tells {run.queried}"
+    if report.status != run.status:
+        yield f"is {run.status} by the seed's query, {report.status} by its report"
+    if report.workflow_status != run.temporal_status:
+        yield f"is {run.temporal_status}, but tells {report.workflow_status}"
+    if run.trace.indexed and run.trace.indexed[-1] != report.status:
+        yield f"is {report.status}, but indexed as {run.trace.indexed[-1]}"
+    if report.decision is not None and not run.trace.arrivals:
+        yield f"tells a decision ({report.decision.verdict}) that nobody sent"
+
+
+def _s8(observed: Observations) -> Found:
+    for run in observed.runs:
+        deadline, decided = run.trace.deadline, run.trace.decided
+        report = run.report
+        decision = report.decision if report else None
+        if deadline is not None and decision is not None and decision.at >= deadline:
+            yield run.workflow_id, f"took a decision at {decision.at}, after its deadline {deadline}"
+        if (
+            deadline is not None
+            and run.status == Status.EXPIRED
+            and run.trace.ended_at
+            and run.trace.ended_at < deadline
+        ):
+            yield run.workflow_id, f"expired at {run.trace.ended_at}, before its deadline {deadline}"
+        cancelled = run.trace.cancelled_at is not None
+        ended = run.temporal_status != "RUNNING" and run.status != Status.FAILED and not cancelled
+        if decided is not None and ended:
+            is_rejected = run.status == Status.REJECTED
+            if run.status == Status.EXPIRED or is_rejected != (decided.verdict is Verdict.REJECTED):
+                yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but is {run.status}"
+        if decided is not None and report is not None and report.decision is None:
+            yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but tells no decision"
+        if decided is None and run.status in {Status.REJECTED, Status.PAYING, Status.PAID}:
+            yield run.workflow_id, f"is {run.status} without a decision in time"
+
+
+def _s9(observed: Observations) -> Found:
+    for run in observed.runs:
+        for failure in (*run.trace.failed_tasks, *run.children_failed):
+            yield run.workflow_id, f"failed a task: {failure}"
+    for answer in observed.answers:
+        which = str(answer.arguments.get("workflow_id", ""))[:80]
+        if answer.content is None:
+            if answer.code not in set(Code) or answer.code == Code.INTERNAL:
+                yield which, f"{answer.tool} answered {answer.refusal[:300]!r}"
+            if "Traceback" in answer.refusal or 'File "' in answer.refusal:
+                yield which, f"{answer.tool} answered with a traceback"
+
+
+def _payment(paid: Paid) -> str:
+    return f"the payment of line {paid.order.line} ({paid.payment_id})"
+
+
+_CHECKS: Mapping[str, Callable[[Observations], Found]] = MappingProxyType(
+    {"S1": _s1, "S2": _s2, "S3": _s3, "S4": _s4, "S5": _s5, "S6": _s6, "S7": _s7, "S8": _s8, "S9": _s9}
+)

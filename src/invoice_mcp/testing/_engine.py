@@ -1,0 +1,100 @@
+"""What a World needs of the place where it happens: a Temporal, a clock that can be moved, a worker. The seam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from temporalio.client import Client
+
+from invoice_mcp.erp import Erp
+from invoice_mcp.payments import Payments
+from invoice_mcp.testing._ports import Stamp
+
+GIVES_UP_AFTER = 30.0
+"""Seconds of real time that anything of the harness may take before it counts as stuck."""
+
+
+class EngineStuck(Exception):  # noqa: N818 (it names a state)
+    """The engine did not do in `GIVES_UP_AFTER` what takes it milliseconds. A new one is started for the next world."""
+
+
+class EngineWorker(Protocol):
+    """The worker of an engine, while it runs."""
+
+    async def forget(self) -> None:
+        """Put every workflow out of memory: it has to come back by replay, as after a crash."""
+        ...
+
+
+class Engine(Protocol):
+    """A Temporal on which one scenario at a time takes place.
+
+    Attributes:
+        client: For the MCP server and for what scenarios do behind its back.
+        can_list: Whether `list` works.
+        can_be_without_worker: Whether work can wait for a worker. Where it can't, a crash is over at once.
+    """
+
+    client: Client
+    can_list: bool
+    can_be_without_worker: bool
+
+    async def now(self, workflow_id: str | None = None) -> datetime:
+        """The time, in UTC: of that workflow, where each has its own clock."""
+        ...
+
+    async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:
+        """Let time pass, at least for these workflows and their children, and return when what it set off has begun.
+
+        Raises:
+            EngineStuck: Time does not pass.
+        """
+        ...
+
+    def stamp(self) -> Stamp:
+        """When, and for which run, the activity that calls this is executed. Call it inside of an activity only."""
+        ...
+
+    def worker(
+        self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
+    ) -> AbstractAsyncContextManager[EngineWorker]:
+        """A worker, polling while the context manager is open. Leaving it waits for nothing that is under way.
+
+        Args:
+            sandboxed: Run workflows in the SDK's sandbox, as in production; without, they run several times as fast.
+        """
+        ...
+
+    def is_worn_out(self) -> bool:
+        """Whether the next world had better get a new one."""
+        ...
+
+
+@dataclass(frozen=True)
+class EngineKind:
+    """A kind of engine: how it is called, and how one is started.
+
+    Attributes:
+        start: Makes the context manager in which one engine lives.
+        about: What it is, in half a line.
+    """
+
+    name: str
+    about: str
+    start: Callable[[], AbstractAsyncContextManager[Engine]]
+
+
+def kinds() -> Mapping[str, EngineKind]:
+    """Every engine there is, by name; the first is the default."""
+    # Here, as the engines import this module.
+    from invoice_mcp.testing import _time_skipping as here  # noqa: PLC0415
+
+    every = (
+        EngineKind("time-skipping", "Temporal's time-skipping test server: fast, one clock", here.open_time_skipping),
+        EngineKind("real", "the real Temporal server: a clock per workflow, exact deadlines, list", here.open_real),
+    )
+    return {kind.name: kind for kind in every}

@@ -1,0 +1,147 @@
+"""What there is to see of a scenario when it has ended, from every side: ledger, reports, histories."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from pydantic import ValidationError
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
+
+from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest
+from invoice_mcp.testing._ports import Paid
+from invoice_mcp.testing._tools import Answer, ToolRefused
+from invoice_mcp.testing._trace import Trace, trace_of
+
+ReadRequest = Callable[[dict[str, Any]], tuple[AcceptedInvoice, timedelta] | None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of an invoice's workflow.
+
+    Attributes:
+        temporal_status: What Temporal says of the execution, such as COMPLETED.
+        status: What the seed's query GetInvoiceStatus answers.
+        told: The report the tool `status` gives; None where there is no such tool, or it refuses.
+        queried: The report the query GetInvoiceReport gives; None where there is no such query.
+        trace: What its history tells.
+        children_failed: Why tasks of its lines' workflows failed, one text each.
+        open_children: Workflow ids of lines that have not ended.
+    """
+
+    workflow_id: str
+    run_id: str
+    temporal_status: str
+    status: str
+    told: InvoiceReport | None
+    queried: InvoiceReport | None
+    trace: Trace
+    children_failed: tuple[str, ...] = ()
+    open_children: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> InvoiceReport | None:
+        """The report, from whichever side there is one."""
+        return self.told or self.queried or self.trace.result
+
+
+@dataclass(frozen=True)
+class Observations:
+    """All of it.
+
+    Attributes:
+        runs: Of each invoice its runs, oldest first.
+        ledger: Every payment that was made.
+        answers: Every answer of a tool, in order.
+    """
+
+    runs: tuple[Run, ...]
+    ledger: tuple[Paid, ...]
+    answers: tuple[Answer, ...] = ()
+
+
+def product_request(request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
+    """What the input of the product's workflow asks for."""
+    try:
+        read = InvoiceRequest.model_validate(request)
+    except ValidationError:
+        return None
+    return read.invoice, read.policy.approval_timeout
+
+
+async def observe(
+    client: Client,
+    runs: Mapping[str, Sequence[str]],
+    *,
+    ledger: tuple[Paid, ...],
+    answers: tuple[Answer, ...] = (),
+    report: Callable[..., Awaitable[InvoiceReport]] | None = None,
+    read_request: ReadRequest = product_request,
+) -> Observations:
+    """Look at every run of these workflows.
+
+    Args:
+        runs: Workflow id -> the run ids known of it; the newest run is always seen.
+        report: Asks the tool `status`, given workflow id and run id.
+        read_request: As for `trace_of`.
+    """
+    seen = []
+    for workflow_id, known in runs.items():
+        newest = (await client.get_workflow_handle(workflow_id).describe()).run_id
+        for run_id in [*(each for each in known if each != newest), newest]:
+            handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+            seen.append(await _run(client, handle, report, read_request))
+    return Observations(tuple(seen), ledger, answers)
+
+
+async def _run(
+    client: Client,
+    handle: WorkflowHandle[Any, Any],
+    report: Callable[..., Awaitable[InvoiceReport]] | None,
+    read_request: ReadRequest,
+) -> Run:
+    described = await handle.describe()
+    told = None
+    if report is not None:
+        with suppress(ToolRefused):
+            told = await report(handle.id, run_id=handle.run_id)
+    trace = await _trace(client, handle, read_request)
+    children = [
+        (workflow_id, await _trace(client, client.get_workflow_handle(workflow_id, run_id=run_id), read_request))
+        for run_id, workflow_id in trace.children.items()
+    ]
+    return Run(
+        workflow_id=handle.id,
+        run_id=handle.run_id or "",
+        temporal_status=(described.status or WorkflowExecutionStatus.RUNNING).name,
+        status=str(await _asked(handle, "GetInvoiceStatus", str) or ""),
+        told=told,
+        queried=await _asked(handle, "GetInvoiceReport", InvoiceReport) if report is not None else None,
+        trace=trace,
+        children_failed=tuple(failure for _, child in children for failure in child.failed_tasks),
+        open_children=tuple(workflow_id for workflow_id, child in children if child.end == "RUNNING"),
+    )
+
+
+async def _asked(handle: WorkflowHandle[Any, Any], query: str, kind: type[Any]) -> Any:
+    try:
+        return await handle.query(query, result_type=kind, rpc_timeout=timedelta(seconds=10))
+    except WorkflowQueryFailedError:
+        return None
+
+
+async def _trace(client: Client, handle: WorkflowHandle[Any, Any], read_request: ReadRequest) -> Trace:
+    converter = client.data_converter.payload_converter
+
+    def decode(payloads: Sequence[Payload], kind: type[Any]) -> Any:
+        # What another kind of workflow returns is nothing to read here.
+        with suppress(ValidationError, RuntimeError, TypeError, ValueError):
+            return converter.from_payloads(payloads[:1], [kind])[0]
+        return None
+
+    return trace_of([event async for event in handle.fetch_history_events()], decode, read_request)

@@ -1,0 +1,204 @@
+"""What the history of one run tells: what was asked for, which decisions arrived when, how it ended. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.history.v1 import HistoryEvent
+
+from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, Verdict
+
+Decode = Callable[[Sequence[Payload], type[Any]], Any]
+"""Decodes the first payload as a type, as the workflow would; None where it can't be."""
+
+_SIGNALS = {"ApproveInvoice": Verdict.APPROVED, "RejectInvoice": Verdict.REJECTED}
+_UPDATES = {"approve": Verdict.APPROVED, "reject": Verdict.REJECTED}
+_ENDS = {
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: "COMPLETED",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: "FAILED",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "CANCELED",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: "TERMINATED",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: "TIMED_OUT",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "CONTINUED_AS_NEW",
+}
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A decision that reached the workflow. `at` is when the workflow saw it: its own time in that task."""
+
+    verdict: Verdict
+    at: datetime
+    by_signal: bool = False
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What a history tells of one run.
+
+    Attributes:
+        invoice: What was to be paid; None if the input is no invoice.
+        approval_timeout: How long it was to wait.
+        arrivals: Decisions, in the order in which the workflow saw them, whether it took them or not.
+        validated_at: When the workflow learnt that the ERP accepts; None if it did not.
+        cancelled_at: When a cancellation was first asked for.
+        ended_at: When it ended; None while it runs.
+        end: How Temporal calls the end, such as COMPLETED; RUNNING while it runs.
+        result: The report it ended with, if it did.
+        children: Run id of every child workflow -> its workflow id.
+        failed_tasks: Why workflow tasks failed, one text each.
+        indexed: Every value that InvoiceStatus was set to, in order.
+    """
+
+    invoice: AcceptedInvoice | None = None
+    approval_timeout: timedelta = timedelta()
+    arrivals: tuple[Arrival, ...] = ()
+    validated_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    ended_at: datetime | None = None
+    end: str = "RUNNING"
+    result: InvoiceReport | None = None
+    children: dict[str, str] = field(default_factory=dict)
+    failed_tasks: tuple[str, ...] = ()
+    indexed: tuple[str, ...] = ()
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the time to decide ended, by what was promised; None if it never began."""
+        return self.validated_at + self.approval_timeout if self.validated_at else None
+
+    @property
+    def decided(self) -> Arrival | None:
+        """The first decision in time: the one that has to count."""
+        for arrival in self.arrivals:
+            if self.deadline is None or arrival.at < self.deadline:
+                return arrival
+        return None
+
+
+def _time(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(UTC)
+
+
+class _Reader:
+    """Reads events one after another."""
+
+    def __init__(self, decode: Decode) -> None:
+        self._decode = decode
+        self._task = datetime.min.replace(tzinfo=UTC)
+        self._seen = 0
+        self._unseen: list[tuple[int, Verdict]] = []
+        self._validation_ended = 0
+        self.arrivals: list[Arrival] = []
+        self.validated_at: datetime | None = None
+        self.failed_tasks: list[str] = []
+        self.children: dict[str, str] = {}
+        self.indexed: list[str] = []
+        self.facts: dict[str, Any] = {}
+
+    def read(self, event: HistoryEvent) -> None:
+        kind = event.event_type
+        if kind in _ENDS:
+            self.facts |= {"end": _ENDS[kind], "ended_at": _time(event.event_time)}
+            if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
+                result = event.workflow_execution_completed_event_attributes.result
+                self.facts["result"] = self._first(result, InvoiceReport)
+        elif kind in _TASKS:
+            self._read_task(event)
+        else:
+            self._read_happening(event)
+
+    def _read_task(self, event: HistoryEvent) -> None:
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+                self._task, self._seen = _time(event.event_time), event.event_id
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
+                self._learn()
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+                failed = event.workflow_task_failed_event_attributes
+                # A task that wanted to end the workflow just as something else arrived is simply done again.
+                if failed.cause != WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
+                    self.failed_tasks.append(failed.failure.message.partition("\n")[0])
+
+    def _learn(self) -> None:
+        """A completed task has seen all that was in the history when it started."""
+        seen = [verdict for number, verdict in self._unseen if number < self._seen]
+        self.arrivals += [Arrival(verdict, self._task, by_signal=True) for verdict in seen]
+        self._unseen = [(number, verdict) for number, verdict in self._unseen if number >= self._seen]
+        if self.validated_at is None and 0 < self._validation_ended < self._seen:
+            self.validated_at = self._task
+
+    def _read_happening(self, event: HistoryEvent) -> None:
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                self._read_input(event.workflow_execution_started_event_attributes.input)
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+                name = event.workflow_execution_signaled_event_attributes.signal_name
+                if name in _SIGNALS:
+                    self._unseen.append((event.event_id, _SIGNALS[name]))
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+                name = event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
+                if name in _UPDATES:
+                    self.arrivals.append(Arrival(_UPDATES[name], self._task))
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
+                self.facts.setdefault("cancelled_at", _time(event.event_time))
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                self._validation_ended = self._validation_ended or event.event_id
+            case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
+                child = event.child_workflow_execution_started_event_attributes.workflow_execution
+                self.children[child.run_id] = child.workflow_id
+            case EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
+                fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
+                if "InvoiceStatus" in fields:
+                    self.indexed.append(fields["InvoiceStatus"].data.decode().strip('"'))
+
+    def _read_input(self, payloads: Payloads) -> None:
+        request = self._first(payloads, dict)
+        if isinstance(request, dict):
+            self.facts["request"] = request
+
+    def _first(self, payloads: Payloads, kind: type[Any]) -> Any:
+        return self._decode(payloads.payloads, kind) if payloads.payloads else None
+
+
+_TASKS = frozenset(
+    {
+        EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+        EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+        EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+    }
+)
+
+
+def trace_of(
+    events: Iterable[HistoryEvent],
+    decode: Decode,
+    read_request: Callable[[dict[str, Any]], tuple[AcceptedInvoice, timedelta] | None],
+) -> Trace:
+    """Read one history.
+
+    Args:
+        read_request: What the workflow's input asks for: the invoice, and how long it may wait; None if it is none.
+    """
+    reader = _Reader(decode)
+    for event in events:
+        reader.read(event)
+    request = reader.facts.pop("request", None)
+    asked = read_request(request) if request is not None else None
+    invoice, approval_timeout = asked or (None, timedelta())
+    return Trace(
+        invoice=invoice,
+        approval_timeout=approval_timeout,
+        arrivals=tuple(reader.arrivals),
+        validated_at=reader.validated_at,
+        children=reader.children,
+        failed_tasks=tuple(reader.failed_tasks),
+        indexed=tuple(reader.indexed),
+        **reader.facts,
+    )

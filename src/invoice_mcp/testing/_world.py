@@ -1,0 +1,293 @@
+"""The World: the verbs a scenario speaks, whatever the engine; at its end it is settled and checked."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
+
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, InvoiceReport, Status
+from invoice_mcp.service import Submission
+from invoice_mcp.testing._checker import Violations, check
+from invoice_mcp.testing._engine import GIVES_UP_AFTER, Engine
+from invoice_mcp.testing._observations import Observations, observe
+from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp
+from invoice_mcp.testing._settling import settle, withdraw
+from invoice_mcp.testing._stage import Stage, StageKeeper
+from invoice_mcp.testing._tools import ToolRefused, Tools
+
+PAST = "2024-06-30T00:00:00Z"
+"""A due date that has passed: such a line is paid as soon as it is approved."""
+
+DAY = timedelta(days=1)
+_numbers = itertools.count(1)
+
+
+class World:
+    """What a scenario can do and see. Made by `open_world`.
+
+    The tools go through a real MCP session to the production server; `trigger` remembers the invoice, and the other
+    tools speak of the last one, unless told another `workflow_id`. A tool that refuses raises `ToolRefused`.
+
+    Attributes:
+        erp: The ERP's faults, and what it was asked.
+        payments: The gateway's faults, and what it was asked.
+        approval_timeout: How long invoices that are triggered here wait for a decision.
+        workflow_ids: Of every invoice triggered here, and every one added by `watch`.
+    """
+
+    def __init__(self, stage: Stage, tools: Tools, *, approval_timeout: timedelta) -> None:
+        self._stage = stage
+        self._tools = tools
+        self._runs: dict[str, list[str]] = {}
+        self._last = ""
+        self._name = f"INV-{os.getpid()}-{next(_numbers)}"
+        self._invoices = itertools.count(1)
+        self.approval_timeout = approval_timeout
+
+    # -- the tools, through MCP ----------------------------------------------------------------------------
+
+    async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
+        """Call any tool with any arguments; the answer is its structured content."""
+        answer = await self._tools.call(tool, arguments)
+        if tool == "trigger":
+            self.watch(answer["workflow_id"], answer["run_id"])
+        return answer
+
+    async def trigger(self, invoice: dict[str, Any] | None = None) -> Submission:
+        """Submit an invoice; by default a new one of one line over 100, due in the past."""
+        return Submission.model_validate(await self.call("trigger", invoice=invoice or self.invoice()))
+
+    async def status(self, workflow_id: str = "", **arguments: Any) -> InvoiceReport:
+        """The report, by the tool `status`."""
+        return await self._report("status", workflow_id, **arguments)
+
+    async def approve(self, workflow_id: str = "", *, by: str = "Ann", **arguments: Any) -> InvoiceReport:
+        """Approve."""
+        return await self._report("approve", workflow_id, approver=by, **arguments)
+
+    async def reject(self, workflow_id: str = "", *, by: str = "Bob", **arguments: Any) -> InvoiceReport:
+        """Reject."""
+        return await self._report("reject", workflow_id, approver=by, **arguments)
+
+    async def cancel(self, workflow_id: str = "", **arguments: Any) -> InvoiceReport:
+        """Cancel."""
+        return await self._report("cancel", workflow_id, **arguments)
+
+    async def list(self, **arguments: Any) -> list[dict[str, Any]]:
+        """The entries of the tool `list`."""
+        found: list[dict[str, Any]] = (await self.call("list", **arguments))["invoices"]
+        return found
+
+    async def refusal(self, call: Awaitable[object]) -> ToolRefused:
+        """How a call is refused that must be: `await world.refusal(world.approve())`."""
+        try:
+            answer = await call
+        except ToolRefused as refused:
+            return refused
+        raise AssertionError(f"it should have been refused, but was answered: {answer}")
+
+    async def _report(self, tool: str, workflow_id: str, **arguments: Any) -> InvoiceReport:
+        which = workflow_id or self.workflow_id
+        return InvoiceReport.model_validate(await self.call(tool, workflow_id=which, **arguments))
+
+    # -- beside the tools ----------------------------------------------------------------------------------
+
+    def invoice(self, *lines: tuple[str, str], **fields: Any) -> dict[str, Any]:
+        """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
+        return {
+            "invoice_id": f"{self._name}-{next(self._invoices)}",
+            "customer": "ACME Corp",
+            "lines": [
+                {"description": f"Widget {number}", "amount": amount, "due_date": due}
+                for number, (amount, due) in enumerate(lines or (("100", PAST),), 1)
+            ],
+            **fields,
+        }
+
+    async def submit(self, *lines: tuple[str, str], until: str = Status.PENDING_APPROVAL, **fields: Any) -> str:
+        """Trigger a new invoice of these lines, wait until it has that status, and return its workflow id."""
+        workflow_id = (await self.trigger(self.invoice(*lines, **fields))).workflow_id
+        await self.until(until)
+        return workflow_id
+
+    async def signal(self, name: str, workflow_id: str = "") -> None:
+        """Send one of the seed's signals, ApproveInvoice or RejectInvoice, past the MCP server.
+
+        Raises:
+            temporalio.service.RPCError: NOT_FOUND, for an invoice that has ended.
+        """
+        await self.handle(workflow_id).signal(name)
+
+    async def advance(self, span: timedelta) -> None:
+        """Let time pass for every invoice of this world. A slow port answers before."""
+        self.erp.answers()
+        self.payments.answers()
+        await self._under_way_ends()
+        await self._stage.engine.advance(span, self.workflow_ids)
+
+    async def now(self, workflow_id: str = "") -> datetime:
+        """The time, in UTC, by the clock of the invoice (by default the last one)."""
+        return await self._stage.engine.now(workflow_id or self._last or None)
+
+    async def due_in(self, span: timedelta) -> str:
+        """A due date, so far from now."""
+        return (await self.now() + span).isoformat()
+
+    async def crash_worker(self) -> None:
+        """End the worker: every workflow is out of memory, and must come back by replay.
+
+        On the time-skipping server, which can't do without, another worker is there at once.
+        """
+        await self._stage.crash_worker()
+
+    async def restart_worker(self) -> None:
+        """Start it again, if it does not run."""
+        await self._stage.start_worker()
+
+    async def until(self, *statuses: str, workflow_id: str = "", within: float = GIVES_UP_AFTER) -> InvoiceReport:
+        """Wait until the invoice has one of these statuses, without moving the clock, and return its report."""
+        which, pause = workflow_id or self.workflow_id, 0.004
+        async with _bound(f"{which} to become {' or '.join(statuses)}", self._how_it_stood, within):
+            while (await self.peek(which)).status not in statuses:
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.1)
+        return await self.status(which)
+
+    async def peek(self, workflow_id: str = "") -> InvoiceReport:
+        """The report; of an invoice that has not ended by the query, which costs less than a tool call."""
+        handle = self.handle(workflow_id)
+        if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
+            self._peeked = await handle.query("GetInvoiceReport", result_type=InvoiceReport)
+        else:
+            self._peeked = await self.status(handle.id)
+        return self._peeked
+
+    _peeked: InvoiceReport | None = None
+
+    def _how_it_stood(self) -> str:
+        return self._peeked.summary if self._peeked else "it could not be asked"
+
+    async def _under_way_ends(self) -> None:
+        async with _bound("payments under way to end", str):
+            while self.payments.under_way:
+                await asyncio.sleep(0.002)
+
+    # -- what there is to see ------------------------------------------------------------------------------
+
+    @property
+    def workflow_id(self) -> str:
+        """Of the last invoice."""
+        assert self._last, "trigger an invoice first"  # noqa: S101
+        return self._last
+
+    @property
+    def workflow_ids(self) -> tuple[str, ...]:
+        """Of every invoice of this world."""
+        return tuple(self._runs)
+
+    def watch(self, workflow_id: str, run_id: str = "") -> None:
+        """Count a workflow as an invoice of this world: the tools speak of it, and it is checked at the end."""
+        self._last = workflow_id
+        runs = self._runs.setdefault(workflow_id, [])
+        if run_id and run_id not in runs:
+            runs.append(run_id)
+
+    @property
+    def erp(self) -> ScriptedErp:
+        return self._stage.ports.erp
+
+    @property
+    def payments(self) -> RecordingPayments:
+        return self._stage.ports.payments
+
+    @property
+    def ledger(self) -> tuple[Paid, ...]:
+        """Every payment made, by invoice and line."""
+        return tuple(sorted(self.payments.made, key=lambda paid: (paid.order.invoice_id, paid.order.line)))
+
+    @property
+    def tools(self) -> Tools:
+        """The journal of every tool call, and its progress notifications."""
+        return self._tools
+
+    @property
+    def engine(self) -> Engine:
+        """Where this happens."""
+        return self._stage.engine
+
+    @property
+    def client(self) -> Client:
+        """Temporal's own client, to do things behind the MCP server's back."""
+        return self._stage.engine.client
+
+    @property
+    def task_queue(self) -> str:
+        """Where the worker polls."""
+        return self._stage.task_queue
+
+    def handle(self, workflow_id: str = "", run_id: str | None = None) -> WorkflowHandle[Any, Any]:
+        """Temporal's own handle of an invoice (by default the last one)."""
+        return self.client.get_workflow_handle(workflow_id or self.workflow_id, run_id=run_id)
+
+    async def history(self, workflow_id: str = "", run_id: str | None = None) -> WorkflowHistory:
+        """The history of an invoice's run, by default the last one's newest."""
+        return await self.handle(workflow_id, run_id).fetch_history()
+
+    async def observe(self) -> Observations:
+        """Everything there is to see of every invoice, for `check`."""
+        return await observe(
+            self.client, self._runs, report=self.status, ledger=self.ledger, answers=tuple(self._tools.answers)
+        )
+
+
+@asynccontextmanager
+async def _bound(what: str, how_it_stands: Callable[[], str], within: float = GIVES_UP_AFTER) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(within):
+            yield
+    except TimeoutError:
+        raise AssertionError(f"waited {within:g} s in vain for {what}: {how_it_stands()}") from None
+
+
+@asynccontextmanager
+async def open_world(
+    keeper: StageKeeper,
+    *,
+    era: str = "auto",
+    approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
+    settles: bool = True,
+) -> AsyncIterator[World]:
+    """A world for one scenario. When its block has ended well, every invoice is led to its end, and all is checked.
+
+    Args:
+        era: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
+        settles: False: open invoices are cancelled at the end rather than waited for.
+
+    Raises:
+        Violations: The scenario broke a promise (S1 to S9, L1).
+    """
+    async with keeper.take() as stage:
+        clock = stage.engine.now
+        client = await stage.client(era, approval_timeout)
+        world = World(stage, Tools(client, clock), approval_timeout=approval_timeout)
+        try:
+            yield world
+            found = await settle(world) if settles else []
+            await withdraw(world)
+            found += check(await world.observe())
+        except BaseException:
+            # Whatever it was: nothing of this world may hold up the clock of the next one.
+            with suppress(Exception):
+                await withdraw(world)
+            stage.is_broken = True
+            raise
+        if found:
+            stage.is_broken = True
+            raise Violations(found)

@@ -1,0 +1,69 @@
+"""The pytest plugin: the option `--world`, and fixtures that give worlds. The only file that knows pytest.
+
+Put `pytest_plugins = ["invoice_mcp.testing.plugin"]` into your outermost conftest.py, and run your tests in the
+session's event loop, in which the engine lives (`asyncio_default_test_loop_scope = "session"` for pytest-asyncio):
+
+    async def test_a_rejected_invoice_is_never_paid(new_world):
+        async with new_world() as world:
+            await world.submit(("100.00", PAST))
+            await world.reject()
+            await world.until("REJECTED")
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+import pytest
+import pytest_asyncio
+
+from invoice_mcp.testing._engine import kinds
+from invoice_mcp.testing._stage import StageKeeper
+from invoice_mcp.testing._world import World, open_world
+
+NewWorld = Callable[..., AbstractAsyncContextManager[World]]
+"""Makes a world for one scenario: `async with new_world() as world`. It takes the keywords of `open_world`."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--world`."""
+    about = "; ".join(f"{kind.name}: {kind.about}" for kind in kinds().values())
+    parser.getgroup("invoice-mcp", "invoices").addoption(
+        "--world",
+        choices=tuple(kinds()),
+        default=next(iter(kinds())),
+        help=f"where scenarios take place. {about} (default: %(default)s)",
+    )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def invoice_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKeeper]:
+    """The stage for all scenarios of this process, on the engine that `--world` names. Started when first used."""
+    keeper = StageKeeper(kinds()[request.config.getoption("--world")])
+    yield keeper
+    await keeper.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def real_invoice_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKeeper]:
+    """The stage on the real server, whatever `--world` names."""
+    if request.config.getoption("--world") == "real":
+        yield request.getfixturevalue("invoice_stage")
+        return
+    keeper = StageKeeper(kinds()["real"])
+    yield keeper
+    await keeper.close()
+
+
+@pytest.fixture
+def new_world(invoice_stage: StageKeeper) -> NewWorld:
+    """A factory of worlds. One at a time; enter it in the test itself."""
+    return partial(open_world, invoice_stage)
+
+
+@pytest.fixture
+def real_world(real_invoice_stage: StageKeeper) -> NewWorld:
+    """As `new_world`, on the real server: for what needs `list`, exact deadlines, or a worker that is away."""
+    return partial(open_world, real_invoice_stage)
