@@ -64,6 +64,13 @@ def scenarios(session: nox.Session) -> None:
 
 
 @nox.session
+def controls(session: nox.Session) -> None:
+    """Show that the scenarios catch every deliberately broken workflow, as a table."""
+    session.install(".", *_group("test"))
+    session.run("python", "-m", "tests.scenarios.controls", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style and formatting; `nox -s lint -- --fix` mends what it can."""
     session.install(*_group("lint"))

@@ -1,32 +1,37 @@
-"""Fixtures for all tests: where the Temporal binaries are, and one time-skipping server for the whole session."""
+"""Fixtures for all tests, beside the worlds of our own pytest plugin."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
-import sysconfig
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.testing import WorkflowEnvironment
 
 from invoice_mcp.embedded import EmbeddedTemporal
-from tests.desk import Stage, open_stage
+from invoice_mcp.testing import StageKeeper
 
 pytest_plugins = ["invoice_mcp.testing.plugin"]
+
+# How many random examples of each property: --hypothesis-profile=ci. The gate must not depend on luck: its examples
+# are the same each time; every night looks for new ones.
+settings.register_profile("dev", max_examples=25, deadline=None)
+settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, database=None)
+settings.register_profile("nightly", max_examples=2000, deadline=None)
+settings.load_profile("dev")
 
 _numbers = itertools.count(1)
 
 
-def binary(name: str) -> str:
-    """A program of this environment, whether it is on PATH or not."""
-    found = shutil.which(name, path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")]))
-    assert found, f"{name} is missing: pip install the test group"
-    return found
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--words`."""
+    parser.getgroup("invoice-mcp").addoption(
+        "--words", type=int, default=3, help="how many actions the words of the exhaustive scenarios have (default: 3)"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -38,16 +43,11 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     monkeypatch.setenv("INVOICE_MCP_HOME", str(tmp_path / "home"))
 
 
-@pytest.fixture(scope="session")
-async def stage() -> AsyncIterator[Stage]:
-    """The time-skipping server and a worker: one clock for all, so one scenario at a time."""
-    async with (
-        await WorkflowEnvironment.start_time_skipping(
-            data_converter=pydantic_data_converter, test_server_existing_path=binary("temporal-test-server")
-        ) as environment,
-        open_stage(environment) as stage,
-    ):
-        yield stage
+@pytest.fixture
+def server_without_list(invoice_stage: StageKeeper) -> None:
+    """For what is said where a Temporal server can't list, and knows no search attributes."""
+    if invoice_stage.kind.name == "real":
+        pytest.skip("The real server can list; --world=time-skipping is the one that can't.")
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "DECIDE-REPEAT": "Repeating a decision is acknowledged without effect.",
     "DECIDE-EARLY": "A decision before validation has ended counts.",
     "DECIDE-LATE": "After a terminal status a decision is refused with that status.",
+    "DECIDE-EDGE": "A decision just before the deadline counts; at the deadline and after it, it is refused.",
     "DECIDE-WHO": "The report tells who decided, when, and with which comment.",
     "SIGNAL-SEED": "The seed's signals and queries work, under the same rules; a late signal is ignored.",
     # Paying
@@ -57,6 +58,9 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "LIST-STATUS": "list finds invoices by status.",
     "LIST-UNABLE": "Where the server can't list, the tool says so.",
     "LIST-INDEX": "Whether InvoiceStatus is set travels in the input; a worker registers it or runs without.",
+    # The harness
+    "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",
+    "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",
     # Temporal
     "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",
     "TEMPORAL-AWAY": "No Temporal: every tool answers TEMPORAL_UNAVAILABLE within ten seconds.",

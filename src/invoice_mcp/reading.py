@@ -58,7 +58,7 @@ async def find(client: Client, workflow_id: str, run_id: str | None = None) -> W
     Raises:
         RPCError, RuntimeError: Temporal can't be reached.
     """
-    if not 0 < len(workflow_id) <= _LONGEST_ID or not workflow_id.isprintable():
+    if not _may_be_id(workflow_id) or (run_id and not _may_be_id(run_id)):
         return None
     try:
         found = await client.get_workflow_handle(workflow_id, run_id=run_id or None).describe()
@@ -70,6 +70,11 @@ async def find(client: Client, workflow_id: str, run_id: str | None = None) -> W
             return None
         raise
     return found if found.workflow_type == WORKFLOW_TYPE else None
+
+
+def _may_be_id(text: str) -> bool:
+    """Whether Temporal can be asked for it: what can't be encoded, or is too long to be quoted, gets no answer."""
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 
 def is_namespace_missing(error: RPCError) -> bool:

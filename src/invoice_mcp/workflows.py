@@ -194,12 +194,13 @@ class InvoiceWorkflow:
             self._update_line(order.line, **unconfirmed(code, words).model_dump())
 
     async def _cancel_line(self, number: int) -> None:
-        """Ask a line that waits for its due date to stop; one whose payment is under way finishes all the same.
+        """Ask a line that waits for its due date to stop; one that is due is being paid, and finishes.
 
         By an external request, not by cancelling our task: a result that arrives together with the cancellation
         would be lost with the task, and a paid line reported as cancelled.
         """
-        if self._lines[number - 1].status is LineStatus.SCHEDULED:
+        line = self._lines[number - 1]
+        if line.status is LineStatus.SCHEDULED and line.due_date > workflow.now():
             child = workflow.get_external_workflow_handle(line_workflow_id(workflow.info().workflow_id, number))
             try:
                 await child.cancel()

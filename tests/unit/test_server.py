@@ -7,24 +7,30 @@ from typing import Any
 
 import pytest
 from mcp import Client
+from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
 from invoice_mcp.errors import Code
+from invoice_mcp.reading import workflow_id_for
+from invoice_mcp.reports import Status
 from invoice_mcp.server import INSTRUCTIONS, build_server
 from invoice_mcp.service import InvoiceService
-from tests.desk import Stage, an_invoice, skipping_desk
+from invoice_mcp.testing import ERAS
+from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.workflows import line_workflow_id
+from tests.desk import an_invoice
 from tests.foreign import SomebodyElses
 from tests.requirements import requirement
 
-ERAS = pytest.mark.parametrize("mode", ["auto", "legacy"])
+in_both_eras = pytest.mark.parametrize("era", ERAS)
 
 
 @requirement("TOOL-LIST", "TOOL-ERAS")
-@ERAS
-async def test_six_tools_with_titles_descriptions_annotations_and_schemas(stage: Stage, mode: str) -> None:
-    async with Client(build_server(InvoiceService(stage.environment.client)), mode=mode) as client:
-        assert client.instructions == INSTRUCTIONS
-        tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+@in_both_eras
+async def test_six_tools_with_titles_descriptions_annotations_and_schemas(new_world: NewWorld, era: str) -> None:
+    async with new_world(era=era) as world:
+        assert world.tools.client.instructions == INSTRUCTIONS
+        tools = {tool.name: tool for tool in (await world.tools.client.list_tools()).tools}
     assert list(tools) == ["trigger", "status", "approve", "reject", "cancel", "list"]
     for tool in tools.values():
         assert tool.title
@@ -43,29 +49,27 @@ async def test_six_tools_with_titles_descriptions_annotations_and_schemas(stage:
 
 
 @requirement("TOOL-ERAS")
-@ERAS
-async def test_a_whole_life_in_both_eras_of_the_protocol(stage: Stage, invoice_id: str, mode: str) -> None:
-    async with skipping_desk(stage, mode=mode) as desk:
-        workflow_id = await desk.submit(an_invoice(invoice_id))
-        report = await desk.call("approve", workflow_id=workflow_id, comment='{"looks": "like JSON"}', run_id=None)
+@in_both_eras
+async def test_a_whole_life_in_both_eras_of_the_protocol(new_world: NewWorld, era: str) -> None:
+    async with new_world(era=era) as world:
+        workflow_id = await world.submit()
+        report = await world.call("approve", workflow_id=workflow_id, comment='{"looks": "like JSON"}', run_id=None)
         assert report["decision"]["comment"] == '{"looks": "like JSON"}'
         assert report["decision"]["by"].startswith("a user of ")
-        assert (await desk.until(workflow_id, "PAID"))["lines"][0]["payment_id"]
-        assert (await desk.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
+        assert (await world.until(Status.PAID)).lines[0].payment_id
+        assert (await world.refusal(world.approve())).code == "ALREADY_CLOSED"
 
 
 @requirement("TOOL-WAIT")
-async def test_status_waits_for_the_next_change_and_reports_progress(stage: Stage, invoice_id: str) -> None:
-    async with skipping_desk(stage) as desk:
-        desk.erp.is_down(times=1)
-        workflow_id = str((await desk.call("trigger", invoice=an_invoice(invoice_id)))["workflow_id"])
-        report = await desk.call("status", workflow_id=workflow_id, wait_seconds=20)
-        assert report["status"] == "PENDING-APPROVAL"
-        assert desk.progress
-        assert desk.progress[0][1] is not None
-        assert "being checked" in desk.progress[0][1]
+async def test_status_waits_for_the_next_change_and_reports_progress(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        world.erp.is_down(times=1)
+        await world.trigger()
+        assert (await world.status(wait_seconds=20)).status is Status.PENDING_APPROVAL
+        assert world.tools.progress
+        assert "being checked" in str(world.tools.progress[0][1])
         # Nothing changes any more: the wait ends by itself.
-        assert (await desk.call("status", workflow_id=workflow_id, wait_seconds=0.2))["status"] == "PENDING-APPROVAL"
+        assert (await world.status(wait_seconds=0.2)).status is Status.PENDING_APPROVAL
 
 
 @requirement("TOOL-CODES", "START-INVALID")
@@ -85,35 +89,35 @@ async def test_status_waits_for_the_next_change_and_reports_progress(stage: Stag
         (an_invoice("G", customer="\ud800"), "unicode"),
     ],
 )
-async def test_garbage_is_refused_and_starts_no_workflow(stage: Stage, invoice: Any, told: str) -> None:
-    async with skipping_desk(stage) as desk:
-        refused = await desk.refused("trigger", invoice=invoice)
+async def test_garbage_is_refused_and_starts_no_workflow(new_world: NewWorld, invoice: Any, told: str) -> None:
+    async with new_world() as world:
+        refused = await world.refusal(world.call("trigger", invoice=invoice))
         assert refused.code == "INVOICE_INVALID"
         assert told in str(refused)
         assert "call again; nothing was changed" in str(refused)
-        assert (await desk.refused("status", workflow_id="invoice-G")).code == "NOT_FOUND"
+        assert (await world.refusal(world.status("invoice-G"))).code == "NOT_FOUND"
 
 
 @requirement("TOOL-CODES")
-async def test_no_invoice_at_all_is_named(stage: Stage) -> None:
-    async with skipping_desk(stage) as desk:
-        assert str(await desk.refused("trigger")).startswith("INVOICE_INVALID: invoice: is required.")
+async def test_no_invoice_at_all_is_named(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        assert str(await world.refusal(world.call("trigger"))).startswith("INVOICE_INVALID: invoice: is required.")
 
 
 @requirement("TOOL-TEXT")
-async def test_an_invoice_as_a_json_text_is_read_as_the_invoice_it_is(stage: Stage, invoice_id: str) -> None:
+async def test_an_invoice_as_a_json_text_is_read_as_the_invoice_it_is(new_world: NewWorld) -> None:
     # Some hosts send objects as text.
-    async with skipping_desk(stage) as desk:
-        assert (await desk.call("trigger", invoice=json.dumps(an_invoice(invoice_id))))["created"]
+    async with new_world() as world:
+        assert (await world.call("trigger", invoice=json.dumps(world.invoice())))["created"]
 
 
 @requirement("TOOL-TEXT", "INV-BOUNDS")
-async def test_an_invoice_nested_beyond_all_measure_is_refused(stage: Stage) -> None:
+async def test_an_invoice_nested_beyond_all_measure_is_refused(new_world: NewWorld) -> None:
     deep: Any = "x"
     for _ in range(200):
         deep = [deep]
-    async with skipping_desk(stage) as desk:
-        assert (await desk.refused("trigger", invoice={"lines": deep})).code == "INVOICE_INVALID"
+    async with new_world() as world:
+        assert (await world.refusal(world.trigger({"lines": deep}))).code == "INVOICE_INVALID"
 
 
 @requirement("TOOL-CODES")
@@ -136,9 +140,9 @@ async def test_an_invoice_nested_beyond_all_measure_is_refused(stage: Stage) -> 
         ("x" * 5000, {}, "there is no tool"),
     ],
 )
-async def test_wrong_arguments_are_named(stage: Stage, tool: str, arguments: dict[str, Any], told: str) -> None:
-    async with skipping_desk(stage) as desk:
-        refused = await desk.refused(tool, **arguments)
+async def test_wrong_arguments_are_named(new_world: NewWorld, tool: str, arguments: dict[str, Any], told: str) -> None:
+    async with new_world() as world:
+        refused = await world.refusal(world.call(tool, **arguments))
         assert refused.code == "INVALID_ARGUMENT"
         assert told in str(refused)
         assert len(str(refused)) < 600
@@ -149,9 +153,9 @@ async def test_wrong_arguments_are_named(stage: Stage, tool: str, arguments: dic
 @pytest.mark.parametrize(
     "workflow_id", ["", "INV-100", "invoice-nobody", "../../etc/passwd", "x" * 5000, "a\x00b", "ünïcödé", "a\nb"]
 )
-async def test_an_id_that_is_no_invoices_is_not_found(stage: Stage, tool: str, workflow_id: str) -> None:
-    async with skipping_desk(stage) as desk:
-        refused = await desk.refused(tool, workflow_id=workflow_id)
+async def test_an_id_that_is_no_invoices_is_not_found(new_world: NewWorld, tool: str, workflow_id: str) -> None:
+    async with new_world() as world:
+        refused = await world.refusal(world.call(tool, workflow_id=workflow_id))
         assert refused.code == "NOT_FOUND"
         assert "`list` shows" in str(refused)
         assert str(refused).isprintable()
@@ -159,68 +163,60 @@ async def test_an_id_that_is_no_invoices_is_not_found(stage: Stage, tool: str, w
 
 @requirement("TOOL-NOT-FOUND")
 @pytest.mark.parametrize("run_id", ["no-run", "00000000-0000-4000-8000-000000000000"])
-async def test_a_run_that_does_not_exist_is_not_found(stage: Stage, invoice_id: str, run_id: str) -> None:
-    async with skipping_desk(stage) as desk:
-        workflow_id = await desk.submit(an_invoice(invoice_id))
-        for tool in ("status", "approve", "reject", "cancel"):
-            assert (await desk.refused(tool, workflow_id=workflow_id, run_id=run_id)).code == "NOT_FOUND"
-        assert (await desk.call("status", workflow_id=workflow_id))["decision"] is None
+async def test_a_run_that_does_not_exist_is_not_found(new_world: NewWorld, run_id: str) -> None:
+    async with new_world() as world:
+        await world.submit()
+        for tool in (world.status, world.approve, world.reject, world.cancel):
+            assert (await world.refusal(tool(run_id=run_id))).code == "NOT_FOUND"
+        assert (await world.status()).decision is None
 
 
 @requirement("TOOL-NOT-FOUND", "START-CONFLICT")
-async def test_other_peoples_workflows_are_never_touched(stage: Stage, invoice_id: str) -> None:
-    client = stage.environment.client
-    async with Worker(client, task_queue="elsewhere", workflows=[SomebodyElses]), skipping_desk(stage) as desk:
-        theirs = await client.start_workflow(SomebodyElses.run, id=f"invoice-{invoice_id}", task_queue="elsewhere")
-        for tool in ("status", "approve", "reject", "cancel"):
-            assert (await desk.refused(tool, workflow_id=theirs.id)).code == "NOT_FOUND"
-        taken = await desk.refused("trigger", invoice=an_invoice(invoice_id))
-        assert taken.code == "INVOICE_CONFLICT"
-        assert "another kind of workflow" in str(taken)
+async def test_other_peoples_workflows_are_never_touched(new_world: NewWorld) -> None:
+    async with (
+        new_world() as world,
+        Worker(world.client, task_queue="elsewhere", workflows=[SomebodyElses]),
+    ):
+        invoice = world.invoice()
+        taken = workflow_id_for(invoice["invoice_id"])
+        theirs = await world.client.start_workflow(SomebodyElses.run, id=taken, task_queue="elsewhere")
+        for tool in (world.status, world.approve, world.reject, world.cancel):
+            assert (await world.refusal(tool(theirs.id))).code == "NOT_FOUND"
+        refused = await world.refusal(world.trigger(invoice))
+        assert refused.code == "INVOICE_CONFLICT"
+        assert "another kind of workflow" in str(refused)
         await theirs.signal(SomebodyElses.finish)
         await theirs.result()
 
 
 @requirement("TOOL-NOT-FOUND")
-async def test_a_lines_own_workflow_is_no_invoice(stage: Stage, invoice_id: str) -> None:
-    async with skipping_desk(stage) as desk:
-        workflow_id = await desk.submit(an_invoice(invoice_id))
-        await desk.call("approve", workflow_id=workflow_id)
-        await desk.until(workflow_id, "PAID")
-        assert (await desk.refused("cancel", workflow_id=f"{workflow_id}-line-1")).code == "NOT_FOUND"
+async def test_a_lines_own_workflow_is_no_invoice(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        workflow_id = await world.submit()
+        await world.approve()
+        await world.until(Status.PAID)
+        assert (await world.refusal(world.cancel(line_workflow_id(workflow_id, 1)))).code == "NOT_FOUND"
 
 
 @requirement("LIST-UNABLE")
-async def test_a_server_that_cannot_list_says_so(stage: Stage) -> None:
-    async with skipping_desk(stage) as desk:
+@pytest.mark.usefixtures("server_without_list")
+async def test_a_server_that_cannot_list_says_so(new_world: NewWorld) -> None:
+    async with new_world() as world:
         for arguments in ({}, {"status": "PAID"}):
-            refused = await desk.refused("list", **arguments)
+            refused = await world.refusal(world.list(**arguments))
             assert refused.code == "NOT_SUPPORTED"
             assert "Call `" in str(refused)
 
 
-async def test_an_invoice_whose_workflow_was_terminated_says_so_and_may_be_submitted_again(
-    stage: Stage, invoice_id: str
-) -> None:
-    async with skipping_desk(stage) as desk:
-        workflow_id = await desk.submit(an_invoice(invoice_id))
-        await stage.environment.client.get_workflow_handle(workflow_id).terminate()
-        report = await desk.call("status", workflow_id=workflow_id)
-        assert (report["status"], report["workflow_status"]) == ("PENDING-APPROVAL", "TERMINATED")
-        assert "ended from outside" in report["summary"]
-        assert (await desk.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
-        assert (await desk.call("trigger", invoice=an_invoice(invoice_id)))["created"]
-
-
 @requirement("TOOL-CODES")
 async def test_what_nobody_foresaw_is_an_internal_error_without_its_text(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    real_client: TemporalClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken(InvoiceService):
         async def status(self, workflow_id: str, run_id: str | None = None) -> Any:
             raise ZeroDivisionError(f"secret {workflow_id} {run_id}")
 
-    async with Client(build_server(Broken(stage.environment.client))) as client:
+    async with Client(build_server(Broken(real_client))) as client:
         answer = await client.call_tool("status", {"workflow_id": "invoice-A"})
     assert answer.is_error
     assert "secret" not in str(answer.content)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
+from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -22,8 +23,9 @@ from invoice_mcp.probe import Probe
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.temporal import Connection, TemporalSettings, configured, connection
+from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflows import TASK_QUEUE
-from tests.desk import Desk, Stage, an_invoice
+from tests.desk import Desk, an_invoice
 from tests.requirements import requirement
 
 PROFILES = """
@@ -149,11 +151,12 @@ async def test_the_worker_registers_the_search_attribute_where_it_is_missing(tmp
 
 
 @requirement("LIST-INDEX")
+@pytest.mark.usefixtures("server_without_list")
 async def test_where_the_attribute_can_not_be_registered_the_worker_says_so(
-    stage: Stage, caplog: pytest.LogCaptureFixture
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The time-skipping server knows no search attributes of ours, and registers none.
-    assert not await Probe(stage.environment.client).register_status_index()
+    async with new_world() as world:
+        assert not await Probe(world.client).register_status_index()
     assert "search-attribute create --name InvoiceStatus --type Keyword" in caplog.text
 
 
@@ -174,16 +177,18 @@ REFUSALS = [
 
 @requirement("TOOL-CODES")
 @pytest.mark.parametrize(("error", "code"), REFUSALS, ids=lambda value: value if isinstance(value, str) else "")
-async def test_whatever_temporal_answers_becomes_a_code(stage: Stage, error: Exception, code: str) -> None:
+async def test_whatever_temporal_answers_becomes_a_code(
+    real_client: TemporalClient, error: Exception, code: str
+) -> None:
     with pytest.raises(Refused) as refused:
-        async with answering(Probe(stage.environment.client)):
+        async with answering(Probe(real_client)):
             raise error
     assert refused.value.code == code
 
 
-async def test_what_is_not_temporals_doing_is_not_explained_away(stage: Stage) -> None:
+async def test_what_is_not_temporals_doing_is_not_explained_away(real_client: TemporalClient) -> None:
     with pytest.raises(RuntimeError, match="ours"):
-        async with answering(Probe(stage.environment.client)):
+        async with answering(Probe(real_client)):
             raise RuntimeError("a fault of ours")
 
 

@@ -7,9 +7,11 @@ from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
 from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp, Stamp
 from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
+from invoice_mcp.testing._seed import SeedNames, SeedWorld, open_seed_world
 from invoice_mcp.testing._stage import ERAS, StageKeeper
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
+from invoice_mcp.testing._words import prefixes, words
 from invoice_mcp.testing._world import DAY, PAST, World, open_world
 
 __all__ = [
@@ -33,6 +35,8 @@ __all__ = [
     "Run",
     "Scenario",
     "ScriptedErp",
+    "SeedNames",
+    "SeedWorld",
     "StageKeeper",
     "Stamp",
     "ToolRefused",
@@ -45,7 +49,10 @@ __all__ = [
     "check",
     "kinds",
     "observe",
+    "open_seed_world",
     "open_world",
     "play",
+    "prefixes",
     "trace_of",
+    "words",
 ]

@@ -37,7 +37,7 @@ _CODE = {
     Verb.CANCEL: "await world.cancel()",
     Verb.SIGNAL_APPROVE: 'await world.signal("ApproveInvoice")',
     Verb.SIGNAL_REJECT: 'await world.signal("RejectInvoice")',
-    Verb.ADVANCE: "await world.advance(timedelta(hours={hours:g}))",
+    Verb.ADVANCE: "await world.advance(timedelta(hours={hours!r}))",
     Verb.PAYMENT_REFUSED: "world.payments.refuses(line={line})",
     Verb.PAYMENT_DOWN: "world.payments.is_down(line={line})",
     Verb.ANSWER_LOST: "world.payments.loses_the_answer(line={line})",

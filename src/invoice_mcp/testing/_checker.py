@@ -12,9 +12,10 @@ from itertools import chain
 from types import MappingProxyType
 
 from invoice_mcp.errors import Code
-from invoice_mcp.reports import LineStatus, PaymentOrder, Status, Verdict
+from invoice_mcp.reports import Decision, LineReport, LineStatus, PaymentOrder, Status, Verdict
 from invoice_mcp.testing._observations import Observations, Run
 from invoice_mcp.testing._ports import Paid
+from invoice_mcp.testing._trace import Arrival
 
 RULES: Mapping[str, str] = MappingProxyType(
     {
@@ -112,40 +113,64 @@ def _s3(observed: Observations) -> Found:
             made = report.decision
             if made.verdict is not first.verdict:
                 yield run.workflow_id, f"was {first.verdict} first, at {first.at}, but is {made.verdict} by {made.by}"
+        if run.approved is not None and first is not None and run.approved != (first.verdict is Verdict.APPROVED):
+            yield run.workflow_id, f"was {first.verdict} first, at {first.at}, but answers approved={run.approved}"
     told: dict[str, object] = {}
     for answer in observed.answers:
         content = answer.content or {}
         decision, run_id = content.get("decision"), str(content.get("run_id"))
         if decision is not None and told.setdefault(run_id, decision) != decision:
             yield str(content["workflow_id"]), f"its decision was told as {told[run_id]}, then as {decision}"
+    for run in observed.runs:
+        if run.report is not None and run.run_id in told:
+            last = run.report.decision
+            if last is None or last != Decision.model_validate(told[run.run_id]):
+                yield run.workflow_id, f"its decision was told as {told[run.run_id]}, and is {last} in the end"
 
 
 def _s4(observed: Observations) -> Found:
     for run in observed.runs:
         invoice = run.trace.invoice
-        if invoice is None:
-            continue
-        orders = [PaymentOrder.for_line(invoice, number) for number in range(1, len(invoice.lines) + 1)]
-        ledger = _of(run, observed.ledger)
-        if run.status == Status.PAID:
-            for order in orders:
-                if not _is_paid(order, ledger):
-                    yield run.workflow_id, f"is PAID, but not line {order.line} over {order.currency} {order.amount}"
-        report = run.report
-        if report is None or not report.status.is_terminal:
-            continue
-        if len(report.lines) != len(orders):
-            yield run.workflow_id, f"has {len(orders)} lines and reports {len(report.lines)}"
-            continue
-        made = _paid_by(run, observed.ledger)
-        for order, line in zip(orders, report.lines, strict=True):
-            if line.status is LineStatus.PAID and not _is_paid(order, ledger):
-                yield run.workflow_id, f"reports line {order.line} as paid, which it is not"
-            if line.status is not LineStatus.PAID and not line.unconfirmed and _is_paid(order, made):
-                yield run.workflow_id, f"reports line {order.line} as {line.status}, but paid it"
-        paid = all(line.status is LineStatus.PAID for line in report.lines)
-        if paid != (report.status is Status.PAID):
-            yield run.workflow_id, f"is {report.status} with lines {[line.status.value for line in report.lines]}"
+        if invoice is not None:
+            orders = [PaymentOrder.for_line(invoice, number) for number in range(1, len(invoice.lines) + 1)]
+            of_it, by_it = _of(run, observed.ledger), _paid_by(run, observed.ledger)
+            for seen in chain(_pays_otherwise(run, orders, of_it, by_it), _misreports(run, orders, of_it, by_it)):
+                yield run.workflow_id, seen
+
+
+def _pays_otherwise(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: list[Paid]) -> Iterator[str]:
+    """What was paid against what was to be paid."""
+    if run.status == Status.PAID:
+        for order in orders:
+            if not _is_paid(order, of_it):
+                yield f"is PAID, but not line {order.line} over {order.currency} {order.amount}"
+    for paid in by_it:
+        if not any(_is_paid(order, [paid]) for order in orders):
+            what = f"{_payment(paid)} over {paid.order.currency} {paid.order.amount} for {paid.order.customer}"
+            yield f"{what} is of no line of it"
+
+
+def _misreports(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: list[Paid]) -> Iterator[str]:
+    """What was paid against the report of how it ended."""
+    report = run.report
+    if report is None or not report.status.is_terminal:
+        return
+    if len(report.lines) != len(orders):
+        yield f"has {len(orders)} lines and reports {len(report.lines)}"
+        return
+    for order, line in zip(orders, report.lines, strict=True):
+        if line.status is LineStatus.PAID and not _is_paid(order, _named(line, of_it)):
+            yield f"reports line {order.line} as paid ({line.payment_id}), which it is not"
+        if line.status is not LineStatus.PAID and not line.unconfirmed and _is_paid(order, by_it):
+            yield f"reports line {order.line} as {line.status}, but paid it"
+    in_full = all(line.status is LineStatus.PAID for line in report.lines)
+    if in_full != (report.status is Status.PAID):
+        yield f"is {report.status} with lines {[line.status.value for line in report.lines]}"
+
+
+def _named(line: LineReport, ledger: list[Paid]) -> list[Paid]:
+    """The payments that a line's report names."""
+    return [paid for paid in ledger if paid.payment_id == line.payment_id]
 
 
 def _is_paid(order: PaymentOrder, ledger: list[Paid]) -> bool:
@@ -196,17 +221,23 @@ def _ends_differently(run: Run) -> Iterator[str]:
         yield f"has ended ({run.temporal_status}) with the status {status}"
     elif _ENDS_AS.get(status, "COMPLETED") != run.temporal_status:
         yield f"is {status}, but its execution {run.temporal_status}"
+    elif status is Status.CANCELLED and run.trace.cancelled_at is None:
+        yield "is CANCELLED, which nobody asked for"
 
 
 def _tells_differently(run: Run) -> Iterator[str]:
     """The tool, the queries, the result, the search attribute and the history against each other."""
     report, result = run.report, run.trace.result
+    if run.trace.returned is not None and run.trace.returned != run.status:
+        yield f"ended with {run.trace.returned}, and is {run.status} by the seed's query"
     if report is None:
         return
     if run.told and run.queried and run.told != run.queried:
         yield f"the tool tells {run.told}, the query {run.queried}"
     if result is not None and run.queried is not None and result != run.queried:
         yield f"ended with {result}, the query tells {run.queried}"
+    if result is None and run.temporal_status == "COMPLETED":
+        yield "has completed without a report as its result"
     if report.status != run.status:
         yield f"is {run.status} by the seed's query, {report.status} by its report"
     if report.workflow_status != run.temporal_status:
@@ -231,16 +262,29 @@ def _s8(observed: Observations) -> Found:
             and run.trace.ended_at < deadline
         ):
             yield run.workflow_id, f"expired at {run.trace.ended_at}, before its deadline {deadline}"
-        cancelled = run.trace.cancelled_at is not None
-        ended = run.temporal_status != "RUNNING" and run.status != Status.FAILED and not cancelled
-        if decided is not None and ended:
-            is_rejected = run.status == Status.REJECTED
-            if run.status == Status.EXPIRED or is_rejected != (decided.verdict is Verdict.REJECTED):
-                yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but is {run.status}"
+        if decided is not None and run.temporal_status != "RUNNING" and not _counts(decided, run):
+            yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but is {run.status}"
         if decided is not None and report is not None and report.decision is None:
             yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but tells no decision"
+        if decided is None and decision is not None and run.trace.arrivals:
+            yield run.workflow_id, f"tells a decision ({decision.verdict}), and none came in time"
         if decided is None and run.status in {Status.REJECTED, Status.PAYING, Status.PAID}:
             yield run.workflow_id, f"is {run.status} without a decision in time"
+
+
+def _counts(decided: Arrival, run: Run) -> bool:
+    """Whether a run ended as this decision allows. One that can't be asked how it ended is not judged."""
+    cancelled_at = run.trace.cancelled_at
+    match run.status:
+        case "":
+            return True
+        case Status.EXPIRED:
+            return False
+        case Status.CANCELLED if cancelled_at is not None:
+            # A rejection ends the invoice: there is nothing left to cancel, unless both came at once.
+            return decided.verdict is Verdict.APPROVED or cancelled_at <= decided.at
+        case status:
+            return (status == Status.REJECTED) == (decided.verdict is Verdict.REJECTED)
 
 
 def _s9(observed: Observations) -> Found:

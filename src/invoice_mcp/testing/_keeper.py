@@ -27,7 +27,13 @@ class Kept(Generic[T]):
         kept._end = asyncio.Event()
         began: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         kept._task = asyncio.create_task(kept._keep(manager, began))
-        kept.value = await began
+        try:
+            kept.value = await began
+        except asyncio.CancelledError:
+            # Whoever asked is interrupted, or entering was: nothing stays open.
+            kept._task.cancel()
+            await asyncio.gather(kept._task, return_exceptions=True)
+            raise
         return kept
 
     _end: asyncio.Event

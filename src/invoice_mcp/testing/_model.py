@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import chain
+from itertools import chain, combinations
 
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
@@ -44,6 +44,7 @@ class State:
         tries: Of each line (0: of the validation) how many attempts were made without a verdict.
         settled: Line number -> which invoice it was settled with.
         faults: Of each line what its next payments meet.
+        made: Line number and which invoice it was, of every payment that was made, whether its answer arrived or not.
     """
 
     content: int | None = None
@@ -58,6 +59,7 @@ class State:
     settled: frozenset[tuple[int, int]] = frozenset()
     erp: tuple[Verb, ...] = ()
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
+    made: frozenset[tuple[int, int]] = frozenset()
 
     @property
     def shows(self) -> Shown:
@@ -81,25 +83,38 @@ class Model:
     Args:
         invoices: What may be submitted under its id, by number.
         approval_timeout: How long it waits for a decision.
+        hasty: Things may be done to the invoice before it has got where the last one leads; see `catch_up`.
     """
 
     invoices: tuple[Invoice, ...]
     approval_timeout: timedelta
+    hasty: bool = False
     possible: frozenset[State] = field(default_factory=lambda: frozenset({State()}))
 
     def act(self, action: Action, when: Span) -> dict[str, frozenset[State]]:
         """What may be answered, and how the invoice may stand then."""
         answers: dict[str, set[State]] = {}
+        # Before it is done, only what was due when it began must have happened; unless it is that time passes.
+        passes = action.verb is Verb.ADVANCE
+        must = passes and when.last - when.first >= _RETRIES_END
         for state in self.possible:
-            for now in self._waited(state, when, must=action.verb is Verb.ADVANCE):
+            for now in self._waited(state, when, must=must, by=when.last if passes else when.first):
                 for answer, then in self._answers(now, action, when):
                     answers.setdefault(answer, set()).update(self._waited(then, when))
         return {answer: frozenset(states) for answer, states in answers.items()}
 
+    def catch_up(self, when: Span) -> None:
+        """Let everything happen that needs no time. Only a hasty model has anything to catch up with."""
+        prompt = replace(self, hasty=False)
+        self.possible = frozenset(then for state in self.possible for then in prompt._waited(state, when))  # noqa: SLF001
+
     # -- what happens by itself ----------------------------------------------------------------------------
 
-    def _waited(self, state: State, when: Span, *, must: bool = False) -> Iterable[State]:
-        """How a state may be after this span. `must`: enough time passes for every retry to end."""
+    def _waited(self, state: State, when: Span, *, must: bool = False, by: datetime | None = None) -> Iterable[State]:
+        """How a state may be after this span. `must`: enough time passes for every retry to end.
+
+        What was due `by` then has happened; by default, when the span ended.
+        """
         reached, new = {state}, [state]
         while new:
             state = new.pop()
@@ -107,26 +122,37 @@ class Model:
                 if then not in reached:
                     reached.add(then)
                     new.append(then)
-        return [each for each in reached if not self._is_late(each, when, must=must)]
-
-    def _is_late(self, state: State, when: Span, *, must: bool) -> bool:
-        """Whether it can't be like this any more: something would have happened."""
-        if state.status is Status.PENDING_APPROVAL and state.deadline and when.last >= state.deadline.last + _SURELY:
-            return True
-        waits = [
-            n for n in self._open_lines(state) if not state.tried(n) and self._is_due(state, n, when.last - _APART)
+        return [
+            each for each in reached if (self.hasty and not must) or not self._is_late(each, by or when.last, must=must)
         ]
+
+    def _is_late(self, state: State, now: datetime, *, must: bool) -> bool:
+        """Whether it can't be like this any more: something would have happened."""
+        if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _SURELY:
+            return True
+        if self._goes_on(state) or (state.status is Status.PENDING_VALIDATION and not state.tried(0)):
+            return True
+        waits = [n for n in self._open_lines(state) if not state.tried(n) and self._is_due(state, n, now - _APART)]
         retries = [n for n in range(len(state.tries)) if self._retries(state, n)]
         return bool(waits) or (must and bool(retries))
 
     def _happens(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
-        if self._retries(state, 0):
+        if self._goes_on(state):
+            yield self._closed(state, Status.REJECTED) if state.verdict is Verdict.REJECTED else self._paying(state)
+            return
+        if state.status is Status.PENDING_VALIDATION:
             yield self._validated(state, when, within=_RETRIES_END if must else timedelta())
         if state.status is Status.PENDING_APPROVAL and state.deadline and when.last >= state.deadline.first:
             yield self._closed(state, Status.EXPIRED)
         for number in self._open_lines(state):
             if self._retries(state, number) or self._is_due(state, number, when.last + _APART):
                 yield self._paid(state, number)
+
+    def _goes_on(self, state: State) -> bool:
+        """Whether a decision is taken, but nothing has come of it yet."""
+        if state.status is Status.PENDING_VALIDATION:
+            return state.verdict is Verdict.REJECTED
+        return state.status is Status.PENDING_APPROVAL and state.verdict is not None
 
     def _open_lines(self, state: State) -> list[int]:
         if state.status is not Status.PAYING:
@@ -151,8 +177,6 @@ class Model:
         if fault is Verb.ERP_DOWN:
             state = _tried(state, 0)
             return self._closed(state, Status.FAILED) if state.tried(0) == _ERP_ATTEMPTS else state
-        if state.verdict is Verdict.APPROVED:
-            return self._paying(state)
         assert state.began is not None  # noqa: S101 (it runs)
         last = min(when.last, when.first + within) if within else when.last
         deadline = Span(state.began.first + self.approval_timeout, last + self.approval_timeout)
@@ -167,6 +191,13 @@ class Model:
         queue = queues.get(number, ())
         fault, queues[number] = (queue[0], queue[1:]) if queue else (None, ())
         state = replace(state, faults=frozenset((line, left) for line, left in queues.items() if left))
+        assert state.content is not None  # noqa: S101 (it has lines)
+        content = state.content
+        if fault is Verb.PAYMENT_REFUSED and any(n == number and self._same_line(n, content, c) for n, c in state.made):
+            # A payment that was made is never refused afterwards.
+            fault = None
+        if fault in {None, Verb.ANSWER_LOST}:
+            state = replace(state, made=state.made | {(number, content)})
         if fault is None:
             return self._line(state, number, LineStatus.PAID)
         if fault is Verb.PAYMENT_REFUSED:
@@ -214,7 +245,7 @@ class Model:
                     # A refused signal is ignored, and its sender never knows.
                     yield OK, self._decided(state, verdict)[1]
             case Verb.CANCEL:
-                yield self._cancelled(state)
+                yield from self._cancelled(state, when)
             case Verb.ERP_DOWN | Verb.ERP_REFUSES:
                 yield OK, replace(state, erp=(*state.erp, action.verb))
             case Verb.PAYMENT_DOWN | Verb.PAYMENT_REFUSED | Verb.ANSWER_LOST:
@@ -240,8 +271,9 @@ class Model:
             settled=state.settled,
             erp=state.erp,
             faults=state.faults,
+            made=state.made,
         )
-        return OK, self._validated(fresh, when)
+        return OK, fresh
 
     def _same_line(self, number: int, one: int, other: int) -> bool:
         lines, others = self.invoices[one].lines, self.invoices[other].lines
@@ -254,23 +286,31 @@ class Model:
             return Code.ALREADY_CLOSED, state
         if state.verdict is not None:
             return (OK if state.verdict is verdict else Code.ALREADY_DECIDED), state
-        state = replace(state, verdict=verdict)
-        if verdict is Verdict.REJECTED:
-            return OK, self._closed(state, Status.REJECTED)
-        return OK, self._paying(state) if state.status is Status.PENDING_APPROVAL else state
+        return OK, replace(state, verdict=verdict)
 
-    def _cancelled(self, state: State) -> tuple[str, State]:
+    def _cancelled(self, state: State, when: Span) -> Iterator[tuple[str, State]]:
         if state.content is None:
-            return Code.NOT_FOUND, state
-        if state.status.is_terminal:
-            return (OK if state.status is Status.CANCELLED else Code.ALREADY_CLOSED), state
-        if state.status is not Status.PAYING:
-            return OK, self._closed(state, Status.CANCELLED)
-        lines = tuple(
-            LineStatus.CANCELLED if line is LineStatus.SCHEDULED and not self._retries(state, number) else line
-            for number, line in enumerate(state.lines, 1)
-        )
-        return OK, self._maybe_ended(replace(state, cancelling=True, lines=lines))
+            yield Code.NOT_FOUND, state
+        elif state.status.is_terminal:
+            yield (OK if state.status is Status.CANCELLED else Code.ALREADY_CLOSED), state
+        elif state.status is not Status.PAYING:
+            is_rejected = state.verdict is Verdict.REJECTED
+            yield OK, self._closed(state, Status.REJECTED if is_rejected else Status.CANCELLED)
+        else:
+            untried = [number for number in self._open_lines(state) if not state.tried(number)]
+            waiting = [number for number in untried if not self._is_due(state, number, when.last + _APART)]
+            # Of a line that falls due about now the payment may be under way, or it may still be waiting.
+            about = [
+                number
+                for number in untried
+                if number not in waiting and (self.hasty or not self._is_due(state, number, when.first - _APART))
+            ]
+            for some in chain.from_iterable(combinations(about, size) for size in range(len(about) + 1)):
+                lines = tuple(
+                    LineStatus.CANCELLED if number in {*waiting, *some} else line
+                    for number, line in enumerate(state.lines, 1)
+                )
+                yield OK, self._maybe_ended(replace(state, cancelling=True, lines=lines))
 
 
 # A deadline that lies this far back has surely been noticed; nearer to it, both are right.

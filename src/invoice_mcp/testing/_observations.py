@@ -26,7 +26,9 @@ class Run:
 
     Attributes:
         temporal_status: What Temporal says of the execution, such as COMPLETED.
-        status: What the seed's query GetInvoiceStatus answers.
+        status: What the seed's query GetInvoiceStatus answers; "" where it can't.
+        approved: What the seed's query IsInvoiceApproved answers, where no report tells the decision; None where it
+            can't.
         told: The report the tool `status` gives; None where there is no such tool, or it refuses.
         queried: The report the query GetInvoiceReport gives; None where there is no such query.
         trace: What its history tells.
@@ -41,6 +43,7 @@ class Run:
     told: InvoiceReport | None
     queried: InvoiceReport | None
     trace: Trace
+    approved: bool | None = None
     children_failed: tuple[str, ...] = ()
     open_children: tuple[str, ...] = ()
 
@@ -110,19 +113,22 @@ async def _run(
     if report is not None:
         with suppress(ToolRefused):
             told = await report(handle.id, run_id=handle.run_id)
-    trace = await _trace(client, handle, read_request)
+    trace = await read_trace(client, handle, read_request)
     children = [
-        (workflow_id, await _trace(client, client.get_workflow_handle(workflow_id, run_id=run_id), read_request))
+        (workflow_id, await read_trace(client, client.get_workflow_handle(workflow_id, run_id=run_id), read_request))
         for run_id, workflow_id in trace.children.items()
     ]
+    # A query of a workflow that fails its tasks is not refused but left waiting.
+    can_answer = not trace.is_failing
     return Run(
         workflow_id=handle.id,
         run_id=handle.run_id or "",
         temporal_status=(described.status or WorkflowExecutionStatus.RUNNING).name,
-        status=str(await _asked(handle, "GetInvoiceStatus", str) or ""),
+        status=str((await _asked(handle, "GetInvoiceStatus", str) if can_answer else None) or ""),
         told=told,
-        queried=await _asked(handle, "GetInvoiceReport", InvoiceReport) if report is not None else None,
+        queried=await _asked(handle, "GetInvoiceReport", InvoiceReport) if can_answer and report is not None else None,
         trace=trace,
+        approved=await _asked(handle, "IsInvoiceApproved", bool) if can_answer and report is None else None,
         children_failed=tuple(failure for _, child in children for failure in child.failed_tasks),
         open_children=tuple(workflow_id for workflow_id, child in children if child.end == "RUNNING"),
     )
@@ -135,12 +141,13 @@ async def _asked(handle: WorkflowHandle[Any, Any], query: str, kind: type[Any]) 
         return None
 
 
-async def _trace(client: Client, handle: WorkflowHandle[Any, Any], read_request: ReadRequest) -> Trace:
+async def read_trace(client: Client, handle: WorkflowHandle[Any, Any], read_request: ReadRequest) -> Trace:
+    """Read the history of one run, as it is now."""
     converter = client.data_converter.payload_converter
 
     def decode(payloads: Sequence[Payload], kind: type[Any]) -> Any:
         # What another kind of workflow returns is nothing to read here.
-        with suppress(ValidationError, RuntimeError, TypeError, ValueError):
+        with suppress(ValidationError, LookupError, RuntimeError, TypeError, ValueError):
             return converter.from_payloads(payloads[:1], [kind])[0]
         return None
 

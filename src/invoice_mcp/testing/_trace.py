@@ -51,8 +51,10 @@ class Trace:
         ended_at: When it ended; None while it runs.
         end: How Temporal calls the end, such as COMPLETED; RUNNING while it runs.
         result: The report it ended with, if it did.
+        returned: The text it ended with, as the seed's workflow does, if it did.
         children: Run id of every child workflow -> its workflow id.
         failed_tasks: Why workflow tasks failed, one text each.
+        is_failing: Whether it runs, and no workflow task has gone well since the last one failed.
         indexed: Every value that InvoiceStatus was set to, in order.
     """
 
@@ -64,8 +66,10 @@ class Trace:
     ended_at: datetime | None = None
     end: str = "RUNNING"
     result: InvoiceReport | None = None
+    returned: str | None = None
     children: dict[str, str] = field(default_factory=dict)
     failed_tasks: tuple[str, ...] = ()
+    is_failing: bool = False
     indexed: tuple[str, ...] = ()
 
     @property
@@ -98,6 +102,7 @@ class _Reader:
         self.arrivals: list[Arrival] = []
         self.validated_at: datetime | None = None
         self.failed_tasks: list[str] = []
+        self.is_failing = False
         self.children: dict[str, str] = {}
         self.indexed: list[str] = []
         self.facts: dict[str, Any] = {}
@@ -106,9 +111,11 @@ class _Reader:
         kind = event.event_type
         if kind in _ENDS:
             self.facts |= {"end": _ENDS[kind], "ended_at": _time(event.event_time)}
+            self.is_failing = False
             if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
                 result = event.workflow_execution_completed_event_attributes.result
                 self.facts["result"] = self._first(result, InvoiceReport)
+                self.facts["returned"] = self._first(result, str)
         elif kind in _TASKS:
             self._read_task(event)
         else:
@@ -120,11 +127,13 @@ class _Reader:
                 self._task, self._seen = _time(event.event_time), event.event_id
             case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
                 self._learn()
+                self.is_failing = False
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
                 # A task that wanted to end the workflow just as something else arrived is simply done again.
                 if failed.cause != WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
                     self.failed_tasks.append(failed.failure.message.partition("\n")[0])
+                    self.is_failing = True
 
     def _learn(self) -> None:
         """A completed task has seen all that was in the history when it started."""
@@ -199,6 +208,7 @@ def trace_of(
         validated_at=reader.validated_at,
         children=reader.children,
         failed_tasks=tuple(reader.failed_tasks),
+        is_failing=reader.is_failing,
         indexed=tuple(reader.indexed),
         **reader.facts,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
+from mcp import Client as McpClient
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowHistory
 
 from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, InvoiceReport, Status
@@ -42,9 +44,9 @@ class World:
         workflow_ids: Of every invoice triggered here, and every one added by `watch`.
     """
 
-    def __init__(self, stage: Stage, tools: Tools, *, approval_timeout: timedelta) -> None:
+    def __init__(self, stage: Stage, client: McpClient, *, approval_timeout: timedelta) -> None:
         self._stage = stage
-        self._tools = tools
+        self._tools = Tools(client, self._time_of)
         self._runs: dict[str, list[str]] = {}
         self._last = ""
         self._name = f"INV-{os.getpid()}-{next(_numbers)}"
@@ -126,7 +128,10 @@ class World:
         await self.handle(workflow_id).signal(name)
 
     async def advance(self, span: timedelta) -> None:
-        """Let time pass for every invoice of this world. A slow port answers before."""
+        """Let time pass for every invoice of this world. A slow port answers before.
+
+        Without a worker only until the next thing is due: time does not skip over work that waits.
+        """
         self.erp.answers()
         self.payments.answers()
         await self._under_way_ends()
@@ -135,6 +140,10 @@ class World:
     async def now(self, workflow_id: str = "") -> datetime:
         """The time, in UTC, by the clock of the invoice (by default the last one)."""
         return await self._stage.engine.now(workflow_id or self._last or None)
+
+    async def _time_of(self, workflow_id: str | None) -> datetime:
+        # A tool may be asked of anything, also of what is no workflow: then it has no clock.
+        return await self._stage.engine.now(workflow_id if workflow_id in self._runs else None)
 
     async def due_in(self, span: timedelta) -> str:
         """A due date, so far from now."""
@@ -159,6 +168,18 @@ class World:
                 await asyncio.sleep(pause)
                 pause = min(pause * 1.5, 0.1)
         return await self.status(which)
+
+    async def when(self, happened: Callable[[], object], within: float = GIVES_UP_AFTER) -> None:
+        """Wait for what no status tells, without moving the clock: `await world.when(lambda: world.payments.asked)`.
+
+        Args:
+            happened: Whether it has; may be a coroutine function.
+        """
+        pause = 0.002
+        async with _bound("what `when` was asked for", self._how_it_stood, within):
+            while not (await answer if inspect.isawaitable(answer := happened()) else answer):
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, 0.1)
 
     async def peek(self, workflow_id: str = "") -> InvoiceReport:
         """The report; of an invoice that has not ended by the query, which costs less than a tool call."""
@@ -274,9 +295,7 @@ async def open_world(
         Violations: The scenario broke a promise (S1 to S9, L1).
     """
     async with keeper.take() as stage:
-        clock = stage.engine.now
-        client = await stage.client(era, approval_timeout)
-        world = World(stage, Tools(client, clock), approval_timeout=approval_timeout)
+        world = World(stage, await stage.client(era, approval_timeout), approval_timeout=approval_timeout)
         try:
             yield world
             found = await settle(world) if settles else []

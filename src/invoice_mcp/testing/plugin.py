@@ -47,11 +47,8 @@ async def invoice_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKe
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def real_invoice_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKeeper]:
-    """The stage on the real server, whatever `--world` names."""
-    if request.config.getoption("--world") == "real":
-        yield request.getfixturevalue("invoice_stage")
-        return
+async def real_invoice_stage() -> AsyncIterator[StageKeeper]:
+    """The stage on the real server, where `--world` names another."""
     keeper = StageKeeper(kinds()["real"])
     yield keeper
     await keeper.close()
@@ -64,6 +61,7 @@ def new_world(invoice_stage: StageKeeper) -> NewWorld:
 
 
 @pytest.fixture
-def real_world(real_invoice_stage: StageKeeper) -> NewWorld:
+def real_world(request: pytest.FixtureRequest) -> NewWorld:
     """As `new_world`, on the real server: for what needs `list`, exact deadlines, or a worker that is away."""
-    return partial(open_world, real_invoice_stage)
+    stage = "invoice_stage" if request.config.getoption("--world") == "real" else "real_invoice_stage"
+    return partial(open_world, request.getfixturevalue(stage))

@@ -1,0 +1,501 @@
+"""A world for any workflow that speaks as the seed does: its signals, its queries, its activities on plain dicts.
+
+The checker knows nothing of how a workflow works, so it can judge others than the product's: an older version, a fork,
+a rewrite. Such a workflow takes the invoice as JSON and returns its status as text; nobody tells a report, and what
+its activities are given names neither the invoice nor a key for the payment. What is missing is found out here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from uuid import uuid4
+
+from pydantic import TypeAdapter, ValidationError
+from temporalio import activity
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from invoice_mcp.erp import ErpMismatch, ErpUnavailable
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.line_workflow import PAYMENT_GATEWAY
+from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice, PaymentOrder
+from invoice_mcp.testing._checker import Violation, Violations, check
+from invoice_mcp.testing._engine import GIVES_UP_AFTER, Engine, EngineStuck
+from invoice_mcp.testing._keeper import Kept
+from invoice_mcp.testing._observations import Observations, observe, read_trace
+from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp, Stamp
+from invoice_mcp.testing._stage import StageKeeper
+from invoice_mcp.testing._world import PAST
+from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
+
+# More than retries take.
+_MARGIN = timedelta(hours=1)
+# Real time for workflows to go on by themselves; then they wait for something, and more time must pass.
+_GOES_ON_WITHIN = 0.25
+# At first everything falls due; then retries, and what begins to wait only after that.
+_ROUNDS = 4
+# Real time after which what has not ended is stuck.
+_ENDS_WITHIN = 5.0
+# Real time between two looks at what holds up the clock; and for how long tasks must fail to count as failing for ever.
+_LOOKS_EVERY = 0.1
+_FAILS_FOR = 0.7
+_ASKED_WITHIN = timedelta(seconds=10)
+_CURRENCY = "USD"
+_DUE_DATE: TypeAdapter[datetime] = TypeAdapter(datetime)
+
+_numbers = itertools.count(1)
+_asking: ContextVar[str] = ContextVar("_asking", default="")
+
+
+@dataclass(frozen=True)
+class SeedNames:
+    """How a workflow of the seed's kind, and the activities it calls, are called.
+
+    Attributes:
+        workflow: The type of the workflow that is started.
+        validate: The activity that takes an invoice and answers whether the ERP accepts it.
+        pay: The activity that takes a line and answers whether it is paid.
+        task_queue: Where its worker polls; "" for one of its own. Name it if the workflow does.
+    """
+
+    workflow: str = "InvoiceWorkflow"
+    validate: str = VALIDATE_AGAINST_ERP
+    pay: str = PAYMENT_GATEWAY
+    task_queue: str = ""
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """On whose behalf an activity runs.
+
+    Attributes:
+        run_id: Of the invoice's own workflow.
+        payer: What pays one line in it: a child workflow, or one of its own activities.
+    """
+
+    invoice: dict[str, Any]
+    run_id: str
+    payer: str
+
+
+class SeedWorld:
+    """What a scenario can do with such a workflow, and see of it. Made by `open_seed_world`.
+
+    Whom a payment belongs to is found out from who asks: the activity's workflow, and from there parent by parent up
+    to one that was started here. The line is the one of that invoice with the same content; of several alike, each
+    child workflow pays another. A payment carries a key only if the line has a field `idempotency_key`, which the
+    workflow may add. Without one the gateway takes every request, each attempt of a retry too, for a new payment.
+
+    Attributes:
+        erp: The ERP's faults, and what it was asked.
+        payments: The gateway's faults, and what it was asked.
+    """
+
+    def __init__(self, engine: Engine, names: SeedNames, approval_timeout: timedelta) -> None:
+        self.engine = engine
+        self.erp = ScriptedErp()
+        self.payments = RecordingPayments(self._stamp)
+        self._names = names
+        self._approval_timeout = approval_timeout
+        self._invoices: dict[str, dict[str, Any]] = {}
+        self._runs: dict[str, list[str]] = {}
+        self._holders: dict[tuple[str, int], str] = {}
+        self._name = f"SEED-{os.getpid()}-{next(_numbers)}"
+        self._count = itertools.count(1)
+        self._last = ""
+
+    # -- the verbs -----------------------------------------------------------------------------------------
+
+    def invoice(self, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
+        """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
+        return {
+            "invoice_id": f"{self._name}-{next(self._count)}",
+            "customer": "ACME Corp",
+            "lines": [
+                {"description": f"Widget {number}", "amount": amount, "due_date": due}
+                for number, (amount, due) in enumerate(lines or ((100, PAST),), 1)
+            ],
+            **fields,
+        }
+
+    async def start(self, invoice: dict[str, Any] | None = None, *, workflow_id: str = "") -> str:
+        """Start the workflow for an invoice, by default a new one, under an id that is random as the seed's are.
+
+        Raises:
+            temporalio.exceptions.WorkflowAlreadyStartedError: A workflow of that id runs.
+        """
+        invoice = invoice if invoice is not None else self.invoice()
+        workflow_id = workflow_id or f"invoice-{uuid4()}"
+        before = self._invoices.get(workflow_id, invoice)
+        # Known before it runs: its activities ask for it.
+        self.watch(workflow_id, invoice)
+        try:
+            handle = await self.engine.client.start_workflow(
+                self._names.workflow, invoice, id=workflow_id, task_queue=self.task_queue
+            )
+        except WorkflowAlreadyStartedError:
+            self._invoices[workflow_id] = before
+            raise
+        self._saw(workflow_id, handle.result_run_id or "")
+        return workflow_id
+
+    def watch(self, workflow_id: str, invoice: dict[str, Any]) -> None:
+        """Count a workflow that somebody else starts, for this invoice, to those of this world."""
+        self._last = workflow_id
+        self._invoices[workflow_id] = invoice
+        self._runs.setdefault(workflow_id, [])
+
+    async def signal(self, name: str, workflow_id: str = "") -> bool:
+        """Send a signal, such as ApproveInvoice, to an invoice (by default the last one); False if it has ended."""
+        try:
+            await self.handle(workflow_id).signal(name)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            return False
+        return True
+
+    async def status(self, workflow_id: str = "") -> str:
+        """What GetInvoiceStatus answers; "" where it can't."""
+        try:
+            answer = await self.handle(workflow_id).query("GetInvoiceStatus", rpc_timeout=_ASKED_WITHIN)
+        except WorkflowQueryFailedError:
+            return ""
+        except RPCError as error:
+            # As for a workflow that fails its tasks.
+            if error.status not in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
+                raise
+            return ""
+        return str(answer)
+
+    async def until(self, *statuses: str, workflow_id: str = "", within: float = GIVES_UP_AFTER) -> str:
+        """Wait until an invoice has one of these statuses, without moving the clock, and return it."""
+        which, status = workflow_id or self._last, ""
+        try:
+            async with asyncio.timeout(within):
+                while (status := await self.status(which)) not in statuses:
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            awaited = " or ".join(statuses)
+            raise AssertionError(f"waited {within:g} s in vain for {which} to become {awaited}: {status}") from None
+        return status
+
+    async def advance(self, span: timedelta) -> None:
+        """Let time pass. A slow port answers before.
+
+        Raises:
+            EngineStuck: It does not pass, as something fails its tasks for ever.
+        """
+        self.erp.answers()
+        self.payments.answers()
+        passing = asyncio.ensure_future(self.engine.advance(span, tuple(self._runs)))
+        failing_since: float | None = None
+        try:
+            while not passing.done():
+                await asyncio.wait([passing], timeout=_LOOKS_EVERY)
+                now = asyncio.get_running_loop().time()
+                failing = {} if passing.done() else await self.failing()
+                failing_since = (failing_since or now) if failing else None
+                if failing_since is not None and now - failing_since >= _FAILS_FOR:
+                    raise EngineStuck(f"{', '.join(failing.values())} fails its tasks again and again")
+            await passing
+        finally:
+            passing.cancel()
+
+    async def now(self) -> datetime:
+        """The time, in UTC, by the clock of the last invoice."""
+        return await self.engine.now(self._last or None)
+
+    async def due_in(self, span: timedelta) -> str:
+        """A due date, so far from now."""
+        return (await self.now() + span).isoformat()
+
+    # -- what there is to see ------------------------------------------------------------------------------
+
+    @property
+    def task_queue(self) -> str:
+        """Where the worker polls."""
+        return self._names.task_queue or self._name
+
+    @property
+    def ledger(self) -> tuple[Paid, ...]:
+        """Every payment made, by invoice and line."""
+        return tuple(sorted(self.payments.made, key=lambda paid: (paid.order.invoice_id, paid.order.line)))
+
+    def handle(self, workflow_id: str = "") -> WorkflowHandle[Any, Any]:
+        """Temporal's own handle of an invoice (by default the last one)."""
+        assert workflow_id or self._last, "start an invoice first"  # noqa: S101
+        return self.engine.client.get_workflow_handle(workflow_id or self._last)
+
+    async def failing(self) -> dict[str, str]:
+        """The invoices of which something fails its tasks now, and what: their own workflow, or a child."""
+        found, client = {}, self.engine.client
+        for invoice in self._runs:
+            unread = [(invoice, "")]
+            while unread:
+                workflow_id, run_id = unread.pop()
+                handle = client.get_workflow_handle(workflow_id, run_id=run_id or None)
+                trace = await read_trace(client, handle, self._read)
+                unread += [(child, run) for run, child in trace.children.items()]
+                if trace.is_failing:
+                    found[invoice] = workflow_id
+        return found
+
+    async def observe(self) -> Observations:
+        """Everything there is to see of every invoice, for `check`."""
+        return await observe(self.engine.client, self._runs, ledger=self.ledger, report=None, read_request=self._read)
+
+    async def settle(self) -> list[Violation]:
+        """Heal the ports, let every invoice end, and tell those that do not (L1)."""
+        try:
+            for _ in range(_ROUNDS):
+                self.erp.heal()
+                self.payments.heal()
+                if not await self._open(_GOES_ON_WITHIN):
+                    return []
+                await self.advance(await self._everything_due())
+            stuck = await self._open(_ENDS_WITHIN)
+            return [Violation("L1", each, f"does not end: it is {await self.status(each)!r}") for each in stuck]
+        except EngineStuck as error:
+            return await self.held_up(error)
+
+    async def held_up(self, error: EngineStuck) -> list[Violation]:
+        """Whose doing it is that time does not pass (L1)."""
+        failing = await self.failing()
+        found = [Violation("L1", each, f"does not end: {what} fails its tasks") for each, what in failing.items()]
+        return found or [Violation("L1", self._last, f"something holds up the clock: {error}")]
+
+    async def _open(self, patience: float) -> list[str]:
+        """The workflows that have not ended, after some patience with them."""
+        until = asyncio.get_running_loop().time() + patience
+        while True:
+            described = [await self.handle(each).describe() for each in self._runs]
+            running = [each.id for each in described if each.status is WorkflowExecutionStatus.RUNNING]
+            if not running or asyncio.get_running_loop().time() > until:
+                return running
+            await asyncio.sleep(0.01)
+
+    async def _everything_due(self) -> timedelta:
+        """How much time must pass for all that any invoice waits for to be due."""
+        now = await self.now()
+        invoices = filter(None, map(self._accepted, self._invoices.values()))
+        waits = [line.due_date - now for invoice in invoices for line in invoice.lines]
+        return max(self._approval_timeout, *waits, timedelta()) + _MARGIN
+
+    def _read(self, request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
+        invoice = self._accepted(request)
+        return (invoice, self._approval_timeout) if invoice is not None else None
+
+    @staticmethod
+    def _accepted(request: dict[str, Any]) -> AcceptedInvoice | None:
+        """The invoice in such a workflow's input; None if it is incomplete."""
+        known = {name: request[name] for name in ("invoice_id", "customer", "lines") if name in request}
+        try:
+            invoice = AcceptedInvoice.model_validate({"currency": request.get("currency") or _CURRENCY, **known})
+        except ValidationError:
+            return None
+        lines = (line.model_copy(update={"due_date": _zoned(line.due_date)}) for line in invoice.lines)
+        return invoice.model_copy(update={"lines": tuple(lines)})
+
+    # -- what the workflow's activities do -----------------------------------------------------------------
+
+    def activities(self) -> list[Callable[..., Any]]:
+        """The two activities, by their names, against this world's ports."""
+
+        @activity.defn(name=self._names.validate)
+        async def validate(invoice: Any) -> bool:
+            await self._validate(_fields(invoice))
+            return True
+
+        @activity.defn(name=self._names.pay)
+        async def pay(line: Any) -> bool:
+            await self._pay(_fields(line))
+            return True
+
+        return [validate, pay]
+
+    async def _validate(self, fields: dict[str, Any]) -> None:
+        try:
+            invoice = Invoice.model_validate(fields)
+        except ValidationError:
+            # This ERP judges what it is told to, no more: an incomplete invoice is for the workflow to refuse.
+            invoice = Invoice.model_construct(**fields)
+        try:
+            await self.erp.validate(invoice)
+        except ErpMismatch as mismatch:
+            raise ApplicationError(mismatch.reason, type="MISMATCH", non_retryable=True) from None
+        except ErpUnavailable as trouble:
+            raise ApplicationError(str(trouble), type="ERP_UNAVAILABLE") from None
+
+    async def _pay(self, line: dict[str, Any]) -> None:
+        info = activity.info()
+        origin = await self._origin()
+        number = self._line_number(origin, line)
+        order = PaymentOrder(
+            idempotency_key=str(
+                line.get("idempotency_key") or f"{info.workflow_run_id}/{info.activity_id}/{info.attempt}"
+            ),
+            invoice_id=str(origin.invoice.get("invoice_id")),
+            customer=str(origin.invoice.get("customer")),
+            line=number,
+            description=str(line.get("description")),
+            amount=_amount(line),
+            currency=str(origin.invoice.get("currency") or _CURRENCY),
+            due_date=_due_date(line) or self.engine.stamp().at,
+        )
+        _asking.set(origin.run_id)
+        try:
+            await self.payments.pay(order)
+        except PaymentRefused as refusal:
+            # The code alone, as the seed's gateway has no words.
+            raise ApplicationError(refusal.code, type=refusal.code, non_retryable=True) from None
+        except PaymentUnavailable:
+            raise ApplicationError("PAYMENT_GATEWAY_ERROR", type="PAYMENT_GATEWAY_ERROR") from None
+
+    def _stamp(self) -> Stamp:
+        """A payment is the invoice's own, whatever child, or run of a child, has it made."""
+        return replace(self.engine.stamp(), run_id=_asking.get())
+
+    async def _origin(self) -> _Origin:
+        info = activity.info()
+        workflow_id, run_id, payer = info.workflow_id or "", info.workflow_run_id or "", info.activity_id
+        while workflow_id not in self._invoices:
+            handle = self.engine.client.get_workflow_handle(workflow_id, run_id=run_id)
+            described = await handle.describe()
+            if described.parent_id is None or described.parent_run_id is None:
+                # Nobody's here. The checker is to know.
+                return _Origin({"invoice_id": f"unknown to {workflow_id}"}, run_id, payer)
+            payer, workflow_id, run_id = workflow_id, described.parent_id, described.parent_run_id
+        self._saw(workflow_id, run_id)
+        return _Origin(self._invoices[workflow_id], run_id, payer)
+
+    def _line_number(self, origin: _Origin, line: dict[str, Any]) -> int:
+        """Which line that is, by its content. Of lines alike, one that nobody else holds, or that is still unpaid."""
+        lines = origin.invoice.get("lines")
+        every = list(enumerate(map(_fields, lines), 1)) if isinstance(lines, list) else []
+        alike = [number for number, each in every if _content(each) == _content(line)]
+        alike = alike or [number for number, each in every if each.get("description") == line.get("description")]
+        if not alike:
+            return len(every) + 1
+        held = {number: self._holders.get((origin.run_id, number)) for number in alike}
+        paid = {paid.order.line for paid in self.payments.made if paid.run_id == origin.run_id}
+        own = [number for number in alike if held[number] == origin.payer]
+        free = [number for number in alike if held[number] is None]
+        unpaid = [number for number in alike if number not in paid]
+        number = (own or free or unpaid or alike)[0]
+        self._holders[origin.run_id, number] = origin.payer
+        return number
+
+    def _saw(self, workflow_id: str, run_id: str) -> None:
+        runs = self._runs[workflow_id]
+        if run_id and run_id not in runs:
+            runs.append(run_id)
+
+
+def _fields(given: object) -> dict[str, Any]:
+    return given if isinstance(given, dict) else {}
+
+
+def _content(line: dict[str, Any]) -> tuple[object, ...]:
+    return line.get("description"), _amount(line), line.get("due_date")
+
+
+def _amount(line: dict[str, Any]) -> Decimal:
+    with suppress(InvalidOperation):
+        if (amount := Decimal(str(line.get("amount")))).is_finite():
+            return amount
+    return Decimal(0)
+
+
+def _due_date(line: dict[str, Any]) -> datetime | None:
+    with suppress(ValidationError):
+        return _zoned(_DUE_DATE.validate_python(line.get("due_date")))
+    return None
+
+
+def _zoned(moment: datetime) -> datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+@asynccontextmanager
+async def open_seed_world(
+    where: StageKeeper | Engine,
+    workflows: Sequence[type],
+    *,
+    names: SeedNames | None = None,
+    approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
+    activities: Sequence[Callable[..., Any]] = (),
+    sandboxed: bool = True,
+) -> AsyncIterator[SeedWorld]:
+    """A world for one scenario of workflows that speak as the seed's do.
+
+    When its block has ended well, the ports heal, time passes until nothing is left to wait for, and all is checked.
+    A workflow that fails its tasks holds up the clock of the time-skipping server for good: give a keeper, which has
+    another engine for the next world then, or an engine that is not used any more.
+
+    Args:
+        where: A keeper, or an engine on which nothing else takes place.
+        workflows: The workflow and those it starts.
+        names: How they are called, if not as the seed's are.
+        approval_timeout: How long it promises to wait for a decision.
+        activities: Others than the two, if it needs them.
+        sandboxed: Run workflows in the SDK's sandbox.
+
+    Raises:
+        Violations: The scenario broke a promise (S1 to S9, L1).
+    """
+    if isinstance(where, StageKeeper):
+        async with where.take() as stage:
+            try:
+                async with open_seed_world(
+                    stage.engine,
+                    workflows,
+                    names=names,
+                    approval_timeout=approval_timeout,
+                    activities=activities,
+                    sandboxed=sandboxed,
+                ) as world:
+                    yield world
+            except BaseException:
+                stage.is_broken = True
+                raise
+        return
+    world = SeedWorld(where, names or SeedNames(), approval_timeout)
+    options: dict[str, Any] = {} if sandboxed else {"workflow_runner": UnsandboxedWorkflowRunner()}
+    worker = await Kept.open(
+        Worker(
+            where.client,
+            task_queue=world.task_queue,
+            workflows=workflows,
+            activities=[*world.activities(), *activities],
+            graceful_shutdown_timeout=timedelta(0),
+            **options,
+        )
+    )
+    try:
+        try:
+            yield world
+        except EngineStuck as stuck:
+            # The workflow's doing, as a rule: what has come of the scenario so far is judged.
+            found = await world.held_up(stuck)
+        else:
+            found = await world.settle()
+        found += check(await world.observe())
+    finally:
+        world.erp.heal()
+        world.payments.heal()
+        await worker.close()
+    if found:
+        raise Violations(found)

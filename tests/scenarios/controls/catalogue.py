@@ -1,0 +1,114 @@
+"""Every control: what is wrong with it, what has to catch it, and how."""
+
+from __future__ import annotations
+
+import inspect
+
+from invoice_mcp.line_workflow import PayLineItem
+from invoice_mcp.testing import LETTERS, Action, Line, Scenario, Verb
+from invoice_mcp.worker import WORKFLOWS
+from invoice_mcp.workflows import InvoiceWorkflow
+from tests.scenarios.controls import deciding, lines, paying, telling
+from tests.scenarios.controls.playing import MODEL, Control, Story
+from tests.scenarios.controls.stories import CRASHED, FORGOTTEN, LATE, OPPOSITE, REFUSED, STORIES, UNDER_WAY
+
+_APPROVE, _REJECT, _CANCEL = Action(verb=Verb.APPROVE), Action(verb=Verb.REJECT), Action(verb=Verb.CANCEL)
+_AGAIN, _CRASH = Action(verb=Verb.TRIGGER), Action(verb=Verb.CRASH)
+_PAST_DEADLINE, _PAST_DUE = Action(verb=Verb.ADVANCE, hours=122), Action(verb=Verb.ADVANCE, hours=61)
+_REFUSED_1, _REFUSED_2 = (Action(verb=Verb.PAYMENT_REFUSED, line=line) for line in (1, 2))
+_DOWN_1, _LOST_1 = Action(verb=Verb.PAYMENT_DOWN), Action(verb=Verb.ANSWER_LOST)
+_ALL_DUE = (Line(), Line(amount="250"))
+
+# The ERP is asked again only when the actions are over: what goes on then is the checker's alone to judge.
+_ERP_AWAY = (Action(verb=Verb.ERP_DOWN),) * 4
+
+
+def _word(*actions: Action, lines: tuple[Line, ...] = Scenario().lines, hasty: bool = False) -> Scenario:
+    return Scenario(actions=actions, lines=lines, hasty=hasty)
+
+
+_NOTHING = _word()
+_EARLY = Scenario(before=_ERP_AWAY, actions=(_APPROVE,))
+_TWICE = _word(_APPROVE, _APPROVE)
+_OPPOSITE = _word(_APPROVE, _REJECT)
+_EXPIRED = _word(_PAST_DEADLINE, _APPROVE)
+_HASTY_LATE = _word(_PAST_DEADLINE, _APPROVE, hasty=True)
+_APPROVED = _word(_APPROVE)
+_CENTS = _word(_APPROVE, lines=(Line(amount="99.50"),))
+_LOST = _word(_LOST_1, _APPROVE)
+_DOWN = _word(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE)
+_RESUBMITTED = _word(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
+_CANCELLED = _word(_CANCEL)
+_CANCELLED_PAYING = _word(_APPROVE, _CANCEL)
+# With haste: the next answer shows it, nobody waits in vain for the cancellation.
+_CANCELLED_IN_HASTE = _word(_APPROVE, _CANCEL, _REJECT, hasty=True)
+_CRASHED = _word(_APPROVE, _CRASH)
+_CRASHED_WHEN_DUE = _word(_APPROVE, _CRASH, _PAST_DUE)
+
+COMMON: tuple[Scenario | Story, ...] = (
+    *(_word(letter) for letter in LETTERS),
+    _NOTHING,
+    _EARLY,
+    _TWICE,
+    _OPPOSITE,
+    _word(_REJECT, _APPROVE),
+    _EXPIRED,
+    _HASTY_LATE,
+    _CENTS,
+    _word(_REFUSED_1, _APPROVE, _PAST_DUE),
+    _LOST,
+    _word(_LOST_1, _LOST_1, _LOST_1, _APPROVE, _AGAIN),
+    _DOWN,
+    _RESUBMITTED,
+    _CANCELLED_PAYING,
+    _CANCELLED_IN_HASTE,
+    _CRASHED,
+    _CRASHED_WHEN_DUE,
+    _word(_APPROVE, _PAST_DUE, _AGAIN),
+    _word(_CRASH, _APPROVE, _CRASH, _PAST_DUE),
+    *STORIES,
+)
+"""What every control is played, after those of its scenarios that catch it. The real workflows pass them all."""
+
+
+def _control(broken: type, breaks: str, *own: Scenario | Story) -> Control:
+    replaced = InvoiceWorkflow if issubclass(broken, InvoiceWorkflow) else PayLineItem
+    return Control(
+        name=broken.__name__,
+        wrong=(inspect.getdoc(broken) or "").rstrip("."),
+        workflows=tuple(broken if each is replaced else each for each in WORKFLOWS),
+        breaks=frozenset(breaks.split()),
+        scenarios=tuple(dict.fromkeys((*own, *COMMON))),
+    )
+
+
+CONTROLS: tuple[Control, ...] = (
+    _control(deciding.PaysBeforeApproval, "S1 S5", _NOTHING),
+    _control(deciding.LastDecisionWins, "S3", OPPOSITE),
+    _control(deciding.RepetitionReplaces, "S3", _TWICE),
+    _control(deciding.AcknowledgesTheOpposite, MODEL, _OPPOSITE),
+    _control(deciding.RefusesWithABareError, "S9", OPPOSITE),
+    _control(deciding.LosesEarlyDecisions, "S8", _EARLY),
+    _control(deciding.LosesDecisionOnReplay, "S8", FORGOTTEN),
+    _control(deciding.DecidesByTheWallClock, "S3", _CRASHED),
+    _control(deciding.ForgetsTheDeadline, "L1", _NOTHING),
+    _control(deciding.DeadlineADayLate, "S8", LATE),
+    _control(deciding.DeadlineADayEarly, "S8", _NOTHING),
+    _control(deciding.ApprovesOnTimeout, "S1 S8", _NOTHING),
+    _control(deciding.AcceptsAfterTheDeadline, MODEL, _EXPIRED),
+    _control(paying.DropsALine, "S4", _EARLY),
+    _control(paying.ResubmissionPaysAgain, "S2", _RESUBMITTED),
+    _control(paying.IgnoresCancellation, MODEL, _CANCELLED_IN_HASTE),
+    _control(paying.CancelsWhatIsUnderWay, "S4", UNDER_WAY),
+    _control(paying.HangsOnABadLine, "L1", REFUSED),
+    _control(paying.AbandonsItsLines, "S7", _CANCELLED_PAYING),
+    _control(paying.OtherwiseOnReplay, "S9", CRASHED),
+    _control(telling.ResultOutOfStep, "S7", _APPROVED),
+    _control(telling.SeedQueryOutOfStep, "S7", _APPROVED),
+    _control(telling.CompletesThoughCancelled, "S7", _CANCELLED),
+    _control(lines.PaysTwiceOnRetry, "S2", _LOST),
+    _control(lines.IgnoresTheDueDate, "S6", _EARLY),
+    _control(lines.PaysAnHourEarly, "S6", _APPROVED),
+    _control(lines.ForgetsTheCents, "S4", _CENTS),
+    _control(lines.CountsFailedAsPaid, "S4", REFUSED),
+)

@@ -1,0 +1,76 @@
+"""Workflows of one line that pay it in a wrong way."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, RetryState
+
+with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.line_workflow import PAYMENT_GATEWAY, PayLineItem, told, unconfirmed
+    from invoice_mcp.reports import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
+    from tests.scenarios.controls._making import in_place_of_line
+
+
+@in_place_of_line
+class PaysTwiceOnRetry(PayLineItem):
+    """Has an idempotency key an attempt, rather than one a line."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        if (wait := order.due_date - workflow.now()) > timedelta(0):
+            await workflow.sleep(wait)
+        attempt = 1
+        while True:
+            try:
+                receipt: PaymentReceipt = await workflow.execute_activity(
+                    PAYMENT_GATEWAY,
+                    order.model_copy(update={"idempotency_key": f"{order.idempotency_key}-{attempt}"}),
+                    result_type=PaymentReceipt,
+                    start_to_close_timeout=timedelta(seconds=30),
+                    retry_policy=RetryPolicy(maximum_attempts=1),
+                )
+            except ActivityError as error:
+                code, words = told(error)
+                if error.retry_state is RetryState.NON_RETRYABLE_FAILURE:
+                    return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
+                if attempt == 3:
+                    return unconfirmed(code, words)
+                attempt += 1
+            else:
+                return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)
+
+
+@in_place_of_line
+class IgnoresTheDueDate(PayLineItem):
+    """Pays at once, whenever it is due."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        return await PayLineItem.run(self, order.model_copy(update={"due_date": workflow.now()}))
+
+
+@in_place_of_line
+class PaysAnHourEarly(PayLineItem):
+    """Pays an hour before it is due."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        return await PayLineItem.run(self, order.model_copy(update={"due_date": order.due_date - timedelta(hours=1)}))
+
+
+@in_place_of_line
+class ForgetsTheCents(PayLineItem):
+    """Pays whole units only."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        return await PayLineItem.run(self, order.model_copy(update={"amount": order.amount.quantize(Decimal(1))}))
+
+
+@in_place_of_line
+class CountsFailedAsPaid(PayLineItem):
+    """Takes a refused payment for one that was made."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        outcome = await PayLineItem.run(self, order)
+        return outcome.model_copy(update={"status": LineStatus.PAID})

@@ -1,0 +1,96 @@
+"""A control and how it is shown to be caught."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+
+from invoice_mcp.testing import ModelViolated, Scenario, StageKeeper, Violations, World, kinds, open_world, play
+
+MODEL = "model"
+"""What catches a control, if it is no rule of the checker: an answer or a report the model does not allow."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """A scenario that the model does not follow: only what is left behind is checked.
+
+    Attributes:
+        told: What is done, in the words of a Scenario.
+    """
+
+    told: str
+    act: Callable[[World], Awaitable[None]]
+
+    def __str__(self) -> str:
+        return self.told
+
+
+@dataclass(frozen=True)
+class Control:
+    """Workflows that are broken on purpose.
+
+    Attributes:
+        name: The class that is broken.
+        wrong: What is wrong with it.
+        workflows: What the worker is given.
+        breaks: Every rule it has to be caught by, or MODEL.
+        scenarios: That catch it, its own first.
+    """
+
+    name: str
+    wrong: str
+    workflows: tuple[type, ...]
+    breaks: frozenset[str]
+    scenarios: tuple[Scenario | Story, ...]
+
+
+@dataclass(frozen=True)
+class Caught:
+    """How workflows were caught.
+
+    Attributes:
+        by: Rules, or MODEL.
+        scenario: In which one.
+        after: How many scenarios were played, this one included.
+        seconds: All of them took, the start of the stage included.
+        seen: What was wrong.
+    """
+
+    by: frozenset[str]
+    scenario: str
+    after: int
+    seconds: float
+    seen: str
+
+
+async def catch(control: Control) -> Caught | None:
+    """Play the scenarios of a control on a stage of its own, until it is caught; None if it is not."""
+    # Outside of the sandbox, which would take a second each time, and prevents some of what is to be caught.
+    keeper = StageKeeper(kinds()["time-skipping"], workflows=control.workflows, sandboxed=False)
+    try:
+        return await first_broken(keeper, control.scenarios)
+    finally:
+        await keeper.close()
+
+
+async def first_broken(keeper: StageKeeper, scenarios: Iterable[Scenario | Story]) -> Caught | None:
+    """Play scenarios until one is broken."""
+    clock = asyncio.get_running_loop().time
+    began = clock()
+    for number, scenario in enumerate(scenarios, 1):
+        try:
+            await _play(keeper, scenario)
+        except (Violations, ModelViolated) as broken:
+            by = {violation.rule for violation in broken.found} if isinstance(broken, Violations) else {MODEL}
+            return Caught(frozenset(by), str(scenario), number, clock() - began, str(broken))
+    return None
+
+
+async def _play(keeper: StageKeeper, scenario: Scenario | Story) -> None:
+    if isinstance(scenario, Scenario):
+        await play(keeper, scenario)
+        return
+    async with open_world(keeper) as world:
+        await scenario.act(world)

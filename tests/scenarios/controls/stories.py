@@ -1,0 +1,73 @@
+"""What a Scenario can't do, or what the model would judge before the checker is asked.
+
+Together with the scenarios that end before it shows, they prove each rule of the checker by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from datetime import timedelta
+
+from invoice_mcp.reports import Status
+from invoice_mcp.testing import PAST, ToolRefused, World
+from tests.scenarios.controls.playing import Story
+
+_PAST_DEADLINE = timedelta(hours=122)
+
+
+async def _opposite(world: World) -> None:
+    await world.submit(("100", PAST), ("250", await world.due_in(timedelta(hours=60))))
+    await world.approve()
+    with suppress(ToolRefused):
+        await world.reject()
+
+
+async def _late(world: World) -> None:
+    await world.submit()
+    await world.advance(_PAST_DEADLINE)
+    with suppress(ToolRefused):
+        await world.approve()
+
+
+async def _forgotten(world: World) -> None:
+    world.erp.is_down(4)
+    await world.trigger()
+    await world.approve()
+    await world.crash_worker()
+    await world.restart_worker()
+
+
+async def _refused(world: World) -> None:
+    world.payments.refuses()
+    await world.submit()
+    await world.approve()
+    while not world.payments.asked:
+        await asyncio.sleep(0.002)
+
+
+async def _crashed(world: World) -> None:
+    await world.submit(("100", PAST), ("250", await world.due_in(timedelta(hours=60))))
+    await world.approve()
+    await world.until(Status.PAYING)
+    await world.crash_worker()
+    await world.restart_worker()
+
+
+async def _under_way(world: World) -> None:
+    world.payments.is_slow()
+    await world.submit()
+    await world.approve()
+    while not world.payments.under_way:
+        await asyncio.sleep(0.002)
+    await world.cancel()
+    world.payments.answers()
+
+
+OPPOSITE = Story("approve reject (checker only)", _opposite)
+LATE = Story("advance-122h approve (checker only)", _late)
+FORGOTTEN = Story("erp-down approve crash (checker only)", _forgotten)
+REFUSED = Story("payment-refused-1 approve (checker only)", _refused)
+CRASHED = Story("approve crash (checker only)", _crashed)
+UNDER_WAY = Story("payment-slow-1 approve cancel (checker only)", _under_way)
+STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY)

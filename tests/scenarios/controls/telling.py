@@ -1,0 +1,45 @@
+"""Invoice workflows that tell, or end, otherwise than they did."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.line_workflow import reraise_unless_cancelled
+    from invoice_mcp.reports import InvoiceReport, Status
+    from invoice_mcp.workflows import InvoiceWorkflow
+    from tests.scenarios.controls._making import in_place_of_invoice
+
+
+@in_place_of_invoice
+class ResultOutOfStep(InvoiceWorkflow):
+    """Is PAID when asked, and FAILED by its result."""
+
+    async def _run(self, request: Any) -> InvoiceReport:
+        report = await InvoiceWorkflow.run(self, request)
+        return report.model_copy(update={"status": Status.FAILED}) if report.status is Status.PAID else report
+
+
+@in_place_of_invoice
+class SeedQueryOutOfStep(InvoiceWorkflow):
+    """Is PAID by its report, and still PAYING by the seed's query."""
+
+    @workflow.query(name="GetInvoiceStatus")
+    def status(self) -> str:
+        """The status, but never PAID."""
+        return Status.PAYING if self._status is Status.PAID else self._status
+
+
+@in_place_of_invoice
+class CompletesThoughCancelled(InvoiceWorkflow):
+    """Is CANCELLED, and ends as an execution that was not."""
+
+    async def _run(self, request: Any) -> InvoiceReport:
+        try:
+            return await InvoiceWorkflow.run(self, request)
+        except asyncio.CancelledError:
+            reraise_unless_cancelled()
+            return self.report()

@@ -1,0 +1,59 @@
+"""The harness on workflows that are broken on purpose: it notices every one, and nothing about the real ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from invoice_mcp.testing import RULES, StageKeeper
+from tests.scenarios.controls.catalogue import COMMON, CONTROLS
+from tests.scenarios.controls.playing import MODEL, Control, catch, first_broken
+
+# What can go wrong, and which control does it.
+MISTAKES = {
+    "pays before approval": "PaysBeforeApproval",
+    "last decision wins": "LastDecisionWins",
+    "counts a failed line as paid": "CountsFailedAsPaid",
+    "forgets the deadline": "ForgetsTheDeadline",
+    "deadline a day too late": "DeadlineADayLate",
+    "deadline a day too early": "DeadlineADayEarly",
+    "pays twice on retry": "PaysTwiceOnRetry",
+    "ignores the due date": "IgnoresTheDueDate",
+    "drops a line": "DropsALine",
+    "loses the decision on replay": "LosesDecisionOnReplay",
+    "status out of step with the result": "ResultOutOfStep",
+    "accepts a decision after the deadline": "AcceptsAfterTheDeadline",
+    "hangs on a bad line": "HangsOnABadLine",
+    "ignores a cancellation while paying": "IgnoresCancellation",
+    "cancels a payment under way": "CancelsWhatIsUnderWay",
+    "pays again when submitted again": "ResubmissionPaysAgain",
+    "pays a wrong amount": "ForgetsTheCents",
+    "approves on timeout": "ApprovesOnTimeout",
+    "acknowledges the opposite decision": "AcknowledgesTheOpposite",
+    "goes otherwise on replay": "OtherwiseOnReplay",
+}
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
+async def test_a_control_is_caught(control: Control) -> None:
+    caught = await catch(control)
+    assert caught is not None, f"not noticed in {len(control.scenarios)} scenarios: {control.wrong}"
+    assert control.breaks <= caught.by, f"caught by {set(caught.by)} only: {caught.seen}"
+    assert caught.after == 1, f"its own scenario did not catch it, but {caught.scenario}"
+
+
+async def test_the_real_workflows_are_not_caught(invoice_stage: StageKeeper) -> None:
+    broken = await first_broken(invoice_stage, COMMON)
+    assert broken is None, f"{broken.scenario}: {broken.seen}"
+
+
+def test_there_is_a_control_for_every_mistake() -> None:
+    assert len({control.name for control in CONTROLS}) == len(CONTROLS)
+    assert set(MISTAKES.values()) <= {control.name for control in CONTROLS}
+
+
+def test_every_rule_is_broken_by_a_control() -> None:
+    assert {rule for control in CONTROLS for rule in control.breaks} == {*RULES, MODEL}
+
+
+def test_the_real_workflows_are_played_whatever_catches_a_control() -> None:
+    assert {scenario for control in CONTROLS for scenario in control.scenarios} == set(COMMON)

@@ -1,0 +1,92 @@
+"""The doors of the workflow itself, past the MCP server: the seed's signals and queries, and whatever is pushed in."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from mcp_types import CallToolResult
+from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from invoice_mcp.reading import workflow_id_for
+from invoice_mcp.reports import Status
+from invoice_mcp.testing import PAST
+from invoice_mcp.testing.plugin import NewWorld
+from tests.requirements import requirement
+
+
+@requirement("SIGNAL-SEED")
+async def test_the_seeds_signals_and_queries_decide_under_the_same_rules(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        await world.submit()
+        assert await world.handle().query("GetInvoiceStatus") == "PENDING-APPROVAL"
+        with pytest.raises(WorkflowQueryFailedError):
+            await world.handle().query("IsInvoiceApproved")
+        await world.signal("ApproveInvoice")
+        await world.signal("RejectInvoice")
+        report = await world.until(Status.PAID)
+        assert report.decision
+        assert report.decision.by == "signal"
+        assert await world.handle().query("IsInvoiceApproved") is True
+        assert len(world.ledger) == 1
+
+
+@requirement("SIGNAL-SEED")
+async def test_a_rejection_by_signal_pays_nothing(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        await world.submit()
+        await world.signal("RejectInvoice")
+        await world.until(Status.REJECTED)
+        assert await world.handle().query("IsInvoiceApproved") is False
+        assert world.payments.asked == []
+
+
+@requirement("SIGNAL-SEED", "TOOL-CODES")
+@pytest.mark.parametrize("argument", [None, "yes", 5, {}, {"by": 5}])
+async def test_an_update_with_a_senseless_argument_is_refused_and_nothing_is_stuck(
+    new_world: NewWorld, argument: object
+) -> None:
+    async with new_world() as world:
+        await world.submit()
+        with pytest.raises(WorkflowUpdateFailedError):
+            await asyncio.wait_for(world.handle().execute_update("approve", argument), 10)
+        assert (await world.status()).decision is None
+        await world.approve()
+        await world.until(Status.PAID)
+
+
+@requirement("START-GARBAGE")
+@pytest.mark.parametrize("garbage", [None, "garbage", {}, {"invoice": {"invoice_id": "x", "lines": "garbage"}}])
+async def test_a_workflow_started_with_garbage_fails_and_does_not_hang(new_world: NewWorld, garbage: object) -> None:
+    async with new_world() as world:
+        invoice = world.invoice()
+        handle = await world.client.start_workflow(
+            "InvoiceWorkflow", garbage, id=workflow_id_for(invoice["invoice_id"]), task_queue=world.task_queue
+        )
+        with pytest.raises(WorkflowFailureError) as failure:
+            await asyncio.wait_for(handle.result(), 10)
+        assert isinstance(failure.value.cause, ApplicationError)
+        # Past the world's journal, in which INTERNAL is a fault (S9): here it is the right answer.
+        asked = await world.tools.client.call_tool("status", {"workflow_id": handle.id})
+        assert isinstance(asked, CallToolResult)
+        assert asked.is_error
+        assert "INTERNAL: " in str(asked.content)
+        # The id is free again for a real invoice.
+        assert (await world.trigger(invoice)).created
+
+
+@requirement("START-GARBAGE", "INV-MONEY")
+async def test_an_invoice_that_breaks_the_rules_behind_triggers_back_is_failed(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        content = world.invoice(("-5", PAST), currency="XXX", metadata={})
+        handle = await world.client.start_workflow(
+            "InvoiceWorkflow",
+            {"invoice": content},
+            id=workflow_id_for(content["invoice_id"]),
+            task_queue=world.task_queue,
+        )
+        world.watch(handle.id)
+        report = await world.until(Status.FAILED)
+        assert "lines[0].amount: Input should be greater than 0" in str(report.reason)
+        assert world.payments.asked == []

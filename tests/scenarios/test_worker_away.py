@@ -1,0 +1,116 @@
+"""A worker that crashes, or is away for a while, changes no invoice's outcome: what it had in memory comes back."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.testing import DAY, PAST
+from invoice_mcp.testing.plugin import NewWorld
+from tests.desk import lines_of
+from tests.requirements import requirement
+
+
+@requirement("TEMPORAL-RESTART")
+@pytest.mark.parametrize("crashes_while", [Status.PENDING_VALIDATION, Status.PENDING_APPROVAL, Status.PAYING, "ever"])
+async def test_a_crash_at_any_stage_of_an_invoices_life_does_not_change_its_outcome(
+    new_world: NewWorld, crashes_while: str
+) -> None:
+    async with new_world() as world:
+
+        async def comes_to(stage: Status) -> None:
+            await world.until(stage)
+            if crashes_while in {stage, "ever"}:
+                await world.crash_worker()
+                await world.restart_worker()
+
+        world.erp.is_down(times=4)
+        world.payments.refuses(line=3)
+        await world.submit(
+            ("1", PAST), ("2", await world.due_in(30 * DAY)), ("3", PAST), until=Status.PENDING_VALIDATION
+        )
+        await comes_to(Status.PENDING_VALIDATION)
+        await world.advance(timedelta(minutes=3))
+        await comes_to(Status.PENDING_APPROVAL)
+        approved = await world.approve(by="Ann")
+        await comes_to(Status.PAYING)
+        await world.advance(31 * DAY)
+        report = await world.until(Status.FAILED)
+        assert report.decision == approved.decision
+        assert lines_of(report) == [LineStatus.PAID, LineStatus.PAID, LineStatus.FAILED]
+        assert [paid.order.line for paid in world.ledger] == [1, 2]
+        assert len(world.erp.asked) == 5
+
+
+@requirement("WAIT-EXPIRES")
+async def test_a_crash_while_it_waits_does_not_give_an_invoice_more_time(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        await world.submit()
+        deadline = (await world.status()).approval_deadline
+        await world.advance(4 * DAY)
+        await world.crash_worker()
+        await world.restart_worker()
+        assert (await world.status()).approval_deadline == deadline
+        await world.advance(DAY + timedelta(minutes=1))
+        await world.until(Status.EXPIRED)
+
+
+@requirement("DECIDE-REJECT")
+async def test_a_crash_before_the_rejection_changes_nothing(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        await world.submit()
+        await world.crash_worker()
+        await world.restart_worker()
+        await world.reject()
+        await world.until(Status.REJECTED)
+
+
+@requirement("PAY-ONCE")
+async def test_a_crash_while_a_payment_is_under_way_does_not_pay_twice(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        world.payments.is_slow()
+        await world.submit(("1", PAST), ("2", PAST))
+        await world.approve()
+        await world.when(lambda: world.payments.under_way)
+        await world.crash_worker()
+        world.payments.answers()
+        await world.restart_worker()
+        await world.advance(timedelta(minutes=1))
+        report = await world.until(Status.PAID)
+        assert [line.payment_id for line in report.lines] == [paid.payment_id for paid in world.ledger]
+        assert len(world.ledger) == 2
+
+
+# The rest is for the real server, which can be without a worker.
+
+
+@requirement("SIGNAL-SEED")
+async def test_a_decision_sent_while_no_worker_runs_is_taken_when_it_comes_back(real_world: NewWorld) -> None:
+    async with real_world() as world:
+        await world.submit()
+        await world.crash_worker()
+        await world.signal("ApproveInvoice")
+        await world.restart_worker()
+        report = await world.until(Status.PAID)
+        assert report.decision
+        assert report.decision.by == "signal"
+        assert len(world.ledger) == 1
+
+
+@requirement("PAY-DUE", "PAY-ONCE")
+async def test_a_due_date_that_passes_between_approval_and_payment_while_no_worker_runs_is_paid_late_and_once(
+    real_world: NewWorld,
+) -> None:
+    async with real_world() as world:
+        due = await world.due_in(DAY)
+        await world.submit(("1", due))
+        await world.approve()
+        await world.until(Status.PAYING)
+        await world.crash_worker()
+        await world.advance(datetime.fromisoformat(due) - await world.now())
+        assert world.payments.asked == []
+        await world.restart_worker()
+        await world.until(Status.PAID)
+        assert len(world.payments.asked) == len(world.ledger) == 1

@@ -1,0 +1,1 @@
+"""The harness itself is tested: a wrong ruler measures nothing."""

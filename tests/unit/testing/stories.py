@@ -1,0 +1,73 @@
+"""Tells a story to the reference model, and says what the model allows at each step."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, LineStatus, Status, Verdict
+from invoice_mcp.testing import Action, Model, Verb
+from invoice_mcp.testing._model import Shown, Span
+
+BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
+DEADLINE = BEGAN + DEFAULT_APPROVAL_TIMEOUT
+LATER = 60.0
+"""Hours until a line is due that is not due when it is approved."""
+
+
+def invoice(*due_in_hours: float, changed: int = 0) -> Invoice:
+    """An invoice with a line for each due date; line `changed` has another amount than it usually has."""
+    lines = [
+        {"description": "Widget", "amount": 100 + (number == changed), "due_date": BEGAN + timedelta(hours=hours)}
+        for number, hours in enumerate(due_in_hours, 1)
+    ]
+    return Invoice.model_validate({"invoice_id": "A", "customer": "ACME", "lines": lines})
+
+
+def shown(status: Status, verdict: Verdict | None, *lines: LineStatus) -> Shown:
+    """What a report shows."""
+    return status, verdict, lines
+
+
+class Story:
+    """What is done to an invoice, word for word, and what may come of it."""
+
+    def __init__(self, *due_in_hours: float, changed: int = 2) -> None:
+        self.now = BEGAN
+        invoices = (invoice(*due_in_hours), invoice(*due_in_hours, changed=changed))
+        self.model = Model(invoices, DEFAULT_APPROVAL_TIMEOUT)
+
+    def may(self, word: Action | str, *, until: datetime | None = None) -> dict[str, set[Shown]]:
+        """Every answer to this action that is allowed, with what the report may show then; nothing is done yet.
+
+        Args:
+            word: An action, or its verb, followed by a line number or hours: "payment-down 2", "advance 24".
+            until: When the action has ended; by default at once, or when the time it lets pass is over.
+        """
+        action = word if isinstance(word, Action) else _read(word)
+        passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
+        allowed = self.model.act(action, Span(self.now, until or self.now + passes))
+        return {answer: {state.shows for state in states} for answer, states in allowed.items()}
+
+    def tell(self, *words: Action | str) -> Story:
+        """Do all this, each of which has one answer only."""
+        for word in words:
+            action = word if isinstance(word, Action) else _read(word)
+            passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
+            allowed = self.model.act(action, Span(self.now, self.now + passes))
+            assert len(allowed) == 1, f"{word} may be answered {' or '.join(allowed)}"
+            self.now += passes
+            (self.model.possible,) = allowed.values()
+        return self
+
+    @property
+    def shows(self) -> set[Shown]:
+        """Everything the report may show now."""
+        return {state.shows for state in self.model.possible}
+
+
+def _read(word: str) -> Action:
+    verb, _, number = word.partition(" ")
+    if not number:
+        return Action(verb=Verb(verb))
+    return Action(verb=Verb(verb), **({"hours": float(number)} if verb == Verb.ADVANCE else {"line": int(number)}))

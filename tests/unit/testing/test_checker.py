@@ -1,0 +1,217 @@
+"""The checker: S1 to S6, each green on what is right and red, alone, on what is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from invoice_mcp.reports import LineStatus, Status, Verdict
+from invoice_mcp.testing import RULES, Arrival, Observations, Run, Violations, check
+from tests.unit.testing.ruins import (
+    BEGAN,
+    DECIDED,
+    ENDED,
+    HOUR,
+    a_payment,
+    a_run,
+    an_answer,
+    an_invoice,
+    broken,
+    payments_of,
+    retold,
+    traced,
+)
+
+CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
+PENDING, SCHEDULED = LineStatus.PENDING, LineStatus.SCHEDULED
+APPROVED, REJECTED = Verdict.APPROVED, Verdict.REJECTED
+
+IN_FULL = a_run(Status.PAID, PAID, PAID, verdict=APPROVED)
+HALF = a_run(Status.FAILED, PAID, FAILED, verdict=APPROVED)
+NO_THANKS = a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED)
+CLEAN = {
+    "paid": IN_FULL,
+    "one line refused": HALF,
+    "refused by the ERP": a_run(Status.FAILED, NOT_PAID, validated_at=None),
+    "approved, then refused by the ERP": a_run(
+        Status.FAILED, NOT_PAID, verdict=APPROVED, validated_at=None, children={}
+    ),
+    "rejected": NO_THANKS,
+    "rejected before validation ended": a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED, validated_at=None),
+    "expired": a_run(Status.EXPIRED, NOT_PAID),
+    "cancelled": a_run(Status.CANCELLED, NOT_PAID),
+    "approved and cancelled": a_run(Status.CANCELLED, NOT_PAID, verdict=APPROVED, children={}),
+    "cancelled while paying": a_run(Status.CANCELLED, PAID, CANCELLED, verdict=APPROVED),
+    "cancelled in vain": replace(IN_FULL, trace=replace(IN_FULL.trace, cancelled_at=DECIDED)),
+    "still checked": a_run(Status.PENDING_VALIDATION, PENDING),
+    "still waiting": a_run(Status.PENDING_APPROVAL, PENDING),
+    "still paying": a_run(Status.PAYING, PAID, SCHEDULED, verdict=APPROVED),
+}
+
+
+@pytest.mark.parametrize("run", CLEAN.values(), ids=CLEAN)
+def test_a_run_as_promised_breaks_nothing(run: Run) -> None:
+    assert broken(run) == []
+
+
+def test_there_is_a_clean_run_for_every_way_to_end() -> None:
+    assert {run.status for run in CLEAN.values()} >= {status for status in Status if status.is_terminal}
+
+
+def test_s1_a_payment_without_a_decision() -> None:
+    run = a_run(Status.PAYING, SCHEDULED, verdict=APPROVED)
+    undecided = retold(traced(run, arrivals=()), status=Status.PENDING_APPROVAL, decision=None)
+    undecided = traced(replace(undecided, status=Status.PENDING_APPROVAL), indexed=())
+    assert broken(undecided) == []
+    assert broken(undecided, ledger=[a_payment()]) == ["S1"]
+
+
+def test_s1_a_payment_before_the_approval() -> None:
+    early = a_payment(at=DECIDED - HOUR / 2)
+    assert broken(a_run(Status.PAID, PAID, verdict=APPROVED), ledger=[early]) == ["S1"]
+
+
+def test_s1_a_payment_by_nobody_we_know() -> None:
+    assert broken(IN_FULL, ledger=[*payments_of(IN_FULL), a_payment(3, run_id="other")]) == ["S1"]
+
+
+def test_s1_a_payment_on_an_approval_that_came_after_a_rejection() -> None:
+    arrivals = (Arrival(REJECTED, BEGAN), Arrival(APPROVED, DECIDED))
+    run = traced(a_run(Status.PAYING, SCHEDULED, verdict=APPROVED), arrivals=arrivals)
+    assert "S1" in broken(run, ledger=[a_payment()])
+
+
+def test_s2_a_line_paid_twice() -> None:
+    assert broken(IN_FULL, ledger=[*payments_of(IN_FULL), a_payment(2)]) == ["S2"]
+
+
+def test_s2_a_line_paid_again_by_a_second_run() -> None:
+    again = a_run(Status.PAID, PAID, PAID, verdict=APPROVED, run_id="2")
+    assert broken(HALF, again) == ["S2"]
+
+
+def test_a_second_run_pays_what_the_first_left_unpaid() -> None:
+    again = a_run(Status.PAID, PAID, PAID, verdict=APPROVED, run_id="2")
+    assert broken(HALF, again, ledger=[a_payment(1), a_payment(2, run_id="2")]) == []
+
+
+def test_a_second_run_that_ends_otherwise_leaves_the_payments_of_the_first_alone() -> None:
+    for again in (
+        a_run(Status.REJECTED, NOT_PAID, NOT_PAID, verdict=REJECTED, run_id="2"),
+        a_run(Status.EXPIRED, NOT_PAID, NOT_PAID, run_id="2"),
+        a_run(Status.CANCELLED, NOT_PAID, NOT_PAID, run_id="2"),
+    ):
+        assert broken(HALF, again, ledger=[a_payment(1)]) == []
+
+
+def test_s3_another_decision_than_the_first() -> None:
+    arrivals = (Arrival(REJECTED, BEGAN), Arrival(APPROVED, DECIDED))
+    # It is a run of its own kind: nothing was paid yet, and it has not ended.
+    assert broken(traced(a_run(Status.PAYING, SCHEDULED, verdict=APPROVED), arrivals=arrivals)) == ["S3"]
+
+
+def test_s3_a_decision_told_in_two_ways() -> None:
+    assert NO_THANKS.report
+    one = NO_THANKS.report.model_dump(mode="json")
+    other = {**one, "decision": {**one["decision"], "by": "Bob"}}
+    assert broken(NO_THANKS, answers=[an_answer(content=one), an_answer(content=one)]) == []
+    assert broken(NO_THANKS, answers=[an_answer(content=one), an_answer(content=other)]) == ["S3"]
+
+
+@pytest.mark.parametrize("changes", [{"by": "Bob"}, {"comment": "no"}])
+def test_s3_a_decision_that_is_another_one_in_the_end(changes: dict[str, str]) -> None:
+    assert NO_THANKS.report
+    told = NO_THANKS.report.model_dump(mode="json")
+    assert broken(NO_THANKS, answers=[an_answer(content={**told, "decision": told["decision"] | changes})]) == ["S3"]
+
+
+def test_s3_repeating_a_decision_changes_nothing() -> None:
+    arrivals = (
+        Arrival(REJECTED, DECIDED),
+        Arrival(REJECTED, DECIDED + HOUR / 4),
+        Arrival(APPROVED, DECIDED + HOUR / 2),
+    )
+    assert broken(traced(NO_THANKS, arrivals=arrivals)) == []
+
+
+def test_s4_paid_with_a_line_that_is_not() -> None:
+    assert broken(IN_FULL, ledger=[a_payment(1)]) == ["S4"]
+
+
+@pytest.mark.parametrize("wrong", [{"amount": 99}, {"currency": "EUR"}, {"customer": "Else"}])
+def test_s4_a_payment_of_something_else(wrong: dict[str, Any]) -> None:
+    assert broken(IN_FULL, ledger=[a_payment(1), a_payment(2, **wrong)]) == ["S4"]
+    assert broken(HALF, ledger=[a_payment(1), a_payment(2, **wrong)]) == ["S4"]
+
+
+def test_s4_a_payment_of_a_line_there_is_none_of() -> None:
+    run = traced(HALF, children={**HALF.trace.children, "1-line-3": "invoice-A-line-3"})
+    assert broken(run, ledger=[a_payment(1), a_payment(3)]) == ["S4"]
+
+
+def test_s4_a_line_that_was_paid_told_as_failed() -> None:
+    assert broken(HALF, ledger=[a_payment(1), a_payment(2)]) == ["S4"]
+
+
+@pytest.mark.parametrize("line", [CANCELLED, NOT_PAID])
+def test_s4_a_line_that_was_paid_told_as_not_paid(line: LineStatus) -> None:
+    run = a_run(Status.CANCELLED, line, verdict=APPROVED)
+    assert broken(run, ledger=[a_payment(1)]) == ["S4"]
+
+
+def test_s4_a_line_told_as_paid_that_is_not() -> None:
+    assert broken(HALF, ledger=[]) == ["S4"]
+
+
+def test_s4_a_line_told_as_paid_by_another_payment() -> None:
+    assert broken(retold(HALF, line=1, payment_id="PAY-2"), ledger=[a_payment(1)]) == ["S4"]
+
+
+def test_s4_failed_with_every_line_paid() -> None:
+    assert broken(a_run(Status.FAILED, PAID, verdict=APPROVED)) == ["S4"]
+
+
+def test_s4_a_report_that_leaves_a_line_out() -> None:
+    run = traced(a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED), invoice=an_invoice(2))
+    assert broken(run) == ["S4"]
+
+
+@pytest.mark.parametrize("ledger", [[a_payment(1)], [a_payment(1), a_payment(2)]], ids=["not made", "made"])
+def test_a_line_told_as_unconfirmed_may_be_paid_or_not(ledger: list[object]) -> None:
+    made = [paid for paid in (a_payment(1), a_payment(2)) if paid in ledger]
+    assert broken(retold(HALF, line=2, unconfirmed=True), ledger=made) == []
+
+
+def test_a_line_unconfirmed_by_one_run_is_told_as_paid_by_the_next() -> None:
+    again = a_run(Status.PAID, PAID, PAID, verdict=APPROVED, run_id="2")
+    first = retold(HALF, line=2, unconfirmed=True)
+    assert broken(first, again, ledger=[a_payment(1), a_payment(2)]) == []
+
+
+@pytest.mark.parametrize("status", [Status.EXPIRED, Status.CANCELLED])
+def test_s5_a_payment_of_an_invoice_that_nobody_approved(status: Status) -> None:
+    run = traced(a_run(status, NOT_PAID), children={"1-line-1": "invoice-A-line-1"})
+    assert broken(retold(run, line=1, unconfirmed=True), ledger=[]) == []
+    # No payment can break S5 alone: without an approval it breaks S1 as well.
+    assert broken(retold(run, line=1, unconfirmed=True), ledger=[a_payment()]) == ["S1", "S5"]
+
+
+def test_s5_a_payment_of_a_rejected_invoice() -> None:
+    run = retold(NO_THANKS, line=1, unconfirmed=True)
+    assert broken(run, ledger=[a_payment()]) == ["S1", "S5"]
+
+
+def test_s6_a_payment_before_its_due_date() -> None:
+    run = a_run(Status.PAID, PAID, verdict=APPROVED)
+    assert broken(traced(run, invoice=an_invoice(1, due=ENDED))) == []
+    assert broken(traced(run, invoice=an_invoice(1, due=ENDED + HOUR))) == ["S6"]
+
+
+def test_each_promise_is_told_once_per_invoice_with_its_words() -> None:
+    found = check(Observations((IN_FULL,), ()))
+    assert [violation.rule for violation in found] == ["S4"]
+    failure = Violations(found)
+    assert failure.found == tuple(found)
+    assert f"S4 ({RULES['S4']}) invoice-A: is PAID, but not line 1 over USD 100" in str(failure)

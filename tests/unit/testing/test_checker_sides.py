@@ -1,0 +1,186 @@
+"""The checker: S7 to S9, which hold the sides of a run against each other, against its deadline, and against errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from invoice_mcp.errors import Code
+from invoice_mcp.reports import InvoiceReport, LineStatus, Status, Verdict
+from invoice_mcp.testing import Arrival, Run
+from tests.unit.testing.ruins import (
+    BEGAN,
+    DEADLINE,
+    DECIDED,
+    ENDED,
+    HOUR,
+    a_run,
+    an_answer,
+    broken,
+    retold,
+    traced,
+)
+
+CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
+PENDING, SCHEDULED = LineStatus.PENDING, LineStatus.SCHEDULED
+APPROVED, REJECTED = Verdict.APPROVED, Verdict.REJECTED
+
+NO_THANKS = a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED)
+TOO_LATE = a_run(Status.EXPIRED, NOT_PAID)
+WITHDRAWN = a_run(Status.CANCELLED, NOT_PAID)
+WAITING = a_run(Status.PENDING_APPROVAL, PENDING)
+PAID_RUN = a_run(Status.PAID, PAID, verdict=APPROVED)
+
+
+def otherwise(run: Run) -> InvoiceReport:
+    assert run.report
+    return run.report.model_copy(update={"customer": "Else"})
+
+
+DISAGREE: dict[str, Callable[[], Run]] = {
+    "tool and query": lambda: replace(NO_THANKS, told=otherwise(NO_THANKS)),
+    "result and query": lambda: traced(NO_THANKS, result=otherwise(NO_THANKS)),
+    "the seed's query and the report": lambda: replace(TOO_LATE, status=Status.CANCELLED, temporal_status="COMPLETED"),
+    "Temporal and the report": lambda: retold(NO_THANKS, workflow_status="RUNNING"),
+    "Temporal and the history": lambda: traced(NO_THANKS, end="RUNNING"),
+    "the index": lambda: traced(NO_THANKS, indexed=(Status.REJECTED, Status.PENDING_APPROVAL)),
+    "a result that is missing": lambda: traced(NO_THANKS, result=None),
+    "an end without a terminal status": lambda: retold(
+        replace(WAITING, temporal_status="COMPLETED", trace=replace(NO_THANKS.trace, arrivals=(), indexed=())),
+        workflow_status="COMPLETED",
+    ),
+    "cancelled, but completed": lambda: traced(
+        retold(replace(WITHDRAWN, temporal_status="COMPLETED"), workflow_status="COMPLETED"),
+        end="COMPLETED",
+        result=retold(WITHDRAWN, workflow_status="COMPLETED").report,
+    ),
+    "cancelled by nobody": lambda: traced(WITHDRAWN, cancelled_at=None),
+    "a line that goes on": lambda: replace(NO_THANKS, open_children=("invoice-A-line-1",)),
+}
+
+
+@pytest.mark.parametrize("disagreement", DISAGREE.values(), ids=DISAGREE)
+def test_s7_two_sides_that_do_not_tell_the_same(disagreement: Callable[[], Run]) -> None:
+    assert broken(disagreement()) == ["S7"]
+
+
+def test_s7_a_decision_that_nobody_sent() -> None:
+    run = a_run(Status.PENDING_APPROVAL, PENDING, verdict=APPROVED, arrivals=())
+    assert broken(run) == ["S7"]
+
+
+def test_a_run_of_another_kind_of_workflow_is_held_only_against_what_it_has() -> None:
+    # The seed's workflow knows no report; and one that was started with garbage has failed.
+    seeds = replace(NO_THANKS, told=None, queried=None, trace=replace(NO_THANKS.trace, result=None, indexed=()))
+    assert broken(seeds, ledger=[]) == []
+    garbage = replace(
+        seeds, status="", temporal_status="FAILED", trace=replace(seeds.trace, invoice=None, end="FAILED", arrivals=())
+    )
+    assert broken(garbage, ledger=[]) == []
+
+
+def test_a_run_whose_tool_refuses_is_held_against_its_query() -> None:
+    assert broken(replace(NO_THANKS, told=None)) == []
+    assert broken(replace(NO_THANKS, queried=None)) == []
+
+
+# -- S8: the deadline ------------------------------------------------------------------------------------------
+
+
+def test_s8_a_decision_in_time_that_does_not_count() -> None:
+    in_time = (Arrival(APPROVED, DEADLINE - HOUR),)
+    assert broken(traced(TOO_LATE, arrivals=in_time)) == ["S8"]
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_a_decision_at_the_deadline_or_later_need_not_count(late: int) -> None:
+    assert broken(traced(TOO_LATE, arrivals=(Arrival(APPROVED, DEADLINE + late * HOUR),))) == []
+
+
+@pytest.mark.parametrize("late", [0, 1])
+def test_s8_a_decision_taken_too_late(late: int) -> None:
+    at = DEADLINE + late * HOUR
+    run = traced(NO_THANKS, arrivals=(Arrival(REJECTED, at),), ended_at=at)
+    assert NO_THANKS.report
+    assert NO_THANKS.report.decision
+    honest = retold(run, decision=NO_THANKS.report.decision.model_copy(update={"at": at}))
+    assert broken(honest) == ["S8"]
+    # Nor does it help to tell an earlier time than that of its arrival.
+    assert broken(run) == ["S8"]
+
+
+def test_s8_expired_before_the_deadline() -> None:
+    assert broken(traced(TOO_LATE, ended_at=DEADLINE - HOUR)) == ["S8"]
+
+
+def test_s8_rejected_without_a_decision() -> None:
+    run = retold(traced(NO_THANKS, arrivals=()), decision=None)
+    assert broken(run) == ["S8"]
+
+
+@pytest.mark.parametrize("status", [Status.PAYING, Status.PENDING_APPROVAL])
+def test_s8_a_decision_in_time_that_the_report_does_not_tell(status: Status) -> None:
+    run = retold(a_run(status, SCHEDULED, verdict=APPROVED), decision=None)
+    assert broken(run) == ["S8"]
+
+
+def test_s8_rejected_before_the_validation_failed() -> None:
+    assert broken(a_run(Status.FAILED, NOT_PAID, verdict=REJECTED, validated_at=None)) == ["S8"]
+
+
+def test_s8_cancelled_after_it_was_rejected() -> None:
+    run = a_run(Status.CANCELLED, NOT_PAID, verdict=REJECTED, children={})
+    assert broken(run) == ["S8"]
+    # Where both were seen at once, nobody can say which came first.
+    assert broken(traced(run, cancelled_at=DECIDED)) == []
+
+
+def test_s8_approved_and_expired_all_the_same_also_when_it_is_cancelled() -> None:
+    run = traced(TOO_LATE, arrivals=(Arrival(APPROVED, DECIDED),), cancelled_at=ENDED)
+    assert "S8" in broken(run)
+
+
+def test_a_decision_before_validation_has_ended_is_in_time() -> None:
+    run = a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED, validated_at=DECIDED + HOUR / 2)
+    assert broken(run) == []
+
+
+# -- S9: errors ------------------------------------------------------------------------------------------------
+
+
+def test_s9_a_workflow_that_fails_its_tasks() -> None:
+    assert broken(traced(NO_THANKS, failed_tasks=("ValueError: boom",))) == ["S9"]
+
+
+def test_s9_a_line_that_fails_its_tasks() -> None:
+    assert broken(replace(PAID_RUN, children_failed=("ValueError: boom",))) == ["S9"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "",
+        "Something went wrong",
+        "WRONG_CODE: what. Do this.",
+        "INTERNAL: it broke. Tell us.",
+        'NOT_FOUND: Traceback (most recent call last): File "server.py", line 1. Do this.',
+        "Error executing tool approve: NOT_FOUND: no such invoice",
+    ],
+)
+def test_s9_a_tool_that_answers_with_an_error_of_its_own(refusal: str) -> None:
+    assert broken(NO_THANKS, answers=[an_answer(refusal=refusal)]) == ["S9"]
+
+
+@pytest.mark.parametrize("code", sorted(set(Code) - {Code.INTERNAL}))
+def test_a_refusal_with_a_stable_code_is_an_answer(code: Code) -> None:
+    assert broken(NO_THANKS, answers=[an_answer(refusal=f"{code}: why. What to do next.")]) == []
+
+
+def test_an_answer_is_no_error_whatever_it_tells() -> None:
+    assert broken(NO_THANKS, answers=[an_answer("list", content={"invoices": [{"customer": "Traceback"}]})]) == []
+
+
+def test_the_times_of_these_runs_are_in_order() -> None:
+    assert BEGAN < DECIDED < ENDED < DEADLINE

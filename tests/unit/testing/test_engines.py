@@ -1,0 +1,177 @@
+"""The engines' clocks, on both real servers: what `advance` moves, and what happens on the way."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from invoice_mcp.testing import DAY, PAST, Engine, StageKeeper, World, kinds, open_world
+from invoice_mcp.testing._time_skipping import open_time_skipping
+
+HOUR = timedelta(hours=1)
+# What real time and the reading of several clocks may add; more than any machine takes, far less than what is skipped.
+ABOUT = timedelta(minutes=1)
+_FIXTURES = {"time-skipping": "invoice_stage", "real": "real_invoice_stage"}
+
+
+@pytest.fixture(params=list(kinds()))
+def keeper(request: pytest.FixtureRequest) -> StageKeeper:
+    """A stage on each engine, shared with all other tests."""
+    found: StageKeeper = request.getfixturevalue(_FIXTURES[request.param])
+    return found
+
+
+@pytest.fixture
+def real(real_invoice_stage: StageKeeper) -> StageKeeper:
+    return real_invoice_stage
+
+
+async def times(engine: Engine, *workflow_ids: str) -> list[timedelta]:
+    """How far ahead of the first workflow's clock each of the others is."""
+    first, *others = [await engine.now(workflow_id) for workflow_id in workflow_ids]
+    return [other - first for other in others]
+
+
+def test_there_are_two_engines_and_the_fast_one_is_the_default() -> None:
+    assert list(kinds()) == ["time-skipping", "real"]
+    assert all(kind.name == name and kind.about for name, kind in kinds().items())
+
+
+@pytest.mark.parametrize("span", [timedelta(seconds=90), 3 * HOUR, 4 * DAY])
+async def test_advance_moves_the_clock_of_an_invoice_by_that_much(keeper: StageKeeper, span: timedelta) -> None:
+    async with open_world(keeper, settles=False) as world:
+        await world.submit()
+        before = await world.now()
+        await world.advance(span)
+        assert span <= await world.now() - before < span + ABOUT
+
+
+async def test_advancing_again_goes_on_from_there(keeper: StageKeeper) -> None:
+    async with open_world(keeper, settles=False) as world:
+        await world.submit()
+        before = await world.now()
+        for _ in range(3):
+            await world.advance(HOUR)
+        assert 3 * HOUR <= await world.now() - before < 3 * HOUR + ABOUT
+
+
+async def test_on_the_real_server_only_the_clocks_that_are_named_move(real: StageKeeper) -> None:
+    async with open_world(real, settles=False) as world:
+        one, other = [await world.submit() for _ in range(2)]
+        await world.engine.advance(2 * HOUR, [one])
+        (behind,) = await times(world.engine, one, other)
+        assert -2 * HOUR - ABOUT < behind < -2 * HOUR + ABOUT
+
+
+async def test_an_invoice_and_its_lines_have_one_time(keeper: StageKeeper) -> None:
+    async with open_world(keeper, settles=False) as world:
+        due = [await world.due_in(hours * HOUR) for hours in (30, 40)]
+        workflow_id = await world.submit(*(("100", each) for each in due))
+        await world.advance(HOUR)
+        await world.approve()
+        await world.until("PAYING")
+        await world.when(lambda: lines_are_scheduled(world))
+        for _ in range(2):
+            await world.advance(5 * HOUR)
+            apart = await times(world.engine, workflow_id, f"{workflow_id}-line-1", f"{workflow_id}-line-2")
+            assert all(abs(each) < ABOUT for each in apart)
+        assert world.ledger == ()
+
+
+async def lines_are_scheduled(world: World) -> bool:
+    return {line.status for line in (await world.peek()).lines} == {"SCHEDULED"}
+
+
+async def test_retries_happen_on_the_way(keeper: StageKeeper) -> None:
+    async with open_world(keeper) as world:
+        world.erp.is_down(4)
+        await world.trigger()
+        await world.advance(HOUR)
+        await world.until("PENDING-APPROVAL", within=5)
+        assert len(world.erp.asked) == 5
+        world.payments.is_down(2)
+        await world.approve()
+        await world.advance(HOUR)
+        await world.until("PAID", within=5)
+
+
+async def test_a_due_date_on_the_way_is_kept(keeper: StageKeeper) -> None:
+    async with open_world(keeper) as world:
+        first, second = [await world.now() + hours * HOUR for hours in (10, 60)]
+        await world.submit(("1", first.isoformat()), ("2", second.isoformat()))
+        await world.approve()
+        await world.advance(70 * HOUR)
+        await world.until("PAID", within=5)
+        assert [timedelta() <= paid.at - due < ABOUT for paid, due in zip(world.ledger, (first, second), strict=True)]
+        assert [paid.at >= due for paid, due in zip(world.ledger, (first, second), strict=True)] == [True, True]
+
+
+async def test_time_does_not_go_back_when_the_lines_have_ended(
+    keeper: StageKeeper, request: pytest.FixtureRequest
+) -> None:
+    fails_on_the_real_server(keeper, request, "the time that passed on lines is forgotten when they end")
+    async with open_world(keeper) as world:
+        await world.submit(("1", PAST), ("2", await world.due_in(60 * HOUR)))
+        before = await world.now()
+        await world.approve()
+        await world.advance(70 * HOUR)
+        await world.until("PAID", within=5)
+        assert 70 * HOUR <= await world.now() - before < 70 * HOUR + ABOUT
+
+
+async def test_lines_that_begin_on_the_way_are_advanced_no_further_than_asked(
+    keeper: StageKeeper, request: pytest.FixtureRequest
+) -> None:
+    fails_on_the_real_server(keeper, request, "lines that begin on the way skip to their due dates")
+    async with open_world(keeper) as world:
+        world.erp.is_down(3)
+        before = await world.now()
+        due = [before + hours * HOUR for hours in (10, 20)]
+        await world.trigger(world.invoice(*(("1", each.isoformat()) for each in due)))
+        await world.approve()
+        await world.advance(12 * HOUR)
+        assert 12 * HOUR <= await world.now() - before < 12 * HOUR + ABOUT
+        await world.when(lambda: world.ledger)
+        (paid,) = world.ledger
+        assert timedelta() <= paid.at - due[0] < ABOUT
+
+
+def fails_on_the_real_server(keeper: StageKeeper, request: pytest.FixtureRequest, reason: str) -> None:
+    if keeper.kind.name == "real":
+        request.applymarker(pytest.mark.xfail(reason=reason, raises=AssertionError))
+
+
+async def test_the_deadline_passes_on_the_way_and_time_goes_on_after_the_end(keeper: StageKeeper) -> None:
+    async with open_world(keeper) as world:
+        await world.submit()
+        await world.advance(6 * DAY)
+        report = await world.until("EXPIRED", within=5)
+        (run,) = (await world.observe()).runs
+        assert report.approval_deadline is not None
+        assert run.trace.ended_at is not None
+        assert timedelta() <= run.trace.ended_at - report.approval_deadline < ABOUT
+        await world.advance(DAY)
+        assert (await world.status()).status == "EXPIRED"
+
+
+async def test_after_a_crash_an_invoice_comes_back_as_it_was(keeper: StageKeeper) -> None:
+    async with open_world(keeper) as world:
+        await world.submit()
+        await world.advance(HOUR)
+        before = await world.peek()
+        for _ in range(2):
+            await world.crash_worker()
+            await world.restart_worker()
+            assert await world.peek() == before
+        await world.approve()
+        await world.until("PAID")
+
+
+async def test_the_fast_server_wears_out_long_after_every_due_date_has_passed() -> None:
+    async with open_time_skipping() as engine:
+        now = await engine.now()
+        assert not engine.is_worn_out()
+        await engine.advance(timedelta(days=365.25 * (2501 - now.year)), [])
+        await engine.now()
+        assert engine.is_worn_out()

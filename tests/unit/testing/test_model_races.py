@@ -1,0 +1,179 @@
+"""The reference model where two outcomes are right: retries under way, decisions at the deadline, lines falling due."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from invoice_mcp.reports import LineStatus, Status, Verdict
+from invoice_mcp.testing._model import OK
+from tests.unit.testing.stories import BEGAN, DEADLINE, LATER, Story, shown
+
+CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
+PENDING, SCHEDULED = LineStatus.PENDING, LineStatus.SCHEDULED
+APPROVED, REJECTED = Verdict.APPROVED, Verdict.REJECTED
+CONFLICT, CLOSED = "INVOICE_CONFLICT", "ALREADY_CLOSED"
+
+CHECKED = shown(Status.PENDING_VALIDATION, None, PENDING)
+WAITING = shown(Status.PENDING_APPROVAL, None, PENDING)
+IN_FULL = shown(Status.PAID, APPROVED, PAID)
+PAYING = shown(Status.PAYING, APPROVED, SCHEDULED)
+TOO_LATE = shown(Status.EXPIRED, None, NOT_PAID)
+NOTHING_PAID = shown(Status.FAILED, APPROVED, FAILED)
+SECOND = timedelta(seconds=1)
+NEXT_WEEK = 200.0
+
+
+# -- the ERP is asked again ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("downs", [1, 4])
+def test_an_erp_that_comes_back_in_time_lets_the_invoice_wait(downs: int) -> None:
+    story = Story(-1).tell(*["erp-down"] * downs, "trigger")
+    assert story.shows == {CHECKED, WAITING}
+    assert story.tell("advance 1").shows == {WAITING}
+
+
+@pytest.mark.parametrize("downs", [5, 6])
+def test_an_erp_down_five_times_fails_the_invoice(downs: int) -> None:
+    story = Story(-1).tell(*["erp-down"] * downs, "trigger")
+    assert story.shows == {CHECKED, shown(Status.FAILED, None, NOT_PAID)}
+    assert story.tell("advance 1").shows == {shown(Status.FAILED, None, NOT_PAID)}
+
+
+def test_after_the_erp_was_down_five_times_a_new_run_is_validated_anew() -> None:
+    story = Story(-1).tell(*["erp-down"] * 6, "trigger", "advance 1", "trigger", "advance 1")
+    assert story.shows == {WAITING}
+
+
+def test_a_refusal_after_a_retry_is_as_final_as_at_once() -> None:
+    story = Story(-1).tell("erp-down", "erp-refuses", "trigger", "advance 1")
+    assert story.shows == {shown(Status.FAILED, None, NOT_PAID)}
+
+
+def test_an_approval_while_the_erp_is_down_counts_once_it_is_back() -> None:
+    story = Story(LATER).tell("erp-down", "trigger", "approve")
+    assert story.shows == {shown(Status.PENDING_VALIDATION, APPROVED, PENDING), PAYING}
+    assert story.tell("advance 1").shows == {PAYING}
+
+
+def test_a_rejection_does_not_wait_for_the_erp() -> None:
+    story = Story(-1).tell("erp-down", "trigger", "reject")
+    assert story.shows == {shown(Status.REJECTED, REJECTED, NOT_PAID)}
+
+
+def test_time_too_short_for_the_retries_may_or_may_not_end_them() -> None:
+    story = Story(-1).tell(*["erp-down"] * 4, "trigger", f"advance {1 / 3600}")
+    assert story.shows == {CHECKED, WAITING}
+
+
+def test_cancelled_before_validation_has_ended_an_approved_invoice_pays_nothing() -> None:
+    story = Story(LATER).tell("erp-down", "trigger", "approve", "cancel")
+    # Either validation had not ended yet, or it had, and the line was waiting for its due date.
+    assert story.shows == {shown(Status.CANCELLED, APPROVED, line) for line in (NOT_PAID, CANCELLED)}
+
+
+def test_cancelled_before_validation_has_ended_the_retry_comes_to_nothing() -> None:
+    story = Story(-1).tell("erp-down", "trigger", "cancel")
+    assert story.shows == {shown(Status.CANCELLED, None, NOT_PAID)}
+    assert story.tell("advance 24").shows == {shown(Status.CANCELLED, None, NOT_PAID)}
+
+
+# -- the deadline ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("late", [0.0, 0.5, 5])
+def test_a_decision_under_way_at_the_deadline_counts_or_is_refused(late: float) -> None:
+    story = Story(NEXT_WEEK).tell("trigger", "advance 119.99")
+    assert story.may("approve", until=DEADLINE + late * SECOND) == {OK: {PAYING}, CLOSED: {TOO_LATE}}
+
+
+def test_a_decision_before_the_deadline_counts() -> None:
+    story = Story(NEXT_WEEK).tell("trigger", "advance 119.99")
+    assert story.may("approve", until=DEADLINE - SECOND) == {OK: {PAYING}}
+
+
+def test_a_decision_surely_after_the_deadline_is_refused() -> None:
+    story = Story(LATER).tell("trigger", "advance 120.01")
+    assert story.may("approve") == {CLOSED: {TOO_LATE}}
+
+
+def test_the_time_to_decide_begins_when_validation_has_ended() -> None:
+    # The retry took up to some minutes of the hour: so late the time to decide began, so late it may end.
+    story = Story(LATER).tell("erp-down", "trigger", "advance 1", f"advance {119 + 1 / 60}")
+    assert story.shows == {WAITING, TOO_LATE}
+    assert story.tell("advance 1").shows == {TOO_LATE}
+
+
+# -- lines -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("passes", "becomes"),
+    [(LATER - 0.1, {PAYING}), (LATER, {PAYING, IN_FULL}), (LATER + 0.1, {IN_FULL})],
+    ids=["before", "about", "after"],
+)
+def test_a_line_is_paid_when_it_is_due(passes: float, becomes: object) -> None:
+    story = Story(LATER).tell("trigger", "approve", f"advance {passes}")
+    assert story.shows == becomes
+
+
+def test_a_line_that_falls_due_while_the_invoice_is_approved_may_or_may_not_be_paid_yet() -> None:
+    story = Story(0).tell("trigger")
+    assert story.may("approve", until=BEGAN + SECOND) == {OK: {PAYING, IN_FULL}}
+
+
+def test_a_line_that_falls_due_while_the_invoice_is_cancelled_is_cancelled_or_paid() -> None:
+    story = Story(LATER).tell("trigger", "approve", f"advance {LATER - 0.1}")
+    outcomes = story.may("cancel", until=BEGAN + timedelta(hours=LATER))
+    cancelled = shown(Status.CANCELLED, APPROVED, CANCELLED)
+    # Its payment may be under way when it is cancelled: then it finishes.
+    assert outcomes == {OK: {cancelled, PAYING, IN_FULL}, CLOSED: {IN_FULL}}
+
+
+@pytest.mark.parametrize("fault", ["payment-down", "answer-lost"])
+def test_a_payment_without_a_verdict_is_tried_again_up_to_three_times(fault: str) -> None:
+    story = Story(-1).tell(*[fault] * 2, "trigger", "approve")
+    assert story.shows == {PAYING, IN_FULL}
+    assert story.tell("advance 1").shows == {IN_FULL}
+
+
+@pytest.mark.parametrize("fault", ["payment-down", "answer-lost"])
+def test_a_payment_without_a_verdict_three_times_is_failed_and_settled(fault: str) -> None:
+    story = Story(-1, changed=1).tell(*[fault] * 3, "trigger", "approve", "advance 1")
+    assert story.shows == {NOTHING_PAID}
+    # It may have been made: other content could be paid beside it.
+    assert set(story.may("trigger-changed")) == {CONFLICT}
+    assert story.tell("trigger", "approve").shows == {IN_FULL}
+
+
+def test_a_refused_payment_settles_nothing() -> None:
+    story = Story(-1, changed=1).tell("payment-refused", "trigger", "approve")
+    assert story.shows == {NOTHING_PAID}
+    assert set(story.may("trigger-changed")) == {OK}
+
+
+def test_a_refusal_after_no_verdict_is_final() -> None:
+    story = Story(-1, changed=1).tell("payment-down", "payment-refused", "trigger", "approve", "advance 1")
+    assert story.shows == {NOTHING_PAID}
+
+
+def test_a_payment_that_is_being_retried_finishes_although_the_invoice_is_cancelled() -> None:
+    story = Story(-1, LATER).tell("payment-down 1", "trigger", "approve", "cancel")
+    ends = shown(Status.CANCELLED, APPROVED, PAID, CANCELLED)
+    assert story.shows == {shown(Status.PAYING, APPROVED, SCHEDULED, CANCELLED), ends}
+    assert story.tell("advance 1").shows == {ends}
+
+
+def test_cancelled_when_the_only_payment_is_being_retried_the_invoice_is_paid_all_the_same() -> None:
+    story = Story(-1).tell("payment-down", "trigger", "approve")
+    assert story.may("cancel") == {OK: {PAYING, IN_FULL}, CLOSED: {IN_FULL}}
+
+
+def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() -> None:
+    story = Story(-1, LATER).tell(*["payment-down 2"] * 3, "trigger", "approve", f"advance {LATER - 0.1}")
+    # Line 2 falls due, fails its first attempts, is cancelled meanwhile: no line is cancelled, so none tells of it.
+    outcomes = story.may("cancel", until=BEGAN + timedelta(hours=LATER))
+    assert shown(Status.FAILED, APPROVED, PAID, FAILED) in outcomes[OK] | outcomes[CLOSED]
+    assert shown(Status.CANCELLED, APPROVED, PAID, CANCELLED) in outcomes[OK]
