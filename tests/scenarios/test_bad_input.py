@@ -68,7 +68,7 @@ several = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, H
 @pytest.fixture(scope="session")
 async def abused_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKeeper]:
     """A stage of our own, on which a workflow runs that is not ours."""
-    keeper = StageKeeper(kinds()[request.config.getoption("--world")], [*WORKFLOWS, SomebodyElses])
+    keeper = StageKeeper(kinds()[request.config.getoption("--world")], [*WORKFLOWS, SomebodyElses], sandboxed=False)
     yield keeper
     await keeper.close()
 

@@ -36,7 +36,7 @@ async def timers_of(handle: WorkflowHandle[Any, Any]) -> list[timedelta]:
 
 
 async def waiting_line(world: World, line: int) -> WorkflowHandle[Any, Any]:
-    """The workflow of a line, once it waits for its due date. Ended in the middle of a task, it would have failed it."""
+    """The workflow of a line, once it waits for its due date: ended in the middle of a task, it would fail that."""
     handle = world.handle(line_workflow_id(world.workflow_id, line))
     await world.when(lambda: timers_of(handle))
     return handle

@@ -3,6 +3,7 @@
 from invoice_mcp.testing._actions import LETTERS, Action, Verb
 from invoice_mcp.testing._checker import RULES, Violation, Violations, check
 from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, kinds
+from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
 from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp, Stamp
@@ -53,6 +54,7 @@ __all__ = [
     "open_world",
     "play",
     "prefixes",
+    "run_and_leave",
     "trace_of",
     "words",
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import sys
 
 import click
 from pydantic import ValidationError
 
 from invoice_mcp.testing._engine import kinds
+from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._scenario import Scenario, play
 from invoice_mcp.testing._stage import StageKeeper
 
@@ -40,7 +39,7 @@ def main(scenario: Scenario, world: str, times: int, code: bool) -> None:
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
-    sys.exit(asyncio.run(_play(scenario, world, times)))
+    run_and_leave(_play(scenario, world, times))
 
 
 async def _play(scenario: Scenario, world: str, times: int) -> int:
@@ -49,6 +48,9 @@ async def _play(scenario: Scenario, world: str, times: int) -> int:
         for turn in range(1, times + 1):
             try:
                 await play(keeper, scenario)
+            except ValidationError as senseless:
+                click.echo(f"Its invoice can't be submitted: {senseless}", err=True)
+                return 2
             except AssertionError as broken:
                 click.echo(f"Run {turn} of {times}: {scenario}\n{broken}", err=True)
                 return 1

@@ -54,7 +54,7 @@ class Action(BaseModel):
 
     verb: Verb
     line: int = Field(default=1, ge=1)
-    hours: float = Field(default=24, gt=0)
+    hours: float = Field(default=24.0, gt=0)
 
     def __str__(self) -> str:
         if self.verb is Verb.ADVANCE:
@@ -78,7 +78,7 @@ LETTERS: tuple[Action, ...] = (
     Action(verb=Verb.SIGNAL_REJECT),
     Action(verb=Verb.TRIGGER),
     Action(verb=Verb.TRIGGER_CHANGED),
-    Action(verb=Verb.ADVANCE, hours=24),
+    Action(verb=Verb.ADVANCE),
     Action(verb=Verb.ADVANCE, hours=_PAST_DEADLINE),
     Action(verb=Verb.PAYMENT_REFUSED),
     Action(verb=Verb.CRASH),

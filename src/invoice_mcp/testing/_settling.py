@@ -34,13 +34,16 @@ async def settle(world: World) -> list[Violation]:
     await world.restart_worker()
     world.erp.heal()
     world.payments.heal()
+    waited: set[str] = set()
     for _ in range(_ROUNDS):
         try:
-            spans = [span for each in world.workflow_ids if (span := await _needed(world, each)) is not None]
+            needed = {each: await _needed(world, each, is_overdue=each in waited) for each in world.workflow_ids}
         except ToolRefused as refused:
             return [Violation("L1", world.workflow_id, f"can't be asked any more: {refused}")]
+        spans = [span for span in needed.values() if span is not None]
         if not spans:
             return []
+        waited.update(each for each, span in needed.items() if span is not None and span >= world.approval_timeout)
         try:
             await world.advance(max(spans))
         except EngineStuck as stuck:
@@ -54,11 +57,17 @@ async def settle(world: World) -> list[Violation]:
     return found
 
 
-async def _needed(world: World, workflow_id: str) -> timedelta | None:
-    """How much time must pass for an invoice to go on, once it does not go on by itself; None when it has ended."""
+async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timedelta | None:
+    """How much time must pass for an invoice to go on, once it does not go on by itself; None when it has ended.
+
+    Args:
+        is_overdue: Its time to decide was waited for already; there is no second one.
+    """
     patience = asyncio.get_running_loop().time() + _GOES_ON_WITHIN
     while not (report := await world.status(workflow_id)).status.is_terminal:
-        due = _due(world, report, await world.now(workflow_id))
+        due = None
+        if not (is_overdue and report.status is Status.PENDING_APPROVAL):
+            due = _due(world, report, await world.now(workflow_id))
         if due is not None or asyncio.get_running_loop().time() > patience:
             return (due or timedelta()) + _MARGIN
         await asyncio.sleep(0.01)

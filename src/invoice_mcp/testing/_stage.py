@@ -6,6 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from typing import Literal
 
 from mcp import Client
 
@@ -19,7 +20,8 @@ from invoice_mcp.testing._keeper import Kept
 from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp
 from invoice_mcp.worker import WORKFLOWS
 
-ERAS = ("auto", "legacy")
+Era = Literal["auto", "legacy"]
+ERAS: tuple[Era, ...] = ("auto", "legacy")
 """The two eras of the MCP protocol, as `mcp.Client` calls them: the current one, and that of the older handshake."""
 
 _numbers = itertools.count(1)

@@ -130,8 +130,7 @@ class _Reader:
                 self.is_failing = False
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
-                # A task that wanted to end the workflow just as something else arrived is simply done again.
-                if failed.cause != WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND:
+                if failed.cause not in _HARMLESS:
                     self.failed_tasks.append(failed.failure.message.partition("\n")[0])
                     self.is_failing = True
 
@@ -176,6 +175,14 @@ class _Reader:
         return self._decode(payloads.payloads, kind) if payloads.payloads else None
 
 
+# A task that wanted to end the workflow just as something else arrived is done again; one that was under way when
+# somebody ended the workflow has nothing to say any more.
+_HARMLESS = frozenset(
+    {
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
+        WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
+    }
+)
 _TASKS = frozenset(
     {
         EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sys
 
 from rich.console import Console
 from rich.table import Table
 
-from invoice_mcp.testing import RULES, StageKeeper, kinds
+from invoice_mcp.testing import RULES, StageKeeper, kinds, run_and_leave
 from tests.scenarios.controls.catalogue import COMMON, CONTROLS
 from tests.scenarios.controls.playing import Caught, Control, catch, first_broken
 
@@ -69,7 +68,4 @@ def _told(control: Control, caught: Caught | None) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    exit_status = asyncio.run(main())
-    sys.stdout.flush()
-    # The SDK's threads now and then abort an interpreter that finalizes (temporalio/sdk-python#300).
-    os._exit(exit_status)
+    run_and_leave(main())

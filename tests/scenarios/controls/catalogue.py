@@ -41,7 +41,7 @@ _RESUBMITTED = _word(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
 _CANCELLED = _word(_CANCEL)
 _CANCELLED_PAYING = _word(_APPROVE, _CANCEL)
 # With haste: the next answer shows it, nobody waits in vain for the cancellation.
-_CANCELLED_IN_HASTE = _word(_APPROVE, _CANCEL, _REJECT, hasty=True)
+_CANCELLED_IN_HASTE = _word(_APPROVE, _CANCEL, _REJECT, lines=(Line(due_in_hours=60),), hasty=True)
 _CRASHED = _word(_APPROVE, _CRASH)
 _CRASHED_WHEN_DUE = _word(_APPROVE, _CRASH, _PAST_DUE)
 

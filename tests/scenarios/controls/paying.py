@@ -8,8 +8,8 @@ import itertools
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.line_workflow import PayLineItem, reraise_unless_cancelled
-    from invoice_mcp.reports import InvoiceRequest, LineStatus, PaymentOrder, Status
+    from invoice_mcp.line_workflow import PayLineItem
+    from invoice_mcp.reports import InvoiceRequest, LineStatus, PaymentOrder
     from invoice_mcp.workflows import InvoiceWorkflow, line_workflow_id
     from tests.scenarios.controls._making import in_place_of_invoice
 
@@ -72,17 +72,6 @@ class HangsOnABadLine(InvoiceWorkflow):
 class AbandonsItsLines(InvoiceWorkflow):
     """Ends as CANCELLED at once, and leaves the workflows of its lines to go on."""
 
-    async def _pay(self) -> None:
-        paying = asyncio.create_task(super()._pay())
-        try:
-            await workflow.wait([paying])
-        except asyncio.CancelledError:
-            reraise_unless_cancelled()
-            for line in self._lines:
-                if line.status is LineStatus.SCHEDULED:
-                    self._update_line(line.line, status=LineStatus.CANCELLED)
-            self._close(Status.CANCELLED)
-
     async def _pay_line(self, order: PaymentOrder) -> None:
         child = await workflow.start_child_workflow(
             PayLineItem.run,
@@ -91,8 +80,12 @@ class AbandonsItsLines(InvoiceWorkflow):
             parent_close_policy=workflow.ParentClosePolicy.ABANDON,
         )
         self._update_line(order.line, status=LineStatus.SCHEDULED)
-        outcome = await child
-        self._update_line(order.line, **outcome.model_dump())
+        await workflow.wait_condition(lambda: child.done() or self._is_cancelling())
+        changes = child.result().model_dump() if child.done() else {"status": LineStatus.CANCELLED}
+        self._update_line(order.line, **changes)
+
+    async def _cancel_line(self, number: int) -> None:
+        pass
 
 
 @in_place_of_invoice

@@ -62,7 +62,6 @@ def test_a_refusal_has_no_traceback() -> None:
     assert "Traceback" not in told.stderr
 
 
-@pytest.mark.xfail(reason="it ends with a traceback and 1, as if a promise was broken", strict=True)
 @pytest.mark.parametrize("scenario", ['{"customer": ""}', '{"era": "future"}'])
 def test_a_scenario_that_can_not_be_played_is_refused(scenario: str) -> None:
     told = again(scenario)

@@ -107,10 +107,7 @@ async def test_a_due_date_on_the_way_is_kept(keeper: StageKeeper) -> None:
         assert [paid.at >= due for paid, due in zip(world.ledger, (first, second), strict=True)] == [True, True]
 
 
-async def test_time_does_not_go_back_when_the_lines_have_ended(
-    keeper: StageKeeper, request: pytest.FixtureRequest
-) -> None:
-    fails_on_the_real_server(keeper, request, "the time that passed on lines is forgotten when they end")
+async def test_time_does_not_go_back_when_the_lines_have_ended(keeper: StageKeeper) -> None:
     async with open_world(keeper) as world:
         await world.submit(("1", PAST), ("2", await world.due_in(60 * HOUR)))
         before = await world.now()
@@ -120,10 +117,7 @@ async def test_time_does_not_go_back_when_the_lines_have_ended(
         assert 70 * HOUR <= await world.now() - before < 70 * HOUR + ABOUT
 
 
-async def test_lines_that_begin_on_the_way_are_advanced_no_further_than_asked(
-    keeper: StageKeeper, request: pytest.FixtureRequest
-) -> None:
-    fails_on_the_real_server(keeper, request, "lines that begin on the way skip to their due dates")
+async def test_lines_that_begin_on_the_way_are_advanced_no_further_than_asked(keeper: StageKeeper) -> None:
     async with open_world(keeper) as world:
         world.erp.is_down(3)
         before = await world.now()
@@ -135,11 +129,6 @@ async def test_lines_that_begin_on_the_way_are_advanced_no_further_than_asked(
         await world.when(lambda: world.ledger)
         (paid,) = world.ledger
         assert timedelta() <= paid.at - due[0] < ABOUT
-
-
-def fails_on_the_real_server(keeper: StageKeeper, request: pytest.FixtureRequest, reason: str) -> None:
-    if keeper.kind.name == "real":
-        request.applymarker(pytest.mark.xfail(reason=reason, raises=AssertionError))
 
 
 async def test_the_deadline_passes_on_the_way_and_time_goes_on_after_the_end(keeper: StageKeeper) -> None:

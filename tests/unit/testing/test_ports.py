@@ -169,7 +169,6 @@ async def test_a_fault_of_a_line_is_that_lines_own_and_comes_before_those_of_any
     await payments.pay(order(1))
 
 
-@pytest.mark.xfail(reason="the fake refuses what it has paid, which no port may", raises=PaymentRefused)
 async def test_a_payment_that_was_made_is_not_refused_afterwards() -> None:
     # A refusal says that nothing was paid, for good. The answer of the first request was lost.
     payments = RecordingPayments()
@@ -204,7 +203,6 @@ async def test_a_payment_under_way_that_is_given_up_is_not_made() -> None:
     assert (payments.under_way, payments.made) == (0, [])
 
 
-@pytest.mark.xfail(reason="slowness that begins anew forgets whom it holds up", raises=TimeoutError)
 async def test_a_gateway_that_is_slow_anew_lets_go_of_those_that_waited_before() -> None:
     payments = RecordingPayments()
     payments.is_slow()

@@ -95,7 +95,6 @@ def test_a_command_says_only_what_is_not_the_default() -> None:
     assert shlex.split(Scenario(hasty=True).command())[-1] == '{"hasty":true}'
 
 
-@pytest.mark.xfail(reason="hours are printed with six digits", strict=True)
 @pytest.mark.parametrize("hours", [119.9999999, 1 / 3, 123456.7])
 def test_the_program_lets_as_much_time_pass_as_the_scenario(hours: float) -> None:
     tree = ast.parse(Action(verb=Verb.ADVANCE, hours=hours).code.removeprefix("await "))
