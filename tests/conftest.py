@@ -30,7 +30,11 @@ _numbers = itertools.count(1)
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--words`."""
     parser.getgroup("invoice-mcp").addoption(
-        "--words", type=int, default=3, help="how many actions the words of the exhaustive scenarios have (default: 3)"
+        "--words",
+        type=int,
+        choices=range(3, 7),
+        default=3,
+        help="how many actions the words of the exhaustive scenarios have (default: 3)",
     )
 
 

@@ -37,6 +37,7 @@ from tests.scenarios.abuse import (
     Call,
     Deep,
     Json,
+    PowerOfTen,
     Times,
     Wide,
     calls,
@@ -80,7 +81,7 @@ async def abused_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKee
 @example(every=[Call("status", {"workflow_id": WAITING, "run_id": "\ud800"})])
 @example(every=[Call("approve", {"workflow_id": WAITING, "run_id": Times("x", 100_000)})])
 @example(every=[Call("status", {"workflow_id": WAITING, "wait_seconds": "nan"})])
-@example(every=[Call("list", {"limit": 10**4200}), Call("list", {"status": "null", "limit": True})])
+@example(every=[Call("list", {"limit": PowerOfTen(5000)}), Call("list", {"status": "null", "limit": True})])
 @example(every=[Call("cancel", {"workflow_id": WAITING, "reason": Times("\U0001f4b8", 2000)})])
 @example(
     every=[Call("approve", {"workflow_id": WAITING, "approver": "\u202e"}), Call("reject", {"workflow_id": WAITING})]
@@ -123,7 +124,9 @@ def _trigger_by_text(**fields: Any) -> Call:
 @example(every=[_trigger(note=Deep(depth)) for depth in (100, 250, 900, 50_000)])
 @example(every=[_trigger_by_text(note=Deep(depth)) for depth in (100, 250, 500, 900)])
 @example(every=[Call("trigger", {"invoice": Json(Deep(depth))}) for depth in (900, 990, 3000, 100_000)])
-@example(every=[_trigger_by_text(lines=[{**_LINE, "amount": amount}]) for amount in (float("nan"), 10**4000, 1e308)])
+@example(
+    every=[_trigger_by_text(lines=[{**_LINE, "amount": amount}]) for amount in (float("nan"), PowerOfTen(4000), 1e308)]
+)
 @example(every=[_trigger(lines=[{**_LINE, "amount": Times("1", 200_000)}]), _trigger(lines=[_LINE] * 501)])
 @example(every=[_trigger(metadata={f"{n}": Times("\x01", 600) for n in range(64)}), _trigger(metadata={"": "x"})])
 @example(every=[Call("trigger", {"invoice": Wide(20_000)}), _trigger(lines=[{f"{n:x}": 1 for n in range(40)}] * 500)])
@@ -190,10 +193,9 @@ async def _paying(world: World) -> InvoiceReport:
     if answer["created"]:
         await world.until(Status.PENDING_APPROVAL, workflow_id=workflow_id)
         await world.approve(workflow_id)
-    report = await world.until(Status.PAYING, workflow_id=workflow_id)
-    while {line.status for line in report.lines} != {LineStatus.SCHEDULED}:
-        report = await world.status(workflow_id)
-    return report
+    while {line.status for line in (await world.peek(workflow_id)).lines} != {LineStatus.SCHEDULED}:
+        await asyncio.sleep(0.002)
+    return await world.peek(workflow_id)
 
 
 class _Undisturbed:
@@ -210,7 +212,7 @@ class _Undisturbed:
 
     async def check(self) -> None:
         for before in (self.waiting, self._paying):
-            assert await self.world.status(before.workflow_id) == before
+            assert await self.world.peek(before.workflow_id) == before
 
     async def end(self) -> None:
         await self.check()

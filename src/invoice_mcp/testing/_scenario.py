@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from temporalio.service import RPCError
 
 from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import InvoiceReport
 from invoice_mcp.testing._actions import Action, Verb
 from invoice_mcp.testing._model import OK, Model, Shown, Span, State, shown_by
 from invoice_mcp.testing._stage import ERAS, StageKeeper
@@ -141,10 +142,13 @@ class _Player:
         self._world = world
         self._scenario = scenario
         self._done: list[str] = []
+        # The report that the last answer gave.
+        self._told: InvoiceReport | None = None
 
     async def play(self) -> None:
         world, scenario = self._world, self._scenario
-        drafts = scenario.invoices(world.invoice()["invoice_id"], await world.now())
+        self._time = await world.now()
+        drafts = scenario.invoices(world.invoice()["invoice_id"], self._time)
         self._drafts: Mapping[Verb, dict[str, Any]] = MappingProxyType(
             {Verb.TRIGGER: drafts[0], Verb.TRIGGER_CHANGED: drafts[1]}
         )
@@ -164,9 +168,10 @@ class _Player:
             await self._catch_up()
         self._done.append(str(action))
         loop = asyncio.get_running_loop()
-        before, began = await self._now(), loop.time()
+        # Time goes on from where it was when the last action was done.
+        before, began = self._time, loop.time()
         answer = await self._answer(action)
-        after = await self._now()
+        after = self._time = await self._now()
         if answer == OK and action.verb in {Verb.TRIGGER, Verb.TRIGGER_CHANGED}:
             # Where each run has a clock of its own, a new run's is not the last one's.
             before = after - timedelta(seconds=loop.time() - began)
@@ -194,11 +199,11 @@ class _Player:
                 case Verb.TRIGGER | Verb.TRIGGER_CHANGED:
                     await world.trigger(self._drafts[action.verb])
                 case Verb.APPROVE:
-                    await world.approve()
+                    self._told = await world.approve()
                 case Verb.REJECT:
-                    await world.reject()
+                    self._told = await world.reject()
                 case Verb.CANCEL:
-                    await world.cancel()
+                    self._told = await world.cancel()
                 case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
                     return await self._signalled(action)
                 case Verb.ADVANCE:
@@ -239,13 +244,15 @@ class _Player:
             allowed.setdefault(state.shows, set()).add(state)
         loop, pause = asyncio.get_running_loop(), 0.003
         patience = loop.time() + _GETS_THERE_WITHIN
-        while (shown := shown_by(await self._world.peek())) not in allowed:
+        while (shown := shown_by(self._told or await self._world.peek())) not in allowed:
+            self._told = None
             # What has ended can't become anything else any more.
             if shown[0].is_terminal or loop.time() > patience:
                 expected = " or ".join(_told(each) for each in allowed)
                 raise ModelViolated(f"{self._story()} became {_told(shown)}, not {expected}")
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
+        self._told = None
         self._model.possible = frozenset(allowed[shown])
 
     def _story(self) -> str:

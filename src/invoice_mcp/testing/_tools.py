@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from invoice_mcp.testing._engine import GIVES_UP_AFTER
-
-Clock = Callable[[str | None], Awaitable[datetime]]
 
 
 class ToolRefused(Exception):  # noqa: N818 (an answer, not an error of the harness)
@@ -28,7 +25,7 @@ class ToolRefused(Exception):  # noqa: N818 (an answer, not an error of the harn
 
 @dataclass(frozen=True)
 class Answer:
-    """One call of a tool: what was asked, what was answered, and when, by the invoice's own clock.
+    """One call of a tool: what was asked and what was answered.
 
     Attributes:
         content: The structured content; None for a refusal.
@@ -39,8 +36,6 @@ class Answer:
     arguments: Mapping[str, Any]
     content: Mapping[str, Any] | None
     refusal: str
-    before: datetime
-    after: datetime
 
     @property
     def code(self) -> str:
@@ -56,11 +51,10 @@ class Tools:
         progress: Of every progress notification, how far and in what words.
     """
 
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
         self.answers: list[Answer] = []
         self.progress: list[tuple[float, str | None]] = []
-        self._clock = clock
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Call a tool; the answer is its structured content.
@@ -68,21 +62,17 @@ class Tools:
         Raises:
             ToolRefused: It answered with an error.
         """
-        workflow_id = arguments.get("workflow_id")
-        of = workflow_id if isinstance(workflow_id, str) else None
-        before = await self._clock(of)
         answer = await self.client.call_tool(
             tool, dict(arguments), progress_callback=self._on_progress, read_timeout_seconds=2 * GIVES_UP_AFTER
         )
-        after = await self._clock(of)
         assert isinstance(answer, CallToolResult)  # noqa: S101 (no tool of ours asks back)
         text = "".join(block.text for block in answer.content if isinstance(block, TextContent))
         if answer.is_error:
-            self.answers.append(Answer(tool, arguments, None, text, before, after))
+            self.answers.append(Answer(tool, arguments, None, text))
             raise ToolRefused(text)
         content = answer.structured_content
         assert isinstance(content, dict)  # noqa: S101 (each has an output schema)
-        self.answers.append(Answer(tool, arguments, content, "", before, after))
+        self.answers.append(Answer(tool, arguments, content, ""))
         return content
 
     async def _on_progress(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from invoice_mcp.invoices import Invoice
@@ -45,49 +45,70 @@ def _start(scenario: Scenario) -> _Walk:
     return _Walk(Model(invoices, DEFAULT_APPROVAL_TIMEOUT), now).then(Action(verb=Verb.TRIGGER))
 
 
+@dataclass(frozen=True)
+class _Node:
+    """A word, where it leads, and where its last letter came from."""
+
+    word: Word
+    here: _Walk
+    before: _Walk | None = None
+
+    def next(self, letters: Word) -> Iterator[_Node]:
+        """The words that are a letter longer, without those that can't differ from another."""
+        for letter in letters:
+            then = self.here.then(letter)
+            if self.here.has_ended and then.states == self.here.states:
+                continue
+            if letter.verb in _FAULTS and self._commutes_with(letter):
+                continue
+            yield _Node((*self.word, letter), then, self.here)
+
+    def _commutes_with(self, fault: Action) -> bool:
+        """Whether the fault may as well be scripted before the last letter."""
+        if self.before is None or self.word[-1] == fault:
+            return False
+        return self.here.then(fault).states == self.before.then(fault).then(self.word[-1]).states
+
+    def ends(self, letters: Word) -> Iterator[Word]:
+        """The word with each letter that leads somewhere, and with all those that change nothing."""
+        idle = tuple(letter for letter in letters if self.here.then(letter).states == self.here.states)
+        if idle:
+            yield (*self.word, *idle)
+        for letter in letters:
+            # A fault at the end of a word meets nothing any more.
+            if letter not in idle and letter.verb not in _FAULTS:
+                yield (*self.word, letter)
+
+
+def _level(length: int, letters: Word, scenario: Scenario | None) -> list[_Node]:
+    level = [_Node((), _start(scenario or Scenario()))]
+    for _ in range(length):
+        level = [longer for node in level for longer in node.next(letters)]
+    return level
+
+
 def prefixes(length: int, letters: Word = LETTERS, scenario: Scenario | None = None) -> Iterator[Word]:
-    """Words of this length that can go on to something new.
+    """Words of this length that differ from each other in what they may lead to.
 
     Left out is what can't differ from a word that is there: those that go on after something was done to an invoice
     that has ended, whose execution is closed and can't change any more; and those that script a fault at a port one
     action later than another word does, where the port was not asked in between.
     """
-    yield from (word for word, _ in _walks(_start(scenario or Scenario()), length, letters))
+    yield from (node.word for node in _level(length, letters, scenario))
 
 
-def _walks(walk: _Walk, length: int, letters: Word) -> Iterator[tuple[Word, _Walk]]:
-    reached: list[tuple[Word, _Walk, _Walk | None]] = [((), walk, None)]
-    for _ in range(length):
-        reached = [
-            ((*word, letter), here.then(letter), here)
-            for word, here, before in reached
-            for letter in letters
-            if not (here.has_ended and here.then(letter).states == here.states)
-            and not (letter.verb in _FAULTS and before is not None and _commute(before, word[-1], letter))
-        ]
-    yield from ((word, here) for word, here, _ in reached)
+def words(length: int, letters: Word = LETTERS, scenario: Scenario | None = None) -> Iterator[Word]:
+    """Words that together have every word up to this length in them, ordered by their prefixes.
 
-
-def _commute(before: _Walk, letter: Action, fault: Action) -> bool:
-    return letter != fault and before.then(letter).then(fault).states == before.then(fault).then(letter).states
-
-
-def words(length: int, begin: Word = (), letters: Word = LETTERS, scenario: Scenario | None = None) -> Iterator[Word]:
-    """Words that together have every word of this length in them, each of which is worth playing.
-
-    For each prefix: one word for every letter that leads somewhere, and one with all the letters that change nothing,
-    one after another. A shorter word is a prefix of one of these.
-
-    Args:
-        begin: Only those that begin so.
+    For each prefix that is one shorter, or that nothing can follow: one word for every letter that leads somewhere,
+    and one with all the letters that change nothing, one after another.
     """
-    for word, here in _walks(_start(scenario or Scenario()), length - 1, letters):
-        if word[: len(begin)] != begin:
-            continue
-        idle = tuple(letter for letter in letters if here.then(letter).states == here.states)
-        if idle:
-            yield (*word, *idle)
-        for letter in letters:
-            # A fault at the end of a word meets nothing any more.
-            if letter not in idle and letter.verb not in _FAULTS:
-                yield (*word, letter)
+    yield from _words(_Node((), _start(scenario or Scenario())), length, letters)
+
+
+def _words(node: _Node, length: int, letters: Word) -> Iterator[Word]:
+    longer = list(node.next(letters)) if len(node.word) < length - 1 else []
+    if not longer:
+        yield from node.ends(letters)
+    for each in longer:
+        yield from _words(each, length, letters)

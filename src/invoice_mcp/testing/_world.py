@@ -53,7 +53,7 @@ class World:
 
     def __init__(self, stage: Stage, client: McpClient, *, approval_timeout: timedelta) -> None:
         self._stage = stage
-        self._tools = Tools(client, self._time_of)
+        self._tools = Tools(client)
         self._runs: dict[str, list[str]] = {}
         self._last = ""
         self._name = f"INV-{os.getpid()}-{next(_numbers)}"
@@ -147,10 +147,6 @@ class World:
     async def now(self, workflow_id: str = "") -> datetime:
         """The time, in UTC, by the clock of the invoice (by default the last one)."""
         return await self._stage.engine.now(workflow_id or self._last or None)
-
-    async def _time_of(self, workflow_id: str | None) -> datetime:
-        # A tool may be asked of anything, also of what is no workflow: then it has no clock.
-        return await self._stage.engine.now(workflow_id if workflow_id in self._runs else None)
 
     async def due_in(self, span: timedelta) -> str:
         """A due date, so far from now."""

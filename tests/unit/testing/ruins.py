@@ -120,7 +120,7 @@ def payments_of(run: Run) -> list[Paid]:
 
 
 def an_answer(tool: str = "status", content: dict[str, Any] | None = None, refusal: str = "") -> Answer:
-    return Answer(tool, {"workflow_id": WORKFLOW_ID}, content, refusal, BEGAN, BEGAN)
+    return Answer(tool, {"workflow_id": WORKFLOW_ID}, content, refusal)
 
 
 def broken(*runs: Run, ledger: Sequence[Paid] | None = None, answers: Sequence[Answer] = ()) -> list[str]:
