@@ -19,8 +19,9 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Python 3.11 loses its trace function where an exception is thrown into an awaiting coroutine: lines that tests do
 # reach, in probe.py above all, are told as missed there.
 COVERAGE_FLOOR = 95
-# More processes than cores: the end-to-end tests mostly wait for servers and clocks.
-IN_PARALLEL = ["--numprocesses=4", "--quiet"]
+# More processes than cores: the end-to-end tests mostly wait for servers and clocks. Each has engines of its own.
+IN_PARALLEL = ["--numprocesses=4", "--quiet", "--hypothesis-profile=ci"]
+ELSEWHERE = ["tests/unit", "tests/scenarios", "-m", "not thorough", *IN_PARALLEL]
 
 
 def _group(name: str) -> list[str]:
@@ -43,24 +44,42 @@ def tests(session: nox.Session) -> None:
 def compatibility(session: nox.Session) -> None:
     """Run the tests on another Python, if it is there, except those that only start the program."""
     session.install(".", *_group("test"))
-    session.run("pytest", "tests/unit", "tests/scenarios", *(session.posargs or IN_PARALLEL))
+    session.run("pytest", *(session.posargs or ELSEWHERE))
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run the tests with the lowest versions that pyproject.toml allows of what we depend on."""
+    """Run the tests with the lowest versions that pyproject.toml allows of what we depend on, on the real server.
+
+    That is the second opinion on every scenario: the same ones as on the time-skipping server have to end alike.
+    """
     bounds = [
         re.split(r"[;\s]", requirement)[0].replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]
     ]
     session.install(".", *bounds, *_group("test"))
-    session.run("pytest", "tests/unit", "tests/scenarios", *(session.posargs or IN_PARALLEL))
+    session.run("pytest", *(session.posargs or [*ELSEWHERE, "--world=real"]))
 
 
 @nox.session
 def scenarios(session: nox.Session) -> None:
-    """Run the scenarios alone."""
+    """Run the scenarios alone, as CI does: nox -s scenarios -- --world=real."""
     session.install(".", *_group("test"))
-    session.run("pytest", "tests/scenarios", *session.posargs)
+    session.run("pytest", "tests/scenarios", *IN_PARALLEL, *session.posargs)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Play all words of four actions, and ten times as many random lives as CI, other ones each time: half an hour."""
+    session.install(".", *_group("test"))
+    thorough = ["tests/scenarios", "-m", "thorough", "--words=4", "--numprocesses=4", "--hypothesis-profile=nightly"]
+    session.run("pytest", *thorough, *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print how many scenarios a second each engine plays, beside the same lives by Temporal's own client."""
+    session.install(".", *_group("test"))
+    session.run("python", "-m", "tests.bench", *session.posargs)
 
 
 @nox.session

@@ -61,6 +61,10 @@ REQUIREMENTS: Final[dict[str, str]] = {
     # The harness
     "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",
+    "HARNESS-CONTROLS": "Every workflow that is broken on purpose is caught.",
+    "HARNESS-SEED": "The checker judges any workflow with the seed's signals and queries: the seed's six faults.",
+    "HARNESS-PLUGIN": "Another project's tests use the worlds through the pytest plugin.",
+    "HARNESS-AGAIN": "A failure prints the scenario as Python and the one command that plays it again.",
     # Temporal
     "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",
     "TEMPORAL-AWAY": "No Temporal: every tool answers TEMPORAL_UNAVAILABLE within ten seconds.",

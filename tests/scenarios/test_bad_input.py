@@ -309,11 +309,13 @@ def is_well_formed(call: Call) -> bool:
         return False
     try:
         text = json.dumps(call.arguments, ensure_ascii=False)
+        if len(text.encode("utf-8", "surrogatepass")) > MAX_INVOICE_BYTES:
+            return False
         for name, value in call.arguments.items():
             _ADAPTERS[name].validate_python(_as_read(name, value))
     except (RecursionError, ValueError):  # also Pydantic's
         return False
-    return len(text.encode("utf-8", "surrogatepass")) <= MAX_INVOICE_BYTES
+    return True
 
 
 def _as_read(name: str, value: object) -> object:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from invoice_mcp.testing import RULES, StageKeeper
+from tests.requirements import requirement
 from tests.scenarios.controls.catalogue import COMMON, CONTROLS
 from tests.scenarios.controls.playing import MODEL, Control, catch, first_broken
+
+pytestmark = pytest.mark.thorough
 
 # What can go wrong, and which control does it.
 MISTAKES = {
@@ -33,6 +36,7 @@ MISTAKES = {
 }
 
 
+@requirement("HARNESS-CONTROLS")
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
 async def test_a_control_is_caught(control: Control) -> None:
     caught = await catch(control)

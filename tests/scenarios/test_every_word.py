@@ -12,6 +12,8 @@ from tests.requirements import requirement
 
 Word = tuple[Action, ...]
 
+pytestmark = pytest.mark.thorough
+
 BEGINNINGS = list(prefixes(2))
 
 

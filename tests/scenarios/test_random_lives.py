@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 
 from invoice_mcp.testing import Scenario, StageKeeper, play
 from tests.requirements import requirement
 from tests.scenarios.strategies import scenarios
+
+pytestmark = pytest.mark.thorough
 
 # A server is asked for each example.
 patiently = settings(suppress_health_check=[HealthCheck.too_slow])

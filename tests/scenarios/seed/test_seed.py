@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from invoice_mcp.testing import DAY, PAST, Engine, SeedWorld, StageKeeper, Violation, Violations, kinds, open_seed_world
+from tests.requirements import requirement
 from tests.scenarios.seed.faulty import FAULTY
 from tests.scenarios.seed.sound import SOUND
 from tests.scenarios.seed.stray import Stray
@@ -98,6 +99,7 @@ def named(scenario: Scenario) -> str:
     return scenario.__name__
 
 
+@requirement("HARNESS-SEED")
 @pytest.mark.parametrize("scenario", SIX_FAULTS, ids=named)
 async def test_the_faulty_workflow_is_convicted(scenario: Scenario) -> None:
     found = await convictions(FAULTY, scenario)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.requirements import requirement
+
 CONFTEST = 'pytest_plugins = ["invoice_mcp.testing.plugin"]\n'
 CONFIGURATION = """\
 [pytest]
@@ -70,6 +72,7 @@ def pytest_in(project: Path, source: str, *arguments: str) -> subprocess.Complet
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=project)
 
 
+@requirement("HARNESS-PLUGIN")
 def test_scenarios_that_keep_the_promises_are_green(project: Path) -> None:
     told = pytest_in(project, GREEN)
     assert told.returncode == 0, told.stdout

@@ -23,6 +23,7 @@ from invoice_mcp.testing import (
     kinds,
     play,
 )
+from tests.requirements import requirement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOSTILE = [
@@ -128,6 +129,7 @@ def test_an_action_that_is_none_is_refused(wrong: dict[str, object]) -> None:
 # -- playing ---------------------------------------------------------------------------------------------------
 
 
+@requirement("HARNESS-AGAIN")
 async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it_again(
     invoice_stage: StageKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
