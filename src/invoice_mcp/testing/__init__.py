@@ -8,7 +8,8 @@ from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
 from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp, Stamp
 from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
-from invoice_mcp.testing._seed import SeedNames, SeedWorld, open_seed_world
+from invoice_mcp.testing._seed import SeedWorld, open_seed_world
+from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
