@@ -63,7 +63,14 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
 _REQUIRED = {"invoice", "workflow_id"}
 _DECISIONS = {"approve", "reject", "cancel"}
 
-several = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+pytestmark = pytest.mark.thorough
+
+# Each of the two eras gets half of the examples.
+several = settings(
+    max_examples=max(settings().max_examples // 2, 10),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 @pytest.fixture(scope="session")

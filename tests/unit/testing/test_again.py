@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from invoice_mcp.testing import Action, Line, Scenario, Verb
 from invoice_mcp.testing.__main__ import main
 
+pytestmark = pytest.mark.thorough
+
 
 def again(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run `python -m invoice_mcp.testing`."""

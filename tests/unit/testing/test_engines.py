@@ -9,6 +9,8 @@ import pytest
 from invoice_mcp.testing import DAY, PAST, Engine, StageKeeper, World, kinds, open_world
 from invoice_mcp.testing._time_skipping import open_time_skipping
 
+pytestmark = pytest.mark.thorough
+
 HOUR = timedelta(hours=1)
 # What real time and the reading of several clocks may add; more than any machine takes, far less than what is skipped.
 ABOUT = timedelta(minutes=1)

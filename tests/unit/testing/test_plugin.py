@@ -10,6 +10,8 @@ import pytest
 
 from tests.requirements import requirement
 
+pytestmark = pytest.mark.thorough
+
 CONFTEST = 'pytest_plugins = ["invoice_mcp.testing.plugin"]\n'
 CONFIGURATION = """\
 [pytest]

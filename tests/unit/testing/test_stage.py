@@ -14,6 +14,8 @@ from temporalio.client import Client
 from invoice_mcp.testing import EngineKind, EngineStuck, StageKeeper, Stamp, ToolRefused, kinds, open_world
 from invoice_mcp.testing._engine import Engine, EngineWorker
 
+pytestmark = pytest.mark.thorough
+
 
 class PaperEngine:
     """An engine on which nothing ever happens; it remembers what is done with it."""
