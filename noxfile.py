@@ -22,6 +22,8 @@ COVERAGE_FLOOR = 95
 # More processes than cores: the end-to-end tests mostly wait for servers and clocks. Each has engines of its own.
 IN_PARALLEL = ["--numprocesses=4", "--quiet", "--hypothesis-profile=ci"]
 ELSEWHERE = ["tests/unit", "tests/scenarios", "-m", "not thorough", *IN_PARALLEL]
+# What another Python may do otherwise: everything pure, and whole lives, replays among them.
+LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
 
 
 def _group(name: str) -> list[str]:
@@ -47,16 +49,16 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=[version for version in PYTHONS if version != THIS_PYTHON])
 def compatibility(session: nox.Session) -> None:
-    """Run the tests on another Python, if it is there, except those that only start the program."""
+    """Run the unit tests and some lives on another Python, if it is there."""
     session.install(".", *_group("test"))
-    session.run("pytest", *(session.posargs or ELSEWHERE))
+    session.run("pytest", *(session.posargs or ["tests/unit", *LIVES, "-m", "not thorough", *IN_PARALLEL]))
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
     """Run the tests with the lowest versions that pyproject.toml allows of what we depend on, on the real server.
 
-    That is the second opinion on every scenario: the same ones as on the time-skipping server have to end alike.
+    That is the second opinion on the hand-written scenarios: they have to end alike on both servers.
     """
     bounds = [
         re.split(r"[;\s]", requirement)[0].replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]

@@ -43,8 +43,7 @@ def main(scenario: Scenario, world: str, times: int, code: bool) -> None:
 
 
 async def _play(scenario: Scenario, world: str, times: int) -> int:
-    keeper = StageKeeper(kinds()[world])
-    try:
+    async with StageKeeper(kinds()[world]) as keeper:
         for turn in range(1, times + 1):
             try:
                 await play(keeper, scenario)
@@ -56,8 +55,6 @@ async def _play(scenario: Scenario, world: str, times: int) -> int:
                 return 1
         click.echo(f"All promises kept in {times} of {times} runs: {scenario}")
         return 0
-    finally:
-        await keeper.close()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from itertools import chain
 from types import MappingProxyType
 
 from invoice_mcp.errors import Code
-from invoice_mcp.reports import Decision, LineReport, LineStatus, PaymentOrder, Status, Verdict
+from invoice_mcp.reports import Decision, InvoiceReport, LineReport, LineStatus, PaymentOrder, Status, Verdict
 from invoice_mcp.testing._observations import Observations, Run
 from invoice_mcp.testing._ports import Paid
 from invoice_mcp.testing._trace import Arrival
@@ -232,6 +232,8 @@ def _tells_differently(run: Run) -> Iterator[str]:
         yield f"ended with {run.trace.returned}, and is {run.status} by the seed's query"
     if report is None:
         return
+    if run.queried is not None and run.told is None:
+        yield "can't be asked for by the tool"
     if run.told and run.queried and run.told != run.queried:
         yield f"the tool tells {run.told}, the query {run.queried}"
     if result is not None and run.queried is not None and result != run.queried:
@@ -244,8 +246,35 @@ def _tells_differently(run: Run) -> Iterator[str]:
         yield f"is {run.temporal_status}, but tells {report.workflow_status}"
     if run.trace.indexed and run.trace.indexed[-1] != report.status:
         yield f"is {report.status}, but indexed as {run.trace.indexed[-1]}"
+    yield from _tells_another_story(run, report)
     if report.decision is not None and not run.trace.arrivals:
         yield f"tells a decision ({report.decision.verdict}) that nobody sent"
+
+
+def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
+    """A report against the history of its run: all sides can agree on what is not so."""
+    trace, invoice = run.trace, run.trace.invoice
+    if (report.workflow_id, report.run_id) != (run.workflow_id, run.run_id):
+        yield f"tells of {report.workflow_id} {report.run_id}"
+    if invoice is not None:
+        told = (report.invoice_id, report.customer, report.currency, report.total)
+        asked = (invoice.invoice_id, invoice.customer, invoice.currency, invoice.total)
+        if told != asked:
+            yield f"tells of an invoice {told}, but is about {asked}"
+        lines = [(line.description, line.amount, line.due_date) for line in report.lines]
+        wanted = [(line.description, line.amount, line.due_date) for line in invoice.lines]
+        if lines != wanted:
+            yield f"tells of lines {lines}, but has {wanted}"
+    if report.approval_deadline not in {None, trace.deadline}:
+        yield f"tells the deadline {report.approval_deadline}, which is {trace.deadline}"
+    decision, decided = report.decision, trace.decided
+    if decision is not None and decided is not None and decision.verdict is decided.verdict:
+        if decision.at != decided.at:
+            yield f"was decided at {decided.at}, but tells {decision.at}"
+        if decided.by not in {"", decision.by}:
+            yield f"was decided by {decided.by}, but tells {decision.by}"
+    if report.cancelling and report.status.is_terminal:
+        yield "has ended, but tells that it is being cancelled"
 
 
 def _s8(observed: Observations) -> Found:

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
+from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck
+
 T = TypeVar("T")
 
 
@@ -52,4 +54,7 @@ class Kept(Generic[T]):
     async def close(self) -> None:
         """Leave it. Raises what went wrong in it meanwhile, or what leaving raises."""
         self._end.set()
-        await self._task
+        try:
+            await asyncio.wait_for(self._task, GIVES_UP_AFTER)
+        except TimeoutError:
+            raise EngineStuck(f"{self.value!r} could not be left within {GIVES_UP_AFTER:g} s") from None

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest
 from invoice_mcp.testing._ports import Paid
 from invoice_mcp.testing._tools import Answer, ToolRefused
 from invoice_mcp.testing._trace import Trace, trace_of
+from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 
 ReadRequest = Callable[[dict[str, Any]], tuple[AcceptedInvoice, timedelta] | None]
 
@@ -85,6 +87,7 @@ async def observe(
     answers: tuple[Answer, ...] = (),
     report: Callable[..., Awaitable[InvoiceReport]] | None = None,
     read_request: ReadRequest = product_request,
+    validation: str = VALIDATE_AGAINST_ERP,
 ) -> Observations:
     """Look at every run of these workflows.
 
@@ -92,13 +95,15 @@ async def observe(
         runs: Workflow id -> the run ids known of it; the newest run is always seen.
         report: Asks the tool `status`, given workflow id and run id.
         read_request: As for `trace_of`.
+        validation: As for `trace_of`.
     """
+    read = partial(read_trace, client, read_request=read_request, validation=validation)
     seen = []
     for workflow_id, known in runs.items():
         newest = (await client.get_workflow_handle(workflow_id).describe()).run_id
         for run_id in [*(each for each in known if each != newest), newest]:
             handle = client.get_workflow_handle(workflow_id, run_id=run_id)
-            seen.append(await _run(client, handle, report, read_request))
+            seen.append(await _run(client, handle, report, read))
     return Observations(tuple(seen), ledger, answers)
 
 
@@ -106,16 +111,16 @@ async def _run(
     client: Client,
     handle: WorkflowHandle[Any, Any],
     report: Callable[..., Awaitable[InvoiceReport]] | None,
-    read_request: ReadRequest,
+    read: Callable[[WorkflowHandle[Any, Any]], Awaitable[Trace]],
 ) -> Run:
     described = await handle.describe()
     told = None
     if report is not None:
         with suppress(ToolRefused):
             told = await report(handle.id, run_id=handle.run_id)
-    trace = await read_trace(client, handle, read_request)
+    trace = await read(handle)
     children = [
-        (workflow_id, await read_trace(client, client.get_workflow_handle(workflow_id, run_id=run_id), read_request))
+        (workflow_id, await read(client.get_workflow_handle(workflow_id, run_id=run_id)))
         for run_id, workflow_id in trace.children.items()
     ]
     # A query of a workflow that fails its tasks is not refused but left waiting.
@@ -141,7 +146,12 @@ async def _asked(handle: WorkflowHandle[Any, Any], query: str, kind: type[Any]) 
         return None
 
 
-async def read_trace(client: Client, handle: WorkflowHandle[Any, Any], read_request: ReadRequest) -> Trace:
+async def read_trace(
+    client: Client,
+    handle: WorkflowHandle[Any, Any],
+    read_request: ReadRequest,
+    validation: str = VALIDATE_AGAINST_ERP,
+) -> Trace:
     """Read the history of one run, as it is now."""
     converter = client.data_converter.payload_converter
 
@@ -151,4 +161,6 @@ async def read_trace(client: Client, handle: WorkflowHandle[Any, Any], read_requ
             return converter.from_payloads(payloads[:1], [kind])[0]
         return None
 
-    return trace_of([event async for event in handle.fetch_history_events()], decode, read_request)
+    return trace_of(
+        [event async for event in handle.fetch_history_events()], decode, read_request, validation=validation
+    )

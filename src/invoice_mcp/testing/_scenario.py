@@ -99,6 +99,7 @@ def _attempt(action: Action) -> str:
 
 
 _PROGRAM = """\
+# Checked as every scenario is, but not held against the model. To have that too:
 # {command}
 from contextlib import suppress
 from datetime import timedelta
@@ -108,11 +109,9 @@ from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_
 
 async def main():
     scenario = Scenario.model_validate({scenario})
-    keeper = StageKeeper(kinds()["{world}"])
-    async with open_world(keeper, era="{era}") as world:
+    async with StageKeeper(kinds()["{world}"]) as keeper, open_world(keeper, era="{era}") as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
-    await keeper.close()
 
 run_and_leave(main())
 """

@@ -208,7 +208,13 @@ class SeedWorld:
 
     async def observe(self) -> Observations:
         """Everything there is to see of every invoice, for `check`."""
-        return await observe(self.engine.client, self._runs, ledger=self.ledger, report=None, read_request=self._read)
+        return await observe(
+            self.engine.client,
+            self._runs,
+            ledger=self.ledger,
+            read_request=self._read,
+            validation=self._names.validate,
+        )
 
     async def settle(self) -> list[Violation]:
         """Heal the ports, let every invoice end, and tell those that do not (L1)."""

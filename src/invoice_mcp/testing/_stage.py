@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, Self
 
 from mcp import Client
 
@@ -157,8 +157,14 @@ class StageKeeper:
             self._kept = await Kept.open(_open_stage(self.kind, self._workflows, sandboxed=self._sandboxed))
         return self._kept.value
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close()
+
     async def close(self) -> None:
-        """End the stage and its engine."""
+        """End the stage and its engine. Leaving the keeper as a context manager does the same."""
         if self._kept is not None:
             kept, self._kept = self._kept, None
             await kept.close()

@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from temporalio import activity
-from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
@@ -193,17 +193,26 @@ class RealServer(_OnTemporal):
         described = await handle.describe()
         span = target - _time_of(described)
         if described.status is WorkflowExecutionStatus.RUNNING and span > timedelta() and not _children(described):
-            forward = asyncio.ensure_future(self._environment.fast_forward(handle, span))
+            described = await self._forward(handle, span)
+        return _children(described)
+
+    async def _forward(self, handle: WorkflowHandle[Any, Any], span: timedelta) -> WorkflowExecutionDescription:
+        """Advance a workflow that has no children until it has, or has got there; how it is described then."""
+        forward = asyncio.ensure_future(self._environment.fast_forward(handle, span))
+        try:
+            described = await handle.describe()
             while not forward.done() and not _children(described):
                 await asyncio.wait([forward], timeout=_LOOKS_EVERY)
                 described = await handle.describe()
-            try:
-                forward.cancel()
+            if forward.done():
                 await forward
-            except (RPCError, RuntimeError, asyncio.CancelledError) as error:
-                if isinstance(error, RPCError) and error.status not in _ENDED_MEANWHILE:
-                    raise
-        return _children(described)
+        except RPCError as error:
+            if error.status not in _ENDED_MEANWHILE:
+                raise
+            return await handle.describe()
+        finally:
+            forward.cancel()
+        return described
 
 
 def _children(described: WorkflowExecutionDescription) -> list[str]:

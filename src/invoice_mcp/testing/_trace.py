@@ -13,6 +13,7 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 
 from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, Verdict
+from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 
 Decode = Callable[[Sequence[Payload], type[Any]], Any]
 """Decodes the first payload as a type, as the workflow would; None where it can't be."""
@@ -31,11 +32,13 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Arrival:
-    """A decision that reached the workflow. `at` is when the workflow saw it: its own time in that task."""
+    """A decision that reached the workflow. `at` is when the workflow saw it: its own time in that task; `by` is
+    who decided, where the message says so."""
 
     verdict: Verdict
     at: datetime
     by_signal: bool = False
+    by: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,13 @@ def _time(stamp: Timestamp) -> datetime:
 class _Reader:
     """Reads events one after another."""
 
-    def __init__(self, decode: Decode) -> None:
+    def __init__(self, decode: Decode, validation: str) -> None:
         self._decode = decode
         self._task = datetime.min.replace(tzinfo=UTC)
         self._seen = 0
         self._unseen: list[tuple[int, Verdict]] = []
+        self._validation = validation
+        self._validations: set[int] = set()
         self._validation_ended = 0
         self.arrivals: list[Arrival] = []
         self.validated_at: datetime | None = None
@@ -153,11 +158,11 @@ class _Reader:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
                 name = event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
                 if name in _UPDATES:
-                    self.arrivals.append(Arrival(_UPDATES[name], self._task))
+                    self.arrivals.append(Arrival(_UPDATES[name], self._task, by=self._decider(event)))
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
                 self.facts.setdefault("cancelled_at", _time(event.event_time))
-            case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-                self._validation_ended = self._validation_ended or event.event_id
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED | EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                self._read_activity(event)
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
                 child = event.child_workflow_execution_started_event_attributes.workflow_execution
                 self.children[child.run_id] = child.workflow_id
@@ -165,6 +170,17 @@ class _Reader:
                 fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
                 if "InvoiceStatus" in fields:
                     self.indexed.append(fields["InvoiceStatus"].data.decode().strip('"'))
+
+    def _read_activity(self, event: HistoryEvent) -> None:
+        if event.activity_task_scheduled_event_attributes.activity_type.name == self._validation:
+            self._validations.add(event.event_id)
+        if event.activity_task_completed_event_attributes.scheduled_event_id in self._validations:
+            self._validation_ended = self._validation_ended or event.event_id
+
+    def _decider(self, event: HistoryEvent) -> str:
+        accepted = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
+        request = self._first(accepted.args, dict)
+        return str(request.get("by", "")) if isinstance(request, dict) else ""
 
     def _read_input(self, payloads: Payloads) -> None:
         request = self._first(payloads, dict)
@@ -196,13 +212,16 @@ def trace_of(
     events: Iterable[HistoryEvent],
     decode: Decode,
     read_request: Callable[[dict[str, Any]], tuple[AcceptedInvoice, timedelta] | None],
+    *,
+    validation: str = VALIDATE_AGAINST_ERP,
 ) -> Trace:
     """Read one history.
 
     Args:
         read_request: What the workflow's input asks for: the invoice, and how long it may wait; None if it is none.
+        validation: The activity that asks the ERP; with its answer the time to decide begins.
     """
-    reader = _Reader(decode)
+    reader = _Reader(decode, validation)
     for event in events:
         reader.read(event)
     request = reader.facts.pop("request", None)

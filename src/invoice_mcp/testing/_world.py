@@ -8,6 +8,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -189,7 +190,9 @@ class World:
         handle = self.handle(workflow_id)
         if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
             try:
-                self._peeked = await handle.query("GetInvoiceReport", result_type=InvoiceReport)
+                self._peeked = await handle.query(
+                    "GetInvoiceReport", result_type=InvoiceReport, rpc_timeout=timedelta(seconds=GIVES_UP_AFTER)
+                )
             except WorkflowQueryFailedError as error:
                 raise AssertionError(f"{handle.id} can't be asked any more: {error}") from None
         else:
@@ -269,9 +272,9 @@ class World:
 
     async def observe(self) -> Observations:
         """Everything there is to see of every invoice, for `check`."""
-        return await observe(
-            self.client, self._runs, report=self.status, ledger=self.ledger, answers=tuple(self._tools.answers)
-        )
+        observed = await observe(self.client, self._runs, report=self.status, ledger=self.ledger)
+        # Asking the tools is part of it: what they answer now counts too.
+        return replace(observed, answers=tuple(self._tools.answers))
 
 
 @asynccontextmanager

@@ -90,6 +90,10 @@ def test_the_program_it_prints_runs(tmp_path: Path) -> None:
     program.write_text(printed.stdout, encoding="utf-8")
     played = run(str(program), cwd=tmp_path)
     assert played.returncode == 0, played.stderr
+    program.write_text(printed.stdout.replace("await world.cancel()", "raise AssertionError('as it should')"))
+    failed = run(str(program), cwd=tmp_path)
+    assert failed.returncode == 1
+    assert "as it should" in failed.stderr
 
 
 def test_a_scenario_that_breaks_a_promise_ends_with_1_and_says_so() -> None:

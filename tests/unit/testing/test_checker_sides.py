@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -82,8 +84,38 @@ def test_a_run_of_another_kind_of_workflow_is_held_only_against_what_it_has() ->
 
 
 def test_a_run_whose_tool_refuses_is_held_against_its_query() -> None:
-    assert broken(replace(NO_THANKS, told=None)) == []
+    assert broken(replace(NO_THANKS, told=None)) == ["S7"]
     assert broken(replace(NO_THANKS, queried=None)) == []
+
+
+LIES: dict[str, dict[str, Any]] = {
+    "another customer": {"customer": "Somebody else"},
+    "another total": {"total": Decimal(1)},
+    "another currency": {"currency": "EUR"},
+    "another invoice": {"invoice_id": "B"},
+    "another run": {"run_id": "2"},
+    "a later deadline": {"approval_deadline": DEADLINE + HOUR},
+    "being cancelled": {"cancelling": True},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_s7_what_all_sides_agree_on_though_it_is_not_so(lie: str) -> None:
+    assert broken(retold(NO_THANKS, **LIES[lie])) == ["S7"]
+
+
+def test_s7_a_line_told_with_another_amount() -> None:
+    assert broken(retold(NO_THANKS, line=1, amount=Decimal(1))) == ["S7"]
+
+
+def test_s7_a_decision_told_at_another_time_or_by_somebody_else() -> None:
+    assert NO_THANKS.report
+    decision = NO_THANKS.report.decision
+    assert decision
+    earlier = decision.model_copy(update={"at": decision.at - HOUR / 2})
+    assert broken(retold(NO_THANKS, decision=earlier)) == ["S7"]
+    by_bob = (Arrival(decision.verdict, decision.at, by="Bob"),)
+    assert broken(traced(NO_THANKS, arrivals=by_bob)) == ["S7"]
 
 
 # -- S8: the deadline ------------------------------------------------------------------------------------------
@@ -144,7 +176,7 @@ def test_s8_approved_and_expired_all_the_same_also_when_it_is_cancelled() -> Non
 
 def test_a_decision_before_validation_has_ended_is_in_time() -> None:
     run = a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED, validated_at=DECIDED + HOUR / 2)
-    assert broken(run) == []
+    assert broken(retold(run, approval_deadline=run.trace.deadline)) == []
 
 
 # -- S9: errors ------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from invoice_mcp.reports import InvoiceReport, InvoiceRequest, LineStatus, Policy, Status, Verdict
 from invoice_mcp.testing import Arrival, Trace, trace_of
 from invoice_mcp.testing._observations import product_request
+from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 from tests.unit.testing.ruins import a_run, an_invoice
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -91,6 +92,13 @@ class History:
 
     def then(self, kind: str) -> History:
         self.add(kind)
+        return self
+
+    def validated(self, activity: str = VALIDATE_AGAINST_ERP) -> History:
+        scheduled = self.add("ACTIVITY_TASK_SCHEDULED")
+        scheduled.activity_task_scheduled_event_attributes.activity_type.name = activity
+        completed = self.add("ACTIVITY_TASK_COMPLETED")
+        completed.activity_task_completed_event_attributes.scheduled_event_id = scheduled.event_id
         return self
 
     def read(self) -> Trace:
@@ -180,17 +188,21 @@ def test_a_task_that_is_only_done_again_is_no_failure() -> None:
 
 
 def test_the_time_to_decide_begins_with_the_task_that_learns_of_the_validation() -> None:
-    history = begun().task().then("ACTIVITY_TASK_COMPLETED")
+    history = begun().task().validated()
     assert history.read().validated_at is None
-    trace = history.task().task().then("ACTIVITY_TASK_COMPLETED").task().read()
-    assert trace.validated_at == history.at(5)
-    assert trace.deadline == history.at(5) + 60 * SECOND
+    trace = history.task().task().validated().task().read()
+    assert trace.validated_at == history.at(6)
+    assert trace.deadline == history.at(6) + 60 * SECOND
 
 
 def test_a_validation_that_ends_while_a_task_runs_is_learnt_by_the_next_one() -> None:
-    history = begun().then("WORKFLOW_TASK_STARTED").then("ACTIVITY_TASK_COMPLETED").then("WORKFLOW_TASK_COMPLETED")
+    history = begun().then("WORKFLOW_TASK_STARTED").validated().then("WORKFLOW_TASK_COMPLETED")
     assert history.read().validated_at is None
-    assert history.task().read().validated_at == history.at(5)
+    assert history.task().read().validated_at == history.at(6)
+
+
+def test_another_activity_says_nothing_of_the_validation() -> None:
+    assert begun().task().validated("notify_somebody").task().read().validated_at is None
 
 
 def test_a_validation_that_failed_begins_no_time_to_decide() -> None:
