@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from itertools import chain
 from types import MappingProxyType
 
@@ -251,6 +252,11 @@ def _tells_differently(run: Run) -> Iterator[str]:
         yield f"tells a decision ({report.decision.verdict}) that nobody sent"
 
 
+def _is_same(one: datetime, other: datetime | None) -> bool:
+    """Histories count in nanoseconds, and the SDK takes them for floats on their way into a workflow."""
+    return other is not None and abs(one - other) < timedelta(milliseconds=1)
+
+
 def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
     """A report against the history of its run: all sides can agree on what is not so."""
     trace, invoice = run.trace, run.trace.invoice
@@ -265,11 +271,11 @@ def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
         wanted = [(line.description, line.amount, line.due_date) for line in invoice.lines]
         if lines != wanted:
             yield f"tells of lines {lines}, but has {wanted}"
-    if report.approval_deadline not in {None, trace.deadline}:
+    if report.approval_deadline is not None and not _is_same(report.approval_deadline, trace.deadline):
         yield f"tells the deadline {report.approval_deadline}, which is {trace.deadline}"
     decision, decided = report.decision, trace.decided
     if decision is not None and decided is not None and decision.verdict is decided.verdict:
-        if decision.at != decided.at:
+        if not _is_same(decision.at, decided.at):
             yield f"was decided at {decided.at}, but tells {decision.at}"
         if decided.by not in {"", decision.by}:
             yield f"was decided by {decided.by}, but tells {decision.by}"
