@@ -20,10 +20,10 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # reach, in probe.py above all, are told as missed there.
 COVERAGE_FLOOR = 95
 # More processes than cores: the end-to-end tests mostly wait for servers and clocks. Each has engines of its own.
-IN_PARALLEL = ["--numprocesses=4", "--quiet", "--hypothesis-profile=ci"]
-ELSEWHERE = ["tests/unit", "tests/scenarios", "-m", "not thorough", *IN_PARALLEL]
-# What another Python may do otherwise: everything pure, and whole lives, replays among them.
+IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-profile=ci"]
+# What other versions may do otherwise: everything pure, and whole lives, replays among them.
 LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
+ELSEWHERE = ["tests/unit", *LIVES, "-m", "not thorough", *IN_PARALLEL]
 
 
 def _group(name: str) -> list[str]:
@@ -51,14 +51,14 @@ def tests(session: nox.Session) -> None:
 def compatibility(session: nox.Session) -> None:
     """Run the unit tests and some lives on another Python, if it is there."""
     session.install(".", *_group("test"))
-    session.run("pytest", *(session.posargs or ["tests/unit", *LIVES, "-m", "not thorough", *IN_PARALLEL]))
+    session.run("pytest", *(session.posargs or ELSEWHERE))
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run the tests with the lowest versions that pyproject.toml allows of what we depend on, on the real server.
+    """Run the unit tests and some lives with the lowest versions that pyproject.toml allows of what we depend on.
 
-    That is the second opinion on the hand-written scenarios: they have to end alike on both servers.
+    On the real server: that these lives end alike there is a second opinion. `nightly` has one on every scenario.
     """
     bounds = [
         re.split(r"[;\s]", requirement)[0].replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]
@@ -76,10 +76,11 @@ def scenarios(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Play all words of four actions, and ten times as many random lives as CI, other ones each time: half an hour."""
+    """Play all words of four actions, ten times as many random lives as CI, and every scenario on the real server."""
     session.install(".", *_group("test"))
     thorough = ["tests/scenarios", "-m", "thorough", "--words=4", "--numprocesses=4", "--hypothesis-profile=nightly"]
     session.run("pytest", *thorough, *session.posargs)
+    session.run("pytest", "tests/scenarios", "-m", "not thorough", "--world=real", *IN_PARALLEL)
 
 
 @nox.session

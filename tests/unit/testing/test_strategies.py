@@ -13,6 +13,8 @@ from invoice_mcp.invoices import Invoice
 from invoice_mcp.testing import Scenario, Verb
 from tests.scenarios.strategies import CURRENCIES, scenarios
 
+pytestmark = pytest.mark.thorough
+
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
