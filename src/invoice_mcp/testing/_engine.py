@@ -91,10 +91,12 @@ class EngineKind:
 def kinds() -> Mapping[str, EngineKind]:
     """Every engine there is, by name; the first is the default."""
     # Here, as the engines import this module.
+    from invoice_mcp.testing import _simulated as in_process  # noqa: PLC0415
     from invoice_mcp.testing import _time_skipping as here  # noqa: PLC0415
 
     every = (
         EngineKind("time-skipping", "Temporal's time-skipping test server: fast, one clock", here.open_time_skipping),
         EngineKind("real", "the real Temporal server: a clock per workflow, exact deadlines, list", here.open_real),
+        EngineKind("simulated", "a simulator in this process: milliseconds a scenario", in_process.open_simulated),
     )
     return {kind.name: kind for kind in every}
