@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
@@ -16,7 +17,7 @@ from invoice_mcp.erp import Erp
 from invoice_mcp.payments import Payments
 from invoice_mcp.testing._engine import EngineWorker
 from invoice_mcp.testing._ports import Stamp
-from invoice_mcp.testing.simulator import Simulation, Worker, connect
+from invoice_mcp.testing.simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
 from invoice_mcp.workflows import INVOICE_STATUS
 
 # Runs that are kept in memory before a new simulation begins.
@@ -51,6 +52,10 @@ class Simulated:
         """See `Engine.advance`."""
         await self.simulation.advance(span)
 
+    def shuffle(self, seed: int | None) -> None:
+        """See `Engine.shuffle`."""
+        self.simulation.chooser = InOrder() if seed is None else Seeded(seed)
+
     def stamp(self) -> Stamp:
         """See `Engine.stamp`."""
         info = activity.info()
@@ -81,7 +86,10 @@ class Simulated:
 async def open_simulated() -> AsyncIterator[Simulated]:
     """A simulation of our own."""
     simulation = Simulation(search_attributes=(INVOICE_STATUS.name,))
-    try:
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(simulation.close)
+        if isinstance(loop, VirtualTimeLoop):
+            # Then time passes too while a tool waits.
+            stack.callback(loop.follow(simulation))
         yield Simulated(simulation)
-    finally:
-        await simulation.close()

@@ -17,11 +17,13 @@ from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
 from invoice_mcp.testing.simulator._service import connect
 from invoice_mcp.testing.simulator._simulation import BEGINS, GoesInCircles, Simulation
+from invoice_mcp.testing.simulator._virtual_loop import EverythingWaits, VirtualTimeLoop
 from invoice_mcp.testing.simulator._worker import Worker
 
 __all__ = [
     "BEGINS",
     "Chooser",
+    "EverythingWaits",
     "Execution",
     "GoesInCircles",
     "InOrder",
@@ -31,6 +33,7 @@ __all__ = [
     "Start",
     "StaysInMemory",
     "Step",
+    "VirtualTimeLoop",
     "Worker",
     "connect",
 ]

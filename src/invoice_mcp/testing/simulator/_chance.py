@@ -23,6 +23,10 @@ class Chooser(Protocol):
         """One of the options."""
         ...
 
+    def pauses(self) -> bool:
+        """Whether a client is answered now, before all that could happen has."""
+        ...
+
 
 class InOrder:
     """What could happen first happens first; nothing comes in between."""
@@ -32,6 +36,10 @@ class InOrder:
     def choose(self, options: Sequence[Step]) -> Step:
         """See `Chooser.choose`."""
         return options[0]
+
+    def pauses(self) -> bool:
+        """See `Chooser.pauses`."""
+        return False
 
 
 class Seeded:
@@ -45,3 +53,11 @@ class Seeded:
     def choose(self, options: Sequence[Step]) -> Step:
         """See `Chooser.choose`."""
         return options[self._random.randrange(len(options))] if len(options) > 1 else options[0]
+
+    def pauses(self) -> bool:
+        """See `Chooser.pauses`."""
+        return self._random.random() < _PAUSES
+
+
+# How often, at each step, a client is answered before the next one.
+_PAUSES = 0.3

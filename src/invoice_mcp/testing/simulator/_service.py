@@ -100,7 +100,7 @@ class SimulatedService(ServiceClient):
         self, request: api.StartWorkflowExecutionRequest
     ) -> api.StartWorkflowExecutionResponse:
         run, is_new = self._started(request)
-        await self._simulation.go_on()
+        await self._simulation.answer()
         return api.StartWorkflowExecutionResponse(
             run_id=run.run_id, first_execution_run_id=run.run_id, started=is_new
         )
@@ -113,7 +113,7 @@ class SimulatedService(ServiceClient):
         if run is None or not run.is_open:
             run, _ = self._started(request)
         run.signal(request.signal_name, request.signal_input, request.header.fields)
-        await self._simulation.go_on()
+        await self._simulation.answer()
         return api.SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, started=is_new)
 
     def _started(
@@ -154,7 +154,7 @@ class SimulatedService(ServiceClient):
     ) -> api.SignalWorkflowExecutionResponse:
         run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         run.signal(request.signal_name, request.input, request.header.fields)
-        await self._simulation.go_on()
+        await self._simulation.answer()
         return api.SignalWorkflowExecutionResponse()
 
     async def _request_cancel_workflow_execution(
@@ -162,7 +162,7 @@ class SimulatedService(ServiceClient):
     ) -> api.RequestCancelWorkflowExecutionResponse:
         run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         run.request_cancel(request.reason)
-        await self._simulation.go_on()
+        await self._simulation.answer()
         return api.RequestCancelWorkflowExecutionResponse()
 
     async def _terminate_workflow_execution(
@@ -170,7 +170,7 @@ class SimulatedService(ServiceClient):
     ) -> api.TerminateWorkflowExecutionResponse:
         run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         run.terminate(request.reason)
-        await self._simulation.go_on()
+        await self._simulation.answer()
         return api.TerminateWorkflowExecutionResponse()
 
     # -- update --------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ class SimulatedService(ServiceClient):
         update = run.tasks.find(request.request.meta.update_id)
         if update is None:
             update = self._open_run(named.workflow_id, named.run_id).tasks.ask(request.request)
-        await self._simulation.go_on()
+        await self._simulation.answer()
         if request.wait_policy.lifecycle_stage == _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED:
             await update.outcome
         else:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdReusePolicy
 from temporalio.worker import WorkflowInstance
 
-from invoice_mcp.testing.simulator._agenda import Agenda, Step
+from invoice_mcp.testing.simulator._agenda import SECOND, Agenda, Step
 from invoice_mcp.testing.simulator._chance import Chooser, InOrder
 from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._commands import NotSimulated
@@ -24,6 +24,8 @@ BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Turns of the event loop that the code of an activity is given before it counts as waiting for something.
 _TURNS = 8
+# Seconds until what was left for later goes on.
+_SOON = 0.001
 # Steps without time passing after which something goes round in circles.
 _MOST_STEPS = 1_000_000
 
@@ -56,6 +58,7 @@ class Simulation:
         self._of_id: dict[str, list[Execution]] = {}
         self._numbers = 0
         self._going_on = asyncio.Lock()
+        self._waking: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
 
     @property
@@ -186,6 +189,12 @@ class Simulation:
             await self.happen(self.chooser.choose(options))
         raise GoesInCircles(f"{_MOST_STEPS} steps without time passing; the last was {options[0].label}")
 
+    async def answer(self) -> None:
+        """As `go_on`, for a client that waits: the chooser may let it have its answer before all has happened."""
+        await self.go_on(self.chooser.pauses)
+        if self.possible():
+            asyncio.get_running_loop().call_later(_SOON, self.wake)
+
     async def advance(self, span: timedelta) -> None:
         """Let time pass, from one thing that is due to the next, and let happen what that makes possible."""
         target = self.agenda.now + int(span / timedelta(microseconds=1)) * 1000
@@ -207,7 +216,22 @@ class Simulation:
         if self._waking is None or self._waking.done():
             self._waking = asyncio.ensure_future(self.go_on())
 
-    _waking: asyncio.Future[None] | None = None
+    # -- as a follower of a loop on virtual time -----------------------------------------------------------
+
+    def due_in(self) -> float | None:
+        """Seconds until something is due; None if nothing is."""
+        due = self.agenda.next_time()
+        return None if due is None else (due - self.agenda.now) / SECOND
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, at most until something is due."""
+        target = self.agenda.now + round(seconds * SECOND)
+        due = self.agenda.next_time()
+        # What is due within a microsecond is due: seconds are no exact numbers.
+        is_due = due is not None and due <= target + 1000
+        self.agenda.move_to(due if is_due and due is not None else target)
+        if self.possible():
+            self.wake()
 
     async def close(self) -> None:
         """End it: nothing stays in memory, nothing is under way."""

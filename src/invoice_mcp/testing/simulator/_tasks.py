@@ -238,6 +238,9 @@ class Tasks:
         for update_id in refused:
             del self._updates[update_id]
         self.code.remember(past, refused)
+        if not self._execution.is_open:
+            # A worker would keep it for a while. Put out of memory, whoever asks it shows that it can come back.
+            self.code.evict()
 
     # -- a task fails --------------------------------------------------------------------------------------
 
