@@ -1,7 +1,8 @@
 """The harness: what a test of invoices, or of anything built on them, needs. Free of pytest."""
 
 from invoice_mcp.testing._actions import LETTERS, Action, Verb
-from invoice_mcp.testing._checker import RULES, Violation, Violations, check
+from invoice_mcp.testing._base_world import DAY, PAST
+from invoice_mcp.testing._checker import check
 from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, kinds
 from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._model import Model
@@ -13,8 +14,9 @@ from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
+from invoice_mcp.testing._violations import RULES, Violation, Violations
 from invoice_mcp.testing._words import prefixes, words
-from invoice_mcp.testing._world import DAY, PAST, World, open_world
+from invoice_mcp.testing._world import World, open_world
 
 __all__ = [
     "DAY",

@@ -16,8 +16,9 @@ from temporalio.service import RPCError
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport
 from invoice_mcp.testing._actions import Action, Verb
-from invoice_mcp.testing._model import OK, Model, Shown, Span, State, shown_by
+from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._stage import ERAS, StageKeeper
+from invoice_mcp.testing._states import Shown, Span, State, shown_by
 from invoice_mcp.testing._tools import ToolRefused
 from invoice_mcp.testing._world import World, open_world
 
