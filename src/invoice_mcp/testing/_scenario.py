@@ -142,7 +142,7 @@ class _Player:
         self._world = world
         self._scenario = scenario
         self._done: list[str] = []
-        # The report that the last answer gave.
+        # The report that the last action was answered with, if it was.
         self._told: InvoiceReport | None = None
 
     async def play(self) -> None:
@@ -167,6 +167,7 @@ class _Player:
             # What needs no time has happened before any passes; else the test server's clock may stand still.
             await self._catch_up()
         self._done.append(str(action))
+        self._told = None
         loop = asyncio.get_running_loop()
         # Time goes on from where it was when the last action was done.
         before, began = self._time, loop.time()

@@ -157,3 +157,8 @@ async def test_an_answer_that_the_model_does_not_allow_is_told(
     monkeypatch.setattr(_model.Model, "act", wrong)
     with pytest.raises(ModelViolated, match="trigger, cancel was answered OK, not NOT_FOUND"):
         await play(invoice_stage, Scenario(actions=(Action(verb=Verb.CANCEL),)))
+
+
+async def test_in_haste_an_answer_tells_nothing_of_what_was_done_after_it(real_invoice_stage: StageKeeper) -> None:
+    actions = tuple(Action(verb=verb) for verb in (Verb.CANCEL, Verb.TRIGGER))
+    await play(real_invoice_stage, Scenario(actions=actions, hasty=True))
