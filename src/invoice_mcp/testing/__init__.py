@@ -3,7 +3,7 @@
 from invoice_mcp.testing._actions import LETTERS, Action, Verb
 from invoice_mcp.testing._base_world import DAY, PAST
 from invoice_mcp.testing._checker import check
-from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, kinds
+from invoice_mcp.testing._engine import ENTRY_POINTS, Engine, EngineKind, EngineStuck, EngineWorker, kinds, register
 from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
@@ -20,6 +20,7 @@ from invoice_mcp.testing._world import World, open_world
 
 __all__ = [
     "DAY",
+    "ENTRY_POINTS",
     "ERAS",
     "LETTERS",
     "PAST",
@@ -30,6 +31,7 @@ __all__ = [
     "Engine",
     "EngineKind",
     "EngineStuck",
+    "EngineWorker",
     "Line",
     "Model",
     "ModelViolated",
@@ -57,6 +59,7 @@ __all__ = [
     "open_world",
     "play",
     "prefixes",
+    "register",
     "run_and_leave",
     "trace_of",
     "words",
