@@ -7,7 +7,7 @@ from invoice_mcp.testing._engine import ENTRY_POINTS, Engine, EngineKind, Engine
 from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
-from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp, Stamp
+from invoice_mcp.testing._ports import Attempt, Outcome, Paid, RecordingPayments, ScriptedErp, Stamp
 from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
 from invoice_mcp.testing._seed import SeedWorld, open_seed_world
 from invoice_mcp.testing._seed_ports import SeedNames
@@ -28,6 +28,7 @@ __all__ = [
     "Action",
     "Answer",
     "Arrival",
+    "Attempt",
     "Engine",
     "EngineKind",
     "EngineStuck",
@@ -36,6 +37,7 @@ __all__ = [
     "Model",
     "ModelViolated",
     "Observations",
+    "Outcome",
     "Paid",
     "RecordingPayments",
     "Run",

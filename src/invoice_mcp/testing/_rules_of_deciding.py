@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from invoice_mcp.reports import Decision, Status, Verdict
 from invoice_mcp.testing._observations import Observations, Run
 from invoice_mcp.testing._trace import Arrival
 from invoice_mcp.testing._violations import Found
+
+# A real server fires timers up to a second late; what is added here is for a machine under load.
+_PROMPT = timedelta(seconds=5)
 
 
 def s3(observed: Observations) -> Found:
@@ -37,13 +42,8 @@ def s8(observed: Observations) -> Found:
         decision = report.decision if report else None
         if deadline is not None and decision is not None and decision.at >= deadline:
             yield run.workflow_id, f"took a decision at {decision.at}, after its deadline {deadline}"
-        if (
-            deadline is not None
-            and run.status == Status.EXPIRED
-            and run.trace.ended_at
-            and run.trace.ended_at < deadline
-        ):
-            yield run.workflow_id, f"expired at {run.trace.ended_at}, before its deadline {deadline}"
+        if run.status == Status.EXPIRED:
+            yield from _expired_at_another_time(run)
         if decided is not None and run.temporal_status != "RUNNING" and not _counts(decided, run):
             yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but is {run.status}"
         if decided is not None and report is not None and report.decision is None:
@@ -52,6 +52,15 @@ def s8(observed: Observations) -> Found:
             yield run.workflow_id, f"tells a decision ({decision.verdict}), and none came in time"
         if decided is None and run.status in {Status.REJECTED, Status.PAYING, Status.PAID}:
             yield run.workflow_id, f"is {run.status} without a decision in time"
+
+
+def _expired_at_another_time(run: Run) -> Found:
+    trace = run.trace
+    if trace.deadline is not None and trace.ended_at is not None and trace.ended_at < trace.deadline:
+        yield run.workflow_id, f"expired at {trace.ended_at}, before its deadline {trace.deadline}"
+    # Not when it ended: its worker may have been away. But something roused it in time, or nothing did.
+    if trace.expires_by is not None and trace.roused_at is not None and trace.roused_at >= trace.expires_by + _PROMPT:
+        yield run.workflow_id, f"was roused at {trace.roused_at} only to expire, after its deadline {trace.deadline}"
 
 
 def _counts(decided: Arrival, run: Run) -> bool:

@@ -8,7 +8,7 @@ from itertools import chain
 
 from invoice_mcp.reports import LineReport, LineStatus, PaymentOrder, Status, Verdict
 from invoice_mcp.testing._observations import Observations, Run
-from invoice_mcp.testing._ports import Paid
+from invoice_mcp.testing._ports import Attempt, Outcome, Paid
 from invoice_mcp.testing._violations import Found
 
 
@@ -42,7 +42,11 @@ def s4(observed: Observations) -> Found:
         if invoice is not None:
             orders = [PaymentOrder.for_line(invoice, number) for number in range(1, len(invoice.lines) + 1)]
             of_it, by_it = _of(run, observed.ledger), _paid_by(run, observed.ledger)
-            for seen in chain(_pays_otherwise(run, orders, of_it, by_it), _misreports(run, orders, of_it, by_it)):
+            for seen in chain(
+                _pays_otherwise(run, orders, of_it, by_it),
+                _misreports(run, orders, of_it, by_it),
+                _is_sure_of_something_else(run, observed.attempts),
+            ):
                 yield run.workflow_id, seen
 
 
@@ -74,6 +78,31 @@ def _misreports(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: 
     in_full = all(line.status is LineStatus.PAID for line in report.lines)
     if in_full != (report.status is Status.PAID):
         yield f"is {report.status} with lines {[line.status.value for line in report.lines]}"
+
+
+def _is_sure_of_something_else(run: Run, attempts: tuple[Attempt, ...] | None) -> Iterator[str]:
+    """What a report says is certain of a line that failed, against the last that its workflow heard of the gateway.
+
+    A line's workflow that somebody ended, or that is still at work, may have heard of less.
+    """
+    if run.report is None or attempts is None:
+        return
+    heard = {each.order.line: each.outcome for each in attempts if each.run_id in run.told_by_children}
+    for line in run.report.lines:
+        if line.status is not LineStatus.FAILED or line.line not in heard:
+            continue
+        outcome = heard[line.line]
+        if line.unconfirmed and outcome is not Outcome.UNKNOWN:
+            yield f"reports line {line.line} as not confirmed, which the gateway {_ANSWERS[outcome]}"
+        if not line.unconfirmed and outcome is not Outcome.REFUSED:
+            yield f"reports line {line.line} as not paid for certain, which the gateway {_ANSWERS[outcome]}"
+
+
+_ANSWERS = {
+    Outcome.PAID: "has confirmed as paid",
+    Outcome.REFUSED: "has refused",
+    Outcome.UNKNOWN: "has given no answer on",
+}
 
 
 def _named(line: LineReport, ledger: list[Paid]) -> list[Paid]:

@@ -176,7 +176,9 @@ class World(BaseWorld):
 
     async def observe(self) -> Observations:
         """Everything there is to see of every invoice, for `check`."""
-        observed = await observe(self.client, self._runs, report=self.status, ledger=self.ledger)
+        observed = await observe(
+            self.client, self._runs, report=self.status, ledger=self.ledger, attempts=tuple(self.payments.answered)
+        )
         # Asking the tools is part of it: what they answer now counts too.
         return replace(observed, answers=tuple(self._tools.answers))
 
