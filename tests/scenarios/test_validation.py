@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from datetime import timedelta
 
-import pytest
-
 from invoice_mcp.reports import LineStatus, Status
-from invoice_mcp.testing import StageKeeper, StageRunner, kinds, open_world
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of
 from tests.requirements import requirement
@@ -66,21 +62,3 @@ async def test_a_rejection_does_not_wait_for_the_erp(new_world: NewWorld) -> Non
         await world.submit(until=Status.PENDING_VALIDATION)
         await world.reject()
         await world.until(Status.REJECTED)
-
-
-@requirement("DECIDE-EARLY")
-def test_a_rejection_that_does_not_wait_for_the_erp_leaves_no_error_in_the_log(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def reject_early(keeper: StageKeeper) -> None:
-        async with open_world(keeper) as world:
-            world.erp.is_down(times=9)
-            await world.submit(until=Status.PENDING_VALIDATION)
-            await world.reject()
-            await world.until(Status.REJECTED)
-
-    # On the simulator, as it puts the workflow out of memory as soon as that has ended.
-    with StageRunner(kinds()["simulated"], sandboxed=False) as runner:
-        runner.run(reject_early)
-    gc.collect()
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
