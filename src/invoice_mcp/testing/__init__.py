@@ -1,7 +1,7 @@
 """The harness: what a test of invoices, or of anything built on them, needs. Free of pytest."""
 
 from invoice_mcp.testing._actions import LETTERS, Action, Verb
-from invoice_mcp.testing._base_world import DAY, PAST
+from invoice_mcp.testing._base_world import DAY, PAST, an_invoice
 from invoice_mcp.testing._checker import check
 from invoice_mcp.testing._engine import ENTRY_POINTS, Engine, EngineKind, EngineStuck, EngineWorker, kinds, register
 from invoice_mcp.testing._leaving import run_and_leave
@@ -54,6 +54,7 @@ __all__ = [
     "Violation",
     "Violations",
     "World",
+    "an_invoice",
     "check",
     "kinds",
     "observe",
