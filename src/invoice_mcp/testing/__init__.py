@@ -7,8 +7,9 @@ from invoice_mcp.testing._engine import ENTRY_POINTS, Engine, EngineKind, Engine
 from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
+from invoice_mcp.testing._playing import ModelViolated, play
 from invoice_mcp.testing._ports import Attempt, Outcome, Paid, RecordingPayments, ScriptedErp, Stamp
-from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
+from invoice_mcp.testing._scenario import Line, Scenario
 from invoice_mcp.testing._seed import SeedWorld, open_seed_world
 from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
