@@ -201,7 +201,7 @@ class Teller:
 
     @workflow.run
     async def run(self, other: str) -> str:
-        handle = workflow.get_external_workflow_handle_for(Inbox.run, other)
+        handle: workflow.ExternalWorkflowHandle[Inbox] = workflow.get_external_workflow_handle_for(Inbox.run, other)
         try:
             await handle.signal(Inbox.note, "from a workflow")
         except FailureError as error:
