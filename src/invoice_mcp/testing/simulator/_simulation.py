@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -56,7 +56,6 @@ class Simulation:
         self.chooser: Chooser = chooser or InOrder()
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
-        self._numbers = 0
         self._going_on = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
@@ -107,8 +106,9 @@ class Simulation:
 
     def start(self, start: Start) -> Execution:
         """Start a run, whatever else runs under its id."""
-        self._numbers += 1
-        run_id = str(uuid.UUID(int=self._numbers, version=4))
+        # The same whatever else was started before it.
+        number = len(self._of_id.get(start.workflow_id, ()))
+        run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{start.workflow_id}#{number}"))
         run = Execution(self, start, run_id)
         self._runs[run_id] = run
         self._of_id.setdefault(start.workflow_id, []).append(run)
@@ -150,6 +150,11 @@ class Simulation:
     def refuse(self, what: str) -> NoReturn:
         """Somebody wants what is not simulated."""
         raise NotSimulated(f"{what} is not simulated")
+
+    def digest(self) -> Hashable:
+        """Everything on which the future depends, as far as it is in here."""
+        runs = tuple(run.digest() for _, run in sorted(self._runs.items()))
+        return self.agenda.digest(), runs, tuple(sorted(self.workers))
 
     # -- what happens --------------------------------------------------------------------------------------
 
