@@ -33,7 +33,11 @@ def main() -> int:
     for rule, promise in RULES.items():
         broken = sum(any(caught and rule in caught.by for caught in how.values()) for how in every.values())
         console.print(f"{rule} is broken by {broken:2} controls. {promise}", highlight=False)
-    is_well = all(caught and control.breaks <= caught.by for control, how in every.items() for caught in how.values())
+    is_well = all(
+        caught and control.is_caught_by(caught.by, world)
+        for control, how in every.items()
+        for world, caught in how.items()
+    )
     for world in WORLDS:
         with StageRunner(kinds()[world]) as stage:
             real = first_broken(stage, COMMON)
@@ -67,7 +71,12 @@ def _told(control: Control, how: dict[str, Caught | None]) -> tuple[str, str]:
     if None in how.values():
         return "[red]NOT CAUGHT[/red]", ""
     found = [caught for caught in how.values() if caught]
-    missed = {rule for caught in found for rule in control.breaks - caught.by}
+    missed = {
+        rule
+        for world, caught in how.items()
+        if caught and not control.is_caught_by(caught.by, world)
+        for rule in control.breaks - caught.by
+    }
     by = ", ".join(sorted({rule for caught in found for rule in caught.by}))
     return by + (f" [red]but not {', '.join(sorted(missed))}[/red]" if missed else ""), found[0].scenario
 

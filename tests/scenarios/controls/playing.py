@@ -48,6 +48,8 @@ class Control:
         workflows: What the worker is given.
         breaks: Every rule it has to be caught by, or MODEL.
         scenarios: That catch it, its own first.
+        on_replay: It tells other values when it is replayed. The simulator compares everything that a workflow wants
+            to the letter, and notices that before anything comes of it (S9); servers compare little more than kinds.
     """
 
     name: str
@@ -55,6 +57,11 @@ class Control:
     workflows: tuple[type, ...]
     breaks: frozenset[str]
     scenarios: tuple[Scenario | Story, ...]
+    on_replay: bool = False
+
+    def is_caught_by(self, rules: frozenset[str], world: str) -> bool:
+        """Whether these are what it has to be caught by there."""
+        return self.breaks <= rules or (self.on_replay and world == "simulated" and "S9" in rules)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Turns of the event loop that the code of an activity is given before it counts as waiting for something.
 _TURNS = 8
+_TICK = 1_000_000
 # Seconds until what was left for later goes on.
 _SOON = 0.001
 # Steps without time passing after which something goes round in circles.
@@ -207,6 +208,10 @@ class Simulation:
             self.agenda.move_to(due)
             await self.go_on()
         self.agenda.move_to(target)
+
+    def tick(self) -> None:
+        """So much time passes between one thing that a client does and the next."""
+        self.agenda.move_to(self.agenda.now + _TICK)
 
     async def let_go_on(self, doing: asyncio.Task[Any]) -> None:
         """Give the code of an activity its turns; if it has not ended then, it waits for something."""
