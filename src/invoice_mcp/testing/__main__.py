@@ -74,7 +74,8 @@ def main(*, scenario: Scenario, world: str, workflows: tuple[type, ...], sandbox
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
-    run_and_leave(_play(StageKeeper(_KINDS[world], workflows, sandboxed=sandbox), scenario, times))
+    keeper = StageKeeper(_KINDS[world], workflows, sandboxed=sandbox)
+    run_and_leave(_play(keeper, scenario, times), _KINDS[world].loop_factory)
 
 
 async def _play(keeper: StageKeeper, scenario: Scenario, times: int) -> int:

@@ -34,7 +34,9 @@ class Scenario(BaseModel):
         actions: What is done afterwards.
         era: Which MCP protocol the client speaks.
         hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
-            time-skipping server's clock stands still once a workflow ends before its activity has.
+            time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
+            together with `seed`.
+        seed: Let what could happen in several orders happen in one of chance, where the engine decides that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +49,7 @@ class Scenario(BaseModel):
     actions: tuple[Action, ...] = ()
     era: Literal["auto", "legacy"] = ERAS[0]
     hasty: bool = False
+    seed: int | None = None
 
     def __str__(self) -> str:
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))
@@ -80,7 +83,9 @@ class Scenario(BaseModel):
         return _PROGRAM.format(
             imports="".join(f"from {each.__module__} import {each.__name__}\n" for each in others),
             stage=f'StageKeeper(kinds()["{world}"]{"".join(options)})',
+            world=world,
             era=self.era,
+            seed="" if self.seed is None else f", seed={self.seed}",
             scenario=scenario.replace("\n", "\n    "),
             body=body,
             command=self.command(world, workflows=workflows, sandboxed=sandboxed),
@@ -114,9 +119,9 @@ from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_
 {imports}
 async def main():
     scenario = Scenario.model_validate({scenario})
-    async with {stage} as keeper, open_world(keeper, era="{era}") as world:
+    async with {stage} as keeper, open_world(keeper, era="{era}"{seed}) as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 
-run_and_leave(main())
+run_and_leave(main(), kinds()["{world}"].loop_factory)
 """
