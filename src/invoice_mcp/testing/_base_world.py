@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 _numbers = itertools.count(1)
 
 
-def an_invoice(invoice_id: str, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
+def an_invoice(invoice_id: str, /, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
     """An invoice of lines (amount, due date), as JSON for `trigger`; of one line over 100, due in the past, if none."""
     return {
         "invoice_id": invoice_id,

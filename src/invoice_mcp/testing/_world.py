@@ -127,13 +127,15 @@ class World(BaseWorld):
     async def until(self, *statuses: str, workflow_id: str = "", within: float = GIVES_UP_AFTER) -> InvoiceReport:
         """Wait until the invoice has one of these statuses, without moving the clock, and return its report."""
         which = workflow_id or self.workflow_id
+        seen: list[InvoiceReport] = []
 
         async def is_there() -> bool:
-            return (await self.peek(which)).status in statuses
+            seen.append(await self.peek(which))
+            return seen[-1].status in statuses
 
         what = f"{which} to become {' or '.join(statuses)}"
         await wait_until(is_there, what, self._how_it_stood, within=within, pause=0.004)
-        return await self.status(which)
+        return seen[-1]
 
     async def peek(self, workflow_id: str = "") -> InvoiceReport:
         """The report; of an invoice that has not ended by the query, which costs less than a tool call."""
