@@ -30,6 +30,7 @@ class BaseWorld:
         engine: Where this happens.
         erp: The ERP's faults, and what it was asked.
         payments: The gateway's faults, and what it was asked.
+        name: What the ids of its invoices begin with: no other world's, unless changed before the first of them.
     """
 
     _PREFIX: ClassVar[str] = "INV"
@@ -41,7 +42,7 @@ class BaseWorld:
         self.payments = payments
         self._runs: dict[str, list[str]] = {}
         self._last = ""
-        self._name = f"{self._PREFIX}-{os.getpid()}-{next(_numbers)}"
+        self.name = f"{self._PREFIX}-{os.getpid()}-{next(_numbers)}"
         self._made = itertools.count(1)
 
     # -- what a scenario can do ----------------------------------------------------------------------------
@@ -49,7 +50,7 @@ class BaseWorld:
     def invoice(self, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
         """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
         return {
-            "invoice_id": f"{self._name}-{next(self._made)}",
+            "invoice_id": f"{self.name}-{next(self._made)}",
             "customer": "ACME Corp",
             "lines": [
                 {"description": f"Widget {number}", "amount": amount, "due_date": due}

@@ -17,6 +17,7 @@ from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
 from invoice_mcp.testing.simulator._service import connect
 from invoice_mcp.testing.simulator._simulation import BEGINS, GoesInCircles, Simulation
+from invoice_mcp.testing.simulator._timeline import Moment, timeline
 from invoice_mcp.testing.simulator._virtual_loop import EverythingWaits, VirtualTimeLoop
 from invoice_mcp.testing.simulator._worker import Worker
 
@@ -27,6 +28,7 @@ __all__ = [
     "Execution",
     "GoesInCircles",
     "InOrder",
+    "Moment",
     "NotSimulated",
     "Seeded",
     "Simulation",
@@ -36,4 +38,5 @@ __all__ = [
     "VirtualTimeLoop",
     "Worker",
     "connect",
+    "timeline",
 ]
