@@ -21,13 +21,37 @@ FAULTS: tuple[Verb, ...] = (
 """What can go wrong around an invoice: at the ERP, at the gateway, to the worker."""
 
 _STEPS = tuple(verb for verb in Verb if verb not in FAULTS)
-# A worker that crashes before there is anything it could lose is none of a scenario's beginnings.
-_BEFORE = tuple(verb for verb in FAULTS if verb is not Verb.CRASH)
+# What leads to the end of the longest lives, and round again: whatever else is done comes in between.
+_SPINE = (
+    (Verb.APPROVE, Verb.APPROVE, Verb.SIGNAL_APPROVE),
+    (Verb.ADVANCE,),
+    (Verb.TRIGGER, Verb.TRIGGER, Verb.TRIGGER_CHANGED),
+    (Verb.APPROVE,),
+    (Verb.ADVANCE,),
+)
+# A worker that crashes before there is anything it could lose is none of a scenario's beginnings; and an invoice that
+# the ERP refuses does not live to see other faults.
+_BEFORE = (Verb.ERP_DOWN, *3 * (Verb.PAYMENT_DOWN, Verb.PAYMENT_REFUSED, Verb.ANSWER_LOST), Verb.ERP_REFUSES)
 _DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 # Around the five days there are to decide, to both sides of the due dates drawn below, and over years.
 _HOURS = (0.25, 1, 6, 24, 36, 71, 118, 119.99, 120, 120.01, 122, 24 * 31, 24 * 366)
-_CUSTOMERS = ("ACME Corp", "Möller & Söhne GmbH", "株式会社 山田商店", "O'Brien Ltd.", "Świerk S.A.", "Dana <dana@example.com>")
-_ARTICLES = ("Widget", "Consulting, 3 days", "Bolts M8 (1,000)", "Café crème", "Licence 100%", "{hosting}", "Ø 12 mm pipe")
+_CUSTOMERS = (
+    "ACME Corp",
+    "Möller & Söhne GmbH",
+    "株式会社 山田商店",
+    "O'Brien Ltd.",
+    "Świerk S.A.",
+    "Dana <dana@example.com>",
+)
+_ARTICLES = (
+    "Widget",
+    "Consulting, 3 days",
+    "Bolts M8 (1,000)",
+    "Café crème",
+    "Licence 100%",
+    "{hosting}",
+    "Ø 12 mm pipe",
+)
 
 
 @dataclass(frozen=True)
@@ -55,20 +79,15 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
     currency = chance.choice(list(_DECIMALS))
     lines = tuple(_line(chance, currency) for _ in range(_few(chance, odds.lines)))
     is_hasty = chance.random() < odds.haste
-    # Swarm: what a run leaves out lets the rest of it go deeper. Most lives are worth most once approved.
-    steps = chance.sample(_STEPS, chance.randint(1, len(_STEPS)))
-    steps += [Verb.APPROVE] * chance.randint(0, 2)
-    faults = _some(chance, [verb for verb in FAULTS if verb in odds.faults])
+    # Swarm: what a run leaves out lets the rest of it go deeper.
+    steps, faults = _some(chance, _STEPS), _some(chance, [verb for verb in FAULTS if verb in odds.faults])
     return Scenario(
         customer=chance.choice(_CUSTOMERS),
         currency=currency,
         lines=lines,
         changed_line=chance.randint(1, len(lines)),
-        before=_before(chance, [verb for verb in faults if verb in _BEFORE], odds, len(lines)),
-        actions=tuple(
-            _action(chance, faults if faults and chance.random() < odds.rate else steps, len(lines))
-            for _ in range(chance.randint(0, odds.actions))
-        ),
+        before=_before(chance, [verb for verb in _BEFORE if verb in faults], odds, len(lines)),
+        actions=_actions(chance, steps, faults, odds, len(lines)),
         era=chance.choice(ERAS),
         hasty=is_hasty,
         seed=chance.randrange(2**16) if is_hasty else None,
@@ -107,8 +126,22 @@ def _due(chance: random.Random) -> float:
             return float(chance.randint(24 * 14, 24 * 500))
 
 
-def _action(chance: random.Random, verbs: Sequence[Verb], lines: int) -> Action:
-    verb = chance.choice(verbs)
+def _actions(
+    chance: random.Random, steps: Sequence[Verb], faults: Sequence[Verb], odds: Odds, lines: int
+) -> tuple[Action, ...]:
+    """Any steps and faults, and part of the spine among them, in its order."""
+    spine = [chance.choice(verbs) for verbs in _SPINE[: chance.randint(0, len(_SPINE))]][: odds.actions]
+    others = [
+        chance.choice(faults if faults and chance.random() < odds.rate else steps)
+        for _ in range(chance.randint(0, odds.actions - len(spine)))
+    ]
+    places = sorted(chance.choices(range(len(others) + 1), k=len(spine)), reverse=True)
+    for place, verb in zip(places, reversed(spine), strict=True):
+        others.insert(place, verb)
+    return tuple(_action(chance, verb, lines) for verb in others)
+
+
+def _action(chance: random.Random, verb: Verb, lines: int) -> Action:
     return Action(verb=verb, line=chance.randint(1, lines), hours=chance.choice(_HOURS))
 
 
@@ -116,4 +149,4 @@ def _before(chance: random.Random, faults: Sequence[Verb], odds: Odds, lines: in
     """Faults that are there when the invoice is submitted: mostly none, else up to as many as the ERP is asked."""
     if not faults or chance.random() >= 2 * odds.rate:
         return ()
-    return tuple(_action(chance, faults, lines) for _ in range(chance.randint(1, 5)))
+    return tuple(_action(chance, chance.choice(faults), lines) for _ in range(chance.randint(1, 5)))

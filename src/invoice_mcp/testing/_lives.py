@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -88,10 +89,9 @@ class Lives:
 
     def close(self) -> None:
         """End the stage, whatever is left on it."""
-        try:
+        # A broken workflow may refuse to leave, and has been told already.
+        with suppress(Exception):
             self._runner.__exit__()
-        except Exception:  # noqa: BLE001, S110 (a broken workflow may refuse to leave, and has been told already)
-            pass
 
 
 async def _live(keeper: StageKeeper, scenario: Scenario, name: str, told: _Told, *, tells: bool) -> Life:
@@ -176,5 +176,7 @@ class _Told:
         happened = [each for each in timeline(self._simulation) if self._last is None or each.number <= self._last]
         # What was done comes before what it led to: its number is that of the last event before.
         order = sorted([*self._moments, *happened], key=lambda moment: (moment.number, moment.who == "client"))
-        paid = ", ".join(f"line {paid.order.line}: {paid.order.amount} at {paid.at:%F %T}" for paid in self._world.ledger)
+        paid = ", ".join(
+            f"line {paid.order.line}: {paid.order.amount} at {paid.at:%F %T}" for paid in self._world.ledger
+        )
         return (*order, Moment(self._simulation.events + 1, self._simulation.now, "ledger", paid or "nothing was paid"))

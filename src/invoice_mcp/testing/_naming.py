@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 from temporalio import workflow
@@ -16,34 +17,33 @@ class NotFound(ValueError):  # noqa: N818 (an answer to whoever asks)
     """Nothing of that name, or nothing that would do."""
 
 
-def workflows_named(name: str) -> Sequence[type]:
-    """The workflows that a worker is given.
+def workflows_named(names: Iterable[str]) -> tuple[type, ...]:
+    """What a worker runs: the product's workflows, and in place of those of the same workflow type the named ones.
 
     Args:
-        name: `module:NAME` of a sequence of workflow classes that stand in for the product's, imported from the current
-            directory or from what is installed; "" for the product's own.
+        names: `MODULE:CLASS`, each imported from the current directory or from what is installed.
 
     Raises:
         NotFound: As its name says.
     """
-    if not name:
-        return WORKFLOWS
-    module, colon, attribute = name.partition(":")
-    if not colon or not module or not attribute:
-        raise NotFound(f"{name!r} is not of the form module:NAME")
+    chosen = {_type_of(each): each for each in WORKFLOWS}
+    chosen.update({_type_of(each): each for each in map(_named, names)})
+    return tuple(chosen.values())
+
+
+def _named(name: str) -> type:
+    module, _, attribute = name.partition(":")
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as missing:
-        raise NotFound(f"{name} can't be loaded: {missing}") from missing
-    if not isinstance(found, Sequence) or not all(_is_workflow(each) for each in found) or not found:
-        raise NotFound(f"{name} is no sequence of workflow classes")
+        found = attrgetter(attribute)(import_module(module))
+    except (ImportError, AttributeError, ValueError) as missing:
+        raise NotFound(f"{name!r} can't be loaded as MODULE:CLASS: {missing}") from missing
+    if not isinstance(found, type) or workflow._Definition.from_class(found) is None:  # noqa: SLF001
+        raise NotFound(f"{name} is no workflow: no class with @workflow.defn")
     return found
 
 
-def _is_workflow(each: object) -> bool:
-    return isinstance(each, type) and workflow._Definition.from_class(each) is not None  # noqa: SLF001
+def _type_of(each: type) -> str | None:
+    return workflow._Definition.must_from_class(each).name  # noqa: SLF001

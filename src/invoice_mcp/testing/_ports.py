@@ -210,9 +210,7 @@ class RecordingPayments:
         receipt = self._book(order, stamp) if pays else None
         if fault is not None:
             refused = isinstance(fault, PaymentRefused)
-            self.faults_met.append(
-                Verb.PAYMENT_REFUSED if refused else Verb.ANSWER_LOST if pays else Verb.PAYMENT_DOWN
-            )
+            self.faults_met.append(Verb.PAYMENT_REFUSED if refused else Verb.ANSWER_LOST if pays else Verb.PAYMENT_DOWN)
             raise fault
         assert receipt is not None  # noqa: S101 (only a fault leaves it unpaid)
         return receipt

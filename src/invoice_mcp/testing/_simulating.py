@@ -37,7 +37,7 @@ class Plan:
 
     Attributes:
         first: Number of the first run.
-        workflows: As for `workflows_named`; "" for the product's.
+        workflows: Names of workflows that stand in for the product's, as for `workflows_named`.
         samples: How many stories of lives with nothing wrong to tell of each outcome: none, or one.
         keeps_going: Whether to go on after a failure.
     """
@@ -46,9 +46,17 @@ class Plan:
     seed: int
     first: int = 0
     odds: Odds = field(default_factory=Odds)
-    workflows: str = ""
+    workflows: tuple[str, ...] = ()
     samples: bool = False
     keeps_going: bool = False
+
+    def check(self) -> None:
+        """See whether the workflows can be loaded, before anything is begun.
+
+        Raises:
+            NotFound: They can't.
+        """
+        workflows_named(self.workflows)
 
     def share(self, which: int, jobs: int) -> range:
         """The numbers of the runs that one of several processes lives."""
@@ -56,8 +64,9 @@ class Plan:
 
     def command(self, scenario: Scenario) -> str:
         """Plays a scenario again."""
-        named = f" --workflows={self.workflows}" if self.workflows else ""
-        return scenario.command(ENGINE) + named
+        every = workflows_named(self.workflows) if self.workflows else ()
+        named = [f"--workflow={each.__module__}:{each.__qualname__}" for each in every]
+        return " ".join([scenario.command(ENGINE), *named, *(["--no-sandbox"] if named else [])])
 
 
 class Limit(Protocol):
@@ -177,7 +186,9 @@ def _listen(ears: list[Connection], tell: Callable[[Totals], None]) -> None:
             try:
                 heard = ear.recv()
             except EOFError:
-                raise ProcessDied("One of the processes died before its share was lived; is there enough memory?") from None
+                raise ProcessDied(
+                    "One of the processes died before its share was lived; is there enough memory?"
+                ) from None
             if heard is None:
                 ears.remove(ear)
             elif isinstance(heard, Exception):

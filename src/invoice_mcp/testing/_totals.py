@@ -50,9 +50,7 @@ class Told:
             "scenario": self.scenario.model_dump(mode="json", exclude_defaults=True),
             "drawn": self.drawn.model_dump(mode="json", exclude_defaults=True),
             "command": self.command,
-            "timeline": [
-                {"at": each.at.isoformat(), "who": each.who, "what": each.what} for each in self.life.story
-            ],
+            "timeline": [{"at": each.at.isoformat(), "who": each.who, "what": each.what} for each in self.life.story],
         }
 
 
