@@ -20,6 +20,7 @@ FAULTS: tuple[Verb, ...] = (
 )
 """What can go wrong around an invoice: at the ERP, at the gateway, to the worker."""
 
+_OF_A_LINE = frozenset({Verb.PAYMENT_DOWN, Verb.PAYMENT_REFUSED, Verb.ANSWER_LOST})
 _STEPS = tuple(verb for verb in Verb if verb not in FAULTS)
 # What leads to the end of the longest lives, and round again: whatever else is done comes in between.
 _SPINE = (
@@ -142,7 +143,9 @@ def _actions(
 
 
 def _action(chance: random.Random, verb: Verb, lines: int) -> Action:
-    return Action(verb=verb, line=chance.randint(1, lines), hours=chance.choice(_HOURS))
+    if verb is Verb.ADVANCE:
+        return Action(verb=verb, hours=chance.choice(_HOURS))
+    return Action(verb=verb, line=chance.randint(1, lines)) if verb in _OF_A_LINE else Action(verb=verb)
 
 
 def _before(chance: random.Random, faults: Sequence[Verb], odds: Odds, lines: int) -> tuple[Action, ...]:

@@ -105,20 +105,21 @@ async def observe(
     read = partial(read_trace, client, read_request=read_request, validation=validation)
     seen = []
     for workflow_id, known in runs.items():
-        newest = (await client.get_workflow_handle(workflow_id).describe()).run_id
-        for run_id in [*(each for each in known if each != newest), newest]:
+        newest = await client.get_workflow_handle(workflow_id).describe()
+        for run_id in [*(each for each in known if each != newest.run_id), newest.run_id]:
             handle = client.get_workflow_handle(workflow_id, run_id=run_id)
-            seen.append(await _run(client, handle, report, read))
+            described = newest if run_id == newest.run_id else await handle.describe()
+            seen.append(await _run(client, handle, described.status, report, read))
     return Observations(tuple(seen), ledger, answers, attempts)
 
 
 async def _run(
     client: Client,
     handle: WorkflowHandle[Any, Any],
+    status: WorkflowExecutionStatus | None,
     report: Callable[..., Awaitable[InvoiceReport]] | None,
     read: Callable[[WorkflowHandle[Any, Any]], Awaitable[Trace]],
 ) -> Run:
-    described = await handle.describe()
     told = None
     if report is not None:
         with suppress(ToolRefused):
@@ -133,7 +134,7 @@ async def _run(
     return Run(
         workflow_id=handle.id,
         run_id=handle.run_id or "",
-        temporal_status=(described.status or WorkflowExecutionStatus.RUNNING).name,
+        temporal_status=(status or WorkflowExecutionStatus.RUNNING).name,
         status=str((await _asked(handle, "GetInvoiceStatus", str) if can_answer else None) or ""),
         told=told,
         queried=await _asked(handle, "GetInvoiceReport", InvoiceReport) if can_answer and report is not None else None,

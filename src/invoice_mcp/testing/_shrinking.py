@@ -8,6 +8,8 @@ from typing import Any
 from invoice_mcp.testing._scenario import Line, Scenario
 
 _SEEDS = range(8)
+# What an action has where it says nothing else.
+_FIRST_LINE, _A_DAY = {"line": 1}, {"hours": 24.0}
 
 
 def shrink(scenario: Scenario, fails: Callable[[Scenario], bool], *, tries: int = 500) -> Scenario:
@@ -60,9 +62,8 @@ def _changes(scenario: Scenario) -> Iterator[dict[str, Any]]:
     for field in ("actions", "before"):
         every = getattr(scenario, field)
         for number, action in enumerate(every):
-            if action.line != 1:
-                simple = action.model_copy(update={"line": 1})
-                yield {field: (*every[:number], simple, *every[number + 1 :])}
+            for update in (_FIRST_LINE, _A_DAY):
+                yield {field: (*every[:number], action.model_copy(update=update), *every[number + 1 :])}
     if scenario.seed is not None:
         yield from ({"seed": seed} for seed in _SEEDS if seed < scenario.seed)
 

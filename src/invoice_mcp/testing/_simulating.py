@@ -96,8 +96,9 @@ def live_share(plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], 
             life = lives.live(scenario, _name(plan, run), tells=plan.samples)
             totals.add(life)
             if life.broken is not None:
-                totals.failures.append(_shrunk(plan, lives, run, scenario, life))
+                # First: the other processes need not wait for the shrinking.
                 limit.value = limit.value if plan.keeps_going else min(limit.value, run)
+                totals.failures.append(_shrunk(plan, lives, run, scenario, life))
             elif plan.samples and life.outcome not in seen:
                 seen.add(life.outcome)
                 totals.sample(Told(run, scenario, scenario, life, plan.command(scenario)))

@@ -110,7 +110,7 @@ class Teller:
             "seconds": f"{self._seconds:,.1f}",
             "runs a second": f"{self._rate:,.0f}",
             "virtual days lived": f"{totals.virtual_days:,.0f}",
-            "promises and model broken": f"in {len(totals.failures):,} runs" if totals.failures else "in no run",
+            "runs that break a promise": f"{len(totals.failures):,}",
         }
 
     def as_json(self) -> str:

@@ -137,7 +137,8 @@ class World(BaseWorld):
 
         what = f"{which} to become {' or '.join(statuses)}"
         await wait_until(is_there, what, self._how_it_stood, within=within, pause=0.004)
-        return await self.status(which)
+        # Of an invoice that has ended it is the tool's own answer already.
+        return seen if (seen := self._peeked) and seen.status.is_terminal else await self.status(which)
 
     async def peek(self, workflow_id: str = "") -> InvoiceReport:
         """The report; of an invoice that has not ended by the query, which costs less than a tool call."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -40,8 +40,9 @@ def link(last: HistoryEvent, *, started: int) -> None:
     getattr(last, attributes_of(last.event_type)).started_event_id = started
 
 
+@lru_cache(maxsize=16)
 def timestamp(time: int) -> Timestamp:
-    """A time as protobuf has it."""
+    """A time as protobuf has it; the same one for all that happens then: messages copy it, nobody changes it."""
     seconds, nanos = divmod(time, SECOND)
     return Timestamp(seconds=seconds, nanos=nanos)
 
