@@ -18,6 +18,7 @@ from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, EngineWorker
 from invoice_mcp.testing._keeper import Kept
 from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp
+from invoice_mcp.testing._shapes import validate_each_shape_once
 from invoice_mcp.worker import WORKFLOWS
 
 Era = Literal["auto", "legacy"]
@@ -72,7 +73,8 @@ class Stage:
                 task_queue=self.task_queue,
                 probe=Probe(self.engine.client, task_queue=self.task_queue),
             )
-            self._clients[key] = await Kept.open(Client(build_server(service), mode=era))
+            kept = self._clients[key] = await Kept.open(Client(build_server(service), mode=era))
+            validate_each_shape_once(kept.value)
         return self._clients[key].value
 
     @property

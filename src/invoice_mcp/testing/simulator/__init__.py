@@ -18,6 +18,7 @@ from invoice_mcp.testing.simulator._execution import Execution, Start
 from invoice_mcp.testing.simulator._exploring import Branches, Explored, SeenBefore, explore, live_again
 from invoice_mcp.testing.simulator._service import connect
 from invoice_mcp.testing.simulator._simulation import BEGINS, GoesInCircles, Simulation
+from invoice_mcp.testing.simulator._timeline import Moment, timeline
 from invoice_mcp.testing.simulator._virtual_loop import EverythingWaits, VirtualTimeLoop
 from invoice_mcp.testing.simulator._worker import Worker
 
@@ -30,6 +31,7 @@ __all__ = [
     "Explored",
     "GoesInCircles",
     "InOrder",
+    "Moment",
     "NotSimulated",
     "Seeded",
     "SeenBefore",
@@ -42,4 +44,5 @@ __all__ = [
     "connect",
     "explore",
     "live_again",
+    "timeline",
 ]

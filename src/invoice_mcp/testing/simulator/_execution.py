@@ -132,6 +132,9 @@ class Execution:
     def record(self, new: HistoryEvent) -> int:
         """Write an event, and return its number."""
         new.event_id = len(self.history) + 1
+        # On servers too this grows with every event of all histories.
+        self.simulation.events += 1
+        new.task_id = self.simulation.events
         new.event_time.CopyFrom(timestamp(self.now))
         self.history.append(new)
         return new.event_id

@@ -46,17 +46,20 @@ class Simulation:
         agenda: The clock, and what can happen.
         workers: By their task queues.
         search_attributes: Names of those that workflows may set.
+        events: How many have been written, to all histories together.
     """
 
     def __init__(
         self, *, chooser: Chooser | None = None, begins: datetime = BEGINS, search_attributes: tuple[str, ...] = ()
     ) -> None:
-        self.agenda = Agenda(int(begins.timestamp() * 1_000_000_000))
+        self._begins = int(begins.timestamp() * 1_000_000_000)
+        self.agenda = Agenda(self._begins)
         self.workers: dict[str, Worker] = {}
         self.search_attributes = frozenset(search_attributes)
         self.chooser: Chooser = chooser or InOrder()
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
+        self.events = 0
         self._going_on = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
@@ -137,6 +140,10 @@ class Simulation:
         run = self._runs.get(run_id)
         return run if run is not None and run.workflow_id == workflow_id else None
 
+    def runs_of(self, workflow_id: str) -> list[Execution]:
+        """Every run under an id, oldest first."""
+        return list(self._of_id.get(workflow_id, ()))
+
     def every(self) -> list[Execution]:
         """Every run, oldest first."""
         return list(self._runs.values())
@@ -147,6 +154,19 @@ class Simulation:
         for run_id in gone:
             self._runs.pop(run_id).tasks.code.evict()
         self.agenda.forget(gone)
+
+    def begin_again(self) -> None:
+        """As in the beginning: no run, nothing under way, the first time and the first run id; workers stay."""
+        for worker in self.workers.values():
+            worker.crash()
+        for run in self._runs.values():
+            for activity in run.activities.values():
+                activity.abandon()
+            run.tasks.code.evict()
+        self._runs.clear()
+        self._of_id.clear()
+        self.events = 0
+        self.agenda = Agenda(self._begins)
 
     def refuse(self, what: str) -> NoReturn:
         """Somebody wants what is not simulated."""
