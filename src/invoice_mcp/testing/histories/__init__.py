@@ -1,0 +1,42 @@
+"""Recorded histories of any project's Temporal workflows: kept, replayed, compared. Knows nothing of invoices."""
+
+from invoice_mcp.testing.histories._commands import Command
+from invoice_mcp.testing.histories._comparing import Drift
+from invoice_mcp.testing.histories._corpus import Accepted, Corpus, add_to_paths, read_corpus
+from invoice_mcp.testing.histories._gate import Report, check_corpus, check_histories
+from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
+from invoice_mcp.testing.histories._pool import TIME_LIMIT, Pool, cores
+from invoice_mcp.testing.histories._recording import Recording, Unreadable, read, write
+from invoice_mcp.testing.histories._reports import as_json, as_junit, explained, print_report, verdict
+from invoice_mcp.testing.histories._target import CannotRun, Target
+from invoice_mcp.testing.histories._tidying import tidied
+
+__all__ = [
+    "TIME_LIMIT",
+    "Accepted",
+    "CannotRun",
+    "Command",
+    "Corpus",
+    "Drift",
+    "Fault",
+    "Outcome",
+    "Pool",
+    "Problem",
+    "Recording",
+    "Report",
+    "Target",
+    "Unreadable",
+    "add_to_paths",
+    "as_json",
+    "as_junit",
+    "check_corpus",
+    "check_histories",
+    "cores",
+    "explained",
+    "print_report",
+    "read",
+    "read_corpus",
+    "tidied",
+    "verdict",
+    "write",
+]

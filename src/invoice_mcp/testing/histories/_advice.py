@@ -1,0 +1,34 @@
+"""What to do about nondeterminism, with a sketch."""
+
+from __future__ import annotations
+
+import re
+
+from invoice_mcp.testing.histories._comparing import Mismatch
+
+_PATCH = re.compile(r"(?i)patch[^\"'`]*[\"'`]?([\w.-]+)[\"'`]?")
+
+
+def patch_named_in(told: str) -> str:
+    """The patch that Temporal's message is about; "" if it is about none."""
+    named = re.search(r"(?i)patch (?:marker )?(?:with id |id )?[\"'`]?([\w.:-]+)", told)
+    return named.group(1) if named else ""
+
+
+def advice_on(mismatch: Mismatch | None, patch: str) -> str:
+    """How to keep what is already running on the old way."""
+    if patch:
+        return (
+            f"A recording holds the marker of patch {patch!r}, and the code no longer asks for it. Keep it as long as a "
+            f'recording or an open workflow needs it:\n\n    workflow.deprecate_patch("{patch}")'
+        )
+    old = mismatch.recorded.title if mismatch is not None and mismatch.recorded else "what it did before"
+    new = mismatch.emitted.title if mismatch is not None and mismatch.emitted else "what it does now"
+    return (
+        "Workflows that are open would be stuck here. Keep the old way for them:\n\n"
+        '    if workflow.patched("say-what-changed"):\n'
+        f"        ...  # the new way: {new}\n"
+        "    else:\n"
+        f"        ...  # the old way: {old}\n\n"
+        "or leave them to the old code by Worker Deployment versioning (pinned)"
+    )
