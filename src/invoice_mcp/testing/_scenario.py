@@ -16,8 +16,9 @@ from temporalio.service import RPCError
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport
 from invoice_mcp.testing._actions import Action, Verb
-from invoice_mcp.testing._model import OK, Model, Shown, Span, State, shown_by
+from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._stage import ERAS, StageKeeper
+from invoice_mcp.testing._states import Shown, Span, State, shown_by
 from invoice_mcp.testing._tools import ToolRefused
 from invoice_mcp.testing._world import World, open_world
 
@@ -141,7 +142,7 @@ class _Player:
         self._world = world
         self._scenario = scenario
         self._done: list[str] = []
-        # The report that the last answer gave.
+        # The report that the last action was answered with, if it was.
         self._told: InvoiceReport | None = None
 
     async def play(self) -> None:
@@ -166,6 +167,7 @@ class _Player:
             # What needs no time has happened before any passes; else the test server's clock may stand still.
             await self._catch_up()
         self._done.append(str(action))
+        self._told = None
         loop = asyncio.get_running_loop()
         # Time goes on from where it was when the last action was done.
         before, began = self._time, loop.time()

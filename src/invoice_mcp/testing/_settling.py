@@ -10,9 +10,9 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
-from invoice_mcp.testing._checker import Violation
 from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck
 from invoice_mcp.testing._tools import ToolRefused
+from invoice_mcp.testing._violations import Violation
 
 if TYPE_CHECKING:
     from invoice_mcp.testing._world import World
@@ -32,8 +32,7 @@ _OPEN = frozenset({LineStatus.PENDING, LineStatus.SCHEDULED})
 async def settle(world: World) -> list[Violation]:
     """Let every invoice end, and tell those that do not (L1)."""
     await world.restart_worker()
-    world.erp.heal()
-    world.payments.heal()
+    world.heal()
     waited: set[str] = set()
     for _ in range(_ROUNDS):
         try:
@@ -94,8 +93,7 @@ async def withdraw(world: World) -> None:
         EngineStuck: Something can't be ended.
     """
     await world.restart_worker()
-    world.erp.heal()
-    world.payments.heal()
+    world.heal()
     for workflow_id in world.workflow_ids:
         # Cancelled, not terminated: the time-skipping server loses count of its clock's locks when a workflow is
         # terminated in the middle of a task.
