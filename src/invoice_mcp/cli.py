@@ -1,4 +1,4 @@
-"""The command line: serve, worker, demo."""
+"""The command line: serve, worker, demo; `histories` is in a module of its own."""
 
 # Temporal and MCP take a second to import: each command imports what it needs, so that --help answers at once.
 # ruff: noqa: PLC0415
@@ -11,6 +11,8 @@ import re
 import sys
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
@@ -103,7 +105,23 @@ temporal.toml; a namespace or key without address means localhost:7233), and whe
 is set the embedded server, with its data under INVOICE_MCP_HOME."""
 
 
+class _Lazy(click.Group):
+    """Imports the groups that lie elsewhere when they are asked for."""
+
+    _elsewhere = MappingProxyType({"histories": "invoice_mcp.histories_cli"})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self._elsewhere])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._elsewhere:
+            command: click.Command = getattr(import_module(self._elsewhere[cmd_name]), cmd_name)
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
 @click.group(
+    cls=_Lazy,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Try it:                 invoice-mcp demo
@@ -189,7 +207,7 @@ def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: 
 
     played = play(
         Ending(ending or Ending.PAID),
-        _told_on(Console(highlight=False)),
+        told_on(Console(highlight=False)),
         home=default_home(),
         approval_timeout=approval_timeout,
         fail_validate=fail_validate,
@@ -255,7 +273,7 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
         sys.exit(130)
 
 
-def _told_on(console: Console) -> Console:
+def told_on(console: Console) -> Console:
     """Lines as they are, where nobody's terminal would wrap them."""
     if not console.is_terminal:
         console.soft_wrap = True

@@ -6,14 +6,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from faker import Faker
+from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Policy, Status
-from invoice_mcp.testing._world import DAY, PAST, World
+from invoice_mcp.testing import DAY, PAST, World
 from invoice_mcp.workflows import line_workflow_id
 
 _PAST_DEADLINE = timedelta(days=6)
@@ -243,6 +245,27 @@ async def line_ended_from_outside(scene: Scene) -> None:
     await scene.line_waits(1)
     await scene.world.handle(line_workflow_id(scene.world.workflow_id, 1)).terminate()
     await scene.world.until(Status.FAILED)
+
+
+async def line_cancelled_from_outside(scene: Scene) -> None:
+    world = scene.world
+    world.payments.is_slow()
+    await scene.submit(PAST, await world.due_in(30 * DAY))
+    await scene.approve()
+    await scene.line_waits(2)
+    await world.when(lambda: world.payments.under_way)
+    lines = [world.handle(line_workflow_id(world.workflow_id, number)) for number in (1, 2)]
+    for line in lines:
+        await line.cancel()
+    # The first one has to see it while it is being paid.
+    await world.when(partial(_tasks_of, lines[0], 2))
+    world.payments.answers()
+    await world.until(Status.FAILED)
+
+
+async def _tasks_of(handle: WorkflowHandle[Any, Any], number: int) -> bool:
+    events = (await handle.fetch_history()).events
+    return sum(event.HasField("workflow_task_completed_event_attributes") for event in events) >= number
 
 
 async def line_id_taken(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""The paths that the workflows of invoices can take, as data: each is recorded once a release, and replayed ever after."""
+"""The paths that the workflows of invoices can take, as data: each is recorded once a release."""
 
 from __future__ import annotations
 
@@ -81,6 +81,12 @@ PATHS: tuple[InvoicePath, ...] = (
         lines=(1, 2),
     ),
     InvoicePath("line-ended-from-outside", "an operator terminates a line", acts.line_ended_from_outside),
+    InvoicePath(
+        "line-cancelled-from-outside",
+        "an operator cancels a line while it is being paid, and one that waits",
+        acts.line_cancelled_from_outside,
+        lines=(1, 2),
+    ),
     InvoicePath("line-id-taken", "another workflow has the id of a line", acts.line_id_taken),
     InvoicePath("not-indexed", "where the server has no search attribute InvoiceStatus", acts.not_indexed),
     InvoicePath("started-with-garbage", "started behind trigger's back with no invoice", acts.started_with_garbage),

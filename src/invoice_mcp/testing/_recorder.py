@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,13 +13,19 @@ from pathlib import Path
 from faker import Faker
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
+from invoice_mcp.testing import StageKeeper, World, kinds, open_world
 from invoice_mcp.testing._acts import Scene
-from invoice_mcp.testing._engine import kinds
 from invoice_mcp.testing._paths import PATHS, InvoicePath
-from invoice_mcp.testing._stage import StageKeeper
-from invoice_mcp.testing._world import World, open_world
-from invoice_mcp.testing.histories import CannotRun, Pool, Recording, Target, check_histories, tidied, write
-from invoice_mcp.testing.histories import add_to_paths as _add_to_paths
+from invoice_mcp.testing.histories import (
+    CannotRun,
+    Pool,
+    Recording,
+    Target,
+    add_to_paths,
+    check_histories,
+    tidied,
+    write,
+)
 from invoice_mcp.workflows import TASK_QUEUE, line_workflow_id
 
 TARGET = Target("invoice_mcp.worker:REPLAY")
@@ -47,14 +52,8 @@ async def record_release(
     Raises:
         CannotRun: The release has been recorded, or a recording does not replay.
     """
-    folder = root / folder_of(release)
-    if folder.exists():
-        raise CannotRun(
-            f"{folder} exists. A release is recorded once and never again: its recordings stand for the workflows that "
-            "it started. Give another --release, or remove the folder if it was never released"
-        )
-    # Beside the corpus: renamed into it when all is done.
-    root.mkdir(parents=True, exist_ok=True)
+    folder = _room_for(root, release)
+    # Beside the other folders: renamed when all is done.
     with tempfile.TemporaryDirectory(prefix=".recording-", dir=root) as made:
         place = Path(made) / folder.name
         names: dict[str, str] = {}
@@ -66,8 +65,22 @@ async def record_release(
                 names |= path.recordings()
         await prove(place)
         shutil.move(place, folder)
-    _add_to_paths(root, folder.name, names)
+    add_to_paths(root, folder.name, names)
     return sorted(names)
+
+
+def _room_for(root: Path, release: str) -> Path:
+    folder = root / folder_of(release)
+    if folder.exists():
+        raise CannotRun(
+            f"{folder} exists. A release is recorded once and never again: its recordings stand for the workflows that "
+            "it started. Give another --release, or remove the folder if it was never released"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(f"{root} can't be written: {error.strerror or error}") from None
+    return folder
 
 
 async def prove(place: Path) -> None:

@@ -6,7 +6,14 @@ import re
 
 from invoice_mcp.testing.histories._comparing import Mismatch
 
-_PATCH = re.compile(r"(?i)patch[^\"'`]*[\"'`]?([\w.-]+)[\"'`]?")
+_MESSAGE = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
+
+
+def words_of(failure: Exception) -> str:
+    """What the SDK's core says, without the structure it says it in."""
+    said = str(failure)
+    found = _MESSAGE.search(said)
+    return found.group(1).replace('\\"', '"') if found else said
 
 
 def patch_named_in(told: str) -> str:
@@ -19,8 +26,8 @@ def advice_on(mismatch: Mismatch | None, patch: str) -> str:
     """How to keep what is already running on the old way."""
     if patch:
         return (
-            f"A recording holds the marker of patch {patch!r}, and the code no longer asks for it. Keep it as long as a "
-            f'recording or an open workflow needs it:\n\n    workflow.deprecate_patch("{patch}")'
+            f"The recording holds the marker of patch {patch!r}, and the code no longer asks for it. Keep it as long as "
+            f'a recording or an open workflow needs it:\n\n    workflow.deprecate_patch("{patch}")'
         )
     old = mismatch.recorded.title if mismatch is not None and mismatch.recorded else "what it did before"
     new = mismatch.emitted.title if mismatch is not None and mismatch.emitted else "what it does now"

@@ -120,7 +120,7 @@ def _required(path: Path) -> dict[str, str] | None:
     try:
         folders = _PathsFile.validate_python(content)
     except ValidationError as error:
-        raise CannotRun(f"{path} is no list of paths, [folder] with name = \"what it shows\": {error}") from None
+        raise CannotRun(f'{path} is no list of paths, [folder] with name = "what it shows": {error}') from None
     return {f"{folder}/{name}.json": about for folder, names in folders.items() for name, about in names.items()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from temporalio.bridge.proto.child_workflow import ChildWorkflowCancellationType
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, UpdateResponse, WorkflowCommand
@@ -80,7 +81,7 @@ class _Reader:
         here: dict[tuple[str, int], Command] = {}
         for command in emitted:
             variant = command.WhichOneof("variant") or ""
-            message = getattr(command, variant, None)
+            message: Any = getattr(command, variant, None)
             if variant in _LEAVE_NO_EVENT:
                 continue
             if variant in _CANCELS:
@@ -101,11 +102,11 @@ class _Reader:
         return (*(each for each in found if each.kind not in ENDS), *(each for each in found if each.kind in ENDS))
 
     def _cancel(
-        self, variant: str, message: object, found: list[Command], here: Mapping[tuple[str, int], Command]
+        self, variant: str, message: Any, found: list[Command], here: Mapping[tuple[str, int], Command]
     ) -> None:
         """What is cancelled in the task that began it never gets to the server; what is abandoned is not cancelled."""
         began, kind = _CANCELS[variant]
-        number = getattr(message, "seq", None) or getattr(message, "child_workflow_seq", 0)
+        number = message.child_workflow_seq if kind == "CancelChildWorkflow" else message.seq
         if (began, number) in here:
             found[:] = [each for each in found if each is not here[began, number]]
             return
@@ -119,14 +120,13 @@ class _Reader:
             case "start_child_workflow_execution" if command is not None:
                 child = command.start_child_workflow_execution
                 if child.cancellation_type != ChildWorkflowCancellationType.ABANDON:
-                    found.append(Command(kind, "", child.workflow_id, {"reason": getattr(message, "reason", "")}))
+                    found.append(Command(kind, "", child.workflow_id, {"reason": values.cancel_reason(message.reason)}))
             case "schedule_nexus_operation":
                 found.append(Command(kind))
 
-    def _add_local(self, message: object) -> None:
-        key = str(getattr(message, "activity_id", ""))
-        if key in self._local_ids:
-            self.local.append(Command("LocalActivity", str(getattr(message, "activity_type", "")), key))
+    def _add_local(self, message: Any) -> None:
+        if message.activity_id in self._local_ids:
+            self.local.append(Command("LocalActivity", message.activity_type, message.activity_id))
 
 
 def _update(answer: UpdateResponse) -> list[Command]:

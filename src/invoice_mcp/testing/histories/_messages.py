@@ -49,9 +49,7 @@ def payload_holders(message: Message) -> list[Held]:
     for each in below(message):
         for field, value in each.ListFields():
             if _is_map(field):
-                found += [
-                    Held(key, value[key]) for key in sorted(value, key=str) if isinstance(value[key], Payload)
-                ]
+                found += [Held(key, value[key]) for key in sorted(value, key=str) if isinstance(value[key], Payload)]
             elif field.message_type is not None and field.message_type.full_name == Payload.DESCRIPTOR.full_name:
                 found.append(Held(field.name, value))
     return found

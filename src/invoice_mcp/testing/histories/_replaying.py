@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from temporalio.client import WorkflowHistory
 
-from invoice_mcp.testing.histories._advice import advice_on, patch_named_in
+from invoice_mcp.testing.histories._advice import advice_on, patch_named_in, words_of
 from invoice_mcp.testing.histories._commands import UnknownCommand
 from invoice_mcp.testing.histories._comparing import Drift, Mismatch, compare
 from invoice_mcp.testing.histories._emitted import Emitted
@@ -148,7 +148,7 @@ def _fails(why: str) -> Problem:
 
 
 def _nondeterminism(failure: Exception | None, mismatch: Mismatch | None) -> Problem:
-    told = str(failure) if failure is not None else "the code emits other commands than were recorded"
+    told = words_of(failure) if failure is not None else "the code emits other commands than were recorded"
     patch = patch_named_in(told)
     return Problem(
         fault=Fault.NONDETERMINISM,

@@ -15,13 +15,18 @@ from invoice_mcp.testing.histories._gate import Report
 from invoice_mcp.testing.histories._outcomes import Outcome
 
 _INDENT = "    "
+_ON_DRIFT = (
+    "Temporal replays this, but workflows that are open would go on otherwise than they began.\n"
+    "Guard it with workflow.patched; or, if it is right so, accept it with the reason, in "
+    f"{ACCEPTED}\n(recording may be a pattern such as from_0.1.0/*; old and new may be left out):"
+)
 
 
 def verdict(report: Report) -> str:
     """One line on all of it."""
     count = len(report.outcomes)
     if not count and not report.missing:
-        return "There is no recording here: nothing was checked, so nothing passes. `invoice-mcp histories record` makes some"
+        return "There is no recording here. Nothing was checked, so nothing passes"
     parts = [f"{count} recording{'s' * (count != 1)} replayed in {report.seconds:.1f} s"]
     faults = Counter(outcome.problem.fault for outcome in report.outcomes if outcome.problem)
     parts += [f"{number} {fault}" for fault, number in sorted(faults.items())]
@@ -42,34 +47,50 @@ def print_report(report: Report, console: Console, *, all_of_them: bool = False)
     """
     if all_of_them:
         console.print(_table(report))
+    advised: set[str] = set()
     for outcome in report.broken:
-        console.print(f"[bold red]✗[/] [bold]{escape(outcome.recording)}[/] {escape(_told_of(outcome))}", highlight=False)
-        for line in explained(outcome).splitlines():
-            console.print(f"{_INDENT}{line}" if line else "", markup=False, highlight=False)
-        console.print()
+        _cross(console, outcome.recording, _told_of(outcome))
+        # One change breaks many recordings: what to do is said once.
+        advice = advice_on(outcome)
+        for text in (*told(outcome), "" if advice in advised else advice):
+            for line in text.splitlines():
+                console.print(f"{_INDENT}{line}" if line else "", markup=False, highlight=False)
+        advised.add(advice)
     for name in report.missing:
-        console.print(f"[bold red]✗[/] [bold]{escape(name)}[/] is missing: {PATHS} says it must exist", highlight=False)
+        _cross(console, name, f"is missing: {PATHS} says it must exist")
     for entry in report.stale:
-        told = f"{entry.recording}, {entry.command}, {entry.field}: stale in {ACCEPTED}, there is no such drift. Remove it"
-        console.print(f"[bold red]✗[/] {escape(told)}", highlight=False)
+        stale = f"{entry.recording}, {entry.command}, {entry.field}: there is no such drift any more. Remove the entry"
+        _cross(console, ACCEPTED, stale)
     style = "green" if report.is_clean else "bold red"
     console.print(f"[{style}]{escape(verdict(report))}.[/]", highlight=False)
 
 
+def _cross(console: Console, name: str, what: str) -> None:
+    console.print(f"[bold red]✗[/] [bold]{escape(name)}[/] {escape(what)}", highlight=False)
+
+
 def explained(outcome: Outcome) -> str:
     """What is wrong with a recording, and what to do, in lines."""
-    parts = []
+    return "\n".join([*told(outcome), advice_on(outcome)]).strip()
+
+
+def told(outcome: Outcome) -> list[str]:
+    """What is wrong with a recording."""
+    problem = [outcome.problem.told, outcome.problem.detail] if outcome.problem else []
+    return [part for part in problem if part] + [
+        f"event {drift.event_id}, {drift.command}: {drift.field}\n  was {drift.old}\n  now {drift.new}"
+        for drift in outcome.drift
+    ]
+
+
+def advice_on(outcome: Outcome) -> str:
+    """What to do about it."""
     if outcome.problem:
-        parts += [outcome.problem.told, outcome.problem.detail, outcome.problem.advice]
-    for drift in outcome.drift:
-        parts.append(f"event {drift.event_id}, {drift.command}: {drift.field}\n  was {drift.old}\n  now {drift.new}")
-    if outcome.drift:
-        parts.append(
-            "Temporal replays this, but workflows that are open would go on otherwise than they began. Guard it with "
-            f"workflow.patched, or, if it is right so, add to {ACCEPTED}, with the reason:\n\n"
-            + "\n\n".join(entry_text(outcome.recording, drift) for drift in outcome.drift)
-        )
-    return "\n".join(part for part in parts if part)
+        return outcome.problem.advice
+    if not outcome.drift:
+        return ""
+    entries = dict.fromkeys(entry_text(outcome.recording, drift) for drift in outcome.drift)
+    return f"{_ON_DRIFT}\n\n" + "\n\n".join(entries) + "\n"
 
 
 def _told_of(outcome: Outcome) -> str:
@@ -116,9 +137,7 @@ def as_junit(report: Report) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(suite, encoding="unicode")}\n'
 
 
-def _add_case(
-    suite: ElementTree.Element, group: str, name: str, seconds: float, wrong: tuple[str, str] | None
-) -> None:
+def _add_case(suite: ElementTree.Element, group: str, name: str, seconds: float, wrong: tuple[str, str] | None) -> None:
     named = {"classname": _printable(group), "name": _printable(name), "time": f"{seconds:.3f}"}
     case = ElementTree.SubElement(suite, "testcase", named)
     if wrong:

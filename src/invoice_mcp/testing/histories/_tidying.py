@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf.descriptor import FieldDescriptor
 from temporalio.api.enums.v1 import TaskQueueKind
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 
@@ -23,7 +24,7 @@ _OF_SERVER = ("task_id", "version", "links", "principal")
 
 
 def tidied(events: Sequence[HistoryEvent], queues: Mapping[str, str] | None = None) -> tuple[HistoryEvent, ...]:
-    """Copies of the events, without identities, sticky queues and server internals, and without moved clocks.
+    """Copies of the events, without what names the machine (identities, stack traces, sticky queues) or moved a clock.
 
     Events that only moved a clock are left out, and the others numbered anew; what happened when stays as it was.
 
@@ -55,8 +56,8 @@ def _numbers(events: Sequence[HistoryEvent], kept: Sequence[HistoryEvent]) -> di
 def _tidied(event: HistoryEvent, numbers: Mapping[int, int], queues: Mapping[str, str]) -> HistoryEvent:
     copy = HistoryEvent()
     copy.CopyFrom(event)
-    for field in _OF_SERVER:
-        copy.ClearField(field)  # type: ignore[arg-type]
+    for name in _OF_SERVER:
+        copy.ClearField(name)  # type: ignore[arg-type]
     for message in below(copy):
         for field, value in message.ListFields():
             if field.name == "identity":
@@ -65,6 +66,8 @@ def _tidied(event: HistoryEvent, numbers: Mapping[int, int], queues: Mapping[str
                 message.ClearField(field.name)
             elif _is_event_id(field):
                 setattr(message, field.name, numbers.get(value, value))
+        if isinstance(message, Failure):
+            message.ClearField("stack_trace")
         if isinstance(message, TaskQueue):
             is_sticky = message.kind == TaskQueueKind.TASK_QUEUE_KIND_STICKY
             message.name = "sticky" if is_sticky else queues.get(message.name, message.name)

@@ -104,8 +104,8 @@ def differences(old: Plain, new: Plain, at: str = "") -> Iterator[tuple[str, str
             yield from differences(old.get(key, ABSENT), new.get(key, ABSENT), f"{at}.{key}" if at else str(key))
     elif isinstance(old, list) and isinstance(new, list):
         for index in range(max(len(old), len(new))):
-            pair = (each[index] if index < len(each) else ABSENT for each in (old, new))
-            yield from differences(*pair, f"{at}[{index}]")
+            one, other = (each[index] if index < len(each) else ABSENT for each in (old, new))
+            yield from differences(one, other, f"{at}[{index}]")
     elif type(old) is not type(new) or old != new:
         yield at, text(old), text(new)
 
