@@ -7,14 +7,16 @@ from invoice_mcp.testing.histories._gate import Report, check_corpus, check_hist
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
 from invoice_mcp.testing.histories._pool import TIME_LIMIT, Pool, cores
 from invoice_mcp.testing.histories._recording import Recording, Unreadable, read, write
+from invoice_mcp.testing.histories._replaying import Replaying
 from invoice_mcp.testing.histories._reports import as_json, as_junit, explained, print_report, verdict
-from invoice_mcp.testing.histories._target import CannotRun, Target
+from invoice_mcp.testing.histories._target import CannotRun, Code, Target
 from invoice_mcp.testing.histories._tidying import tidied
 
 __all__ = [
     "TIME_LIMIT",
     "Accepted",
     "CannotRun",
+    "Code",
     "Command",
     "Corpus",
     "Drift",
@@ -23,6 +25,7 @@ __all__ = [
     "Pool",
     "Problem",
     "Recording",
+    "Replaying",
     "Report",
     "Target",
     "Unreadable",

@@ -16,18 +16,12 @@ def words_of(failure: Exception) -> str:
     return found.group(1).replace('\\"', '"') if found else said
 
 
-def patch_named_in(told: str) -> str:
-    """The patch that Temporal's message is about; "" if it is about none."""
-    named = re.search(r"(?i)patch (?:marker )?(?:with id |id )?[\"'`]?([\w.:-]+)", told)
-    return named.group(1) if named else ""
-
-
 def advice_on(mismatch: Mismatch | None, patch: str) -> str:
     """How to keep what is already running on the old way."""
     if patch:
         return (
-            f"The recording holds the marker of patch {patch!r}, and the code no longer asks for it. Keep it as long as "
-            f'a recording or an open workflow needs it:\n\n    workflow.deprecate_patch("{patch}")'
+            f"The recording holds the marker of patch {patch!r}, and the code no longer asks for it. Keep it as long "
+            f'as a recording or an open workflow needs it:\n\n    workflow.deprecate_patch("{patch}")'
         )
     old = mismatch.recorded.title if mismatch is not None and mismatch.recorded else "what it did before"
     new = mismatch.emitted.title if mismatch is not None and mismatch.emitted else "what it does now"

@@ -31,8 +31,9 @@ class Command:
 
     @property
     def title(self) -> str:
-        """Kind, name and key, as a person reads it."""
-        return " ".join(part for part in (self.kind, self.name, self.key and f"({self.key})") if part)
+        """Kind, name and key, as a person reads it; of a timer also how long it is."""
+        of_timer = self.fields.get("start_to_fire_timeout", "")
+        return " ".join(part for part in (self.kind, self.name, self.key and f"({self.key})", of_timer) if part)
 
     @property
     def identity(self) -> tuple[str, str, str]:
@@ -44,6 +45,9 @@ class Command:
         """Whether it is an update's answer: those are ordered among themselves only."""
         return self.kind in {"AcceptUpdate", "CompleteUpdate"}
 
+
+LOCAL_ACTIVITIES = 0
+"""Where `Tasks` keep local activities: their markers come with a later task than the one that ran them."""
 
 Tasks = Mapping[int, tuple[Command, ...]]
 """The commands of each workflow task, in order. A task goes by the event id of its WorkflowTaskStarted."""

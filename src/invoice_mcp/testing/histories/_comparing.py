@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from pydantic import BaseModel, ConfigDict
 
-from invoice_mcp.testing.histories._commands import Command, Tasks
+from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, Command, Tasks
 from invoice_mcp.testing.histories._values import differences
 
 
@@ -55,7 +55,8 @@ def compare(recorded: Tasks, emitted: Tasks) -> tuple[Mismatch | None, list[Drif
         emitted: At least of these.
     """
     drift: list[Drift] = []
-    for task in sorted(recorded):
+    # Local activities last: where another command ended the replay, they are missing only because of it.
+    for task in sorted(recorded, key=lambda task: (task == LOCAL_ACTIVITIES, task)):
         for is_of_updates in (True, False):
             old, new = (_lane(tasks.get(task, ()), is_of_updates) for tasks in (recorded, emitted))
             for one, other in zip_longest(old, new):

@@ -11,8 +11,7 @@ from temporalio.bridge.proto.child_workflow import ChildWorkflowCancellationType
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, UpdateResponse, WorkflowCommand
 
 from invoice_mcp.testing.histories import _values as values
-from invoice_mcp.testing.histories._commands import ENDS, Command, Tasks, UnknownCommand
-from invoice_mcp.testing.histories._recorded import LOCAL_ACTIVITIES
+from invoice_mcp.testing.histories._commands import ENDS, LOCAL_ACTIVITIES, Command, Tasks, UnknownCommand
 from invoice_mcp.testing.histories._shapes import SHAPES, Run, Shape
 
 _BY_COMMAND: Mapping[str, Shape] = {shape.command: shape for shape in SHAPES}
@@ -33,16 +32,21 @@ class Emitted:
 
     Attributes:
         run: Where it runs.
+        patches: Every patch it holds a marker of.
         failures: Why the code failed workflow tasks, in its own words, with the traceback.
     """
 
     run: Run
+    patches: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
     _by_length: dict[int, list[WorkflowCommand]] = field(default_factory=dict)
 
     def add(self, history_length: int, commands: Iterable[WorkflowCommand]) -> None:
         """Add what one activation was answered with; the length is that of the history it saw."""
-        self._by_length.setdefault(history_length, []).extend(commands)
+        for command in commands:
+            self._by_length.setdefault(history_length, []).append(command)
+            if command.HasField("set_patch_marker"):
+                self.patches.add(command.set_patch_marker.patch_id)
 
     def tasks(self, started: Sequence[int], local: Iterable[str]) -> Tasks:
         """The commands of each of the workflow tasks, as a server would have recorded them.

@@ -9,7 +9,7 @@ from typing import Any
 from temporalio.api.history.v1 import HistoryEvent, MarkerRecordedEventAttributes
 
 from invoice_mcp.testing.histories import _values as values
-from invoice_mcp.testing.histories._commands import Command, Tasks, UnknownCommand
+from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, Command, Tasks, UnknownCommand
 from invoice_mcp.testing.histories._shapes import SHAPES, Run, Shape
 
 _SUFFIX = "_event_attributes"
@@ -26,8 +26,6 @@ _CAME_OF_IT = frozenset(
 )
 # The SDK writes this by itself beside each patch marker.
 _CHANGE_VERSION = "TemporalChangeVersion"
-LOCAL_ACTIVITIES = 0
-"""Where `Tasks` keep local activities: their markers come with a later task than the one that ran them."""
 
 
 def attributes(event: HistoryEvent) -> tuple[str, Any]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from temporalio.client import WorkflowHistory
 
-from invoice_mcp.testing.histories._advice import advice_on, patch_named_in, words_of
-from invoice_mcp.testing.histories._commands import UnknownCommand
+from invoice_mcp.testing.histories._advice import advice_on, words_of
+from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, UnknownCommand
 from invoice_mcp.testing.histories._comparing import Drift, Mismatch, compare
 from invoice_mcp.testing.histories._emitted import Emitted
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
-from invoice_mcp.testing.histories._recorded import LOCAL_ACTIVITIES, attributes, recorded_commands, run_of
+from invoice_mcp.testing.histories._recorded import attributes, patch_markers, recorded_commands, run_of
 from invoice_mcp.testing.histories._recording import Recording
 from invoice_mcp.testing.histories._target import Code
 
@@ -106,7 +106,9 @@ class Replaying:
                 return {"problem": Problem(fault=Fault.FAILS, told=str(unknown), advice=advice)}
             mismatch, drift = None, []
         if failure is not None or mismatch is not None:
-            return {"problem": _nondeterminism(failure, mismatch)}
+            patches = patch_markers(recording.events) if emitted is not None else {}
+            gone = [each for each, deprecated in patches.items() if not deprecated and each not in emitted.patches]
+            return {"problem": _nondeterminism(failure, mismatch, gone)}
         return {"drift": tuple(drift)}
 
 
@@ -147,9 +149,10 @@ def _fails(why: str) -> Problem:
     )
 
 
-def _nondeterminism(failure: Exception | None, mismatch: Mismatch | None) -> Problem:
+def _nondeterminism(failure: Exception | None, mismatch: Mismatch | None, gone: Sequence[str]) -> Problem:
+    """Args: gone: patches whose markers were recorded, and that the code did not ask for; maybe not yet."""
     told = words_of(failure) if failure is not None else "the code emits other commands than were recorded"
-    patch = patch_named_in(told)
+    patch = gone[0] if gone and "patch" in told.lower() else ""
     return Problem(
         fault=Fault.NONDETERMINISM,
         told=told,

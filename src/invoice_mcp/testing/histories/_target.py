@@ -68,7 +68,7 @@ class Code:
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        converter: DataConverter = options["data_converter"]
+        converter: DataConverter = options.get("data_converter", DataConverter.default)
         self.workflows: Sequence[type] = tuple(options["workflows"])
         self.codec: PayloadCodec | None = converter.payload_codec
         self._options = {**options, "data_converter": replace(converter, payload_codec=None)}
