@@ -88,16 +88,17 @@ DRIFTS = {
     ),
 }
 
+_WEIGH = "activity(weigh, parcel, start_to_close_timeout=timedelta(seconds=1))"
+
 # What Temporal's own replay takes for another command, or does not see as it is at the end of what was recorded.
 OTHER_COMMANDS = {
     "a child's id": (('-label")', '-sticker")'), "waiting"),
     "a child's type": (("Label.run, stamped,", '"Sticker", stamped,'), "waiting"),
     "an activity's type": (("            weigh,\n", '            "weigh_again",\n'), "waiting"),
-    "an activity more": (("        weight = await", "        await workflow.sleep(1)\n        weight = await"), "waiting"),
-    "an activity less": (("        await workflow.sleep(timedelta(milliseconds=50))\n", ""), "waiting"),
-    "another timer while it waits": (
-        ("        await workflow.wait_condition", "        workflow.start_activity(weigh, parcel, start_to_close_timeout="
-         "timedelta(seconds=1))\n        await workflow.wait_condition"),
+    "a timer more": (("        weight = await", "        await workflow.sleep(1)\n        weight = await"), "waiting"),
+    "a timer less": (("        await workflow.sleep(timedelta(milliseconds=50))\n", ""), "waiting"),
+    "an activity while it waits": (
+        ("        await workflow.wait_", f"        workflow.start_{_WEIGH}\n        await workflow.wait_"),
         "waiting",
     ),
     "no timer while it waits": ((", timeout=timedelta(days=3)", ""), "waiting"),

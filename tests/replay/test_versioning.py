@@ -56,7 +56,7 @@ async def orders(real_client: Client) -> Mapping[str, Recording]:
 
 
 # Which code takes over orders that were begun by which.
-PASSES = {
+PASSES: dict[type, set[str]] = {
     Before: {"Before"},
     Unguarded: {"Deprecated"},  # to which it is the same as Removed
     Guarded: {"Before", "Guarded", "Deprecated"},

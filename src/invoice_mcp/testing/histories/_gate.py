@@ -98,7 +98,8 @@ def _stale(corpus: Corpus, outcomes: Sequence[Outcome], used: set[Accepted]) -> 
     found = []
     for entry in corpus.accepted:
         about = [outcome for outcome in outcomes if entry.names(outcome.recording)]
-        is_known = all(outcome.problem is None for outcome in about) and (about or corpus.is_whole)
+        is_known = corpus.is_whole or entry.recording in corpus.files
+        is_known &= all(outcome.problem is None for outcome in about)
         if entry not in used and is_known:
             found.append(entry)
     return found

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from temporalio.client import WorkflowHistory
+from temporalio.workflow import NondeterminismError
 
 from invoice_mcp.testing.histories._advice import advice_on, words_of
 from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, UnknownCommand
@@ -98,6 +99,8 @@ class Replaying:
         emitted = next((runner.emitted for runner in self._code.watching if runner.emitted), None)
         if failure is not None and emitted is not None and emitted.failures:
             return {"problem": _fails(emitted.failures[0])}
+        if failure is not None and not isinstance(failure, NondeterminismError):
+            return {"problem": _fails(words_of(failure))}
         try:
             mismatch, drift = _compared(recording, emitted) if emitted is not None else (None, [])
         except UnknownCommand as unknown:
@@ -106,8 +109,9 @@ class Replaying:
                 return {"problem": Problem(fault=Fault.FAILS, told=str(unknown), advice=advice)}
             mismatch, drift = None, []
         if failure is not None or mismatch is not None:
-            patches = patch_markers(recording.events) if emitted is not None else {}
-            gone = [each for each, deprecated in patches.items() if not deprecated and each not in emitted.patches]
+            asked = emitted.patches if emitted is not None else set()
+            markers = patch_markers(recording.events)
+            gone = [each for each, is_deprecated in markers.items() if not is_deprecated and each not in asked]
             return {"problem": _nondeterminism(failure, mismatch, gone)}
         return {"drift": tuple(drift)}
 
@@ -143,7 +147,7 @@ def _fails(why: str) -> Problem:
     first, _, rest = why.partition("\n")
     return Problem(
         fault=Fault.FAILS,
-        told=f"workflow code raises on replay: {first}",
+        told=f"workflow code fails on replay: {first}",
         detail=rest,
         advice="A workflow that is open would be stuck at this task. Let the code take what was recorded",
     )
