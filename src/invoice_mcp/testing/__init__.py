@@ -12,6 +12,7 @@ from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
 from invoice_mcp.testing._seed import SeedWorld, open_seed_world
 from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
+from invoice_mcp.testing._stage_runner import StageRunner
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
 from invoice_mcp.testing._violations import RULES, Violation, Violations
@@ -46,6 +47,7 @@ __all__ = [
     "SeedNames",
     "SeedWorld",
     "StageKeeper",
+    "StageRunner",
     "Stamp",
     "ToolRefused",
     "Tools",

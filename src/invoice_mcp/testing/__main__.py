@@ -44,7 +44,7 @@ def main(scenario: Scenario, world: str, times: int, code: bool) -> None:
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
-    run_and_leave(_play(scenario, world, times))
+    run_and_leave(_play(scenario, world, times), _KINDS[world].loop_factory)
 
 
 async def _play(scenario: Scenario, world: str, times: int) -> int:

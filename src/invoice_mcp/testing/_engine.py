@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from temporalio.client import Client
 from invoice_mcp.erp import Erp
 from invoice_mcp.payments import Payments
 from invoice_mcp.testing._ports import Stamp
+from invoice_mcp.testing.simulator import VirtualTimeLoop
 
 GIVES_UP_AFTER = 30.0
 """Seconds of real time that anything of the harness may take before it counts as stuck."""
@@ -39,11 +41,13 @@ class Engine(Protocol):
         client: For the MCP server and for what scenarios do behind its back.
         can_list: Whether `list` works.
         can_be_without_worker: Whether work can wait for a worker. Where it can't, a crash is over at once.
+        goes_on_within: Seconds of real time in which workflows go on by themselves, where no time need pass for that.
     """
 
     client: Client
     can_list: bool
     can_be_without_worker: bool
+    goes_on_within: float
 
     async def now(self, workflow_id: str | None = None) -> datetime:
         """The time, in UTC: of that workflow, where each has its own clock."""
@@ -71,6 +75,14 @@ class Engine(Protocol):
         """
         ...
 
+    def shuffle(self, seed: int | None) -> None:
+        """From now on let what could happen in this or that order happen in one of chance, by this seed.
+
+        Args:
+            seed: None: in the usual order. An engine whose order is not its own ignores all this.
+        """
+        ...
+
     def is_worn_out(self) -> bool:
         """Whether the next world had better get a new one."""
         ...
@@ -83,11 +95,13 @@ class EngineKind:
     Attributes:
         start: Makes the context manager in which one engine lives.
         about: What it is, in half a line.
+        loop_factory: Makes the event loop that suits it best; None: any does.
     """
 
     name: str
     about: str
     start: Callable[[], AbstractAsyncContextManager[Engine]]
+    loop_factory: Callable[[], AbstractEventLoop] | None = None
 
 
 ENTRY_POINTS = "invoice_mcp.engines"
@@ -126,7 +140,12 @@ def kinds() -> Mapping[str, EngineKind]:
     every = (
         EngineKind("time-skipping", "Temporal's time-skipping test server: fast, one clock", here.open_time_skipping),
         EngineKind("real", "the real Temporal server: a clock per workflow, exact deadlines, list", here.open_real),
-        EngineKind("simulated", "a simulator in this process: milliseconds a scenario", in_process.open_simulated),
+        EngineKind(
+            "simulated",
+            "a simulator in this process: thousands of scenarios a minute",
+            in_process.open_simulated,
+            loop_factory=VirtualTimeLoop,
+        ),
     )
     named = {kind.name: kind for kind in every}
     for kind in _installed():

@@ -45,7 +45,9 @@ class Scenario(BaseModel):
         actions: What is done afterwards.
         era: Which MCP protocol the client speaks.
         hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
-            time-skipping server's clock stands still once a workflow ends before its activity has.
+            time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
+            together with `seed`.
+        seed: Let what could happen in several orders happen in one of chance, where the engine decides that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +60,7 @@ class Scenario(BaseModel):
     actions: tuple[Action, ...] = ()
     era: Literal["auto", "legacy"] = ERAS[0]
     hasty: bool = False
+    seed: int | None = None
 
     def __str__(self) -> str:
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))
@@ -84,7 +87,12 @@ class Scenario(BaseModel):
         body = "\n".join(f"        {line}" for action in begins for line in _attempt(action).split("\n"))
         scenario = pformat(self.model_dump(mode="json", include={"lines", "customer", "currency", "changed_line"}))
         return _PROGRAM.format(
-            world=world, era=self.era, scenario=scenario.replace("\n", "\n    "), body=body, command=self.command(world)
+            world=world,
+            era=self.era,
+            seed="" if self.seed is None else f", seed={self.seed}",
+            scenario=scenario.replace("\n", "\n    "),
+            body=body,
+            command=self.command(world),
         )
 
     def command(self, world: str = "time-skipping") -> str:
@@ -110,11 +118,11 @@ from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_
 
 async def main():
     scenario = Scenario.model_validate({scenario})
-    async with StageKeeper(kinds()["{world}"]) as keeper, open_world(keeper, era="{era}") as world:
+    async with StageKeeper(kinds()["{world}"]) as keeper, open_world(keeper, era="{era}"{seed}) as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 
-run_and_leave(main())
+run_and_leave(main(), kinds()["{world}"].loop_factory)
 """
 
 
@@ -129,7 +137,7 @@ async def play(keeper: StageKeeper, scenario: Scenario) -> None:
         AssertionError: Something is wrong; its notes say how to play it again.
     """
     try:
-        async with open_world(keeper, era=scenario.era) as world:
+        async with open_world(keeper, era=scenario.era, seed=scenario.seed) as world:
             await _Player(world, scenario).play()
     except Exception as error:
         kind = keeper.kind.name

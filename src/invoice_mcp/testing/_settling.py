@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 # Longer than any retry takes, and than clocks may be apart.
 _MARGIN = timedelta(hours=1)
-# Real time for a workflow to go on by itself; then it waits for a retry, or is stuck, and more time must pass.
-_GOES_ON_WITHIN = 0.25
 # Retries of the ERP, then the decision, then the due dates and retries of payments; twice, as machines may be slow.
 _ROUNDS = 8
 # Real time after which it is stuck.
@@ -62,12 +60,13 @@ async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timede
     Args:
         is_overdue: Its time to decide was waited for already; there is no second one.
     """
-    patience = asyncio.get_running_loop().time() + _GOES_ON_WITHIN
+    # Then it waits for a retry, or is stuck, and more time must pass.
+    patience = asyncio.get_running_loop().time() + world.engine.goes_on_within
     while not (report := await world.status(workflow_id)).status.is_terminal:
         due = None
         if not (is_overdue and report.status is Status.PENDING_APPROVAL):
             due = _due(world, report, await world.now(workflow_id))
-        if due is not None or asyncio.get_running_loop().time() > patience:
+        if due is not None or asyncio.get_running_loop().time() >= patience:
             return (due or timedelta()) + _MARGIN
         await asyncio.sleep(0.01)
     return None

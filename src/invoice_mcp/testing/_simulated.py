@@ -39,6 +39,7 @@ class Simulated:
 
     can_list = True
     can_be_without_worker = True
+    goes_on_within = 0.0
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation

@@ -198,17 +198,20 @@ async def open_world(
     era: str = "auto",
     approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
     settles: bool = True,
+    seed: int | None = None,
 ) -> AsyncIterator[World]:
     """A world for one scenario. When its block has ended well, every invoice is led to its end, and all is checked.
 
     Args:
         era: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
         settles: False: open invoices are cancelled at the end rather than waited for.
+        seed: See `Engine.shuffle`.
 
     Raises:
         Violations: The scenario broke a promise (S1 to S9, L1).
     """
     async with keeper.take() as stage:
+        stage.engine.shuffle(seed)
         world = World(stage, await stage.client(era, approval_timeout), approval_timeout=approval_timeout)
         try:
             yield world

@@ -202,7 +202,13 @@ def test_a_validation_that_ends_while_a_task_runs_is_learnt_by_the_next_one() ->
 
 
 def test_what_roused_it_last_is_told_however_often_the_task_was_tried() -> None:
-    read = begun().then("WORKFLOW_TASK_SCHEDULED").task().then("WORKFLOW_TASK_SCHEDULED").failed_task("x", "UNHANDLED_COMMAND")
+    read = (
+        begun()
+        .then("WORKFLOW_TASK_SCHEDULED")
+        .task()
+        .then("WORKFLOW_TASK_SCHEDULED")
+        .failed_task("x", "UNHANDLED_COMMAND")
+    )
     assert read.read().roused_at == BEGAN + 2 * SECOND
     read = read.then("WORKFLOW_TASK_SCHEDULED").task()
     assert read.read().roused_at == BEGAN + 5 * SECOND

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
 _SCHEDULE_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
 _SCHEDULE_TO_START = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
+_NONE = TimeoutType.TIMEOUT_TYPE_UNSPECIFIED
 _NAMES = {_START_TO_CLOSE: "StartToClose", _SCHEDULE_TO_CLOSE: "ScheduleToClose", _SCHEDULE_TO_START: "ScheduleToStart"}
 # What a server fills in where a policy says nothing.
 _FIRST_PAUSE, _COEFFICIENT, _LONGEST_PAUSE = SECOND, 2.0, 100
@@ -147,7 +149,7 @@ class Activity:
 
     # -- retries -------------------------------------------------------------------------------------------
 
-    def _fail(self, failure: Failure, kind: TimeoutType.ValueType = 0) -> None:
+    def _fail(self, failure: Failure, kind: TimeoutType.ValueType = _NONE) -> None:
         state, pause = self._next(failure)
         if state != RetryState.RETRY_STATE_IN_PROGRESS:
             self._end_failed(failure, state, kind)
@@ -241,8 +243,8 @@ class Activity:
         self._is_over = True
         self._drop_steps()
 
-    def _later(self, time: int, label: str, do: object) -> None:
-        self._steps.append(self.run.later(time, label, do))  # type: ignore[arg-type]
+    def _later(self, time: int, label: str, do: Callable[[], None]) -> None:
+        self._steps.append(self.run.later(time, label, do))
 
     def _drop_steps(self) -> None:
         for step in self._steps:

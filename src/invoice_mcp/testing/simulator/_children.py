@@ -10,6 +10,7 @@ from temporalio.api.enums.v1 import (
     EventType,
     SignalExternalWorkflowExecutionFailedCause,
     StartChildWorkflowExecutionFailedCause,
+    TimeoutType,
 )
 from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
 from temporalio.api.failure.v1 import Failure
@@ -58,7 +59,13 @@ if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
 
 _TASK_TIMEOUT = 10 * SECOND
-_ALREADY_EXISTS = StartChildWorkflowExecutionFailedCause.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS
+_START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+_NOT_FOUND = "EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
+_NOBODY_TO_CANCEL = CancelExternalWorkflowExecutionFailedCause.Value(f"CANCEL_{_NOT_FOUND}")
+_NOBODY_TO_SIGNAL = SignalExternalWorkflowExecutionFailedCause.Value(f"SIGNAL_{_NOT_FOUND}")
+_ALREADY_EXISTS = (
+    StartChildWorkflowExecutionFailedCause.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS
+)
 
 
 class Child:
@@ -71,7 +78,9 @@ class Child:
         is_told: The owner does not wait for its end any more.
     """
 
-    def __init__(self, owner: Execution, order: StartChildWorkflowExecution, command: WorkflowCommand, completed: int) -> None:
+    def __init__(
+        self, owner: Execution, order: StartChildWorkflowExecution, command: WorkflowCommand, completed: int
+    ) -> None:
         self.owner = owner
         self.order = order
         self.is_told = False
@@ -189,7 +198,9 @@ class Child:
                 resolved = ChildWorkflowResult(failed=ChildFailed(failure=self.failure(terminated(), "terminated")))
             case Status.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
                 new = event(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT, **told)
-                resolved = ChildWorkflowResult(failed=ChildFailed(failure=self.failure(timed_out(1, ""), "timed out")))
+                resolved = ChildWorkflowResult(
+                    failed=ChildFailed(failure=self.failure(timed_out(_START_TO_CLOSE, ""), "timed out"))
+                )
             case _:
                 failure = last.workflow_execution_failed_event_attributes.failure
                 new = event(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED, failure=failure, **told)
@@ -254,7 +265,7 @@ class Child:
             return
         self._cancel_reason = None
         if not run.is_open:
-            cause = CancelExternalWorkflowExecutionFailedCause.CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+            cause = _NOBODY_TO_CANCEL
             self.owner.arrive(
                 event(
                     EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED,
@@ -289,9 +300,7 @@ class Child:
 
 def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution, completed: int) -> None:
     """A workflow wants another one cancelled, and to know whether that was asked for."""
-    target = WorkflowExecution(
-        workflow_id=order.workflow_execution.workflow_id, run_id=order.workflow_execution.run_id
-    )
+    target = WorkflowExecution(workflow_id=order.workflow_execution.workflow_id, run_id=order.workflow_execution.run_id)
     initiated = run.record(
         event(
             EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
@@ -310,10 +319,8 @@ def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution
             other.request_cancel(order.reason, sender=run)
             told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
         else:
-            cause = CancelExternalWorkflowExecutionFailedCause.CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
-            told = event(
-                EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about
-            )
+            cause = _NOBODY_TO_CANCEL
+            told = event(EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
             resolved.failure.CopyFrom(application("Unable to cancel external workflow because it was not found"))
             resolved.cause = cause
         run.arrive(told, job=WorkflowActivationJob(resolve_request_cancel_external_workflow=resolved))
@@ -347,7 +354,7 @@ def signal(run: Execution, order: SignalExternalWorkflowExecution, completed: in
             other.signal(order.signal_name, given, order.headers, sender=run)
             told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED, **about)
         else:
-            cause = SignalExternalWorkflowExecutionFailedCause.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND
+            cause = _NOBODY_TO_SIGNAL
             told = event(EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
             resolved.failure.CopyFrom(application("Unable to signal external workflow because it was not found"))
             resolved.cause = cause

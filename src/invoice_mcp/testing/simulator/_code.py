@@ -55,7 +55,7 @@ class CodeFailed(Exception):  # noqa: N818 (it names what happened to the task)
         self.cause = cause
 
 
-class StaysInMemory(AssertionError):
+class StaysInMemory(AssertionError):  # noqa: N818 (it names the state)
     """The code of a workflow can't be put out of memory: it goes on when it is cancelled for that."""
 
 
@@ -171,9 +171,7 @@ class Code:
         """
         past = Past(self._past[-1].time if self._past else self._execution.now)
         job = QueryWorkflow(query_id="query", query_type=kind, arguments=given, headers=header)
-        done = self._activate(
-            self._awake(past), [WorkflowActivationJob(query_workflow=job)], past, is_replaying=False
-        )
+        done = self._activate(self._awake(past), [WorkflowActivationJob(query_workflow=job)], past, is_replaying=False)
         answer = done.successful.commands[0].respond_to_query
         if answer.HasField("failed"):
             raise CodeFailed(answer.failed)
@@ -278,7 +276,7 @@ def _undisturbed(instance: WorkflowInstance, told: WorkflowActivation) -> Workfl
     try:
         return instance.activate(told)
     finally:
-        asyncio._set_running_loop(loop)
+        asyncio._set_running_loop(loop)  # noqa: SLF001
 
 
 def _names(commands: Iterable[WorkflowCommand]) -> str:

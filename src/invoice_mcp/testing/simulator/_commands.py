@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._tasks import Update
 
 
-class NotSimulated(NotImplementedError):
+class NotSimulated(NotImplementedError):  # noqa: N818 (an answer to whoever wants it)
     """A workflow wants what the simulator does not know. Nothing is passed over in silence."""
 
 
@@ -141,7 +141,9 @@ def resolved_at_once(
     if not any(command.WhichOneof("variant") in _CANCEL for command in latest):
         return []
     never_sent = _never_sent(every)
-    return [job for command in latest for job in _resolved(run, every, command, is_sent=_key(command) not in never_sent)]
+    return [
+        job for command in latest for job in _resolved(run, every, command, is_sent=_key(command) not in never_sent)
+    ]
 
 
 def _resolved(
@@ -379,9 +381,7 @@ def _fail(orders: _Orders, command: WorkflowCommand) -> None:
 
 
 def _cancel(orders: _Orders, command: WorkflowCommand) -> None:  # noqa: ARG001 (it says no more than that)
-    last = event(
-        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, workflow_task_completed_event_id=orders.completed
-    )
+    last = event(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, workflow_task_completed_event_id=orders.completed)
     orders.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED, last)
 
 

@@ -30,7 +30,8 @@ def _attributes_of(kind: EventType.ValueType) -> str:
 
 def event(kind: EventType.ValueType, **attributes: Any) -> HistoryEvent:
     """An event that is not in a history yet: it has neither number nor time."""
-    return HistoryEvent(event_type=kind, **{_attributes_of(kind): attributes})
+    about: dict[str, Any] = {_attributes_of(kind): attributes}
+    return HistoryEvent(event_type=kind, **about)
 
 
 def link(last: HistoryEvent, *, started: int) -> None:

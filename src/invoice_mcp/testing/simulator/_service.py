@@ -65,12 +65,12 @@ class SimulatedService(ServiceClient):
         self,
         rpc: str,
         req: Message,
-        resp_type: type[R],
+        resp_type: type[R],  # noqa: ARG002
         *,
         service: str,  # noqa: ARG002
         retry: bool,  # noqa: ARG002
         metadata: Mapping[str, str | bytes],  # noqa: ARG002
-        timeout: timedelta | None,
+        timeout: timedelta | None,  # noqa: ASYNC109 (the SDK's signature)
     ) -> R:
         answer = getattr(self, f"_{rpc}", None)
         if answer is None:
@@ -101,9 +101,7 @@ class SimulatedService(ServiceClient):
     ) -> api.StartWorkflowExecutionResponse:
         run, is_new = self._started(request)
         await self._simulation.answer()
-        return api.StartWorkflowExecutionResponse(
-            run_id=run.run_id, first_execution_run_id=run.run_id, started=is_new
-        )
+        return api.StartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=is_new)
 
     async def _signal_with_start_workflow_execution(
         self, request: api.SignalWithStartWorkflowExecutionRequest

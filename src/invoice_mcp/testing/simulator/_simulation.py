@@ -30,7 +30,7 @@ _SOON = 0.001
 _MOST_STEPS = 1_000_000
 
 
-class GoesInCircles(AssertionError):
+class GoesInCircles(AssertionError):  # noqa: N818 (it names the state)
     """So much happened without time passing that it will not end."""
 
 
@@ -180,14 +180,13 @@ class Simulation:
                 raise
 
     async def _go_on(self, until: Callable[[], bool] | None) -> None:
-        for _ in range(_MOST_STEPS):
-            if until is not None and until():
-                return
-            options = self.possible()
-            if not options:
-                return
-            await self.happen(self.chooser.choose(options))
-        raise GoesInCircles(f"{_MOST_STEPS} steps without time passing; the last was {options[0].label}")
+        steps = 0
+        while (until is None or not until()) and (options := self.possible()):
+            step = self.chooser.choose(options)
+            steps += 1
+            if steps > _MOST_STEPS:
+                raise GoesInCircles(f"{_MOST_STEPS} steps without time passing; the next would be {step.label}")
+            await self.happen(step)
 
     async def answer(self) -> None:
         """As `go_on`, for a client that waits: the chooser may let it have its answer before all has happened."""

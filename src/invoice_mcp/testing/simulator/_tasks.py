@@ -177,9 +177,7 @@ class Tasks:
     def _start(self) -> None:
         run, self._wanted = self._execution, None
         started = run.record(
-            event(
-                EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY
-            )
+            event(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY)
         )
         task = self._task = _Task(self._scheduled, started, self._jobs, self._asked)
         self._jobs, self._asked = [], []

@@ -76,5 +76,3 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Let something go by this loop's clock; what is returned ends that."""
         self._skipping.followers.append(follower)
         return lambda: self._skipping.followers.remove(follower)
-
-

@@ -55,7 +55,7 @@ class Worker:
             self.runner.prepare_workflow(definition)
         self._activities = {_definition_of(each).name: each for each in self.activities}
         self._doing: set[asyncio.Task[Outcome]] = set()
-        self._extern = {
+        self._extern: Mapping[str, Callable[..., Any]] = {
             "__temporal_get_metric_meter": lambda: MetricMeter.noop,
             "__temporal_assert_local_activity_valid": lambda name: None,  # noqa: ARG005 (they are not simulated)
         }
@@ -103,15 +103,15 @@ class Worker:
         for task in list(self._doing):
             task.cancel()
 
+    def _activity(self, name: str) -> Callable[..., Any]:
+        if name not in self._activities:
+            raise ApplicationError(f"Activity function {name} is not registered on this worker", type="NotFoundError")
+        return self._activities[name]
+
     async def _perform(self, doing: Activity) -> Outcome:
         converter = self.converter
         try:
-            function = self._activities.get(doing.order.activity_type)
-            if function is None:
-                raise ApplicationError(
-                    f"Activity function {doing.order.activity_type} is not registered on this worker",
-                    type="NotFoundError",
-                )
+            function = self._activity(doing.order.activity_type)
             definition = _definition_of(function)
             given = converter.payload_converter.from_payloads(doing.order.arguments, definition.arg_types)
             environment = ActivityEnvironment()
@@ -132,5 +132,3 @@ class Worker:
 
 def _definition_of(function: Callable[..., Any]) -> Any:
     return activity._Definition.must_from_callable(function)  # noqa: SLF001
-
-
