@@ -150,8 +150,7 @@ def record(path: Path, release: str) -> None:
     """
     with _told_without_traceback(), _quiet_children():
         try:
-            from invoice_mcp.testing._paths import PATHS
-            from invoice_mcp.testing._recorder import record_release
+            from invoice_mcp.testing.invoice_paths import PATHS, record_release
         except ModuleNotFoundError as missing:
             raise click.UsageError(f"{missing}: install it with pip install 'invoice-mcp[testing]'.") from None
         with _progress("Playing", len(PATHS)) as advance:
