@@ -31,6 +31,9 @@ from invoice_mcp.workflows import TASK_QUEUE, line_workflow_id
 TARGET = Target("invoice_mcp.worker:REPLAY")
 """Our own workflows, as our own worker runs them."""
 
+KEEP = frozenset({"status", "workflow_status", "verdict", "currency", "error", "InvoiceStatus"})
+"""Fields of invoices whose texts steer the workflows. Whatever else anybody wrote is scrubbed."""
+
 
 def folder_of(release: str) -> str:
     """The folder of a release, in the corpus."""

@@ -6,6 +6,7 @@ from invoice_mcp.testing.histories._corpus import Accepted, Corpus, add_to_paths
 from invoice_mcp.testing.histories._gate import Report, check_corpus, check_histories
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
 from invoice_mcp.testing.histories._pool import TIME_LIMIT, Pool, cores
+from invoice_mcp.testing.histories._pulling import Pulled, Puller, scrub_and_prove
 from invoice_mcp.testing.histories._recording import Recording, Unreadable, read, write
 from invoice_mcp.testing.histories._replaying import Replaying
 from invoice_mcp.testing.histories._reports import as_json, as_junit, explained, print_report, verdict
@@ -24,6 +25,8 @@ __all__ = [
     "Outcome",
     "Pool",
     "Problem",
+    "Pulled",
+    "Puller",
     "Recording",
     "Replaying",
     "Report",
@@ -39,6 +42,7 @@ __all__ = [
     "print_report",
     "read",
     "read_corpus",
+    "scrub_and_prove",
     "tidied",
     "verdict",
     "write",

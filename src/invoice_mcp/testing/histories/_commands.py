@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from invoice_mcp.testing.histories._values import Plain
 
@@ -21,6 +22,7 @@ class Command:
         key: What tells it from others of its kind: activity id, timer number, workflow id, update id; may be empty.
         fields: Its attributes, as the server keeps them (with what the server fills in).
         event_id: The event that records it; 0 for one that the code emits.
+        source: The command as it is emitted; None for one that was recorded.
     """
 
     kind: str
@@ -28,6 +30,7 @@ class Command:
     key: str = ""
     fields: Mapping[str, Plain] = field(default_factory=dict)
     event_id: int = 0
+    source: Any = field(default=None, compare=False, repr=False)
 
     @property
     def title(self) -> str:

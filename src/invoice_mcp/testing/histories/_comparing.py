@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
@@ -55,15 +55,21 @@ def compare(recorded: Tasks, emitted: Tasks) -> tuple[Mismatch | None, list[Drif
         emitted: At least of these.
     """
     drift: list[Drift] = []
+    for task, one, other in pairs(recorded, emitted):
+        if one is None or other is None or not _is_same(one, other):
+            return Mismatch(one, other, task), []
+        drift += _differing(one, other)
+    return None, drift
+
+
+def pairs(recorded: Tasks, emitted: Tasks) -> Iterator[tuple[int, Command | None, Command | None]]:
+    """Of each completed task: what was recorded, beside what is emitted in its place."""
     # Local activities last: where another command ended the replay, they are missing only because of it.
     for task in sorted(recorded, key=lambda task: (task == LOCAL_ACTIVITIES, task)):
         for is_of_updates in (True, False):
             old, new = (_lane(tasks.get(task, ()), is_of_updates) for tasks in (recorded, emitted))
             for one, other in zip_longest(old, new):
-                if one is None or other is None or not _is_same(one, other):
-                    return Mismatch(one, other, task), []
-                drift += _differing(one, other)
-    return None, drift
+                yield task, one, other
 
 
 def _lane(commands: Sequence[Command], is_of_updates: bool) -> list[Command]:

@@ -93,9 +93,10 @@ class _Reader:
             elif variant == "schedule_local_activity":
                 self._add_local(message)
             elif variant == "update_response":
-                found += _update(message)
+                found += _update(message, command)
             elif shape := _BY_COMMAND.get(variant):
-                read = Command(shape.kind, shape.name(message), shape.key(message), shape.fields(message, self._run))
+                fields = shape.fields(message, self._run)
+                read = Command(shape.kind, shape.name(message), shape.key(message), fields, source=command)
                 if "seq" in message.DESCRIPTOR.fields_by_name:
                     here[variant, message.seq] = read
                     self._begun[variant, message.seq] = command
@@ -133,12 +134,14 @@ class _Reader:
             self.local.append(Command("LocalActivity", message.activity_type, message.activity_id))
 
 
-def _update(answer: UpdateResponse) -> list[Command]:
+def _update(answer: UpdateResponse, source: WorkflowCommand) -> list[Command]:
     key = answer.protocol_instance_id
     match answer.WhichOneof("response"):
         case "accepted":
             return [Command("AcceptUpdate", "", key)]
         case "completed":
-            return [Command("CompleteUpdate", "", key, {"answer": [values.payload(answer.completed)]})]
+            answered = {"answer": [values.payload(answer.completed)]}
+            return [Command("CompleteUpdate", "", key, answered, source=source)]
         case _:
-            return [Command("CompleteUpdate", "", key, {"answer": {"failure": values.failure(answer.rejected)}})]
+            refused = {"answer": {"failure": values.failure(answer.rejected)}}
+            return [Command("CompleteUpdate", "", key, refused, source=source)]

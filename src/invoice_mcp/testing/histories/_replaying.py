@@ -10,7 +10,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.workflow import NondeterminismError
 
 from invoice_mcp.testing.histories._advice import advice_on, words_of
-from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, UnknownCommand
+from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, Tasks, UnknownCommand
 from invoice_mcp.testing.histories._comparing import Drift, Mismatch, compare
 from invoice_mcp.testing.histories._emitted import Emitted
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
@@ -71,6 +71,11 @@ class Replaying:
                 self._watch(decoded)
                 yield decoded.history
 
+    @property
+    def emitted(self) -> Emitted | None:
+        """What the code emitted in the replay that is under way, or has just been told; None if nobody watched."""
+        return next((runner.emitted for runner in self._code.watching if runner.emitted), None)
+
     def _watch(self, recording: Recording | None) -> None:
         for runner in self._code.watching:
             runner.watched = run_of(recording.events) if recording is not None else None
@@ -96,7 +101,7 @@ class Replaying:
         return outcome.model_copy(update={**found, "seconds": time.perf_counter() - turn.began})
 
     def _judged(self, recording: Recording, failure: Exception | None) -> dict[str, object]:
-        emitted = next((runner.emitted for runner in self._code.watching if runner.emitted), None)
+        emitted = self.emitted
         if failure is not None and emitted is not None and emitted.failures:
             return {"problem": _fails(emitted.failures[0])}
         if failure is not None and not isinstance(failure, NondeterminismError):
@@ -117,14 +122,21 @@ class Replaying:
 
 
 def _compared(recording: Recording, emitted: Emitted) -> tuple[Mismatch | None, list[Drift]]:
+    return compare(*tasks_of(recording, emitted))
+
+
+def tasks_of(recording: Recording, emitted: Emitted) -> tuple[Tasks, Tasks]:
+    """What was recorded, and what is emitted in its place.
+
+    Raises:
+        UnknownCommand: See `recorded_commands` and `Emitted.tasks`.
+    """
     recorded = recorded_commands(recording.events)
     starts = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_started"]
-    # Tasks that failed or timed out, and were tried again, have nothing; those in between are none of ours.
-    completed = set(recorded)
-    last = starts[-1] if starts else 0
+    # A task that failed or timed out was tried again later. The last one may be under way.
+    kept = [start for start in starts if start in recorded or start == starts[-1]]
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
-    tasks = emitted.tasks([start for start in starts if start in completed or start == last], local)
-    return compare(recorded, tasks)
+    return recorded, emitted.tasks(kept, local)
 
 
 def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
