@@ -66,7 +66,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-_temporal_options = _options(
+temporal_options = _options(
     click.option("--address", metavar="HOST:PORT", help="Temporal frontend; instead of the embedded server."),
     click.option("--namespace", help="Temporal namespace."),
     click.option("--profile", help="Profile of temporal.toml to use."),
@@ -98,7 +98,7 @@ _timeout_option = click.option(
 )
 _verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
 
-_EPILOG = """\b
+EPILOG = """\b
 Which Temporal: --address, --namespace and --profile come first, then Temporal's standard
 environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_PROFILE,
 temporal.toml; a namespace or key without address means localhost:7233), and where nothing
@@ -137,13 +137,13 @@ def main() -> None:
     """
 
 
-@main.command(epilog=_EPILOG)
+@main.command(epilog=EPILOG)
 @click.option("--http", is_flag=True, help="Serve streamable HTTP at /mcp instead of stdin and stdout.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http: where to listen.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
 @click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
 @_timeout_option
-@_temporal_options
+@temporal_options
 @_real_ports
 @_embedded_option
 @_fail_options
@@ -167,8 +167,8 @@ def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: t
     )
 
 
-@main.command(epilog=_EPILOG)
-@_temporal_options
+@main.command(epilog=EPILOG)
+@temporal_options
 @_real_ports
 @_embedded_option
 @_fail_options

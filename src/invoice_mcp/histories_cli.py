@@ -7,19 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
-from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from invoice_mcp import __version__
+from invoice_mcp.cli import EPILOG, temporal_options
+from invoice_mcp.cli import duration as parse_duration
+from invoice_mcp.histories_running import (
+    console,
+    leave,
+    progress,
+    quiet_children,
+    run,
+    told_without_traceback,
+    write_report,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from rich.console import Console
+    from temporalio.client import Client
 
     from invoice_mcp.testing.histories import Pool, Target
 
@@ -45,17 +54,21 @@ def _code_options(command: Any) -> Any:
     return command
 
 
+def _time_limit(command: Any) -> Any:
+    return click.option(
+        "--time-limit",
+        callback=_seconds,
+        default="30s",
+        show_default=True,
+        metavar="DURATION",
+        help="For the replay of one recording.",
+    )(command)
+
+
 def _replay_options(command: Any) -> Any:
     for option in (
         click.option("--jobs", type=click.IntRange(min=1), help="Processes that replay.  [default: one a core]"),
-        click.option(
-            "--time-limit",
-            callback=_seconds,
-            default="30s",
-            show_default=True,
-            metavar="DURATION",
-            help="For the replay of one recording.",
-        ),
+        _time_limit,
         click.option(
             "--strict/--no-strict", default=True, help="Compare the values of commands too.  [default: strict]"
         ),
@@ -65,9 +78,7 @@ def _replay_options(command: Any) -> Any:
 
 
 def _seconds(context: click.Context, param: click.Parameter, value: str) -> float:
-    from invoice_mcp.cli import duration
-
-    span = duration(context, param, value)
+    span = parse_duration(context, param, value)
     assert isinstance(span, timedelta)  # noqa: S101 (it has a default)
     return span.total_seconds()
 
@@ -120,17 +131,17 @@ def check(
     from invoice_mcp.testing.histories import as_json as json_of
     from invoice_mcp.testing.histories import as_junit, check_corpus, print_report, read_corpus
 
-    with _told_without_traceback():
+    with told_without_traceback():
         corpus = read_corpus(path)
         pool = _pool(workflows, data_converter, strict=strict, time_limit=time_limit, jobs=jobs)
-        with _progress("Replaying", len(corpus.files)) as advance:
-            report = _run(check_corpus(corpus, pool, lambda _: advance()))
+        with progress("Replaying", len(corpus.files)) as advance:
+            report = run(check_corpus(corpus, pool, lambda _: advance()))
         if junit:
-            _write(junit, as_junit(report))
+            write_report(junit, as_junit(report))
     if as_json:
         click.echo(json_of(report))
     else:
-        print_report(report, _console(), all_of_them=verbose)
+        print_report(report, console(), all_of_them=verbose)
     sys.exit(0 if report.is_clean else 1)
 
 
@@ -148,14 +159,112 @@ def record(path: Path, release: str) -> None:
     \b
     Exit status: 0 recorded, 2 could not run.
     """
-    with _told_without_traceback(), _quiet_children():
+    with told_without_traceback(), quiet_children():
         try:
             from invoice_mcp.testing.invoice_paths import PATHS, record_release
         except ModuleNotFoundError as missing:
             raise click.UsageError(f"{missing}: install it with pip install 'invoice-mcp[testing]'.") from None
-        with _progress("Playing", len(PATHS)) as advance:
-            names = _run(record_release(path, release, told=lambda _: advance()))
+        with progress("Playing", len(PATHS)) as advance:
+            names = run(record_release(path, release, told=lambda _: advance()))
     click.echo(f"{len(names)} recordings in {path}/from_{release}. Commit them; they are never recorded again.")
+
+
+@histories.command(epilog=EPILOG)
+@click.option("--query", required=True, help="Which workflows, as `temporal workflow list --query` takes it.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_CORPUS / "pulled",
+    show_default=True,
+    help="The folder to write to.",
+)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="FIELD",
+    help="A field of your inputs and results whose texts steer the code: states, codes. Once for each.",
+)
+@_time_limit
+@_code_options
+@temporal_options
+def pull(
+    *,
+    query: str,
+    into: Path,
+    limit: int,
+    keep: tuple[str, ...],
+    time_limit: float,
+    workflows: str | None,
+    data_converter: str | None,
+    **where: Any,
+) -> None:
+    """Fetch histories of workflows from a live namespace, scrub them, prove that they replay, and write them.
+
+    What people wrote is replaced, the same text by the same other text of the same shape: in inputs, signals, updates,
+    results, failures, memos, ids. Kept are numbers, dates, names of fields, what --keep names, and what the code makes
+    of it. Each is replayed before and after, with the code as it is: pull with the release that runs there.
+
+    \b
+    Exit status: 0 all that the query found are written, 1 some are not, 2 could not run.
+    """
+    from invoice_mcp.testing.histories import Puller
+
+    with told_without_traceback():
+        ours = () if workflows else _kept_of_invoices()
+        puller = Puller(_target(workflows, data_converter).load(), into, {*keep, *ours}, time_limit)
+        with progress("Pulling", None) as advance:
+            found = run(_with_client(where, partial(puller.pull, query=query, limit=limit, told=lambda _: advance())))
+    for each in found:
+        if each.why_not:
+            click.echo(f"{each.workflow_id}: not written. {each.why_not}", err=True)
+    written = [each.path for each in found if each.path]
+    click.echo(f"{len(written)} of {len(found)} workflows written to {into}.")
+    if not found:
+        click.echo("The query finds nothing.", err=True)
+    leave(0 if len(written) == len(found) > 0 else 1)
+
+
+@histories.command(epilog=EPILOG)
+@_corpus_argument
+@_code_options
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@temporal_options
+def coverage(*, path: Path, workflows: str | None, data_converter: str | None, as_json: bool, **where: Any) -> None:
+    """Show which recordings below PATH take which path of commands, and which patches can be retired.
+
+    A patch can be retired when no recording needs it, and, with --address, --namespace or --profile, no open workflow
+    of that namespace either. Folders of releases that nothing open began with can go first.
+
+    \b
+    Exit status: 0 shown, 2 could not run.
+    """
+    from invoice_mcp.testing.histories import coverage_as_json, coverage_of, print_coverage, read_corpus
+
+    with told_without_traceback():
+        measure = partial(coverage_of, read_corpus(path), _target(workflows, data_converter).load())
+        with progress("Replaying", None):
+            found = run(_with_client(where, measure) if any(where.values()) else measure())
+    if as_json:
+        click.echo(coverage_as_json(found))
+    else:
+        print_coverage(found, console())
+    leave(0)
+
+
+async def _with_client(where: dict[str, str | None], work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+    from invoice_mcp.embedded import default_home
+    from invoice_mcp.temporal import TemporalSettings, connection, log_through_python
+
+    log_through_python()
+    async with connection(TemporalSettings(**where, home=default_home())) as reached:
+        return await work(reached.client)
+
+
+def _kept_of_invoices() -> frozenset[str]:
+    from invoice_mcp.testing.invoice_paths import KEEP
+
+    return KEEP
 
 
 def _pool(
@@ -172,80 +281,3 @@ def _target(workflows: str | None, data_converter: str | None) -> Target:
     # As `python -m` does: what lies here can be imported.
     sys.path.insert(0, str(Path.cwd()))
     return Target(workflows or _OURS, data_converter or "")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise _CannotWrite(f"{path} can't be written: {error.strerror or error}") from None
-
-
-class _CannotWrite(Exception):  # noqa: N818
-    pass
-
-
-@contextmanager
-def _told_without_traceback() -> Iterator[None]:
-    """What keeps a command from running is told in a line, and it exits with 2."""
-    from invoice_mcp.embedded import EmbeddedUnavailable
-    from invoice_mcp.errors import ConfigurationError
-    from invoice_mcp.testing import EngineStuck
-    from invoice_mcp.testing.histories import CannotRun
-
-    try:
-        yield
-    except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, _CannotWrite) as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-
-
-def _run(main: Coroutine[Any, Any, T]) -> T:
-    import asyncio
-    import logging
-
-    logging.disable(logging.WARNING)
-    try:
-        return asyncio.run(main)
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
-
-
-@contextmanager
-def _quiet_children() -> Iterator[None]:
-    """What servers that we start say to our stdout is not for it."""
-    import os
-
-    sys.stdout.flush()
-    kept = os.dup(1)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-        yield
-    finally:
-        sys.stdout.flush()
-        os.dup2(kept, 1)
-        os.close(kept)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    from invoice_mcp.cli import told_on
-
-    return told_on(Console(highlight=False))
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr, where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)

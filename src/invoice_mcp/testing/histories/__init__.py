@@ -3,6 +3,15 @@
 from invoice_mcp.testing.histories._commands import Command
 from invoice_mcp.testing.histories._comparing import Drift
 from invoice_mcp.testing.histories._corpus import Accepted, Corpus, add_to_paths, read_corpus
+from invoice_mcp.testing.histories._coverage import (
+    CommandPath,
+    Coverage,
+    Patch,
+    coverage_as_json,
+    coverage_of,
+    outline,
+    print_coverage,
+)
 from invoice_mcp.testing.histories._gate import Report, check_corpus, check_histories
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
 from invoice_mcp.testing.histories._pool import TIME_LIMIT, Pool, cores
@@ -19,10 +28,13 @@ __all__ = [
     "CannotRun",
     "Code",
     "Command",
+    "CommandPath",
     "Corpus",
+    "Coverage",
     "Drift",
     "Fault",
     "Outcome",
+    "Patch",
     "Pool",
     "Problem",
     "Pulled",
@@ -38,7 +50,11 @@ __all__ = [
     "check_corpus",
     "check_histories",
     "cores",
+    "coverage_as_json",
+    "coverage_of",
     "explained",
+    "outline",
+    "print_coverage",
     "print_report",
     "read",
     "read_corpus",

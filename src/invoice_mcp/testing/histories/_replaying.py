@@ -140,7 +140,7 @@ def tasks_of(recording: Recording, emitted: Emitted) -> tuple[Tasks, Tasks]:
 
 
 def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
-    known = ", ".join(sorted(str(each) for runner in code.watching for each in runner.types)) or "none"
+    known = ", ".join(sorted(str(each) for each in code.names))
     problem = Problem(
         fault=Fault.NO_CODE,
         told=f"no code answers to workflow type {recording.workflow_type} (there is {known})",

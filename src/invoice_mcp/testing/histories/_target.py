@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.converter import DataConverter, PayloadCodec
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from invoice_mcp.testing.histories._watching import WatchingRunner
@@ -65,11 +65,13 @@ class Code:
         watching: Every runner of it: the sandboxed one, and the one of workflows that opt out of the sandbox.
         codec: What recorded payloads are decoded with, before they are replayed.
         workflows: The classes.
+        names: The workflow types they answer to; None among them: any.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         converter: DataConverter = options.get("data_converter", DataConverter.default)
         self.workflows: Sequence[type] = tuple(options["workflows"])
+        self.names: Sequence[str | None] = [_type_name(workflow) for workflow in self.workflows]
         self.codec: PayloadCodec | None = converter.payload_codec
         self._options = {**options, "data_converter": replace(converter, payload_codec=None)}
         self.watching = (
@@ -81,9 +83,21 @@ class Code:
             **{**self._options, "workflow_runner": sandboxed, "unsandboxed_workflow_runner": unsandboxed}
         )
 
+    def replayer_with(self, runner: WorkflowRunner) -> Replayer:
+        """Temporal's own replayer for this code, with another runner."""
+        return Replayer(**{**self._options, "workflow_runner": runner, "unsandboxed_workflow_runner": runner})
+
     def answers_to(self, workflow_type: str) -> bool:
-        """Whether there is code for a workflow type. Known once the replayer has begun."""
-        return any(workflow_type in runner.types or None in runner.types for runner in self.watching)
+        """Whether there is code for a workflow type."""
+        return workflow_type in self.names or None in self.names
+
+
+def _type_name(workflow: type) -> str | None:
+    definition = vars(workflow).get("__temporal_workflow_definition")
+    if definition is None:
+        raise TypeError(f"{workflow.__qualname__} is no workflow: it has no @workflow.defn")
+    name: str | None = definition.name
+    return name
 
 
 def _named(name: str, option: str) -> Any:

@@ -20,18 +20,15 @@ class WatchingRunner(WorkflowRunner):
     Attributes:
         watched: The run whose replay comes next, to be watched; None: it is not, and costs what it costs without.
         emitted: What that run has emitted.
-        types: Names of the workflow types there is code for; None among them: any type.
     """
 
     def __init__(self, inner: WorkflowRunner) -> None:
         self._inner = inner
         self.watched: Run | None = None
         self.emitted: Emitted | None = None
-        self.types: set[str | None] = set()
 
     def prepare_workflow(self, defn: Any) -> None:
         """See `WorkflowRunner`."""
-        self.types.add(defn.name)
         self._inner.prepare_workflow(defn)
 
     def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
