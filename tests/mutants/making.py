@@ -53,7 +53,7 @@ def breaking() -> Iterator[Mutant]:
         text = (PACKAGE / file).read_text(encoding="utf-8")
         wrapper = MetadataWrapper(cst.parse_module(text))
         positions = wrapper.resolve(PositionProvider)
-        for node in _every(wrapper.module):
+        for node in every(wrapper.module):
             for operator, edits in OPERATORS.items():
                 for about, old, new in edits(node):
                     edited = wrapper.module.deep_replace(old, new)  # type: ignore[type-var]
@@ -63,7 +63,8 @@ def breaking() -> Iterator[Mutant]:
                         yield Mutant(operator, f"{line}, {about}", file, code)
 
 
-def _every(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+def every(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """A node and every node below it."""
     yield node
     for child in node.children:
-        yield from _every(child)
+        yield from every(child)
