@@ -58,6 +58,17 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "LIST-STATUS": "list finds invoices by status.",
     "LIST-UNABLE": "Where the server can't list, the tool says so.",
     "LIST-INDEX": "Whether InvoiceStatus is set travels in the input; a worker registers it or runs without.",
+    # Tasks
+    "TASK-STORE": "A task is its workflow: any server answers for it, from its id alone.",
+    "TASK-ID": "An id that is no task's, made up, misspelt or of another workflow, is unknown: -32602.",
+    "TASK-CAPABILITY": "Only clients that declare tasks get any; the others get the plain answer, or -32021.",
+    "TASK-UPDATE": "Answers to what is not asked are ignored; those that can't be read are an error and change nothing.",
+    "TASK-CANCEL": "Cancelling is acknowledged, as often as it is asked for; what was paid until then is told.",
+    "TASK-WIRE": "Times are the history's; spans are whole milliseconds; a task is kept for its ttlMs.",
+    "TASK-WAITS": "A task waits for days.",
+    "TASK-INVOICE": "A waiting invoice asks for its decision; after it, the task ends with the report.",
+    "TASK-DOORS": "The first decision is final, whether it came by a tool or by the task.",
+    "TASK-CLIENT": "A client extension leads a task to its end: polls, asks the person once, returns the result.",
     # The harness
     "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",
