@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 from mcp import Client, MCPError
 from mcp.client.session import ClientRequestContext
 from mcp.server import MCPServer
-from mcp_types import ElicitRequestParams, ElicitResult
+from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import CreateTaskResult, TasksClient
 from invoice_mcp.testing import World
-
-Answer = Callable[[ElicitRequestParams], Awaitable[ElicitResult]]
 
 
 class Person:
@@ -25,7 +23,11 @@ class Person:
         self.asked: list[str] = []
         self._answer = ElicitResult(action=action, content=content or None)
 
-    async def __call__(self, _context: ClientRequestContext, params: ElicitRequestParams) -> ElicitResult:
+    async def __call__(
+        self,
+        context: ClientRequestContext,  # noqa: ARG002
+        params: ElicitRequestFormParams | ElicitRequestURLParams,
+    ) -> ElicitResult:
         self.asked.append(params.message)
         return self._answer
 

@@ -13,29 +13,14 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from mcp_types import INTERNAL_ERROR
 
-    from invoice_mcp.tasks.workflow import TASK_INPUT, TASK_STATE, TaskInbox, TaskState, protocol_error
+    from invoice_mcp.tasks.workflow import TaskWorkflow, protocol_error
 
 _NAME = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 _YES = {"type": "object", "properties": {"confirm": {"type": "boolean"}}, "required": ["confirm"]}
 
 
-class Job:
-    """A workflow that is a task."""
-
-    def __init__(self) -> None:
-        self.inbox = TaskInbox()
-
-    @workflow.query(name=TASK_STATE)
-    def task_state(self) -> TaskState:
-        return self.inbox.state()
-
-    @workflow.update(name=TASK_INPUT)
-    def task_input(self, responses: dict[str, Any]) -> None:
-        self.inbox.answer(responses)
-
-
 @workflow.defn
-class SlowCompute(Job):
+class SlowCompute(TaskWorkflow):
     @workflow.run
     async def run(self, seconds: float, label: str) -> str:
         await workflow.sleep(timedelta(seconds=seconds))
@@ -43,7 +28,7 @@ class SlowCompute(Job):
 
 
 @workflow.defn
-class FailingJob(Job):
+class FailingJob(TaskWorkflow):
     @workflow.run
     async def run(self) -> str:
         await workflow.sleep(timedelta(seconds=1))
@@ -51,14 +36,14 @@ class FailingJob(Job):
 
 
 @workflow.defn
-class ProtocolErrorJob(Job):
+class ProtocolErrorJob(TaskWorkflow):
     @workflow.run
     async def run(self) -> str:
         raise protocol_error(INTERNAL_ERROR, "this job always ends with a protocol error")
 
 
 @workflow.defn
-class ConfirmDelete(Job):
+class ConfirmDelete(TaskWorkflow):
     @workflow.run
     async def run(self, filename: str) -> str:
         answer = await self.inbox.elicit(f"Delete {filename}?", _YES)
@@ -66,7 +51,7 @@ class ConfirmDelete(Job):
 
 
 @workflow.defn
-class MultiInput(Job):
+class MultiInput(TaskWorkflow):
     @workflow.run
     async def run(self) -> str:
         questions = ("Who asks?", "Who answers?")
@@ -75,7 +60,7 @@ class MultiInput(Job):
 
 
 @workflow.defn
-class GreetLater(Job):
+class GreetLater(TaskWorkflow):
     @workflow.run
     async def run(self, name: str) -> str:
         return f"Hello, {name}!"

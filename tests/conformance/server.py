@@ -43,9 +43,9 @@ def ask_name() -> Elicit[UserName]:
     return Elicit("Who is to be greeted?", UserName)
 
 
-def build(client: Client) -> MCPServer[Any]:
-    """The server; its extension is the production one."""
-    tasks = TasksExtension(client, BINDINGS, retention=Retention(client))
+def build(client: Client, **options: Any) -> MCPServer[Any]:
+    """The server; its extension is the production one, with these options."""
+    tasks = TasksExtension(client, BINDINGS, retention=Retention(client), **options)
     server = MCPServer[Any](
         "conformance", extensions=[tasks], middleware=[tasks.listening], version="1", log_level="WARNING"
     )

@@ -150,7 +150,8 @@ async def test_the_first_decision_is_final_whichever_door_it_came_through(new_wo
         task_id = await begun(world, client, world.invoice(("100", far)))
         await world.approve(by="Ann")
         # Too late, twice, and of what was never asked: acknowledged, ignored.
-        for responses in (accept(decision="reject", name="Bob"), accept(decision="approve", name="Bob"), {"x": {}}, {}):
+        late: list[dict[str, Any]] = [accept(decision="reject", name="Bob"), accept(decision="approve"), {"x": {}}, {}]
+        for responses in late:
             await update(client.session, task_id, responses)
         report = await world.status()
         assert report.decision

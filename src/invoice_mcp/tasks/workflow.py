@@ -93,3 +93,20 @@ class TaskInbox:
     def state(self, message: str | None = None) -> TaskState:
         """What to answer the query with."""
         return TaskState(message=message, updated_at=self._updated_at, input_requests=dict(self._open))
+
+
+class TaskWorkflow:
+    """Base of a workflow that is a task, and may ask the client of it: `await self.inbox.elicit(...)`."""
+
+    def __init__(self) -> None:
+        self.inbox = TaskInbox()
+
+    @workflow.query(name=TASK_STATE)
+    def task_state(self) -> TaskState:
+        """What a workflow that says more of itself overrides."""
+        return self.inbox.state()
+
+    @workflow.update(name=TASK_INPUT)
+    def task_input(self, responses: dict[str, Any]) -> None:
+        """Take answers."""
+        self.inbox.answer(responses)
