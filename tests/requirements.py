@@ -74,6 +74,10 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TASK-INVOICE": "A waiting invoice asks for its decision; after it, the task ends with the report.",
     "TASK-DOORS": "The first decision is final, whether it came by a tool or by the task.",
     "TASK-CLIENT": "A client extension leads a task to its end: polls, asks the person once, returns the result.",
+    # Confirming
+    "CONFIRM-ASK": "Where the host can ask, a person confirms an approval; whatever is not a yes approves nothing.",
+    "CONFIRM-POLICY": "--approval=trust asks nobody; ask-or-refuse refuses where nobody can be asked.",
+    "CONFIRM-RUN": "A confirmation counts for the run that was shown, and for no other; any server takes it.",
     # The harness
     "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",
