@@ -74,6 +74,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TASK-INVOICE": "A waiting invoice asks for its decision; after it, the task ends with the report.",
     "TASK-DOORS": "The first decision is final, whether it came by a tool or by the task.",
     "TASK-CLIENT": "A client extension leads a task to its end: polls, asks the person once, returns the result.",
+    "TASK-KILLED": "Server, worker or Temporal killed between any two steps: the task goes on, nothing is lost.",
+    "TASK-REPLICAS": "Over stdio and over HTTP; two servers behind one address answer in turn.",
     # Confirming
     "CONFIRM-ASK": "Where the host can ask, a person confirms an approval; whatever is not a yes approves nothing.",
     "CONFIRM-POLICY": "--approval=trust asks nobody; ask-or-refuse refuses where nobody can be asked.",
