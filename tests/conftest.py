@@ -28,8 +28,15 @@ _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--words`."""
-    parser.getgroup("invoice-mcp").addoption(
+    """Add `--words` and `--bulk`."""
+    group = parser.getgroup("invoice-mcp")
+    group.addoption(
+        "--bulk",
+        choices=("simulated", "time-skipping", "real"),
+        default="simulated",
+        help="where the exhaustive and the random scenarios take place (default: simulated)",
+    )
+    group.addoption(
         "--words",
         type=int,
         choices=range(3, 7),

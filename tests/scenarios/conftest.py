@@ -1,24 +1,30 @@
-"""Fixtures of the scenarios: a stage for many of them, and how long the words are."""
+"""Fixtures of the scenarios: stages for thousands of them, and how long the words are."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 import pytest
-import pytest_asyncio
 
-from invoice_mcp.testing import StageKeeper, kinds
+from invoice_mcp.testing import StageRunner, kinds
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def fast_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKeeper]:
-    """A stage whose worker runs workflows without the SDK's sandbox: twice as many words in the same time.
+@pytest.fixture(scope="session")
+def bulk(request: pytest.FixtureRequest) -> Iterator[StageRunner]:
+    """Where scenarios are played by the thousand: `--bulk`, in an event loop of their own.
 
-    What the sandbox is for, that workflow code is deterministic, all other scenarios show with it.
+    Without the SDK's sandbox: what that is for, that workflow code is deterministic, all other scenarios show with it.
     """
-    keeper = StageKeeper(kinds()[request.config.getoption("--world")], sandboxed=False)
-    yield keeper
-    await keeper.close()
+    with StageRunner(kinds()[request.config.getoption("--bulk")], sandboxed=False) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="session")
+def real_bulk(request: pytest.FixtureRequest) -> Iterator[StageRunner]:
+    """As `bulk`, for things that happen as they will: on the simulator by chance, else on the real server."""
+    name = "simulated" if request.config.getoption("--bulk") == "simulated" else "real"
+    with StageRunner(kinds()[name], sandboxed=False) as runner:
+        yield runner
 
 
 @pytest.fixture(scope="session")

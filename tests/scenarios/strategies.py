@@ -118,4 +118,5 @@ def scenarios(draw: st.DrawFn, *, hasty: bool = False) -> Scenario:
         actions=draw(actions(len(made), verbs)),
         era=draw(st.sampled_from(ERAS)),
         hasty=hasty,
+        seed=draw(st.integers(0, 2**16)) if hasty else None,
     )

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import pytest
 
-from invoice_mcp.testing import Action, Scenario, StageKeeper, play, prefixes, words
+from invoice_mcp.testing import Action, Scenario, StageRunner, prefixes, words
 from tests.requirements import requirement
 
 Word = tuple[Action, ...]
@@ -24,9 +24,7 @@ def by_beginning(length: int) -> dict[Word, list[Word]]:
 
 @requirement("WORDS-ALL")
 @pytest.mark.parametrize("begin", BEGINNINGS, ids=lambda word: "-then-".join(str(action) for action in word))
-async def test_every_word_that_begins_so_goes_as_the_model_says(
-    fast_stage: StageKeeper, word_length: int, begin: Word
-) -> None:
+def test_every_word_that_begins_so_goes_as_the_model_says(bulk: StageRunner, word_length: int, begin: Word) -> None:
     assert by_beginning(word_length)[begin]
     for word in by_beginning(word_length)[begin]:
-        await play(fast_stage, Scenario(actions=word))
+        bulk.play(Scenario(actions=word))

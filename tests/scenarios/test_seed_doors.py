@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from invoice_mcp.reading import workflow_id_for
 from invoice_mcp.reports import Status
-from invoice_mcp.testing import PAST
+from invoice_mcp.testing import DAY, PAST
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
 
@@ -19,12 +19,13 @@ from tests.requirements import requirement
 @requirement("SIGNAL-SEED")
 async def test_the_seeds_signals_and_queries_decide_under_the_same_rules(new_world: NewWorld) -> None:
     async with new_world() as world:
-        await world.submit()
+        await world.submit(("100", await world.due_in(DAY)))
         assert await world.handle().query("GetInvoiceStatus") == "PENDING-APPROVAL"
         with pytest.raises(WorkflowQueryFailedError):
             await world.handle().query("IsInvoiceApproved")
         await world.signal("ApproveInvoice")
         await world.signal("RejectInvoice")
+        await world.advance(2 * DAY)
         report = await world.until(Status.PAID)
         assert report.decision
         assert report.decision.by == "signal"

@@ -1,23 +1,27 @@
 """The harness: what a test of invoices, or of anything built on them, needs. Free of pytest."""
 
 from invoice_mcp.testing._actions import LETTERS, Action, Verb
-from invoice_mcp.testing._checker import RULES, Violation, Violations, check
-from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, kinds
+from invoice_mcp.testing._base_world import DAY, PAST
+from invoice_mcp.testing._checker import check
+from invoice_mcp.testing._engine import ENTRY_POINTS, Engine, EngineKind, EngineStuck, EngineWorker, kinds, register
 from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
-from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp, Stamp
+from invoice_mcp.testing._ports import Attempt, Outcome, Paid, RecordingPayments, ScriptedErp, Stamp
 from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
 from invoice_mcp.testing._seed import SeedWorld, open_seed_world
 from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
+from invoice_mcp.testing._stage_runner import StageRunner
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
+from invoice_mcp.testing._violations import RULES, Violation, Violations
 from invoice_mcp.testing._words import prefixes, words
-from invoice_mcp.testing._world import DAY, PAST, World, open_world
+from invoice_mcp.testing._world import World, open_world
 
 __all__ = [
     "DAY",
+    "ENTRY_POINTS",
     "ERAS",
     "LETTERS",
     "PAST",
@@ -25,13 +29,16 @@ __all__ = [
     "Action",
     "Answer",
     "Arrival",
+    "Attempt",
     "Engine",
     "EngineKind",
     "EngineStuck",
+    "EngineWorker",
     "Line",
     "Model",
     "ModelViolated",
     "Observations",
+    "Outcome",
     "Paid",
     "RecordingPayments",
     "Run",
@@ -40,6 +47,7 @@ __all__ = [
     "SeedNames",
     "SeedWorld",
     "StageKeeper",
+    "StageRunner",
     "Stamp",
     "ToolRefused",
     "Tools",
@@ -55,6 +63,7 @@ __all__ = [
     "open_world",
     "play",
     "prefixes",
+    "register",
     "run_and_leave",
     "trace_of",
     "words",

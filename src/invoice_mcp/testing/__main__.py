@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import click
 from pydantic import ValidationError
@@ -13,19 +14,23 @@ from invoice_mcp.testing._scenario import Scenario, play
 from invoice_mcp.testing._stage import StageKeeper
 
 
-class _ScenarioType(click.ParamType[Scenario]):
-    name = "scenario"
+def _scenario(ctx: click.Context, param: click.Parameter, value: str) -> Scenario:
+    """A callback and no `ParamType`: that is generic since click 8.4 only, and mypy wants to know of what."""
+    try:
+        return Scenario.model_validate_json(value)
+    except ValidationError as error:
+        raise click.BadParameter(f"it is no scenario: {error}", ctx, param) from None
 
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> Scenario:
-        try:
-            return Scenario.model_validate_json(value)
-        except ValidationError as error:
-            self.fail(f"it is no scenario: {error}", param, ctx)
+
+try:
+    _KINDS = kinds()
+except ValueError as broken:
+    sys.exit(f"Error: {broken}")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("scenario", type=_ScenarioType())
-@click.option("--world", type=click.Choice(list(kinds())), default=next(iter(kinds())), help="Where it takes place.")
+@click.argument("scenario", callback=_scenario)
+@click.option("--world", type=click.Choice(list(_KINDS)), default=next(iter(_KINDS)), help="Where it takes place.")
 @click.option("--times", type=click.IntRange(min=1), default=1, help="Play it so many times.")
 @click.option("--code", is_flag=True, help="Only print it as a program, to be changed and run.")
 def main(scenario: Scenario, world: str, times: int, code: bool) -> None:
@@ -39,11 +44,11 @@ def main(scenario: Scenario, world: str, times: int, code: bool) -> None:
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
-    run_and_leave(_play(scenario, world, times))
+    run_and_leave(_play(scenario, world, times), _KINDS[world].loop_factory)
 
 
 async def _play(scenario: Scenario, world: str, times: int) -> int:
-    async with StageKeeper(kinds()[world]) as keeper:
+    async with StageKeeper(_KINDS[world]) as keeper:
         for turn in range(1, times + 1):
             try:
                 await play(keeper, scenario)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from temporalio.client import Client
@@ -13,6 +16,7 @@ from temporalio.client import Client
 from invoice_mcp.erp import Erp
 from invoice_mcp.payments import Payments
 from invoice_mcp.testing._ports import Stamp
+from invoice_mcp.testing.simulator import VirtualTimeLoop
 
 GIVES_UP_AFTER = 30.0
 """Seconds of real time that anything of the harness may take before it counts as stuck."""
@@ -37,11 +41,13 @@ class Engine(Protocol):
         client: For the MCP server and for what scenarios do behind its back.
         can_list: Whether `list` works.
         can_be_without_worker: Whether work can wait for a worker. Where it can't, a crash is over at once.
+        goes_on_within: Seconds of real time in which workflows go on by themselves, where no time need pass for that.
     """
 
     client: Client
     can_list: bool
     can_be_without_worker: bool
+    goes_on_within: float
 
     async def now(self, workflow_id: str | None = None) -> datetime:
         """The time, in UTC: of that workflow, where each has its own clock."""
@@ -69,6 +75,14 @@ class Engine(Protocol):
         """
         ...
 
+    def shuffle(self, seed: int | None) -> None:
+        """From now on let what could happen in this or that order happen in one of chance, by this seed.
+
+        Args:
+            seed: None: in the usual order. An engine whose order is not its own ignores all this.
+        """
+        ...
+
     def is_worn_out(self) -> bool:
         """Whether the next world had better get a new one."""
         ...
@@ -81,20 +95,76 @@ class EngineKind:
     Attributes:
         start: Makes the context manager in which one engine lives.
         about: What it is, in half a line.
+        loop_factory: Makes the event loop that suits it best; None: any does.
     """
 
     name: str
     about: str
     start: Callable[[], AbstractAsyncContextManager[Engine]]
+    loop_factory: Callable[[], AbstractEventLoop] | None = None
+
+
+ENTRY_POINTS = "invoice_mcp.engines"
+"""The group of entry points by which an installed project offers engines: name = module:KIND, an `EngineKind`."""
+
+_registered: dict[str, EngineKind] = {}
+
+
+def register(kind: EngineKind) -> None:
+    """Offer another engine in this process, as from your conftest.py: then `--world` has it too.
+
+    For `python -m invoice_mcp.testing` to have it, and so for the command that a failing test prints, name it as an
+    entry point in your pyproject.toml:
+
+        [project.entry-points."invoice_mcp.engines"]
+        mine = "my_tests.engine:KIND"
+
+    Raises:
+        ValueError: There is another engine of that name.
+    """
+    if kinds().get(kind.name, kind) != kind:
+        raise ValueError(f"There is an engine {kind.name!r} already: give yours another name.")
+    _registered[kind.name] = kind
 
 
 def kinds() -> Mapping[str, EngineKind]:
-    """Every engine there is, by name; the first is the default."""
+    """Every engine there is, by name: our own, of which the first is the default, then those of other projects.
+
+    Raises:
+        ValueError: Another project's entry point is broken, or takes a name that is taken.
+    """
     # Here, as the engines import this module.
+    from invoice_mcp.testing import _simulated as in_process  # noqa: PLC0415
     from invoice_mcp.testing import _time_skipping as here  # noqa: PLC0415
 
     every = (
         EngineKind("time-skipping", "Temporal's time-skipping test server: fast, one clock", here.open_time_skipping),
         EngineKind("real", "the real Temporal server: a clock per workflow, exact deadlines, list", here.open_real),
+        EngineKind(
+            "simulated",
+            "a simulator in this process: thousands of scenarios a minute",
+            in_process.open_simulated,
+            loop_factory=VirtualTimeLoop,
+        ),
     )
-    return {kind.name: kind for kind in every}
+    named = {kind.name: kind for kind in every}
+    for kind in _installed():
+        if named.setdefault(kind.name, kind) != kind:
+            raise ValueError(f"Two installed projects, or one and this, call an engine {kind.name!r}.")
+    return {**named, **_registered}
+
+
+@cache
+def _installed() -> tuple[EngineKind, ...]:
+    return tuple(_load(entry) for entry in entry_points(group=ENTRY_POINTS))
+
+
+def _load(entry: EntryPoint) -> EngineKind:
+    by = f"The entry point {entry.name!r} of {entry.dist.name if entry.dist else 'an unknown project'}"
+    try:
+        kind = entry.load()
+    except (ImportError, AttributeError) as missing:
+        raise ValueError(f"{by} names {entry.value}, which can't be loaded: {missing}") from missing
+    if not isinstance(kind, EngineKind) or kind.name != entry.name:
+        raise ValueError(f"{by} must give an EngineKind of that name, and {entry.value} is {kind!r}.")
+    return kind

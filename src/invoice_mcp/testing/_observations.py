@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
 
 from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest
-from invoice_mcp.testing._ports import Paid
+from invoice_mcp.testing._ports import Attempt, Paid
 from invoice_mcp.testing._tools import Answer, ToolRefused
 from invoice_mcp.testing._trace import Trace, trace_of
 from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
@@ -36,6 +36,7 @@ class Run:
         trace: What its history tells.
         children_failed: Why tasks of its lines' workflows failed, one text each.
         open_children: Workflow ids of lines that have not ended.
+        told_by_children: Run ids of lines' workflows that have ended by themselves, and so have told their outcome.
     """
 
     workflow_id: str
@@ -48,6 +49,7 @@ class Run:
     approved: bool | None = None
     children_failed: tuple[str, ...] = ()
     open_children: tuple[str, ...] = ()
+    told_by_children: frozenset[str] = frozenset()
 
     @property
     def report(self) -> InvoiceReport | None:
@@ -63,11 +65,13 @@ class Observations:
         runs: Of each invoice its runs, oldest first.
         ledger: Every payment that was made.
         answers: Every answer of a tool, in order.
+        attempts: Every request to the gateway and how it was answered, in order; None where nobody recorded that.
     """
 
     runs: tuple[Run, ...]
     ledger: tuple[Paid, ...]
     answers: tuple[Answer, ...] = ()
+    attempts: tuple[Attempt, ...] | None = None
 
 
 def product_request(request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
@@ -85,6 +89,7 @@ async def observe(
     *,
     ledger: tuple[Paid, ...],
     answers: tuple[Answer, ...] = (),
+    attempts: tuple[Attempt, ...] | None = None,
     report: Callable[..., Awaitable[InvoiceReport]] | None = None,
     read_request: ReadRequest = product_request,
     validation: str = VALIDATE_AGAINST_ERP,
@@ -104,7 +109,7 @@ async def observe(
         for run_id in [*(each for each in known if each != newest), newest]:
             handle = client.get_workflow_handle(workflow_id, run_id=run_id)
             seen.append(await _run(client, handle, report, read))
-    return Observations(tuple(seen), ledger, answers)
+    return Observations(tuple(seen), ledger, answers, attempts)
 
 
 async def _run(
@@ -119,10 +124,10 @@ async def _run(
         with suppress(ToolRefused):
             told = await report(handle.id, run_id=handle.run_id)
     trace = await read(handle)
-    children = [
-        (workflow_id, await read(client.get_workflow_handle(workflow_id, run_id=run_id)))
+    children = {
+        run_id: await read(client.get_workflow_handle(workflow_id, run_id=run_id))
         for run_id, workflow_id in trace.children.items()
-    ]
+    }
     # A query of a workflow that fails its tasks is not refused but left waiting.
     can_answer = not trace.is_failing
     return Run(
@@ -134,8 +139,9 @@ async def _run(
         queried=await _asked(handle, "GetInvoiceReport", InvoiceReport) if can_answer and report is not None else None,
         trace=trace,
         approved=await _asked(handle, "IsInvoiceApproved", bool) if can_answer and report is None else None,
-        children_failed=tuple(failure for _, child in children for failure in child.failed_tasks),
-        open_children=tuple(workflow_id for workflow_id, child in children if child.end == "RUNNING"),
+        children_failed=tuple(failure for child in children.values() for failure in child.failed_tasks),
+        open_children=tuple(trace.children[run_id] for run_id, child in children.items() if child.end == "RUNNING"),
+        told_by_children=frozenset(run_id for run_id, child in children.items() if child.end == "COMPLETED"),
     )
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from invoice_mcp.erp import ErpMismatch, ErpUnavailable
 from invoice_mcp.invoices import Invoice
@@ -34,6 +35,23 @@ class Paid:
     order: PaymentOrder
     payment_id: str
     at: datetime
+    run_id: str = ""
+
+
+class Outcome(StrEnum):
+    """How the gateway answered one request: paid, refused for good, or in a way that leaves both possible."""
+
+    PAID = "paid"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request to the gateway, and how it was answered. `run_id` as for `Paid`."""
+
+    order: PaymentOrder
+    outcome: Outcome
     run_id: str = ""
 
 
@@ -115,11 +133,13 @@ class RecordingPayments:
     Attributes:
         asked: Every request, in order.
         made: Every payment, in order.
+        answered: Every request and how it was answered, in the order of the answers.
     """
 
     def __init__(self, stamp: Callable[[], Stamp] = wall_clock) -> None:
         self.asked: list[PaymentOrder] = []
         self.made: list[Paid] = []
+        self.answered: list[Attempt] = []
         self._stamp = stamp
         self._faults: dict[int | None, deque[tuple[Exception, bool]]] = {}
         self._slowness = _Slowness()
@@ -163,6 +183,18 @@ class RecordingPayments:
         """See `Payments.pay`."""
         self.asked.append(order)
         stamp = self._stamp()
+        outcome = Outcome.UNKNOWN
+        try:
+            receipt = await self._answer(order, stamp)
+            outcome = Outcome.PAID
+        except PaymentRefused:
+            outcome = Outcome.REFUSED
+            raise
+        finally:
+            self.answered.append(Attempt(order, outcome, stamp.run_id))
+        return receipt
+
+    async def _answer(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
         faults = self._faults.get(order.line) or self._faults.get(None)
         fault, pays = faults.popleft() if faults else (None, True)
         if isinstance(fault, PaymentRefused) and self._has_paid(order):

@@ -16,8 +16,9 @@ from temporalio.service import RPCError
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport
 from invoice_mcp.testing._actions import Action, Verb
-from invoice_mcp.testing._model import OK, Model, Shown, Span, State, shown_by
+from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._stage import ERAS, StageKeeper
+from invoice_mcp.testing._states import Shown, Span, State, shown_by
 from invoice_mcp.testing._tools import ToolRefused
 from invoice_mcp.testing._world import World, open_world
 
@@ -44,7 +45,9 @@ class Scenario(BaseModel):
         actions: What is done afterwards.
         era: Which MCP protocol the client speaks.
         hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
-            time-skipping server's clock stands still once a workflow ends before its activity has.
+            time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
+            together with `seed`.
+        seed: Let what could happen in several orders happen in one of chance, where the engine decides that.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +60,7 @@ class Scenario(BaseModel):
     actions: tuple[Action, ...] = ()
     era: Literal["auto", "legacy"] = ERAS[0]
     hasty: bool = False
+    seed: int | None = None
 
     def __str__(self) -> str:
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))
@@ -83,7 +87,12 @@ class Scenario(BaseModel):
         body = "\n".join(f"        {line}" for action in begins for line in _attempt(action).split("\n"))
         scenario = pformat(self.model_dump(mode="json", include={"lines", "customer", "currency", "changed_line"}))
         return _PROGRAM.format(
-            world=world, era=self.era, scenario=scenario.replace("\n", "\n    "), body=body, command=self.command(world)
+            world=world,
+            era=self.era,
+            seed="" if self.seed is None else f", seed={self.seed}",
+            scenario=scenario.replace("\n", "\n    "),
+            body=body,
+            command=self.command(world),
         )
 
     def command(self, world: str = "time-skipping") -> str:
@@ -109,11 +118,11 @@ from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_
 
 async def main():
     scenario = Scenario.model_validate({scenario})
-    async with StageKeeper(kinds()["{world}"]) as keeper, open_world(keeper, era="{era}") as world:
+    async with StageKeeper(kinds()["{world}"]) as keeper, open_world(keeper, era="{era}"{seed}) as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 
-run_and_leave(main())
+run_and_leave(main(), kinds()["{world}"].loop_factory)
 """
 
 
@@ -128,7 +137,7 @@ async def play(keeper: StageKeeper, scenario: Scenario) -> None:
         AssertionError: Something is wrong; its notes say how to play it again.
     """
     try:
-        async with open_world(keeper, era=scenario.era) as world:
+        async with open_world(keeper, era=scenario.era, seed=scenario.seed) as world:
             await _Player(world, scenario).play()
     except Exception as error:
         kind = keeper.kind.name
@@ -141,7 +150,7 @@ class _Player:
         self._world = world
         self._scenario = scenario
         self._done: list[str] = []
-        # The report that the last answer gave.
+        # The report that the last action was answered with, if it was.
         self._told: InvoiceReport | None = None
 
     async def play(self) -> None:
@@ -166,6 +175,7 @@ class _Player:
             # What needs no time has happened before any passes; else the test server's clock may stand still.
             await self._catch_up()
         self._done.append(str(action))
+        self._told = None
         loop = asyncio.get_running_loop()
         # Time goes on from where it was when the last action was done.
         before, began = self._time, loop.time()

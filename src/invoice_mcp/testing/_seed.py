@@ -8,47 +8,36 @@ its activities are given names neither the invoice nor a key for the payment. Wh
 from __future__ import annotations
 
 import asyncio
-import itertools
-import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from pydantic import ValidationError
-from temporalio.client import WorkflowExecutionStatus, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.client import WorkflowQueryFailedError
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice
-from invoice_mcp.testing._checker import Violation, Violations, check
+from invoice_mcp.testing._base_world import BaseWorld
+from invoice_mcp.testing._checker import check
 from invoice_mcp.testing._engine import GIVES_UP_AFTER, Engine, EngineStuck
 from invoice_mcp.testing._keeper import Kept
 from invoice_mcp.testing._observations import Observations, observe, read_trace
-from invoice_mcp.testing._ports import Paid
-from invoice_mcp.testing._seed_ports import CURRENCY, SeedNames, SeedPorts, zoned
+from invoice_mcp.testing._seed_ports import SeedNames, SeedPorts, accepted
+from invoice_mcp.testing._seed_settling import held_up, settle
 from invoice_mcp.testing._stage import StageKeeper
-from invoice_mcp.testing._world import PAST
+from invoice_mcp.testing._violations import Violations
+from invoice_mcp.testing._waiting import wait_until
 
-# More than retries take.
-_MARGIN = timedelta(hours=1)
-# Real time for workflows to go on by themselves; then they wait for something, and more time must pass.
-_GOES_ON_WITHIN = 0.25
-# At first everything falls due; then retries, and what begins to wait only after that.
-_ROUNDS = 4
-# Real time after which what has not ended is stuck.
-_ENDS_WITHIN = 5.0
 # Real time between two looks at what holds up the clock; and for how long tasks must fail to count as failing for ever.
 _LOOKS_EVERY = 0.1
 _FAILS_FOR = 0.7
 _ASKED_WITHIN = timedelta(seconds=10)
 
-_numbers = itertools.count(1)
 
-
-class SeedWorld:
+class SeedWorld(BaseWorld):
     """What a scenario can do with such a workflow, and see of it. Made by `open_seed_world`.
 
     Attributes:
@@ -57,31 +46,17 @@ class SeedWorld:
         payments: The gateway's faults, and what it was asked.
     """
 
+    _PREFIX = "SEED"
+    _AMOUNT = 100
+
     def __init__(self, engine: Engine, names: SeedNames, approval_timeout: timedelta) -> None:
-        self.engine = engine
-        self._names = names
-        self._approval_timeout = approval_timeout
         self._invoices: dict[str, dict[str, Any]] = {}
-        self._runs: dict[str, list[str]] = {}
         self.ports = SeedPorts(engine, names, self._invoices, self._saw)
-        self.erp, self.payments = self.ports.erp, self.ports.payments
-        self._name = f"SEED-{os.getpid()}-{next(_numbers)}"
-        self._count = itertools.count(1)
-        self._last = ""
+        super().__init__(engine, self.ports.erp, self.ports.payments)
+        self._names = names
+        self.approval_timeout = approval_timeout
 
     # -- the verbs -----------------------------------------------------------------------------------------
-
-    def invoice(self, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
-        """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
-        return {
-            "invoice_id": f"{self._name}-{next(self._count)}",
-            "customer": "ACME Corp",
-            "lines": [
-                {"description": f"Widget {number}", "amount": amount, "due_date": due}
-                for number, (amount, due) in enumerate(lines or ((100, PAST),), 1)
-            ],
-            **fields,
-        }
 
     async def start(self, invoice: dict[str, Any] | None = None, *, workflow_id: str = "") -> str:
         """Start the workflow for an invoice, by default a new one, under an id that is random as the seed's are.
@@ -106,9 +81,8 @@ class SeedWorld:
 
     def watch(self, workflow_id: str, invoice: dict[str, Any]) -> None:
         """Count a workflow that somebody else starts, for this invoice, to those of this world."""
-        self._last = workflow_id
         self._invoices[workflow_id] = invoice
-        self._runs.setdefault(workflow_id, [])
+        self._watch(workflow_id)
 
     async def signal(self, name: str, workflow_id: str = "") -> bool:
         """Send a signal, such as ApproveInvoice, to an invoice (by default the last one); False if it has ended."""
@@ -135,14 +109,14 @@ class SeedWorld:
 
     async def until(self, *statuses: str, workflow_id: str = "", within: float = GIVES_UP_AFTER) -> str:
         """Wait until an invoice has one of these statuses, without moving the clock, and return it."""
-        which, status = workflow_id or self._last, ""
-        try:
-            async with asyncio.timeout(within):
-                while (status := await self.status(which)) not in statuses:
-                    await asyncio.sleep(0.01)
-        except TimeoutError:
-            awaited = " or ".join(statuses)
-            raise AssertionError(f"waited {within:g} s in vain for {which} to become {awaited}: {status}") from None
+        which, status = workflow_id or self.workflow_id, ""
+
+        async def is_there() -> bool:
+            nonlocal status
+            status = await self.status(which)
+            return status in statuses
+
+        await wait_until(is_there, f"{which} to become {' or '.join(statuses)}", lambda: status, within=within)
         return status
 
     async def advance(self, span: timedelta) -> None:
@@ -151,9 +125,8 @@ class SeedWorld:
         Raises:
             EngineStuck: It does not pass, as something fails its tasks for ever.
         """
-        self.erp.answers()
-        self.payments.answers()
-        passing = asyncio.ensure_future(self.engine.advance(span, tuple(self._runs)))
+        await self._ports_answer()
+        passing = asyncio.ensure_future(self.engine.advance(span, self.workflow_ids))
         failing_since: float | None = None
         try:
             while not passing.done():
@@ -167,30 +140,12 @@ class SeedWorld:
         finally:
             passing.cancel()
 
-    async def now(self) -> datetime:
-        """The time, in UTC, by the clock of the last invoice."""
-        return await self.engine.now(self._last or None)
-
-    async def due_in(self, span: timedelta) -> str:
-        """A due date, so far from now."""
-        return (await self.now() + span).isoformat()
-
     # -- what there is to see ------------------------------------------------------------------------------
 
     @property
     def task_queue(self) -> str:
         """Where the worker polls."""
         return self._names.task_queue or self._name
-
-    @property
-    def ledger(self) -> tuple[Paid, ...]:
-        """Every payment made, by invoice and line."""
-        return tuple(sorted(self.payments.made, key=lambda paid: (paid.order.invoice_id, paid.order.line)))
-
-    def handle(self, workflow_id: str = "") -> WorkflowHandle[Any, Any]:
-        """Temporal's own handle of an invoice (by default the last one)."""
-        assert workflow_id or self._last, "start an invoice first"  # noqa: S101
-        return self.engine.client.get_workflow_handle(workflow_id or self._last)
 
     async def failing(self) -> dict[str, str]:
         """The invoices of which something fails its tasks now, and what: their own workflow, or a child."""
@@ -216,62 +171,14 @@ class SeedWorld:
             validation=self._names.validate,
         )
 
-    async def settle(self) -> list[Violation]:
-        """Heal the ports, let every invoice end, and tell those that do not (L1)."""
-        try:
-            for _ in range(_ROUNDS):
-                self.erp.heal()
-                self.payments.heal()
-                if not await self._open(_GOES_ON_WITHIN):
-                    return []
-                await self.advance(await self._everything_due())
-            stuck = await self._open(_ENDS_WITHIN)
-            return [Violation("L1", each, f"does not end: it is {await self.status(each)!r}") for each in stuck]
-        except EngineStuck as error:
-            return await self.held_up(error)
-
-    async def held_up(self, error: EngineStuck) -> list[Violation]:
-        """Whose doing it is that time does not pass (L1)."""
-        failing = await self.failing()
-        found = [Violation("L1", each, f"does not end: {what} fails its tasks") for each, what in failing.items()]
-        return found or [Violation("L1", self._last, f"something holds up the clock: {error}")]
-
-    async def _open(self, patience: float) -> list[str]:
-        """The workflows that have not ended, after some patience with them."""
-        until = asyncio.get_running_loop().time() + patience
-        while True:
-            described = [await self.handle(each).describe() for each in self._runs]
-            running = [each.id for each in described if each.status is WorkflowExecutionStatus.RUNNING]
-            if not running or asyncio.get_running_loop().time() > until:
-                return running
-            await asyncio.sleep(0.01)
-
-    async def _everything_due(self) -> timedelta:
-        """How much time must pass for all that any invoice waits for to be due."""
-        now = await self.now()
-        invoices = filter(None, map(self._accepted, self._invoices.values()))
-        waits = [line.due_date - now for invoice in invoices for line in invoice.lines]
-        return max(self._approval_timeout, *waits, timedelta()) + _MARGIN
+    @property
+    def invoices(self) -> tuple[AcceptedInvoice, ...]:
+        """Every invoice of this world that is complete."""
+        return tuple(filter(None, map(accepted, self._invoices.values())))
 
     def _read(self, request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
-        invoice = self._accepted(request)
-        return (invoice, self._approval_timeout) if invoice is not None else None
-
-    @staticmethod
-    def _accepted(request: dict[str, Any]) -> AcceptedInvoice | None:
-        """The invoice in such a workflow's input; None if it is incomplete."""
-        known = {name: request[name] for name in ("invoice_id", "customer", "lines") if name in request}
-        try:
-            invoice = AcceptedInvoice.model_validate({"currency": request.get("currency") or CURRENCY, **known})
-        except ValidationError:
-            return None
-        lines = (line.model_copy(update={"due_date": zoned(line.due_date)}) for line in invoice.lines)
-        return invoice.model_copy(update={"lines": tuple(lines)})
-
-    def _saw(self, workflow_id: str, run_id: str) -> None:
-        runs = self._runs[workflow_id]
-        if run_id and run_id not in runs:
-            runs.append(run_id)
+        invoice = accepted(request)
+        return (invoice, self.approval_timeout) if invoice is not None else None
 
 
 @asynccontextmanager
@@ -334,13 +241,12 @@ async def open_seed_world(
             yield world
         except EngineStuck as stuck:
             # The workflow's doing, as a rule: what has come of the scenario so far is judged.
-            found = await world.held_up(stuck)
+            found = await held_up(world, stuck)
         else:
-            found = await world.settle()
+            found = await settle(world)
         found += check(await world.observe())
     finally:
-        world.erp.heal()
-        world.payments.heal()
+        world.heal()
         await worker.close()
     if found:
         raise Violations(found)

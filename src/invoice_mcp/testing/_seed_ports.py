@@ -18,13 +18,13 @@ from invoice_mcp.erp import ErpMismatch, ErpUnavailable
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.line_workflow import PAYMENT_GATEWAY
 from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
-from invoice_mcp.reports import PaymentOrder
+from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
 from invoice_mcp.testing._engine import Engine
 from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp, Stamp
 from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 
-CURRENCY = "USD"
-"""Of invoices that name none."""
+# Of invoices that name none.
+_CURRENCY = "USD"
 
 _DUE_DATE: TypeAdapter[datetime] = TypeAdapter(datetime)
 _asking: ContextVar[str] = ContextVar("_asking", default="")
@@ -126,7 +126,7 @@ class SeedPorts:
             line=number,
             description=str(line.get("description")),
             amount=_amount(line),
-            currency=str(origin.invoice.get("currency") or CURRENCY),
+            currency=str(origin.invoice.get("currency") or _CURRENCY),
             due_date=_due_date(line) or self._engine.stamp().at,
         )
         _asking.set(origin.run_id)
@@ -190,10 +190,21 @@ def _amount(line: dict[str, Any]) -> Decimal:
 
 def _due_date(line: dict[str, Any]) -> datetime | None:
     with suppress(ValidationError):
-        return zoned(_DUE_DATE.validate_python(line.get("due_date")))
+        return _zoned(_DUE_DATE.validate_python(line.get("due_date")))
     return None
 
 
-def zoned(moment: datetime) -> datetime:
+def _zoned(moment: datetime) -> datetime:
     """A time without a zone is taken to be UTC."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def accepted(request: dict[str, Any]) -> AcceptedInvoice | None:
+    """The invoice in such a workflow's input; None if it is incomplete."""
+    known = {name: request[name] for name in ("invoice_id", "customer", "lines") if name in request}
+    try:
+        invoice = AcceptedInvoice.model_validate({"currency": request.get("currency") or _CURRENCY, **known})
+    except ValidationError:
+        return None
+    lines = (line.model_copy(update={"due_date": _zoned(line.due_date)}) for line in invoice.lines)
+    return invoice.model_copy(update={"lines": tuple(lines)})

@@ -10,17 +10,15 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
-from invoice_mcp.testing._checker import Violation
 from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck
 from invoice_mcp.testing._tools import ToolRefused
+from invoice_mcp.testing._violations import Violation
 
 if TYPE_CHECKING:
     from invoice_mcp.testing._world import World
 
 # Longer than any retry takes, and than clocks may be apart.
 _MARGIN = timedelta(hours=1)
-# Real time for a workflow to go on by itself; then it waits for a retry, or is stuck, and more time must pass.
-_GOES_ON_WITHIN = 0.25
 # Retries of the ERP, then the decision, then the due dates and retries of payments; twice, as machines may be slow.
 _ROUNDS = 8
 # Real time after which it is stuck.
@@ -32,8 +30,7 @@ _OPEN = frozenset({LineStatus.PENDING, LineStatus.SCHEDULED})
 async def settle(world: World) -> list[Violation]:
     """Let every invoice end, and tell those that do not (L1)."""
     await world.restart_worker()
-    world.erp.heal()
-    world.payments.heal()
+    world.heal()
     waited: set[str] = set()
     for _ in range(_ROUNDS):
         try:
@@ -63,12 +60,13 @@ async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timede
     Args:
         is_overdue: Its time to decide was waited for already; there is no second one.
     """
-    patience = asyncio.get_running_loop().time() + _GOES_ON_WITHIN
+    # Then it waits for a retry, or is stuck, and more time must pass.
+    patience = asyncio.get_running_loop().time() + world.engine.goes_on_within
     while not (report := await world.status(workflow_id)).status.is_terminal:
         due = None
         if not (is_overdue and report.status is Status.PENDING_APPROVAL):
             due = _due(world, report, await world.now(workflow_id))
-        if due is not None or asyncio.get_running_loop().time() > patience:
+        if due is not None or asyncio.get_running_loop().time() >= patience:
             return (due or timedelta()) + _MARGIN
         await asyncio.sleep(0.01)
     return None
@@ -94,8 +92,7 @@ async def withdraw(world: World) -> None:
         EngineStuck: Something can't be ended.
     """
     await world.restart_worker()
-    world.erp.heal()
-    world.payments.heal()
+    world.heal()
     for workflow_id in world.workflow_ids:
         # Cancelled, not terminated: the time-skipping server loses count of its clock's locks when a workflow is
         # terminated in the middle of a task.

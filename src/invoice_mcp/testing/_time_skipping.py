@@ -85,6 +85,7 @@ class _OnTemporal:
 
     can_list = False
     can_be_without_worker = False
+    goes_on_within = 0.25
 
     def __init__(self, environment: WorkflowEnvironment) -> None:
         self._environment = environment
@@ -112,6 +113,9 @@ class _OnTemporal:
         )
         async with worker:
             yield _Forgetful(worker)
+
+    def shuffle(self, seed: int | None) -> None:
+        """See `Engine.shuffle`: the order is the server's."""
 
     def is_worn_out(self) -> bool:
         """See `Engine.is_worn_out`."""

@@ -50,8 +50,10 @@ class Trace:
         approval_timeout: How long it was to wait.
         arrivals: Decisions, in the order in which the workflow saw them, whether it took them or not.
         validated_at: When the workflow learnt that the ERP accepts; None if it did not.
+        learnt_by: When the task in which it learnt that was over: only then did any timer of its begin.
         cancelled_at: When a cancellation was first asked for.
         ended_at: When it ended; None while it runs.
+        roused_at: When there was a reason for the last task it had, however long that waited for a worker.
         end: How Temporal calls the end, such as COMPLETED; RUNNING while it runs.
         result: The report it ended with, if it did.
         returned: The text it ended with, as the seed's workflow does, if it did.
@@ -65,8 +67,10 @@ class Trace:
     approval_timeout: timedelta = timedelta()
     arrivals: tuple[Arrival, ...] = ()
     validated_at: datetime | None = None
+    learnt_by: datetime | None = None
     cancelled_at: datetime | None = None
     ended_at: datetime | None = None
+    roused_at: datetime | None = None
     end: str = "RUNNING"
     result: InvoiceReport | None = None
     returned: str | None = None
@@ -79,6 +83,11 @@ class Trace:
     def deadline(self) -> datetime | None:
         """When the time to decide ended, by what was promised; None if it never began."""
         return self.validated_at + self.approval_timeout if self.validated_at else None
+
+    @property
+    def expires_by(self) -> datetime | None:
+        """When a timer for that has fired at the latest, as a server counts from the end of the task that sets it."""
+        return self.learnt_by + self.approval_timeout if self.learnt_by else None
 
     @property
     def decided(self) -> Arrival | None:
@@ -100,6 +109,7 @@ class _Reader:
         self._decode = decode
         self._task = datetime.min.replace(tzinfo=UTC)
         self._seen = 0
+        self._roused: datetime | None = None
         self._unseen: list[tuple[int, Verdict]] = []
         self._validation = validation
         self._validations: set[int] = set()
@@ -128,10 +138,13 @@ class _Reader:
 
     def _read_task(self, event: HistoryEvent) -> None:
         match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+                # One that failed, or that no worker came for, is scheduled again: for the same reason.
+                self._roused = self._roused or _time(event.event_time)
             case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
                 self._task, self._seen = _time(event.event_time), event.event_id
             case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                self._learn()
+                self._learn(_time(event.event_time))
                 self.is_failing = False
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
@@ -139,13 +152,16 @@ class _Reader:
                     self.failed_tasks.append(failed.failure.message.partition("\n")[0])
                     self.is_failing = True
 
-    def _learn(self) -> None:
+    def _learn(self, over: datetime) -> None:
         """A completed task has seen all that was in the history when it started."""
+        if self._roused:
+            self.facts["roused_at"], self._roused = self._roused, None
         seen = [verdict for number, verdict in self._unseen if number < self._seen]
         self.arrivals += [Arrival(verdict, self._task, by_signal=True) for verdict in seen]
         self._unseen = [(number, verdict) for number, verdict in self._unseen if number >= self._seen]
         if self.validated_at is None and 0 < self._validation_ended < self._seen:
             self.validated_at = self._task
+            self.facts["learnt_by"] = over
 
     def _read_happening(self, event: HistoryEvent) -> None:
         match event.event_type:
@@ -201,6 +217,7 @@ _HARMLESS = frozenset(
 )
 _TASKS = frozenset(
     {
+        EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
         EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
         EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
         EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,

@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT
 from invoice_mcp.testing._actions import LETTERS, Action, Verb
-from invoice_mcp.testing._model import Model, Span, State
+from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._scenario import Scenario
+from invoice_mcp.testing._states import Span, State
 
 Word = tuple[Action, ...]
 

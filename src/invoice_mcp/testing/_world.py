@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import itertools
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from mcp import Client as McpClient
 from temporalio.client import (
-    Client,
     WorkflowExecutionStatus,
-    WorkflowHandle,
-    WorkflowHistory,
     WorkflowQueryFailedError,
 )
 from temporalio.service import RPCError
 
 from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, InvoiceReport, Status
 from invoice_mcp.service import Submission
-from invoice_mcp.testing._checker import Violation, Violations, check
-from invoice_mcp.testing._engine import GIVES_UP_AFTER, Engine, EngineStuck
+from invoice_mcp.testing._base_world import BaseWorld
+from invoice_mcp.testing._checker import check
+from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck
 from invoice_mcp.testing._observations import Observations, observe
-from invoice_mcp.testing._ports import Paid, RecordingPayments, ScriptedErp
 from invoice_mcp.testing._settling import settle, withdraw
 from invoice_mcp.testing._stage import Stage, StageKeeper
 from invoice_mcp.testing._tools import ToolRefused, Tools
-
-PAST = "2024-06-30T00:00:00Z"
-"""A due date that has passed: such a line is paid as soon as it is approved."""
-
-DAY = timedelta(days=1)
-_numbers = itertools.count(1)
+from invoice_mcp.testing._violations import Violation, Violations
+from invoice_mcp.testing._waiting import wait_until
 
 
-class World:
+class World(BaseWorld):
     """What a scenario can do and see. Made by `open_world`.
 
     The tools go through a real MCP session to the production server; `trigger` remembers the invoice, and the other
@@ -53,12 +42,9 @@ class World:
     """
 
     def __init__(self, stage: Stage, client: McpClient, *, approval_timeout: timedelta) -> None:
+        super().__init__(stage.engine, stage.ports.erp, stage.ports.payments)
         self._stage = stage
         self._tools = Tools(client)
-        self._runs: dict[str, list[str]] = {}
-        self._last = ""
-        self._name = f"INV-{os.getpid()}-{next(_numbers)}"
-        self._invoices = itertools.count(1)
         self.approval_timeout = approval_timeout
 
     # -- the tools, through MCP ----------------------------------------------------------------------------
@@ -109,18 +95,6 @@ class World:
 
     # -- beside the tools ----------------------------------------------------------------------------------
 
-    def invoice(self, *lines: tuple[str, str], **fields: Any) -> dict[str, Any]:
-        """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
-        return {
-            "invoice_id": f"{self._name}-{next(self._invoices)}",
-            "customer": "ACME Corp",
-            "lines": [
-                {"description": f"Widget {number}", "amount": amount, "due_date": due}
-                for number, (amount, due) in enumerate(lines or (("100", PAST),), 1)
-            ],
-            **fields,
-        }
-
     async def submit(self, *lines: tuple[str, str], until: str = Status.PENDING_APPROVAL, **fields: Any) -> str:
         """Trigger a new invoice of these lines, wait until it has that status, and return its workflow id."""
         workflow_id = (await self.trigger(self.invoice(*lines, **fields))).workflow_id
@@ -140,18 +114,8 @@ class World:
 
         Without a worker only until the next thing is due: time does not skip over work that waits.
         """
-        self.erp.answers()
-        self.payments.answers()
-        await self._under_way_ends()
-        await self._stage.engine.advance(span, self.workflow_ids)
-
-    async def now(self, workflow_id: str = "") -> datetime:
-        """The time, in UTC, by the clock of the invoice (by default the last one)."""
-        return await self._stage.engine.now(workflow_id or self._last or None)
-
-    async def due_in(self, span: timedelta) -> str:
-        """A due date, so far from now."""
-        return (await self.now() + span).isoformat()
+        await self._ports_answer()
+        await self.engine.advance(span, self.workflow_ids)
 
     async def crash_worker(self) -> None:
         """End the worker: every workflow is out of memory, and must come back by replay.
@@ -166,24 +130,14 @@ class World:
 
     async def until(self, *statuses: str, workflow_id: str = "", within: float = GIVES_UP_AFTER) -> InvoiceReport:
         """Wait until the invoice has one of these statuses, without moving the clock, and return its report."""
-        which, pause = workflow_id or self.workflow_id, 0.004
-        async with _bound(f"{which} to become {' or '.join(statuses)}", self._how_it_stood, within):
-            while (await self.peek(which)).status not in statuses:
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, 0.1)
+        which = workflow_id or self.workflow_id
+
+        async def is_there() -> bool:
+            return (await self.peek(which)).status in statuses
+
+        what = f"{which} to become {' or '.join(statuses)}"
+        await wait_until(is_there, what, self._how_it_stood, within=within, pause=0.004)
         return await self.status(which)
-
-    async def when(self, happened: Callable[[], object], within: float = GIVES_UP_AFTER) -> None:
-        """Wait for what no status tells, without moving the clock: `await world.when(lambda: world.payments.asked)`.
-
-        Args:
-            happened: Whether it has; may be a coroutine function.
-        """
-        pause = 0.002
-        async with _bound("what `when` was asked for", self._how_it_stood, within):
-            while not (await answer if inspect.isawaitable(answer := happened()) else answer):
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, 0.1)
 
     async def peek(self, workflow_id: str = "") -> InvoiceReport:
         """The report; of an invoice that has not ended by the query, which costs less than a tool call."""
@@ -204,43 +158,11 @@ class World:
     def _how_it_stood(self) -> str:
         return self._peeked.summary if self._peeked else "it could not be asked"
 
-    async def _under_way_ends(self) -> None:
-        async with _bound("payments under way to end", str):
-            while self.payments.under_way:
-                await asyncio.sleep(0.002)
-
     # -- what there is to see ------------------------------------------------------------------------------
-
-    @property
-    def workflow_id(self) -> str:
-        """Of the last invoice."""
-        assert self._last, "trigger an invoice first"  # noqa: S101
-        return self._last
-
-    @property
-    def workflow_ids(self) -> tuple[str, ...]:
-        """Of every invoice of this world."""
-        return tuple(self._runs)
 
     def watch(self, workflow_id: str, run_id: str = "") -> None:
         """Count a workflow as an invoice of this world: the tools speak of it, and it is checked at the end."""
-        self._last = workflow_id
-        runs = self._runs.setdefault(workflow_id, [])
-        if run_id and run_id not in runs:
-            runs.append(run_id)
-
-    @property
-    def erp(self) -> ScriptedErp:
-        return self._stage.ports.erp
-
-    @property
-    def payments(self) -> RecordingPayments:
-        return self._stage.ports.payments
-
-    @property
-    def ledger(self) -> tuple[Paid, ...]:
-        """Every payment made, by invoice and line."""
-        return tuple(sorted(self.payments.made, key=lambda paid: (paid.order.invoice_id, paid.order.line)))
+        self._watch(workflow_id, run_id)
 
     @property
     def tools(self) -> Tools:
@@ -248,42 +170,17 @@ class World:
         return self._tools
 
     @property
-    def engine(self) -> Engine:
-        """Where this happens."""
-        return self._stage.engine
-
-    @property
-    def client(self) -> Client:
-        """Temporal's own client, to do things behind the MCP server's back."""
-        return self._stage.engine.client
-
-    @property
     def task_queue(self) -> str:
         """Where the worker polls."""
         return self._stage.task_queue
 
-    def handle(self, workflow_id: str = "", run_id: str | None = None) -> WorkflowHandle[Any, Any]:
-        """Temporal's own handle of an invoice (by default the last one)."""
-        return self.client.get_workflow_handle(workflow_id or self.workflow_id, run_id=run_id)
-
-    async def history(self, workflow_id: str = "", run_id: str | None = None) -> WorkflowHistory:
-        """The history of an invoice's run, by default the last one's newest."""
-        return await self.handle(workflow_id, run_id).fetch_history()
-
     async def observe(self) -> Observations:
         """Everything there is to see of every invoice, for `check`."""
-        observed = await observe(self.client, self._runs, report=self.status, ledger=self.ledger)
+        observed = await observe(
+            self.client, self._runs, report=self.status, ledger=self.ledger, attempts=tuple(self.payments.answered)
+        )
         # Asking the tools is part of it: what they answer now counts too.
         return replace(observed, answers=tuple(self._tools.answers))
-
-
-@asynccontextmanager
-async def _bound(what: str, how_it_stands: Callable[[], str], within: float = GIVES_UP_AFTER) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(within):
-            yield
-    except TimeoutError:
-        raise AssertionError(f"waited {within:g} s in vain for {what}: {how_it_stands()}") from None
 
 
 async def _what_else(world: World) -> list[Violation]:
@@ -301,17 +198,20 @@ async def open_world(
     era: str = "auto",
     approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
     settles: bool = True,
+    seed: int | None = None,
 ) -> AsyncIterator[World]:
     """A world for one scenario. When its block has ended well, every invoice is led to its end, and all is checked.
 
     Args:
         era: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
         settles: False: open invoices are cancelled at the end rather than waited for.
+        seed: See `Engine.shuffle`.
 
     Raises:
         Violations: The scenario broke a promise (S1 to S9, L1).
     """
     async with keeper.take() as stage:
+        stage.engine.shuffle(seed)
         world = World(stage, await stage.client(era, approval_timeout), approval_timeout=approval_timeout)
         try:
             yield world

@@ -8,6 +8,8 @@ session's event loop, in which the engine lives (`asyncio_default_test_loop_scop
             await world.submit(("100.00", PAST))
             await world.reject()
             await world.until("REJECTED")
+
+An engine of your own takes part in `--world` once it is registered: see `invoice_mcp.testing.register`.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ NewWorld = Callable[..., AbstractAsyncContextManager[World]]
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--world`."""
+    try:
+        kinds()
+    except ValueError as broken:
+        raise pytest.UsageError(str(broken)) from None
     about = "; ".join(f"{kind.name}: {kind.about}" for kind in kinds().values())
     parser.getgroup("invoice-mcp", "invoices").addoption(
         "--world",

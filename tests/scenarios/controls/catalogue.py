@@ -37,6 +37,7 @@ _APPROVED = _word(_APPROVE)
 _CENTS = _word(_APPROVE, lines=(Line(amount="99.50"),))
 _LOST = _word(_LOST_1, _APPROVE)
 _DOWN = _word(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE)
+_UNANSWERED = _word(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE, _PAST_DUE)
 _RESUBMITTED = _word(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
 _CANCELLED = _word(_CANCEL)
 _CANCELLED_PAYING = _word(_APPROVE, _CANCEL)
@@ -59,6 +60,7 @@ COMMON: tuple[Scenario | Story, ...] = (
     _LOST,
     _word(_LOST_1, _LOST_1, _LOST_1, _APPROVE, _AGAIN),
     _DOWN,
+    _UNANSWERED,
     _RESUBMITTED,
     _CANCELLED_PAYING,
     _CANCELLED_IN_HASTE,
@@ -94,6 +96,7 @@ CONTROLS: tuple[Control, ...] = (
     _control(deciding.ForgetsTheDeadline, "L1", _NOTHING),
     _control(deciding.DeadlineADayLate, "S8", LATE),
     _control(deciding.DeadlineADayEarly, "S8", _NOTHING),
+    _control(deciding.ExpiresAMinuteLate, "S8", _NOTHING),
     _control(deciding.ApprovesOnTimeout, "S1 S8", _NOTHING),
     _control(deciding.AcceptsAfterTheDeadline, MODEL, _EXPIRED),
     _control(paying.DropsALine, "S4", _EARLY),
@@ -111,4 +114,6 @@ CONTROLS: tuple[Control, ...] = (
     _control(lines.PaysAnHourEarly, "S6", _APPROVED),
     _control(lines.ForgetsTheCents, "S4", _CENTS),
     _control(lines.CountsFailedAsPaid, "S4", REFUSED),
+    _control(lines.DoubtsARefusal, "S4", REFUSED),
+    _control(lines.SureOfNoAnswer, "S4", _UNANSWERED),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
@@ -15,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from tests.scenarios.controls._making import in_place_of_invoice
 
 _DAY = timedelta(days=1)
+_MINUTE = timedelta(minutes=1)
 
 
 @in_place_of_invoice
@@ -130,6 +132,20 @@ class DeadlineADayEarly(_OtherDeadline):
     """Gives a day less than was promised."""
 
     _by = -_DAY
+
+
+@in_place_of_invoice
+class ExpiresAMinuteLate(InvoiceWorkflow):
+    """Tells the right deadline, and wakes up a minute after it."""
+
+    async def _decided(self) -> bool:
+        window = self._policy.approval_timeout
+        deadline = workflow.now() + window
+        self._policy = self._policy.model_copy(update={"approval_timeout": window + _MINUTE})
+        deciding = asyncio.create_task(super()._decided())
+        await workflow.wait_condition(lambda: self._deadline is not None)
+        self._deadline = deadline
+        return await deciding
 
 
 class _AfterExpiry(InvoiceWorkflow):

@@ -68,6 +68,24 @@ class ForgetsTheCents(PayLineItem):
 
 
 @in_place_of_line
+class DoubtsARefusal(PayLineItem):
+    """Tells a refused payment as one that may have been made."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        outcome = await PayLineItem.run(self, order)
+        return outcome.model_copy(update={"unconfirmed": outcome.status is LineStatus.FAILED})
+
+
+@in_place_of_line
+class SureOfNoAnswer(PayLineItem):
+    """Tells a payment that the gateway never answered for as one that was not made."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        outcome = await PayLineItem.run(self, order)
+        return outcome.model_copy(update={"unconfirmed": False})
+
+
+@in_place_of_line
 class CountsFailedAsPaid(PayLineItem):
     """Takes a refused payment for one that was made."""
 

@@ -20,7 +20,7 @@ from invoice_mcp.reports import (
     Status,
     Verdict,
 )
-from invoice_mcp.testing import Answer, Arrival, Observations, Paid, Run, Trace, check
+from invoice_mcp.testing import Answer, Arrival, Attempt, Observations, Outcome, Paid, Run, Trace, check
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -66,6 +66,8 @@ def a_run(status: Status, *lines: LineStatus, verdict: Verdict | None = None, ru
         approval_timeout=DEFAULT_APPROVAL_TIMEOUT,
         arrivals=(Arrival(verdict, DECIDED),) if verdict else (),
         validated_at=BEGAN if deadline else None,
+        learnt_by=BEGAN if deadline else None,
+        roused_at=DEADLINE if status is Status.EXPIRED else ENDED,
         cancelled_at=ENDED if status is Status.CANCELLED else None,
         ended_at=(DEADLINE if status is Status.EXPIRED else ENDED) if status.is_terminal else None,
         end=temporal_status,
@@ -73,7 +75,8 @@ def a_run(status: Status, *lines: LineStatus, verdict: Verdict | None = None, ru
         children={f"{run_id}-line-{n}": f"{WORKFLOW_ID}-line-{n}" for n, _ in enumerate(lines, 1)} if verdict else {},
         indexed=(Status.PENDING_VALIDATION, status),
     )
-    return Run(WORKFLOW_ID, run_id, temporal_status, status, report, report, replace(told, **trace))
+    run = Run(WORKFLOW_ID, run_id, temporal_status, status, report, report, replace(told, **trace))
+    return replace(run, told_by_children=frozenset(run.trace.children))
 
 
 def _line_report(invoice: AcceptedInvoice, number: int, status: LineStatus) -> LineReport:
@@ -124,9 +127,19 @@ def an_answer(tool: str = "status", content: dict[str, Any] | None = None, refus
     return Answer(tool, {"workflow_id": WORKFLOW_ID}, content, refusal)
 
 
-def broken(*runs: Run, ledger: Sequence[Paid] | None = None, answers: Sequence[Answer] = ()) -> list[str]:
+def an_attempt(outcome: Outcome, line: int = 1, *, run_id: str = "1") -> Attempt:
+    """A request for a line's payment, by the line's workflow in that run."""
+    return Attempt(PaymentOrder.for_line(an_invoice(line), line), outcome, f"{run_id}-line-{line}")
+
+
+def broken(
+    *runs: Run,
+    ledger: Sequence[Paid] | None = None,
+    answers: Sequence[Answer] = (),
+    attempts: Sequence[Attempt] | None = None,
+) -> list[str]:
     """The rules these runs break; the ledger is what they say was paid, unless another is given."""
     made = [paid for run in runs for paid in payments_of(run)] if ledger is None else ledger
-    found = check(Observations(runs, tuple(made), tuple(answers)))
+    found = check(Observations(runs, tuple(made), tuple(answers), None if attempts is None else tuple(attempts)))
     assert all(str(each).startswith(each.rule) for each in found)
     return sorted({violation.rule for violation in found})

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, LineStatus, Status, Verdict
 from invoice_mcp.testing import Action, Model, Verb
-from invoice_mcp.testing._model import Shown, Span
+from invoice_mcp.testing._states import Shown, Span
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DEADLINE = BEGAN + DEFAULT_APPROVAL_TIMEOUT

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from invoice_mcp.reports import LineStatus, Status, Verdict
-from invoice_mcp.testing import RULES, Arrival, Observations, Run, Violations, check
+from invoice_mcp.testing import RULES, Arrival, Observations, Outcome, Run, Violations, check
 from tests.unit.testing.ruins import (
     BEGAN,
     DECIDED,
@@ -17,6 +17,7 @@ from tests.unit.testing.ruins import (
     a_payment,
     a_run,
     an_answer,
+    an_attempt,
     an_invoice,
     broken,
     payments_of,
@@ -188,6 +189,38 @@ def test_a_line_unconfirmed_by_one_run_is_told_as_paid_by_the_next() -> None:
     again = a_run(Status.PAID, PAID, PAID, verdict=APPROVED, run_id="2")
     first = retold(HALF, line=2, unconfirmed=True)
     assert broken(first, again, ledger=[a_payment(1), a_payment(2)]) == []
+
+
+UNCONFIRMED = retold(HALF, line=2, unconfirmed=True)
+
+
+@pytest.mark.parametrize(
+    ("run", "outcomes", "rules"),
+    [
+        (HALF, [Outcome.REFUSED], []),
+        (HALF, [Outcome.UNKNOWN, Outcome.REFUSED], []),
+        (HALF, [Outcome.UNKNOWN] * 3, ["S4"]),
+        (UNCONFIRMED, [Outcome.UNKNOWN] * 3, []),
+        (UNCONFIRMED, [Outcome.REFUSED], ["S4"]),
+        (UNCONFIRMED, [Outcome.UNKNOWN, Outcome.REFUSED], ["S4"]),
+        (UNCONFIRMED, [Outcome.UNKNOWN, Outcome.PAID], ["S4"]),
+        (UNCONFIRMED, [], []),
+    ],
+)
+def test_s4_a_failed_line_is_as_certain_as_the_gateway_was(run: Run, outcomes: list[Outcome], rules: list[str]) -> None:
+    attempts = [an_attempt(Outcome.PAID), *(an_attempt(outcome, 2) for outcome in outcomes)]
+    assert broken(run, attempts=attempts) == rules
+
+
+def test_what_a_line_heard_that_somebody_ended_is_not_known() -> None:
+    ended = replace(UNCONFIRMED, told_by_children=frozenset({"1-line-1"}))
+    assert broken(ended, attempts=[an_attempt(Outcome.REFUSED, 2)]) == []
+
+
+def test_what_another_run_heard_of_a_line_says_nothing() -> None:
+    again = a_run(Status.FAILED, PAID, FAILED, verdict=APPROVED, run_id="2")
+    attempts = [*(an_attempt(Outcome.UNKNOWN, 2) for _ in range(3)), an_attempt(Outcome.REFUSED, 2, run_id="2")]
+    assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=attempts) == []
 
 
 @pytest.mark.parametrize("status", [Status.EXPIRED, Status.CANCELLED])

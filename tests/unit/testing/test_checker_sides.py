@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -145,6 +146,19 @@ def test_s8_a_decision_taken_too_late(late: int) -> None:
 
 def test_s8_expired_before_the_deadline() -> None:
     assert broken(traced(TOO_LATE, ended_at=DEADLINE - HOUR)) == ["S8"]
+
+
+def test_s8_expired_after_the_deadline() -> None:
+    late = traced(TOO_LATE, roused_at=DEADLINE + timedelta(minutes=1), ended_at=DEADLINE + timedelta(minutes=1))
+    assert broken(late) == ["S8"]
+
+
+def test_roused_in_time_an_invoice_expires_as_soon_as_a_worker_is_there() -> None:
+    assert broken(traced(TOO_LATE, ended_at=DEADLINE + HOUR)) == []
+    # Servers fire timers a moment late, and count from the end of the task that began them.
+    assert broken(traced(TOO_LATE, roused_at=DEADLINE + timedelta(seconds=1))) == []
+    slow = traced(TOO_LATE, learnt_by=BEGAN + timedelta(minutes=1), roused_at=DEADLINE + timedelta(minutes=1))
+    assert broken(slow) == []
 
 
 def test_s8_rejected_without_a_decision() -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from invoice_mcp.reports import LineStatus, Status, Verdict
 from invoice_mcp.testing import LETTERS
-from invoice_mcp.testing._model import OK, Shown
+from invoice_mcp.testing._model import OK
+from invoice_mcp.testing._states import Shown
 from tests.unit.testing.stories import LATER, Story, shown
 
 CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from invoice_mcp.testing import ENTRY_POINTS, EngineKind, kinds, register
 from tests.requirements import requirement
 
 pytestmark = pytest.mark.thorough
@@ -59,6 +61,27 @@ async def test_it_can_list(real_world):
         assert world.engine.can_list
 """
 
+TOY = """
+from contextlib import asynccontextmanager
+
+from invoice_mcp.testing import EngineKind, kinds
+
+@asynccontextmanager
+async def start():
+    async with kinds()["time-skipping"].start() as engine:
+        engine.is_a_toy = True
+        print("The toy starts.")
+        yield engine
+
+KIND = EngineKind("toy", "another project's", start)
+"""
+ON_THE_TOY = """
+async def test_it_takes_place_there(new_world):
+    async with new_world() as world:
+        await world.submit()
+        assert world.engine.is_a_toy
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -70,8 +93,25 @@ def project(tmp_path: Path) -> Path:
 
 def pytest_in(project: Path, source: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     (project / "test_it.py").write_text(source, encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=project)
+    return run_in(project, "pytest", "-p", "no:cacheprovider", *arguments)
+
+
+def run_in(project: Path, *module: str) -> subprocess.CompletedProcess[str]:
+    """Run a module as one who works in that project; what lies there is installed, as by an editable install."""
+    command = [sys.executable, "-m", *module]
+    environment = {**os.environ, "PYTHONPATH": str(project)}
+    return subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=120, cwd=project, env=environment
+    )
+
+
+def install(project: Path, entry: str) -> None:
+    """Give the project a toy engine, and an entry point."""
+    (project / "toy.py").write_text(TOY, encoding="utf-8")
+    info = project / "toys-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\n{entry}\n", encoding="utf-8")
 
 
 @requirement("HARNESS-PLUGIN")
@@ -114,3 +154,49 @@ def test_an_engine_that_does_not_exist_is_refused(project: Path) -> None:
     assert told.returncode == pytest.ExitCode.USAGE_ERROR
     assert "'moon'" in told.stderr
     assert "Traceback" not in told.stderr
+
+
+@requirement("HARNESS-PLUGIN")
+def test_an_engine_that_a_conftest_registers_can_be_chosen(project: Path) -> None:
+    (project / "toy.py").write_text(TOY, encoding="utf-8")
+    registering = "from invoice_mcp.testing import register\nimport toy\nregister(toy.KIND)\nregister(toy.KIND)\n"
+    (project / "conftest.py").write_text(CONFTEST + registering, encoding="utf-8")
+    told = pytest_in(project, ON_THE_TOY, "--world=toy")
+    assert told.returncode == 0, told.stdout + told.stderr
+    told = pytest_in(project, ON_THE_TOY, "--help")
+    assert "real,toy}" in told.stdout
+    assert "toy: another project's" in " ".join(told.stdout.split())
+
+
+@requirement("HARNESS-PLUGIN")
+def test_an_engine_of_an_installed_project_can_be_chosen_everywhere(project: Path) -> None:
+    install(project, "toy = toy:KIND")
+    told = pytest_in(project, ON_THE_TOY, "--world=toy")
+    assert told.returncode == 0, told.stdout + told.stderr
+    told = run_in(project, "invoice_mcp.testing", "--world=toy", '{"actions": [{"verb": "reject"}]}')
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == "The toy starts.\nAll promises kept in 1 of 1 runs: trigger reject\n"
+
+
+@pytest.mark.parametrize(
+    ("entry", "fault"),
+    [
+        ("toy = toys:KIND", "names toys:KIND, which can't be loaded: No module named 'toys'"),
+        ("toy = toy:SORT", "names toy:SORT, which can't be loaded: module 'toy' has no attribute 'SORT'"),
+        ("toy = toy:start", "must give an EngineKind of that name"),
+        ("car = toy:KIND", "must give an EngineKind of that name"),
+    ],
+)
+def test_a_broken_entry_point_is_told_by_its_project(project: Path, entry: str, fault: str) -> None:
+    install(project, entry)
+    for told in (run_in(project, "invoice_mcp.testing", "--help"), pytest_in(project, GREEN)):
+        assert told.returncode != 0
+        assert f"The entry point {entry[:3]!r} of toys {fault}" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
+@pytest.mark.parametrize("name", ["real", "time-skipping"])
+def test_an_engine_can_not_take_the_name_of_another(name: str) -> None:
+    with pytest.raises(ValueError, match=f"There is an engine '{name}' already"):
+        register(EngineKind(name, "another", kinds()[name].start))
+    assert kinds()[name].about != "another"

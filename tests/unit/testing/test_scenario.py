@@ -18,11 +18,13 @@ from invoice_mcp.testing import (
     Scenario,
     StageKeeper,
     Verb,
+    _course,
     _model,
     _scenario,
     kinds,
     play,
 )
+from invoice_mcp.testing._states import Span, State
 from tests.requirements import requirement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -133,7 +135,7 @@ def test_an_action_that_is_none_is_refused(wrong: dict[str, object]) -> None:
 async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it_again(
     invoice_stage: StageKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_model, "_PAYMENT_ATTEMPTS", 1)
+    monkeypatch.setattr(_course, "_PAYMENT_ATTEMPTS", 1)
     monkeypatch.setattr(_scenario, "_GETS_THERE_WITHIN", 0.3)
     scenario = Scenario(lines=(Line(),), before=(Action(verb=Verb.PAYMENT_DOWN),), actions=(Action(verb=Verb.APPROVE),))
     with pytest.raises(ModelViolated, match=r"payment-down-1, trigger, approve became P.+, not FAILED") as violated:
@@ -148,10 +150,15 @@ async def test_an_answer_that_the_model_does_not_allow_is_told(
 ) -> None:
     allowed = _model.Model.act
 
-    def wrong(self: _model.Model, action: Action, when: _model.Span) -> dict[str, frozenset[_model.State]]:
+    def wrong(self: _model.Model, action: Action, when: Span) -> dict[str, frozenset[State]]:
         answers = allowed(self, action, when)
         return {"NOT_FOUND": answers[_model.OK]} if action.verb is Verb.CANCEL else answers
 
     monkeypatch.setattr(_model.Model, "act", wrong)
     with pytest.raises(ModelViolated, match="trigger, cancel was answered OK, not NOT_FOUND"):
         await play(invoice_stage, Scenario(actions=(Action(verb=Verb.CANCEL),)))
+
+
+async def test_in_haste_an_answer_tells_nothing_of_what_was_done_after_it(real_invoice_stage: StageKeeper) -> None:
+    actions = tuple(Action(verb=verb) for verb in (Verb.CANCEL, Verb.TRIGGER))
+    await play(real_invoice_stage, Scenario(actions=actions, hasty=True))

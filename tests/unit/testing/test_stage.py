@@ -21,6 +21,7 @@ class PaperEngine:
     """An engine on which nothing ever happens; it remembers what is done with it."""
 
     can_list = False
+    goes_on_within = 0.0
 
     def __init__(self, *, can_be_without_worker: bool = True) -> None:
         self.client = cast(Client, None)
@@ -47,6 +48,8 @@ class PaperEngine:
         self.journal.append("works")
         yield self
         self.journal.append("rests")
+
+    def shuffle(self, seed: int | None) -> None: ...
 
     def is_worn_out(self) -> bool:
         return self.wears_out

@@ -201,6 +201,25 @@ def test_a_validation_that_ends_while_a_task_runs_is_learnt_by_the_next_one() ->
     assert history.task().read().validated_at == history.at(6)
 
 
+def test_what_roused_it_last_is_told_however_often_the_task_was_tried() -> None:
+    read = (
+        begun()
+        .then("WORKFLOW_TASK_SCHEDULED")
+        .task()
+        .then("WORKFLOW_TASK_SCHEDULED")
+        .failed_task("x", "UNHANDLED_COMMAND")
+    )
+    assert read.read().roused_at == BEGAN + 2 * SECOND
+    read = read.then("WORKFLOW_TASK_SCHEDULED").task()
+    assert read.read().roused_at == BEGAN + 5 * SECOND
+
+
+def test_any_timer_for_the_deadline_begins_when_the_task_is_over_that_learns_of_the_validation() -> None:
+    read = begun().validated().task().read()
+    assert read.deadline
+    assert read.expires_by == read.deadline + SECOND
+
+
 def test_another_activity_says_nothing_of_the_validation() -> None:
     assert begun().task().validated("notify_somebody").task().read().validated_at is None
 

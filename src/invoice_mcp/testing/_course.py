@@ -1,0 +1,152 @@
+"""What becomes of an invoice by itself: time passes, ports answer or fail, and what has to follow does. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import LineStatus, Status, Verdict
+from invoice_mcp.testing._actions import Verb
+from invoice_mcp.testing._states import Span, State
+
+RETRIES_END = timedelta(minutes=5)
+"""Every retry has ended this long after it began."""
+APART = timedelta(minutes=1)
+"""So far apart are clocks that are read one after another."""
+
+_ERP_ATTEMPTS = 5
+_PAYMENT_ATTEMPTS = 3
+# A deadline that lies this far back has surely been noticed; nearer to it, both are right.
+_SURELY = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Course:
+    """The course of things for one invoice; the arguments are those of `Model`."""
+
+    invoices: tuple[Invoice, ...]
+    approval_timeout: timedelta
+    hasty: bool
+
+    def waited(self, state: State, when: Span, *, must: bool = False, by: datetime | None = None) -> Iterable[State]:
+        """How a state may be after this span. `must`: enough time passes for every retry to end.
+
+        What was due `by` then has happened; by default, when the span ended.
+        """
+        reached, new = {state}, [state]
+        while new:
+            state = new.pop()
+            for then in self._happens(state, when, must=must):
+                if then not in reached:
+                    reached.add(then)
+                    new.append(then)
+        return [
+            each for each in reached if (self.hasty and not must) or not self._is_late(each, by or when.last, must=must)
+        ]
+
+    def _is_late(self, state: State, now: datetime, *, must: bool) -> bool:
+        """Whether it can't be like this any more: something would have happened."""
+        if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _SURELY:
+            return True
+        if self._goes_on(state) or (state.status is Status.PENDING_VALIDATION and not state.tried(0)):
+            return True
+        waits = [n for n in state.scheduled if not state.tried(n) and self.is_due(state, n, now - APART)]
+        retries = [n for n in range(len(state.tries)) if self._retries(state, n)]
+        return bool(waits) or (must and bool(retries))
+
+    def _happens(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
+        if self._goes_on(state):
+            yield self.closed(state, Status.REJECTED) if state.verdict is Verdict.REJECTED else self._paying(state)
+            return
+        if state.status is Status.PENDING_VALIDATION:
+            yield self._validated(state, when, within=RETRIES_END if must else timedelta())
+        if state.status is Status.PENDING_APPROVAL and state.deadline and when.last >= state.deadline.first:
+            yield self.closed(state, Status.EXPIRED)
+        for number in state.scheduled:
+            if self._retries(state, number) or self.is_due(state, number, when.last + APART):
+                yield self._paid(state, number)
+
+    def _goes_on(self, state: State) -> bool:
+        """Whether a decision is taken, but nothing has come of it yet."""
+        if state.status is Status.PENDING_VALIDATION:
+            return state.verdict is Verdict.REJECTED
+        return state.status is Status.PENDING_APPROVAL and state.verdict is not None
+
+    def _retries(self, state: State, number: int) -> bool:
+        if number == 0:
+            return state.status is Status.PENDING_VALIDATION and state.tried(0) > 0
+        return state.tried(number) > 0 and number in state.scheduled
+
+    def is_due(self, state: State, number: int, now: datetime) -> bool:
+        """Whether a line of its is to be paid by now."""
+        assert state.content is not None  # noqa: S101 (it has lines)
+        return self.invoices[state.content].lines[number - 1].due_date <= now
+
+    def _validated(self, state: State, when: Span, within: timedelta = timedelta()) -> State:
+        """After one more attempt at the ERP."""
+        fault, left = (state.erp[0], state.erp[1:]) if state.erp else (None, ())
+        state = replace(state, erp=left)
+        if fault is Verb.ERP_REFUSES:
+            return self.closed(state, Status.FAILED)
+        if fault is Verb.ERP_DOWN:
+            state = state.after_a_try(0)
+            return self.closed(state, Status.FAILED) if state.tried(0) == _ERP_ATTEMPTS else state
+        assert state.began is not None  # noqa: S101 (it runs)
+        last = min(when.last, when.first + within) if within else when.last
+        deadline = Span(state.began.first + self.approval_timeout, last + self.approval_timeout)
+        return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline)
+
+    def _paying(self, state: State) -> State:
+        return replace(state, status=Status.PAYING, lines=(LineStatus.SCHEDULED,) * len(state.lines))
+
+    def _paid(self, state: State, number: int) -> State:
+        """After one more attempt to pay a line."""
+        queues = dict(state.faults)
+        queue = queues.get(number, ())
+        fault, queues[number] = (queue[0], queue[1:]) if queue else (None, ())
+        state = replace(state, faults=frozenset((line, left) for line, left in queues.items() if left))
+        assert state.content is not None  # noqa: S101 (it has lines)
+        content = state.content
+        if fault is Verb.PAYMENT_REFUSED and any(n == number and self.same_line(n, content, c) for n, c in state.made):
+            # A payment that was made is never refused afterwards.
+            fault = None
+        if fault in {None, Verb.ANSWER_LOST}:
+            state = replace(state, made=state.made | {(number, content)})
+        if fault is None:
+            return self._line(state, number, LineStatus.PAID)
+        if fault is Verb.PAYMENT_REFUSED:
+            return self._line(state, number, LineStatus.FAILED)
+        state = state.after_a_try(number)
+        if state.tried(number) < _PAYMENT_ATTEMPTS:
+            return state
+        state = replace(state, unconfirmed=state.unconfirmed | {number})
+        return self._line(state, number, LineStatus.FAILED)
+
+    def _line(self, state: State, number: int, status: LineStatus) -> State:
+        lines = (*state.lines[: number - 1], status, *state.lines[number:])
+        return self.maybe_ended(replace(state, lines=lines))
+
+    def maybe_ended(self, state: State) -> State:
+        """The same, unless no line waits any more: then it has ended."""
+        if LineStatus.SCHEDULED in state.lines:
+            return state
+        if set(state.lines) == {LineStatus.PAID}:
+            return self.closed(state, Status.PAID)
+        is_cancelled = state.cancelling and LineStatus.CANCELLED in state.lines
+        return self.closed(state, Status.CANCELLED if is_cancelled else Status.FAILED)
+
+    def closed(self, state: State, status: Status) -> State:
+        """After it has ended."""
+        assert state.content is not None  # noqa: S101 (it runs)
+        lines = tuple(LineStatus.NOT_PAID if line is LineStatus.PENDING else line for line in state.lines)
+        paid = {n for n, line in enumerate(lines, 1) if line is LineStatus.PAID} | state.unconfirmed
+        settled = state.settled | {(number, state.content) for number in paid}
+        nothing_left = (0,) * len(state.tries)
+        return replace(state, status=status, lines=lines, settled=settled, deadline=None, tries=nothing_left)
+
+    def same_line(self, number: int, one: int, other: int) -> bool:
+        """Whether a line is the same in two of the invoices."""
+        lines, others = self.invoices[one].lines, self.invoices[other].lines
+        return number <= len(lines) and lines[number - 1] == others[number - 1]

@@ -1,0 +1,119 @@
+"""The rules of telling, S7 and S9: all sides agree, with each other and with the history, and none breaks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from itertools import chain
+
+from invoice_mcp.errors import Code
+from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.testing._observations import Observations, Run
+from invoice_mcp.testing._violations import Found
+
+_ENDS_AS = {Status.CANCELLED: "CANCELED"}
+
+
+def s7(observed: Observations) -> Found:
+    for run in observed.runs:
+        for seen in chain(_ends_differently(run), _tells_differently(run)):
+            yield run.workflow_id, seen
+
+
+def _ends_differently(run: Run) -> Iterator[str]:
+    """Temporal's own view of the execution against the invoice's status."""
+    if run.temporal_status != run.trace.end:
+        yield f"is {run.temporal_status}, and {run.trace.end} by its history"
+    if run.temporal_status != "RUNNING" and run.open_children:
+        yield f"has ended, but not {', '.join(run.open_children)}"
+    if run.temporal_status == "RUNNING" or run.status not in set(Status):
+        return
+    status = Status(run.status)
+    if not status.is_terminal:
+        yield f"has ended ({run.temporal_status}) with the status {status}"
+    elif _ENDS_AS.get(status, "COMPLETED") != run.temporal_status:
+        yield f"is {status}, but its execution {run.temporal_status}"
+    elif status is Status.CANCELLED and run.trace.cancelled_at is None:
+        yield "is CANCELLED, which nobody asked for"
+
+
+def _tells_differently(run: Run) -> Iterator[str]:
+    """The tool, the queries, the result, the search attribute and the history against each other."""
+    report, result = run.report, run.trace.result
+    if run.trace.returned is not None and run.trace.returned != run.status:
+        yield f"ended with {run.trace.returned}, and is {run.status} by the seed's query"
+    if report is None:
+        return
+    if run.queried is not None and run.told is None:
+        yield "can't be asked for by the tool"
+    if run.told and run.queried and not _agree(run.told, run.queried):
+        yield f"the tool tells {run.told}, the query {run.queried}"
+    if result is not None and run.queried is not None and not _agree(result, run.queried):
+        yield f"ended with {result}, the query tells {run.queried}"
+    if result is None and run.temporal_status == "COMPLETED":
+        yield "has completed without a report as its result"
+    if report.status != run.status:
+        yield f"is {run.status} by the seed's query, {report.status} by its report"
+    if report.workflow_status != run.temporal_status:
+        yield f"is {run.temporal_status}, but tells {report.workflow_status}"
+    if run.trace.indexed and run.trace.indexed[-1] != report.status:
+        yield f"is {report.status}, but indexed as {run.trace.indexed[-1]}"
+    yield from _tells_another_story(run, report)
+    if report.decision is not None and not run.trace.arrivals:
+        yield f"tells a decision ({report.decision.verdict}) that nobody sent"
+
+
+def _agree(one: InvoiceReport, other: InvoiceReport) -> bool:
+    """Whether two reports tell the same, but for the moment of a signal.
+
+    On the time-skipping server a signal that arrives while a task is under way was seen once to be dated by the next
+    task when the history was replayed, ten milliseconds later than when it was handled.
+    """
+    if one.decision and other.decision and abs(one.decision.at - other.decision.at) < timedelta(seconds=1):
+        decision = other.decision.model_copy(update={"at": one.decision.at})
+        other = other.model_copy(update={"decision": decision})
+    return one == other
+
+
+def _is_same(one: datetime, other: datetime | None) -> bool:
+    """Histories count in nanoseconds, and the SDK takes them for floats on their way into a workflow."""
+    return other is not None and abs(one - other) < timedelta(milliseconds=1)
+
+
+def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
+    """A report against the history of its run: all sides can agree on what is not so."""
+    trace, invoice = run.trace, run.trace.invoice
+    if (report.workflow_id, report.run_id) != (run.workflow_id, run.run_id):
+        yield f"tells of {report.workflow_id} {report.run_id}"
+    if invoice is not None:
+        told = (report.invoice_id, report.customer, report.currency, report.total)
+        asked = (invoice.invoice_id, invoice.customer, invoice.currency, invoice.total)
+        if told != asked:
+            yield f"tells of an invoice {told}, but is about {asked}"
+        lines = [(line.description, line.amount, line.due_date) for line in report.lines]
+        wanted = [(line.description, line.amount, line.due_date) for line in invoice.lines]
+        if lines != wanted:
+            yield f"tells of lines {lines}, but has {wanted}"
+    if report.approval_deadline is not None and not _is_same(report.approval_deadline, trace.deadline):
+        yield f"tells the deadline {report.approval_deadline}, which is {trace.deadline}"
+    decision, decided = report.decision, trace.decided
+    if decision is not None and decided is not None and decision.verdict is decided.verdict:
+        if abs(decision.at - decided.at) >= timedelta(seconds=1):
+            yield f"was decided at {decided.at}, but tells {decision.at}"
+        if decided.by not in {"", decision.by}:
+            yield f"was decided by {decided.by}, but tells {decision.by}"
+    if report.cancelling and report.status.is_terminal:
+        yield "has ended, but tells that it is being cancelled"
+
+
+def s9(observed: Observations) -> Found:
+    for run in observed.runs:
+        for failure in (*run.trace.failed_tasks, *run.children_failed):
+            yield run.workflow_id, f"failed a task: {failure}"
+    for answer in observed.answers:
+        which = str(answer.arguments.get("workflow_id", ""))[:80]
+        if answer.content is None:
+            if answer.code not in set(Code) or answer.code == Code.INTERNAL:
+                yield which, f"{answer.tool} answered {answer.refusal[:300]!r}"
+            if "Traceback" in answer.refusal or 'File "' in answer.refusal:
+                yield which, f"{answer.tool} answered with a traceback"

@@ -1,0 +1,96 @@
+"""The engine in this process: the simulator, with the production code of workflows and activities."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+from temporalio import activity
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import UnsandboxedWorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from invoice_mcp.activities import InvoiceActivities
+from invoice_mcp.erp import Erp
+from invoice_mcp.payments import Payments
+from invoice_mcp.testing._engine import EngineWorker
+from invoice_mcp.testing._ports import Stamp
+from invoice_mcp.testing.simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
+from invoice_mcp.workflows import INVOICE_STATUS
+
+# Runs that are kept in memory before a new simulation begins.
+_MOST_RUNS = 2000
+
+
+class _SimulatedWorker:
+    def __init__(self, simulation: Simulation, task_queue: str) -> None:
+        self._simulation = simulation
+        self._task_queue = task_queue
+
+    async def forget(self) -> None:
+        """See `EngineWorker.forget`."""
+        self._simulation.evict(self._task_queue)
+
+
+class Simulated:
+    """The simulator: one clock for all, which only moves when told to."""
+
+    can_list = True
+    can_be_without_worker = True
+    goes_on_within = 0.0
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.client = connect(simulation, data_converter=pydantic_data_converter)
+
+    async def now(self, workflow_id: str | None = None) -> datetime:  # noqa: ARG002
+        """See `Engine.now`."""
+        return self.simulation.now
+
+    async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:  # noqa: ARG002
+        """See `Engine.advance`."""
+        await self.simulation.advance(span)
+
+    def shuffle(self, seed: int | None) -> None:
+        """See `Engine.shuffle`."""
+        self.simulation.chooser = InOrder() if seed is None else Seeded(seed)
+
+    def stamp(self) -> Stamp:
+        """See `Engine.stamp`."""
+        info = activity.info()
+        return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "")
+
+    @asynccontextmanager
+    async def worker(
+        self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
+    ) -> AsyncIterator[EngineWorker]:
+        """See `Engine.worker`. Leaving it is a crash."""
+        runner = SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner()
+        activities = InvoiceActivities(erp, payments).all()
+        self.simulation.start_worker(
+            task_queue, Worker(workflows, activities, runner=runner, converter=pydantic_data_converter)
+        )
+        await self.simulation.go_on()
+        try:
+            yield _SimulatedWorker(self.simulation, task_queue)
+        finally:
+            self.simulation.crash_worker(task_queue)
+
+    def is_worn_out(self) -> bool:
+        """See `Engine.is_worn_out`."""
+        return len(self.simulation.every()) > _MOST_RUNS
+
+
+@asynccontextmanager
+async def open_simulated() -> AsyncIterator[Simulated]:
+    """A simulation of our own."""
+    simulation = Simulation(search_attributes=(INVOICE_STATUS.name,))
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(simulation.close)
+        if isinstance(loop, VirtualTimeLoop):
+            # Then time passes too while a tool waits.
+            stack.callback(loop.follow(simulation))
+        yield Simulated(simulation)

@@ -1,0 +1,72 @@
+"""What the reference model says of one invoice at one time: how it may be, and what its report shows of that. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from invoice_mcp.reports import InvoiceReport, LineStatus, Status, Verdict
+from invoice_mcp.testing._actions import Verb
+
+Shown = tuple[Status, Verdict | None, tuple[LineStatus, ...]]
+"""What a report shows of a state: status, decision, lines."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Two times between which something happened."""
+
+    first: datetime
+    last: datetime
+
+
+@dataclass(frozen=True)
+class State:
+    """One invoice as it may be: its newest run, what is scripted at the ports, and what earlier runs have settled.
+
+    Attributes:
+        content: Which of the scenario's invoices the run is about; None before the first.
+        tries: Of each line (0: of the validation) how many attempts were made without a verdict.
+        settled: Line number -> which invoice it was settled with.
+        faults: Of each line what its next payments meet.
+        made: Line number and which invoice it was, of every payment that was made, whether its answer arrived or not.
+    """
+
+    content: int | None = None
+    status: Status = Status.CANCELLED
+    verdict: Verdict | None = None
+    began: Span | None = None
+    deadline: Span | None = None
+    cancelling: bool = False
+    lines: tuple[LineStatus, ...] = ()
+    tries: tuple[int, ...] = ()
+    unconfirmed: frozenset[int] = frozenset()
+    settled: frozenset[tuple[int, int]] = frozenset()
+    erp: tuple[Verb, ...] = ()
+    faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
+    made: frozenset[tuple[int, int]] = frozenset()
+
+    @property
+    def shows(self) -> Shown:
+        """What its report shows, once nothing happens any more without time passing."""
+        return self.status, self.verdict, self.lines
+
+    def tried(self, number: int) -> int:
+        """How often line `number` (0: the validation) was tried without a verdict."""
+        return self.tries[number]
+
+    def after_a_try(self, number: int) -> State:
+        """The same after one more attempt at that without a verdict."""
+        return replace(self, tries=(*self.tries[:number], self.tries[number] + 1, *self.tries[number + 1 :]))
+
+    @property
+    def scheduled(self) -> list[int]:
+        """The numbers of the lines that wait to be paid."""
+        if self.status is not Status.PAYING:
+            return []
+        return [number for number, line in enumerate(self.lines, 1) if line is LineStatus.SCHEDULED]
+
+
+def shown_by(report: InvoiceReport) -> Shown:
+    """What a report shows."""
+    return report.status, report.decision.verdict if report.decision else None, tuple(x.status for x in report.lines)

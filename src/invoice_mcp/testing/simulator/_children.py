@@ -1,0 +1,363 @@
+"""What happens between workflows: children, and cancellations and signals from one to another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from temporalio.api.common.v1 import Memo, Payloads, SearchAttributes, WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import (
+    CancelExternalWorkflowExecutionFailedCause,
+    EventType,
+    SignalExternalWorkflowExecutionFailedCause,
+    StartChildWorkflowExecutionFailedCause,
+    TimeoutType,
+)
+from temporalio.api.enums.v1 import WorkflowExecutionStatus as Status
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.bridge.proto.child_workflow import (
+    Cancellation,
+    ChildWorkflowCancellationType,
+    ChildWorkflowResult,
+    ParentClosePolicy,
+)
+from temporalio.bridge.proto.child_workflow import Failure as ChildFailed
+from temporalio.bridge.proto.child_workflow import (
+    StartChildWorkflowExecutionFailedCause as FailedToStart,
+)
+from temporalio.bridge.proto.child_workflow import Success as ChildDone
+from temporalio.bridge.proto.workflow_activation import (
+    ResolveChildWorkflowExecution,
+    ResolveChildWorkflowExecutionStart,
+    ResolveChildWorkflowExecutionStartFailure,
+    ResolveChildWorkflowExecutionStartSuccess,
+    ResolveRequestCancelExternalWorkflow,
+    ResolveSignalExternalWorkflow,
+    WorkflowActivationJob,
+)
+from temporalio.bridge.proto.workflow_commands import (
+    RequestCancelExternalWorkflowExecution,
+    SignalExternalWorkflowExecution,
+    StartChildWorkflowExecution,
+    WorkflowCommand,
+)
+
+from invoice_mcp.testing.simulator._agenda import SECOND
+from invoice_mcp.testing.simulator._history import (
+    NAMESPACE,
+    application,
+    canceled,
+    child_failure,
+    event,
+    nanoseconds,
+    terminated,
+    timed_out,
+)
+
+if TYPE_CHECKING:
+    from invoice_mcp.testing.simulator._execution import Execution
+
+_TASK_TIMEOUT = 10 * SECOND
+_START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
+_NOT_FOUND = "EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
+_NOBODY_TO_CANCEL = CancelExternalWorkflowExecutionFailedCause.Value(f"CANCEL_{_NOT_FOUND}")
+_NOBODY_TO_SIGNAL = SignalExternalWorkflowExecutionFailedCause.Value(f"SIGNAL_{_NOT_FOUND}")
+_ALREADY_EXISTS = (
+    StartChildWorkflowExecutionFailedCause.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS
+)
+
+
+class Child:
+    """A workflow that another one wanted.
+
+    Attributes:
+        owner: Who wanted it.
+        order: What it wanted.
+        initiated: Number of the event.
+        is_told: The owner does not wait for its end any more.
+    """
+
+    def __init__(
+        self, owner: Execution, order: StartChildWorkflowExecution, command: WorkflowCommand, completed: int
+    ) -> None:
+        self.owner = owner
+        self.order = order
+        self.is_told = False
+        self._run: Execution | None = None
+        self._started: HistoryEvent | None = None
+        self._command = command
+        self._cancel_reason: str | None = None
+        initiated = event(
+            EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED,
+            namespace=NAMESPACE,
+            workflow_id=order.workflow_id,
+            workflow_type=WorkflowType(name=order.workflow_type),
+            task_queue=TaskQueue(name=order.task_queue),
+            input=Payloads(payloads=order.input),
+            workflow_execution_timeout=order.workflow_execution_timeout,
+            workflow_run_timeout=order.workflow_run_timeout,
+            workflow_task_timeout=order.workflow_task_timeout,
+            parent_close_policy=order.parent_close_policy,
+            workflow_id_reuse_policy=order.workflow_id_reuse_policy,
+            header={"fields": order.headers},
+            memo=Memo(fields=order.memo),
+            search_attributes=order.search_attributes,
+            workflow_task_completed_event_id=completed,
+        )
+        initiated.user_metadata.CopyFrom(command.user_metadata)
+        self.initiated = owner.record(initiated)
+        owner.soon("child starts", self._start)
+
+    def _start(self) -> None:
+        from invoice_mcp.testing.simulator._execution import Start  # noqa: PLC0415 (that module needs this one)
+
+        order, owner = self.order, self.owner
+        if not owner.is_open and order.parent_close_policy != ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON:
+            return
+        if order.HasField("retry_policy") or order.cron_schedule:
+            owner.simulation.refuse("a child workflow with a retry policy or a cron schedule")
+        start = Start(
+            workflow_id=order.workflow_id,
+            workflow_type=order.workflow_type,
+            task_queue=order.task_queue,
+            input=Payloads(payloads=order.input),
+            task_timeout=nanoseconds(order.workflow_task_timeout) or _TASK_TIMEOUT,
+            run_timeout=nanoseconds(order.workflow_run_timeout) or nanoseconds(order.workflow_execution_timeout),
+            memo=Memo(fields=order.memo),
+            search_attributes=SearchAttributes(indexed_fields=order.search_attributes.indexed_fields),
+            header=order.headers,
+            user_metadata=self._command.user_metadata,
+            parent=self,
+        )
+        self._run = owner.simulation.start_unless_taken(start, order.workflow_id_reuse_policy)
+        if self._run is None:
+            self._tell_taken()
+            return
+        self._started = event(
+            EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED,
+            namespace=NAMESPACE,
+            initiated_event_id=self.initiated,
+            workflow_execution=self._run.name,
+            workflow_type=WorkflowType(name=order.workflow_type),
+        )
+        succeeded = ResolveChildWorkflowExecutionStartSuccess(run_id=self._run.run_id)
+        self._tell_start(self._started, ResolveChildWorkflowExecutionStart(seq=order.seq, succeeded=succeeded))
+        if self._cancel_reason is not None:
+            self._deliver_cancel()
+
+    def _tell_taken(self) -> None:
+        order = self.order
+        failed = event(
+            EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED,
+            namespace=NAMESPACE,
+            workflow_id=order.workflow_id,
+            workflow_type=WorkflowType(name=order.workflow_type),
+            cause=_ALREADY_EXISTS,
+            initiated_event_id=self.initiated,
+        )
+        failure = ResolveChildWorkflowExecutionStartFailure(
+            workflow_id=order.workflow_id,
+            workflow_type=order.workflow_type,
+            cause=FailedToStart.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS,
+        )
+        self._tell_start(failed, ResolveChildWorkflowExecutionStart(seq=order.seq, failed=failure))
+
+    def _tell_start(self, new: HistoryEvent, resolved: ResolveChildWorkflowExecutionStart) -> None:
+        self.owner.arrive(new, job=WorkflowActivationJob(resolve_child_workflow_execution_start=resolved))
+
+    @property
+    def run_id(self) -> str:
+        """Of its run; empty before that has started."""
+        return self._run.run_id if self._run is not None else ""
+
+    # -- its end -------------------------------------------------------------------------------------------
+
+    def tell_end(self, run: Execution, last: HistoryEvent) -> None:
+        """It has ended: its owner will learn that."""
+        self.owner.soon("child's end is told", lambda: self._tell_end(run, last))
+
+    def _tell_end(self, run: Execution, last: HistoryEvent) -> None:
+        told = {
+            "namespace": NAMESPACE,
+            "workflow_execution": run.name,
+            "workflow_type": WorkflowType(name=self.order.workflow_type),
+            "initiated_event_id": self.initiated,
+            "started_event_id": self._started.event_id if self._started is not None else 0,
+        }
+        match run.status:
+            case Status.WORKFLOW_EXECUTION_STATUS_COMPLETED:
+                result = last.workflow_execution_completed_event_attributes.result
+                new = event(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_COMPLETED, result=result, **told)
+                resolved = ChildWorkflowResult(completed=ChildDone(result=result.payloads[0]))
+            case Status.WORKFLOW_EXECUTION_STATUS_CANCELED:
+                new = event(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_CANCELED, **told)
+                resolved = ChildWorkflowResult(cancelled=Cancellation(failure=self.failure(canceled(), "cancelled")))
+            case Status.WORKFLOW_EXECUTION_STATUS_TERMINATED:
+                new = event(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TERMINATED, **told)
+                resolved = ChildWorkflowResult(failed=ChildFailed(failure=self.failure(terminated(), "terminated")))
+            case Status.WORKFLOW_EXECUTION_STATUS_TIMED_OUT:
+                new = event(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_TIMED_OUT, **told)
+                resolved = ChildWorkflowResult(
+                    failed=ChildFailed(failure=self.failure(timed_out(_START_TO_CLOSE, ""), "timed out"))
+                )
+            case _:
+                failure = last.workflow_execution_failed_event_attributes.failure
+                new = event(EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_FAILED, failure=failure, **told)
+                resolved = ChildWorkflowResult(failed=ChildFailed(failure=self.failure(failure, "failed")))
+        job = WorkflowActivationJob(
+            resolve_child_workflow_execution=ResolveChildWorkflowExecution(seq=self.order.seq, result=resolved)
+        )
+        self.owner.arrive(new, job=None if self.is_told else job)
+        self.owner.children.pop(self.order.seq, None)
+
+    def failure(self, cause: Failure, how: str) -> Failure:
+        """How its owner's code learns that it ended otherwise than well."""
+        return child_failure(
+            cause,
+            workflow_id=self.order.workflow_id,
+            run_id=self.run_id,
+            workflow_type=self.order.workflow_type,
+            initiated=self.initiated,
+            started=self._started.event_id if self._started is not None else 0,
+            message=f"Child Workflow execution {how}",
+        )
+
+    def lose_parent(self) -> None:
+        """Its owner has ended."""
+        if self._run is not None and self._run.is_open:
+            self._run.soon("parent has ended", self._follow_policy)
+
+    def _follow_policy(self) -> None:
+        run, policy = self._run, self.order.parent_close_policy
+        if run is None or not run.is_open or policy == ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON:
+            return
+        if policy == ParentClosePolicy.PARENT_CLOSE_POLICY_REQUEST_CANCEL:
+            run.request_cancel("", sender=self.owner)
+        else:
+            run.terminate("by parent close policy")
+
+    # -- its cancellation ----------------------------------------------------------------------------------
+
+    def request_cancel(self, reason: str, completed: int) -> None:
+        """The owner's code wants it cancelled; whether it waits for that is in the order."""
+        if self.order.cancellation_type == ChildWorkflowCancellationType.ABANDON:
+            return
+        self._cancel_event = self.owner.record(
+            event(
+                EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
+                workflow_task_completed_event_id=completed,
+                namespace=NAMESPACE,
+                workflow_execution=WorkflowExecution(workflow_id=self.order.workflow_id),
+                child_workflow_only=True,
+                reason=reason,
+            )
+        )
+        self._cancel_reason = reason
+        self.owner.soon("cancellation is delivered", self._deliver_cancel)
+
+    _cancel_event = 0
+
+    def _deliver_cancel(self) -> None:
+        reason, run = self._cancel_reason, self._run
+        if reason is None or run is None:
+            # It has not started yet: then.
+            return
+        self._cancel_reason = None
+        if not run.is_open:
+            cause = _NOBODY_TO_CANCEL
+            self.owner.arrive(
+                event(
+                    EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED,
+                    cause=cause,
+                    namespace=NAMESPACE,
+                    workflow_execution=WorkflowExecution(workflow_id=self.order.workflow_id),
+                    initiated_event_id=self._cancel_event,
+                ),
+                job=None,
+            )
+            return
+        run.request_cancel(reason, sender=self.owner)
+        told = event(
+            EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
+            initiated_event_id=self._cancel_event,
+            namespace=NAMESPACE,
+            workflow_execution=WorkflowExecution(workflow_id=self.order.workflow_id),
+        )
+        job = None
+        if self.order.cancellation_type == ChildWorkflowCancellationType.WAIT_CANCELLATION_REQUESTED:
+            self.is_told = True
+            cancelled = Cancellation(failure=self.failure(canceled(), "cancelled"))
+            resolved = ResolveChildWorkflowExecution(
+                seq=self.order.seq, result=ChildWorkflowResult(cancelled=cancelled)
+            )
+            job = WorkflowActivationJob(resolve_child_workflow_execution=resolved)
+        self.owner.arrive(told, job=job)
+
+
+# -- from any workflow to any other --------------------------------------------------------------------------
+
+
+def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution, completed: int) -> None:
+    """A workflow wants another one cancelled, and to know whether that was asked for."""
+    target = WorkflowExecution(workflow_id=order.workflow_execution.workflow_id, run_id=order.workflow_execution.run_id)
+    initiated = run.record(
+        event(
+            EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
+            workflow_task_completed_event_id=completed,
+            namespace=NAMESPACE,
+            workflow_execution=target,
+            reason=order.reason,
+        )
+    )
+    about = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
+
+    def deliver() -> None:
+        other = run.simulation.find(target.workflow_id, target.run_id)
+        resolved = ResolveRequestCancelExternalWorkflow(seq=order.seq)
+        if other is not None and other.is_open:
+            other.request_cancel(order.reason, sender=run)
+            told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
+        else:
+            cause = _NOBODY_TO_CANCEL
+            told = event(EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
+            resolved.failure.CopyFrom(application("Unable to cancel external workflow because it was not found"))
+            resolved.cause = cause
+        run.arrive(told, job=WorkflowActivationJob(resolve_request_cancel_external_workflow=resolved))
+
+    run.soon("cancellation is delivered", deliver)
+
+
+def signal(run: Execution, order: SignalExternalWorkflowExecution, completed: int) -> None:
+    """A workflow sends another one a signal, and wants to know whether it got there."""
+    workflow_id = order.child_workflow_id or order.workflow_execution.workflow_id
+    target = WorkflowExecution(workflow_id=workflow_id, run_id=order.workflow_execution.run_id)
+    given = Payloads(payloads=order.args)
+    initiated = run.record(
+        event(
+            EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
+            workflow_task_completed_event_id=completed,
+            namespace=NAMESPACE,
+            workflow_execution=target,
+            signal_name=order.signal_name,
+            input=given,
+            child_workflow_only=bool(order.child_workflow_id),
+            header={"fields": order.headers},
+        )
+    )
+    about = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
+
+    def deliver() -> None:
+        other = run.simulation.find(target.workflow_id, target.run_id)
+        resolved = ResolveSignalExternalWorkflow(seq=order.seq)
+        if other is not None and other.is_open:
+            other.signal(order.signal_name, given, order.headers, sender=run)
+            told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED, **about)
+        else:
+            cause = _NOBODY_TO_SIGNAL
+            told = event(EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
+            resolved.failure.CopyFrom(application("Unable to signal external workflow because it was not found"))
+            resolved.cause = cause
+        run.arrive(told, job=WorkflowActivationJob(resolve_signal_external_workflow=resolved))
+
+    run.soon("signal is delivered", deliver)

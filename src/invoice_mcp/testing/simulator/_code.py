@@ -1,0 +1,291 @@
+"""The code of one run: instances of it in a worker's memory, and the past by which they come back.
+
+Stands on what `temporalio.worker` exports for runners of workflows, and on the protocol between the SDK's core and its
+Python part; tests/unit/testing/test_simulator_surface.py names all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
+from temporalio.bridge.proto.workflow_activation import (
+    InitializeWorkflow,
+    NotifyHasPatch,
+    QueryWorkflow,
+    RemoveFromCache,
+    WorkflowActivation,
+    WorkflowActivationJob,
+)
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.common import Priority
+from temporalio.converter import decode_search_attributes, decode_typed_search_attributes
+from temporalio.worker import WorkflowInstance
+
+from invoice_mcp.testing.simulator._commands import resolved_at_once
+from invoice_mcp.testing.simulator._history import IDENTITY, NAMESPACE, timestamp
+
+if TYPE_CHECKING:
+    from invoice_mcp.testing.simulator._execution import Execution
+
+_UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE
+_NONDETERMINISTIC = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
+
+
+class CodeFailed(Exception):  # noqa: N818 (it names what happened to the task)
+    """The code of a workflow raised what fails its workflow task, or did not do again what it had done.
+
+    Attributes:
+        cause: How Temporal calls the cause.
+        failure: What it raised.
+    """
+
+    def __init__(self, failure: Failure, cause: WorkflowTaskFailedCause.ValueType = _UNHANDLED) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+        self.cause = cause
+
+
+class StaysInMemory(AssertionError):  # noqa: N818 (it names the state)
+    """The code of a workflow can't be put out of memory: it goes on when it is cancelled for that."""
+
+
+@dataclass(eq=False)
+class _Turn:
+    """What the code was told at once, and what it wanted then."""
+
+    jobs: list[WorkflowActivationJob]
+    commands: list[WorkflowCommand]
+
+
+@dataclass(eq=False)
+class Past:
+    """A workflow task that has ended well.
+
+    Attributes:
+        time: When it began, by which the code's own clock goes.
+        flags: Which ways of the SDK the code took.
+    """
+
+    time: int
+    turns: list[_Turn] = field(default_factory=list)
+    flags: list[int] = field(default_factory=list)
+
+    def commands(self) -> list[WorkflowCommand]:
+        """Everything it wanted."""
+        return [command for turn in self.turns for command in turn.commands]
+
+
+class Code:
+    """The code of one run; in memory or not."""
+
+    def __init__(self, execution: Execution) -> None:
+        self._execution = execution
+        self._past: list[Past] = []
+        self._instance: WorkflowInstance | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of the code's own chance."""
+        return UUID(self._execution.run_id).int & 0xFFFFFFFF
+
+    def beginning(self) -> WorkflowActivationJob:
+        """How it is told to begin."""
+        run, start = self._execution, self._execution.start
+        parent, root = start.parent, run.root
+        job = InitializeWorkflow(
+            workflow_type=start.workflow_type,
+            workflow_id=run.workflow_id,
+            arguments=start.input.payloads,
+            randomness_seed=self.seed,
+            headers=start.header,
+            identity=IDENTITY,
+            attempt=1,
+            first_execution_run_id=run.run_id,
+            original_execution_run_id=run.run_id,
+            memo=start.memo,
+            search_attributes=start.search_attributes,
+            start_time=timestamp(run.started_at),
+        )
+        if parent is not None:
+            job.parent_workflow_info.namespace = NAMESPACE
+            job.parent_workflow_info.workflow_id = parent.owner.workflow_id
+            job.parent_workflow_info.run_id = parent.owner.run_id
+            job.root_workflow.CopyFrom(root.name)
+        return WorkflowActivationJob(initialize_workflow=job)
+
+    # -- thinking ------------------------------------------------------------------------------------------
+
+    def think(self, jobs: list[WorkflowActivationJob]) -> Past:
+        """Tell it what happened; what it wants now, to be remembered once that is done.
+
+        Raises:
+            CodeFailed: It failed.
+        """
+        past = Past(self._execution.now)
+        instance = self._awake(past)
+        while jobs:
+            done = self._activate(instance, jobs, past, is_replaying=False)
+            commands = list(done.successful.commands)
+            past.flags += done.successful.used_internal_flags
+            past.turns.append(_Turn(jobs, commands))
+            jobs = resolved_at_once(self._execution, past.commands(), commands)
+        return past
+
+    def remember(self, past: Past, refused: Container[str]) -> None:
+        """It was done: from now on this is how the code got where it is.
+
+        Args:
+            refused: Ids of updates. What was refused is in no history, and does not come again.
+        """
+        for turn in past.turns:
+            turn.jobs = [job for job in turn.jobs if job.do_update.id not in refused or not job.HasField("do_update")]
+            turn.commands = [
+                command for command in turn.commands if command.update_response.protocol_instance_id not in refused
+            ]
+            for job in turn.jobs:
+                if job.HasField("do_update"):
+                    job.do_update.run_validator = False
+        patches = [
+            WorkflowActivationJob(notify_has_patch=NotifyHasPatch(patch_id=command.set_patch_marker.patch_id))
+            for command in past.commands()
+            if command.HasField("set_patch_marker")
+        ]
+        past.turns[0].jobs[:0] = patches
+        self._past.append(past)
+
+    def query(self, kind: str, given: Iterable[Payload], header: Mapping[str, Payload]) -> Payload:
+        """What it answers.
+
+        Raises:
+            CodeFailed: It can't.
+        """
+        past = Past(self._past[-1].time if self._past else self._execution.now)
+        job = QueryWorkflow(query_id="query", query_type=kind, arguments=given, headers=header)
+        done = self._activate(self._awake(past), [WorkflowActivationJob(query_workflow=job)], past, is_replaying=False)
+        answer = done.successful.commands[0].respond_to_query
+        if answer.HasField("failed"):
+            raise CodeFailed(answer.failed)
+        return answer.succeeded.response
+
+    def _activate(
+        self, instance: WorkflowInstance, jobs: list[WorkflowActivationJob], past: Past, *, is_replaying: bool
+    ) -> WorkflowActivationCompletion:
+        done = _undisturbed(
+            instance,
+            WorkflowActivation(
+                run_id=self._execution.run_id,
+                timestamp=timestamp(past.time),
+                is_replaying=is_replaying,
+                history_length=len(self._execution.history),
+                jobs=jobs,
+                available_internal_flags=past.flags,
+            ),
+        )
+        if done.HasField("failed"):
+            raise CodeFailed(done.failed.failure)
+        return done
+
+    # -- memory --------------------------------------------------------------------------------------------
+
+    def _awake(self, past: Past) -> WorkflowInstance:
+        """It in memory: as it was, or by replay."""
+        if self._instance is None:
+            begins = self._past[0] if self._past else past
+            self._instance = self._execution.simulation.instance_of(self._execution, begins.time)
+            for each in self._past:
+                self._replay(self._instance, each)
+        return self._instance
+
+    def _replay(self, instance: WorkflowInstance, past: Past) -> None:
+        for turn in past.turns:
+            if not turn.jobs:
+                continue
+            done = self._activate(instance, turn.jobs, past, is_replaying=True)
+            if list(done.successful.commands) != turn.commands:
+                raise CodeFailed(
+                    Failure(
+                        message="Nondeterminism: replayed, the workflow wanted "
+                        f"{_names(done.successful.commands)}, but it had wanted {_names(turn.commands)}"
+                    ),
+                    _NONDETERMINISTIC,
+                )
+
+    def evict(self) -> None:
+        """Put it out of memory.
+
+        Raises:
+            StaysInMemory: It does not let itself be.
+        """
+        if self._instance is None:
+            return
+        instance, self._instance = self._instance, None
+        gone = WorkflowActivation(
+            run_id=self._execution.run_id,
+            timestamp=timestamp(self._execution.now),
+            jobs=[WorkflowActivationJob(remove_from_cache=RemoveFromCache(message="simulated"))],
+        )
+        try:
+            _undisturbed(instance, gone)
+        except RuntimeError as error:
+            raise StaysInMemory(f"{self._execution.workflow_id}: {error}") from error
+
+    def info(self, begins: int) -> workflow.Info:
+        """What the code can know about itself."""
+        run, start = self._execution, self._execution.start
+        parent, root = start.parent, run.root
+        return workflow.Info(
+            attempt=1,
+            continued_run_id=None,
+            cron_schedule=None,
+            execution_timeout=None,
+            first_execution_run_id=run.run_id,
+            headers=dict(start.header),
+            namespace=NAMESPACE,
+            original_execution_run_id=run.run_id,
+            parent=workflow.ParentInfo(NAMESPACE, parent.owner.run_id, parent.owner.workflow_id) if parent else None,
+            root=workflow.RootInfo(root.run_id, root.workflow_id) if parent else None,
+            raw_memo=dict(start.memo.fields),
+            retry_policy=None,
+            run_id=run.run_id,
+            run_timeout=_span(start.run_timeout) if start.run_timeout else None,
+            search_attributes=decode_search_attributes(start.search_attributes),
+            start_time=_moment(begins),
+            workflow_start_time=_moment(run.started_at),
+            task_queue=start.task_queue,
+            task_timeout=_span(start.task_timeout),
+            typed_search_attributes=decode_typed_search_attributes(start.search_attributes),
+            workflow_id=run.workflow_id,
+            workflow_type=start.workflow_type,
+            priority=Priority.default,
+        )
+
+
+def _undisturbed(instance: WorkflowInstance, told: WorkflowActivation) -> WorkflowActivationCompletion:
+    """Activate it on this thread. An instance is an event loop of its own, and leaves none running behind it."""
+    loop = asyncio.get_running_loop()
+    try:
+        return instance.activate(told)
+    finally:
+        asyncio._set_running_loop(loop)  # noqa: SLF001
+
+
+def _names(commands: Iterable[WorkflowCommand]) -> str:
+    return ", ".join(command.WhichOneof("variant") or "nothing" for command in commands) or "nothing"
+
+
+def _moment(time: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + _span(time)
+
+
+def _span(span: int) -> timedelta:
+    return timedelta(microseconds=span // 1000)

@@ -1,0 +1,404 @@
+"""Carries out what the code of a workflow wants: one function for each command of the SDK. Others are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
+from temporalio.api.update.v1 import Outcome
+from temporalio.bridge.proto.activity_result import ActivityResolution
+from temporalio.bridge.proto.activity_result import Cancellation as ActivityCancellation
+from temporalio.bridge.proto.child_workflow import Cancellation as ChildCancellation
+from temporalio.bridge.proto.child_workflow import ChildWorkflowCancellationType, ChildWorkflowResult
+from temporalio.bridge.proto.workflow_activation import (
+    FireTimer,
+    ResolveActivity,
+    ResolveChildWorkflowExecution,
+    ResolveChildWorkflowExecutionStart,
+    ResolveChildWorkflowExecutionStartCancelled,
+    WorkflowActivationJob,
+)
+from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, WorkflowCommand
+from temporalio.converter import DataConverter
+
+from invoice_mcp.testing.simulator._activities import Activity
+from invoice_mcp.testing.simulator._children import Child, request_cancel, signal
+from invoice_mcp.testing.simulator._history import (
+    CANCELLED,
+    activity_failure,
+    canceled,
+    child_failure,
+    event,
+    nanoseconds,
+)
+
+if TYPE_CHECKING:
+    from invoice_mcp.testing.simulator._execution import Execution
+    from invoice_mcp.testing.simulator._tasks import Update
+
+
+class NotSimulated(NotImplementedError):  # noqa: N818 (an answer to whoever wants it)
+    """A workflow wants what the simulator does not know. Nothing is passed over in silence."""
+
+
+_ENDS = frozenset({"complete_workflow_execution", "fail_workflow_execution", "cancel_workflow_execution"})
+
+
+def is_last(command: WorkflowCommand) -> bool:
+    """Whether it ends the workflow."""
+    return command.WhichOneof("variant") in _ENDS
+
+
+@dataclass
+class _Orders:
+    """The commands of one workflow task, on the way to be carried out.
+
+    Attributes:
+        completed: Number of the event that ends the task.
+        refused: Ids of the updates that were refused.
+    """
+
+    run: Execution
+    updates: Mapping[str, Update]
+    completed: int
+    refused: list[str]
+
+
+def carry_out(
+    run: Execution, updates: Mapping[str, Update], commands: list[WorkflowCommand], completed: int
+) -> list[str]:
+    """Carry out the commands of one workflow task.
+
+    Args:
+        updates: Those the task was about, and those still under way, by id.
+        completed: Number of the event that ends the task.
+
+    Returns:
+        Ids of the updates that were refused.
+
+    Raises:
+        NotSimulated: There is one among them that the simulator does not know.
+    """
+    orders = _Orders(run, updates, completed, [])
+    begun_and_ended = _never_sent(commands)
+    # As the SDK's core does: what ends the workflow comes last, and once.
+    last = [command for command in commands if is_last(command)][:1]
+    for command in [*(command for command in commands if not is_last(command)), *last]:
+        kind = command.WhichOneof("variant") or "nothing"
+        if _key(command) in begun_and_ended:
+            continue
+        if kind not in _CARRY_OUT:
+            raise NotSimulated(f"{run.start.workflow_type} wants {kind.replace('_', ' ')}, which is not simulated")
+        _CARRY_OUT[kind](orders, command)
+    return orders.refused
+
+
+# -- what is cancelled in the same task is never sent; what is cancelled without waiting is so at once ---------
+
+Key = tuple[str, int]
+
+
+def _key(command: WorkflowCommand) -> Key | None:
+    """What a command begins or ends."""
+    match command.WhichOneof("variant"):
+        case "start_timer":
+            return "timer", command.start_timer.seq
+        case "cancel_timer":
+            return "timer", command.cancel_timer.seq
+        case "schedule_activity":
+            return "activity", command.schedule_activity.seq
+        case "request_cancel_activity":
+            return "activity", command.request_cancel_activity.seq
+        case "start_child_workflow_execution":
+            return "child", command.start_child_workflow_execution.seq
+        case "cancel_child_workflow_execution":
+            return "child", command.cancel_child_workflow_execution.child_workflow_seq
+        case _:
+            return None
+
+
+_BEGIN = frozenset({"start_timer", "schedule_activity", "start_child_workflow_execution"})
+_CANCEL = frozenset({"cancel_timer", "request_cancel_activity", "cancel_child_workflow_execution"})
+
+
+def _never_sent(commands: Iterable[WorkflowCommand]) -> set[Key | None]:
+    begun = {_key(command) for command in commands if command.WhichOneof("variant") in _BEGIN}
+    return {_key(command) for command in commands if command.WhichOneof("variant") in _CANCEL} & begun
+
+
+def resolved_at_once(
+    run: Execution, every: list[WorkflowCommand], latest: list[WorkflowCommand]
+) -> list[WorkflowActivationJob]:
+    """What the code learns of its cancellations within the same task.
+
+    Args:
+        every: All commands of this task so far.
+        latest: Those that came last.
+    """
+    if not any(command.WhichOneof("variant") in _CANCEL for command in latest):
+        return []
+    never_sent = _never_sent(every)
+    return [
+        job for command in latest for job in _resolved(run, every, command, is_sent=_key(command) not in never_sent)
+    ]
+
+
+def _resolved(
+    run: Execution, every: list[WorkflowCommand], command: WorkflowCommand, *, is_sent: bool
+) -> Iterator[WorkflowActivationJob]:
+    match command.WhichOneof("variant"):
+        case "request_cancel_activity":
+            seq = command.request_cancel_activity.seq
+            if not is_sent:
+                begun = next(each.schedule_activity for each in every if _key(each) == ("activity", seq))
+                failure = activity_failure(
+                    canceled(),
+                    activity_id=begun.activity_id,
+                    activity_type=begun.activity_type,
+                    scheduled=0,
+                    started=0,
+                    state=CANCELLED,
+                )
+            elif (activity := run.activities.get(seq)) is None or activity.order.cancellation_type == _AWAITED:
+                return
+            else:
+                failure = activity.cancelled_failure()
+            result = ActivityResolution(cancelled=ActivityCancellation(failure=failure))
+            yield WorkflowActivationJob(resolve_activity=ResolveActivity(seq=seq, result=result))
+        case "cancel_child_workflow_execution":
+            yield from _resolved_child(run, every, command.cancel_child_workflow_execution.child_workflow_seq, is_sent)
+
+
+_AWAITED = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
+_AT_ONCE = frozenset({ChildWorkflowCancellationType.ABANDON, ChildWorkflowCancellationType.TRY_CANCEL})
+
+
+def _resolved_child(
+    run: Execution, every: list[WorkflowCommand], seq: int, is_sent: bool
+) -> Iterator[WorkflowActivationJob]:
+    if not is_sent:
+        begun = next(each.start_child_workflow_execution for each in every if _key(each) == ("child", seq))
+        failure = child_failure(
+            canceled(),
+            workflow_id=begun.workflow_id,
+            run_id="",
+            workflow_type=begun.workflow_type,
+            initiated=0,
+            started=0,
+            message="Child Workflow Execution cancelled before scheduled",
+        )
+        cancelled = ResolveChildWorkflowExecutionStartCancelled(failure=failure)
+        yield WorkflowActivationJob(
+            resolve_child_workflow_execution_start=ResolveChildWorkflowExecutionStart(seq=seq, cancelled=cancelled)
+        )
+    elif (child := run.children.get(seq)) is not None and child.order.cancellation_type in _AT_ONCE:
+        child.is_told = True
+        result = ChildWorkflowResult(cancelled=ChildCancellation(failure=child.failure(canceled(), "cancelled")))
+        yield WorkflowActivationJob(
+            resolve_child_workflow_execution=ResolveChildWorkflowExecution(seq=seq, result=result)
+        )
+
+
+# -- timers ----------------------------------------------------------------------------------------------------
+
+
+def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
+    run, order = orders.run, command.start_timer
+    new = event(
+        EventType.EVENT_TYPE_TIMER_STARTED,
+        timer_id=str(order.seq),
+        start_to_fire_timeout=order.start_to_fire_timeout,
+        workflow_task_completed_event_id=orders.completed,
+    )
+    new.user_metadata.CopyFrom(command.user_metadata)
+    started = run.record(new)
+
+    def fire() -> None:
+        fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(order.seq), started_event_id=started)
+        run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=order.seq)))
+
+    step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire)
+    run.timers[order.seq] = step, started
+
+
+def _cancel_timer(orders: _Orders, command: WorkflowCommand) -> None:
+    run, seq = orders.run, command.cancel_timer.seq
+    step, started = run.timers.pop(seq)
+    run.simulation.agenda.drop(step)
+    # Perhaps it fired while the worker was busy with this task; the code has not been told.
+    run.tasks.take_back(lambda job: job.HasField("fire_timer") and job.fire_timer.seq == seq)
+    run.record(
+        event(
+            EventType.EVENT_TYPE_TIMER_CANCELED,
+            timer_id=str(seq),
+            started_event_id=started,
+            workflow_task_completed_event_id=orders.completed,
+        )
+    )
+
+
+# -- activities ------------------------------------------------------------------------------------------------
+
+
+def _schedule_activity(orders: _Orders, command: WorkflowCommand) -> None:
+    order = command.schedule_activity
+    orders.run.activities[order.seq] = Activity(orders.run, order, orders.completed)
+
+
+def _request_cancel_activity(orders: _Orders, command: WorkflowCommand) -> None:
+    activity = orders.run.activities.get(command.request_cancel_activity.seq)
+    if activity is not None:
+        activity.request_cancel(orders.completed)
+
+
+# -- other workflows -------------------------------------------------------------------------------------------
+
+
+def _start_child(orders: _Orders, command: WorkflowCommand) -> None:
+    order = command.start_child_workflow_execution
+    orders.run.children[order.seq] = Child(orders.run, order, command, orders.completed)
+
+
+def _cancel_child(orders: _Orders, command: WorkflowCommand) -> None:
+    order = command.cancel_child_workflow_execution
+    child = orders.run.children.get(order.child_workflow_seq)
+    if child is not None:
+        child.request_cancel(order.reason, orders.completed)
+
+
+def _cancel_external(orders: _Orders, command: WorkflowCommand) -> None:
+    request_cancel(orders.run, command.request_cancel_external_workflow_execution, orders.completed)
+
+
+def _signal_external(orders: _Orders, command: WorkflowCommand) -> None:
+    signal(orders.run, command.signal_external_workflow_execution, orders.completed)
+
+
+# -- updates ---------------------------------------------------------------------------------------------------
+
+
+def _respond(orders: _Orders, command: WorkflowCommand) -> None:
+    run, answer = orders.run, command.update_response
+    update = orders.updates[answer.protocol_instance_id]
+    match answer.WhichOneof("response"):
+        case "accepted":
+            update.accepted = run.record(
+                event(
+                    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
+                    protocol_instance_id=update.id,
+                    accepted_request_message_id=f"{update.id}/request",
+                    accepted_request_sequencing_event_id=orders.completed - 2,
+                    accepted_request=update.request,
+                )
+            )
+        case "completed":
+            _complete_update(orders, update, Outcome(success=Payloads(payloads=[answer.completed])))
+        case "rejected" if update.accepted:
+            _complete_update(orders, update, Outcome(failure=answer.rejected))
+        case "rejected":
+            orders.refused.append(update.id)
+            update.outcome.set_result(Outcome(failure=answer.rejected))
+
+
+def _complete_update(orders: _Orders, update: Update, outcome: Outcome) -> None:
+    orders.run.record(
+        event(
+            EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED,
+            meta=update.request.meta,
+            accepted_event_id=update.accepted,
+            outcome=outcome,
+        )
+    )
+    update.outcome.set_result(outcome)
+
+
+# -- what is told about the workflow ---------------------------------------------------------------------------
+
+
+def _upsert_search_attributes(orders: _Orders, command: WorkflowCommand) -> None:
+    run, changed = orders.run, command.upsert_workflow_search_attributes.search_attributes
+    run.record(
+        event(
+            EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
+            workflow_task_completed_event_id=orders.completed,
+            search_attributes=changed,
+        )
+    )
+    run.search_attributes.update(changed.indexed_fields)
+
+
+def _modify_properties(orders: _Orders, command: WorkflowCommand) -> None:
+    run, changed = orders.run, command.modify_workflow_properties.upserted_memo
+    run.record(
+        event(
+            EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED,
+            workflow_task_completed_event_id=orders.completed,
+            upserted_memo=changed,
+        )
+    )
+    run.memo.update(changed.fields)
+
+
+def _set_patch_marker(orders: _Orders, command: WorkflowCommand) -> None:
+    marker = command.set_patch_marker
+    data = DataConverter.default.payload_converter.to_payload({"id": marker.patch_id, "deprecated": marker.deprecated})
+    orders.run.record(
+        event(
+            EventType.EVENT_TYPE_MARKER_RECORDED,
+            marker_name="core_patch",
+            details={"patch-data": Payloads(payloads=[data])},
+            workflow_task_completed_event_id=orders.completed,
+        )
+    )
+
+
+# -- the end ---------------------------------------------------------------------------------------------------
+
+
+def _complete(orders: _Orders, command: WorkflowCommand) -> None:
+    last = event(
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
+        result=_payloads(command.complete_workflow_execution.result),
+        workflow_task_completed_event_id=orders.completed,
+    )
+    orders.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED, last)
+
+
+def _payloads(result: Payload) -> Payloads:
+    return Payloads(payloads=[result])
+
+
+def _fail(orders: _Orders, command: WorkflowCommand) -> None:
+    last = event(
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
+        failure=command.fail_workflow_execution.failure,
+        workflow_task_completed_event_id=orders.completed,
+    )
+    orders.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED, last)
+
+
+def _cancel(orders: _Orders, command: WorkflowCommand) -> None:  # noqa: ARG001 (it says no more than that)
+    last = event(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, workflow_task_completed_event_id=orders.completed)
+    orders.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED, last)
+
+
+_CARRY_OUT: Mapping[str, Callable[[_Orders, WorkflowCommand], None]] = {
+    "start_timer": _start_timer,
+    "cancel_timer": _cancel_timer,
+    "schedule_activity": _schedule_activity,
+    "request_cancel_activity": _request_cancel_activity,
+    "start_child_workflow_execution": _start_child,
+    "cancel_child_workflow_execution": _cancel_child,
+    "request_cancel_external_workflow_execution": _cancel_external,
+    "signal_external_workflow_execution": _signal_external,
+    "update_response": _respond,
+    "upsert_workflow_search_attributes": _upsert_search_attributes,
+    "modify_workflow_properties": _modify_properties,
+    "set_patch_marker": _set_patch_marker,
+    "complete_workflow_execution": _complete,
+    "fail_workflow_execution": _fail,
+    "cancel_workflow_execution": _cancel,
+}

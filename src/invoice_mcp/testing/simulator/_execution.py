@@ -1,0 +1,215 @@
+"""One run of a workflow, as the server knows it: its history, what happens to it, and what it waits for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes, WorkflowExecution, WorkflowType
+from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.sdk.v1 import UserMetadata
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.bridge.proto.workflow_activation import CancelWorkflow, SignalWorkflow, WorkflowActivationJob
+
+from invoice_mcp.testing.simulator._agenda import SECOND, Step
+from invoice_mcp.testing.simulator._code import Code
+from invoice_mcp.testing.simulator._history import IDENTITY, duration, event, timestamp
+from invoice_mcp.testing.simulator._tasks import Tasks
+
+if TYPE_CHECKING:
+    from invoice_mcp.testing.simulator._activities import Activity
+    from invoice_mcp.testing.simulator._children import Child
+    from invoice_mcp.testing.simulator._simulation import Simulation
+
+RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+
+
+@dataclass(eq=False)
+class Start:
+    """What a run begins with. Times in nanoseconds; 0 is none.
+
+    Attributes:
+        parent: Where another workflow waits for it.
+    """
+
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    input: Payloads = field(default_factory=Payloads)
+    task_timeout: int = 10 * SECOND
+    run_timeout: int = 0
+    memo: Memo = field(default_factory=Memo)
+    search_attributes: SearchAttributes = field(default_factory=SearchAttributes)
+    header: Mapping[str, Payload] = field(default_factory=dict)
+    user_metadata: UserMetadata | None = None
+    parent: Child | None = None
+
+
+class Execution:
+    """One run.
+
+    Attributes:
+        history: Every event.
+        status: How Temporal calls the state it is in.
+        started_at, ended_at: When; the latter 0 while it runs.
+        memo, search_attributes: As they are now.
+        timers, activities, children, requests: What it waits for, by the sequence number of its code.
+        closed: Set when it has ended.
+    """
+
+    def __init__(self, simulation: Simulation, start: Start, run_id: str) -> None:
+        self.simulation = simulation
+        self.start = start
+        self.workflow_id = start.workflow_id
+        self.run_id = run_id
+        self.started_at = simulation.agenda.now
+        self.ended_at = 0
+        self.status = RUNNING
+        self.history: list[HistoryEvent] = []
+        self.memo: dict[str, Payload] = dict(start.memo.fields)
+        self.search_attributes: dict[str, Payload] = dict(start.search_attributes.indexed_fields)
+        self.timers: dict[int, tuple[Step, int]] = {}
+        self.activities: dict[int, Activity] = {}
+        self.children: dict[int, Child] = {}
+        self.closed = asyncio.Event()
+        self._is_cancelling = False
+        self.tasks = Tasks(self, Code(self))
+        self._begin()
+
+    def _begin(self) -> None:
+        start, parent = self.start, self.start.parent
+        first = event(
+            EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED,
+            workflow_type=WorkflowType(name=start.workflow_type),
+            task_queue=TaskQueue(name=start.task_queue),
+            input=start.input,
+            workflow_task_timeout=duration(start.task_timeout),
+            original_execution_run_id=self.run_id,
+            first_execution_run_id=self.run_id,
+            identity=IDENTITY,
+            attempt=1,
+            memo=start.memo,
+            search_attributes=start.search_attributes,
+            workflow_id=self.workflow_id,
+            parent_workflow_execution=parent.owner.name if parent else None,
+            parent_initiated_event_id=parent.initiated if parent else 0,
+            root_workflow_execution=self.root.name if parent else None,
+        )
+        if start.user_metadata is not None:
+            first.user_metadata.CopyFrom(start.user_metadata)
+        self.record(first)
+        self.tasks.begin(self.tasks.code.beginning())
+        if start.run_timeout:
+            self.later(self.now + start.run_timeout, "times out", self._run_out)
+
+    @property
+    def root(self) -> Execution:
+        """The workflow at the top of its family."""
+        return self.start.parent.owner.root if self.start.parent else self
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it runs."""
+        return self.status == RUNNING
+
+    @property
+    def name(self) -> WorkflowExecution:
+        """As Temporal names it."""
+        return WorkflowExecution(workflow_id=self.workflow_id, run_id=self.run_id)
+
+    @property
+    def now(self) -> int:
+        """The virtual time."""
+        return self.simulation.agenda.now
+
+    # -- its history, and what comes next ------------------------------------------------------------------
+
+    def record(self, new: HistoryEvent) -> int:
+        """Write an event, and return its number."""
+        new.event_id = len(self.history) + 1
+        new.event_time.CopyFrom(timestamp(self.now))
+        self.history.append(new)
+        return new.event_id
+
+    def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
+        """Something happens to it that its code learns with the next workflow task, unless there is no job for it."""
+        if self.is_open:
+            self.tasks.arrive(*new, job=job)
+
+    def soon(self, label: str, do: Callable[[], Awaitable[None] | None], *, queue: str | None = None) -> Step:
+        """Something can happen to it from now on."""
+        return self.simulation.agenda.add(Step(label, self.run_id, do, queue))
+
+    def later(self, time: int, label: str, do: Callable[[], Awaitable[None] | None]) -> Step:
+        """Something can happen to it from that time on."""
+        return self.simulation.agenda.at(time, Step(label, self.run_id, do))
+
+    # -- what is done to it --------------------------------------------------------------------------------
+
+    def signal(
+        self, name: str, given: Payloads, header: Mapping[str, Payload], *, sender: Execution | None = None
+    ) -> None:
+        """Send it a signal."""
+        self.arrive(
+            event(
+                EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED,
+                signal_name=name,
+                input=given,
+                identity=IDENTITY,
+                header={"fields": header},
+                external_workflow_execution=sender.name if sender else None,
+            ),
+            job=WorkflowActivationJob(
+                signal_workflow=SignalWorkflow(
+                    signal_name=name, input=given.payloads, identity=IDENTITY, headers=header
+                )
+            ),
+        )
+
+    def request_cancel(self, reason: str, *, sender: Execution | None = None) -> None:
+        """Ask it to stop. A second time changes nothing."""
+        if self._is_cancelling:
+            return
+        self._is_cancelling = True
+        self.arrive(
+            event(
+                EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
+                cause=reason,
+                identity=IDENTITY,
+                external_workflow_execution=sender.name if sender else None,
+            ),
+            job=WorkflowActivationJob(cancel_workflow=CancelWorkflow(reason=reason)),
+        )
+
+    def terminate(self, reason: str) -> None:
+        """End it, whatever it does."""
+        self.close(
+            WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED,
+            event(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED, reason=reason, identity=IDENTITY),
+        )
+
+    def _run_out(self) -> None:
+        self.close(
+            WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TIMED_OUT,
+            event(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT),
+        )
+
+    def close(self, status: WorkflowExecutionStatus.ValueType, last: HistoryEvent) -> None:
+        """It has ended."""
+        if not self.is_open:
+            return
+        self.record(last)
+        self.status, self.ended_at = status, self.now
+        for step, _ in self.timers.values():
+            self.simulation.agenda.drop(step)
+        for activity in self.activities.values():
+            activity.abandon()
+        self.tasks.end()
+        self.closed.set()
+        if self.start.parent is not None:
+            self.start.parent.tell_end(self, last)
+        for child in self.children.values():
+            child.lose_parent()

@@ -1,0 +1,347 @@
+"""The door: Temporal's own client talks to the simulation as to a server, by the same requests and answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import temporalio.api.enums.v1 as enums
+import temporalio.api.workflowservice.v1 as api
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import GrpcStatus, Memo, Payloads, SearchAttributes, WorkflowType
+from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.history.v1 import History
+from temporalio.api.query.v1 import QueryRejected
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.update.v1 import UpdateRef
+from temporalio.api.workflow.v1 import PendingChildExecutionInfo, WorkflowExecutionInfo
+from temporalio.bridge.proto.health.v1 import HealthCheckResponse
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceClient
+
+from invoice_mcp.testing.simulator._code import CodeFailed
+from invoice_mcp.testing.simulator._execution import Execution, Start
+from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds, timestamp
+from invoice_mcp.testing.simulator._simulation import Simulation
+from invoice_mcp.testing.simulator._tasks import Update
+from invoice_mcp.testing.simulator._visibility import QueryNotUnderstood, select
+
+R = TypeVar("R", bound=Message)
+_Conflict = enums.WorkflowIdConflictPolicy
+_Stage = enums.UpdateWorkflowExecutionLifecycleStage
+_RETENTION = timedelta(days=1)
+_CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+
+
+def connect(simulation: Simulation, *, data_converter: DataConverter = DataConverter.default) -> Client:
+    """Temporal's own client, in front of a simulation."""
+    return Client(SimulatedService(simulation), namespace=NAMESPACE, data_converter=data_converter)
+
+
+class SimulatedService(ServiceClient):
+    """What answers the client's requests. One that it does not know is UNIMPLEMENTED."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(ConnectConfig(target_host="simulated:0", identity="simulated"))
+        self._simulation = simulation
+
+    @property
+    def worker_service_client(self) -> Any:
+        """A worker of the SDK's can't poll here."""
+        raise NotImplementedError("A simulation has workers of its own: Simulation.start_worker")
+
+    def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        """Nobody reads it."""
+
+    def update_api_key(self, api_key: str | None) -> None:
+        """Nobody asks for one."""
+
+    async def _rpc_call(
+        self,
+        rpc: str,
+        req: Message,
+        resp_type: type[R],  # noqa: ARG002
+        *,
+        service: str,  # noqa: ARG002
+        retry: bool,  # noqa: ARG002
+        metadata: Mapping[str, str | bytes],  # noqa: ARG002
+        timeout: timedelta | None,  # noqa: ASYNC109 (the SDK's signature)
+    ) -> R:
+        answer = getattr(self, f"_{rpc}", None)
+        if answer is None:
+            raise _error(RPCStatusCode.UNIMPLEMENTED, f"{rpc} is not simulated")
+        limit = timeout.total_seconds() if timeout else None
+        try:
+            async with asyncio.timeout(limit):
+                return cast(R, await answer(req))
+        except TimeoutError:
+            raise _error(RPCStatusCode.DEADLINE_EXCEEDED, "Timeout expired") from None
+
+    def _run(self, workflow_id: str, run_id: str) -> Execution:
+        run = self._simulation.find(workflow_id, run_id)
+        if run is None:
+            raise _error(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
+        return run
+
+    def _open_run(self, workflow_id: str, run_id: str) -> Execution:
+        run = self._run(workflow_id, run_id)
+        if not run.is_open:
+            raise _error(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
+        return run
+
+    # -- start ---------------------------------------------------------------------------------------------
+
+    async def _start_workflow_execution(
+        self, request: api.StartWorkflowExecutionRequest
+    ) -> api.StartWorkflowExecutionResponse:
+        run, is_new = self._started(request)
+        await self._simulation.answer()
+        return api.StartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=is_new)
+
+    async def _signal_with_start_workflow_execution(
+        self, request: api.SignalWithStartWorkflowExecutionRequest
+    ) -> api.SignalWithStartWorkflowExecutionResponse:
+        run = self._simulation.find(request.workflow_id)
+        is_new = run is None or not run.is_open
+        if run is None or not run.is_open:
+            run, _ = self._started(request)
+        run.signal(request.signal_name, request.signal_input, request.header.fields)
+        await self._simulation.answer()
+        return api.SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, started=is_new)
+
+    def _started(
+        self, request: api.StartWorkflowExecutionRequest | api.SignalWithStartWorkflowExecutionRequest
+    ) -> tuple[Execution, bool]:
+        for field in ("retry_policy", "workflow_start_delay"):
+            if request.HasField(field) or request.cron_schedule:
+                self._simulation.refuse(f"a workflow with {field.replace('_', ' ')} or a cron schedule")
+        before = self._simulation.find(request.workflow_id)
+        if before is not None and before.is_open:
+            match request.workflow_id_conflict_policy:
+                case _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING:
+                    return before, False
+                case _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING:
+                    before.terminate("terminated by a new run")
+        start = Start(
+            workflow_id=request.workflow_id,
+            workflow_type=request.workflow_type.name,
+            task_queue=request.task_queue.name,
+            input=request.input,
+            task_timeout=nanoseconds(request.workflow_task_timeout) or Start.task_timeout,
+            run_timeout=nanoseconds(request.workflow_run_timeout) or nanoseconds(request.workflow_execution_timeout),
+            memo=request.memo,
+            search_attributes=request.search_attributes,
+            header=request.header.fields,
+            user_metadata=request.user_metadata,
+        )
+        run = self._simulation.start_unless_taken(start, request.workflow_id_reuse_policy)
+        if run is None:
+            assert before is not None  # noqa: S101 (else nothing is taken)
+            raise _already_started(before)
+        return run, True
+
+    # -- signal, cancel, terminate -------------------------------------------------------------------------
+
+    async def _signal_workflow_execution(
+        self, request: api.SignalWorkflowExecutionRequest
+    ) -> api.SignalWorkflowExecutionResponse:
+        run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        run.signal(request.signal_name, request.input, request.header.fields)
+        await self._simulation.answer()
+        return api.SignalWorkflowExecutionResponse()
+
+    async def _request_cancel_workflow_execution(
+        self, request: api.RequestCancelWorkflowExecutionRequest
+    ) -> api.RequestCancelWorkflowExecutionResponse:
+        run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        run.request_cancel(request.reason)
+        await self._simulation.answer()
+        return api.RequestCancelWorkflowExecutionResponse()
+
+    async def _terminate_workflow_execution(
+        self, request: api.TerminateWorkflowExecutionRequest
+    ) -> api.TerminateWorkflowExecutionResponse:
+        run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        run.terminate(request.reason)
+        await self._simulation.answer()
+        return api.TerminateWorkflowExecutionResponse()
+
+    # -- update --------------------------------------------------------------------------------------------
+
+    async def _update_workflow_execution(
+        self, request: api.UpdateWorkflowExecutionRequest
+    ) -> api.UpdateWorkflowExecutionResponse:
+        named = request.workflow_execution
+        run = self._run(named.workflow_id, named.run_id)
+        update = run.tasks.find(request.request.meta.update_id)
+        if update is None:
+            update = self._open_run(named.workflow_id, named.run_id).tasks.ask(request.request)
+        await self._simulation.answer()
+        if request.wait_policy.lifecycle_stage == _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED:
+            await update.outcome
+        else:
+            # Accepted by then, or refused, unless there is no worker: then it may take long.
+            while not update.accepted and not update.outcome.done():
+                await asyncio.sleep(0.01)
+        return api.UpdateWorkflowExecutionResponse(
+            update_ref=_ref(run, update), outcome=_outcome(update), stage=_stage(update)
+        )
+
+    async def _poll_workflow_execution_update(
+        self, request: api.PollWorkflowExecutionUpdateRequest
+    ) -> api.PollWorkflowExecutionUpdateResponse:
+        named = request.update_ref.workflow_execution
+        run = self._run(named.workflow_id, named.run_id)
+        update = run.tasks.find(request.update_ref.update_id)
+        if update is None:
+            raise _error(RPCStatusCode.NOT_FOUND, f"update {request.update_ref.update_id} not found")
+        await asyncio.shield(update.outcome)
+        return api.PollWorkflowExecutionUpdateResponse(
+            update_ref=_ref(run, update), outcome=_outcome(update), stage=_stage(update)
+        )
+
+    # -- look ----------------------------------------------------------------------------------------------
+
+    async def _query_workflow(self, request: api.QueryWorkflowRequest) -> api.QueryWorkflowResponse:
+        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        rejects = request.query_reject_condition
+        if rejects == enums.QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN and not run.is_open:
+            return api.QueryWorkflowResponse(query_rejected=QueryRejected(status=run.status))
+        if run.start.task_queue not in self._simulation.workers:
+            raise _error(
+                RPCStatusCode.FAILED_PRECONDITION, "no poller seen for task queue recently, worker may be down"
+            )
+        # What has happened, it has been told before it is asked.
+        await self._simulation.go_on(until=lambda: not run.tasks.is_behind)
+        if run.tasks.is_failing:
+            raise _error(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
+        query = request.query
+        try:
+            answer = run.tasks.code.query(query.query_type, query.query_args.payloads, query.header.fields)
+        except CodeFailed as failed:
+            raise _error(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
+        return api.QueryWorkflowResponse(query_result=Payloads(payloads=[answer]))
+
+    async def _describe_workflow_execution(
+        self, request: api.DescribeWorkflowExecutionRequest
+    ) -> api.DescribeWorkflowExecutionResponse:
+        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        children = [
+            PendingChildExecutionInfo(
+                workflow_id=child.order.workflow_id,
+                run_id=child.run_id,
+                workflow_type_name=child.order.workflow_type,
+                initiated_id=child.initiated,
+            )
+            for child in run.children.values()
+        ]
+        return api.DescribeWorkflowExecutionResponse(
+            workflow_execution_info=_info(run), pending_children=children if run.is_open else []
+        )
+
+    async def _get_workflow_execution_history(
+        self, request: api.GetWorkflowExecutionHistoryRequest
+    ) -> api.GetWorkflowExecutionHistoryResponse:
+        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        if request.wait_new_event:
+            await run.closed.wait()
+        events = run.history[-1:] if request.history_event_filter_type == _CLOSE_EVENT else run.history
+        return api.GetWorkflowExecutionHistoryResponse(history=History(events=events))
+
+    async def _list_workflow_executions(
+        self, request: api.ListWorkflowExecutionsRequest
+    ) -> api.ListWorkflowExecutionsResponse:
+        found = self._selected(request.query)
+        # Open ones first, then those that ended last.
+        found.sort(key=lambda run: (run.is_open, run.ended_at, run.started_at), reverse=True)
+        begin = int(request.next_page_token or b"0")
+        size = request.page_size or len(found)
+        more = str(begin + size).encode() if begin + size < len(found) else b""
+        page = [_info(run) for run in found[begin : begin + size]]
+        return api.ListWorkflowExecutionsResponse(executions=page, next_page_token=more)
+
+    async def _count_workflow_executions(
+        self, request: api.CountWorkflowExecutionsRequest
+    ) -> api.CountWorkflowExecutionsResponse:
+        return api.CountWorkflowExecutionsResponse(count=len(self._selected(request.query)))
+
+    def _selected(self, query: str) -> list[Execution]:
+        try:
+            return select(self._simulation.every(), query, self._simulation.search_attributes)
+        except QueryNotUnderstood as error:
+            raise _error(RPCStatusCode.INVALID_ARGUMENT, str(error)) from None
+
+    # -- the server itself ---------------------------------------------------------------------------------
+
+    async def _check(self, request: Message) -> HealthCheckResponse:  # noqa: ARG002
+        return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.SERVING)
+
+    async def _get_system_info(self, request: api.GetSystemInfoRequest) -> api.GetSystemInfoResponse:  # noqa: ARG002
+        return api.GetSystemInfoResponse(server_version="simulated")
+
+    async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:
+        if request.task_queue.name not in self._simulation.workers:
+            return api.DescribeTaskQueueResponse()
+        # Whoever asks compares it with a clock on the wall.
+        seen = Timestamp()
+        seen.GetCurrentTime()
+        return api.DescribeTaskQueueResponse(pollers=[PollerInfo(last_access_time=seen, identity="simulated")])
+
+    async def _describe_namespace(self, request: api.DescribeNamespaceRequest) -> api.DescribeNamespaceResponse:
+        answer = api.DescribeNamespaceResponse()
+        answer.namespace_info.name = request.namespace
+        answer.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
+        return answer
+
+
+def _info(run: Execution) -> WorkflowExecutionInfo:
+    return WorkflowExecutionInfo(
+        execution=run.name,
+        type=WorkflowType(name=run.start.workflow_type),
+        start_time=timestamp(run.started_at),
+        execution_time=timestamp(run.started_at),
+        close_time=timestamp(run.ended_at) if run.ended_at else None,
+        status=run.status,
+        history_length=len(run.history),
+        memo=Memo(fields=run.memo),
+        search_attributes=SearchAttributes(indexed_fields=run.search_attributes),
+        task_queue=run.start.task_queue,
+        parent_execution=run.start.parent.owner.name if run.start.parent else None,
+        root_execution=run.root.name,
+        first_run_id=run.run_id,
+    )
+
+
+def _ref(run: Execution, update: Update) -> UpdateRef:
+    return UpdateRef(workflow_execution=run.name, update_id=update.id)
+
+
+def _outcome(update: Update) -> Any:
+    if not update.outcome.done():
+        return None
+    if (outcome := update.outcome.result()) is None:
+        raise _error(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
+    return outcome
+
+
+def _stage(update: Update) -> enums.UpdateWorkflowExecutionLifecycleStage.ValueType:
+    if update.outcome.done():
+        return _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
+    return _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
+
+
+def _error(status: RPCStatusCode, message: str) -> RPCError:
+    return RPCError(message, status, GrpcStatus(code=status, message=message).SerializeToString())
+
+
+def _already_started(run: Execution) -> RPCError:
+    message = "Workflow execution is already running or has run"
+    detail = AnyMessage()
+    detail.Pack(WorkflowExecutionAlreadyStartedFailure(run_id=run.run_id, first_execution_run_id=run.run_id))
+    status = GrpcStatus(code=RPCStatusCode.ALREADY_EXISTS, message=message, details=[detail])
+    return RPCError(message, RPCStatusCode.ALREADY_EXISTS, status.SerializeToString())

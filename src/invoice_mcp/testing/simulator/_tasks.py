@@ -1,0 +1,315 @@
+"""The workflow tasks of one run: what it has not been told yet, what a worker is busy with, and how that ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.update.v1 import Outcome, Request
+from temporalio.bridge.proto.workflow_activation import DoUpdate, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+
+from invoice_mcp.testing.simulator._agenda import SECOND, Step
+from invoice_mcp.testing.simulator._code import Code, CodeFailed, Past
+from invoice_mcp.testing.simulator._commands import carry_out, is_last
+from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link
+
+if TYPE_CHECKING:
+    from invoice_mcp.testing.simulator._execution import Execution
+
+# How long a failing workflow task waits for its next try; twice as long each time.
+_TRIES_AGAIN_AFTER = SECOND
+_LONGEST_PAUSE = 600 * SECOND
+_TOO_LATE = application("the workflow ended before the update did", "AcceptedUpdateCompletedWorkflow")
+
+
+@dataclass(eq=False)
+class Update:
+    """An update that was asked for.
+
+    Attributes:
+        outcome: Set when it has ended: completed, failed or rejected. None: nobody will answer it any more.
+        accepted: Number of the event; 0 before.
+    """
+
+    request: Request
+    outcome: asyncio.Future[Outcome | None]
+    accepted: int = 0
+
+    @property
+    def id(self) -> str:
+        """Unique within the workflow."""
+        return self.request.meta.update_id
+
+    def job(self) -> WorkflowActivationJob:
+        """How the code is asked for it."""
+        given = self.request.input
+        return WorkflowActivationJob(
+            do_update=DoUpdate(
+                id=self.id,
+                protocol_instance_id=self.id,
+                name=given.name,
+                input=given.args.payloads,
+                headers=given.header.fields,
+                meta=self.request.meta,
+                run_validator=True,
+            )
+        )
+
+
+@dataclass(eq=False)
+class _Arrival:
+    """What has happened: the events, of which the last refers to the first, and how the code learns of it."""
+
+    events: tuple[HistoryEvent, ...]
+    job: WorkflowActivationJob | None
+
+
+@dataclass(eq=False)
+class _Task:
+    """A workflow task that a worker is busy with."""
+
+    scheduled: int
+    started: int
+    jobs: list[WorkflowActivationJob]
+    updates: list[Update]
+    past: Past | None = None
+    failure: CodeFailed | None = None
+
+
+class Tasks:
+    """Tells the code of a workflow what happened, and carries out what it wants.
+
+    Attributes:
+        code: The code.
+        is_failing: Its last task failed.
+    """
+
+    def __init__(self, execution: Execution, code: Code) -> None:
+        self._execution = execution
+        self.code = code
+        self.is_failing = False
+        self._jobs: list[WorkflowActivationJob] = []
+        self._asked: list[Update] = []
+        self._buffered: list[_Arrival] = []
+        self._updates: dict[str, Update] = {}
+        self._wanted: Step | None = None
+        self._task: _Task | None = None
+        self._scheduled = 0
+        self._attempt = 1
+        self._is_resting = False
+
+    # -- what there is to tell -----------------------------------------------------------------------------
+
+    def begin(self, job: WorkflowActivationJob) -> None:
+        """The first thing there is to tell."""
+        self._jobs.append(job)
+        self._want()
+
+    def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
+        """Events, and how the code learns of them. While a worker is busy they wait."""
+        self._arrive(_Arrival(new, job))
+
+    def _arrive(self, arrival: _Arrival) -> None:
+        if self._task is not None:
+            self._buffered.append(arrival)
+            return
+        number = 0
+        for new in arrival.events:
+            if number:
+                link(new, started=number)
+            number = self._execution.record(new)
+        if arrival.job is not None:
+            if arrival.job.HasField("signal_workflow"):
+                arrival.job.signal_workflow.originating_event_id = number
+            self._jobs.append(arrival.job)
+            self._want()
+
+    def take_back(self, is_it: Callable[[WorkflowActivationJob], bool]) -> None:
+        """What arrived while the worker was busy need not be told any more: it never happened."""
+        self._buffered = [each for each in self._buffered if each.job is None or not is_it(each.job)]
+
+    def ask(self, request: Request) -> Update:
+        """Ask for an update; with an id that is known already: that one."""
+        for update in self._every_update():
+            if update.id == request.meta.update_id:
+                return update
+        update = Update(request, asyncio.get_running_loop().create_future())
+        self._asked.append(update)
+        self._want()
+        return update
+
+    def find(self, update_id: str) -> Update | None:
+        """The update of this id, unless it was rejected."""
+        return next((update for update in self._every_update() if update.id == update_id), None)
+
+    def _every_update(self) -> Iterator[Update]:
+        yield from self._asked
+        yield from self._task.updates if self._task else ()
+        yield from self._updates.values()
+
+    # -- a task begins and ends ----------------------------------------------------------------------------
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is something that the code has not been told, or that it wants and is not done yet."""
+        return self._wanted is not None or self._task is not None
+
+    def _want(self) -> None:
+        run = self._execution
+        if not run.is_open or self._wanted is not None or self._task is not None or self._is_resting:
+            return
+        self._scheduled = run.record(
+            event(
+                EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+                task_queue=TaskQueue(name=run.start.task_queue),
+                attempt=self._attempt,
+            )
+        )
+        self._wanted = run.soon("workflow task", self._start, queue=run.start.task_queue)
+
+    def _start(self) -> None:
+        run, self._wanted = self._execution, None
+        started = run.record(
+            event(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY)
+        )
+        task = self._task = _Task(self._scheduled, started, self._jobs, self._asked)
+        self._jobs, self._asked = [], []
+        try:
+            task.past = self.code.think([*task.jobs, *(update.job() for update in task.updates)])
+        except CodeFailed as failure:
+            task.failure = failure
+        if run.simulation.splits_tasks:
+            run.soon("workflow task ends", lambda: self._end(task), queue=run.start.task_queue)
+        else:
+            self._end(task)
+
+    def _end(self, task: _Task) -> None:
+        if self._task is not task:
+            # The worker crashed meanwhile, or somebody ended the workflow.
+            return
+        if task.past is None:
+            assert task.failure is not None  # noqa: S101 (one or the other)
+            self._fail(task, task.failure.cause, task.failure.failure)
+            return
+        commands = task.past.commands()
+        if (self._buffered or self._asked) and any(is_last(command) for command in commands):
+            cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+            self._fail(task, cause, Failure(message="UnhandledCommand"))
+            return
+        self._task, self._attempt, self.is_failing = None, 1, False
+        if self._leaves_no_trace(task, commands):
+            del self._execution.history[task.scheduled - 1 :]
+            for update, command in zip(task.updates, commands, strict=True):
+                update.outcome.set_result(Outcome(failure=command.update_response.rejected))
+        else:
+            self._complete(task, task.past, commands)
+        self._go_on()
+
+    def _leaves_no_trace(self, task: _Task, commands: list[WorkflowCommand]) -> bool:
+        """Whether it only refused updates, and nothing else has been written since it was wanted."""
+        return (
+            not task.jobs
+            and len(commands) == len(task.updates)
+            and all(command.update_response.HasField("rejected") for command in commands)
+            and len(self._execution.history) == task.started == task.scheduled + 1
+        )
+
+    def _complete(self, task: _Task, past: Past, commands: list[WorkflowCommand]) -> None:
+        self._updates.update({update.id: update for update in task.updates})
+        number = self._execution.record(
+            event(
+                EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+                scheduled_event_id=task.scheduled,
+                started_event_id=task.started,
+                identity=IDENTITY,
+                sdk_metadata={"lang_used_flags": past.flags},
+            )
+        )
+        refused = carry_out(self._execution, self._updates, commands, number)
+        for update_id in refused:
+            del self._updates[update_id]
+        self.code.remember(past, refused)
+        if not self._execution.is_open:
+            # A worker would keep it for a while. Put out of memory, whoever asks it shows that it can come back.
+            self.code.evict()
+
+    # -- a task fails --------------------------------------------------------------------------------------
+
+    def _fail(self, task: _Task, cause: WorkflowTaskFailedCause.ValueType, failure: Failure) -> None:
+        run = self._execution
+        is_harmless = cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+        if self._attempt == 1:
+            run.record(
+                event(
+                    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+                    scheduled_event_id=task.scheduled,
+                    started_event_id=task.started,
+                    cause=cause,
+                    failure=failure,
+                    identity=IDENTITY,
+                )
+            )
+        else:
+            # Only the first of several in a row is written.
+            del run.history[task.scheduled - 1 : task.started]
+        self._undo(task)
+        if not is_harmless:
+            self.is_failing = self._is_resting = True
+            pause = min(_TRIES_AGAIN_AFTER << min(self._attempt - 1, 20), _LONGEST_PAUSE)
+            self._attempt += 1
+            run.later(run.now + pause, "workflow task again", self._try_again)
+        self._go_on()
+
+    def _try_again(self) -> None:
+        self._is_resting = False
+        self._want()
+
+    def _undo(self, task: _Task) -> None:
+        """What it was told, it has to be told again; what it thought of it is forgotten."""
+        self.code.evict()
+        self._jobs = [*task.jobs, *self._jobs]
+        self._asked = [*task.updates, *self._asked]
+        self._task = None
+
+    def _go_on(self) -> None:
+        buffered, self._buffered = self._buffered, []
+        for arrival in buffered:
+            self._arrive(arrival)
+        if self._jobs or self._asked:
+            self._want()
+
+    def crash(self) -> None:
+        """The worker is gone, and with it what it was about to say."""
+        self.code.evict()
+        run, task = self._execution, self._task
+        if task is not None and run.is_open:
+            run.later(run.now + run.start.task_timeout, "workflow task times out", lambda: self._lose(task))
+
+    def _lose(self, task: _Task) -> None:
+        if self._task is not task:
+            return
+        self._execution.record(
+            event(
+                EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+                scheduled_event_id=task.scheduled,
+                started_event_id=task.started,
+            )
+        )
+        self._undo(task)
+        self._go_on()
+
+    def end(self) -> None:
+        """The workflow has ended: there are no more tasks, and no answers to updates."""
+        if self._wanted is not None:
+            self._execution.simulation.agenda.drop(self._wanted)
+        for update in self._every_update():
+            if not update.outcome.done():
+                update.outcome.set_result(Outcome(failure=_TOO_LATE) if update.accepted else None)
+        self._wanted, self._task, self._asked, self._buffered = None, None, [], []
