@@ -85,6 +85,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",
     "HARNESS-CONTROLS": "Every workflow that is broken on purpose is caught.",
     "HARNESS-SEED": "The checker judges any workflow with the seed's signals and queries: the seed's six faults.",
+    "HARNESS-DOORS": "A world goes by the plain tools or by the task, and notices where they say different things.",
     "HARNESS-PLUGIN": "Another project's tests use the worlds through the pytest plugin.",
     "HARNESS-AGAIN": "A failure prints the scenario as Python and the one command that plays it again.",
     # Temporal

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,7 +62,7 @@ Handle = WorkflowHandle[Any, Any]
 
 async def task_state(handle: Handle) -> TaskState:
     """What the workflow's report means for its task."""
-    report, changed = await asyncio.gather(handle.query(InvoiceWorkflow.report), _last_change(handle))
+    report, changed = await _standing(handle)
     asks = report.status is Status.PENDING_APPROVAL and report.decision is None
     request = decision_request(report).model_dump(by_alias=True, mode="json", exclude_none=True)
     return TaskState(
@@ -81,12 +80,13 @@ def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
     return f"a user of {name[:100]}" if name.isprintable() and name.strip() else "a user of an MCP client"
 
 
-async def _last_change(handle: Handle) -> datetime | None:
+async def _standing(handle: Handle) -> tuple[InvoiceReport, datetime | None]:
     try:
-        return await handle.query(InvoiceWorkflow.last_change)
+        standing = await handle.query(InvoiceWorkflow.standing)
     except WorkflowQueryFailedError:
-        # A worker of an older release, which does not know.
-        return None
+        # A worker of an older release, which can't tell since when.
+        return await handle.query(InvoiceWorkflow.report), None
+    return standing.report, standing.changed_at
 
 
 def _poll_interval(report: InvoiceReport) -> timedelta:

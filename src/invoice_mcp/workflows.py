@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
         LineReport,
         LineStatus,
         PaymentOrder,
+        Standing,
         Status,
         Verdict,
         summarize,
@@ -320,10 +321,10 @@ class InvoiceWorkflow:
         )
         return report.model_copy(update={"summary": summarize(report)})
 
-    @workflow.query(name="GetLastChange")
-    def last_change(self) -> datetime:
-        """When what the report tells changed last."""
-        return self._changed_at
+    @workflow.query(name="GetInvoiceStanding")
+    def standing(self) -> Standing:
+        """The report, and since when it has been so."""
+        return Standing(report=self.report(), changed_at=self._changed_at)
 
     @workflow.query(name="GetInvoiceStatus")
     def status(self) -> str:

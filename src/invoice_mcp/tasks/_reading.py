@@ -26,6 +26,7 @@ from invoice_mcp.tasks.workflow import TaskState
 
 MAX_RESPONSE_BYTES = 256 * 1024
 _ANSWER_WITHIN = 8.0
+_LOOK_AGAIN_AFTER = 3.0
 _LAST_WORDS_WITHIN = 1.5
 _GONE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
 
@@ -85,8 +86,11 @@ class Tasks:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal, or a worker that is needed, is away.
         """
         async with answering(_ANSWER_WITHIN):
-            found = await self._find(task_id)
-            return await (self._ongoing(found) if found.is_open else self._ended(found))
+            while (found := await self._find(task_id)).is_open:
+                # A question that the workflow's end has overtaken may never be answered.
+                with anyio.move_on_after(_LOOK_AGAIN_AFTER):
+                    return await self._ongoing(found)
+            return await self._ended(found)
 
     async def answer(self, task_id: str, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
         """Give a task the client's responses. Those to what is not asked, or is answered already, are ignored.

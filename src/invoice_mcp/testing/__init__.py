@@ -13,6 +13,7 @@ from invoice_mcp.testing._seed import SeedWorld, open_seed_world
 from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
 from invoice_mcp.testing._stage_runner import StageRunner
+from invoice_mcp.testing._task_door import DOORS, Door, TaskTools
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
 from invoice_mcp.testing._violations import RULES, Violation, Violations
@@ -21,6 +22,7 @@ from invoice_mcp.testing._world import World, open_world
 
 __all__ = [
     "DAY",
+    "DOORS",
     "ENTRY_POINTS",
     "ERAS",
     "LETTERS",
@@ -30,6 +32,7 @@ __all__ = [
     "Answer",
     "Arrival",
     "Attempt",
+    "Door",
     "Engine",
     "EngineKind",
     "EngineStuck",
@@ -49,6 +52,7 @@ __all__ = [
     "StageKeeper",
     "StageRunner",
     "Stamp",
+    "TaskTools",
     "ToolRefused",
     "Tools",
     "Trace",

@@ -19,6 +19,7 @@ from invoice_mcp.testing._actions import Action, Verb
 from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._stage import ERAS, StageKeeper
 from invoice_mcp.testing._states import Shown, Span, State, shown_by
+from invoice_mcp.testing._task_door import DOORS, Door
 from invoice_mcp.testing._tools import ToolRefused
 from invoice_mcp.testing._world import World, open_world
 
@@ -44,6 +45,7 @@ class Scenario(BaseModel):
         before: What is done before it is submitted: faults of the ports.
         actions: What is done afterwards.
         era: Which MCP protocol the client speaks.
+        door: Whether the client goes by the plain tools or by the task; the outcomes are the same.
         hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
             time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
             together with `seed`.
@@ -59,6 +61,7 @@ class Scenario(BaseModel):
     before: tuple[Action, ...] = ()
     actions: tuple[Action, ...] = ()
     era: Literal["auto", "legacy"] = ERAS[0]
+    door: Door = DOORS[0]
     hasty: bool = False
     seed: int | None = None
 
@@ -89,11 +92,15 @@ class Scenario(BaseModel):
         return _PROGRAM.format(
             world=world,
             era=self.era,
-            seed="" if self.seed is None else f", seed={self.seed}",
+            more=self._more(),
             scenario=scenario.replace("\n", "\n    "),
             body=body,
             command=self.command(world),
         )
+
+    def _more(self) -> str:
+        door = "" if self.door == DOORS[0] else f', door="{self.door}"'
+        return door if self.seed is None else f"{door}, seed={self.seed}"
 
     def command(self, world: str = "time-skipping") -> str:
         """The one command that plays it again, followed by the model and checked."""
@@ -118,7 +125,7 @@ from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_
 
 async def main():
     scenario = Scenario.model_validate({scenario})
-    async with StageKeeper(kinds()["{world}"]) as keeper, open_world(keeper, era="{era}"{seed}) as world:
+    async with StageKeeper(kinds()["{world}"]) as keeper, open_world(keeper, era="{era}"{more}) as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 
@@ -137,7 +144,7 @@ async def play(keeper: StageKeeper, scenario: Scenario) -> None:
         AssertionError: Something is wrong; its notes say how to play it again.
     """
     try:
-        async with open_world(keeper, era=scenario.era, seed=scenario.seed) as world:
+        async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
             await _Player(world, scenario).play()
     except Exception as error:
         kind = keeper.kind.name
