@@ -116,8 +116,6 @@ class InvoiceWorkflow:
             start_to_close_timeout=_VALIDATION_ATTEMPT,
             retry_policy=_VALIDATION_RETRY,
         )
-        # Of a validation that does not matter any more nobody asks how it went; that is no error.
-        validation.add_done_callback(lambda done: done.cancelled() or done.exception())
         await workflow.wait_condition(lambda: validation.done() or self._is_rejected())
         if self._is_rejected():
             validation.cancel()

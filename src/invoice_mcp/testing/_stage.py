@@ -121,12 +121,17 @@ async def _open_stage(kind: EngineKind, workflows: Sequence[type], *, sandboxed:
 
 
 class StageKeeper:
-    """Has a stage ready whenever one is wanted: the same one, unless that is broken or worn out."""
+    """Has a stage ready whenever one is wanted: the same one, unless that is broken or worn out.
+
+    Args:
+        workflows: What its worker runs.
+        sandboxed: Whether in the SDK's sandbox, as in production; without, they run several times as fast.
+    """
 
     def __init__(self, kind: EngineKind, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
         self.kind = kind
-        self._workflows = workflows
-        self._sandboxed = sandboxed
+        self.workflows = tuple(workflows)
+        self.sandboxed = sandboxed
         self._kept: Kept[Stage] | None = None
         self._is_taken = False
 
@@ -156,7 +161,7 @@ class StageKeeper:
         if self._kept is not None and (self._kept.value.is_broken or self._kept.value.engine.is_worn_out()):
             await self.close()
         if self._kept is None:
-            self._kept = await Kept.open(_open_stage(self.kind, self._workflows, sandboxed=self._sandboxed))
+            self._kept = await Kept.open(_open_stage(self.kind, self.workflows, sandboxed=self.sandboxed))
         return self._kept.value
 
     async def __aenter__(self) -> Self:

@@ -84,11 +84,7 @@ class World(BaseWorld):
 
     async def refusal(self, call: Awaitable[object]) -> ToolRefused:
         """How a call is refused that must be: `await world.refusal(world.approve())`."""
-        try:
-            answer = await call
-        except ToolRefused as refused:
-            return refused
-        raise AssertionError(f"it should have been refused, but was answered: {answer}")
+        return await self._tools.refusal(call)
 
     async def _report(self, tool: str, workflow_id: str, **arguments: Any) -> InvoiceReport:
         which = workflow_id or self.workflow_id

@@ -119,6 +119,9 @@ class Activity:
     def _report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
         if self._is_over or attempt != self.attempt or not self._is_started:
             return
+        if not self.run.simulation.workers[self.order.task_queue].did(doing):
+            # Whoever did it has crashed before it could say so.
+            return
         outcome = doing.result()
         if outcome.is_cancelled and self._is_cancelling:
             self._end_cancelled()

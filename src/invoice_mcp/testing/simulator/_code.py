@@ -160,8 +160,9 @@ class Code:
             for command in past.commands()
             if command.HasField("set_patch_marker")
         ]
-        past.turns[0].jobs[:0] = patches
-        self._past.append(past)
+        if past.turns:
+            past.turns[0].jobs[:0] = patches
+            self._past.append(past)
 
     def query(self, kind: str, given: Iterable[Payload], header: Mapping[str, Payload]) -> Payload:
         """What it answers.

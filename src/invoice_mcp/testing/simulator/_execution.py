@@ -135,7 +135,7 @@ class Execution:
         return new.event_id
 
     def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
-        """Something happens to it that its code learns with the next workflow task, unless there is no job for it."""
+        """Something happens to it that its code learns with the next workflow task."""
         if self.is_open:
             self.tasks.arrive(*new, job=job)
 
@@ -170,8 +170,8 @@ class Execution:
         )
 
     def request_cancel(self, reason: str, *, sender: Execution | None = None) -> None:
-        """Ask it to stop. A second time changes nothing."""
-        if self._is_cancelling:
+        """Ask it to stop. A second time, or when it has ended, that changes nothing, and is no error either."""
+        if self._is_cancelling or not self.is_open:
             return
         self._is_cancelling = True
         self.arrive(

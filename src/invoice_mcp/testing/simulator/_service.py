@@ -158,7 +158,7 @@ class SimulatedService(ServiceClient):
     async def _request_cancel_workflow_execution(
         self, request: api.RequestCancelWorkflowExecutionRequest
     ) -> api.RequestCancelWorkflowExecutionResponse:
-        run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        run = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         run.request_cancel(request.reason)
         await self._simulation.answer()
         return api.RequestCancelWorkflowExecutionResponse()

@@ -22,6 +22,7 @@ from invoice_mcp.testing.simulator._history import IDENTITY, application, event,
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
+    from invoice_mcp.testing.simulator._worker import Worker
 
 # How long a failing workflow task waits for its next try; twice as long each time.
 _TRIES_AGAIN_AFTER = SECOND
@@ -75,6 +76,7 @@ class _Arrival:
 class _Task:
     """A workflow task that a worker is busy with."""
 
+    worker: Worker
     scheduled: int
     started: int
     jobs: list[WorkflowActivationJob]
@@ -113,7 +115,10 @@ class Tasks:
         self._want()
 
     def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
-        """Events, and how the code learns of them. While a worker is busy they wait."""
+        """Events, and how the code learns of them; None: it knows already, but the server wants it told all the same.
+
+        While a worker is busy they wait.
+        """
         self._arrive(_Arrival(new, job))
 
     def _arrive(self, arrival: _Arrival) -> None:
@@ -129,7 +134,7 @@ class Tasks:
             if arrival.job.HasField("signal_workflow"):
                 arrival.job.signal_workflow.originating_event_id = number
             self._jobs.append(arrival.job)
-            self._want()
+        self._want()
 
     def take_back(self, is_it: Callable[[WorkflowActivationJob], bool]) -> None:
         """What arrived while the worker was busy need not be told any more: it never happened."""
@@ -179,7 +184,8 @@ class Tasks:
         started = run.record(
             event(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY)
         )
-        task = self._task = _Task(self._scheduled, started, self._jobs, self._asked)
+        worker = run.simulation.workers[run.start.task_queue]
+        task = self._task = _Task(worker, self._scheduled, started, self._jobs, self._asked)
         self._jobs, self._asked = [], []
         try:
             task.past = self.code.think([*task.jobs, *(update.job() for update in task.updates)])
@@ -191,7 +197,8 @@ class Tasks:
             self._end(task)
 
     def _end(self, task: _Task) -> None:
-        if self._task is not task:
+        run = self._execution
+        if self._task is not task or run.simulation.workers[run.start.task_queue] is not task.worker:
             # The worker crashed meanwhile, or somebody ended the workflow.
             return
         if task.past is None:
