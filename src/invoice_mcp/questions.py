@@ -77,7 +77,9 @@ def is_confirmed(answer: ElicitResult) -> bool:
 
 
 def _form(message: str, form: type[BaseModel]) -> ElicitRequest:
-    schema = render_elicitation_schema(form)
+    rendered = render_elicitation_schema(form)
+    # Our own names and words for the form as a whole are not for whoever fills it in.
+    schema = {key: rendered[key] for key in ("type", "properties", "required")}
     return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
 
 

@@ -13,7 +13,13 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHistoryEventFilterType,
+    WorkflowUpdateFailedError,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -148,12 +154,26 @@ class Tasks:
         if binding is None or own.run_id != run.run_id:
             raise unknown_task()
         if own.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
-            execution = await _described(self._client.get_workflow_handle(run.workflow_id))
-            if execution.raw_description.workflow_execution_info.first_run_id != run.run_id:
-                # What came after the chain is another task.
-                raise unknown_task()
+            execution = await self._last_of_chain(own)
             handle = self._client.get_workflow_handle(execution.id, run_id=execution.run_id)
         return Found(task_id, binding, execution, own.start_time, handle)
+
+    async def _last_of_chain(self, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
+        """The run that a workflow which continued as new has now, or had last."""
+        newest = await _described(self._client.get_workflow_handle(own.id))
+        if newest.raw_description.workflow_execution_info.first_run_id == own.run_id:
+            return newest
+        # Somebody has used the workflow id again since.
+        last = own
+        while last.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+            handle = self._client.get_workflow_handle(last.id, run_id=last.run_id)
+            closing = handle.fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
+            successors = [
+                event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+                async for event in closing
+            ]
+            last = await _described(self._client.get_workflow_handle(last.id, run_id=successors[-1]))
+        return last
 
     async def _ongoing(self, found: Found) -> DetailedTask:
         state = await found.binding.state(found.handle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from mcp_types import Notification, Request, RequestParams, Result
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 from pydantic.alias_generators import to_camel
 
 EXTENSION_ID = "io.modelcontextprotocol/tasks"
@@ -74,7 +74,7 @@ class TaskParams(RequestParams):
 class UpdateTaskParams(TaskParams):
     """Parameters of `tasks/update`: answers by the keys of the input requests."""
 
-    input_responses: dict[str, Any] = Field(default_factory=dict)
+    input_responses: dict[str, Any]
 
 
 class GetTask(Request[TaskParams, Literal["tasks/get"]]):
