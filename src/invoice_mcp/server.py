@@ -26,7 +26,8 @@ tool answers at once and nothing is lost between calls, hosts or restarts.
 1. `trigger` submits an invoice and returns its workflow_id. Submitting the same invoice again is safe.
 2. The ERP checks it; then it is PENDING-APPROVAL until a person decides or the deadline passes (EXPIRED).
 3. `approve` or `reject` passes on a person's decision. Never decide yourself: ask the user first, showing customer,
-   amount and lines. The first decision is final. `approve` pays real money.
+   amount and lines. The first decision is final. `approve` pays real money; the host may have the user confirm it, so
+   call it also where you would rather not decide: the question then reaches the user.
 4. Once approved, each line is paid on its due date; `status` tells how far it is (PAYING, then PAID or FAILED).
    `status` with wait_seconds waits for the next change. `cancel` stops what is not paid yet.
 5. `list` finds invoices by status when you have no workflow_id.

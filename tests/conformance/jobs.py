@@ -60,6 +60,17 @@ class MultiInput(TaskWorkflow):
 
 
 @workflow.defn
+class AskTwice(TaskWorkflow):
+    """Not of the suite: one question after another."""
+
+    @workflow.run
+    async def run(self) -> str:
+        first = await self.inbox.elicit("Who asks?", _NAME)
+        second = await self.inbox.elicit("Who asks?", _NAME)
+        return " and ".join(str(_accepted(answer).get("name")) for answer in (first, second))
+
+
+@workflow.defn
 class GreetLater(TaskWorkflow):
     @workflow.run
     async def run(self, name: str) -> str:
@@ -71,4 +82,4 @@ def _accepted(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return content if answer.get("action") == "accept" and isinstance(content, Mapping) else {}
 
 
-JOBS: tuple[type, ...] = (SlowCompute, FailingJob, ProtocolErrorJob, ConfirmDelete, MultiInput, GreetLater)
+JOBS: tuple[type, ...] = (SlowCompute, FailingJob, ProtocolErrorJob, ConfirmDelete, MultiInput, AskTwice, GreetLater)

@@ -30,6 +30,7 @@ BINDINGS = (
     TaskBinding(tool="protocol_error_job", workflow="ProtocolErrorJob"),
     TaskBinding(tool="confirm_delete", workflow="ConfirmDelete"),
     TaskBinding(tool="multi_input", workflow="MultiInput"),
+    TaskBinding(tool="ask_twice", workflow="AskTwice"),
     TaskBinding(tool="test_tool_with_task", workflow="GreetLater", without_tasks="refuse"),
 )
 
@@ -77,6 +78,10 @@ def build(client: Client, **options: Any) -> MCPServer[Any]:
     @server.tool()
     async def multi_input() -> CallToolResult:
         return await begin(jobs.MultiInput.run)
+
+    @server.tool()
+    async def ask_twice() -> CallToolResult:
+        return await begin(jobs.AskTwice.run)
 
     @server.tool()
     async def test_tool_with_task(asked: Annotated[UserName, Resolve(ask_name)]) -> CallToolResult:

@@ -38,7 +38,9 @@ class Listening:
         if not task_ids:
             return await call_next(ctx)
         require_client_extension(ctx, EXTENSION_ID)
-        followed = [task_id for task_id in task_ids[:MAX_TASKS] if await self._is_there(task_id)]
+        wanted = task_ids[:MAX_TASKS]
+        are_there = await asyncio.gather(*(self._is_there(task_id) for task_id in wanted))
+        followed = [task_id for task_id, is_there in zip(wanted, are_there, strict=True) if is_there]
         session = _Acknowledging(ctx.session, followed)
         following = asyncio.gather(*(self._follow(task_id, session, ctx.request_id) for task_id in followed))
         try:
@@ -50,7 +52,7 @@ class Listening:
 
     async def _is_there(self, task_id: str) -> bool:
         try:
-            await self._tasks.read(task_id)
+            await self._tasks.require(task_id)
         except MCPError as error:
             # One that can't be read just now is there nevertheless.
             return error.code != INVALID_PARAMS

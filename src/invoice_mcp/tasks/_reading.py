@@ -85,6 +85,15 @@ class Tasks:
             status: TaskStatus = "working" if found.is_open else (await ending_of(found.handle, found.binding)).status
             return CreateTaskResult(**await self._common(found, status, None))
 
+    async def require(self, task_id: str) -> None:
+        """Return if there is such a task. Needs no worker.
+
+        Raises:
+            MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
+        """
+        async with answering(_ANSWER_WITHIN):
+            await self._find(task_id)
+
     async def read(self, task_id: str) -> DetailedTask:
         """The whole task.
 

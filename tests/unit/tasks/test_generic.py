@@ -124,6 +124,24 @@ async def test_questions_are_answered_one_by_one_and_each_once(real_client: Temp
         assert text_of(task.result) == "Ann and Bob"
 
 
+@requirement("TASK-UPDATE")
+async def test_a_key_is_never_used_again(real_client: TemporalClient) -> None:
+    async with jobs(real_client) as server, tasks_client(server) as client:
+        created = await begin(client, "ask_twice")
+        task = await until(client, created.task_id, lambda task: task.input_requests)
+        [first] = task.input_requests or {}
+        answer = {"action": "accept", "content": {"name": "Ann"}}
+        await update(client.session, created.task_id, {first: answer})
+        task = await until(client, created.task_id, lambda task: first not in (task.input_requests or {first: 1}))
+        [second] = task.input_requests or {}
+        # The same words, but another question: the old answer, sent again, does not count for it.
+        await update(client.session, created.task_id, {first: answer})
+        assert list((await get(client.session, created.task_id)).input_requests or {}) == [second]
+        await update(client.session, created.task_id, {second: {"action": "accept", "content": {"name": "Bob"}}})
+        task = await until(client, created.task_id, lambda task: task.is_terminal)
+        assert text_of(task.result) == "Ann and Bob"
+
+
 @requirement("TASK-MRTR", "TASK-CLIENT")
 async def test_what_is_asked_before_there_is_a_task_is_answered_first(real_client: TemporalClient) -> None:
     person = Person(name="Alice")
@@ -211,7 +229,8 @@ async def _post(
         "Mcp-Method": method,
         "Accept": "application/json, text/event-stream",
     } | ({"Mcp-Name": name} if name is not None else {})
-    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"taskId": task_id, "_meta": meta}}
+    params = {"taskId": task_id, "_meta": meta} | ({"inputResponses": {}} if method == "tasks/update" else {})
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
     async with httpx2.AsyncClient() as http:
         answer = await http.post(url, json=body, headers=headers)
     error: dict[str, Any] = answer.json()["error"]
