@@ -128,6 +128,8 @@ class _Tools:
 
         Returns at once with the workflow_id to use in every other tool. The same invoice submitted again returns the
         one that is there (created: false); other content under an invoice_id that is under way or paid is refused.
+
+        For a client with tasks it is a task, which asks the user for the decision and ends with the report.
         """
         return await self._service.trigger(invoice)
 

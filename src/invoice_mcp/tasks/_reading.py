@@ -210,7 +210,7 @@ class Tasks:
         until = found.execution.close_time or datetime.now(UTC)
         kept = max(until - found.created, timedelta()) + await self._retention()
         updated = found.execution.close_time or state.updated_at or found.created
-        poll = state.poll_interval_ms or _milliseconds(found.binding.poll_interval)
+        own = timedelta(milliseconds=state.poll_interval_ms or 0)
         return {
             "task_id": found.task_id,
             "status": status,
@@ -218,7 +218,7 @@ class Tasks:
             "created_at": _iso(found.created),
             "last_updated_at": _iso(updated),
             "ttl_ms": _milliseconds(kept),
-            "poll_interval_ms": poll,
+            "poll_interval_ms": _milliseconds(own or found.binding.poll_interval),
         }
 
 
