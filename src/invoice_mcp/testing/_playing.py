@@ -36,7 +36,7 @@ async def play(keeper: StageKeeper, scenario: Scenario) -> None:
         AssertionError: Something is wrong; its notes say how to play it again.
     """
     try:
-        async with open_world(keeper, era=scenario.era, seed=scenario.seed) as world:
+        async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
             await Player(world, scenario).play()
     except Exception as error:
         told = (

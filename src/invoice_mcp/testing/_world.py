@@ -23,6 +23,7 @@ from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck
 from invoice_mcp.testing._observations import Observations, observe
 from invoice_mcp.testing._settling import settle, withdraw
 from invoice_mcp.testing._stage import Stage, StageKeeper
+from invoice_mcp.testing._task_door import Door, tools_of
 from invoice_mcp.testing._tools import ToolRefused, Tools
 from invoice_mcp.testing._violations import Violation, Violations
 from invoice_mcp.testing._waiting import wait_until
@@ -41,10 +42,10 @@ class World(BaseWorld):
         workflow_ids: Of every invoice triggered here, and every one added by `watch`.
     """
 
-    def __init__(self, stage: Stage, client: McpClient, *, approval_timeout: timedelta) -> None:
+    def __init__(self, stage: Stage, client: McpClient, *, approval_timeout: timedelta, door: Door = "tools") -> None:
         super().__init__(stage.engine, stage.ports.erp, stage.ports.payments)
         self._stage = stage
-        self._tools = Tools(client)
+        self._tools = tools_of(door, client)
         self.approval_timeout = approval_timeout
 
     # -- the tools, through MCP ----------------------------------------------------------------------------
@@ -199,6 +200,7 @@ async def open_world(
     keeper: StageKeeper,
     *,
     era: str = "auto",
+    door: Door = "tools",
     approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
     settles: bool = True,
     seed: int | None = None,
@@ -207,6 +209,7 @@ async def open_world(
 
     Args:
         era: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
+        door: Whether the client submits, decides and cancels by the plain tools, or by the task where it can.
         settles: False: open invoices are cancelled at the end rather than waited for.
         seed: See `Engine.shuffle`.
 
@@ -215,7 +218,8 @@ async def open_world(
     """
     async with keeper.take() as stage:
         stage.engine.shuffle(seed)
-        world = World(stage, await stage.client(era, approval_timeout), approval_timeout=approval_timeout)
+        client = await stage.client(era, approval_timeout, door)
+        world = World(stage, client, approval_timeout=approval_timeout, door=door)
         try:
             yield world
             found = await settle(world) if settles else []
