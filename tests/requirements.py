@@ -90,7 +90,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "HARNESS-PLUGIN": "Another project's tests use the worlds through the pytest plugin.",
     "HARNESS-AGAIN": "A failure prints the scenario as Python and the one command that plays it again.",
     # Histories
-    "HISTORY-CORPUS": "Every path of both workflows is recorded, replays to the letter, and names nobody and no machine.",
+    "HISTORY-CORPUS": "Every path of both workflows is recorded, replays to the letter, and names no person.",
     "HISTORY-NONDETERMINISM": "Code that does something else than was recorded is told, with what to do about it.",
     "HISTORY-STRICT": "Code that does the same with other values is told, field by field.",
     "HISTORY-PATCH": "A change passes if it is guarded by a patch, and as long as the patch is there that it needs.",
