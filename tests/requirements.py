@@ -63,6 +63,11 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",
     "HARNESS-CONTROLS": "Every workflow that is broken on purpose is caught.",
     "HARNESS-SEED": "The checker judges any workflow with the seed's signals and queries: the seed's six faults.",
+    "SIMULATE-CLEAN": "simulate: thousands of random lives of the real workflows break nothing.",
+    "SIMULATE-CONVICTS": "simulate convicts a broken workflow: a small scenario, its story, how to play it again.",
+    "SIMULATE-SAME": "The same seed simulates the same lives, in whatever process and order.",
+    "SIMULATE-CLI": "simulate: progress, table, --json, --html; exit 0, 1, 2, or 130 with the totals so far.",
+    "SIMULATOR-FOREIGN": "Another project simulates workflows of its own.",
     "HARNESS-PLUGIN": "Another project's tests use the worlds through the pytest plugin.",
     "HARNESS-AGAIN": "A failure prints the scenario as Python and the one command that plays it again.",
     # Temporal
