@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from temporalio.client import Client, WorkflowHandle
@@ -20,10 +22,12 @@ from invoice_mcp.testing.simulator import (
     connect,
     timeline,
 )
+from tests.parcels import workflows
 from tests.parcels.workflows import WAITS, Delivery, HastyDelivery, Locker, Parcel, Return
 from tests.requirements import requirement
 
 DAY = timedelta(days=1)
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "simulator.md"
 PARCEL = Parcel("4711", "Ann")
 
 
@@ -127,6 +131,13 @@ def test_chance_finds_both_ends_of_a_race_and_a_seed_repeats_each() -> None:
         found = {seed: runner.run(ends(seed)) for seed in range(20)}
         assert {ended for ended, _ in found.values()} == {"4711 is with Ann", "4711 is back"}
         assert {seed: runner.run(ends(seed)) for seed in range(20)} == found
+
+
+@requirement("SIMULATOR-FOREIGN")
+def test_what_the_documentation_shows_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [shown] = re.findall(r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    exec(compile(shown.replace("range(1000)", "range(20)"), DOCUMENTATION.name, "exec"), dict(vars(workflows)))  # noqa: S102
+    assert capsys.readouterr().out.count('Delivery ends: "4711 is with Ann"') == 20
 
 
 def test_in_order_is_what_a_simulation_does_unless_told() -> None:
