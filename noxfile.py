@@ -17,7 +17,7 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [version for version in PYTHONS if version != THIS_PYTHON]
 # Of the other Pythons the newest: what is between is hardly ever broken alone.
-nox.options.sessions = ["lint", "types", "tests", "lowest", f"compatibility-{OTHER_PYTHONS[-1]}"]
+nox.options.sessions = ["lint", "types", "tests", "conformance", "lowest", f"compatibility-{OTHER_PYTHONS[-1]}"]
 # Python 3.11 loses its trace function where an exception is thrown into an awaiting coroutine: lines that tests do
 # reach, in probe.py above all, are told as missed there.
 COVERAGE_FLOOR = 95
@@ -26,6 +26,10 @@ IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-
 # What other versions may do otherwise: everything pure, and whole lives, replays among them.
 LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
 ELSEWHERE = ["tests/unit", *LIVES, "-m", "not thorough", *IN_PARALLEL]
+# Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them.
+BULK = ["-m", "thorough", "--words=4", *IN_PARALLEL]
+SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls")]
+SECOND_OPINION += [*IN_PARALLEL, "--bulk=time-skipping", "--hypothesis-profile=second-opinion"]
 
 
 def _group(name: str) -> list[str]:
@@ -43,7 +47,8 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["-m", "not thorough", *IN_PARALLEL]))
     if not session.posargs:
-        session.run("pytest", "-m", "thorough", *IN_PARALLEL)
+        session.run("pytest", *BULK)
+        session.run("pytest", *SECOND_OPINION)
     session.run("coverage", "combine", "--quiet")
     floor = [] if session.posargs else [f"--fail-under={COVERAGE_FLOOR}"]
     session.run("coverage", "report", *floor)
@@ -73,15 +78,26 @@ def lowest(session: nox.Session) -> None:
 def scenarios(session: nox.Session) -> None:
     """Run the scenarios alone, as CI does: nox -s scenarios -- --world=real."""
     session.install(".", *_group("test"))
-    session.run("pytest", "tests/scenarios", *IN_PARALLEL, *session.posargs)
+    session.run("pytest", "tests/scenarios", "-m", "not thorough", *IN_PARALLEL, *session.posargs)
+    session.run("pytest", "tests/scenarios", *BULK, *session.posargs)
+    session.run("pytest", *SECOND_OPINION, *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Let the official MCP conformance suite judge the tasks extension, and the server itself in both revisions."""
+    session.install(".", *_group("conformance"))
+    cache = Path(session.virtualenv.location).absolute() / "conformance"
+    session.run("python", "-m", "tests.conformance", "--cache", str(cache), *session.posargs)
 
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Play all words of four actions, ten times as many random lives as CI, and every scenario on the real server."""
+    """Play all words of five actions, of four on a server, ten times as many random lives, all on the real server."""
     session.install(".", *_group("test"))
-    thorough = ["tests/scenarios", "-m", "thorough", "--words=4", "--numprocesses=4", "--hypothesis-profile=nightly"]
-    session.run("pytest", *thorough, *session.posargs)
+    thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]
+    session.run("pytest", *thorough, "--words=5", *session.posargs)
+    session.run("pytest", *SECOND_OPINION, "--words=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", "not thorough", "--world=real", *IN_PARALLEL)
 
 

@@ -6,24 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mcp import Client
-from mcp_types import CallToolResult, TextContent
 
 from invoice_mcp.reports import InvoiceReport, LineStatus
+from invoice_mcp.testing import PAST, ToolRefused, Tools, an_invoice
 
-PAST = "2024-06-30T00:00:00Z"
-
-
-def an_invoice(invoice_id: str, *lines: tuple[str, str], **fields: Any) -> dict[str, Any]:
-    """An invoice of lines (amount, due date); one line of 100, due in the past, if none is given."""
-    return {
-        "invoice_id": invoice_id,
-        "customer": "ACME Corp",
-        "lines": [
-            {"description": f"Widget {number}", "amount": amount, "due_date": due}
-            for number, (amount, due) in enumerate(lines or (("100", PAST),), 1)
-        ],
-        **fields,
-    }
+__all__ = ["PAST", "Desk", "an_invoice", "lines_of"]
 
 
 def lines_of(report: InvoiceReport) -> list[LineStatus]:
@@ -31,42 +18,23 @@ def lines_of(report: InvoiceReport) -> list[LineStatus]:
     return [line.status for line in report.lines]
 
 
-class ToolRefusedError(Exception):
-    """A tool answered with an error; the text is all the client saw."""
-
-    @property
-    def code(self) -> str:
-        return str(self).partition(":")[0]
-
-
 @dataclass
 class Desk:
     """The tools, as a test speaks of them. Every answer is the structured content."""
 
     client: Client
-    progress: list[tuple[float, str | None]] = field(default_factory=list)
+    tools: Tools = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tools = Tools(self.client)
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool. Raises ToolRefusedError where the answer is an error."""
+        """Call a tool. Raises ToolRefused where the answer is an error."""
+        return await self.tools.call(tool, arguments)
 
-        async def on_progress(progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG001
-            self.progress.append((progress, message))
-
-        answer = await self.client.call_tool(tool, arguments, progress_callback=on_progress, read_timeout_seconds=60)
-        assert isinstance(answer, CallToolResult)
-        text = "".join(block.text for block in answer.content if isinstance(block, TextContent))
-        if answer.is_error:
-            raise ToolRefusedError(text)
-        assert isinstance(answer.structured_content, dict)
-        return answer.structured_content
-
-    async def refused(self, tool: str, **arguments: Any) -> ToolRefusedError:
+    async def refused(self, tool: str, **arguments: Any) -> ToolRefused:
         """Call a tool that must refuse, and return how it does."""
-        try:
-            answer = await self.call(tool, **arguments)
-        except ToolRefusedError as refusal:
-            return refusal
-        raise AssertionError(f"{tool} should have refused, but answered {answer}")
+        return await self.tools.refusal(self.call(tool, **arguments))
 
     async def submit(self, invoice: dict[str, Any], *, until: str = "PENDING-APPROVAL") -> str:
         """Submit an invoice, wait until it has that status, and return its workflow id."""
@@ -81,7 +49,7 @@ class Desk:
         for _ in range(calls):
             try:
                 report = await self.call("status", workflow_id=workflow_id, wait_seconds=2 if seen else 0)
-            except ToolRefusedError as refusal:
+            except ToolRefused as refusal:
                 if patient and refusal.code == "NO_WORKER":
                     seen.append(refusal.code)
                     continue

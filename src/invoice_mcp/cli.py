@@ -1,4 +1,4 @@
-"""The command line: serve, worker, demo; `simulate` is in a module of its own."""
+"""The command line: serve, worker, demo; `histories` and `simulate` are in modules of their own."""
 
 # Temporal and MCP take a second to import: each command imports what it needs, so that --help answers at once.
 # ruff: noqa: PLC0415
@@ -66,7 +66,7 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-_temporal_options = _options(
+temporal_options = _options(
     click.option("--address", metavar="HOST:PORT", help="Temporal frontend; instead of the embedded server."),
     click.option("--namespace", help="Temporal namespace."),
     click.option("--profile", help="Profile of temporal.toml to use."),
@@ -98,7 +98,7 @@ _timeout_option = click.option(
 )
 _verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
 
-_EPILOG = """\b
+EPILOG = """\b
 Which Temporal: --address, --namespace and --profile come first, then Temporal's standard
 environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_PROFILE,
 temporal.toml; a namespace or key without address means localhost:7233), and where nothing
@@ -108,7 +108,7 @@ is set the embedded server, with its data under INVOICE_MCP_HOME."""
 class _Lazy(click.Group):
     """Imports the groups that lie elsewhere when they are asked for."""
 
-    _elsewhere = MappingProxyType({"simulate": "invoice_mcp.simulate_cli"})
+    _elsewhere = MappingProxyType({"histories": "invoice_mcp.histories_cli", "simulate": "invoice_mcp.simulate_cli"})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._elsewhere])
@@ -138,22 +138,32 @@ def main() -> None:
     """
 
 
-@main.command(epilog=_EPILOG)
+@main.command(epilog=EPILOG)
 @click.option("--http", is_flag=True, help="Serve streamable HTTP at /mcp instead of stdin and stdout.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http: where to listen.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
 @click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
 @_timeout_option
-@_temporal_options
+@click.option(
+    "--approval",
+    type=click.Choice(["ask", "trust", "ask-or-refuse"]),
+    default="ask",
+    show_default=True,
+    help="Before an approval counts: a person confirms it through the host where that can ask; never; or always.",
+)
+@temporal_options
 @_real_ports
 @_embedded_option
 @_fail_options
 @_verbose_option
-def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: timedelta, **options: Any) -> None:
+def serve(
+    *, http: bool, host: str, port: int, no_worker: bool, approval_timeout: timedelta, approval: str, **options: Any
+) -> None:
     """Serve the MCP tools to a host: on stdin and stdout, or over HTTP.
 
     Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
     """
+    from invoice_mcp.approval import ApprovalPolicy
     from invoice_mcp.serving import serve as run_server
 
     common = _common(**options)
@@ -162,14 +172,15 @@ def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: t
             common.temporal,
             common.ports,
             approval_timeout=approval_timeout,
+            approval=ApprovalPolicy(approval),
             with_worker=not no_worker,
             http=(host, port) if http else None,
         )
     )
 
 
-@main.command(epilog=_EPILOG)
-@_temporal_options
+@main.command(epilog=EPILOG)
+@temporal_options
 @_real_ports
 @_embedded_option
 @_fail_options
@@ -196,8 +207,9 @@ def worker(**options: Any) -> None:
 def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool) -> None:
     """Watch one invoice go through, from submission to payment.
 
-    Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client: submits the sample
-    invoice, asks, approves, follows it to PAID and shows the ledger. Nothing is left behind.
+    Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client with tasks: submits
+    the sample invoice, answers the form that asks for its approval, follows it to PAID and shows the ledger. Nothing is
+    left behind.
 
     Exits with 0 only if the invoice ended as it should: PAID, or as --reject or --expire asked for.
     """
@@ -208,7 +220,7 @@ def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: 
 
     played = play(
         Ending(ending or Ending.PAID),
-        _told_on(Console(highlight=False)),
+        told_on(Console(highlight=False)),
         home=default_home(),
         approval_timeout=approval_timeout,
         fail_validate=fail_validate,
@@ -274,7 +286,7 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
         sys.exit(130)
 
 
-def _told_on(console: Console) -> Console:
+def told_on(console: Console) -> Console:
     """Lines as they are, where nobody's terminal would wrap them."""
     if not console.is_terminal:
         console.soft_wrap = True

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import anyio
 from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
@@ -23,10 +25,26 @@ logger = logging.getLogger(__name__)
 
 WORKFLOWS: tuple[type, ...] = (InvoiceWorkflow, PayLineItem)
 
+# Workflow code logs, and RichHandler, which our command line and the MCP server install, imports more of itself when it
+# first prints something. Inside of the sandbox that import fails, and with it the workflow's task, for ever.
+_RUNNER = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules("rich", "pygments"))
+
+REPLAY: Mapping[str, Any] = {
+    "workflows": WORKFLOWS,
+    "workflow_runner": _RUNNER,
+    "data_converter": pydantic_data_converter,
+}
+"""What a `temporalio.worker.Replayer` is given to run workflows exactly as the worker does."""
+
 # What a payment under way is given to finish before the worker leaves it to a retry elsewhere.
 _GRACE = timedelta(seconds=10)
 # A worker that is killed leaves its workflows pinned to itself for this long; until then nobody can ask them.
 _STICKY = timedelta(seconds=2)
+_DEFAULTS: Mapping[str, Any] = {
+    "graceful_shutdown_timeout": _GRACE,
+    "sticky_queue_schedule_to_start_timeout": _STICKY,
+    "workflow_runner": _RUNNER,
+}
 _CONNECTS_WITHIN = 10.0
 _LONGEST_PAUSE = 10.0
 
@@ -50,7 +68,7 @@ def build_worker(
         task_queue=task_queue,
         workflows=workflows,
         activities=InvoiceActivities(erp, payments).all(),
-        **({"graceful_shutdown_timeout": _GRACE, "sticky_queue_schedule_to_start_timeout": _STICKY} | options),
+        **{**_DEFAULTS, **options},
     )
 
 

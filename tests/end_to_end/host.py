@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import anyio
+import anyio.to_thread
 from mcp import Client, StdioServerParameters
 from temporalio.client import Client as TemporalClient
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -68,6 +70,17 @@ def run(home: Path, *arguments: str, within: float = 60) -> subprocess.Completed
         check=False,
         stdin=subprocess.DEVNULL,
     )
+
+
+async def heard(stream: IO[str], words: str, within: float = 60) -> list[str]:
+    """The lines a process says up to the one with these words, which it has to say in time."""
+    lines: list[str] = []
+    with anyio.fail_after(within):
+        while not lines or words not in lines[-1]:
+            # Abandoned when the time is over: its thread goes on reading until whoever started the process ends it.
+            lines.append(await anyio.to_thread.run_sync(stream.readline, abandon_on_cancel=True))
+            assert lines[-1], f"it ended and never said {words!r}: {lines}"
+    return lines
 
 
 def processes() -> list[str]:

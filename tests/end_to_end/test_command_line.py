@@ -20,7 +20,7 @@ from invoice_mcp import __version__
 from invoice_mcp.cli import duration, main
 from invoice_mcp.demo import sample_invoice
 from tests.desk import Desk
-from tests.end_to_end.host import PROGRAM, environment, processes, processes_of, run, until_gone
+from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone
 from tests.requirements import requirement
 
 
@@ -34,7 +34,18 @@ def home(tmp_path: Path) -> Path:
     ("arguments", "taught"),
     [
         ([], ["invoice-mcp demo", "claude mcp add", "serve", "worker", "TEMPORAL_ADDRESS"]),
-        (["serve"], ["--http", "--approval-timeout", "--no-worker", "--fail-payment", "ERP_URL", "INVOICE_MCP_HOME"]),
+        (
+            ["serve"],
+            [
+                "--http",
+                "--approval [ask|trust|ask-or-refuse]",
+                "--approval-timeout",
+                "--no-worker",
+                "--fail-payment",
+                "ERP_URL",
+                "INVOICE_MCP_HOME",
+            ],
+        ),
         (["worker"], ["--address", "PAYMENTS_URL", "SIGTERM"]),
         (["demo"], ["--reject", "--expire", "Exits with 0 only if"]),
     ],
@@ -201,8 +212,7 @@ async def test_a_server_told_to_stop_leaves_though_its_stdin_stays_open(home: Pa
     ) as served:
         try:
             assert served.stderr
-            while "Worker polls" not in (line := served.stderr.readline()):
-                assert line, "the server ended"
+            await heard(served.stderr, "Worker polls")
             assert processes_of(home)
             served.send_signal(number)
             assert served.wait(timeout=30) == 0

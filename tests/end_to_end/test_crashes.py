@@ -16,7 +16,7 @@ from invoice_mcp.demo import sample_invoice
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from tests.desk import PAST, an_invoice
-from tests.end_to_end.host import PROGRAM, Host, environment, host, processes_of, until_gone
+from tests.end_to_end.host import PROGRAM, Host, environment, heard, host, processes_of, until_gone
 from tests.requirements import requirement
 
 
@@ -132,8 +132,7 @@ async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(hom
         ) as worker:
             try:
                 assert worker.stderr
-                while "Worker polls" not in (line := worker.stderr.readline()):
-                    assert line, "the worker ended"
+                await heard(worker.stderr, "Worker polls")
                 workflow_id = await desk.submit(sample_invoice())
                 await desk.call("approve", workflow_id=workflow_id)
                 await desk.until(workflow_id, "PAID")

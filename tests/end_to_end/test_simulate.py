@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -126,6 +127,11 @@ def test_a_broken_workflow_is_told_with_all_it_takes_to_play_it_again(jobs: int,
     assert re.search(r" 0d 00:00:00 +client +trigger → OK\n", told.stdout)
     assert re.search(r" InvoiceWorkflow +accepts update (approve|reject)", told.stdout)
     assert re.search(r"runs that break a promise +│ +1 ", told.stdout)
+    [command] = re.findall(r"^  python -m (invoice_mcp.testing .*)$", told.stdout, re.MULTILINE)
+    again = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert again.returncode == 1, again.stderr
     shown = Page(page.read_text(encoding="utf-8"))
     assert "What failed" in shown.text
     assert "python -m invoice_mcp.testing" in shown.text

@@ -9,7 +9,6 @@ import sys
 import time
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -18,7 +17,7 @@ from invoice_mcp.demo import sample_invoice
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from tests.desk import PAST, an_invoice
-from tests.end_to_end.host import PROGRAM, environment, host, temporal_of, until_gone
+from tests.end_to_end.host import PROGRAM, environment, heard, host, temporal_of, until_gone
 from tests.requirements import requirement
 
 
@@ -179,7 +178,7 @@ def test_the_sdks_own_log_is_kept_from_stdout(home: Path, log: str) -> None:
 
 
 @requirement("CLI-STDOUT", "TOOL-TEXT")
-def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path) -> None:
+async def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path) -> None:
     def call(number: int, tool: str, arguments: str) -> str:
         params = f'{{"name":"{tool}","arguments":{arguments}}}'
         return f'{{"jsonrpc":"2.0","id":{number},"method":"tools/call","params":{params}}}'
@@ -211,18 +210,17 @@ def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path) -> No
         text=True,
         errors="surrogateescape",
     ) as served:
-        assert served.stdin
-        assert served.stdout
-        served.stdin.write("\n".join(lines) + "\n")
-        served.stdin.flush()
-        heard: list[dict[str, Any]] = []
-        while not heard or heard[-1].get("id") != 4:
-            line = served.stdout.readline()
-            assert line, "the server ended"
-            heard.append(json.loads(line))
-        rest, errors = served.communicate(timeout=30)
+        try:
+            assert served.stdin
+            assert served.stdout
+            served.stdin.write("\n".join(lines) + "\n")
+            served.stdin.flush()
+            answers = [json.loads(line) for line in await heard(served.stdout, '"id":4')]
+            rest, errors = served.communicate(timeout=30)
+        finally:
+            served.kill()
     assert served.returncode == 0
     assert rest == ""
-    assert all(answer["jsonrpc"] == "2.0" for answer in heard)
-    assert "Traceback" not in json.dumps(heard)
+    assert all(answer["jsonrpc"] == "2.0" for answer in answers)
+    assert "Traceback" not in json.dumps(answers)
     assert "Temporal: embedded at" in errors.replace("\n", " ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import time
@@ -185,8 +184,11 @@ async def _somebody_elses(world: World) -> str:
         task_queue=world.task_queue,
         id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
     )
-    while (await handle.describe()).history_length < 4:
-        await asyncio.sleep(0.002)
+
+    async def has_begun() -> bool:
+        return (await handle.describe()).history_length >= 4
+
+    await world.when(has_begun)
     return handle.id
 
 
@@ -200,8 +202,11 @@ async def _paying(world: World) -> InvoiceReport:
     if answer["created"]:
         await world.until(Status.PENDING_APPROVAL, workflow_id=workflow_id)
         await world.approve(workflow_id)
-    while {line.status for line in (await world.peek(workflow_id)).lines} != {LineStatus.SCHEDULED}:
-        await asyncio.sleep(0.002)
+
+    async def is_scheduled() -> bool:
+        return {line.status for line in (await world.peek(workflow_id)).lines} == {LineStatus.SCHEDULED}
+
+    await world.when(is_scheduled)
     return await world.peek(workflow_id)
 
 

@@ -1,18 +1,20 @@
 """The harness: what a test of invoices, or of anything built on them, needs. Free of pytest."""
 
 from invoice_mcp.testing._actions import LETTERS, Action, Verb
-from invoice_mcp.testing._base_world import DAY, PAST
+from invoice_mcp.testing._base_world import DAY, PAST, an_invoice
 from invoice_mcp.testing._checker import check
 from invoice_mcp.testing._engine import ENTRY_POINTS, Engine, EngineKind, EngineStuck, EngineWorker, kinds, register
 from invoice_mcp.testing._leaving import run_and_leave
 from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._observations import Observations, Run, observe
+from invoice_mcp.testing._playing import ModelViolated, play
 from invoice_mcp.testing._ports import Attempt, Outcome, Paid, RecordingPayments, ScriptedErp, Stamp
-from invoice_mcp.testing._scenario import Line, ModelViolated, Scenario, play
+from invoice_mcp.testing._scenario import Line, Scenario
 from invoice_mcp.testing._seed import SeedWorld, open_seed_world
 from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
 from invoice_mcp.testing._stage_runner import StageRunner
+from invoice_mcp.testing._task_door import DOORS, Door, TaskTools
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
 from invoice_mcp.testing._violations import RULES, Violation, Violations
@@ -21,6 +23,7 @@ from invoice_mcp.testing._world import World, open_world
 
 __all__ = [
     "DAY",
+    "DOORS",
     "ENTRY_POINTS",
     "ERAS",
     "LETTERS",
@@ -30,6 +33,7 @@ __all__ = [
     "Answer",
     "Arrival",
     "Attempt",
+    "Door",
     "Engine",
     "EngineKind",
     "EngineStuck",
@@ -49,6 +53,7 @@ __all__ = [
     "StageKeeper",
     "StageRunner",
     "Stamp",
+    "TaskTools",
     "ToolRefused",
     "Tools",
     "Trace",
@@ -56,6 +61,7 @@ __all__ = [
     "Violation",
     "Violations",
     "World",
+    "an_invoice",
     "check",
     "kinds",
     "observe",

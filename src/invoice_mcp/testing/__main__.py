@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib import import_module
+from operator import attrgetter
 
 import click
 from pydantic import ValidationError
 
 from invoice_mcp.testing._engine import kinds
 from invoice_mcp.testing._leaving import run_and_leave
-from invoice_mcp.testing._scenario import Scenario, play
+from invoice_mcp.testing._playing import play
+from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._stage import StageKeeper
+from invoice_mcp.worker import WORKFLOWS
 
 
 def _scenario(ctx: click.Context, param: click.Parameter, value: str) -> Scenario:
@@ -20,6 +24,21 @@ def _scenario(ctx: click.Context, param: click.Parameter, value: str) -> Scenari
         return Scenario.model_validate_json(value)
     except ValidationError as error:
         raise click.BadParameter(f"it is no scenario: {error}", ctx, param) from None
+
+
+def _workflows(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[type, ...]:
+    return tuple(_workflow(value, ctx, param) for value in values) or WORKFLOWS
+
+
+def _workflow(value: str, ctx: click.Context, param: click.Parameter) -> type:
+    module, _, name = value.partition(":")
+    try:
+        found = attrgetter(name)(import_module(module))
+    except (ImportError, AttributeError, ValueError) as missing:
+        raise click.BadParameter(f"{value} can't be loaded as module:CLASS: {missing}", ctx, param) from None
+    if not isinstance(found, type):
+        raise click.BadParameter(f"{value} is no class", ctx, param)
+    return found
 
 
 try:
@@ -31,24 +50,36 @@ except ValueError as broken:
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("scenario", callback=_scenario)
 @click.option("--world", type=click.Choice(list(_KINDS)), default=next(iter(_KINDS)), help="Where it takes place.")
+@click.option(
+    "--workflow",
+    "workflows",
+    metavar="MODULE:CLASS",
+    multiple=True,
+    callback=_workflows,
+    help="What the worker runs instead of the invoice's own workflows; name every one.",
+)
+@click.option(
+    "--sandbox/--no-sandbox", default=True, help="Whether workflows run in the SDK's sandbox, as in production."
+)
 @click.option("--times", type=click.IntRange(min=1), default=1, help="Play it so many times.")
 @click.option("--code", is_flag=True, help="Only print it as a program, to be changed and run.")
-def main(scenario: Scenario, world: str, times: int, code: bool) -> None:
+def main(*, scenario: Scenario, world: str, workflows: tuple[type, ...], sandbox: bool, times: int, code: bool) -> None:
     """Play one scenario again, as a failing test printed it, and tell what it breaks.
 
     SCENARIO is JSON, for example '{"actions": [{"verb": "reject"}, {"verb": "approve"}]}'. Its first action, submitting
     the invoice, is implied. Exit status: 0 if all promises are kept, 1 if not, 2 if it can't be played.
     """
     if code:
-        click.echo(scenario.as_code(world))
+        click.echo(scenario.as_code(world, workflows=workflows, sandboxed=sandbox))
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
-    run_and_leave(_play(scenario, world, times), _KINDS[world].loop_factory)
+    keeper = StageKeeper(_KINDS[world], workflows, sandboxed=sandbox)
+    run_and_leave(_play(keeper, scenario, times), _KINDS[world].loop_factory)
 
 
-async def _play(scenario: Scenario, world: str, times: int) -> int:
-    async with StageKeeper(_KINDS[world]) as keeper:
+async def _play(keeper: StageKeeper, scenario: Scenario, times: int) -> int:
+    async with keeper:
         for turn in range(1, times + 1):
             try:
                 await play(keeper, scenario)

@@ -21,6 +21,19 @@ DAY = timedelta(days=1)
 _numbers = itertools.count(1)
 
 
+def an_invoice(invoice_id: str, /, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
+    """An invoice of lines (amount, due date), as JSON for `trigger`; of one line over 100, due in the past, if none."""
+    return {
+        "invoice_id": invoice_id,
+        "customer": "ACME Corp",
+        "lines": [
+            {"description": f"Widget {number}", "amount": amount, "due_date": due}
+            for number, (amount, due) in enumerate(lines or (("100", PAST),), 1)
+        ],
+        **fields,
+    }
+
+
 class BaseWorld:
     """What a scenario can do and see, whatever the workflow speaks.
 
@@ -49,15 +62,7 @@ class BaseWorld:
 
     def invoice(self, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
         """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
-        return {
-            "invoice_id": f"{self.name}-{next(self._made)}",
-            "customer": "ACME Corp",
-            "lines": [
-                {"description": f"Widget {number}", "amount": amount, "due_date": due}
-                for number, (amount, due) in enumerate(lines or ((self._AMOUNT, PAST),), 1)
-            ],
-            **fields,
-        }
+        return an_invoice(f"{self.name}-{next(self._made)}", *(lines or ((self._AMOUNT, PAST),)), **fields)
 
     async def now(self, workflow_id: str = "") -> datetime:
         """The time, in UTC, by the clock of the invoice (by default the last one)."""

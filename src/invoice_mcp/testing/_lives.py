@@ -10,7 +10,8 @@ from datetime import timedelta
 
 from invoice_mcp.testing._actions import Verb
 from invoice_mcp.testing._engine import kinds
-from invoice_mcp.testing._scenario import Done, ModelViolated, Player, Scenario
+from invoice_mcp.testing._playing import Done, ModelViolated, Player
+from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._simulated import Simulated
 from invoice_mcp.testing._stage import StageKeeper
 from invoice_mcp.testing._stage_runner import StageRunner
@@ -94,7 +95,7 @@ class Lives:
 
 
 async def _live(keeper: StageKeeper, scenario: Scenario, name: str, told: _Told, *, tells: bool) -> Life:
-    async with open_world(keeper, era=scenario.era, seed=scenario.seed) as world:
+    async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
         world.name = name
         told.begin(world)
         try:

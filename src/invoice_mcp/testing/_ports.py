@@ -224,7 +224,8 @@ class RecordingPayments:
                 if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
                     raise PaymentRefused("IDEMPOTENCY_CONFLICT", "this key paid something else")
                 return PaymentReceipt(payment_id=paid.payment_id)
-        payment_id = f"PAY-{order.invoice_id}-{order.line}-{len(self.made) + 1}"
+        number = sum(paid.order.line == order.line for paid in self.of_invoice(order.invoice_id)) + 1
+        payment_id = f"PAY-{order.invoice_id}-{order.line}-{number}"
         self.made.append(Paid(order, payment_id, stamp.at, stamp.run_id))
         return PaymentReceipt(payment_id=payment_id)
 

@@ -22,17 +22,33 @@ def s3(observed: Observations) -> Found:
                 yield run.workflow_id, f"was {first.verdict} first, at {first.at}, but is {made.verdict} by {made.by}"
         if run.approved is not None and first is not None and run.approved != (first.verdict is Verdict.APPROVED):
             yield run.workflow_id, f"was {first.verdict} first, at {first.at}, but answers approved={run.approved}"
-    told: dict[str, object] = {}
+    yield from _tells_another_decision(observed)
+
+
+def _tells_another_decision(observed: Observations) -> Found:
+    """What the tools told of a decision, one after another and in the end."""
+    runs = {run.run_id: run for run in observed.runs}
+    told: dict[str, Decision] = {}
     for answer in observed.answers:
         content = answer.content or {}
-        decision, run_id = content.get("decision"), str(content.get("run_id"))
-        if decision is not None and told.setdefault(run_id, decision) != decision:
+        if content.get("decision") is None:
+            continue
+        run_id, decision = str(content.get("run_id")), Decision.model_validate(content["decision"])
+        if not is_same_decision(told.setdefault(run_id, decision), decision, runs.get(run_id)):
             yield str(content["workflow_id"]), f"its decision was told as {told[run_id]}, then as {decision}"
     for run in observed.runs:
         if run.report is not None and run.run_id in told:
             last = run.report.decision
-            if last is None or last != Decision.model_validate(told[run.run_id]):
+            if not is_same_decision(told[run.run_id], last, run):
                 yield run.workflow_id, f"its decision was told as {told[run.run_id]}, and is {last} in the end"
+
+
+def is_same_decision(one: Decision | None, other: Decision | None, run: Run | None) -> bool:
+    """Whether both are the same decision of that run, if also seen at the time of a replay: see `Arrival`."""
+    decided = run.trace.decided if run else None
+    if one is None or other is None or decided is None or one.at == other.at:
+        return one == other
+    return one == other.model_copy(update={"at": one.at}) and decided.is_at(one.at) and decided.is_at(other.at)
 
 
 def s8(observed: Observations) -> Found:

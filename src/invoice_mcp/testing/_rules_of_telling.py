@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
 from itertools import chain
 
 from invoice_mcp.errors import Code
 from invoice_mcp.reports import InvoiceReport, Status
 from invoice_mcp.testing._observations import Observations, Run
+from invoice_mcp.testing._rules_of_deciding import is_same_decision
+from invoice_mcp.testing._trace import is_same_time
 from invoice_mcp.testing._violations import Found
 
 _ENDS_AS = {Status.CANCELLED: "CANCELED"}
@@ -46,9 +47,9 @@ def _tells_differently(run: Run) -> Iterator[str]:
         return
     if run.queried is not None and run.told is None:
         yield "can't be asked for by the tool"
-    if run.told and run.queried and not _agree(run.told, run.queried):
+    if run.told and run.queried and not _agree(run.told, run.queried, run):
         yield f"the tool tells {run.told}, the query {run.queried}"
-    if result is not None and run.queried is not None and not _agree(result, run.queried):
+    if result is not None and run.queried is not None and not _agree(result, run.queried, run):
         yield f"ended with {result}, the query tells {run.queried}"
     if result is None and run.temporal_status == "COMPLETED":
         yield "has completed without a report as its result"
@@ -63,21 +64,11 @@ def _tells_differently(run: Run) -> Iterator[str]:
         yield f"tells a decision ({report.decision.verdict}) that nobody sent"
 
 
-def _agree(one: InvoiceReport, other: InvoiceReport) -> bool:
-    """Whether two reports tell the same, but for the moment of a signal.
-
-    On the time-skipping server a signal that arrives while a task is under way was seen once to be dated by the next
-    task when the history was replayed, ten milliseconds later than when it was handled.
-    """
-    if one.decision and other.decision and abs(one.decision.at - other.decision.at) < timedelta(seconds=1):
-        decision = other.decision.model_copy(update={"at": one.decision.at})
-        other = other.model_copy(update={"decision": decision})
+def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:
+    """Whether two reports tell the same; a decision by signal may be told with the time of a replay."""
+    if one.decision != other.decision and is_same_decision(one.decision, other.decision, run):
+        other = other.model_copy(update={"decision": one.decision, "summary": one.summary})
     return one == other
-
-
-def _is_same(one: datetime, other: datetime | None) -> bool:
-    """Histories count in nanoseconds, and the SDK takes them for floats on their way into a workflow."""
-    return other is not None and abs(one - other) < timedelta(milliseconds=1)
 
 
 def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
@@ -94,11 +85,11 @@ def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
         wanted = [(line.description, line.amount, line.due_date) for line in invoice.lines]
         if lines != wanted:
             yield f"tells of lines {lines}, but has {wanted}"
-    if report.approval_deadline is not None and not _is_same(report.approval_deadline, trace.deadline):
+    if report.approval_deadline is not None and not is_same_time(report.approval_deadline, trace.deadline):
         yield f"tells the deadline {report.approval_deadline}, which is {trace.deadline}"
     decision, decided = report.decision, trace.decided
     if decision is not None and decided is not None and decision.verdict is decided.verdict:
-        if abs(decision.at - decided.at) >= timedelta(seconds=1):
+        if not decided.is_at(decision.at):
             yield f"was decided at {decided.at}, but tells {decision.at}"
         if decided.by not in {"", decision.by}:
             yield f"was decided by {decided.by}, but tells {decision.by}"

@@ -64,9 +64,7 @@ class Plan:
 
     def command(self, scenario: Scenario) -> str:
         """Plays a scenario again."""
-        every = workflows_named(self.workflows) if self.workflows else ()
-        named = [f"--workflow={each.__module__}:{each.__qualname__}" for each in every]
-        return " ".join([scenario.command(ENGINE), *named, *(["--no-sandbox"] if named else [])])
+        return scenario.command(ENGINE, workflows=workflows_named(self.workflows), sandboxed=False)
 
 
 class Limit(Protocol):

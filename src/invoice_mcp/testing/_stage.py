@@ -19,6 +19,7 @@ from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, EngineW
 from invoice_mcp.testing._keeper import Kept
 from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp
 from invoice_mcp.testing._shapes import validate_each_shape_once
+from invoice_mcp.testing._task_door import Door, extensions
 from invoice_mcp.worker import WORKFLOWS
 
 Era = Literal["auto", "legacy"]
@@ -61,11 +62,11 @@ class Stage:
         self._workflows = workflows
         self._sandboxed = sandboxed
         self._worker: Kept[EngineWorker] | None = None
-        self._clients: dict[tuple[str, timedelta], Kept[Client]] = {}
+        self._clients: dict[tuple[str, timedelta, Door], Kept[Client]] = {}
 
-    async def client(self, era: str, approval_timeout: timedelta) -> Client:
+    async def client(self, era: str, approval_timeout: timedelta, door: Door = "tools") -> Client:
         """An MCP client on the production server. Each is made once: hosts keep their sessions too."""
-        key = (era, approval_timeout)
+        key = (era, approval_timeout, door)
         if key not in self._clients:
             service = InvoiceService(
                 self.engine.client,
@@ -73,8 +74,11 @@ class Stage:
                 task_queue=self.task_queue,
                 probe=Probe(self.engine.client, task_queue=self.task_queue),
             )
-            kept = self._clients[key] = await Kept.open(Client(build_server(service), mode=era))
-            validate_each_shape_once(kept.value)
+            client = Client(build_server(service), mode=era, extensions=extensions(door))
+            self._clients[key] = await Kept.open(client)
+            if not self._sandboxed:
+                # Then speed is what counts.
+                validate_each_shape_once(client)
         return self._clients[key].value
 
     @property
@@ -121,12 +125,17 @@ async def _open_stage(kind: EngineKind, workflows: Sequence[type], *, sandboxed:
 
 
 class StageKeeper:
-    """Has a stage ready whenever one is wanted: the same one, unless that is broken or worn out."""
+    """Has a stage ready whenever one is wanted: the same one, unless that is broken or worn out.
+
+    Args:
+        workflows: What its worker runs.
+        sandboxed: Whether in the SDK's sandbox, as in production; without, they run several times as fast.
+    """
 
     def __init__(self, kind: EngineKind, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
         self.kind = kind
-        self._workflows = workflows
-        self._sandboxed = sandboxed
+        self.workflows = tuple(workflows)
+        self.sandboxed = sandboxed
         self._kept: Kept[Stage] | None = None
         self._is_taken = False
 
@@ -156,7 +165,7 @@ class StageKeeper:
         if self._kept is not None and (self._kept.value.is_broken or self._kept.value.engine.is_worn_out()):
             await self.close()
         if self._kept is None:
-            self._kept = await Kept.open(_open_stage(self.kind, self._workflows, sandboxed=self._sandboxed))
+            self._kept = await Kept.open(_open_stage(self.kind, self.workflows, sandboxed=self.sandboxed))
         return self._kept.value
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Self, TypeVar
 
 from invoice_mcp.testing._engine import EngineKind
-from invoice_mcp.testing._scenario import Scenario, play
+from invoice_mcp.testing._playing import play
+from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._stage import StageKeeper
 from invoice_mcp.worker import WORKFLOWS
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,6 +74,15 @@ class Tools:
         assert isinstance(content, dict)  # noqa: S101 (each has an output schema)
         self.answers.append(Answer(tool, arguments, content, ""))
         return content
+
+    @staticmethod
+    async def refusal(call: Awaitable[object]) -> ToolRefused:
+        """How a call is refused that must be."""
+        try:
+            answer = await call
+        except ToolRefused as refused:
+            return refused
+        raise AssertionError(f"it should have been refused, but was answered: {answer}")
 
     async def _on_progress(self, progress: float, total: float | None, message: str | None) -> None:  # noqa: ARG002
         self.progress.append((progress, message))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,13 +32,26 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Arrival:
-    """A decision that reached the workflow. `at` is when the workflow saw it: its own time in that task; `by` is
-    who decided, where the message says so."""
+    """A decision that reached the workflow.
+
+    Attributes:
+        at: When the workflow saw it: its own time in that task.
+        by: Who decided, where the message says so.
+        replayed_at: Other times at which it may be seen on replay. The SDK's core takes a task that commanded nothing,
+            and after which another was scheduled at once, for a heartbeat, and replays what it brought in the next
+            task, at that one's time (temporalio/sdk-rust#1606). On the time-skipping server queries and refused
+            updates leave such tasks in the history; a real server drops them.
+    """
 
     verdict: Verdict
     at: datetime
     by_signal: bool = False
     by: str = ""
+    replayed_at: tuple[datetime, ...] = ()
+
+    def is_at(self, moment: datetime) -> bool:
+        """Whether the workflow, or a replay of it, saw it at that time."""
+        return any(is_same_time(moment, each) for each in (self.at, *self.replayed_at))
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,11 @@ class Trace:
         return None
 
 
+def is_same_time(one: datetime, other: datetime | None) -> bool:
+    """Histories count in nanoseconds, and the SDK takes them for floats on their way into a workflow."""
+    return other is not None and abs(one - other) < timedelta(milliseconds=1)
+
+
 def _time(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(UTC)
 
@@ -111,6 +129,9 @@ class _Reader:
         self._seen = 0
         self._roused: datetime | None = None
         self._unseen: list[tuple[int, Verdict]] = []
+        # Signals of the last task, and of those before it that a replay takes for one with it.
+        self._signals_at_once: list[int] = []
+        self._task_is_over = False
         self._validation = validation
         self._validations: set[int] = set()
         self._validation_ended = 0
@@ -124,6 +145,9 @@ class _Reader:
 
     def read(self, event: HistoryEvent) -> None:
         kind = event.event_type
+        if self._task_is_over and kind != EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+            self._signals_at_once.clear()
+        self._task_is_over = kind == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
         if kind in _ENDS:
             self.facts |= {"end": _ENDS[kind], "ended_at": _time(event.event_time)}
             self.is_failing = False
@@ -156,7 +180,11 @@ class _Reader:
         """A completed task has seen all that was in the history when it started."""
         if self._roused:
             self.facts["roused_at"], self._roused = self._roused, None
+        for index in self._signals_at_once:
+            arrival = self.arrivals[index]
+            self.arrivals[index] = replace(arrival, replayed_at=(*arrival.replayed_at, self._task))
         seen = [verdict for number, verdict in self._unseen if number < self._seen]
+        self._signals_at_once += range(len(self.arrivals), len(self.arrivals) + len(seen))
         self.arrivals += [Arrival(verdict, self._task, by_signal=True) for verdict in seen]
         self._unseen = [(number, verdict) for number, verdict in self._unseen if number >= self._seen]
         if self.validated_at is None and 0 < self._validation_ended < self._seen:

@@ -5,7 +5,6 @@ Together with the scenarios that end before it shows, they prove each rule of th
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from datetime import timedelta
 
@@ -42,8 +41,7 @@ async def _refused(world: World) -> None:
     world.payments.refuses()
     await world.submit()
     await world.approve()
-    while not world.payments.asked:
-        await asyncio.sleep(0.002)
+    await world.when(lambda: world.payments.asked)
 
 
 async def _crashed(world: World) -> None:
@@ -58,8 +56,7 @@ async def _under_way(world: World) -> None:
     world.payments.is_slow()
     await world.submit()
     await world.approve()
-    while not world.payments.under_way:
-        await asyncio.sleep(0.002)
+    await world.when(lambda: world.payments.under_way)
     await world.cancel()
     world.payments.answers()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from invoice_mcp.testing import Action, Line, Scenario, Verb
+from invoice_mcp.testing import Action, Line, Scenario, StageKeeper, Verb, Violations, kinds, play
 from invoice_mcp.testing.__main__ import main
+from tests.scenarios.controls.catalogue import CONTROLS
 
 pytestmark = pytest.mark.thorough
 
@@ -35,8 +37,13 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 def test_help_teaches() -> None:
     told = again("--help")
     assert told.returncode == 0
-    assert all(word in told.stdout for word in ("SCENARIO", "--world", "time-skipping|real", "--times", "--code"))
-    assert CliRunner().invoke(main, ["-h"]).output.partition("\n")[2] == told.stdout.partition("\n")[2]
+    assert all(
+        word in told.stdout
+        for word in ("SCENARIO", "--world", "time-skipping|real|", "--times", "--code", "--workflow")
+    )
+    # But for its name, and where its lines are broken.
+    short = CliRunner().invoke(main, ["-h"]).output
+    assert short.split()[2:] == told.stdout.split()[4:]
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,11 @@ def test_help_teaches() -> None:
         ['{"unknown": 1}'],
         ["--world=moon", "{}"],
         ["--times=0", "{}"],
+        ["--workflow=nowhere:Class", "{}"],
+        ["--workflow=invoice_mcp.worker:Nothing", "{}"],
+        ["--workflow=invoice_mcp.worker:WORKFLOWS", "{}"],
+        ["--workflow=invoice_mcp.worker", "{}"],
+        ["--workflow=", "{}"],
         ["{}", "{}"],
     ],
 )
@@ -95,6 +107,29 @@ def test_the_program_it_prints_runs(tmp_path: Path) -> None:
     failed = run(str(program), cwd=tmp_path)
     assert failed.returncode == 1
     assert "as it should" in failed.stderr
+
+
+@pytest.mark.requirement("HARNESS-AGAIN")
+async def test_what_a_control_is_caught_by_catches_it_again() -> None:
+    control = next(each for each in CONTROLS if each.name == "CompletesThoughCancelled")
+    (scenario, *_) = control.scenarios
+    assert isinstance(scenario, Scenario)
+    keeper = StageKeeper(kinds()["time-skipping"], control.workflows, sandboxed=False)
+    async with keeper:
+        with pytest.raises(Violations) as broken:
+            await play(keeper, scenario)
+    (note,) = broken.value.__notes__
+    command = shlex.split(note.strip().splitlines()[-1])
+    assert command[:3] == ["python", "-m", "invoice_mcp.testing"]
+    told = again(*command[3:])
+    assert told.returncode == 1, told.stderr
+    assert "S7" in told.stderr
+    printed = again("--code", *command[3:])
+    assert f"import {control.name}" in printed.stdout
+    played = run("-c", printed.stdout)
+    assert played.returncode == 1
+    assert "Violations: S7" in played.stderr
+    assert again(command[-1]).returncode == 0
 
 
 def test_a_scenario_that_breaks_a_promise_ends_with_1_and_says_so() -> None:

@@ -148,6 +148,23 @@ def test_s8_expired_before_the_deadline() -> None:
     assert broken(traced(TOO_LATE, ended_at=DEADLINE - HOUR)) == ["S8"]
 
 
+def test_s3_s7_a_decision_told_with_another_time_than_it_was_seen_at() -> None:
+    run = a_run(Status.PAYING, SCHEDULED, verdict=APPROVED)
+    assert run.queried
+    assert run.queried.decision
+    again = DECIDED + timedelta(milliseconds=10)
+    queried = run.queried.model_copy(update={"decision": run.queried.decision.model_copy(update={"at": again})})
+    told = [an_answer(content=each.model_dump(mode="json")) for each in (run.queried, queried)]
+    differs = replace(run, queried=queried)
+    assert broken(differs) == ["S7"]
+    assert broken(run, answers=told) == ["S3"]
+    replayed = (Arrival(APPROVED, DECIDED, by_signal=True, replayed_at=(again,)),)
+    assert broken(traced(differs, arrivals=replayed), answers=told) == []
+    # But a replay changes nothing else of it.
+    other = queried.model_copy(update={"decision": run.queried.decision.model_copy(update={"at": again, "by": "Bob"})})
+    assert broken(traced(replace(run, queried=other), arrivals=replayed)) == ["S7"]
+
+
 def test_s8_expired_after_the_deadline() -> None:
     late = traced(TOO_LATE, roused_at=DEADLINE + timedelta(minutes=1), ended_at=DEADLINE + timedelta(minutes=1))
     assert broken(late) == ["S8"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 
 from invoice_mcp.testing import DAY, PAST, Engine, StageKeeper, World, kinds, open_world
 from invoice_mcp.testing._time_skipping import open_time_skipping
@@ -17,7 +18,7 @@ ABOUT = timedelta(minutes=1)
 _FIXTURES = {"time-skipping": "invoice_stage", "real": "real_invoice_stage"}
 
 
-@pytest.fixture(params=list(kinds()))
+@pytest.fixture(params=list(_FIXTURES))
 def keeper(request: pytest.FixtureRequest) -> StageKeeper:
     """A stage on each engine, shared with all other tests."""
     found: StageKeeper = request.getfixturevalue(_FIXTURES[request.param])
@@ -35,8 +36,8 @@ async def times(engine: Engine, *workflow_ids: str) -> list[timedelta]:
     return [other - first for other in others]
 
 
-def test_there_are_two_engines_and_the_fast_one_is_the_default() -> None:
-    assert list(kinds()) == ["time-skipping", "real"]
+def test_temporals_own_servers_come_first_and_the_fast_one_is_the_default() -> None:
+    assert list(kinds())[:3] == ["time-skipping", "real", "simulated"]
     assert all(kind.name == name and kind.about for name, kind in kinds().items())
 
 
@@ -157,6 +158,37 @@ async def test_after_a_crash_an_invoice_comes_back_as_it_was(keeper: StageKeeper
             assert await world.peek() == before
         await world.approve()
         await world.until("PAID")
+
+
+async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_replay(keeper: StageKeeper) -> None:
+    # See `Arrival.replayed_at`, which can go when this no longer is so.
+    async with open_world(keeper) as world:
+        world.erp.is_slow()
+        await world.trigger()
+        await world.signal("Nothing")
+        await world.when(lambda: has_tasks(world, 2))
+        await world.signal("ApproveInvoice")
+        await world.when(lambda: has_tasks(world, 3))
+        # Refused: no command, but on the time-skipping server a task of its own.
+        await world.refusal(world.reject())
+        before = (await world.peek()).decision
+        await world.crash_worker()
+        await world.restart_worker()
+        after = (await world.peek()).decision
+        (run,) = (await world.observe()).runs
+        (arrival, *_) = run.trace.arrivals
+        assert before
+        assert after
+        assert arrival.is_at(before.at)
+        assert arrival.is_at(after.at)
+        assert bool(arrival.replayed_at) == (keeper.kind.name == "time-skipping")
+        assert (before == after) == (keeper.kind.name != "time-skipping")
+
+
+async def has_tasks(world: World, number: int) -> bool:
+    """Whether so many workflow tasks have been completed."""
+    events = [event.event_type for event in (await world.history()).events]
+    return events.count(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED) >= number
 
 
 async def test_the_fast_server_wears_out_long_after_every_due_date_has_passed() -> None:

@@ -185,7 +185,7 @@ def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() ->
 
 
 def in_haste(*words: str) -> set[Shown]:
-    """What may be shown when all this was answered OK, one right after the other, and what needs no time has happened."""
+    """What may be shown when all this was answered OK in no time, and what needs none has happened."""
     story = Story(-1)
     story.model.hasty = True
     for word in words:

@@ -20,7 +20,7 @@ from invoice_mcp.testing import (
     Verb,
     _course,
     _model,
-    _scenario,
+    _playing,
     kinds,
     play,
 )
@@ -136,7 +136,7 @@ async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it
     invoice_stage: StageKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_course, "_PAYMENT_ATTEMPTS", 1)
-    monkeypatch.setattr(_scenario, "_GETS_THERE_WITHIN", 0.3)
+    monkeypatch.setattr(_playing, "_GETS_THERE_WITHIN", 0.3)
     scenario = Scenario(lines=(Line(),), before=(Action(verb=Verb.PAYMENT_DOWN),), actions=(Action(verb=Verb.APPROVE),))
     with pytest.raises(ModelViolated, match=r"payment-down-1, trigger, approve became P.+, not FAILED") as violated:
         await play(invoice_stage, scenario)

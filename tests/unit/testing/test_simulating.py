@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
+import shlex
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 
@@ -62,6 +61,7 @@ def test_everything_is_drawn_some_time() -> None:
     actions = Counter(action.verb for scenario in drawn for action in (*scenario.before, *scenario.actions))
     assert set(actions) == set(Verb)
     assert {scenario.era for scenario in drawn} == {"auto", "legacy"}
+    assert {scenario.door for scenario in drawn} == {"tools", "tasks"}
     assert {scenario.seed is None for scenario in drawn if not scenario.hasty} == {True}
     assert {scenario.seed is None for scenario in drawn if scenario.hasty} == {False}
     assert {len(scenario.lines) for scenario in drawn} == {1, 2, 3}
@@ -90,6 +90,7 @@ LONG = Scenario(
     lines=(Line(amount="12.50", due_in_hours=700, description="Bolts"), Line(), Line(due_in_hours=3)),
     customer="Somebody",
     era="legacy",
+    door="tasks",
     before=(Action(verb=Verb.PAYMENT_DOWN, line=2), Action(verb=Verb.ERP_DOWN)),
     actions=tuple(Action(verb=verb) for verb in (Verb.APPROVE, Verb.CRASH, Verb.ADVANCE, Verb.REJECT, Verb.CANCEL)),
     hasty=True,
@@ -211,9 +212,7 @@ def test_a_broken_workflow_is_convicted_and_its_failure_made_small(workflow: str
             runner.play(told.scenario)
         assert isinstance(again.value, Violations) or told.life.broken.by == (MODEL,)
     assert f"--workflow={workflow}" in told.command
-    played = re.search(r"--world=simulated '(.*?)' --workflow", told.command)
-    assert played is not None
-    assert Scenario.model_validate(json.loads(played[1])) == told.scenario
+    assert Scenario.model_validate_json(shlex.split(told.command)[-1]) == told.scenario
 
 
 @pytest.mark.thorough

@@ -159,6 +159,24 @@ def test_a_task_that_does_not_complete_sees_nothing(end: str) -> None:
     assert history.task().read().arrivals == (Arrival(Verdict.APPROVED, history.at(5), by_signal=True),)
 
 
+def test_a_signal_of_an_idle_task_may_be_seen_with_the_next_on_replay() -> None:
+    history = begun().task().signal("ApproveInvoice").then("WORKFLOW_TASK_SCHEDULED").task()
+    at = history.at(len(history.events) - 1)
+    assert history.read().arrivals == (Arrival(Verdict.APPROVED, at, by_signal=True),)
+    for _ in range(2):
+        history.then("WORKFLOW_TASK_SCHEDULED").task()
+    (arrival,) = history.read().arrivals
+    assert arrival == Arrival(Verdict.APPROVED, at, by_signal=True, replayed_at=(at + 3 * SECOND, at + 6 * SECOND))
+    assert [seconds for seconds in range(8) if arrival.is_at(at + seconds * SECOND)] == [0, 3, 6]
+
+
+@pytest.mark.parametrize("happens", ["TIMER_STARTED", "WORKFLOW_EXECUTION_SIGNALED"])
+def test_after_a_task_with_commands_or_before_other_news_it_may_not(happens: str) -> None:
+    history = begun().task().signal("ApproveInvoice").then("WORKFLOW_TASK_SCHEDULED").task()
+    history.then(happens).then("WORKFLOW_TASK_SCHEDULED").task().then("WORKFLOW_TASK_SCHEDULED").task()
+    assert history.read().arrivals[0].replayed_at == ()
+
+
 def test_signals_of_other_names_are_no_decisions() -> None:
     assert begun().signal("approveinvoice").signal("Else").update("else").task().read().arrivals == ()
 
@@ -202,16 +220,11 @@ def test_a_validation_that_ends_while_a_task_runs_is_learnt_by_the_next_one() ->
 
 
 def test_what_roused_it_last_is_told_however_often_the_task_was_tried() -> None:
-    read = (
-        begun()
-        .then("WORKFLOW_TASK_SCHEDULED")
-        .task()
-        .then("WORKFLOW_TASK_SCHEDULED")
-        .failed_task("x", "UNHANDLED_COMMAND")
-    )
-    assert read.read().roused_at == BEGAN + 2 * SECOND
-    read = read.then("WORKFLOW_TASK_SCHEDULED").task()
-    assert read.read().roused_at == BEGAN + 5 * SECOND
+    history = begun().then("WORKFLOW_TASK_SCHEDULED").task().then("WORKFLOW_TASK_SCHEDULED")
+    history.failed_task("again", "UNHANDLED_COMMAND")
+    assert history.read().roused_at == BEGAN + 2 * SECOND
+    history.then("WORKFLOW_TASK_SCHEDULED").task()
+    assert history.read().roused_at == BEGAN + 5 * SECOND
 
 
 def test_any_timer_for_the_deadline_begins_when_the_task_is_over_that_learns_of_the_validation() -> None:

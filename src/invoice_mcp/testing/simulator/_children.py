@@ -264,19 +264,6 @@ class Child:
             # It has not started yet: then.
             return
         self._cancel_reason = None
-        if not run.is_open:
-            cause = _NOBODY_TO_CANCEL
-            self.owner.arrive(
-                event(
-                    EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED,
-                    cause=cause,
-                    namespace=NAMESPACE,
-                    workflow_execution=WorkflowExecution(workflow_id=self.order.workflow_id),
-                    initiated_event_id=self._cancel_event,
-                ),
-                job=None,
-            )
-            return
         run.request_cancel(reason, sender=self.owner)
         told = event(
             EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
@@ -284,15 +271,7 @@ class Child:
             namespace=NAMESPACE,
             workflow_execution=WorkflowExecution(workflow_id=self.order.workflow_id),
         )
-        job = None
-        if self.order.cancellation_type == ChildWorkflowCancellationType.WAIT_CANCELLATION_REQUESTED:
-            self.is_told = True
-            cancelled = Cancellation(failure=self.failure(canceled(), "cancelled"))
-            resolved = ResolveChildWorkflowExecution(
-                seq=self.order.seq, result=ChildWorkflowResult(cancelled=cancelled)
-            )
-            job = WorkflowActivationJob(resolve_child_workflow_execution=resolved)
-        self.owner.arrive(told, job=job)
+        self.owner.arrive(told, job=None)
 
 
 # -- from any workflow to any other --------------------------------------------------------------------------
@@ -315,7 +294,7 @@ def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution
     def deliver() -> None:
         other = run.simulation.find(target.workflow_id, target.run_id)
         resolved = ResolveRequestCancelExternalWorkflow(seq=order.seq)
-        if other is not None and other.is_open:
+        if other is not None:
             other.request_cancel(order.reason, sender=run)
             told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
         else:

@@ -31,7 +31,7 @@ from temporalio.common import Priority
 from temporalio.converter import decode_search_attributes, decode_typed_search_attributes
 from temporalio.worker import WorkflowInstance
 
-from invoice_mcp.testing.simulator._commands import resolved_at_once
+from invoice_mcp.testing.simulator._commands import is_last, resolved_at_once
 from invoice_mcp.testing.simulator._history import IDENTITY, NAMESPACE, timestamp
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ class Code:
             commands = list(done.successful.commands)
             past.flags += done.successful.used_internal_flags
             past.turns.append(_Turn(jobs, commands))
-            jobs = resolved_at_once(self._execution, past.commands(), commands)
+            # Whoever has ended is told nothing more.
+            ended = any(is_last(command) for command in commands)
+            jobs = [] if ended else resolved_at_once(self._execution, past.commands(), commands)
         return past
 
     def remember(self, past: Past, refused: Collection[str]) -> None:
@@ -163,8 +165,9 @@ class Code:
             for command in past.commands()
             if command.HasField("set_patch_marker")
         ]
-        past.turns[0].jobs[:0] = patches
-        self._past.append(past)
+        if past.turns:
+            past.turns[0].jobs[:0] = patches
+            self._past.append(past)
 
     def query(self, kind: str, given: Iterable[Payload], header: Mapping[str, Payload]) -> Payload:
         """What it answers.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -24,6 +24,7 @@ BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Turns of the event loop that the code of an activity is given before it counts as waiting for something.
 _TURNS = 8
+_TICK = 1_000_000
 # Seconds until what was left for later goes on.
 _SOON = 0.001
 # Steps without time passing after which something goes round in circles.
@@ -60,7 +61,6 @@ class Simulation:
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
         self.events = 0
-        self._numbers = 0
         self._going_on = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
         self.broken: Exception | None = None
@@ -111,8 +111,9 @@ class Simulation:
 
     def start(self, start: Start) -> Execution:
         """Start a run, whatever else runs under its id."""
-        self._numbers += 1
-        run_id = str(uuid.UUID(int=self._numbers, version=4))
+        # The same whatever else was started before it.
+        number = len(self._of_id.get(start.workflow_id, ()))
+        run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{start.workflow_id}#{number}"))
         run = Execution(self, start, run_id)
         self._runs[run_id] = run
         self._of_id.setdefault(start.workflow_id, []).append(run)
@@ -165,12 +166,17 @@ class Simulation:
             run.tasks.code.evict()
         self._runs.clear()
         self._of_id.clear()
-        self._numbers = self.events = 0
+        self.events = 0
         self.agenda = Agenda(self._begins)
 
     def refuse(self, what: str) -> NoReturn:
         """Somebody wants what is not simulated."""
         raise NotSimulated(f"{what} is not simulated")
+
+    def digest(self) -> Hashable:
+        """Everything on which the future depends, as far as it is in here."""
+        runs = tuple(run.digest() for _, run in sorted(self._runs.items()))
+        return self.agenda.digest(), runs, tuple(sorted(self.workers))
 
     # -- what happens --------------------------------------------------------------------------------------
 
@@ -223,6 +229,10 @@ class Simulation:
             self.agenda.move_to(due)
             await self.go_on()
         self.agenda.move_to(target)
+
+    def tick(self) -> None:
+        """So much time passes between one thing that a client does and the next."""
+        self.agenda.move_to(self.agenda.now + _TICK)
 
     async def let_go_on(self, doing: asyncio.Task[Any]) -> None:
         """Give the code of an activity its turns; if it has not ended then, it waits for something."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from invoice_mcp.testing.simulator._history import IDENTITY, application, event,
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
+    from invoice_mcp.testing.simulator._worker import Worker
 
 # How long a failing workflow task waits for its next try; twice as long each time.
 _TRIES_AGAIN_AFTER = SECOND
@@ -75,6 +76,7 @@ class _Arrival:
 class _Task:
     """A workflow task that a worker is busy with."""
 
+    worker: Worker
     scheduled: int
     started: int
     jobs: list[WorkflowActivationJob]
@@ -113,7 +115,10 @@ class Tasks:
         self._want()
 
     def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
-        """Events, and how the code learns of them. While a worker is busy they wait."""
+        """Events, and how the code learns of them; None: it knows already, but the server wants it told all the same.
+
+        While a worker is busy they wait.
+        """
         self._arrive(_Arrival(new, job))
 
     def _arrive(self, arrival: _Arrival) -> None:
@@ -129,7 +134,7 @@ class Tasks:
             if arrival.job.HasField("signal_workflow"):
                 arrival.job.signal_workflow.originating_event_id = number
             self._jobs.append(arrival.job)
-            self._want()
+        self._want()
 
     def take_back(self, is_it: Callable[[WorkflowActivationJob], bool]) -> None:
         """What arrived while the worker was busy need not be told any more: it never happened."""
@@ -153,6 +158,13 @@ class Tasks:
         yield from self._asked
         yield from self._task.updates if self._task else ()
         yield from self._updates.values()
+
+    def digest(self) -> Hashable:
+        """What is not in the history yet."""
+        buffered = tuple(new.SerializeToString() for each in self._buffered for new in each.events)
+        asked = tuple(update.id for update in self._asked)
+        answered = tuple(sorted((update.id, update.outcome.done()) for update in self._every_update()))
+        return buffered, asked, answered, self._task is None, self._attempt, self._is_resting
 
     # -- a task begins and ends ----------------------------------------------------------------------------
 
@@ -179,7 +191,8 @@ class Tasks:
         started = run.record(
             event(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY)
         )
-        task = self._task = _Task(self._scheduled, started, self._jobs, self._asked)
+        worker = run.simulation.workers[run.start.task_queue]
+        task = self._task = _Task(worker, self._scheduled, started, self._jobs, self._asked)
         self._jobs, self._asked = [], []
         try:
             task.past = self.code.think([*task.jobs, *(update.job() for update in task.updates)])
@@ -191,7 +204,8 @@ class Tasks:
             self._end(task)
 
     def _end(self, task: _Task) -> None:
-        if self._task is not task:
+        run = self._execution
+        if self._task is not task or run.simulation.workers[run.start.task_queue] is not task.worker:
             # The worker crashed meanwhile, or somebody ended the workflow.
             return
         if task.past is None:
@@ -205,7 +219,7 @@ class Tasks:
             return
         self._task, self._attempt, self.is_failing = None, 1, False
         if self._leaves_no_trace(task, commands):
-            del self._execution.history[task.scheduled - 1 :]
+            self._execution.unrecord(task.scheduled)
             for update, command in zip(task.updates, commands, strict=True):
                 update.outcome.set_result(Outcome(failure=command.update_response.rejected))
         else:
@@ -245,7 +259,11 @@ class Tasks:
     def _fail(self, task: _Task, cause: WorkflowTaskFailedCause.ValueType, failure: Failure) -> None:
         run = self._execution
         is_harmless = cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
-        if self._attempt == 1:
+        # Of several in a row only the first is written, unless something else was in between.
+        is_latest = len(run.history) == task.started == task.scheduled + 1
+        if self._attempt > 1 and is_latest:
+            run.unrecord(task.scheduled)
+        else:
             run.record(
                 event(
                     EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
@@ -256,9 +274,6 @@ class Tasks:
                     identity=IDENTITY,
                 )
             )
-        else:
-            # Only the first of several in a row is written.
-            del run.history[task.scheduled - 1 : task.started]
         self._undo(task)
         if not is_harmless:
             self.is_failing = self._is_resting = True

@@ -95,8 +95,13 @@ class Worker:
         """Begin an attempt of an activity."""
         task = asyncio.create_task(self._perform(doing))
         self._doing.add(task)
-        task.add_done_callback(self._doing.discard)
         return task
+
+    def did(self, task: asyncio.Task[Outcome]) -> bool:
+        """Whether it was this worker that did it, asked once, when it is done."""
+        is_ours = task in self._doing
+        self._doing.discard(task)
+        return is_ours
 
     def crash(self) -> None:
         """Break off every activity, wherever it is."""

@@ -1,0 +1,109 @@
+"""What the command line's `histories` runs on: progress, errors in one line, exit statuses."""
+
+# As in cli.py: imported when it is needed.
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import click
+
+from invoice_mcp.cli import told_on
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+T = TypeVar("T")
+
+
+def leave(status: int) -> NoReturn:
+    """End at once: threads of Temporal's SDK, or a replay that hangs, may keep a process from ending by itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a file and its folder.
+
+    Raises:
+        CannotWrite: It can't be.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CannotWrite(f"{path} can't be written: {error.strerror or error}") from None
+
+
+class CannotWrite(Exception):  # noqa: N818 (it names a state)
+    """A file can't be written. The message says why."""
+
+
+@contextmanager
+def told_without_traceback() -> Iterator[None]:
+    """What keeps a command from running is told in a line, and it exits with 2."""
+    from invoice_mcp.embedded import EmbeddedUnavailable
+    from invoice_mcp.errors import ConfigurationError
+    from invoice_mcp.testing import EngineStuck
+    from invoice_mcp.testing.histories import CannotRun
+
+    try:
+        yield
+    except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, CannotWrite) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run it to its end, quietly; Ctrl-C ends it and the command."""
+    import asyncio
+    import logging
+
+    logging.disable(logging.WARNING)
+    try:
+        return asyncio.run(main)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+
+
+@contextmanager
+def quiet_children() -> Iterator[None]:
+    """What servers that we start say to our stdout is not for it."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def console() -> Console:
+    """For stdout."""
+    from rich.console import Console
+
+    return told_on(Console(highlight=False))
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    where = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)

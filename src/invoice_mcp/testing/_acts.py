@@ -1,0 +1,335 @@
+"""How each path is played, in the verbs of the World. All names are made up."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from faker import Faker
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
+
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Policy, Status
+from invoice_mcp.testing import DAY, PAST, World
+from invoice_mcp.workflows import line_workflow_id
+
+_PAST_DEADLINE = timedelta(days=6)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a path is played.
+
+    Attributes:
+        name: Of the path; its invoice is called by it.
+        people: Makes up names, the same ones each time.
+    """
+
+    world: World
+    name: str
+    people: Faker
+
+    def invoice(self, *dues: str) -> dict[str, Any]:
+        """An invoice of made up lines with these due dates."""
+        amounts = (self.people.pydecimal(left_digits=3, right_digits=2, positive=True) for _ in dues)
+        return {
+            "invoice_id": self.name.upper(),
+            "customer": self.people.company(),
+            "currency": "EUR",
+            "lines": [
+                {"description": self.people.bs().capitalize(), "amount": str(amount + Decimal(1)), "due_date": due}
+                for due, amount in zip(dues, amounts, strict=True)
+            ],
+            "metadata": {"purchase_order": self.people.bothify("PO-####")},
+        }
+
+    async def submit(self, *dues: str, until: Status = Status.PENDING_APPROVAL) -> None:
+        """Trigger an invoice of lines with these due dates, and wait until it has that status."""
+        await self.world.trigger(self.invoice(*dues or (PAST, PAST)))
+        await self.world.until(until)
+
+    async def approve(self) -> None:
+        """Somebody approves."""
+        await self.world.approve(by=self.people.name(), comment=self.people.sentence())
+
+    async def reject(self) -> None:
+        """Somebody rejects."""
+        await self.world.reject(by=self.people.name(), reason=self.people.sentence())
+
+    async def line_waits(self, number: int) -> None:
+        """Wait until a line waits for its due date."""
+        handle = self.world.handle(line_workflow_id(self.world.workflow_id, number))
+
+        async def waits() -> bool:
+            with suppress(RPCError):  # it is not there yet
+                events = (await handle.fetch_history()).events
+                return any(event.HasField("timer_started_event_attributes") for event in events)
+            return False
+
+        await self.world.when(waits)
+
+    async def start(self, workflow: str, given: object, workflow_id: str) -> None:
+        """Start a workflow behind trigger's back."""
+        await self.world.client.start_workflow(workflow, given, id=workflow_id, task_queue=self.world.task_queue)
+
+
+async def approved_and_paid(scene: Scene) -> None:
+    await scene.submit()
+    await scene.approve()
+    await scene.world.until(Status.PAID)
+
+
+async def paid_after_due_dates(scene: Scene) -> None:
+    await scene.submit(await scene.world.due_in(10 * DAY), await scene.world.due_in(40 * DAY), PAST)
+    await scene.approve()
+    await scene.line_waits(2)
+    await scene.world.advance(41 * DAY)
+    await scene.world.until(Status.PAID)
+
+
+async def paid_after_a_century(scene: Scene) -> None:
+    await scene.submit(await scene.world.due_in(120 * 365 * DAY))
+    await scene.approve()
+    await scene.line_waits(1)
+    await scene.world.advance(121 * 365 * DAY)
+    await scene.world.until(Status.PAID)
+
+
+async def one_line_refused(scene: Scene) -> None:
+    scene.world.payments.refuses(line=2)
+    await scene.submit()
+    await scene.approve()
+    await scene.world.until(Status.FAILED)
+
+
+async def all_lines_refused(scene: Scene) -> None:
+    scene.world.payments.refuses(line=1)
+    scene.world.payments.refuses("ACCOUNT_CLOSED", line=2)
+    await scene.submit()
+    await scene.approve()
+    await scene.world.until(Status.FAILED)
+
+
+async def erp_retried(scene: Scene) -> None:
+    scene.world.erp.is_down(2)
+    await scene.submit()
+    await scene.approve()
+    await scene.world.until(Status.PAID)
+
+
+async def erp_mismatch(scene: Scene) -> None:
+    scene.world.erp.refuses()
+    await scene.submit(until=Status.FAILED)
+
+
+async def erp_unreachable(scene: Scene) -> None:
+    scene.world.erp.is_down(5)
+    await scene.submit(until=Status.FAILED)
+
+
+async def payment_retried(scene: Scene) -> None:
+    scene.world.payments.is_down(line=1)
+    scene.world.payments.loses_the_answer(line=1)
+    await scene.submit()
+    await scene.approve()
+    await scene.world.until(Status.PAID)
+
+
+async def payment_unconfirmed(scene: Scene) -> None:
+    scene.world.payments.loses_the_answer(3, line=1)
+    await scene.submit()
+    await scene.approve()
+    await scene.world.until(Status.FAILED)
+
+
+async def rejected(scene: Scene) -> None:
+    await scene.submit()
+    await scene.reject()
+    await scene.world.until(Status.REJECTED)
+
+
+async def expired(scene: Scene) -> None:
+    await scene.submit()
+    await scene.world.advance(_PAST_DEADLINE)
+    await scene.world.until(Status.EXPIRED)
+
+
+async def _while_validating(scene: Scene) -> None:
+    scene.world.erp.is_slow()
+    await scene.submit(until=Status.PENDING_VALIDATION)
+    await scene.world.when(lambda: scene.world.erp.asked)
+
+
+async def decided_early(scene: Scene) -> None:
+    await _while_validating(scene)
+    await scene.approve()
+    scene.world.erp.answers()
+    await scene.world.until(Status.PAID)
+
+
+async def rejected_early(scene: Scene) -> None:
+    await _while_validating(scene)
+    await scene.reject()
+    await scene.world.until(Status.REJECTED)
+    scene.world.erp.answers()
+
+
+async def cancelled_early(scene: Scene) -> None:
+    await _while_validating(scene)
+    await scene.world.cancel(reason=scene.people.sentence())
+    await scene.world.until(Status.CANCELLED)
+    scene.world.erp.answers()
+
+
+async def cancelled_while_waiting(scene: Scene) -> None:
+    await scene.submit()
+    await scene.world.cancel(reason=scene.people.sentence())
+    await scene.world.until(Status.CANCELLED)
+
+
+async def cancelled_while_paying(scene: Scene) -> None:
+    scene.world.payments.is_slow()
+    await scene.submit(PAST, await scene.world.due_in(30 * DAY))
+    await scene.approve()
+    await scene.line_waits(2)
+    await scene.world.when(lambda: scene.world.payments.under_way)
+    await scene.world.cancel(reason=scene.people.sentence())
+    scene.world.payments.answers()
+    await scene.world.until(Status.CANCELLED)
+
+
+async def approved_by_signal(scene: Scene) -> None:
+    await scene.submit()
+    await scene.world.signal("ApproveInvoice")
+    await scene.world.until(Status.PAID)
+
+
+async def rejected_by_signal(scene: Scene) -> None:
+    await scene.submit()
+    await scene.world.signal("RejectInvoice")
+    await scene.world.until(Status.REJECTED)
+
+
+async def repeated_and_opposite_decision(scene: Scene) -> None:
+    await scene.submit(await scene.world.due_in(30 * DAY))
+    await scene.approve()
+    await scene.approve()
+    await scene.world.refusal(scene.reject())
+    await scene.world.signal("RejectInvoice")
+    await scene.line_waits(1)
+    await scene.world.advance(31 * DAY)
+    await scene.world.until(Status.PAID)
+
+
+async def worker_crashed(scene: Scene) -> None:
+    scene.world.payments.is_slow()
+    await scene.submit(PAST, await scene.world.due_in(30 * DAY))
+    await scene.approve()
+    await scene.line_waits(2)
+    await scene.world.when(lambda: scene.world.payments.under_way)
+    await scene.world.crash_worker()
+    scene.world.payments.answers()
+    await scene.world.restart_worker()
+    await scene.world.advance(31 * DAY)
+    await scene.world.until(Status.PAID)
+
+
+async def line_ended_from_outside(scene: Scene) -> None:
+    await scene.submit(await scene.world.due_in(30 * DAY), PAST)
+    await scene.approve()
+    await scene.line_waits(1)
+    await scene.world.handle(line_workflow_id(scene.world.workflow_id, 1)).terminate()
+    await scene.world.until(Status.FAILED)
+
+
+async def line_cancelled_from_outside(scene: Scene) -> None:
+    world = scene.world
+    world.payments.is_slow()
+    await scene.submit(PAST, await world.due_in(30 * DAY))
+    await scene.approve()
+    await scene.line_waits(2)
+    await world.when(lambda: world.payments.under_way)
+    lines = [world.handle(line_workflow_id(world.workflow_id, number)) for number in (1, 2)]
+    for line in lines:
+        await line.cancel()
+    # The first one has to see it while it is being paid.
+    await world.when(partial(_tasks_of, lines[0], 2))
+    world.payments.answers()
+    await world.until(Status.FAILED)
+
+
+async def _tasks_of(handle: WorkflowHandle[Any, Any], number: int) -> bool:
+    events = (await handle.fetch_history()).events
+    return sum(event.HasField("workflow_task_completed_event_attributes") for event in events) >= number
+
+
+async def line_id_taken(scene: Scene) -> None:
+    await scene.submit()
+    # Whatever it is: another order, by somebody who pays lines by hand.
+    later = await scene.world.due_in(30 * DAY)
+    order = {
+        "idempotency_key": "by-hand",
+        "invoice_id": "BY-HAND",
+        "customer": scene.people.company(),
+        "line": 1,
+        "description": scene.people.bs(),
+        "amount": "1.00",
+        "currency": "EUR",
+        "due_date": later,
+    }
+    taken = line_workflow_id(scene.world.workflow_id, 1)
+    await scene.start("PayLineItem", order, taken)
+    await scene.approve()
+    await scene.world.until(Status.FAILED)
+    await scene.world.handle(taken).terminate()
+
+
+async def not_indexed(scene: Scene) -> None:
+    invoice = Invoice.model_validate(scene.invoice(PAST))
+    request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(index_status=False))
+    workflow_id = f"invoice-{invoice.invoice_id}"
+    await scene.start("InvoiceWorkflow", request, workflow_id)
+    scene.world.watch(workflow_id)
+    await scene.world.until(Status.PENDING_APPROVAL)
+    await scene.approve()
+    await scene.world.until(Status.PAID)
+
+
+async def started_with_garbage(scene: Scene) -> None:
+    await _fails(scene, "InvoiceWorkflow", f"invoice-{scene.name.upper()}")
+
+
+async def line_started_with_garbage(scene: Scene) -> None:
+    await _fails(scene, "PayLineItem", line_workflow_id(f"invoice-{scene.name.upper()}", 1))
+
+
+async def _fails(scene: Scene, workflow: str, workflow_id: str) -> None:
+    await scene.start(workflow, {"no": "invoice"}, workflow_id)
+    handle = scene.world.handle(workflow_id)
+
+    async def has_ended() -> bool:
+        return (await handle.describe()).close_time is not None
+
+    await scene.world.when(has_ended)
+
+
+async def still_waiting_for_approval(scene: Scene) -> None:
+    await scene.submit()
+
+
+async def still_waiting_for_due_date(scene: Scene) -> None:
+    await scene.submit(PAST, await scene.world.due_in(30 * DAY))
+    await scene.approve()
+    await scene.line_waits(2)
+    await scene.world.when(lambda: scene.world.ledger)
+    await scene.world.until(Status.PAYING)
+
+    async def is_known() -> bool:
+        return (await scene.world.peek()).lines[0].payment_id is not None
+
+    await scene.world.when(is_known)

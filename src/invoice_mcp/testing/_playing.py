@@ -1,0 +1,198 @@
+"""Plays a scenario on a World: the model follows it, answer by answer and report by report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+from temporalio.service import RPCError
+
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import InvoiceReport
+from invoice_mcp.testing._actions import Action, Verb
+from invoice_mcp.testing._model import OK, Model
+from invoice_mcp.testing._scenario import Scenario
+from invoice_mcp.testing._stage import StageKeeper
+from invoice_mcp.testing._states import Shown, Span, State, shown_by
+from invoice_mcp.testing._tools import ToolRefused
+from invoice_mcp.testing._world import World, open_world
+
+# Real time in which the invoice gets where it goes without time passing.
+_GETS_THERE_WITHIN = 10.0
+
+
+class ModelViolated(AssertionError):  # noqa: N818 (a verdict, as `Violations`)
+    """An answer or a report that is not among those the model allows."""
+
+
+async def play(keeper: StageKeeper, scenario: Scenario) -> None:
+    """Play a scenario: every answer and report is held against the model, and at the end the world is checked.
+
+    Raises:
+        AssertionError: Something is wrong; its notes say how to play it again.
+    """
+    try:
+        async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
+            await Player(world, scenario).play()
+    except Exception as error:
+        told = (
+            tell(keeper.kind.name, workflows=keeper.workflows, sandboxed=keeper.sandboxed)
+            for tell in (scenario.as_code, scenario.command)
+        )
+        error.add_note("\nThe scenario:\n{}\nPlay it again:\n{}".format(*told))
+        raise
+
+
+@dataclass(frozen=True)
+class Done:
+    """An action that was done: how it was answered, OK or the code of the refusal, and the time before and after."""
+
+    action: Action
+    answer: str
+    when: Span
+
+
+class Player:
+    """Does what a scenario says, and holds every answer and report against the model.
+
+    Args:
+        tell: Is told of everything that was done, before it is judged.
+    """
+
+    def __init__(self, world: World, scenario: Scenario, tell: Callable[[Done], None] | None = None) -> None:
+        self._world = world
+        self._scenario = scenario
+        self._tell = tell
+        self._done: list[str] = []
+        # The report that the last action was answered with, if it was.
+        self._told: InvoiceReport | None = None
+
+    async def play(self) -> None:
+        """Play it to the end of its actions; what comes then is the world's.
+
+        Raises:
+            ModelViolated: An answer or a report is none the model allows.
+        """
+        world, scenario = self._world, self._scenario
+        self._time = await world.now()
+        drafts = scenario.invoices(world.invoice()["invoice_id"], self._time)
+        self._drafts: Mapping[Verb, dict[str, Any]] = MappingProxyType(
+            {Verb.TRIGGER: drafts[0], Verb.TRIGGER_CHANGED: drafts[1]}
+        )
+        self._model = Model(
+            tuple(Invoice.model_validate(draft) for draft in drafts), world.approval_timeout, hasty=scenario.hasty
+        )
+        for action in scenario.before:
+            await self._act(action)
+        await self._act(Action(verb=Verb.TRIGGER))
+        for action in scenario.actions:
+            await self._act(action)
+        await self._catch_up()
+
+    async def _act(self, action: Action) -> None:
+        if action.verb is Verb.ADVANCE:
+            # What needs no time has happened before any passes; else the test server's clock may stand still.
+            await self._catch_up()
+        self._done.append(str(action))
+        self._told = None
+        loop = asyncio.get_running_loop()
+        # Time goes on from where it was when the last action was done.
+        before, began = self._time, loop.time()
+        answer = await self._answer(action)
+        after = self._time = await self._now()
+        if answer == OK and action.verb in {Verb.TRIGGER, Verb.TRIGGER_CHANGED}:
+            # Where each run has a clock of its own, a new run's is not the last one's.
+            before = after - timedelta(seconds=loop.time() - began)
+        if self._tell is not None:
+            self._tell(Done(action, answer, Span(before, after)))
+        allowed = self._model.act(action, Span(before, after))
+        if answer not in allowed:
+            raise ModelViolated(f"{self._story()} was answered {answer}, not {' or '.join(sorted(allowed))}")
+        self._model.possible = allowed[answer]
+        if self._world.workflow_ids and not self._scenario.hasty:
+            await self._get_there()
+
+    async def _catch_up(self) -> None:
+        if self._scenario.hasty and self._world.workflow_ids:
+            now = await self._now()
+            self._model.catch_up(Span(now, now))
+            await self._get_there()
+
+    async def _now(self) -> datetime:
+        return await self._world.now()
+
+    async def _answer(self, action: Action) -> str:
+        """Do it; OK, or the code of the refusal."""
+        world = self._world
+        try:
+            match action.verb:
+                case Verb.TRIGGER | Verb.TRIGGER_CHANGED:
+                    await world.trigger(self._drafts[action.verb])
+                case Verb.APPROVE:
+                    self._told = await world.approve()
+                case Verb.REJECT:
+                    self._told = await world.reject()
+                case Verb.CANCEL:
+                    self._told = await world.cancel()
+                case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
+                    return await self._signalled(action)
+                case Verb.ADVANCE:
+                    await world.advance(timedelta(hours=action.hours))
+                case Verb.CRASH:
+                    await world.crash_worker()
+                    await world.restart_worker()
+                case _:
+                    self._script(action)
+        except ToolRefused as refused:
+            return refused.code
+        return OK
+
+    async def _signalled(self, action: Action) -> str:
+        try:
+            await self._world.signal("ApproveInvoice" if action.verb is Verb.SIGNAL_APPROVE else "RejectInvoice")
+        except RPCError as error:
+            return error.status.name
+        return OK
+
+    def _script(self, action: Action) -> None:
+        match action.verb:
+            case Verb.ERP_DOWN:
+                self._world.erp.is_down()
+            case Verb.ERP_REFUSES:
+                self._world.erp.refuses()
+            case Verb.PAYMENT_DOWN:
+                self._world.payments.is_down(line=action.line)
+            case Verb.PAYMENT_REFUSED:
+                self._world.payments.refuses(line=action.line)
+            case Verb.ANSWER_LOST:
+                self._world.payments.loses_the_answer(line=action.line)
+
+    async def _get_there(self) -> None:
+        """Wait until the report shows what the model says, and follow only the states that do."""
+        allowed: dict[Shown, set[State]] = {}
+        for state in self._model.possible:
+            allowed.setdefault(state.shows, set()).add(state)
+        loop, pause = asyncio.get_running_loop(), 0.003
+        patience = loop.time() + _GETS_THERE_WITHIN
+        while (shown := shown_by(self._told or await self._world.peek())) not in allowed:
+            self._told = None
+            # What has ended can't become anything else any more.
+            if shown[0].is_terminal or loop.time() > patience:
+                expected = " or ".join(_told(each) for each in allowed)
+                raise ModelViolated(f"{self._story()} became {_told(shown)}, not {expected}")
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, 0.1)
+        self._told = None
+        self._model.possible = frozenset(allowed[shown])
+
+    def _story(self) -> str:
+        return ", ".join(self._done)
+
+
+def _told(shown: Shown) -> str:
+    status, verdict, lines = shown
+    return f"{status} ({verdict or 'undecided'}; lines {', '.join(lines)})"

@@ -1,0 +1,70 @@
+"""Walks protobuf messages: every message below one, and every place that holds payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
+
+
+@dataclass(frozen=True)
+class Held:
+    """A place that holds payloads.
+
+    Attributes:
+        under: The name of the field, or the key of the map, that holds it.
+    """
+
+    under: str
+    _get: Any
+
+    def all(self) -> Sequence[Payload]:
+        """The payloads there."""
+        return [self._get] if isinstance(self._get, Payload) else list(self._get)
+
+    def put(self, payloads: Sequence[Payload]) -> None:
+        """Put others in their place; one for one where only one fits."""
+        if isinstance(self._get, Payload):
+            self._get.CopyFrom(payloads[0])
+        else:
+            del self._get[:]
+            self._get.extend(payloads)
+
+
+def below(message: Message) -> Iterator[Message]:
+    """The message itself and every message in it, at any depth."""
+    yield message
+    for field, value in message.ListFields():
+        for each in _messages(field, value):
+            yield from below(each)
+
+
+def payload_holders(message: Message) -> list[Held]:
+    """Every place below a message that holds payloads, in a fixed order."""
+    found: list[Held] = []
+    for each in below(message):
+        for field, value in each.ListFields():
+            if _is_map(field):
+                found += [Held(key, value[key]) for key in sorted(value, key=str) if isinstance(value[key], Payload)]
+            elif field.message_type is not None and field.message_type.full_name == Payload.DESCRIPTOR.full_name:
+                found.append(Held(field.name, value))
+    return found
+
+
+def _is_map(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _messages(field: FieldDescriptor, value: Any) -> Iterator[Message]:
+    if field.message_type is None:
+        return
+    if _is_map(field):
+        yield from (value[key] for key in sorted(value, key=str) if isinstance(value[key], Message))
+    elif isinstance(value, Message):
+        yield value
+    else:
+        yield from value

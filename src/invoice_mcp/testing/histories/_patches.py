@@ -1,0 +1,120 @@
+"""Which patches code asks for: by its text, and by what it asks while it is replayed."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import AsyncIterator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from temporalio.client import WorkflowHistory
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+from invoice_mcp.testing.histories._recorded import patch_markers
+from invoice_mcp.testing.histories._recording import Recording
+from invoice_mcp.testing.histories._target import Code
+
+_CALLS = ("patched", "deprecate_patch")
+
+
+class Needs(BaseModel):
+    """What one run needs of the patches in the code.
+
+    Attributes:
+        old: Patches of which it takes the old way.
+        markers: Patches that it has markers of, and that so must be asked for, or deprecated.
+        replays: Whether it replays at all; otherwise nothing is known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    old: frozenset[str] = frozenset()
+    markers: frozenset[str] = frozenset()
+    replays: bool = True
+
+
+def patches_in(workflows: Iterable[type]) -> dict[str, str]:
+    """The patches that the text of the workflows' packages speaks of, and how: `patched` or `deprecate_patch`.
+
+    Only names that are written out where they are asked for, or are constants of that module.
+    """
+    found: dict[str, str] = {}
+    for module in _modules_beside(workflows):
+        path = Path(module.__file__ or "")
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and node.args and (how := _called(node.func)) in _CALLS:
+                name = _text(node.args[0], module)
+                if name:
+                    # Asked for in one place and deprecated in another, it still has two ways.
+                    found[name] = "patched" if found.get(name) == "patched" else how
+    return found
+
+
+def _modules_beside(workflows: Iterable[type]) -> list[Any]:
+    """Every imported module of the packages that the workflows are in."""
+    tops = {workflow.__module__.partition(".")[0] for workflow in workflows}
+    names = [name for name in sorted(sys.modules) if name.partition(".")[0] in tops]
+    modules = [sys.modules[name] for name in names]
+    return [module for module in modules if (getattr(module, "__file__", "") or "").endswith(".py")]
+
+
+def _called(function: ast.expr) -> str:
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _text(node: ast.expr, module: Any) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    value = getattr(module, node.id, "") if isinstance(node, ast.Name) else ""
+    return value if isinstance(value, str) else ""
+
+
+class _Asking(WorkflowRunner):
+    """Runs workflows without the sandbox, and notes for which patches they are told to take the old way."""
+
+    def __init__(self) -> None:
+        self._inner = UnsandboxedWorkflowRunner()
+        self.old: set[str] = set()
+
+    def prepare_workflow(self, defn: Any) -> None:
+        self._inner.prepare_workflow(defn)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        instance: Any = self._inner.create_instance(det)
+        ask = instance.workflow_patch
+
+        def asked(id: str, *, deprecated: bool, **options: Any) -> bool:  # noqa: A002 (the SDK's name for it)
+            is_patched: bool = ask(id, deprecated=deprecated, **options)
+            if not is_patched and not deprecated:
+                self.old.add(id)
+            return is_patched
+
+        instance.workflow_patch = asked
+        found: WorkflowInstance = instance
+        return found
+
+
+async def needs_of(recordings: Sequence[tuple[str, Recording]], code: Code) -> list[Needs]:
+    """What each recording needs, found by replaying it."""
+    asking = _Asking()
+    turn = iter(recordings)
+
+    async def histories() -> AsyncIterator[WorkflowHistory]:
+        for _, recording in recordings:
+            asking.old.clear()
+            yield (await recording.decoded(code.codec)).history
+
+    found = []
+    async with code.replayer_with(asking).workflow_replay_iterator(histories()) as results:
+        async for result in results:
+            name, recording = next(turn)
+            markers = {name for name, is_deprecated in patch_markers(recording.events).items() if not is_deprecated}
+            replays = result.replay_failure is None
+            found.append(Needs(name=name, old=frozenset(asking.old), markers=frozenset(markers), replays=replays))
+    return found

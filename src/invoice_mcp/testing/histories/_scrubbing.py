@@ -1,0 +1,137 @@
+"""Takes what people wrote out of a recording, by rule: the same text becomes the same other text of the same shape."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+import string
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+
+from invoice_mcp.testing.histories._messages import below, payload_holders
+from invoice_mcp.testing.histories._recording import Recording, Unreadable
+from invoice_mcp.testing.histories._tidying import tidied
+
+# Dates, times, spans of time, ids that machines make: the code calculates with them.
+_NO_WORDS = re.compile(
+    r"|\d{4}-\d\d-\d\d([T ][\d:.]+(Z|[-+][\d:]+)?)?|-?P[\dDHMSTWY.]+|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+)
+# The SDK's own: what they hold are ids of patches and activities, of which the code speaks.
+_OF_SDK = frozenset({"patch-data", "data", "TemporalChangeVersion", "BuildIds", "TemporalWorkerDeploymentVersion"})
+_WRITTEN = frozenset({"reason", "cause", "details", "control"})
+_LETTERS = {True: string.ascii_uppercase, False: string.ascii_lowercase}
+
+
+@dataclass(frozen=True)
+class Scrub:
+    """How texts are replaced.
+
+    Attributes:
+        key: Whoever has it could try out texts; so make a new one each time, and forget it.
+        keep: Names of fields, in any payload, whose values steer the code: states, codes, currencies.
+    """
+
+    key: bytes
+    keep: Collection[str] = ()
+
+    def text(self, text: str) -> str:
+        """Another text of the same shape: letters for letters, digits for digits, the rest as it is."""
+        if _NO_WORDS.fullmatch(text):
+            return text
+        noise = hmac.digest(self.key, text.encode(errors="surrogatepass"), hashlib.sha256)
+        stream = b"".join(
+            hashlib.sha256(noise + bytes([n % 256, n // 256])).digest() for n in range(len(text) // 32 + 1)
+        )
+        return "".join(_like(char, number) for char, number in zip(text, stream, strict=False))
+
+    def plain(self, value: Any, under: str = "") -> Any:
+        """A JSON value with every text replaced, but under the names that are kept."""
+        if under in self.keep:
+            return value
+        if isinstance(value, dict):
+            return {key: self.plain(each, key) for key, each in value.items()}
+        if isinstance(value, list):
+            return [self.plain(each, under) for each in value]
+        return self.text(value) if isinstance(value, str) else value
+
+    def payload(self, payload: Payload, under: str) -> Payload:
+        """A payload with every text in it replaced.
+
+        Raises:
+            Unreadable: It is no JSON: nobody knows what is in it.
+        """
+        encoding = payload.metadata.get("encoding", b"").decode(errors="replace")
+        if encoding == "binary/null" or under in _OF_SDK:
+            return payload
+        if not encoding.startswith("json/"):
+            raise Unreadable(f"a payload of encoding {encoding!r} can't be scrubbed; give your --data-converter")
+        data = json.dumps(self.plain(json.loads(payload.data), under), ensure_ascii=False, separators=(",", ":"))
+        return Payload(metadata=dict(payload.metadata), data=data.encode())
+
+
+def _like(char: str, number: int) -> str:
+    if char.isdigit():
+        return str(1 + number % 9)  # never zero: an amount stays one
+    return _LETTERS[char.isupper()][number % 26] if char.isalpha() else char
+
+
+def scrubbed(recording: Recording, scrub: Scrub) -> Recording:
+    """A tidied copy, with what comes from outside scrubbed. What the code made of it is to be filled in.
+
+    Raises:
+        Unreadable: There is something in it that can't be scrubbed.
+    """
+    names = _ids(recording, scrub)
+    events = []
+    for event in tidied(recording.events):
+        event.ClearField("user_metadata")
+        for held in payload_holders(event):
+            held.put([scrub.payload(payload, held.under) for payload in held.all()])
+        for message in below(event):
+            _scrub_texts(message, scrub, names)
+        events.append(event)
+    return replace(recording, workflow_id=_renamed(recording.workflow_id, names), events=tuple(events))
+
+
+def _scrub_texts(message: Any, scrub: Scrub, names: Sequence[tuple[str, str]]) -> None:
+    if isinstance(message, Payload):
+        return
+    if isinstance(message, Failure):
+        message.message = scrub.text(message.message)
+        message.ClearField("encoded_attributes")
+    if "header" in message.DESCRIPTOR.fields_by_name and message.DESCRIPTOR.name.endswith("EventAttributes"):
+        message.ClearField("header")
+    for field, value in message.ListFields():
+        if field.type == FieldDescriptor.TYPE_STRING and isinstance(value, str):
+            written = field.name in _WRITTEN
+            setattr(message, field.name, scrub.text(value) if written else _renamed(value, names))
+
+
+def _ids(recording: Recording, scrub: Scrub) -> list[tuple[str, str]]:
+    """Other names for the workflow and its parents; one whose id begins with another's keeps the rest of it."""
+    started = recording.events[0].workflow_execution_started_event_attributes
+    ids = {
+        recording.workflow_id,
+        started.parent_workflow_execution.workflow_id,
+        started.root_workflow_execution.workflow_id,
+    }
+    names: list[tuple[str, str]] = []
+    for each in sorted(ids - {""}, key=len):
+        names.append(
+            (each, next((new + each[len(old) :] for old, new in names if each.startswith(old)), scrub.text(each)))
+        )
+    return sorted(names, key=lambda pair: -len(pair[0]))
+
+
+def _renamed(text: str, names: Sequence[tuple[str, str]]) -> str:
+    for old, new in names:
+        if old in text:
+            return text.replace(old, new)
+    return text

@@ -1,0 +1,117 @@
+"""Which code answers to recordings: `some.module:WORKFLOWS`, imported by name in every process that replays."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from temporalio.converter import DataConverter, PayloadCodec
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
+
+from invoice_mcp.testing.histories._watching import WatchingRunner
+
+
+class CannotRun(Exception):  # noqa: N818 (it names a state)
+    """The gate itself can't run, whatever the recordings are like. The message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Code to replay with, by name.
+
+    Attributes:
+        workflows: `module:attribute`: the workflow classes that a worker is given, or a mapping of everything that its
+            `temporalio.worker.Replayer` takes (`workflows`, `data_converter`, `interceptors`, ...), or a function
+            that returns either.
+        data_converter: `module:attribute` of the client's data converter; "" for Temporal's own.
+    """
+
+    workflows: str
+    data_converter: str = ""
+
+    def load(self) -> Code:
+        """Import it.
+
+        Raises:
+            CannotRun: It can't be imported, or is nothing that can be replayed with.
+        """
+        found = _named(self.workflows, "--workflows")
+        found = found() if callable(found) and not isinstance(found, type) else found
+        options = dict(found) if isinstance(found, Mapping) else {"workflows": found}
+        workflows = options.get("workflows")
+        if not isinstance(workflows, Sequence) or not workflows or not all(isinstance(w, type) for w in workflows):
+            raise CannotRun(
+                f"--workflows: {self.workflows} must be a list of workflow classes, as a worker takes them, "
+                "or the keyword arguments of temporalio.worker.Replayer"
+            )
+        if self.data_converter:
+            options["data_converter"] = _named(self.data_converter, "--data-converter")
+        if not isinstance(options.setdefault("data_converter", DataConverter.default), DataConverter):
+            raise CannotRun(f"--data-converter: {self.data_converter} is no temporalio.converter.DataConverter")
+        try:
+            return Code(options)
+        except (TypeError, ValueError) as error:
+            raise CannotRun(f"--workflows: {self.workflows} is nothing to replay with: {error}") from None
+
+
+class Code:
+    """Code to replay with, imported.
+
+    Attributes:
+        replayer: Temporal's own, with a runner that can be told to watch.
+        watching: Every runner of it: the sandboxed one, and the one of workflows that opt out of the sandbox.
+        codec: What recorded payloads are decoded with, before they are replayed.
+        workflows: The classes.
+        names: The workflow types they answer to; None among them: any.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        converter: DataConverter = options.get("data_converter", DataConverter.default)
+        self.workflows: Sequence[type] = tuple(options["workflows"])
+        self.names: Sequence[str | None] = [_type_name(workflow) for workflow in self.workflows]
+        self.codec: PayloadCodec | None = converter.payload_codec
+        self._options = {**options, "data_converter": replace(converter, payload_codec=None)}
+        self.watching = (
+            WatchingRunner(options.get("workflow_runner", SandboxedWorkflowRunner())),
+            WatchingRunner(options.get("unsandboxed_workflow_runner", UnsandboxedWorkflowRunner())),
+        )
+        sandboxed, unsandboxed = self.watching
+        self.replayer = Replayer(
+            **{**self._options, "workflow_runner": sandboxed, "unsandboxed_workflow_runner": unsandboxed}
+        )
+
+    def replayer_with(self, runner: WorkflowRunner) -> Replayer:
+        """Temporal's own replayer for this code, with another runner."""
+        return Replayer(**{**self._options, "workflow_runner": runner, "unsandboxed_workflow_runner": runner})
+
+    def answers_to(self, workflow_type: str) -> bool:
+        """Whether there is code for a workflow type."""
+        return workflow_type in self.names or None in self.names
+
+
+def _type_name(workflow: type) -> str | None:
+    definition = vars(workflow).get("__temporal_workflow_definition")
+    if definition is None:
+        raise TypeError(f"{workflow.__qualname__} is no workflow: it has no @workflow.defn")
+    name: str | None = definition.name
+    return name
+
+
+def _named(name: str, option: str) -> Any:
+    module, colon, attribute = name.partition(":")
+    if not colon or not module or not attribute:
+        raise CannotRun(f"{option}: {name!r} must read module:attribute, such as my_package.worker:WORKFLOWS")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except ModuleNotFoundError as error:
+        raise CannotRun(
+            f"{option}: {name} can't be imported: {error}. Run it where your package is installed, or in its directory"
+        ) from None
+    except Exception as error:  # noqa: BLE001 (whatever that code does when it is imported)
+        raise CannotRun(f"{option}: {name} can't be imported: {type(error).__name__}: {error}") from None
+    return found

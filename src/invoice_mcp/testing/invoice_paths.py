@@ -1,0 +1,6 @@
+"""The paths of invoices as data, and how they are recorded. Needs Faker, which `invoice_mcp.testing` does without."""
+
+from invoice_mcp.testing._paths import PATHS, InvoicePath
+from invoice_mcp.testing._recorder import KEEP, TARGET, folder_of, prove, record_path, record_release
+
+__all__ = ["KEEP", "PATHS", "TARGET", "InvoicePath", "folder_of", "prove", "record_path", "record_release"]

@@ -1,0 +1,105 @@
+"""`python -m tests.mutants.judging JUDGE CORPUS`: one judge's verdict on the package that Python finds, as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+
+PLAIN, STRICT = "plain replay", "strict replay"
+SIMULATED, SERVER = "scenarios, simulated", "scenarios, on a server"
+
+# What is imported below is the mutant: it may not even be importable.
+# ruff: noqa: PLC0415
+
+
+async def _gate(corpus: Path, *, strict: bool) -> str:
+    """What the gate says of the first recording that does not pass; "" if all do."""
+    from invoice_mcp.testing.histories import CannotRun, Outcome, Recording, Replaying, Target, read
+
+    try:
+        code = Target("invoice_mcp.worker:REPLAY").load()
+    except CannotRun as why:
+        return str(why)
+    wrong: list[str] = []
+
+    def told(outcome: Outcome) -> None:
+        if outcome.problem:
+            what = outcome.problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
+            wrong.append(f"{outcome.recording}: {outcome.problem.fault}: {what or outcome.problem.told}")
+        elif outcome.drift:
+            drift = outcome.drift[0]
+            wrong.append(f"{outcome.recording}: drift: {drift.command}, {drift.field}: {drift.old} -> {drift.new}")
+
+    async def until_wrong() -> AsyncIterator[tuple[str, Recording]]:
+        for path in sorted(corpus.rglob("*.json")):
+            if wrong:
+                return
+            yield path.stem, read(path)
+
+    await Replaying(code, strict=strict).replay(until_wrong(), told)
+    return wrong[0] if wrong else ""
+
+
+async def _plain(corpus: Path) -> str:
+    return await _gate(corpus, strict=False)
+
+
+async def _strict(corpus: Path) -> str:
+    return await _gate(corpus, strict=True)
+
+
+async def _scenarios(engine: str) -> str:
+    """What the first of the controls' scenarios says that is broken; "" if none is."""
+    from invoice_mcp.testing import StageKeeper, kinds
+    from tests.scenarios.controls.catalogue import COMMON
+    from tests.scenarios.controls.playing import first_broken
+
+    keeper = StageKeeper(kinds()[engine], sandboxed=False)
+    broken = await first_broken(keeper, COMMON)
+    return f"{broken.scenario}: {', '.join(sorted(broken.by))}" if broken else ""
+
+
+async def _simulated(_corpus: Path) -> str:
+    return await _scenarios("simulated")
+
+
+async def _on_a_server(_corpus: Path) -> str:
+    return await _scenarios("time-skipping")
+
+
+JUDGES: Mapping[str, Callable[[Path], Awaitable[str]]] = {
+    PLAIN: _plain,
+    STRICT: _strict,
+    SIMULATED: _simulated,
+    SERVER: _on_a_server,
+}
+"""Every judge: what it is called, and what it says of the package; "" if it notices nothing."""
+
+
+async def _judge(name: str, corpus: Path) -> str:
+    try:
+        return await JUDGES[name](corpus)
+    except Exception as error:  # noqa: BLE001 (a mutant may break in any way; that is noticed)
+        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+
+
+def main(*names: str) -> None:
+    """Print the verdict of each judge named, a JSON text a line, and leave."""
+    logging.disable(logging.CRITICAL)
+    corpus = Path(names[-1])
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for name in names[:-1]:
+        said = asyncio.run(_judge(name, corpus))
+        out.write(json.dumps({"judge": name, "said": said}) + "\n")
+        out.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,70 @@
+"""Makes mutants: every operator at every place of the workflow code, and edits that must not matter."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import libcst as cst
+from libcst.metadata import MetadataWrapper, PositionProvider
+
+import invoice_mcp
+from tests.mutants.operators import OPERATORS
+
+PACKAGE = Path(invoice_mcp.__file__).parent
+FILES = ("workflows.py", "line_workflow.py", "decisions.py")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One edit of one file.
+
+    Attributes:
+        operator: What kind of edit it is.
+        about: What is done, and where.
+        file: Which file of the package is edited.
+        text: The whole text of the file after it.
+        is_safe: Whether nothing may notice.
+    """
+
+    operator: str
+    about: str
+    file: str
+    text: str
+    is_safe: bool = False
+
+    @property
+    def name(self) -> str:
+        """File, line and what is done."""
+        return f"{self.file}: {self.about}"
+
+    def install(self, folder: Path) -> None:
+        """Put the package with this edit into a folder, from which Python can then import it."""
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=ignored)
+        (folder / PACKAGE.name / self.file).write_text(self.text, encoding="utf-8")
+
+
+def breaking() -> Iterator[Mutant]:
+    """Every operator at every place it finds."""
+    for file in FILES:
+        text = (PACKAGE / file).read_text(encoding="utf-8")
+        wrapper = MetadataWrapper(cst.parse_module(text))
+        positions = wrapper.resolve(PositionProvider)
+        for node in every(wrapper.module):
+            for operator, edits in OPERATORS.items():
+                for about, old, new in edits(node):
+                    edited = wrapper.module.deep_replace(old, new)  # type: ignore[type-var]
+                    code = edited.code if isinstance(edited, cst.Module) else ""
+                    if code and code != text:
+                        line = positions[node].start.line
+                        yield Mutant(operator, f"{line}, {about}", file, code)
+
+
+def every(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+    """A node and every node below it."""
+    yield node
+    for child in node.children:
+        yield from every(child)

@@ -1,0 +1,295 @@
+"""What can be done to a piece of workflow code: each operator finds its places in the syntax tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import libcst as cst
+from libcst import matchers as m
+
+Edit = tuple[str, cst.CSTNode, cst.CSTNode]
+"""What is done, the node it is done to, and the node in its place."""
+
+_OTHER_STATUS: Mapping[str, str] = {
+    "FAILED": "EXPIRED",
+    "REJECTED": "EXPIRED",
+    "EXPIRED": "REJECTED",
+    "CANCELLED": "FAILED",
+    "PAID": "FAILED",
+    "PENDING_VALIDATION": "PENDING_APPROVAL",
+    "PENDING_APPROVAL": "PENDING_VALIDATION",
+    "APPROVED": "PAYING",
+    "PAYING": "APPROVED",
+}
+_OTHER_LINE_STATUS: Mapping[str, str] = {
+    "PAID": "FAILED",
+    "FAILED": "PAID",
+    "CANCELLED": "FAILED",
+    "PENDING": "SCHEDULED",
+    "SCHEDULED": "PENDING",
+    "NOT_PAID": "CANCELLED",
+}
+_TURNED: Mapping[type[cst.BaseCompOp], cst.BaseCompOp] = {
+    cst.GreaterThan: cst.LessThan(),
+    cst.GreaterThanEqual: cst.LessThan(),
+    cst.Equal: cst.NotEqual(),
+    cst.Is: cst.IsNot(),
+    cst.IsNot: cst.Is(),
+}
+# Statements that do something a server or a person sees. Log lines do not count.
+_ACTS = ("_move_to(", "_close(", "wait_condition(", "sleep(", "cancel()", "_cancel_line(", "_update_line(", "_decide(")
+# To wait once more for what has happened, or to decide once more, is nothing.
+_NOTHING_TWICE = ("_update_line(", "wait_condition(", "_decide(", "validation.cancel()")
+
+
+def text_of(node: cst.CSTNode) -> str:
+    """The code of a node in one line, at most 60 characters of it."""
+    lines = cst.Module([]).code_for_node(node).strip().splitlines()
+    code = " ".join(line.strip() for line in lines if not line.strip().startswith("#"))
+    return code if len(code) <= 60 else code[:59] + "…"
+
+
+def _is_act(statement: cst.CSTNode) -> bool:
+    return m.matches(statement, m.SimpleStatementLine([m.Expr()])) and any(
+        act in text_of_all(statement) for act in _ACTS
+    )
+
+
+def text_of_all(node: cst.CSTNode) -> str:
+    """The code of a node."""
+    return cst.Module([]).code_for_node(node)
+
+
+def statements(node: cst.CSTNode) -> Iterator[Edit]:
+    """Leave a statement out, do it twice, change places with the next one."""
+    if not isinstance(node, cst.IndentedBlock):
+        return
+    body = list(node.body)
+    for place, statement in enumerate(body):
+        if not _is_act(statement):
+            continue
+        without = body[:place] + body[place + 1 :] or [cst.parse_statement("pass")]
+        yield f"leave out `{text_of(statement)}`", node, node.with_changes(body=without)
+        if not any(act in text_of_all(statement) for act in _NOTHING_TWICE):
+            twice = [*body[: place + 1], statement.deep_clone(), *body[place + 1 :]]
+            yield f"do twice `{text_of(statement)}`", node, node.with_changes(body=twice)
+        if place + 1 < len(body) and isinstance(body[place + 1], cst.SimpleStatementLine):
+            swapped = [*body[:place], body[place + 1], statement, *body[place + 2 :]]
+            yield f"swap `{text_of(statement)}` and what follows", node, node.with_changes(body=swapped)
+
+
+def durations(node: cst.CSTNode) -> Iterator[Edit]:
+    """Make a span of time longer."""
+    if m.matches(node, m.Call(func=m.Name("timedelta"), args=[m.Arg(keyword=m.Name())])):
+        assert isinstance(node, cst.Call)
+        (argument,) = node.args
+        longer = cst.parse_expression(f"({text_of_all(argument.value)}) + 1")
+        yield f"a unit longer: `{text_of(node)}`", node, node.with_changes(args=[argument.with_changes(value=longer)])
+
+
+def policies(node: cst.CSTNode) -> Iterator[Edit]:
+    """Change or drop what retry policies and calls of activities say."""
+    if m.matches(node, m.Call(func=m.Name("RetryPolicy"))):
+        assert isinstance(node, cst.Call)
+        for place, argument in enumerate(node.args):
+            rest = [*node.args[:place], *node.args[place + 1 :]]
+            name = argument.keyword.value if argument.keyword else ""
+            if name != "initial_interval":  # 1 s, as the server says by itself
+                yield f"retry policy without {name}", node, node.with_changes(args=rest)
+            if m.matches(argument.value, m.Integer()):
+                more = argument.with_changes(value=cst.parse_expression(f"{text_of_all(argument.value)} + 1"))
+                yield (
+                    f"retry policy: one more of {name}",
+                    node,
+                    node.with_changes(args=[*node.args[:place], more, *node.args[place + 1 :]]),
+                )
+    if m.matches(node, m.Call(args=[m.ZeroOrMore(), m.Arg(keyword=m.Name("retry_policy")), m.ZeroOrMore()])):
+        assert isinstance(node, cst.Call)
+        rest = [each for each in node.args if not (each.keyword and each.keyword.value == "retry_policy")]
+        yield f"no retry policy in `{text_of(node.func)}`", node, node.with_changes(args=rest)
+
+
+def conditions(node: cst.CSTNode) -> Iterator[Edit]:
+    """Turn a condition round."""
+    if isinstance(node, cst.If | cst.While) and not _can_be_turned(node.test):
+        turned = cst.UnaryOperation(cst.Not(), node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()]))
+        yield f"not: `{text_of(node.test)}`", node, node.with_changes(test=turned)
+    if isinstance(node, cst.BooleanOperation):
+        other = cst.Or() if isinstance(node.operator, cst.And) else cst.And()
+        yield f"and/or: `{text_of(node)}`", node, node.with_changes(operator=other)
+    if isinstance(node, cst.Comparison) and _can_be_turned(node):
+        (target,) = node.comparisons
+        if other_op := _TURNED.get(type(target.operator)):
+            turned_target = target.with_changes(operator=other_op)
+            yield f"other way round: `{text_of(node)}`", node, node.with_changes(comparisons=[turned_target])
+
+
+def _can_be_turned(node: cst.BaseExpression) -> bool:
+    return isinstance(node, cst.Comparison) and type(node.comparisons[0].operator) in _TURNED
+
+
+def results(node: cst.CSTNode) -> Iterator[Edit]:
+    """Return something else."""
+    if m.matches(node, m.Return(value=m.Name("True") | m.Name("False"))):
+        assert isinstance(node, cst.Return)
+        other = "False" if m.matches(node, m.Return(value=m.Name("True"))) else "True"
+        yield f"return {other}", node, node.with_changes(value=cst.Name(other))
+    elif m.matches(node, m.Return(value=m.Comparison())):
+        assert isinstance(node, cst.Return)
+        yield f"return True for `{text_of(node)}`", node, node.with_changes(value=cst.Name("True"))
+
+
+def statuses(node: cst.CSTNode) -> Iterator[Edit]:
+    """Another status."""
+    if m.matches(node, m.Attribute(value=m.Name("Status") | m.Name("LineStatus"))):
+        assert isinstance(node, cst.Attribute)
+        assert isinstance(node.value, cst.Name)
+        of_line = node.value.value == "LineStatus"
+        if other := (_OTHER_LINE_STATUS if of_line else _OTHER_STATUS).get(node.attr.value):
+            yield f"{text_of(node)} becomes {other}", node, node.with_changes(attr=cst.Name(other))
+
+
+def exceptions(node: cst.CSTNode) -> Iterator[Edit]:
+    """Swallow what is raised."""
+    if m.matches(node, m.SimpleStatementLine([m.Raise()])):
+        assert isinstance(node, cst.SimpleStatementLine)
+        yield f"swallow: `{text_of(node)}`", node, node.with_changes(body=[cst.Pass()])
+
+
+def names(node: cst.CSTNode) -> Iterator[Edit]:
+    """Rename what others know by name: workflows, activities, updates, signals, queries, ids."""
+    if m.matches(node, m.Arg(keyword=m.Name("name"), value=m.SimpleString())):
+        assert isinstance(node, cst.Arg)
+        assert isinstance(node.value, cst.SimpleString)
+        other = cst.SimpleString(node.value.value[:-1] + '2"')
+        yield f"rename {node.value.value}", node, node.with_changes(value=other)
+    if m.matches(node, m.Assign(targets=[m.AssignTarget(m.Name())], value=m.SimpleString())):
+        assert isinstance(node, cst.Assign)
+        assert isinstance(node.value, cst.SimpleString)
+        # Not the queue's, of which only workers and clients speak, nor what people read.
+        if node.value.value.strip('"').replace("_", "").isalpha():
+            other = cst.SimpleString(node.value.value[:-1] + '2"')
+            yield f"rename {node.value.value}", node, node.with_changes(value=other)
+    if m.matches(node, m.FormattedStringText(value="-line-")):
+        assert isinstance(node, cst.FormattedStringText)
+        yield "other ids of children", node, node.with_changes(value="-item-")
+    if m.matches(node, m.Call(func=m.Attribute(attr=m.Name("for_keyword")))):
+        assert isinstance(node, cst.Call)
+        (argument,) = node.args
+        yield (
+            "another search attribute",
+            node,
+            node.with_changes(args=[argument.with_changes(value=cst.SimpleString('"CustomKeywordField"'))]),
+        )
+
+
+@dataclass(frozen=True)
+class Insertion:
+    """Something added to the beginning of some functions."""
+
+    about: str
+    code: str
+    into: tuple[str, ...]
+
+
+INSERTIONS = (
+    Insertion("a timer more", "await workflow.sleep(1)", ("_validate", "_decided", "_pay", "_pay_line", "run")),
+    Insertion(
+        "an activity more",
+        'await workflow.execute_activity("payment_gateway", self._orders[0], start_to_close_timeout=_VALIDATION_ATTEMPT)',
+        ("_decided", "_pay"),
+    ),
+    Insertion(
+        "a child more",
+        'await workflow.start_child_workflow(PayLineItem.run, self._orders[0], id=f"{workflow.info().workflow_id}-more")',
+        ("_decided",),
+    ),
+    Insertion(
+        "a search attribute more", 'workflow.upsert_search_attributes([INVOICE_STATUS.value_set("")])', ("_pay",)
+    ),
+    Insertion("a memo more", 'workflow.upsert_memo({"more": True})', ("_decided",)),
+    Insertion("a wait that never ends", "await workflow.wait_condition(lambda: False)", ("_pay_line", "_validate")),
+    Insertion("sleep in the wrong way", "__import__('time').sleep(0.001)", ("_validate",)),
+)
+
+
+def insertions(node: cst.CSTNode) -> Iterator[Edit]:
+    """Add a command, or a wait."""
+    if not (isinstance(node, cst.FunctionDef) and node.asynchronous and isinstance(node.body, cst.IndentedBlock)):
+        return
+    for insertion in INSERTIONS:
+        if node.name.value in insertion.into and not ("self._orders" in insertion.code and node.name.value == "run"):
+            body = list(node.body.body)
+            first = 1 if m.matches(body[0], m.SimpleStatementLine([m.Expr(m.SimpleString())])) else 0
+            added = [*body[:first], cst.parse_statement(insertion.code), *body[first:]]
+            yield insertion.about, node, node.with_changes(body=node.body.with_changes(body=added))
+
+
+REPLACEMENTS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    # What may come out otherwise each time.
+    "workflow.now()": (
+        ("the machine's time", '__import__("datetime").datetime.now(__import__("datetime").timezone.utc)'),
+    ),
+    "self._orders": (),
+    "min(wait, _LONGEST_TIMER)": (
+        ("a random timer", "min(wait, _LONGEST_TIMER) * (1 + __import__('random').random() / 100)"),
+        ("a timer of another length", "wait / 2"),
+    ),
+    "(self._pay_line(order) for order in self._orders)": (),
+    "[asyncio.create_task(self._pay_line(order)) for order in self._orders]": (
+        ("children in the order of a set", "[asyncio.create_task(self._pay_line(order)) for order in sorted("
+         "self._orders, key=lambda order: hash(order.idempotency_key))]"),
+        ("children in reverse", "[asyncio.create_task(self._pay_line(order)) for order in reversed(self._orders)]"),
+        ("only the first child", "[asyncio.create_task(self._pay_line(order)) for order in self._orders[:1]]"),
+        ("a child twice", "[asyncio.create_task(self._pay_line(order)) for order in self._orders + self._orders[:1]]"),
+    ),
+    # Arguments.
+    "self._policy.approval_timeout": (("another window", "timedelta(days=5)"),),
+    "self.report()": (("no result", "None"),),
+    "Decision(verdict=verdict, by=by, comment=comment, at=workflow.now())": (
+        ("a decision by nobody", 'Decision(verdict=verdict, by="", comment=comment, at=workflow.now())'),
+    ),
+    "outcome.model_dump()": (("an outcome without its payment", "{**outcome.model_dump(), 'payment_id': None}"),),
+    "receipt.payment_id": (("another payment id", "receipt.payment_id.lower()"),),
+    "self._decision is None": (("the last decision counts", "True"),),
+    "validation.done() or self._is_rejected()": (("a rejection waits for the ERP", "validation.done()"),),
+}  # fmt: skip
+
+
+def replacements(node: cst.CSTNode) -> Iterator[Edit]:
+    """Something else in the place of an expression."""
+    if not isinstance(node, cst.BaseExpression):
+        return
+    code = text_of_all(node)
+    for about, other in REPLACEMENTS.get(code, ()):
+        yield f"{about} for `{text_of(node)}`", node, cst.parse_expression(f"({other})")
+    if isinstance(node, cst.Call):
+        name = text_of_all(node.func)
+        if name in {"workflow.start_activity", "workflow.start_child_workflow"}:
+            given = node.args[1]
+            yield (
+                f"another argument of {name}",
+                node,
+                node.with_changes(
+                    args=[node.args[0], given.with_changes(value=_without_customer(given.value)), *node.args[2:]]
+                ),
+            )
+
+
+def _without_customer(value: cst.BaseExpression) -> cst.BaseExpression:
+    return cst.parse_expression(f'{text_of_all(value)}.model_copy(update={{"customer": "Nobody"}})')
+
+
+OPERATORS = {
+    "statement": statements,
+    "duration": durations,
+    "policy": policies,
+    "condition": conditions,
+    "result": results,
+    "status": statuses,
+    "exception": exceptions,
+    "name": names,
+    "insertion": insertions,
+    "replacement": replacements,
+}

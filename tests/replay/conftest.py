@@ -1,0 +1,26 @@
+"""Fixtures of the replay gate's own tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from temporalio.client import Client
+
+from invoice_mcp.testing.histories import Recording
+from tests.replay.playing import record_parcels
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def parcel_recordings(real_client: Client) -> Mapping[str, Recording]:
+    """Recordings of somebody else's workflows, by name."""
+    return await record_parcels(real_client)
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that modules can be imported from."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path

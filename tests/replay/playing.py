@@ -1,0 +1,90 @@
+"""Records the parcels of `parcels.py` on a real server, and replays recordings in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.worker import Worker
+
+from invoice_mcp.testing.histories import Code, Outcome, Recording, Replaying, tidied
+from tests.replay import parcels
+
+_numbers = itertools.count(1)
+
+
+async def record_parcels(client: Client) -> dict[str, Recording]:
+    """A parcel that was delivered, one that is lost, one whose day nobody has said yet; and the first one's label."""
+    queue = f"parcels-{os.getpid()}-{next(_numbers)}"
+    async with Worker(client, task_queue=queue, workflows=parcels.WORKFLOWS, activities=[parcels.weigh, parcels.stamp]):
+        handles: dict[str, WorkflowHandle[Any, Any]] = {}
+        for name in ("delivered", "lost", "waiting"):
+            parcel = {"to": "Ann", "content": "a book"}
+            handles[name] = await client.start_workflow("Parcel", parcel, id=f"{queue}-{name}", task_queue=queue)
+        for handle in handles.values():
+            await has_memo(handle)
+        await refused(handles["delivered"], "Sunday")
+        await handles["delivered"].execute_update("deliver_on", "Monday")
+        await handles["lost"].signal("lose")
+        for name in ("delivered", "lost"):
+            with suppress(WorkflowFailureError):
+                await handles[name].result()
+        handles["label"] = client.get_workflow_handle(f"{queue}-delivered-label")
+        found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
+        await handles["waiting"].terminate()
+    return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
+
+
+async def has_memo(handle: WorkflowHandle[Any, Any]) -> None:
+    """Wait until a parcel has its label."""
+    async with asyncio.timeout(20):
+        while not await (await handle.describe()).memo():
+            await asyncio.sleep(0.01)
+
+
+async def refused(handle: WorkflowHandle[Any, Any], day: str) -> None:
+    """Ask for a day that is refused."""
+    try:
+        await handle.execute_update("deliver_on", day)
+    except WorkflowUpdateFailedError:
+        return
+    raise AssertionError("it was accepted")
+
+
+async def replay(
+    recordings: Mapping[str, Recording], code: Code | Sequence[type], *, strict: bool = True
+) -> dict[str, Outcome]:
+    """The outcome of each recording, by name."""
+    code = code if isinstance(code, Code) else Code({"workflows": list(code)})
+    found: list[Outcome] = []
+
+    async def each() -> AsyncIterator[tuple[str, Recording]]:
+        for item in recordings.items():
+            yield item
+
+    async with asyncio.timeout(60):
+        await Replaying(code, strict=strict).replay(each(), found.append)
+    return {outcome.recording: outcome for outcome in found}
+
+
+def edited(folder: Path, *edits: tuple[str, str]) -> list[type]:
+    """The workflows of `parcels.py` after edits of its text, each old -> new and made once.
+
+    Args:
+        folder: Where modules can be imported from.
+    """
+    text = Path(parcels.__file__).read_text(encoding="utf-8")
+    for old, new in edits:
+        assert text.count(old) == 1, f"it is there {text.count(old)} times: {old}"
+        text = text.replace(old, new)
+    name = f"parcels_edited_{os.getpid()}_{next(_numbers)}"
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    workflows: list[type] = importlib.import_module(name).WORKFLOWS
+    return workflows

@@ -1,0 +1,262 @@
+"""The gate as a whole, over files and in processes of its own: what it lets pass, and everything that turns it red."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from invoice_mcp.testing.histories import (
+    CannotRun,
+    Fault,
+    Pool,
+    Problem,
+    Recording,
+    Report,
+    Target,
+    add_to_paths,
+    check_histories,
+    verdict,
+    write,
+)
+from tests.replay.playing import edited
+from tests.requirements import requirement
+
+PARCELS = Target("tests.replay.parcels:WORKFLOWS")
+
+
+@pytest.fixture
+def corpus(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
+    """A folder of recordings of parcels."""
+    for name, recording in parcel_recordings.items():
+        write(recording, tmp_path / "corpus" / "from_1" / f"{name}.json")
+    return tmp_path / "corpus"
+
+
+async def check(path: Path, target: Target = PARCELS, **options: float) -> Report:
+    return await check_histories(path, Pool(target, **{"processes": 2, **options}))  # type: ignore[arg-type]
+
+
+def problems_of(report: Report) -> dict[str, Problem]:
+    return {outcome.recording: outcome.problem for outcome in report.outcomes if outcome.problem}
+
+
+async def test_recordings_replay_to_the_letter(corpus: Path) -> None:
+    report = await check(corpus)
+    assert report.is_clean
+    assert [outcome.recording for outcome in report.outcomes] == [
+        f"from_1/{name}.json" for name in ("delivered", "label", "lost", "waiting")
+    ]
+    assert "4 recordings replayed" in verdict(report)
+
+
+async def test_a_folder_or_a_file_of_a_corpus_can_be_checked_alone(corpus: Path) -> None:
+    add_to_paths(corpus, "from_1", {"waiting": "waits", "gone": "is gone"})
+    assert (await check(corpus / "from_1")).missing == ("from_1/gone.json",)
+    alone = await check(corpus / "from_1" / "waiting.json")
+    assert alone.is_clean
+    assert [outcome.recording for outcome in alone.outcomes] == ["from_1/waiting.json"]
+
+
+@requirement("HISTORY-GATE")
+async def test_an_empty_corpus_does_not_pass(tmp_path: Path) -> None:
+    report = await check(tmp_path)
+    assert not report.is_clean
+    assert "nothing passes" in verdict(report)
+
+
+@requirement("HISTORY-GATE")
+async def test_a_corpus_that_is_not_there_can_not_be_checked(tmp_path: Path) -> None:
+    with pytest.raises(CannotRun, match=r"there is no .*nowhere"):
+        await check(tmp_path / "nowhere")
+
+
+UNREADABLE: dict[str, tuple[Callable[[str], str], str]] = {
+    "cut off": (lambda text: text[: len(text) // 2], "cut off"),
+    "empty": (lambda _: "", "no JSON"),
+    "no JSON": (lambda _: "\x00\xff", "no JSON"),
+    "nested too deep": (lambda _: "[" * 100_000, "no JSON"),
+    "a list": (lambda text: f"[{text}]", "no recording"),
+    "no events": (lambda _: '{"workflow_id": "a", "events": []}', "does not begin with the start"),
+    "no workflow id": (
+        lambda text: text.replace('"workflow_id"', '"workflowid"').replace('"workflowId"', '"nothing"', 1),
+        "does not say which workflow_id",
+    ),
+    "events of nobody": (lambda _: '{"workflow_id": "a", "events": [{"a": 1}]}', "does not begin with the start"),
+    "events of nobody's types": (
+        lambda text: text.replace('"eventId": "2"', '"eventId": "two"'),
+        "events are none of Temporal's",
+    ),
+    "without its beginning": (
+        lambda text: json.dumps({**json.loads(text), "events": json.loads(text)["events"][1:]}),
+        "does not begin with the start",
+    ),
+    "nothing has run yet": (
+        lambda text: json.dumps({**json.loads(text), "events": json.loads(text)["events"][:1]}),
+        "no workflow task was completed",
+    ),
+    "of another type than it says": (
+        lambda text: text.replace('"workflow_type": "Parcel"', '"workflow_type": "Letter"'),
+        "it says it is a Letter",
+    ),
+}
+
+
+@requirement("HISTORY-GATE")
+async def test_files_that_are_no_recordings_are_told_and_the_others_are_replayed(corpus: Path) -> None:
+    text = (corpus / "from_1" / "waiting.json").read_text(encoding="utf-8")
+    for name, (spoil, _) in UNREADABLE.items():
+        (corpus / f"{name}.json").write_text(spoil(text), encoding="utf-8", errors="surrogateescape")
+    (corpus / "a folder.json").mkdir()
+    report = await check(corpus)
+    found = problems_of(report)
+    assert found.keys() == {f"{name}.json" for name in UNREADABLE} | {"a folder.json"}
+    assert {problem.fault for problem in found.values()} == {Fault.UNREADABLE}
+    for name, (_, told) in UNREADABLE.items():
+        assert told in found[f"{name}.json"].told
+    assert len(report.outcomes) == 4 + len(found)
+
+
+@requirement("HISTORY-GATE")
+async def test_a_recording_that_must_exist_is_missed(corpus: Path) -> None:
+    add_to_paths(corpus, "from_1", {"waiting": "waits", "lost": "gets lost"})
+    (corpus / "from_1" / "lost.json").unlink()
+    report = await check(corpus)
+    assert not report.is_clean
+    assert report.missing == ("from_1/lost.json",)
+
+
+@requirement("HISTORY-GATE")
+async def test_workflows_that_no_code_answers_to_are_told(corpus: Path, modules: Path) -> None:
+    (modules / "labels_only.py").write_text("from tests.replay.parcels import Label\nWORKFLOWS = [Label]\n")
+    report = await check(corpus, Target("labels_only:WORKFLOWS"))
+    assert {problem.fault for problem in problems_of(report).values()} == {Fault.NO_CODE}
+    assert len(problems_of(report)) == 3
+
+
+@requirement("HISTORY-GATE")
+@pytest.mark.parametrize(
+    ("workflows", "told"),
+    [
+        ("no_colon", "must read module:attribute"),
+        ("no.such.module:WORKFLOWS", "can't be imported"),
+        ("tests.replay.parcels:NOTHING", "can't be imported"),
+        ("tests.replay.parcels:weigh", "must be a list of workflow classes|can't be imported|takes|missing"),
+        ("tests.replay.parcels:CITY", "must be a list of workflow classes"),
+    ],
+)
+async def test_code_that_is_not_there_can_not_be_checked(corpus: Path, workflows: str, told: str) -> None:
+    with pytest.raises(CannotRun, match=told):
+        await check(corpus, Target(workflows))
+
+
+FOR_EVER = "        while True:\n            pass\n"
+EXIT = "        with workflow.unsafe.sandbox_unrestricted():\n            __import__('os')._exit(3)\n"
+START = "        workflow.upsert_search_attributes([CITY"
+
+
+@requirement("HISTORY-HANGS")
+@pytest.mark.parametrize(
+    ("trouble", "faults"),
+    [(FOR_EVER, {Fault.FAILS, Fault.TIMED_OUT}), (EXIT, {Fault.CRASHED})],
+    ids=["never gives control back", "ends the process"],
+)
+async def test_code_that_hangs_or_ends_the_process_fails_and_the_others_are_replayed(
+    corpus: Path, modules: Path, trouble: str, faults: set[Fault]
+) -> None:
+    module = edited(modules, (START, trouble + START))[0].__module__
+    report = await check(corpus, Target(f"{module}:WORKFLOWS"), time_limit=4)
+    found = problems_of(report)
+    assert found.keys() == {f"from_1/{name}.json" for name in ("delivered", "lost", "waiting")}
+    assert {problem.fault for problem in found.values()} <= faults, found
+    assert len(report.outcomes) == 4
+
+
+@requirement("HISTORY-HANGS")
+async def test_a_process_that_says_nothing_is_given_up(corpus: Path) -> None:
+    report = await check(corpus, time_limit=0.0001)
+    assert {problem.fault for problem in problems_of(report).values()} <= {Fault.TIMED_OUT}
+    assert len(report.outcomes) == 4
+    assert not report.is_clean
+
+
+ACCEPTED = """
+[[drift]]
+recording = "from_1/{recording}.json"
+command = "StartTimer"
+field = "start_to_fire_timeout"
+old = "3d"
+new = "{new}"
+reason = "customers asked for more time"
+"""
+
+
+@pytest.fixture
+def four_days(modules: Path) -> Target:
+    """Parcels that wait a day longer than was recorded."""
+    changed = edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))
+    return Target(f"{changed[0].__module__}:WORKFLOWS")
+
+
+@requirement("HISTORY-ACCEPTED")
+async def test_drift_that_is_accepted_passes(corpus: Path, four_days: Target) -> None:
+    assert len((await check(corpus, four_days)).broken) == 3
+    (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording="*", new="4d"))
+    report = await check(corpus, four_days)
+    assert report.is_clean
+    assert {accepted.reason for accepted in report.accepted} == {"customers asked for more time"}
+    assert len(report.accepted) == 3
+    assert (await check(corpus / "from_1" / "label.json", four_days)).is_clean
+
+
+@requirement("HISTORY-ACCEPTED")
+@pytest.mark.parametrize(("recording", "new"), [("waiting", "4d"), ("*", "5d")])
+async def test_other_drift_than_was_accepted_does_not_pass(
+    corpus: Path, four_days: Target, recording: str, new: str
+) -> None:
+    (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording=recording, new=new))
+    assert (await check(corpus, four_days)).broken
+
+
+@requirement("HISTORY-ACCEPTED")
+async def test_an_acceptance_of_what_is_not_there_does_not_pass(corpus: Path) -> None:
+    (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording="*", new="4d"))
+    report = await check(corpus)
+    assert [entry.new for entry in report.stale] == ["4d"]
+    assert not report.is_clean
+
+
+@requirement("HISTORY-ACCEPTED")
+@pytest.mark.parametrize(
+    "text",
+    [
+        ACCEPTED.format(recording="*", new="4d").replace('reason = "customers asked for more time"', ""),
+        ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", ""),
+        "[[drift]\n",
+        'surprise = "yes"',
+    ],
+    ids=["no reason", "an empty reason", "no TOML", "unknown key"],
+)
+async def test_an_acceptance_that_can_not_be_read_stops_the_gate(corpus: Path, text: str) -> None:
+    (corpus / "accepted-drift.toml").write_text(text)
+    with pytest.raises(CannotRun, match=r"accepted-drift\.toml"):
+        await check(corpus)
+
+
+async def test_code_that_leans_on_the_order_of_a_set_is_caught_each_time(corpus: Path, modules: Path) -> None:
+    # Each of the processes hashes texts in an order of its own, the same ones each time.
+    items = ", ".join(f'"{number}"' for number in range(30))
+    result = 'f"{weight:.0f} kg on {self.day} with {label}"'
+    changed = edited(modules, (result, f'" ".join({{{items}}})'))
+    shutil.copy(corpus / "from_1" / "delivered.json", corpus / "from_1" / "delivered-again.json")
+    target = Target(f"{changed[0].__module__}:WORKFLOWS")
+    seen = []
+    for _ in range(2):
+        report = await check(corpus, target)
+        results = {drift.new for outcome in report.outcomes for drift in outcome.drift}
+        assert len(results) == 2
+        seen.append(results)
+    assert seen[0] == seen[1]

@@ -1,0 +1,74 @@
+"""How a release is recorded: as a whole, once, and only if it replays."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from invoice_mcp.testing import StageKeeper, kinds
+from invoice_mcp.testing.histories import CannotRun, Pool, check_histories, read, tidied, write
+from invoice_mcp.testing.invoice_paths import PATHS, TARGET, InvoicePath, record_path, record_release
+from tests.requirements import requirement
+
+# One with children, one of the clock: both in a few seconds.
+SOME = [path for path in PATHS if path.name in {"approved-and-paid", "another-window"}]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stage() -> AsyncIterator[StageKeeper]:
+    async with StageKeeper(kinds()["real"]) as keeper:
+        yield keeper
+
+
+@requirement("HISTORY-RECORD")
+async def test_a_release_is_recorded_whole_and_once(tmp_path: Path) -> None:
+    played: list[InvoicePath] = []
+    names = await record_release(tmp_path, "9.9.9", paths=SOME, told=played.append)
+    assert played == SOME
+    assert names == sorted(name for path in SOME for name in path.recordings())
+    report = await check_histories(tmp_path, Pool(TARGET))
+    assert report.is_clean
+    assert len(report.outcomes) == len(names)
+    with pytest.raises(CannotRun, match="recorded once"):
+        await record_release(tmp_path, "9.9.9", paths=SOME, told=played.append)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["from_9.9.9", "paths.toml"]
+
+
+@requirement("HISTORY-RECORD")
+async def test_what_does_not_replay_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if the code had changed between playing and proving: these workflows know no invoice.
+    monkeypatch.setattr("invoice_mcp.testing._recorder.TARGET", type(TARGET)("tests.replay.parcels:WORKFLOWS"))
+    with pytest.raises(CannotRun, match="nothing is kept"):
+        await record_release(tmp_path, "9.9.9", paths=SOME[:1], told=lambda _: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_same_path_is_played_alike_each_time(stage: StageKeeper) -> None:
+    """What is made up is the same; what a server gives (ids, times) is not."""
+    path = next(path for path in PATHS if path.name == "rejected")
+    first, second = [await record_path(stage, path, "1") for _ in range(2)]
+    assert [e.event_type for e in first["rejected"].events] == [e.event_type for e in second["rejected"].events]
+    given = [r["rejected"].events[0].workflow_execution_started_event_attributes.input for r in (first, second)]
+    assert given[0] == given[1]
+
+
+async def test_a_recording_without_the_events_of_the_clock_is_numbered_without_a_gap(stage: StageKeeper) -> None:
+    path = next(path for path in PATHS if path.name == "another-window")
+    events = (await record_path(stage, path, "1"))[path.name].events
+    assert [event.event_id for event in events] == list(range(1, len(events) + 1))
+    fired = next(
+        event.timer_fired_event_attributes for event in events if event.HasField("timer_fired_event_attributes")
+    )
+    started = events[fired.started_event_id - 1]
+    assert started.timer_started_event_attributes.timer_id == fired.timer_id
+    assert tidied(events) == tuple(events)
+
+
+def test_a_recording_is_never_written_over(tmp_path: Path) -> None:
+    corpus = Path(__file__).parents[2] / "histories" / "from_0.1.0" / "rejected.json"
+    write(read(corpus), tmp_path / "a.json")
+    with pytest.raises(FileExistsError):
+        write(read(corpus), tmp_path / "a.json")

@@ -1,0 +1,215 @@
+"""Strict replay: of each attribute of each command, a change is told, field by field; what is no change is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from invoice_mcp.testing.histories import Fault, Outcome, Recording
+from tests.replay import parcels
+from tests.replay.playing import edited, replay
+from tests.requirements import requirement
+
+# What is changed in the code (old -> new), in which recording it shows, and as which drift: command, field, old, new.
+DRIFTS = {
+    "a timer's duration": (
+        ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"),
+        ("waiting", "StartTimer", "start_to_fire_timeout", "3d", "4d"),
+    ),
+    "an activity's input": (
+        ("            parcel,\n", '            {**parcel, "content": "two books"},\n'),
+        ("waiting", "ScheduleActivity weigh", "input[0].content", "a book", "two books"),
+    ),
+    "an activity's time-out": (
+        ("timedelta(seconds=10)", "timedelta(minutes=1, seconds=30)"),
+        ("waiting", "ScheduleActivity weigh", "start_to_close_timeout", "10s", "1m30s"),
+    ),
+    "a second time-out": (
+        ("            parcel,\n", "            parcel,\n            heartbeat_timeout=timedelta(seconds=5),\n"),
+        ("waiting", "ScheduleActivity weigh", "heartbeat_timeout", "0s", "5s"),
+    ),
+    "an activity's retry policy": (
+        ("maximum_attempts=3", "maximum_attempts=30"),
+        ("waiting", "ScheduleActivity weigh", "retry_policy.maximum_attempts", "3", "30"),
+    ),
+    "a retry policy that is gone": (
+        ("            retry_policy=RetryPolicy(maximum_attempts=3),\n", ""),
+        ("waiting", "ScheduleActivity weigh", "retry_policy.maximum_attempts", "3", "0"),
+    ),
+    "an activity's task queue": (
+        ("            parcel,\n", '            parcel,\n            task_queue="scales",\n'),
+        ("waiting", "ScheduleActivity weigh", "task_queue", "parcels-", "scales"),
+    ),
+    "a child's input": (
+        ("Label.run, stamped,", "Label.run, stamped.upper(),"),
+        ("waiting", "StartChildWorkflow Label", "input[0]", "stamp for Ann", "STAMP FOR ANN"),
+    ),
+    "a child's time-out": (
+        ("Label.run, stamped,", "Label.run, stamped, run_timeout=timedelta(hours=1),"),
+        ("waiting", "StartChildWorkflow Label", "workflow_run_timeout", "0s", "1h"),
+    ),
+    "a child's parent close policy": (
+        ("Label.run, stamped,", "Label.run, stamped, parent_close_policy=workflow.ParentClosePolicy.ABANDON,"),
+        ("waiting", "StartChildWorkflow Label", "parent_close_policy", "TERMINATE", "ABANDON"),
+    ),
+    "a child's retry policy": (
+        ("Label.run, stamped,", "Label.run, stamped, retry_policy=RetryPolicy(),"),
+        ("waiting", "StartChildWorkflow Label", "retry_policy", "null", "{"),
+    ),
+    "a search attribute": (
+        ('CITY.value_set(parcel["to"])', 'CITY.value_set("Bob")'),
+        ("waiting", "UpsertSearchAttributes", "search_attributes.InvoiceStatus", "Ann", "Bob"),
+    ),
+    "a memo": (
+        ('{"label": label}', '{"label": label, "fragile": True}'),
+        ("waiting", "ModifyProperties", "memo.fragile", "(none)", "true"),
+    ),
+    "an update's answer": (
+        ('f"comes on {day}"', 'f"is there on {day}"'),
+        ("delivered", "CompleteUpdate", "answer[0]", "comes on Monday", "is there on Monday"),
+    ),
+    "an update's refusal": (
+        ('"never on a Sunday"', '"not on Sundays"'),
+        ("delivered", "CompleteUpdate", "answer.failure.message", "never on a Sunday", "not on Sundays"),
+    ),
+    "the result": (
+        ('f"{weight:.0f} kg on', 'f"{weight:.2f} kg on'),
+        ("delivered", "CompleteWorkflow", "result[0]", "6 kg", "6.00 kg"),
+    ),
+    "how it fails": (
+        ('type="LOST"', 'type="GONE"'),
+        ("lost", "FailWorkflow", "failure.type", "LOST", "GONE"),
+    ),
+    "with which details it fails": (
+        ('"it is lost", parcel["to"]', '"it is lost"'),
+        ("lost", "FailWorkflow", "failure.details[0]", "Ann", "(none)"),
+    ),
+}
+
+_WEIGH = "activity(weigh, parcel, start_to_close_timeout=timedelta(seconds=1))"
+
+# What Temporal's own replay takes for another command, or does not see as it is at the end of what was recorded.
+OTHER_COMMANDS = {
+    "a child's id": (('-label")', '-sticker")'), "waiting"),
+    "a child's type": (("Label.run, stamped,", '"Sticker", stamped,'), "waiting"),
+    "an activity's type": (("            weigh,\n", '            "weigh_again",\n'), "waiting"),
+    "a timer more": (("        weight = await", "        await workflow.sleep(1)\n        weight = await"), "waiting"),
+    "a timer less": (("        await workflow.sleep(timedelta(milliseconds=50))\n", ""), "waiting"),
+    "an activity while it waits": (
+        ("        await workflow.wait_", f"        workflow.start_{_WEIGH}\n        await workflow.wait_"),
+        "waiting",
+    ),
+    "no timer while it waits": ((", timeout=timedelta(days=3)", ""), "waiting"),
+    "a local activity's type": (("execute_local_activity(stamp,", 'execute_local_activity("frank",'), "waiting"),
+    "another end": (('raise ApplicationError("it is lost", parcel["to"], type="LOST")', 'return "lost"'), "lost"),
+}  # fmt: skip
+
+# What may be changed.
+SAFE = {
+    "nothing": ('"""Prints a label."""', '"""Prints a label, or two."""'),
+    "a log line": ("        weight = await", '        workflow.logger.info("weighing")\n        weight = await'),
+    "another name for a local variable": ("        self.day = day\n", "        when = day\n        self.day = when\n"),
+    "a timer's summary": (
+        "timeout=timedelta(days=3)",
+        'timeout=timedelta(days=3), timeout_summary="until it is known"',
+    ),
+    "an activity's task queue spelt out": (
+        "            parcel,\n",
+        "            parcel,\n            task_queue=workflow.info().task_queue,\n",
+    ),
+    "time-outs that the server takes for the same": ("timedelta(days=3)", "timedelta(hours=72)"),
+    "a retry policy's default spelt out": (
+        "RetryPolicy(maximum_attempts=3)",
+        "RetryPolicy(maximum_attempts=3, initial_interval=timedelta(seconds=1), backoff_coefficient=2.0)",
+    ),
+    "a query": (
+        "    @workflow.signal\n",
+        "    @workflow.query\n    def where(self) -> str:\n        return self.day\n\n    @workflow.signal\n",
+    ),
+}
+
+Edit = tuple[str, str]
+Expected = tuple[str, str, str, str, str]
+
+
+def drift_of(outcome: Outcome) -> tuple[str, str, str, str, str]:
+    assert outcome.problem is None, outcome.problem
+    (drift,) = outcome.drift
+    return outcome.recording, drift.command, drift.field, drift.old, drift.new
+
+
+@requirement("HISTORY-STRICT")
+@pytest.mark.parametrize("change", DRIFTS)
+async def test_a_change_is_told_with_field_old_and_new(
+    change: str, parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    edit, (recording, *expected) = DRIFTS[change]
+    outcomes = await replay(parcel_recordings, edited(modules, edit))
+    _, *seen = drift_of(outcomes[recording])
+    assert seen[:2] == expected[:2]
+    assert seen[2].startswith(expected[2])
+    assert seen[3].startswith(expected[3])
+
+
+@requirement("HISTORY-NONDETERMINISM")
+@pytest.mark.parametrize("change", OTHER_COMMANDS)
+async def test_another_command_than_was_recorded_is_told(
+    change: str, parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    edit, recording = OTHER_COMMANDS[change]
+    problem = (await replay(parcel_recordings, edited(modules, edit)))[recording].problem
+    assert problem is not None
+    assert problem.fault is Fault.NONDETERMINISM
+    assert "recorded: " in problem.detail
+    assert "now: " in problem.detail
+    assert "workflow.patched" in problem.advice
+
+
+@requirement("HISTORY-STRICT")
+@pytest.mark.parametrize("change", SAFE)
+async def test_what_is_no_change_is_not_told(
+    change: str, parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    outcomes = await replay(parcel_recordings, edited(modules, SAFE[change]))
+    assert {name: (outcome.problem, outcome.drift) for name, outcome in outcomes.items()} == dict.fromkeys(
+        parcel_recordings, (None, ())
+    )
+
+
+async def test_without_strict_replay_values_are_not_looked_at(
+    parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    edit, _ = DRIFTS["a timer's duration"]
+    outcomes = await replay(parcel_recordings, edited(modules, edit), strict=False)
+    assert [outcome.drift for outcome in outcomes.values()] == [()] * len(parcel_recordings)
+
+
+async def test_without_strict_replay_another_command_is_explained_all_the_same(
+    parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    edit, recording = OTHER_COMMANDS["an activity's type"]
+    problem = (await replay(parcel_recordings, edited(modules, edit), strict=False))[recording].problem
+    assert problem is not None
+    assert "recorded: event 6: ScheduleActivity weigh (1)\nnow:      ScheduleActivity weigh_again (1)" in problem.detail
+
+
+async def test_code_that_raises_on_replay_is_told_with_its_words(
+    parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    workflows = edited(modules, ('f"{weight:.0f} kg on', 'f"{weight.no_such} kg on'))
+    problem = (await replay(parcel_recordings, workflows))["delivered"].problem
+    assert problem is not None
+    assert problem.fault is Fault.FAILS
+    assert "no_such" in problem.told
+    assert "in run" in problem.detail
+
+
+async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[str, Recording]) -> None:
+    outcomes = await replay(parcel_recordings, [parcels.Label])
+    problem = outcomes["waiting"].problem
+    assert problem is not None
+    assert problem.fault is Fault.NO_CODE
+    assert "Parcel (there is Label)" in problem.told
+    assert outcomes["label"].problem is None

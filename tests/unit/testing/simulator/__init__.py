@@ -1,0 +1,1 @@
+"""Tests of the simulator, with workflows that know nothing of invoices."""

@@ -1,0 +1,131 @@
+"""The guard: everything of the SDK that the simulator stands on and that is no documented surface, by name.
+
+When an upgrade of temporalio turns one of these red, the simulator has to be looked at before it is believed again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from temporalio import activity, workflow
+from temporalio.bridge.proto import workflow_activation, workflow_commands
+from temporalio.client import Client
+from temporalio.service import ServiceClient
+from temporalio.testing import ActivityEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+from invoice_mcp.testing.simulator._commands import _CARRY_OUT
+from tests.unit.testing.simulator import toys
+
+STANDS_ON = "The simulator stands on this part of temporalio, which has changed: "
+
+DETAILS = {
+    "payload_converter_factory", "failure_converter_class", "interceptor_classes", "defn", "info", "randomness_seed",
+    "extern_functions", "disable_eager_activity_execution", "worker_level_failure_exception_types",
+    "patch_activation_callback", "last_completion_result", "last_failure", "default_workflow_logic_flags",
+}  # fmt: skip
+
+# What the core can tell the code of a workflow. The simulator tells all of it but what is set aside.
+JOBS = {
+    "cancel_workflow", "do_update", "fire_timer", "initialize_workflow", "notify_has_patch", "query_workflow",
+    "remove_from_cache", "resolve_activity", "resolve_child_workflow_execution",
+    "resolve_child_workflow_execution_start", "resolve_request_cancel_external_workflow",
+    "resolve_signal_external_workflow", "signal_workflow",
+}  # fmt: skip
+JOBS_SET_ASIDE = {"resolve_nexus_operation", "resolve_nexus_operation_start", "update_random_seed"}
+
+# What code can want. What is set aside is refused loudly.
+COMMANDS_SET_ASIDE = {
+    "cancel_signal_workflow", "continue_as_new_workflow_execution", "request_cancel_local_activity",
+    "request_cancel_nexus_operation", "schedule_local_activity", "schedule_nexus_operation",
+}  # fmt: skip
+ANSWERS = {"respond_to_query"}
+
+# Requests of the client that have an answer.
+REQUESTS = {
+    "start_workflow_execution", "signal_with_start_workflow_execution", "signal_workflow_execution",
+    "request_cancel_workflow_execution", "terminate_workflow_execution", "update_workflow_execution",
+    "poll_workflow_execution_update", "query_workflow", "describe_workflow_execution",
+    "get_workflow_execution_history", "list_workflow_executions", "count_workflow_executions", "get_system_info",
+    "describe_task_queue", "describe_namespace",
+}  # fmt: skip
+
+
+def variants(message: type[Message]) -> set[str]:
+    return {field.name for field in message.DESCRIPTOR.oneofs_by_name["variant"].fields}
+
+
+def test_an_instance_is_made_of_these_details() -> None:
+    assert {each.name for each in dataclasses.fields(WorkflowInstanceDetails)} == DETAILS, STANDS_ON + "its details"
+
+
+def test_a_runner_makes_instances_and_an_instance_takes_activations() -> None:
+    assert list(inspect.signature(WorkflowRunner.create_instance).parameters) == ["self", "det"]
+    assert list(inspect.signature(WorkflowRunner.prepare_workflow).parameters) == ["self", "defn"]
+    assert list(inspect.signature(WorkflowInstance.activate).parameters) == ["self", "act"]
+    assert issubclass(UnsandboxedWorkflowRunner, WorkflowRunner)
+
+
+def test_the_core_tells_nothing_that_is_unknown_here() -> None:
+    told = variants(workflow_activation.WorkflowActivationJob)
+    assert told == JOBS | JOBS_SET_ASIDE, STANDS_ON + "the jobs of an activation"
+
+
+def test_code_wants_nothing_that_is_neither_carried_out_nor_refused_on_purpose() -> None:
+    wanted = variants(workflow_commands.WorkflowCommand)
+    assert wanted == set(_CARRY_OUT) | COMMANDS_SET_ASIDE | ANSWERS, STANDS_ON + "the commands of a workflow"
+
+
+@pytest.mark.parametrize("name", sorted(REQUESTS))
+def test_the_client_asks_by_these_names(name: str) -> None:
+    from temporalio.bridge.services_generated import WorkflowService  # noqa: PLC0415
+
+    from invoice_mcp.testing.simulator._service import SimulatedService  # noqa: PLC0415
+
+    assert hasattr(WorkflowService, name), STANDS_ON + f"the request {name}"
+    assert hasattr(SimulatedService, f"_{name}")
+
+
+def test_a_service_client_has_one_door() -> None:
+    abstract: frozenset[str] = ServiceClient.__abstractmethods__
+    assert abstract == {"_rpc_call", "update_api_key", "update_rpc_metadata", "worker_service_client"}
+    parameters = {"self", "rpc", "req", "resp_type", "service", "retry", "metadata", "timeout"}
+    assert set(inspect.signature(ServiceClient._rpc_call).parameters) == parameters, STANDS_ON + "its calls"
+    assert "service_client" in inspect.signature(Client.__init__).parameters
+
+
+def test_definitions_can_be_read() -> None:
+    @activity.defn(name="named too")
+    async def toy(text: str) -> None: ...
+
+    assert workflow._Definition.must_from_class(toys.Inbox).name == "Inbox"
+    definition = activity._Definition.must_from_callable(toy)
+    assert (definition.name, definition.arg_types) == ("named too", [str])
+
+
+def test_an_activity_can_be_run_with_what_it_may_know() -> None:
+    environment = ActivityEnvironment()
+    fields = {each.name for each in dataclasses.fields(type(environment.info))}
+    assert fields >= {"activity_id", "attempt", "started_time", "workflow_run_id", "activity_run_id"}
+    assert {"payload_converter", "info"} <= set(vars(environment)), STANDS_ON + "the environment of activities"
+
+
+def test_a_workflows_info_has_these_fields() -> None:
+    known: set[str] = {each.name for each in dataclasses.fields(workflow.Info)}
+    assert known == {
+        "attempt", "continued_run_id", "cron_schedule", "execution_timeout", "first_execution_run_id", "headers",
+        "namespace", "original_execution_run_id", "parent", "priority", "raw_memo", "retry_policy", "root", "run_id",
+        "run_timeout", "search_attributes", "start_time", "task_queue", "task_timeout", "typed_search_attributes",
+        "workflow_id", "workflow_start_time", "workflow_type",
+    }, STANDS_ON + "workflow.Info"  # fmt: skip
+
+
+async def test_an_event_loop_can_be_put_back() -> None:
+    loop: Any = asyncio.get_running_loop()
+    asyncio._set_running_loop(loop)
+    assert asyncio.get_running_loop() is loop
