@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,7 @@ async def _ask(judges: Sequence[str], package: Path) -> dict[str, str]:
         stderr=asyncio.subprocess.DEVNULL,
         env=environment,
         cwd=ROOT,
+        start_new_session=True,
     )
     assert process.stdout is not None
     said: dict[str, str] = {}
@@ -62,7 +64,7 @@ async def _ask(judges: Sequence[str], package: Path) -> dict[str, str]:
         said[judges[len(said)]] = f"did not end within {_GIVES_UP_AFTER:g} s"
     finally:
         with suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # and the server it may have started
         await process.wait()
     return said
 
@@ -106,8 +108,8 @@ def chosen(sample: int | None, only: str) -> list[Mutant]:
 def main(sample: int | None, only: str, jobs: int, write: bool | None) -> None:
     """Edit the workflow code in every way there is, and show who notices.
 
-    Exit status: 0 if every edit that breaks it is noticed, and none that does not; 1 if not; 2 if the code as it is does
-    not pass.
+    Exit status: 0 if every edit that breaks it is noticed, and none that does not; 1 if not; 2 if the code as it is
+    does not pass.
     """
     console = Console(width=None if sys.stdout.isatty() else 200)
     untouched = asyncio.run(judge(None, (PLAIN, STRICT, SIMULATED, SERVER)))

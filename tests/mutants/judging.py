@@ -59,8 +59,8 @@ async def _scenarios(engine: str) -> str:
     from tests.scenarios.controls.catalogue import COMMON
     from tests.scenarios.controls.playing import first_broken
 
-    keeper = StageKeeper(kinds()[engine], sandboxed=False)
-    broken = await first_broken(keeper, COMMON)
+    async with StageKeeper(kinds()[engine], sandboxed=False) as keeper:
+        broken = await first_broken(keeper, COMMON)
     return f"{broken.scenario}: {', '.join(sorted(broken.by))}" if broken else ""
 
 
