@@ -17,7 +17,7 @@ PYTHONS = nox.project.python_versions(PYPROJECT)
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [version for version in PYTHONS if version != THIS_PYTHON]
 # Of the other Pythons the newest: what is between is hardly ever broken alone.
-nox.options.sessions = ["lint", "types", "tests", "lowest", f"compatibility-{OTHER_PYTHONS[-1]}"]
+nox.options.sessions = ["lint", "types", "tests", "conformance", "lowest", f"compatibility-{OTHER_PYTHONS[-1]}"]
 # Python 3.11 loses its trace function where an exception is thrown into an awaiting coroutine: lines that tests do
 # reach, in probe.py above all, are told as missed there.
 COVERAGE_FLOOR = 95
@@ -91,6 +91,14 @@ def scenarios(session: nox.Session) -> None:
     """Run the scenarios alone, as CI does: nox -s scenarios -- --world=real."""
     session.install(".", *_group("test"))
     session.run("pytest", "tests/scenarios", *IN_PARALLEL, *session.posargs)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Let the official MCP conformance suite judge the tasks extension, and the server itself in both revisions."""
+    session.install(".", *_group("conformance"))
+    cache = Path(session.virtualenv.location).absolute() / "conformance"
+    session.run("python", "-m", "tests.conformance", "--cache", str(cache), *session.posargs)
 
 
 @nox.session

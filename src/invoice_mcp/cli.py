@@ -1,4 +1,4 @@
-"""The command line: serve, worker, demo; `histories` is in a module of its own."""
+"""The command line: serve, worker, demo; `histories` and `simulate` are in modules of their own."""
 
 # Temporal and MCP take a second to import: each command imports what it needs, so that --help answers at once.
 # ruff: noqa: PLC0415
@@ -108,7 +108,7 @@ is set the embedded server, with its data under INVOICE_MCP_HOME."""
 class _Lazy(click.Group):
     """Imports the groups that lie elsewhere when they are asked for."""
 
-    _elsewhere = MappingProxyType({"histories": "invoice_mcp.histories_cli"})
+    _elsewhere = MappingProxyType({"histories": "invoice_mcp.histories_cli", "simulate": "invoice_mcp.simulate_cli"})
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._elsewhere])
@@ -125,6 +125,7 @@ class _Lazy(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Try it:                 invoice-mcp demo
+Let thousands live:     invoice-mcp simulate
 Connect Claude Code:    claude mcp add invoices -- invoice-mcp serve
 Use a Temporal cluster: TEMPORAL_ADDRESS=host:7233 invoice-mcp serve --no-worker""",
 )
@@ -143,16 +144,26 @@ def main() -> None:
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
 @click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
 @_timeout_option
+@click.option(
+    "--approval",
+    type=click.Choice(["ask", "trust", "ask-or-refuse"]),
+    default="ask",
+    show_default=True,
+    help="Before an approval counts: a person confirms it through the host where that can ask; never; or always.",
+)
 @temporal_options
 @_real_ports
 @_embedded_option
 @_fail_options
 @_verbose_option
-def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: timedelta, **options: Any) -> None:
+def serve(
+    *, http: bool, host: str, port: int, no_worker: bool, approval_timeout: timedelta, approval: str, **options: Any
+) -> None:
     """Serve the MCP tools to a host: on stdin and stdout, or over HTTP.
 
     Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
     """
+    from invoice_mcp.approval import ApprovalPolicy
     from invoice_mcp.serving import serve as run_server
 
     common = _common(**options)
@@ -161,6 +172,7 @@ def serve(http: bool, host: str, port: int, no_worker: bool, approval_timeout: t
             common.temporal,
             common.ports,
             approval_timeout=approval_timeout,
+            approval=ApprovalPolicy(approval),
             with_worker=not no_worker,
             http=(host, port) if http else None,
         )
@@ -195,8 +207,9 @@ def worker(**options: Any) -> None:
 def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool) -> None:
     """Watch one invoice go through, from submission to payment.
 
-    Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client: submits the sample
-    invoice, asks, approves, follows it to PAID and shows the ledger. Nothing is left behind.
+    Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client with tasks: submits
+    the sample invoice, answers the form that asks for its approval, follows it to PAID and shows the ledger. Nothing is
+    left behind.
 
     Exits with 0 only if the invoice ended as it should: PAID, or as --reject or --expire asked for.
     """

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client, MCPError, StdioServerParameters
-from mcp_types import TextContent
+from mcp.client.session import ClientRequestContext
+from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult, TextContent
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -25,6 +26,7 @@ from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Task, TasksClient
 
 _EXPIRES_AFTER = timedelta(seconds=3)
 _ENDS_WITHIN = 60.0
@@ -73,10 +75,9 @@ async def play(
     stage = _stage(home)
     try:
         server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(stage))
-        async with AsyncExitStack() as stack:
-            with console.status("Starting Temporal, a worker and the MCP server …"):
-                client = await stack.enter_async_context(_started(server))
-            report = await _Conversation(client, console).hold(ending)
+        conversation = _Conversation(console, ending)
+        async with conversation.client(server) as client:
+            report = await conversation.hold(client)
         await _show_ledger(console, PaymentLedger(ledger_path(stage)))
         return _tell_ending(console, report, ending)
     except DemoError as failure:
@@ -91,16 +92,6 @@ def _tell_ending(console: Console, report: InvoiceReport, ending: Ending) -> boo
     colour = _COLOURS.get(report.status, "red")
     console.print(f"{'Done' if good else 'Not as it should be'}: the invoice is [{colour}]{report.status}[/].")
     return good
-
-
-@asynccontextmanager
-async def _started(server: StdioServerParameters) -> AsyncIterator[Client]:
-    async with AsyncExitStack() as stack:
-        try:
-            client = await stack.enter_async_context(Client(server))
-        except (MCPError, OSError, ExceptionGroup) as error:
-            raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` tells more") from None
-        yield client
 
 
 def _stage(home: Path) -> Path:
@@ -124,62 +115,70 @@ def _environment(stage: Path) -> dict[str, str]:
 
 
 class _Conversation:
-    """What the user says, which tool the agent then calls, and what it hears."""
+    """What the user says, which tool the agent then calls, and what the user is told and asked."""
 
-    def __init__(self, client: Client, console: Console) -> None:
-        self._client = client
+    def __init__(self, console: Console, ending: Ending) -> None:
         self._console = console
+        self._ending = ending
+        self._last_heard: str | None = None
 
-    async def hold(self, ending: Ending) -> InvoiceReport:
-        """Play it to its end and return the last report."""
+    @asynccontextmanager
+    async def client(self, server: StdioServerParameters) -> AsyncIterator[Client]:
+        """A client of the server, with tasks, and with the user behind it."""
+        async with AsyncExitStack() as stack:
+            client = Client(server, extensions=[TasksClient(on_task=self._on_task)], elicitation_callback=self._on_form)
+            try:
+                with self._console.status("Starting Temporal, a worker and the MCP server …"):
+                    await stack.enter_async_context(client)
+            except (MCPError, OSError, ExceptionGroup) as error:
+                raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` tells more") from None
+            yield client
+
+    async def hold(self, client: Client) -> InvoiceReport:
+        """Play it to its end and return the report, which is what the one call of `trigger` ends with."""
         invoice = sample_invoice()
         self._says(f"Please process invoice {invoice['invoice_id']} of {invoice['customer']}.")
-        workflow_id = str((await self._call("trigger", invoice=invoice))["workflow_id"])
-        self._hears(f"Submitted as {workflow_id}.")
-        self._says("Where does it stand?")
-        report = await self._report("status", workflow_id=workflow_id)
-        report = await self._follow(report, {Status.INITIALIZING, Status.PENDING_VALIDATION})
-        if report.status is Status.PENDING_APPROVAL:
-            report = await self._decide(report, ending)
-        return await self._follow(report, {Status.PENDING_APPROVAL, Status.APPROVED, Status.PAYING})
-
-    async def _decide(self, report: InvoiceReport, ending: Ending) -> InvoiceReport:
-        which = {"workflow_id": report.workflow_id, "approver": "the demo's user"}
-        match ending:
-            case Ending.PAID:
-                self._says("I have checked it. Approve.")
-                return await self._report("approve", **which, comment="Checked.")
-            case Ending.REJECTED:
-                self._says("We never ordered this. Reject.")
-                return await self._report("reject", **which, reason="Never ordered.")
-            case Ending.EXPIRED:
-                self._says("… (nobody decides)")
-                return report
-
-    async def _follow(self, report: InvoiceReport, passing: set[Status]) -> InvoiceReport:
-        """Wait until the invoice has another status than those it only passes, and tell each change."""
-        with self._console.status("Waiting for the next status …"):
-            while report.status in passing:
-                report = await self._report("status", workflow_id=report.workflow_id, wait_seconds=10)
-        return report
-
-    async def _report(self, tool: str, **arguments: Any) -> InvoiceReport:
-        report = InvoiceReport.model_validate(await self._call(tool, **arguments))
-        self._hears(report.summary)
-        return report
-
-    async def _call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        shown = ", ".join(
-            f"{key}={'…' if isinstance(value, dict) else repr(value)}" for key, value in arguments.items()
-        )
-        self._console.print(f"  [dim]→ {tool}({escape(shown)})[/]")
+        self._console.print("  [dim]→ trigger(invoice=…)[/]")
         try:
-            answer = await self._client.call_tool(tool, arguments, read_timeout_seconds=_ENDS_WITHIN)
+            answer = await client.call_tool("trigger", {"invoice": invoice}, read_timeout_seconds=_ENDS_WITHIN)
         except MCPError as error:
             raise DemoError(f"it went away ({error.message})") from None
         if answer.is_error or not isinstance(answer.structured_content, dict):
             raise DemoError(" ".join(block.text for block in answer.content if isinstance(block, TextContent)))
-        return answer.structured_content
+        return InvoiceReport.model_validate(answer.structured_content)
+
+    async def _on_task(self, task: Task) -> None:
+        """Tell what has changed."""
+        if isinstance(task, CreateTaskResult):
+            self._hears(f"Submitted. It is a task, which may take days: {task.task_id}")
+        told = task.status_message
+        if isinstance(task, DetailedTask) and task.result is not None:
+            told = task.result["structuredContent"]["summary"]
+        if told and told != self._last_heard:
+            self._last_heard = told
+            self._hears(told)
+
+    async def _on_form(
+        self,
+        context: ClientRequestContext,  # noqa: ARG002
+        params: ElicitRequestFormParams | ElicitRequestURLParams,
+    ) -> ElicitResult:
+        """Fill in the form that the host shows."""
+        for line in params.message.splitlines():
+            self._console.print(f"  [yellow]┃[/] {escape(line)}")
+        match self._ending:
+            case Ending.PAID:
+                return self._fills_in(decision="approve", comment="Checked.")
+            case Ending.REJECTED:
+                return self._fills_in(decision="reject", comment="Never ordered.")
+            case Ending.EXPIRED:
+                self._says("… (nobody decides)")
+                return ElicitResult(action="cancel")
+
+    def _fills_in(self, *, decision: str, comment: str) -> ElicitResult:
+        self._says(f"{decision.capitalize()}. {comment}")
+        content = {"decision": decision, "comment": comment, "name": "the demo's user"}
+        return ElicitResult(action="accept", content={**content})
 
     def _says(self, words: str) -> None:
         self._console.print(f"[bold]You:[/]   {escape(words)}")

@@ -14,6 +14,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from invoice_mcp.retention import Retention
 from invoice_mcp.workflows import INVOICE_STATUS, TASK_QUEUE
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,11 @@ class Probe:
         self._task_queue = task_queue
         self._indexed: bool | None = None
         self._ask_again_at = 0.0
+        self._retention = Retention(client)
+
+    async def retention(self) -> timedelta:
+        """How long the namespace keeps workflows that have ended, as far as it is told."""
+        return await self._retention()
 
     async def is_reachable(self) -> bool:
         """Whether Temporal answers at all, within two seconds."""

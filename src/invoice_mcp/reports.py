@@ -199,6 +199,13 @@ class InvoiceReport(Record):
     summary: str = Field(description="One sentence to read aloud")
 
 
+class Standing(Record):
+    """A report, and when what it tells changed last."""
+
+    report: InvoiceReport
+    changed_at: datetime
+
+
 def summarize(report: InvoiceReport) -> str:
     """One sentence a person can read aloud: whose invoice, how much, where it stands and what comes next."""
     whose = f"Invoice {report.invoice_id} from {report.customer} over {report.currency} {report.total:,}"

@@ -7,14 +7,17 @@ from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
-from mcp_types import ToolAnnotations
+from mcp_types import InputRequiredResult, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
 from invoice_mcp import __version__
+from invoice_mcp.approval import ApprovalPolicy, asks, confirmed
+from invoice_mcp.invoice_task import client_name, invoice_binding
 from invoice_mcp.invoices import Comment, Invoice, Person
 from invoice_mcp.reading import InvoiceEntry
 from invoice_mcp.reports import DecisionRequest, InvoiceReport, Status, Verdict
 from invoice_mcp.service import LONGEST_WAIT, InvoiceService, Submission
+from invoice_mcp.tasks import TasksExtension
 from invoice_mcp.tool_errors import CodedServer
 
 INSTRUCTIONS = """\
@@ -23,7 +26,8 @@ tool answers at once and nothing is lost between calls, hosts or restarts.
 1. `trigger` submits an invoice and returns its workflow_id. Submitting the same invoice again is safe.
 2. The ERP checks it; then it is PENDING-APPROVAL until a person decides or the deadline passes (EXPIRED).
 3. `approve` or `reject` passes on a person's decision. Never decide yourself: ask the user first, showing customer,
-   amount and lines. The first decision is final. `approve` pays real money.
+   amount and lines. The first decision is final. `approve` pays real money; the host may have the user confirm it, so
+   call it also where you would rather not decide: the question then reaches the user.
 4. Once approved, each line is paid on its due date; `status` tells how far it is (PAYING, then PAID or FAILED).
    `status` with wait_seconds waits for the next change. `cancel` stops what is not paid yet.
 5. `list` finds invoices by status when you have no workflow_id.
@@ -53,22 +57,34 @@ class InvoiceList(BaseModel):
     summary: str
 
 
-def build_server(service: InvoiceService, *, name: str = "invoice-mcp") -> CodedServer:
-    """The server with all its tools. It keeps no state of its own: any number of them may serve the same invoices."""
-    tools = _Tools(service)
+def build_server(
+    service: InvoiceService, *, name: str = "invoice-mcp", approval: ApprovalPolicy = ApprovalPolicy.ASK
+) -> CodedServer:
+    """The server with all its tools, and with tasks for clients that know them.
+
+    It keeps no state of its own: any number of them may serve the same invoices.
+    """
+    tools = _Tools(service, approval)
+    tasks = TasksExtension(service.client, [invoice_binding(service)], retention=service.retention)
+    trigger = _tool(tools.trigger, "Submit an invoice", idempotent=True)
+    status = _tool(tools.status, "Where an invoice stands", read_only=True)
+    # As a task it ends with the report.
+    trigger.fn_metadata.output_schema = _either(trigger.fn_metadata.output_schema, status.fn_metadata.output_schema)
     return CodedServer(
         name,
         title="Invoices with human approval",
         instructions=INSTRUCTIONS,
         version=__version__,
         tools=[
-            _tool(tools.trigger, "Submit an invoice", idempotent=True),
-            _tool(tools.status, "Where an invoice stands", read_only=True),
+            trigger,
+            status,
             _tool(tools.approve, "Approve and pay an invoice", idempotent=True, destructive=True),
             _tool(tools.reject, "Reject an invoice", idempotent=True, destructive=True),
             _tool(tools.cancel, "Cancel an invoice", idempotent=True, destructive=True),
             _tool(tools.list, "List invoices", read_only=True),
         ],
+        extensions=[tasks],
+        middleware=[tasks.listening],
         log_level="WARNING",
     )
 
@@ -92,17 +108,28 @@ def _tool(
     return tool
 
 
+def _either(*schemas: dict[str, Any] | None) -> dict[str, Any]:
+    """The schema of an object that fits one of these."""
+    given = [schema for schema in schemas if schema]
+    definitions = {name: each for schema in given for name, each in schema.get("$defs", {}).items()}
+    alternatives = [{key: value for key, value in schema.items() if key != "$defs"} for schema in given]
+    return {"type": "object", "anyOf": alternatives, "$defs": definitions}
+
+
 class _Tools:
     """The tools, as a model sees them: names, signatures and docstrings are the public surface."""
 
-    def __init__(self, service: InvoiceService) -> None:
+    def __init__(self, service: InvoiceService, approval: ApprovalPolicy) -> None:
         self._service = service
+        self._approval = approval
 
     async def trigger(self, invoice: Invoice) -> Submission:
         """Submit an invoice for validation, a person's approval, and payment of each line on its due date.
 
         Returns at once with the workflow_id to use in every other tool. The same invoice submitted again returns the
         one that is there (created: false); other content under an invoice_id that is under way or paid is refused.
+
+        For a client with tasks it is a task, which asks the user for the decision and ends with the report.
         """
         return await self._service.trigger(invoice)
 
@@ -118,21 +145,28 @@ class _Tools:
 
     async def approve(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", comment: Why = ""
-    ) -> InvoiceReport:
+    ) -> InvoiceReport | InputRequiredResult:
         """Pass on a person's approval: every line is then paid on its due date. Final; a rejected invoice stays so.
 
         Repeating it changes nothing; once the invoice has ended it is refused with how it ended.
 
-        Call this only after the user has said yes to this invoice and amount.
+        Call this only after the user has said yes to this invoice and amount. Where the host can ask, the user is asked
+        to confirm; NOT_CONFIRMED: they did not.
         """
-        decision = DecisionRequest(by=approver or _client_name(ctx), comment=comment)
+        decision = DecisionRequest(by=approver or client_name(ctx.request_context), comment=comment)
+        if asks(self._approval, ctx):
+            report = await self._service.status(workflow_id, run_id or None)
+            if (question := await confirmed(report, ctx)) is not None:
+                return question
+            # What was confirmed is this run, and no other that may have begun meanwhile.
+            run_id = report.run_id
         return await self._service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
 
     async def reject(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
     ) -> InvoiceReport:
         """Pass on a person's rejection: nothing is paid. Final; an approved invoice stays approved (see cancel)."""
-        decision = DecisionRequest(by=approver or _client_name(ctx), comment=reason)
+        decision = DecisionRequest(by=approver or client_name(ctx.request_context), comment=reason)
         return await self._service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId = "", reason: Why = "") -> InvoiceReport:
@@ -152,10 +186,3 @@ class _Tools:
         which = f" {status}" if status else ""
         count = "No" if not found else f"The first {len(found)}" if len(found) == limit else str(len(found))
         return InvoiceList(invoices=found, summary=f"{count}{which} invoice{'' if len(found) == 1 else 's'}.")
-
-
-def _client_name(ctx: Context[Any, Any]) -> str:
-    """Who decided, when the caller does not say: the MCP client, by the name it gives itself."""
-    params = ctx.session.client_params
-    name = params.client_info.name if params else ""
-    return f"a user of {name[:100]}" if name.isprintable() and name.strip() else "a user of an MCP client"

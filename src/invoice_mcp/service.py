@@ -82,6 +82,15 @@ class InvoiceService:
         self._task_queue = task_queue
         self._probe = probe or Probe(client, task_queue=task_queue)
 
+    @property
+    def client(self) -> Client:
+        """Of the Temporal that keeps the invoices."""
+        return self._client
+
+    async def retention(self) -> timedelta:
+        """How long Temporal keeps an invoice that has ended."""
+        return await self._probe.retention()
+
     async def trigger(self, invoice: Invoice) -> Submission:
         """Submit an invoice. The same invoice again is the same execution; other content under its id is refused."""
         async with answering(self._probe):

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import uvicorn
 
+from invoice_mcp.approval import ApprovalPolicy
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ports import PortSettings, open_ports
 from invoice_mcp.server import build_server
@@ -34,6 +35,7 @@ async def serve(
     ports: PortSettings,
     *,
     approval_timeout: timedelta,
+    approval: ApprovalPolicy = ApprovalPolicy.ASK,
     with_worker: bool = True,
     http: tuple[str, int] | None = None,
 ) -> NoReturn:
@@ -51,7 +53,7 @@ async def serve(
         logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
         queue = ports.task_queue(is_embedded=reached.is_embedded)
         service = InvoiceService(reached.client, approval_timeout=approval_timeout, task_queue=queue)
-        server = build_server(service)
+        server = build_server(service, approval=approval)
         async with _working(reached, ports) if with_worker else _idle():
             if listening is None:
                 await _run_until_told(server.run_stdio_async())

@@ -32,6 +32,7 @@ with workflow.unsafe.imports_passed_through():
         LineReport,
         LineStatus,
         PaymentOrder,
+        Standing,
         Status,
         Verdict,
         summarize,
@@ -65,6 +66,7 @@ class InvoiceWorkflow:
     def __init__(self, request: Any = None) -> None:
         # Decoded here, not by its type: an input that does not decode would fail the workflow's tasks for ever.
         self._fault: str | None = None
+        self._changed_at = workflow.now()
         try:
             self._start_from(InvoiceRequest.model_validate(request))
         except ValidationError as error:
@@ -212,9 +214,11 @@ class InvoiceWorkflow:
 
     def _update_line(self, number: int, **changes: object) -> None:
         self._lines[number - 1] = self._lines[number - 1].model_copy(update=changes)
+        self._changed_at = workflow.now()
 
     def _move_to(self, status: Status) -> None:
         self._status = status
+        self._changed_at = workflow.now()
         if self._policy.index_status:
             workflow.upsert_search_attributes([INVOICE_STATUS.value_set(status.value)])
 
@@ -248,6 +252,7 @@ class InvoiceWorkflow:
     def _decide(self, verdict: Verdict, by: str, comment: str = "") -> None:
         if self._decision is None:
             self._decision = Decision(verdict=verdict, by=by, comment=comment, at=workflow.now())
+            self._changed_at = workflow.now()
 
     @workflow.update(name="approve")
     def approve(self, decision: DecisionRequest) -> InvoiceReport:
@@ -313,6 +318,11 @@ class InvoiceWorkflow:
             summary="",
         )
         return report.model_copy(update={"summary": summarize(report)})
+
+    @workflow.query(name="GetInvoiceStanding")
+    def standing(self) -> Standing:
+        """The report, and since when it has been so."""
+        return Standing(report=self.report(), changed_at=self._changed_at)
 
     @workflow.query(name="GetInvoiceStatus")
     def status(self) -> str:

@@ -1,7 +1,8 @@
 """What the harness costs: scenarios per second on each engine, beside the same lives by Temporal's own client.
 
 Both take turns on the same server and worker in one run, so that a noisy machine is noisy for both. The raw client goes
-without MCP, observations and checker: what remains is what the server and the workflow cost anyway.
+without MCP, observations and checker: what remains is what the server and the workflow cost anyway. All without the
+SDK's sandbox, as scenarios by the thousand are played. `python -m tests.bench.scale` tells what very many lives cost.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -18,11 +20,24 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.contrib.pydantic import pydantic_data_converter
 
+from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status
-from invoice_mcp.testing import DAY, PAST, StageKeeper, kinds, open_world, run_and_leave
-from invoice_mcp.workflows import InvoiceWorkflow
+from invoice_mcp.testing import (
+    DAY,
+    PAST,
+    RecordingPayments,
+    ScriptedErp,
+    StageKeeper,
+    kinds,
+    open_world,
+    run_and_leave,
+)
+from invoice_mcp.testing.simulator import Simulation, Worker, connect
+from invoice_mcp.worker import WORKFLOWS
+from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
 
 Life = Callable[[StageKeeper, str], Awaitable[None]]
 _numbers = itertools.count(1)
@@ -43,11 +58,9 @@ async def raw(keeper: StageKeeper, ending: str) -> None:
     """The same life by the client of Temporal's SDK."""
     async with keeper.take() as stage:
         client, number = stage.engine.client, next(_numbers)
-        lines = [{"description": "Widget", "amount": amount, "due_date": PAST} for amount in ("100", "200")]
-        invoice = Invoice.model_validate({"invoice_id": f"RAW-{number}", "customer": "ACME Corp", "lines": lines})
         handle = await client.start_workflow(
             InvoiceWorkflow.run,
-            InvoiceRequest(invoice=AcceptedInvoice.of(invoice)),
+            InvoiceRequest(invoice=AcceptedInvoice.of(_invoice(f"RAW-{number}"))),
             id=f"invoice-RAW-{number}",
             task_queue=stage.task_queue,
         )
@@ -65,11 +78,15 @@ async def raw(keeper: StageKeeper, ending: str) -> None:
                 raise AssertionError(report.summary)
 
 
+def _invoice(invoice_id: str) -> Invoice:
+    lines = [{"description": "Widget", "amount": amount, "due_date": PAST} for amount in ("100", "200")]
+    return Invoice.model_validate({"invoice_id": invoice_id, "customer": "ACME Corp", "lines": lines})
+
+
 async def measure(engine: str, rounds: int, console: Console) -> list[tuple[str, float, float]]:
     """Of each ending: scenarios per second in worlds, and raw."""
-    keeper = StageKeeper(kinds()[engine])
     found = []
-    try:
+    async with StageKeeper(kinds()[engine], sandboxed=False) as keeper:
         for ending in (Status.PAID, Status.REJECTED, Status.EXPIRED):
             spent = {in_a_world: 0.0, raw: 0.0}
             for turn in track(range(-2, rounds), f"{engine}: {ending}", console=console, transient=True):
@@ -79,28 +96,51 @@ async def measure(engine: str, rounds: int, console: Console) -> list[tuple[str,
                     # The first ones warm up.
                     spent[live] += time.perf_counter() - began if turn >= 0 else 0
             found.append((ending.value, rounds / spent[in_a_world], rounds / spent[raw]))
-    finally:
-        await keeper.close()
     return found
+
+
+async def core(rounds: int) -> float:
+    """Lives per second of the simulator's core: begun, approved and paid by Temporal's own client, nothing else."""
+    simulation = Simulation(search_attributes=(INVOICE_STATUS.name,))
+    client = connect(simulation, data_converter=pydantic_data_converter)
+    spent = 0.0
+    for turn in range(-20, rounds):
+        activities = InvoiceActivities(ScriptedErp(), RecordingPayments()).all()
+        simulation.start_worker("core", Worker(WORKFLOWS, activities, converter=pydantic_data_converter))
+        request = InvoiceRequest(invoice=AcceptedInvoice.of(_invoice(f"CORE-{turn}")))
+        began = time.perf_counter()
+        handle = await client.start_workflow(InvoiceWorkflow.run, request, id="core", task_queue="core")
+        await handle.execute_update(InvoiceWorkflow.approve, DecisionRequest(by="Ann"))
+        if (report := await handle.result()).status != Status.PAID:
+            raise AssertionError(report.summary)
+        simulation.begin_again()
+        spent += time.perf_counter() - began if turn >= 0 else 0
+    return rounds / spent
 
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=30, help="So many lives of each kind.", show_default=True)
-def main(rounds: int) -> None:
+@click.option("--engine", "engines", multiple=True, help="Only these engines.  [default: all]")
+def main(rounds: int, engines: tuple[str, ...]) -> None:
     """Print how many scenarios a second each engine plays, beside the same lives by Temporal's own client."""
-    run_and_leave(_compare(rounds))
-
-
-async def _compare(rounds: int) -> None:
     logging.disable(logging.WARNING)
     console = Console()
+    load = os.getloadavg()
+    console.print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f}")
     table = Table(title=f"Lives of an invoice of two lines, one after another, {rounds} of each")
     for column in ("engine", "ending", "scenarios/s", "raw SDK client/s", "ratio"):
         table.add_column(column, justify="left" if column in {"engine", "ending"} else "right")
-    for engine in kinds():
-        for ending, ours, bare in await measure(engine, rounds, console):
-            table.add_row(engine, ending, f"{ours:.1f}", f"{bare:.1f}", f"{ours / bare:.2f}")
+    for engine in engines or kinds():
+        with asyncio.Runner(loop_factory=kinds()[engine].loop_factory) as runner:
+            for ending, ours, bare in runner.run(measure(engine, rounds, console)):
+                table.add_row(engine, ending, f"{ours:.1f}", f"{bare:.1f}", f"{ours / bare:.2f}")
     console.print(table)
+    console.print(f"The simulator's core alone, approved and paid: {asyncio.run(core(10 * rounds)):.0f} lives/s")
+    run_and_leave(_nothing())
+
+
+async def _nothing() -> None:
+    """There is nothing left to do."""
 
 
 if __name__ == "__main__":

@@ -34,7 +34,18 @@ def home(tmp_path: Path) -> Path:
     ("arguments", "taught"),
     [
         ([], ["invoice-mcp demo", "claude mcp add", "serve", "worker", "TEMPORAL_ADDRESS"]),
-        (["serve"], ["--http", "--approval-timeout", "--no-worker", "--fail-payment", "ERP_URL", "INVOICE_MCP_HOME"]),
+        (
+            ["serve"],
+            [
+                "--http",
+                "--approval [ask|trust|ask-or-refuse]",
+                "--approval-timeout",
+                "--no-worker",
+                "--fail-payment",
+                "ERP_URL",
+                "INVOICE_MCP_HOME",
+            ],
+        ),
         (["worker"], ["--address", "PAYMENTS_URL", "SIGTERM"]),
         (["demo"], ["--reject", "--expire", "Exits with 0 only if"]),
     ],

@@ -24,6 +24,8 @@ from tests.replay.playing import edited, record_parcels, replay
 from tests.replay.test_corpus import CORPUS, RECORDINGS, texts_of
 from tests.requirements import requirement
 
+# Parcels are never delivered on a Sunday: the day steers the code.
+STEERS = {"deliver_on"}
 CODE = Code({"workflows": parcels.WORKFLOWS})
 
 
@@ -32,9 +34,9 @@ async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
     parcel_recordings: Mapping[str, Recording],
 ) -> None:
     for recording in parcel_recordings.values():
-        scrubbed = await scrub_and_prove(recording, CODE)
+        scrubbed = await scrub_and_prove(recording, CODE, keep=STEERS)
         texts = [text for text in texts_of(json.loads(scrubbed.dump())["events"]) if text != "Parcel"]
-        for private in ("Ann", "a book", "Monday", "Sunday", "parcels-", "lost"):
+        for private in ("Ann", "a book", "it is lost", recording.workflow_id):
             assert not [text for text in texts if private in text]
         (outcome,) = (await replay({"it": scrubbed}, CODE)).values()
         assert (outcome.problem, outcome.drift) == (None, ())
@@ -91,7 +93,7 @@ async def test_workflows_are_pulled_from_a_namespace_and_never_written_over(
     real_client: Client, tmp_path: Path
 ) -> None:
     query = await visible_parcels(real_client)
-    puller = Puller(CODE, tmp_path / "pulled")
+    puller = Puller(CODE, tmp_path / "pulled", STEERS)
     pulled = await puller.pull(real_client, query, limit=100)
     assert not [each.why_not for each in pulled if each.why_not]
     recordings = {each.path.name: read(each.path) for each in pulled if each.path}

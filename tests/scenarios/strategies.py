@@ -7,7 +7,7 @@ import unicodedata
 from faker import Faker
 from hypothesis import strategies as st
 
-from invoice_mcp.testing import ERAS, Action, Line, Scenario, Verb
+from invoice_mcp.testing import DOORS, ERAS, Action, Line, Scenario, Verb
 
 # How many decimals a currency's amounts have: none, two, three.
 CURRENCIES = {"JPY": 0, "USD": 2, "EUR": 2, "KWD": 3}
@@ -117,6 +117,7 @@ def scenarios(draw: st.DrawFn, *, hasty: bool = False) -> Scenario:
         before=draw(before(len(made))),
         actions=draw(actions(len(made), verbs)),
         era=draw(st.sampled_from(ERAS)),
+        door=draw(st.sampled_from(DOORS)),
         hasty=hasty,
         seed=draw(st.integers(0, 2**16)) if hasty else None,
     )

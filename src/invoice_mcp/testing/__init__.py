@@ -14,6 +14,7 @@ from invoice_mcp.testing._seed import SeedWorld, open_seed_world
 from invoice_mcp.testing._seed_ports import SeedNames
 from invoice_mcp.testing._stage import ERAS, StageKeeper
 from invoice_mcp.testing._stage_runner import StageRunner
+from invoice_mcp.testing._task_door import DOORS, Door, TaskTools
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 from invoice_mcp.testing._trace import Arrival, Trace, trace_of
 from invoice_mcp.testing._violations import RULES, Violation, Violations
@@ -22,6 +23,7 @@ from invoice_mcp.testing._world import World, open_world
 
 __all__ = [
     "DAY",
+    "DOORS",
     "ENTRY_POINTS",
     "ERAS",
     "LETTERS",
@@ -31,6 +33,7 @@ __all__ = [
     "Answer",
     "Arrival",
     "Attempt",
+    "Door",
     "Engine",
     "EngineKind",
     "EngineStuck",
@@ -50,6 +53,7 @@ __all__ = [
     "StageKeeper",
     "StageRunner",
     "Stamp",
+    "TaskTools",
     "ToolRefused",
     "Tools",
     "Trace",

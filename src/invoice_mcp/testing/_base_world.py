@@ -21,7 +21,7 @@ DAY = timedelta(days=1)
 _numbers = itertools.count(1)
 
 
-def an_invoice(invoice_id: str, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
+def an_invoice(invoice_id: str, /, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
     """An invoice of lines (amount, due date), as JSON for `trigger`; of one line over 100, due in the past, if none."""
     return {
         "invoice_id": invoice_id,
@@ -43,6 +43,7 @@ class BaseWorld:
         engine: Where this happens.
         erp: The ERP's faults, and what it was asked.
         payments: The gateway's faults, and what it was asked.
+        name: What the ids of its invoices begin with: no other world's, unless changed before the first of them.
     """
 
     _PREFIX: ClassVar[str] = "INV"
@@ -54,14 +55,14 @@ class BaseWorld:
         self.payments = payments
         self._runs: dict[str, list[str]] = {}
         self._last = ""
-        self._name = f"{self._PREFIX}-{os.getpid()}-{next(_numbers)}"
+        self.name = f"{self._PREFIX}-{os.getpid()}-{next(_numbers)}"
         self._made = itertools.count(1)
 
     # -- what a scenario can do ----------------------------------------------------------------------------
 
     def invoice(self, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
         """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
-        return an_invoice(f"{self._name}-{next(self._made)}", *(lines or ((self._AMOUNT, PAST),)), **fields)
+        return an_invoice(f"{self.name}-{next(self._made)}", *(lines or ((self._AMOUNT, PAST),)), **fields)
 
     async def now(self, workflow_id: str = "") -> datetime:
         """The time, in UTC, by the clock of the invoice (by default the last one)."""

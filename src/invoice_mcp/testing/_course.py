@@ -58,7 +58,10 @@ class Course:
 
     def _happens(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
         if self._goes_on(state):
-            yield self.closed(state, Status.REJECTED) if state.verdict is Verdict.REJECTED else self._paying(state)
+            if state.verdict is Verdict.REJECTED:
+                yield from (self.closed(each, Status.REJECTED) for each in self.unheard(state))
+            else:
+                yield self._paying(state)
             return
         if state.status is Status.PENDING_VALIDATION:
             yield self._validated(state, when, within=RETRIES_END if must else timedelta())
@@ -67,6 +70,12 @@ class Course:
         for number in state.scheduled:
             if self._retries(state, number) or self.is_due(state, number, when.last + APART):
                 yield self._paid(state, number)
+
+    def unheard(self, state: State) -> Iterator[State]:
+        """The same; in haste also as it is if the ERP has just been asked, and its answer comes too late."""
+        yield state
+        if self.hasty and state.status is Status.PENDING_VALIDATION and state.erp:
+            yield replace(state, erp=state.erp[1:])
 
     def _goes_on(self, state: State) -> bool:
         """Whether a decision is taken, but nothing has come of it yet."""

@@ -120,7 +120,8 @@ class Model:
             yield (OK if state.status is Status.CANCELLED else Code.ALREADY_CLOSED), state
         elif state.status is not Status.PAYING:
             is_rejected = state.verdict is Verdict.REJECTED
-            yield OK, self._course.closed(state, Status.REJECTED if is_rejected else Status.CANCELLED)
+            for each in self._course.unheard(state):
+                yield OK, self._course.closed(each, Status.REJECTED if is_rejected else Status.CANCELLED)
         else:
             untried = [number for number in state.scheduled if not state.tried(number)]
             waiting = [number for number in untried if not self._course.is_due(state, number, when.last + APART)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -35,8 +36,8 @@ async def play(keeper: StageKeeper, scenario: Scenario) -> None:
         AssertionError: Something is wrong; its notes say how to play it again.
     """
     try:
-        async with open_world(keeper, era=scenario.era, seed=scenario.seed) as world:
-            await _Player(world, scenario).play()
+        async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
+            await Player(world, scenario).play()
     except Exception as error:
         told = (
             tell(keeper.kind.name, workflows=keeper.workflows, sandboxed=keeper.sandboxed)
@@ -46,15 +47,36 @@ async def play(keeper: StageKeeper, scenario: Scenario) -> None:
         raise
 
 
-class _Player:
-    def __init__(self, world: World, scenario: Scenario) -> None:
+@dataclass(frozen=True)
+class Done:
+    """An action that was done: how it was answered, OK or the code of the refusal, and the time before and after."""
+
+    action: Action
+    answer: str
+    when: Span
+
+
+class Player:
+    """Does what a scenario says, and holds every answer and report against the model.
+
+    Args:
+        tell: Is told of everything that was done, before it is judged.
+    """
+
+    def __init__(self, world: World, scenario: Scenario, tell: Callable[[Done], None] | None = None) -> None:
         self._world = world
         self._scenario = scenario
+        self._tell = tell
         self._done: list[str] = []
         # The report that the last action was answered with, if it was.
         self._told: InvoiceReport | None = None
 
     async def play(self) -> None:
+        """Play it to the end of its actions; what comes then is the world's.
+
+        Raises:
+            ModelViolated: An answer or a report is none the model allows.
+        """
         world, scenario = self._world, self._scenario
         self._time = await world.now()
         drafts = scenario.invoices(world.invoice()["invoice_id"], self._time)
@@ -85,6 +107,8 @@ class _Player:
         if answer == OK and action.verb in {Verb.TRIGGER, Verb.TRIGGER_CHANGED}:
             # Where each run has a clock of its own, a new run's is not the last one's.
             before = after - timedelta(seconds=loop.time() - began)
+        if self._tell is not None:
+            self._tell(Done(action, answer, Span(before, after)))
         allowed = self._model.act(action, Span(before, after))
         if answer not in allowed:
             raise ModelViolated(f"{self._story()} was answered {answer}, not {' or '.join(sorted(allowed))}")

@@ -13,6 +13,7 @@ from invoice_mcp.erp import ErpMismatch, ErpUnavailable
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
 from invoice_mcp.reports import PaymentOrder, PaymentReceipt
+from invoice_mcp.testing._actions import Verb
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,12 @@ class ScriptedErp:
 
     Attributes:
         asked: Every invoice it was asked about, in order.
+        faults_met: Every fault it has answered with, in order.
     """
 
     def __init__(self) -> None:
         self.asked: list[Invoice] = []
+        self.faults_met: list[Verb] = []
         self._faults: deque[Exception] = deque()
         self._slowness = _Slowness()
 
@@ -121,6 +124,7 @@ class ScriptedErp:
         fault = self._faults.popleft() if self._faults else None
         await self._slowness.pass_by()
         if fault is not None:
+            self.faults_met.append(Verb.ERP_REFUSES if isinstance(fault, ErpMismatch) else Verb.ERP_DOWN)
             raise fault
 
 
@@ -134,12 +138,14 @@ class RecordingPayments:
         asked: Every request, in order.
         made: Every payment, in order.
         answered: Every request and how it was answered, in the order of the answers.
+        faults_met: Every fault it has answered with, in order.
     """
 
     def __init__(self, stamp: Callable[[], Stamp] = wall_clock) -> None:
         self.asked: list[PaymentOrder] = []
         self.made: list[Paid] = []
         self.answered: list[Attempt] = []
+        self.faults_met: list[Verb] = []
         self._stamp = stamp
         self._faults: dict[int | None, deque[tuple[Exception, bool]]] = {}
         self._slowness = _Slowness()
@@ -203,6 +209,8 @@ class RecordingPayments:
         await self._slowness.pass_by()
         receipt = self._book(order, stamp) if pays else None
         if fault is not None:
+            refused = isinstance(fault, PaymentRefused)
+            self.faults_met.append(Verb.PAYMENT_REFUSED if refused else Verb.ANSWER_LOST if pays else Verb.PAYMENT_DOWN)
             raise fault
         assert receipt is not None  # noqa: S101 (only a fault leaves it unpaid)
         return receipt
@@ -216,7 +224,8 @@ class RecordingPayments:
                 if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
                     raise PaymentRefused("IDEMPOTENCY_CONFLICT", "this key paid something else")
                 return PaymentReceipt(payment_id=paid.payment_id)
-        payment_id = f"PAY-{order.invoice_id}-{order.line}-{len(self.made) + 1}"
+        number = sum(paid.order.line == order.line for paid in self.of_invoice(order.invoice_id)) + 1
+        payment_id = f"PAY-{order.invoice_id}-{order.line}-{number}"
         self.made.append(Paid(order, payment_id, stamp.at, stamp.run_id))
         return PaymentReceipt(payment_id=payment_id)
 

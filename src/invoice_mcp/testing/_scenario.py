@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from invoice_mcp.testing._actions import Action, Verb
 from invoice_mcp.testing._stage import ERAS
+from invoice_mcp.testing._task_door import DOORS, Door
 from invoice_mcp.worker import WORKFLOWS
 
 
@@ -33,6 +34,7 @@ class Scenario(BaseModel):
         before: What is done before it is submitted: faults of the ports.
         actions: What is done afterwards.
         era: Which MCP protocol the client speaks.
+        door: Whether the client goes by the plain tools or by the task; the outcomes are the same.
         hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
             time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
             together with `seed`.
@@ -48,6 +50,7 @@ class Scenario(BaseModel):
     before: tuple[Action, ...] = ()
     actions: tuple[Action, ...] = ()
     era: Literal["auto", "legacy"] = ERAS[0]
+    door: Door = DOORS[0]
     hasty: bool = False
     seed: int | None = None
 
@@ -85,11 +88,15 @@ class Scenario(BaseModel):
             stage=f'StageKeeper(kinds()["{world}"]{"".join(options)})',
             world=world,
             era=self.era,
-            seed="" if self.seed is None else f", seed={self.seed}",
+            more=self._more(),
             scenario=scenario.replace("\n", "\n    "),
             body=body,
             command=self.command(world, workflows=workflows, sandboxed=sandboxed),
         )
+
+    def _more(self) -> str:
+        door = "" if self.door == DOORS[0] else f', door="{self.door}"'
+        return door if self.seed is None else f"{door}, seed={self.seed}"
 
     def command(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True
@@ -119,7 +126,7 @@ from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_
 {imports}
 async def main():
     scenario = Scenario.model_validate({scenario})
-    async with {stage} as keeper, open_world(keeper, era="{era}"{seed}) as world:
+    async with {stage} as keeper, open_world(keeper, era="{era}"{more}) as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 

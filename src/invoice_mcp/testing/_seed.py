@@ -145,7 +145,7 @@ class SeedWorld(BaseWorld):
     @property
     def task_queue(self) -> str:
         """Where the worker polls."""
-        return self._names.task_queue or self._name
+        return self._names.task_queue or self.name
 
     async def failing(self) -> dict[str, str]:
         """The invoices of which something fails its tasks now, and what: their own workflow, or a child."""

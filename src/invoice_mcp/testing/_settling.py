@@ -60,6 +60,8 @@ async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timede
     Args:
         is_overdue: Its time to decide was waited for already; there is no second one.
     """
+    if (await world.handle(workflow_id).describe()).status is not WorkflowExecutionStatus.RUNNING:
+        return None
     # Then it waits for a retry, or is stuck, and more time must pass.
     patience = asyncio.get_running_loop().time() + world.engine.goes_on_within
     while not (report := await world.status(workflow_id)).status.is_terminal:
@@ -99,8 +101,9 @@ async def withdraw(world: World) -> None:
         handle = world.handle(workflow_id)
         try:
             async with asyncio.timeout(GIVES_UP_AFTER):
-                if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
-                    await handle.cancel()
+                if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
+                    continue
+                await handle.cancel()
                 while (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
                     await asyncio.sleep(0.01)
         except RPCError as error:

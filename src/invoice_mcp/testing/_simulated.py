@@ -78,6 +78,10 @@ class Simulated:
         finally:
             self.simulation.crash_worker(task_queue)
 
+    def begin_again(self) -> None:
+        """Forget every world there was: the next one is as if it were the first, to the same microsecond and id."""
+        self.simulation.begin_again()
+
     def is_worn_out(self) -> bool:
         """See `Engine.is_worn_out`."""
         return len(self.simulation.every()) > _MOST_RUNS

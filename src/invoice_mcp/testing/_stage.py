@@ -18,6 +18,8 @@ from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing._engine import Engine, EngineKind, EngineStuck, EngineWorker
 from invoice_mcp.testing._keeper import Kept
 from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp
+from invoice_mcp.testing._shapes import validate_each_shape_once
+from invoice_mcp.testing._task_door import Door, extensions
 from invoice_mcp.worker import WORKFLOWS
 
 Era = Literal["auto", "legacy"]
@@ -60,11 +62,11 @@ class Stage:
         self._workflows = workflows
         self._sandboxed = sandboxed
         self._worker: Kept[EngineWorker] | None = None
-        self._clients: dict[tuple[str, timedelta], Kept[Client]] = {}
+        self._clients: dict[tuple[str, timedelta, Door], Kept[Client]] = {}
 
-    async def client(self, era: str, approval_timeout: timedelta) -> Client:
+    async def client(self, era: str, approval_timeout: timedelta, door: Door = "tools") -> Client:
         """An MCP client on the production server. Each is made once: hosts keep their sessions too."""
-        key = (era, approval_timeout)
+        key = (era, approval_timeout, door)
         if key not in self._clients:
             service = InvoiceService(
                 self.engine.client,
@@ -72,7 +74,11 @@ class Stage:
                 task_queue=self.task_queue,
                 probe=Probe(self.engine.client, task_queue=self.task_queue),
             )
-            self._clients[key] = await Kept.open(Client(build_server(service), mode=era))
+            client = Client(build_server(service), mode=era, extensions=extensions(door))
+            self._clients[key] = await Kept.open(client)
+            if not self._sandboxed:
+                # Then speed is what counts.
+                validate_each_shape_once(client)
         return self._clients[key].value
 
     @property

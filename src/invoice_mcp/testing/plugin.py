@@ -23,6 +23,7 @@ import pytest_asyncio
 
 from invoice_mcp.testing._engine import kinds
 from invoice_mcp.testing._stage import StageKeeper
+from invoice_mcp.testing._task_door import DOORS
 from invoice_mcp.testing._world import World, open_world
 
 NewWorld = Callable[..., AbstractAsyncContextManager[World]]
@@ -41,6 +42,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         choices=tuple(kinds()),
         default=next(iter(kinds())),
         help=f"where scenarios take place. {about} (default: %(default)s)",
+    )
+    parser.getgroup("invoice-mcp", "invoices").addoption(
+        "--door",
+        choices=DOORS,
+        default=DOORS[0],
+        help="how invoices are submitted, decided and cancelled: by the plain tools, or by the MCP task where that is "
+        "to be had (default: %(default)s)",
     )
 
 
@@ -61,13 +69,13 @@ async def real_invoice_stage() -> AsyncIterator[StageKeeper]:
 
 
 @pytest.fixture
-def new_world(invoice_stage: StageKeeper) -> NewWorld:
+def new_world(request: pytest.FixtureRequest, invoice_stage: StageKeeper) -> NewWorld:
     """A factory of worlds. One at a time; enter it in the test itself."""
-    return partial(open_world, invoice_stage)
+    return partial(open_world, invoice_stage, door=request.config.getoption("--door"))
 
 
 @pytest.fixture
 def real_world(request: pytest.FixtureRequest) -> NewWorld:
     """As `new_world`, on the real server: for what needs `list`, exact deadlines, or a worker that is away."""
     stage = "invoice_stage" if request.config.getoption("--world") == "real" else "real_invoice_stage"
-    return partial(open_world, request.getfixturevalue(stage))
+    return partial(open_world, request.getfixturevalue(stage), door=request.config.getoption("--door"))

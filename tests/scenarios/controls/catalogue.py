@@ -73,7 +73,7 @@ COMMON: tuple[Scenario | Story, ...] = (
 """What every control is played, after those of its scenarios that catch it. The real workflows pass them all."""
 
 
-def _control(broken: type, breaks: str, *own: Scenario | Story) -> Control:
+def _control(broken: type, breaks: str, *own: Scenario | Story, on_replay: bool = False) -> Control:
     replaced = InvoiceWorkflow if issubclass(broken, InvoiceWorkflow) else PayLineItem
     return Control(
         name=broken.__name__,
@@ -81,6 +81,7 @@ def _control(broken: type, breaks: str, *own: Scenario | Story) -> Control:
         workflows=tuple(broken if each is replaced else each for each in WORKFLOWS),
         breaks=frozenset(breaks.split()),
         scenarios=tuple(dict.fromkeys((*own, *COMMON))),
+        on_replay=on_replay,
     )
 
 
@@ -92,7 +93,7 @@ CONTROLS: tuple[Control, ...] = (
     _control(deciding.RefusesWithABareError, "S9", OPPOSITE),
     _control(deciding.LosesEarlyDecisions, "S8", _EARLY),
     _control(deciding.LosesDecisionOnReplay, "S8", FORGOTTEN),
-    _control(deciding.DecidesByTheWallClock, "S3", _CRASHED),
+    _control(deciding.DecidesByTheWallClock, "S3", _CRASHED, on_replay=True),
     _control(deciding.ForgetsTheDeadline, "L1", _NOTHING),
     _control(deciding.DeadlineADayLate, "S8", LATE),
     _control(deciding.DeadlineADayEarly, "S8", _NOTHING),

@@ -15,20 +15,26 @@ from invoice_mcp.testing.simulator._chance import Chooser, InOrder, Seeded
 from invoice_mcp.testing.simulator._code import StaysInMemory
 from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
+from invoice_mcp.testing.simulator._exploring import Branches, Explored, SeenBefore, explore, live_again
 from invoice_mcp.testing.simulator._service import connect
 from invoice_mcp.testing.simulator._simulation import BEGINS, GoesInCircles, Simulation
+from invoice_mcp.testing.simulator._timeline import Moment, timeline
 from invoice_mcp.testing.simulator._virtual_loop import EverythingWaits, VirtualTimeLoop
 from invoice_mcp.testing.simulator._worker import Worker
 
 __all__ = [
     "BEGINS",
+    "Branches",
     "Chooser",
     "EverythingWaits",
     "Execution",
+    "Explored",
     "GoesInCircles",
     "InOrder",
+    "Moment",
     "NotSimulated",
     "Seeded",
+    "SeenBefore",
     "Simulation",
     "Start",
     "StaysInMemory",
@@ -36,4 +42,7 @@ __all__ = [
     "VirtualTimeLoop",
     "Worker",
     "connect",
+    "explore",
+    "live_again",
+    "timeline",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -66,6 +66,7 @@ class Activity:
         self._started_at = 0
         self._is_started = False
         self._steps: list[Step] = []
+        self._doing: asyncio.Task[Outcome] | None = None
         self._scheduled_at = run.now
         self._policy = _filled(order.retry_policy)
         self._scheduled = run.record(
@@ -101,7 +102,7 @@ class Activity:
         span = nanoseconds(self.order.start_to_close_timeout) or nanoseconds(self.order.schedule_to_close_timeout)
         self._later(self.run.now + span, "activity times out", lambda: self._time_out(attempt, _START_TO_CLOSE))
         worker = self.run.simulation.workers[self.order.task_queue]
-        doing = worker.perform(self)
+        doing = self._doing = worker.perform(self)
         await self.run.simulation.let_go_on(doing)
         if doing.done() and not self.run.simulation.splits_tasks:
             self._report(attempt, doing)
@@ -245,6 +246,11 @@ class Activity:
         """Its workflow has ended. What its code does now, nobody waits for."""
         self._is_over = True
         self._drop_steps()
+
+    def digest(self) -> Hashable:
+        """What is not in the history yet."""
+        told = repr(self._doing.result()) if self._doing and self._doing.done() and not self._doing.cancelled() else ""
+        return self.attempt, self._is_started, self._started_at, self._is_cancelling, told
 
     def _later(self, time: int, label: str, do: Callable[[], None]) -> None:
         self._steps.append(self.run.later(time, label, do))

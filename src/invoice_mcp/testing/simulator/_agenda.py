@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable, Container, Hashable
 from dataclasses import dataclass, field
 
 SECOND = 1_000_000_000
@@ -76,6 +76,12 @@ class Agenda:
         self.now = max(self.now, time)
         while (due := self.next_time()) is not None and due <= self.now:
             self.add(heapq.heappop(self._later)[2])
+
+    def digest(self) -> Hashable:
+        """The time, and all that can happen."""
+        possible = sorted((step.label, step.run_id) for step in self._possible)
+        later = sorted((time, step.label, step.run_id) for time, _, step in self._later if not step.is_dropped)
+        return self.now, tuple(possible), tuple(later)
 
     def forget(self, run_ids: Container[str]) -> None:
         """Drop all that can happen to these runs."""

@@ -7,7 +7,7 @@ Python part; tests/unit/testing/test_simulator_surface.py names all of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from temporalio.common import Priority
 from temporalio.converter import decode_search_attributes, decode_typed_search_attributes
 from temporalio.worker import WorkflowInstance
 
-from invoice_mcp.testing.simulator._commands import resolved_at_once
+from invoice_mcp.testing.simulator._commands import is_last, resolved_at_once
 from invoice_mcp.testing.simulator._history import IDENTITY, NAMESPACE, timestamp
 
 if TYPE_CHECKING:
@@ -138,20 +138,25 @@ class Code:
             commands = list(done.successful.commands)
             past.flags += done.successful.used_internal_flags
             past.turns.append(_Turn(jobs, commands))
-            jobs = resolved_at_once(self._execution, past.commands(), commands)
+            # Whoever has ended is told nothing more.
+            ended = any(is_last(command) for command in commands)
+            jobs = [] if ended else resolved_at_once(self._execution, past.commands(), commands)
         return past
 
-    def remember(self, past: Past, refused: Container[str]) -> None:
+    def remember(self, past: Past, refused: Collection[str]) -> None:
         """It was done: from now on this is how the code got where it is.
 
         Args:
             refused: Ids of updates. What was refused is in no history, and does not come again.
         """
         for turn in past.turns:
-            turn.jobs = [job for job in turn.jobs if job.do_update.id not in refused or not job.HasField("do_update")]
-            turn.commands = [
-                command for command in turn.commands if command.update_response.protocol_instance_id not in refused
-            ]
+            if refused:
+                turn.jobs = [
+                    job for job in turn.jobs if job.do_update.id not in refused or not job.HasField("do_update")
+                ]
+                turn.commands = [
+                    command for command in turn.commands if command.update_response.protocol_instance_id not in refused
+                ]
             for job in turn.jobs:
                 if job.HasField("do_update"):
                     job.do_update.run_validator = False

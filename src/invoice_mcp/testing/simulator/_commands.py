@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -84,11 +84,11 @@ def carry_out(
     """
     orders = _Orders(run, updates, completed, [])
     begun_and_ended = _never_sent(commands)
+    named = [(command.WhichOneof("variant") or "nothing", command) for command in commands]
     # As the SDK's core does: what ends the workflow comes last, and once.
-    last = [command for command in commands if is_last(command)][:1]
-    for command in [*(command for command in commands if not is_last(command)), *last]:
-        kind = command.WhichOneof("variant") or "nothing"
-        if _key(command) in begun_and_ended:
+    last = [each for each in named if each[0] in _ENDS][:1]
+    for kind, command in [*(each for each in named if each[0] not in _ENDS), *last]:
+        if begun_and_ended and _key(command) in begun_and_ended:
             continue
         if kind not in _CARRY_OUT:
             raise NotSimulated(f"{run.start.workflow_type} wants {kind.replace('_', ' ')}, which is not simulated")
@@ -124,9 +124,9 @@ _BEGIN = frozenset({"start_timer", "schedule_activity", "start_child_workflow_ex
 _CANCEL = frozenset({"cancel_timer", "request_cancel_activity", "cancel_child_workflow_execution"})
 
 
-def _never_sent(commands: Iterable[WorkflowCommand]) -> set[Key | None]:
-    begun = {_key(command) for command in commands if command.WhichOneof("variant") in _BEGIN}
-    return {_key(command) for command in commands if command.WhichOneof("variant") in _CANCEL} & begun
+def _never_sent(commands: Sequence[WorkflowCommand]) -> set[Key | None]:
+    ended = {_key(command) for command in commands if command.WhichOneof("variant") in _CANCEL}
+    return ended and ended & {_key(command) for command in commands if command.WhichOneof("variant") in _BEGIN}
 
 
 def resolved_at_once(
@@ -220,7 +220,9 @@ def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
         fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(order.seq), started_event_id=started)
         run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=order.seq)))
 
-    step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire)
+    # Never early: the SDK counts in floating-point seconds, and may ask for a nanosecond less than it means.
+    span = -(-nanoseconds(order.start_to_fire_timeout) // 1000) * 1000
+    step = run.later(run.now + span, "timer", fire)
     run.timers[order.seq] = step, started
 
 

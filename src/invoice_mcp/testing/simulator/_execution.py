@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,7 @@ class Execution:
         started_at, ended_at: When; the latter 0 while it runs.
         memo, search_attributes: As they are now.
         timers, activities, children, requests: What it waits for, by the sequence number of its code.
+        is_cancelling: Whether it was asked to stop.
         closed: Set when it has ended.
     """
 
@@ -69,13 +70,14 @@ class Execution:
         self.ended_at = 0
         self.status = RUNNING
         self.history: list[HistoryEvent] = []
+        self._digests: list[int] = []
         self.memo: dict[str, Payload] = dict(start.memo.fields)
         self.search_attributes: dict[str, Payload] = dict(start.search_attributes.indexed_fields)
         self.timers: dict[int, tuple[Step, int]] = {}
         self.activities: dict[int, Activity] = {}
         self.children: dict[int, Child] = {}
         self.closed = asyncio.Event()
-        self._is_cancelling = False
+        self.is_cancelling = False
         self.tasks = Tasks(self, Code(self))
         self._begin()
 
@@ -130,9 +132,25 @@ class Execution:
     def record(self, new: HistoryEvent) -> int:
         """Write an event, and return its number."""
         new.event_id = len(self.history) + 1
+        # On servers too this grows with every event of all histories.
+        self.simulation.events += 1
+        new.task_id = self.simulation.events
         new.event_time.CopyFrom(timestamp(self.now))
         self.history.append(new)
         return new.event_id
+
+    def unrecord(self, since: int) -> None:
+        """Take back the events from this number on: they never were."""
+        del self.history[since - 1 :]
+        del self._digests[since - 1 :]
+
+    def digest(self) -> Hashable:
+        """Everything on which its future depends, its code's included: that has only its history to go by."""
+        for new in self.history[len(self._digests) :]:
+            before = self._digests[-1] if self._digests else 0
+            self._digests.append(hash((before, new.SerializeToString())))
+        activities = tuple(sorted((seq, activity.digest()) for seq, activity in self.activities.items()))
+        return self.workflow_id, self.run_id, self._digests[-1], self.tasks.digest(), activities
 
     def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
         """Something happens to it that its code learns with the next workflow task."""
@@ -171,9 +189,9 @@ class Execution:
 
     def request_cancel(self, reason: str, *, sender: Execution | None = None) -> None:
         """Ask it to stop. A second time, or when it has ended, that changes nothing, and is no error either."""
-        if self._is_cancelling or not self.is_open:
+        if self.is_cancelling or not self.is_open:
             return
-        self._is_cancelling = True
+        self.is_cancelling = True
         self.arrive(
             event(
                 EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -24,23 +24,25 @@ from invoice_mcp.testing.simulator._agenda import SECOND
 
 
 @cache
-def _attributes_of(kind: EventType.ValueType) -> str:
+def attributes_of(kind: EventType.ValueType) -> str:
+    """The name of the field that says more about an event of this kind."""
     return f"{EventType.Name(kind).removeprefix('EVENT_TYPE_').lower()}_event_attributes"
 
 
 def event(kind: EventType.ValueType, **attributes: Any) -> HistoryEvent:
     """An event that is not in a history yet: it has neither number nor time."""
-    about: dict[str, Any] = {_attributes_of(kind): attributes}
+    about: dict[str, Any] = {attributes_of(kind): attributes}
     return HistoryEvent(event_type=kind, **about)
 
 
 def link(last: HistoryEvent, *, started: int) -> None:
     """Let the event that ends something refer to the one that began it, by number."""
-    getattr(last, _attributes_of(last.event_type)).started_event_id = started
+    getattr(last, attributes_of(last.event_type)).started_event_id = started
 
 
+@lru_cache(maxsize=16)
 def timestamp(time: int) -> Timestamp:
-    """A time as protobuf has it."""
+    """A time as protobuf has it; the same one for all that happens then: messages copy it, nobody changes it."""
     seconds, nanos = divmod(time, SECOND)
     return Timestamp(seconds=seconds, nanos=nanos)
 

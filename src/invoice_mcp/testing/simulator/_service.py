@@ -120,6 +120,7 @@ class SimulatedService(ServiceClient):
         for field in ("retry_policy", "workflow_start_delay"):
             if request.HasField(field) or request.cron_schedule:
                 self._simulation.refuse(f"a workflow with {field.replace('_', ' ')} or a cron schedule")
+        self._simulation.tick()
         before = self._simulation.find(request.workflow_id)
         if before is not None and before.is_open:
             match request.workflow_id_conflict_policy:
@@ -151,6 +152,7 @@ class SimulatedService(ServiceClient):
         self, request: api.SignalWorkflowExecutionRequest
     ) -> api.SignalWorkflowExecutionResponse:
         run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        self._simulation.tick()
         run.signal(request.signal_name, request.input, request.header.fields)
         await self._simulation.answer()
         return api.SignalWorkflowExecutionResponse()
@@ -159,6 +161,7 @@ class SimulatedService(ServiceClient):
         self, request: api.RequestCancelWorkflowExecutionRequest
     ) -> api.RequestCancelWorkflowExecutionResponse:
         run = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        self._simulation.tick()
         run.request_cancel(request.reason)
         await self._simulation.answer()
         return api.RequestCancelWorkflowExecutionResponse()
@@ -167,6 +170,7 @@ class SimulatedService(ServiceClient):
         self, request: api.TerminateWorkflowExecutionRequest
     ) -> api.TerminateWorkflowExecutionResponse:
         run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        self._simulation.tick()
         run.terminate(request.reason)
         await self._simulation.answer()
         return api.TerminateWorkflowExecutionResponse()
@@ -180,6 +184,7 @@ class SimulatedService(ServiceClient):
         run = self._run(named.workflow_id, named.run_id)
         update = run.tasks.find(request.request.meta.update_id)
         if update is None:
+            self._simulation.tick()
             update = self._open_run(named.workflow_id, named.run_id).tasks.ask(request.request)
         await self._simulation.answer()
         if request.wait_policy.lifecycle_stage == _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -24,6 +24,7 @@ BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 
 # Turns of the event loop that the code of an activity is given before it counts as waiting for something.
 _TURNS = 8
+_TICK = 1_000_000
 # Seconds until what was left for later goes on.
 _SOON = 0.001
 # Steps without time passing after which something goes round in circles.
@@ -45,18 +46,20 @@ class Simulation:
         agenda: The clock, and what can happen.
         workers: By their task queues.
         search_attributes: Names of those that workflows may set.
+        events: How many have been written, to all histories together.
     """
 
     def __init__(
         self, *, chooser: Chooser | None = None, begins: datetime = BEGINS, search_attributes: tuple[str, ...] = ()
     ) -> None:
-        self.agenda = Agenda(int(begins.timestamp() * 1_000_000_000))
+        self._begins = int(begins.timestamp() * 1_000_000_000)
+        self.agenda = Agenda(self._begins)
         self.workers: dict[str, Worker] = {}
         self.search_attributes = frozenset(search_attributes)
         self.chooser: Chooser = chooser or InOrder()
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
-        self._numbers = 0
+        self.events = 0
         self._going_on = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
         self._broken: Exception | None = None
@@ -107,8 +110,9 @@ class Simulation:
 
     def start(self, start: Start) -> Execution:
         """Start a run, whatever else runs under its id."""
-        self._numbers += 1
-        run_id = str(uuid.UUID(int=self._numbers, version=4))
+        # The same whatever else was started before it.
+        number = len(self._of_id.get(start.workflow_id, ()))
+        run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{start.workflow_id}#{number}"))
         run = Execution(self, start, run_id)
         self._runs[run_id] = run
         self._of_id.setdefault(start.workflow_id, []).append(run)
@@ -136,6 +140,10 @@ class Simulation:
         run = self._runs.get(run_id)
         return run if run is not None and run.workflow_id == workflow_id else None
 
+    def runs_of(self, workflow_id: str) -> list[Execution]:
+        """Every run under an id, oldest first."""
+        return list(self._of_id.get(workflow_id, ()))
+
     def every(self) -> list[Execution]:
         """Every run, oldest first."""
         return list(self._runs.values())
@@ -147,9 +155,27 @@ class Simulation:
             self._runs.pop(run_id).tasks.code.evict()
         self.agenda.forget(gone)
 
+    def begin_again(self) -> None:
+        """As in the beginning: no run, nothing under way, the first time and the first run id; workers stay."""
+        for worker in self.workers.values():
+            worker.crash()
+        for run in self._runs.values():
+            for activity in run.activities.values():
+                activity.abandon()
+            run.tasks.code.evict()
+        self._runs.clear()
+        self._of_id.clear()
+        self.events = 0
+        self.agenda = Agenda(self._begins)
+
     def refuse(self, what: str) -> NoReturn:
         """Somebody wants what is not simulated."""
         raise NotSimulated(f"{what} is not simulated")
+
+    def digest(self) -> Hashable:
+        """Everything on which the future depends, as far as it is in here."""
+        runs = tuple(run.digest() for _, run in sorted(self._runs.items()))
+        return self.agenda.digest(), runs, tuple(sorted(self.workers))
 
     # -- what happens --------------------------------------------------------------------------------------
 
@@ -202,6 +228,10 @@ class Simulation:
             self.agenda.move_to(due)
             await self.go_on()
         self.agenda.move_to(target)
+
+    def tick(self) -> None:
+        """So much time passes between one thing that a client does and the next."""
+        self.agenda.move_to(self.agenda.now + _TICK)
 
     async def let_go_on(self, doing: asyncio.Task[Any]) -> None:
         """Give the code of an activity its turns; if it has not ended then, it waits for something."""

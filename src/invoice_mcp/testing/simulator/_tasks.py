@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -159,6 +159,13 @@ class Tasks:
         yield from self._task.updates if self._task else ()
         yield from self._updates.values()
 
+    def digest(self) -> Hashable:
+        """What is not in the history yet."""
+        buffered = tuple(new.SerializeToString() for each in self._buffered for new in each.events)
+        asked = tuple(update.id for update in self._asked)
+        answered = tuple(sorted((update.id, update.outcome.done()) for update in self._every_update()))
+        return buffered, asked, answered, self._task is None, self._attempt, self._is_resting
+
     # -- a task begins and ends ----------------------------------------------------------------------------
 
     @property
@@ -212,7 +219,7 @@ class Tasks:
             return
         self._task, self._attempt, self.is_failing = None, 1, False
         if self._leaves_no_trace(task, commands):
-            del self._execution.history[task.scheduled - 1 :]
+            self._execution.unrecord(task.scheduled)
             for update, command in zip(task.updates, commands, strict=True):
                 update.outcome.set_result(Outcome(failure=command.update_response.rejected))
         else:
@@ -252,7 +259,11 @@ class Tasks:
     def _fail(self, task: _Task, cause: WorkflowTaskFailedCause.ValueType, failure: Failure) -> None:
         run = self._execution
         is_harmless = cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
-        if self._attempt == 1:
+        # Of several in a row only the first is written, unless something else was in between.
+        is_latest = len(run.history) == task.started == task.scheduled + 1
+        if self._attempt > 1 and is_latest:
+            run.unrecord(task.scheduled)
+        else:
             run.record(
                 event(
                     EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
@@ -263,9 +274,6 @@ class Tasks:
                     identity=IDENTITY,
                 )
             )
-        else:
-            # Only the first of several in a row is written.
-            del run.history[task.scheduled - 1 : task.started]
         self._undo(task)
         if not is_harmless:
             self.is_failing = self._is_resting = True

@@ -70,8 +70,9 @@ async def failures_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
 
 async def test_time_only_passes_when_told_to_and_stops_at_everything_that_is_due() -> None:
     async with a_simulation() as (simulation, client):
-        began = simulation.now
         handle = await start(client, toys.Timers)
+        began = simulation.now
+        await handle.query("__stack_trace")
         assert simulation.now == began
         await simulation.advance(timedelta(days=1))
         assert simulation.now == began + timedelta(days=1)

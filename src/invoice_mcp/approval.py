@@ -1,0 +1,99 @@
+"""A person decides: an approval that a model passes on is confirmed through the host, where it can ask."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from mcp.server.mcpserver import Context
+from mcp.shared.exceptions import MCPError
+from mcp_types import ElicitResult, InputRequiredResult
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from invoice_mcp.errors import Code, Refused
+from invoice_mcp.questions import confirmation_request, is_confirmed
+from invoice_mcp.reports import InvoiceReport
+
+_AGAIN = "Ask the user, and call approve again only if they want the question again; or call reject."
+
+
+class ApprovalPolicy(StrEnum):
+    """What happens before an approval that comes by the tool `approve` counts."""
+
+    ASK = "ask"
+    """The person confirms through the host; where it can't ask, the caller is taken at its word."""
+
+    TRUST = "trust"
+    """The caller is taken at its word."""
+
+    ASK_OR_REFUSE = "ask-or-refuse"
+    """The person confirms through the host; where it can't ask, the approval is refused."""
+
+
+def asks(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
+    """Whether this caller's approval is to be confirmed.
+
+    Raises:
+        Refused: NOT_CONFIRMED, where it is and can't be.
+    """
+    if policy is ApprovalPolicy.ASK_OR_REFUSE and not _can_ask(ctx):
+        what = "this server approves only what a person has confirmed, and this client can't ask one"
+        raise Refused(Code.NOT_CONFIRMED, f"{what}. Use a host that can (elicitation); nothing was changed.")
+    return policy is not ApprovalPolicy.TRUST and _can_ask(ctx)
+
+
+async def confirmed(report: InvoiceReport, ctx: Context[Any, Any]) -> InputRequiredResult | None:
+    """Have the person confirm the approval of this very run.
+
+    Returns:
+        None to go on; or, in the current protocol, what the client has to be asked before it calls again.
+
+    Raises:
+        Refused: NOT_CONFIRMED.
+    """
+    if report.status.is_terminal or report.decision is not None:
+        # Nothing is left to confirm: what comes now changes nothing, or is refused.
+        return None
+    answer = await (_answered(report, ctx) if _is_current(ctx) else _asked(report, ctx))
+    if isinstance(answer, InputRequiredResult):
+        return answer
+    if not is_confirmed(answer):
+        raise Refused(Code.NOT_CONFIRMED, f"the user was asked and did not confirm; nothing was changed. {_AGAIN}")
+    return None
+
+
+def _is_current(ctx: Context[Any, Any]) -> bool:
+    return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
+
+
+def _can_ask(ctx: Context[Any, Any]) -> bool:
+    """Whether the client can show a form, and there is a way to it. `elicitation: {}` is the older way to say so."""
+    capabilities = ctx.client_capabilities
+    elicitation = capabilities.elicitation if capabilities else None
+    if elicitation is None or (elicitation.form is None and elicitation.url is not None):
+        return False
+    return _is_current(ctx) or ctx.session.can_send_request
+
+
+async def _answered(report: InvoiceReport, ctx: Context[Any, Any]) -> ElicitResult | InputRequiredResult:
+    """The current protocol: the answer comes with the call, or the call is answered with the question.
+
+    Which question that was, its key tells: the run, whose content never changes. So any replica can go on with it, and
+    an answer never counts for another invoice than the person has seen.
+    """
+    key = f"approve-{report.run_id}"
+    answer = (ctx.input_responses or {}).get(key)
+    if isinstance(answer, ElicitResult):
+        return answer
+    return InputRequiredResult(input_requests={key: confirmation_request(report)})
+
+
+async def _asked(report: InvoiceReport, ctx: Context[Any, Any]) -> ElicitResult:
+    """The older protocol: the client is asked while it waits for its answer."""
+    params: Any = confirmation_request(report).params
+    form = (params.message, params.requested_schema)
+    try:
+        answer: ElicitResult = await ctx.session.elicit_form(*form, related_request_id=ctx.request_id)
+    except MCPError:
+        raise Refused(Code.NOT_CONFIRMED, f"the client could not ask its user; nothing was changed. {_AGAIN}") from None
+    return answer

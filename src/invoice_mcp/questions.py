@@ -1,0 +1,94 @@
+"""What a person is asked about an invoice, word for word, and how the answer is read. Knows nothing of Temporal."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+from mcp.server.elicitation import render_elicitation_schema
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
+from pydantic import BaseModel, Field, ValidationError
+
+from invoice_mcp.invoices import Comment, Person, faults_of
+from invoice_mcp.reports import InvoiceReport, LineReport, moment
+
+T = TypeVar("T", bound=BaseModel)
+
+# A form that can't be taken in at a glance gets waved through. All lines together are always told.
+MOST_LINES = 50
+
+
+class Decided(BaseModel):
+    """The form of a waiting invoice."""
+
+    decision: Literal["approve", "reject"] = Field(
+        title="Decision", description="approve: every line is paid on its due date. reject: nothing is paid. Final."
+    )
+    comment: Comment = Field(default="", title="Comment", description="Why; kept with the decision")
+    name: Person = Field(default="", title="Your name", description="Kept with the decision; default: your client's")
+
+
+class Confirmed(BaseModel):
+    """The form of an approval that somebody else, most likely a model, passes on."""
+
+    approve: bool = Field(title="Approve and pay", description="Yes: every line is paid on its due date. Final.")
+
+
+def decision_request(report: InvoiceReport) -> ElicitRequest:
+    """Ask for a decision: approve or reject."""
+    return _form(f"Approve or reject {describe(report)}", Decided)
+
+
+def confirmation_request(report: InvoiceReport) -> ElicitRequest:
+    """Ask whether an approval is really meant."""
+    return _form(f"Your assistant wants to approve {describe(report)}", Confirmed)
+
+
+def describe(report: InvoiceReport) -> str:
+    """Which invoice, how much, to whom, and each line."""
+    head = f"invoice {report.invoice_id}: pay {report.currency} {report.total:,} to {report.customer}."
+    until = f" It expires on {moment(report.approval_deadline)}." if report.approval_deadline else ""
+    shown, rest = report.lines[:MOST_LINES], report.lines[MOST_LINES:]
+    lines = [_line(report, line) for line in shown]
+    if rest:
+        amount = sum(line.amount for line in rest)
+        lines.append(f"… and {len(rest)} more lines, together {report.currency} {amount:,}")
+    return "\n".join([head + until, *lines])
+
+
+def decision_in(answer: ElicitResult) -> Decided | None:
+    """What the person decided; None where nothing was: a form that was dismissed is no rejection.
+
+    Raises:
+        ValueError: The form was sent, but can't be read.
+    """
+    if answer.action == "accept":
+        return _filled(Decided, answer)
+    # Declining to answer is not rejecting the invoice, unless the person says so.
+    said = (answer.content or {}).get("decision")
+    return _filled(Decided, answer) if answer.action == "decline" and said == "reject" else None
+
+
+def is_confirmed(answer: ElicitResult) -> bool:
+    """Whether the person said yes."""
+    try:
+        return answer.action == "accept" and _filled(Confirmed, answer).approve
+    except ValueError:
+        return False
+
+
+def _form(message: str, form: type[BaseModel]) -> ElicitRequest:
+    rendered = render_elicitation_schema(form)
+    # Our own names and words for the form as a whole are not for whoever fills it in.
+    schema = {key: rendered[key] for key in ("type", "properties", "required")}
+    return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
+
+
+def _filled(form: type[T], answer: ElicitResult) -> T:
+    try:
+        return form.model_validate(answer.content or {})
+    except ValidationError as error:
+        raise ValueError(faults_of(error)) from None
+
+
+def _line(report: InvoiceReport, line: LineReport) -> str:
+    return f"{line.line}. {line.description}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"

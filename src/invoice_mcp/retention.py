@@ -1,0 +1,40 @@
+"""How long a Temporal namespace keeps workflows that have ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+logger = logging.getLogger(__name__)
+
+# The shortest that Temporal allows: what is kept at least where the namespace can't be asked for it.
+SHORTEST = timedelta(days=1)
+_RPC = timedelta(seconds=2)
+_ASK_AGAIN_AFTER = 300.0
+
+
+class Retention:
+    """The namespace's retention, asked for every five minutes at most; one day as long as the server has not told."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known = SHORTEST
+        self._ask_again_at = 0.0
+
+    async def __call__(self) -> timedelta:
+        """The retention, now. Whoever needs it has better things to fail for: it never does."""
+        if time.monotonic() >= self._ask_again_at:
+            request = DescribeNamespaceRequest(namespace=self._client.namespace)
+            try:
+                answer = await self._client.workflow_service.describe_namespace(request, timeout=_RPC)
+            except (RPCError, RuntimeError) as error:
+                logger.info("The retention of %s is not told: %s", self._client.namespace, error)
+            else:
+                self._known = answer.config.workflow_execution_retention_ttl.ToTimedelta() or SHORTEST
+            self._ask_again_at = time.monotonic() + _ASK_AGAIN_AFTER
+        return self._known

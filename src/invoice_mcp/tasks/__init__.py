@@ -1,0 +1,89 @@
+"""MCP tasks (`io.modelcontextprotocol/tasks`) over Temporal: the task *is* the workflow. Knows nothing of invoices.
+
+A tool starts a workflow; for a client that knows tasks its call is a task then, with an id made of workflow id and run
+id. Nothing else is kept anywhere: any server process answers for any task, for as long as Temporal has the workflow.
+This makes a workflow of your own one, with a question to the person on its way:
+
+    from typing import Any
+    from uuid import uuid4
+
+    from temporalio import workflow
+
+    with workflow.unsafe.imports_passed_through():
+        from mcp.server import MCPServer
+        from mcp_types import CallToolResult
+        from temporalio.client import Client
+
+        from invoice_mcp.tasks import Retention, TaskBinding, TasksExtension, started
+        from invoice_mcp.tasks.workflow import TaskWorkflow
+
+    WHEN = {"type": "object", "properties": {"when": {"type": "string"}}, "required": ["when"]}
+
+
+    @workflow.defn
+    class Deploy(TaskWorkflow):
+        @workflow.run
+        async def run(self, service: str) -> str:
+            answer = await self.inbox.elicit(f"When may {service} be deployed?", WHEN)
+            return f"{service}: {answer['content']['when'] if answer['action'] == 'accept' else 'never'}"
+
+
+    def deployments(client: Client) -> MCPServer[Any]:
+        tasks = TasksExtension(client, [TaskBinding(tool="deploy", workflow="Deploy")], retention=Retention(client))
+        server = MCPServer[Any]("deployments", extensions=[tasks], middleware=[tasks.listening])
+
+        @server.tool(description="Deploy a service when a person says so")
+        async def deploy(service: str) -> CallToolResult:
+            deploying = await client.start_workflow(Deploy.run, service, id=f"deploy-{uuid4()}", task_queue="deploy")
+            return started(deploying)
+
+        return server
+
+A workflow that fails is a tool error, unless it raises `protocol_error`; one that is cancelled is a cancelled task. How
+a client without tasks is served, what a workflow tells of itself, how it takes answers and how its outcome becomes the
+tool's result can be said otherwise: see `TaskBinding`. `TasksClient` is the client's side.
+"""
+
+from invoice_mcp.retention import Retention
+from invoice_mcp.tasks._binding import TaskBinding, run_started, started, tool_result
+from invoice_mcp.tasks._client import TasksClient, cancel, get, update
+from invoice_mcp.tasks._ids import Run, run_of, task_id_of
+from invoice_mcp.tasks._server import TasksExtension
+from invoice_mcp.tasks._wire import (
+    EXTENSION_ID,
+    CancelTask,
+    CreateTaskResult,
+    DetailedTask,
+    GetTask,
+    Task,
+    TaskParams,
+    TaskStatus,
+    UpdateTask,
+    UpdateTaskParams,
+)
+
+__all__ = [
+    "EXTENSION_ID",
+    "CancelTask",
+    "CreateTaskResult",
+    "DetailedTask",
+    "GetTask",
+    "Retention",
+    "Run",
+    "Task",
+    "TaskBinding",
+    "TaskParams",
+    "TaskStatus",
+    "TasksClient",
+    "TasksExtension",
+    "UpdateTask",
+    "UpdateTaskParams",
+    "cancel",
+    "get",
+    "run_of",
+    "run_started",
+    "started",
+    "task_id_of",
+    "tool_result",
+    "update",
+]

@@ -1,0 +1,36 @@
+"""Task ids: made of workflow id and run id, so that no server needs to remember any. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+_LONGEST = 2000
+
+
+class Run(NamedTuple):
+    """One run of a workflow. The run id is Temporal's: a random UUID, which nobody can guess."""
+
+    workflow_id: str
+    run_id: str
+
+
+def task_id_of(run: Run) -> str:
+    """`<workflow id>:<run id>`, both percent-encoded: printable ASCII, as the header Mcp-Name needs it."""
+    return f"{quote(run.workflow_id, safe='')}:{quote(run.run_id, safe='')}"
+
+
+def run_of(task_id: str) -> Run | None:
+    """The run that a task id names; None for what `task_id_of` would never have made.
+
+    Both parts are required: without its run id a workflow can be guessed, and would be another one after a while.
+    """
+    if len(task_id) > _LONGEST or task_id.count(":") != 1:
+        return None
+    try:
+        run = Run(*(unquote(part, errors="strict") for part in task_id.split(":")))
+    except UnicodeDecodeError:
+        return None
+    is_whole = bool(run.workflow_id) and bool(run.run_id) and f"{run.workflow_id}{run.run_id}".isprintable()
+    # One id for one task: another spelling of it would slip past whoever compares them.
+    return run if is_whole and task_id_of(run) == task_id else None

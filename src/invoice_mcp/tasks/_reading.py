@@ -1,0 +1,256 @@
+"""Tasks as Temporal has them: found by id alone, read, answered, cancelled. Nothing is kept here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowHistoryEventFilterType,
+    WorkflowUpdateFailedError,
+)
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from invoice_mcp.tasks._binding import Handle, TaskBinding
+from invoice_mcp.tasks._ending import ending_of
+from invoice_mcp.tasks._ids import Run, run_of, task_id_of
+from invoice_mcp.tasks._trouble import answering, unknown_task
+from invoice_mcp.tasks._wire import CreateTaskResult, DetailedTask, TaskStatus
+from invoice_mcp.tasks.workflow import TaskState
+
+MAX_RESPONSE_BYTES = 256 * 1024
+_ANSWER_WITHIN = 8.0
+_LOOK_AGAIN_AFTER = 3.0
+_LAST_WORDS_WITHIN = 1.5
+_GONE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
+
+
+@dataclass(frozen=True)
+class Found:
+    """A task there is.
+
+    Attributes:
+        execution: The run that goes on, or went on last, where the task's own continued as a new one.
+        created: When the task's own run began.
+    """
+
+    task_id: str
+    binding: TaskBinding
+    execution: WorkflowExecutionDescription
+    created: datetime
+    handle: Handle
+
+    @property
+    def is_open(self) -> bool:
+        return self.execution.status in {None, WorkflowExecutionStatus.RUNNING}
+
+
+class Tasks:
+    """Every task of some bindings, on one Temporal.
+
+    Args:
+        retention: How long Temporal keeps a workflow that has ended.
+    """
+
+    def __init__(
+        self, client: Client, bindings: Sequence[TaskBinding], retention: Callable[[], Awaitable[timedelta]]
+    ) -> None:
+        self._client = client
+        self._retention = retention
+        self.by_tool = {binding.tool: binding for binding in bindings}
+        self._by_workflow = {binding.workflow: binding for binding in bindings}
+        if len(self.by_tool) != len(bindings) or len(self._by_workflow) != len(bindings):
+            raise ValueError("each tool and each workflow may be bound once")
+
+    async def created(self, run: Run) -> CreateTaskResult:
+        """The task of a run that was started: once Temporal has it, and not before.
+
+        Raises:
+            MCPError: Temporal does not have it, or can't be asked.
+        """
+        async with answering(_ANSWER_WITHIN):
+            found = await self._find(task_id_of(run))
+            status: TaskStatus = "working" if found.is_open else (await ending_of(found.handle, found.binding)).status
+            return CreateTaskResult(**await self._common(found, status, None))
+
+    async def require(self, task_id: str) -> None:
+        """Return if there is such a task. Needs no worker.
+
+        Raises:
+            MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
+        """
+        async with answering(_ANSWER_WITHIN):
+            await self._find(task_id)
+
+    async def read(self, task_id: str) -> DetailedTask:
+        """The whole task.
+
+        Raises:
+            MCPError: -32602 for an id that is no task's; -32603 while Temporal, or a worker that is needed, is away.
+        """
+        async with answering(_ANSWER_WITHIN):
+            while (found := await self._find(task_id)).is_open:
+                # A question that the workflow's end has overtaken may never be answered.
+                with anyio.move_on_after(_LOOK_AGAIN_AFTER):
+                    return await self._ongoing(found)
+            return await self._ended(found)
+
+    async def answer(self, task_id: str, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
+        """Give a task the client's responses. Those to what is not asked, or is answered already, are ignored.
+
+        Raises:
+            MCPError: As `read`; also -32602 for responses that can't be taken, and then none is.
+        """
+        async with answering(_ANSWER_WITHIN):
+            found = await self._find(task_id)
+            if not found.is_open or not responses:
+                return
+            state = await found.binding.state(found.handle)
+            asked = {key: responses[key] for key in state.input_requests if key in responses}
+            if not asked:
+                return
+            _require_takeable(asked)
+            try:
+                await found.binding.answer(found.handle, asked, ctx)
+            except ValueError as error:
+                raise MCPError(INVALID_PARAMS, f"The responses can't be taken: {error}") from None
+            except WorkflowUpdateFailedError as error:
+                cause = error.cause
+                why = cause.message if isinstance(cause, ApplicationError) else "it says no more"
+                raise MCPError(INVALID_PARAMS, f"The workflow refused the responses: {why}") from None
+            except RPCError as error:
+                # It ended in the meantime, or is just about to: then nothing is asked any more.
+                if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
+                    raise
+                if (await self._find(task_id)).is_open:
+                    raise
+
+    async def cancel(self, task_id: str) -> None:
+        """Ask the workflow to stop. Whether and when it does is its own affair; one that has ended stays as it is.
+
+        Raises:
+            MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
+        """
+        async with answering(_ANSWER_WITHIN):
+            found = await self._find(task_id)
+            if not found.is_open:
+                return
+            try:
+                await found.handle.cancel(reason="The client of the task cancelled it")
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+
+    async def _find(self, task_id: str) -> Found:
+        run = run_of(task_id)
+        if run is None:
+            raise unknown_task()
+        handle: Handle = self._client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
+        execution = own = await _described(handle)
+        binding = self._by_workflow.get(own.workflow_type)
+        if binding is None or own.run_id != run.run_id:
+            raise unknown_task()
+        if own.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+            execution = await self._last_of_chain(own)
+            handle = self._client.get_workflow_handle(execution.id, run_id=execution.run_id)
+        return Found(task_id, binding, execution, own.start_time, handle)
+
+    async def _last_of_chain(self, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
+        """The run that a workflow which continued as new has now, or had last."""
+        newest = await _described(self._client.get_workflow_handle(own.id))
+        if newest.raw_description.workflow_execution_info.first_run_id == own.run_id:
+            return newest
+        # Somebody has used the workflow id again since.
+        last = own
+        while last.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+            handle = self._client.get_workflow_handle(last.id, run_id=last.run_id)
+            closing = handle.fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
+            successors = [
+                event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
+                async for event in closing
+            ]
+            last = await _described(self._client.get_workflow_handle(last.id, run_id=successors[-1]))
+        return last
+
+    async def _ongoing(self, found: Found) -> DetailedTask:
+        state = await found.binding.state(found.handle)
+        status: TaskStatus = "input_required" if state.input_requests else "working"
+        return DetailedTask(
+            **await self._common(found, status, state), input_requests=dict(state.input_requests) or None
+        )
+
+    async def _ended(self, found: Found) -> DetailedTask:
+        ending = await ending_of(found.handle, found.binding)
+        message = ending.message
+        if ending.status == "cancelled":
+            # What was done until then only the workflow can tell; if nobody can ask it, the task is cancelled anyway.
+            with anyio.move_on_after(_LAST_WORDS_WITHIN):
+                try:
+                    message = (await found.binding.state(found.handle)).message or message
+                except Exception:  # noqa: BLE001 (whatever it is, we have an answer)
+                    message = ending.message
+        common = await self._common(found, ending.status, TaskState(message=message))
+        return DetailedTask(**common, result=ending.result, error=ending.error)
+
+    async def _common(self, found: Found, status: TaskStatus, state: TaskState | None) -> dict[str, Any]:
+        state = state or TaskState()
+        # A task that goes on is kept for as long as it does, and then for the retention: from now on at the least.
+        until = found.execution.close_time or datetime.now(UTC)
+        kept = max(until - found.created, timedelta()) + await self._retention()
+        updated = found.execution.close_time or state.updated_at or found.created
+        own = timedelta(milliseconds=state.poll_interval_ms or 0)
+        return {
+            "task_id": found.task_id,
+            "status": status,
+            "status_message": state.message,
+            "created_at": _iso(found.created),
+            "last_updated_at": _iso(updated),
+            "ttl_ms": _milliseconds(kept),
+            "poll_interval_ms": _milliseconds(own or found.binding.poll_interval),
+        }
+
+
+async def _described(handle: Handle) -> WorkflowExecutionDescription:
+    try:
+        return await handle.describe()
+    except RPCError as error:
+        if error.status in _GONE and not _is_namespace_missing(error):
+            raise unknown_task() from None
+        raise
+
+
+def _is_namespace_missing(error: RPCError) -> bool:
+    details = error.grpc_status.details
+    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details)
+
+
+def _require_takeable(responses: Mapping[str, Any]) -> None:
+    if not all(isinstance(response, Mapping) for response in responses.values()):
+        raise MCPError(INVALID_PARAMS, "Each response must be an object, such as an elicitation's result")
+    try:
+        size = len(json.dumps(responses).encode())
+    except (RecursionError, ValueError):
+        size = MAX_RESPONSE_BYTES + 1
+    if size > MAX_RESPONSE_BYTES:
+        raise MCPError(INVALID_PARAMS, f"The responses are larger than {MAX_RESPONSE_BYTES // 1024} KiB")
+
+
+def _milliseconds(span: timedelta) -> int:
+    return max(1, span // timedelta(milliseconds=1))
+
+
+def _iso(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

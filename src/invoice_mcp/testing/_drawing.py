@@ -1,0 +1,155 @@
+"""Draws scenarios by chance: the same one for the same seed and number, in any process, on any machine."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from invoice_mcp.testing._actions import Action, Verb
+from invoice_mcp.testing._scenario import Line, Scenario
+from invoice_mcp.testing._stage import ERAS
+
+FAULTS: tuple[Verb, ...] = (
+    Verb.ERP_DOWN,
+    Verb.ERP_REFUSES,
+    Verb.PAYMENT_DOWN,
+    Verb.PAYMENT_REFUSED,
+    Verb.ANSWER_LOST,
+    Verb.CRASH,
+)
+"""What can go wrong around an invoice: at the ERP, at the gateway, to the worker."""
+
+_OF_A_LINE = frozenset({Verb.PAYMENT_DOWN, Verb.PAYMENT_REFUSED, Verb.ANSWER_LOST})
+_STEPS = tuple(verb for verb in Verb if verb not in FAULTS)
+# What leads to the end of the longest lives, and round again: whatever else is done comes in between.
+_SPINE = (
+    (Verb.APPROVE, Verb.APPROVE, Verb.SIGNAL_APPROVE),
+    (Verb.ADVANCE,),
+    (Verb.TRIGGER, Verb.TRIGGER, Verb.TRIGGER_CHANGED),
+    (Verb.APPROVE,),
+    (Verb.ADVANCE,),
+)
+# A worker that crashes before there is anything it could lose is none of a scenario's beginnings; and an invoice that
+# the ERP refuses does not live to see other faults.
+_BEFORE = (Verb.ERP_DOWN, *3 * (Verb.PAYMENT_DOWN, Verb.PAYMENT_REFUSED, Verb.ANSWER_LOST), Verb.ERP_REFUSES)
+_DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
+# Around the five days there are to decide, to both sides of the due dates drawn below, and over years.
+_HOURS = (0.25, 1, 6, 24, 36, 71, 118, 119.99, 120, 120.01, 122, 24 * 31, 24 * 366)
+_CUSTOMERS = (
+    "ACME Corp",
+    "Möller & Söhne GmbH",
+    "株式会社 山田商店",
+    "O'Brien Ltd.",
+    "Świerk S.A.",
+    "Dana <dana@example.com>",
+)
+_ARTICLES = (
+    "Widget",
+    "Consulting, 3 days",
+    "Bolts M8 (1,000)",
+    "Café crème",
+    "Licence 100%",
+    "{hosting}",
+    "Ø 12 mm pipe",
+)
+
+
+@dataclass(frozen=True)
+class Odds:
+    """How scenarios are drawn.
+
+    Attributes:
+        lines: The most lines of an invoice.
+        faults: Which there are.
+        rate: What part of the actions are faults, between 0 and 1.
+        actions: The most actions.
+        haste: What part of the scenarios is played in haste, in an order of chance.
+    """
+
+    lines: int = 3
+    faults: Collection[Verb] = FAULTS
+    rate: float = 0.25
+    actions: int = 8
+    haste: float = 0.4
+
+
+def draw(seed: int, run: int, odds: Odds) -> Scenario:
+    """The scenario of one run."""
+    chance = random.Random(f"{seed}/{run}")  # noqa: S311 (to be repeated, not to be secret)
+    currency = chance.choice(list(_DECIMALS))
+    lines = tuple(_line(chance, currency) for _ in range(_few(chance, odds.lines)))
+    is_hasty = chance.random() < odds.haste
+    # Swarm: what a run leaves out lets the rest of it go deeper.
+    steps, faults = _some(chance, _STEPS), _some(chance, [verb for verb in FAULTS if verb in odds.faults])
+    return Scenario(
+        customer=chance.choice(_CUSTOMERS),
+        currency=currency,
+        lines=lines,
+        changed_line=chance.randint(1, len(lines)),
+        before=_before(chance, [verb for verb in _BEFORE if verb in faults], odds, len(lines)),
+        actions=_actions(chance, steps, faults, odds, len(lines)),
+        era=chance.choice(ERAS),
+        hasty=is_hasty,
+        seed=chance.randrange(2**16) if is_hasty else None,
+    )
+
+
+def _few(chance: random.Random, most: int) -> int:
+    return chance.randint(1, chance.randint(1, most))
+
+
+def _some(chance: random.Random, every: Sequence[Verb]) -> list[Verb]:
+    return chance.sample(every, chance.randint(1, len(every))) if every else []
+
+
+def _line(chance: random.Random, currency: str) -> Line:
+    decimals = _DECIMALS[currency]
+    minor = chance.randint(1, 10 ** chance.randint(1, 7 + decimals))
+    digits = str(minor).rjust(decimals + 1, "0")
+    return Line(
+        amount=f"{digits[:-decimals]}.{digits[-decimals:]}" if decimals else digits,
+        due_in_hours=_due(chance),
+        description=chance.choice(_ARTICLES),
+    )
+
+
+def _due(chance: random.Random) -> float:
+    """Past, near (before, at and after the time to decide ends), or far, in hours from now."""
+    match chance.randrange(4):
+        case 0:
+            return float(-chance.randint(1, 24 * 700))
+        case 1:
+            return float(chance.choice((-1, 0.5, 1, 24, 36, 60, 119, 120, 121)))
+        case 2:
+            return float(chance.randint(1, 24 * 14))
+        case _:
+            return float(chance.randint(24 * 14, 24 * 500))
+
+
+def _actions(
+    chance: random.Random, steps: Sequence[Verb], faults: Sequence[Verb], odds: Odds, lines: int
+) -> tuple[Action, ...]:
+    """Any steps and faults, and part of the spine among them, in its order."""
+    spine = [chance.choice(verbs) for verbs in _SPINE[: chance.randint(0, len(_SPINE))]][: odds.actions]
+    others = [
+        chance.choice(faults if faults and chance.random() < odds.rate else steps)
+        for _ in range(chance.randint(0, odds.actions - len(spine)))
+    ]
+    places = sorted(chance.choices(range(len(others) + 1), k=len(spine)), reverse=True)
+    for place, verb in zip(places, reversed(spine), strict=True):
+        others.insert(place, verb)
+    return tuple(_action(chance, verb, lines) for verb in others)
+
+
+def _action(chance: random.Random, verb: Verb, lines: int) -> Action:
+    if verb is Verb.ADVANCE:
+        return Action(verb=verb, hours=chance.choice(_HOURS))
+    return Action(verb=verb, line=chance.randint(1, lines)) if verb in _OF_A_LINE else Action(verb=verb)
+
+
+def _before(chance: random.Random, faults: Sequence[Verb], odds: Odds, lines: int) -> tuple[Action, ...]:
+    """Faults that are there when the invoice is submitted: mostly none, else up to as many as the ERP is asked."""
+    if not faults or chance.random() >= 2 * odds.rate:
+        return ()
+    return tuple(_action(chance, chance.choice(faults), lines) for _ in range(chance.randint(1, 5)))

@@ -1,0 +1,254 @@
+"""Every interleaving of a small invoice's life: what is done to it, one crash and one payment fault, anywhere in it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Hashable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.update.v1 import Input, Meta, Request
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from invoice_mcp.activities import InvoiceActivities
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceReport, InvoiceRequest
+from invoice_mcp.testing._checker import check
+from invoice_mcp.testing._observations import observe
+from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp, Stamp
+from invoice_mcp.testing._violations import Violation, Violations
+from invoice_mcp.testing.simulator import BEGINS, Branches, Execution, Simulation, Start, Step, Worker, connect
+from invoice_mcp.worker import WORKFLOWS
+from invoice_mcp.workflows import INVOICE_STATUS
+
+EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
+"""What may be done to the invoice from outside."""
+
+FAULTS = ("payment-refused", "payment-down", "answer-lost")
+"""What may go wrong with one payment."""
+
+_QUEUE = "exhaustive"
+_WORKFLOW_ID = "invoice-INV-1"
+# What a worker is in the middle of: what it thought, or what an activity did, is not told yet.
+_UNDER_WAY = frozenset({"workflow task ends", "activity reports"})
+_SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
+# The first line is due already, the second one before the time to decide is over.
+_DUE = (timedelta(hours=-1), timedelta(hours=60))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is in a life. Where in it, and in what order, is explored.
+
+    Attributes:
+        lines: How many lines the invoice has, 1 or 2.
+        events: What is done to it. After it has ended that is as good as not done.
+        faults: Of these one may happen to one payment.
+        crashes: Whether the worker may crash once.
+    """
+
+    lines: int = 1
+    events: tuple[str, ...] = ()
+    faults: tuple[str, ...] = FAULTS
+    crashes: bool = True
+
+    def __str__(self) -> str:
+        every = [f"{self.lines} line{'s' if self.lines > 1 else ''}", *self.events]
+        may = [*(["a payment fault"] if self.faults else []), *(["a crash"] if self.crashes else [])]
+        return ", ".join(every) + (f" (and perhaps {' and '.join(may)})" if may else "")
+
+
+def plans(events: int, lines: int = 2) -> Iterator[Plan]:
+    """Plans that together have in them every life with at most so many events, lines, one crash and one fault."""
+    for count in range(1, lines + 1):
+        for what in itertools.combinations_with_replacement(EVENTS, events):
+            yield Plan(count, what)
+
+
+def life_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
+    """The life to be explored, by `simulator.explore`. It raises `Violations` where a promise is broken."""
+
+    async def live(branches: Branches) -> None:
+        life = _Life(plan, workflows)
+        try:
+            await life.live(branches)
+        finally:
+            await life.simulation.close()
+
+    return live
+
+
+@dataclass
+class _Life:
+    plan: Plan
+    workflows: tuple[type, ...]
+
+    def __post_init__(self) -> None:
+        self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,))
+        self.erp, self.payments = ScriptedErp(), RecordingPayments(_stamp)
+        self.left = list(self.plan.events)
+        self.faults, self.can_crash = self.plan.faults, self.plan.crashes
+        self._start_worker()
+        self.run = self.simulation.start(
+            Start(_WORKFLOW_ID, "InvoiceWorkflow", _QUEUE, input=_payloads(_request(self.plan.lines)))
+        )
+
+    def _start_worker(self) -> None:
+        activities = InvoiceActivities(self.erp, self.payments).all()
+        self.simulation.start_worker(_QUEUE, Worker(self.workflows, activities, converter=pydantic_data_converter))
+
+    async def live(self, branches: Branches) -> None:
+        while options := self._options():
+            await branches.pick(options, self._state)()
+        await self._check()
+
+    def _state(self) -> Hashable:
+        made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
+        asked = tuple(order.line for order in self.payments.asked)
+        return self.simulation.digest(), made, asked, tuple(self.left), self.faults, self.can_crash
+
+    # -- what could happen next ----------------------------------------------------------------------------
+
+    def _options(self) -> list[Callable[[], Awaitable[None]]]:
+        simulation = self.simulation
+        steps = simulation.possible()
+        if (alone := self._concerns_nothing_else(steps)) is not None:
+            steps = [alone]
+        options = [self._happens(step) for step in steps]
+        options += [self._goes_wrong(step, fault) for step in steps if self._is_payment(step) for fault in self.faults]
+        if alone is not None:
+            return options
+        options += [self._is_done(event) for event in dict.fromkeys(self.left)]
+        # Between two tasks a crash only puts out of memory what comes back by replay; that is seen at the end anyway.
+        if self.can_crash and any(step.label in _UNDER_WAY for step in steps):
+            options.append(self._crash)
+        if not steps and any(run.is_open for run in simulation.every()) and simulation.agenda.next_time() is not None:
+            options.append(self._time_passes)
+        return options
+
+    def _concerns_nothing_else(self, steps: list[Step]) -> Step | None:
+        """A step of which it does not matter when it happens: of a line, where nothing more can happen to that line
+        from outside. Then it happens next, and the other orders need not be seen."""
+        if self.can_crash or "cancel" in self.left or self.run.is_cancelling:
+            return None
+        return next((step for step in steps if step.run_id != self.run.run_id), None)
+
+    def _is_payment(self, step: Step) -> bool:
+        return step.label == "activity starts" and step.run_id != self.run.run_id
+
+    def _happens(self, step: Step) -> Callable[[], Awaitable[None]]:
+        return lambda: self.simulation.happen(step)
+
+    def _goes_wrong(self, step: Step, fault: str) -> Callable[[], Awaitable[None]]:
+        async def go_wrong() -> None:
+            match fault:
+                case "payment-refused":
+                    self.payments.refuses()
+                case "payment-down":
+                    self.payments.is_down()
+                case _:
+                    self.payments.loses_the_answer()
+            self.faults = ()
+            await self.simulation.happen(step)
+
+        return go_wrong
+
+    def _is_done(self, event: str) -> Callable[[], Awaitable[None]]:
+        async def do() -> None:
+            number = len(self.plan.events) - len(self.left)
+            self.left.remove(event)
+            if self.run.is_open:
+                _do(self.run, event, number)
+
+        return do
+
+    async def _crash(self) -> None:
+        self.can_crash = False
+        self.simulation.crash_worker(_QUEUE)
+        self._start_worker()
+
+    async def _time_passes(self) -> None:
+        due = self.simulation.agenda.next_time()
+        assert due is not None  # noqa: S101 (else it is no option)
+        self.simulation.agenda.move_to(due)
+
+    # -- how it ended --------------------------------------------------------------------------------------
+
+    async def _check(self) -> None:
+        found = [
+            Violation("L1", run.workflow_id, "does not end: nothing can happen any more")
+            for run in self.simulation.every()
+            if run.is_open
+        ]
+        if not found:
+            found = check(await self._observed())
+        if found:
+            raise Violations(found)
+
+    async def _observed(self) -> Any:
+        client: Client = connect(self.simulation, data_converter=pydantic_data_converter)
+
+        async def report(workflow_id: str, run_id: str | None = None) -> InvoiceReport:
+            answer: InvoiceReport = await client.get_workflow_handle(workflow_id, run_id=run_id).query(
+                "GetInvoiceReport", result_type=InvoiceReport
+            )
+            return answer
+
+        return await observe(
+            client,
+            {_WORKFLOW_ID: []},
+            ledger=tuple(self.payments.made),
+            attempts=tuple(self.payments.answered),
+            report=report,
+        )
+
+
+class _Split:
+    """Nobody is asked: the branches decide. But whatever can come in between may."""
+
+    splits_tasks = True
+
+    def choose(self, options: Any) -> Step:
+        step: Step = options[0]
+        return step
+
+    def pauses(self) -> bool:
+        return True
+
+
+def _stamp() -> Stamp:
+    info = activity.info()
+    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "")
+
+
+def _request(lines: int) -> InvoiceRequest:
+    invoice = Invoice.model_validate(
+        {
+            "invoice_id": "INV-1",
+            "customer": "ACME Corp",
+            "lines": [
+                {"description": f"Widget {number}", "amount": str(100 * number), "due_date": (BEGINS + due).isoformat()}
+                for number, due in enumerate(_DUE[:lines], 1)
+            ],
+        }
+    )
+    return InvoiceRequest(invoice=AcceptedInvoice.of(invoice))
+
+
+def _payloads(*values: object) -> Payloads:
+    return Payloads(payloads=pydantic_data_converter.payload_converter.to_payloads(values))
+
+
+def _do(run: Execution, event: str, number: int) -> None:
+    match event:
+        case "approve" | "reject":
+            decision = _payloads(DecisionRequest(by=f"person {number}"))
+            run.tasks.ask(Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision)))
+        case "cancel":
+            run.request_cancel("enough")
+        case _:
+            run.signal(_SIGNALS[event], Payloads(), {})

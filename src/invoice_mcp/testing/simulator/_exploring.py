@@ -1,0 +1,110 @@
+"""Every order in which things can happen: a life is lived again and again, each time along another branch.
+
+Lives are run from their beginning, as the code of workflows can't be copied in the middle of one. Where a life gets to
+a state that was seen before, it is not lived on: what can follow is known already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+Path = tuple[int, ...]
+"""Which branch was taken at each fork of a life."""
+
+
+class SeenBefore(Exception):  # noqa: N818 (it ends a life, nothing is wrong)
+    """This life has got to a state that another one was in."""
+
+
+class Branches:
+    """The forks of one life. Along a path that is given; then always the first branch, and the others are for later."""
+
+    def __init__(self, path: Path, seen: set[Hashable], later: list[Path]) -> None:
+        self._given = path
+        self._seen = seen
+        self._later = later
+        self.path: list[int] = []
+
+    def pick(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
+        """The option that this life takes.
+
+        Args:
+            options: Everything that could happen; at least one thing.
+            state: Tells everything on which the future depends.
+
+        Raises:
+            SeenBefore: Here this life need not go on.
+        """
+        if len(self.path) < len(self._given):
+            branch = self._given[len(self.path)]
+        else:
+            self._look_around(len(options), state())
+            branch = 0
+        self.path.append(branch)
+        return options[branch]
+
+    def _look_around(self, options: int, state: Hashable) -> None:
+        if state in self._seen:
+            raise SeenBefore
+        self._seen.add(state)
+        here = tuple(self.path)
+        self._later.extend((*here, branch) for branch in range(options - 1, 0, -1))
+
+
+@dataclass
+class Explored:
+    """What an exploration has found.
+
+    Attributes:
+        states: How many different states there were.
+        lives: How many lives were lived to see them.
+        ended: How many of these to their end; the others got to where one had been before.
+    """
+
+    states: int = 0
+    lives: int = 0
+    ended: int = 0
+
+
+async def explore(
+    live: Callable[[Branches], Awaitable[None]], *, told: Callable[[Explored], None] | None = None
+) -> Explored:
+    """Live every life there is.
+
+    Args:
+        live: Lives one along the branches that it is given, from the beginning, and raises AssertionError if something
+            is wrong with it.
+        told: Is called after each life.
+
+    Raises:
+        AssertionError: What was wrong with one; a note tells its path, by which `live_again` lives it again.
+    """
+    found, seen, later = Explored(), set[Hashable](), [Path()]
+    while later:
+        branches = Branches(later.pop(), seen, later)
+        found.lives += 1
+        try:
+            await live(branches)
+            found.ended += 1
+        except SeenBefore:
+            pass
+        except AssertionError as wrong:
+            wrong.add_note(f"Its path: {' '.join(map(str, branches.path))}")
+            raise
+        found.states = len(seen)
+        if told is not None:
+            told(found)
+    return found
+
+
+async def live_again(live: Callable[[Branches], Awaitable[None]], path: Path) -> None:
+    """Live one life, along its path.
+
+    Raises:
+        AssertionError: What is wrong with it.
+    """
+    await live(Branches(path, set(), []))

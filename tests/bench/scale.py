@@ -1,0 +1,81 @@
+"""What simulated lives cost as they become many: memory and time per life, and what a second process brings."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from invoice_mcp.testing._simulating import Plan, live_share, simulate
+from invoice_mcp.testing._totals import Totals
+
+
+class _NoLimit:
+    value = 2**62
+
+
+def resident() -> float:
+    """Memory of this process, in MB (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def growth(most: int) -> Table:
+    """Live so many in this process, and tell at every power of ten."""
+    table = Table(title="Many simulated lives in one process")
+    for column in ("lives", "lives/s since", "CPU ms a life since", "memory MB"):
+        table.add_column(column, justify="right")
+    plan, lived, mark = Plan(runs=most, seed=1), 0, 100
+    wall, cpu, before = time.perf_counter(), time.process_time(), 0
+
+    def tell(latest: Totals) -> None:
+        nonlocal lived, mark, wall, cpu, before
+        lived += latest.runs
+        if latest.failures:
+            raise AssertionError(latest.failures[0].command)
+        if lived < min(mark, most) or lived == before:
+            return
+        spent, used, some = time.perf_counter() - wall, time.process_time() - cpu, lived - before
+        table.add_row(f"{lived:,}", f"{some / spent:.0f}", f"{1000 * used / some:.1f}", f"{resident():.0f}")
+        wall, cpu, before = time.perf_counter(), time.process_time(), lived
+        mark *= 10
+
+    live_share(plan, plan.share(0, 1), tell, _NoLimit())
+    return table
+
+
+def sharing(runs: int) -> Table:
+    """The same lives in one process and in two; the start of the processes counts."""
+    table = Table(title=f"{runs:,} simulated lives, shared between processes")
+    for column in ("processes", "seconds", "lives/s"):
+        table.add_column(column, justify="right")
+    for jobs in (1, 2):
+        totals, began = Totals(), time.perf_counter()
+        simulate(Plan(runs=runs, seed=1), jobs, totals.take)
+        spent = time.perf_counter() - began
+        table.add_row(str(jobs), f"{spent:.1f}", f"{totals.runs / spent:.0f}")
+    return table
+
+
+@click.command()
+@click.option("--most", type=click.IntRange(min=100), default=1000, show_default=True, help="So many lives.")
+@click.option(
+    "--shared", type=click.IntRange(min=1), default=1000, show_default=True, help="So many with 1 and 2 jobs."
+)
+def main(most: int, shared: int) -> None:
+    """Print what simulated lives cost as they become many."""
+    logging.disable(logging.WARNING)
+    console = Console()
+    load = os.getloadavg()
+    console.print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f}")
+    console.print(growth(most))
+    console.print(sharing(shared))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""Tasks across processes: killed between every two steps, behind one address, over stdio. The id alone goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client, MCPError, StdioServerParameters
+
+from invoice_mcp.demo import sample_invoice
+from invoice_mcp.invoice_task import DECISION
+from invoice_mcp.ledger import PaymentLedger
+from invoice_mcp.ports import ledger_path
+from invoice_mcp.reports import InvoiceReport
+from invoice_mcp.tasks import DetailedTask, TasksClient, get, update
+from tests.desk import PAST, Desk, an_invoice
+from tests.end_to_end.cluster import Cluster, behind_one_address, client_without_keep_alive
+from tests.end_to_end.host import environment, until_gone
+from tests.requirements import requirement
+from tests.tasks_client import Person, begin, tasks_client
+
+GIVES_UP_AFTER = 60.0
+APPROVED = {DECISION: {"action": "accept", "content": {"decision": "approve", "name": "Ann"}}}
+
+
+async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:
+    """Follow a task with a new client, outwaiting who is away."""
+    with anyio.fail_after(GIVES_UP_AFTER):
+        async with tasks_client(url) as client:
+            while True:
+                try:
+                    task = await get(client.session, task_id)
+                except MCPError as error:
+                    if error.code != -32603:
+                        raise
+                else:
+                    if reached(task):
+                        return task
+                await anyio.sleep(0.1)
+
+
+async def patiently_answered(url: str, task_id: str) -> None:
+    with anyio.fail_after(GIVES_UP_AFTER):
+        async with tasks_client(url) as client:
+            while True:
+                try:
+                    await update(client.session, task_id, APPROVED)
+                except MCPError as error:
+                    if error.code != -32603:
+                        raise
+                    await anyio.sleep(0.1)
+                else:
+                    return
+
+
+async def paid_by(home: Path, invoice_id: str) -> list[int]:
+    entries = await PaymentLedger(ledger_path(home)).entries()
+    return sorted(entry.line for entry in entries if entry.invoice_id == invoice_id)
+
+
+@requirement("TASK-KILLED", "PAY-ONCE")
+@pytest.mark.thorough
+@pytest.mark.parametrize("victim", ["server", "worker", "temporal"])
+async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_path: Path, victim: str) -> None:
+    async with Cluster(tmp_path / "cluster") as cluster:
+        for gap in range(5):
+
+            async def now(step: int, gap: int = gap) -> None:
+                if step == gap:
+                    await cluster.named(victim).restart()
+
+            due = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+            invoice = an_invoice(f"{victim}-{gap}", ("1", PAST), ("2", due))
+            async with tasks_client(cluster.url) as client:
+                task_id = (await begin(client, "trigger", invoice=invoice)).task_id
+            await now(0)
+            await until(cluster.url, task_id, lambda task: task.status == "input_required")
+            await now(1)
+            await patiently_answered(cluster.url, task_id)
+            await now(2)
+            await until(cluster.url, task_id, lambda task: task.status != "input_required")
+            await now(3)
+            with anyio.fail_after(GIVES_UP_AFTER):
+                while not await paid_by(cluster.home, invoice["invoice_id"]):
+                    await anyio.sleep(0.05)
+            await now(4)
+            ended = await until(cluster.url, task_id, lambda task: task.is_terminal)
+            assert ended.result
+            report = InvoiceReport.model_validate(ended.result["structuredContent"])
+            assert (report.status, report.decision and report.decision.by) == ("PAID", "Ann")
+            assert await paid_by(cluster.home, invoice["invoice_id"]) == [1, 2]
+
+
+@requirement("TASK-KILLED", "PAY-ONCE")
+@pytest.mark.thorough
+@pytest.mark.parametrize("victim", ["server", "worker", "temporal"])
+async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) -> None:
+    async with Cluster(tmp_path / "cluster") as cluster:
+        invoice = an_invoice(f"{victim}", ("1", PAST), ("2", PAST))
+
+        async def disturbed(tool: Callable[[Client], Any], after: float) -> None:
+            """Do it while the victim is killed; whether it is answered does not matter."""
+            with suppress(MCPError, OSError, ExceptionGroup):
+                async with tasks_client(cluster.url) as client, anyio.create_task_group() as group:
+                    group.start_soon(_quietly, tool, client)
+                    await anyio.sleep(after)
+                    cluster.named(victim).kill()
+                    group.cancel_scope.cancel()
+            await cluster.named(victim).start()
+
+        for after in (0.002, 0.01, 0.03):
+            await disturbed(lambda client: begin(client, "trigger", invoice=invoice), after)
+        with anyio.fail_after(GIVES_UP_AFTER):
+            task_id = await _created(cluster.url, invoice)
+        await until(cluster.url, task_id, lambda task: task.status == "input_required")
+        for after in (0.002, 0.01, 0.03):
+            await disturbed(lambda client: update(client.session, task_id, APPROVED), after)
+        await patiently_answered(cluster.url, task_id)
+        ended = await until(cluster.url, task_id, lambda task: task.is_terminal)
+        assert ended.result
+        assert ended.result["structuredContent"]["status"] == "PAID"
+        assert await paid_by(cluster.home, invoice["invoice_id"]) == [1, 2]
+
+
+async def _quietly(tool: Callable[[Client], Any], client: Client) -> None:
+    with suppress(MCPError, OSError):
+        await tool(client)
+
+
+async def _created(url: str, invoice: dict[str, Any]) -> str:
+    """Submit until it is answered: submitting again is safe."""
+    while True:
+        async with tasks_client(url) as client:
+            answer: Any = await client.session.call_tool("trigger", {"invoice": invoice}, allow_claimed=True)
+            if hasattr(answer, "task_id"):
+                return str(answer.task_id)
+            await anyio.sleep(0.2)
+
+
+@requirement("TASK-REPLICAS", "TASK-STORE", "CONFIRM-RUN", "TOOL-ERAS")
+@pytest.mark.thorough
+async def test_two_servers_behind_one_address_taking_turns_at_random(tmp_path: Path) -> None:
+    taken: list[int] = []
+    async with (
+        Cluster(tmp_path / "cluster", servers=2) as cluster,
+        behind_one_address(cluster, taken, seed=7) as url,
+    ):
+        for number in range(3):
+            person = Person(decision="approve", name="Ann")
+            async with client_without_keep_alive(
+                url, extensions=[TasksClient()], elicitation_callback=person
+            ) as client:
+                answer = await client.call_tool("trigger", {"invoice": an_invoice(f"task-{number}")})
+                assert answer.structured_content
+                assert answer.structured_content["status"] == "PAID"
+            assert len(person.asked) == 1
+        # The plain tools as well, with a confirmation that another server may have asked for.
+        for number, mode in enumerate(("auto", "auto", "legacy")):
+            person = Person(approve=True)
+            chosen: Any = mode
+            async with client_without_keep_alive(url, mode=chosen, elicitation_callback=person) as client:
+                desk = Desk(client)
+                workflow_id = await desk.submit(an_invoice(f"plain-{number}"))
+                await desk.call("approve", workflow_id=workflow_id)
+                await desk.until(workflow_id, "PAID")
+            # In the older protocol a server without sessions has no way back to its client.
+            assert len(person.asked) == (0 if mode == "legacy" else 1)
+    assert set(taken) == {0, 1}
+
+
+@requirement("TASK-REPLICAS", "CONFIRM-ASK")
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_over_stdio_a_task_outlives_its_server_and_approvals_are_confirmed(tmp_path: Path, mode: Any) -> None:
+    home = tmp_path / "home"
+    server = StdioServerParameters(command=sys.executable, args=["-m", "invoice_mcp", "serve"], env=environment(home))
+    if mode == "auto":
+        async with tasks_client(server) as client:
+            task_id = (await begin(client, "trigger", invoice=sample_invoice())).task_id
+        await until_gone(home)
+        person = Person(decision="approve", name="Ann")
+        async with tasks_client(server, person) as later:
+            answer = await TasksClient().follow(later.session, task_id)
+        assert answer.structured_content
+        assert answer.structured_content["status"] == "PAID"
+        assert len(person.asked) == 1
+    else:
+        person = Person(approve=True)
+        async with Client(server, mode=mode, elicitation_callback=person) as client:
+            desk = Desk(client)
+            workflow_id = await desk.submit(sample_invoice())
+            await desk.call("approve", workflow_id=workflow_id)
+            await desk.until(workflow_id, "PAID")
+        assert len(person.asked) == 1
+    await until_gone(home)

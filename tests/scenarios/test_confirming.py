@@ -1,0 +1,160 @@
+"""A person decides: an approval that a model passes on is confirmed through the host."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp_types import ElicitResult, InputRequiredResult, TextContent
+
+from invoice_mcp.approval import ApprovalPolicy
+from invoice_mcp.reports import Status
+from invoice_mcp.testing import ERAS, World
+from invoice_mcp.testing.plugin import NewWorld
+from tests.desk import Desk
+from tests.requirements import requirement
+from tests.tasks_client import Person, server_of
+
+in_both_eras = pytest.mark.parametrize("era", ERAS)
+
+
+def client_of(world: World, era: Any, person: Person | None, policy: ApprovalPolicy = ApprovalPolicy.ASK) -> Client:
+    return Client(server_of(world, approval=policy), mode=era, elicitation_callback=person)
+
+
+@requirement("CONFIRM-ASK", "TOOL-ERAS")
+@in_both_eras
+async def test_the_person_is_asked_and_says_yes(new_world: NewWorld, era: str) -> None:
+    person = Person(approve=True)
+    async with new_world() as world, client_of(world, era, person) as client:
+        workflow_id = await world.submit(("100.00", "2024-06-30T00:00:00Z"), ("20.50", "2024-07-30T00:00:00Z"))
+        report = await Desk(client).call("approve", workflow_id=workflow_id, approver="Ann")
+        assert report["decision"]["by"] == "Ann"
+        await world.until(Status.PAID)
+    [question] = person.asked
+    for told in ("USD 120.50", "ACME Corp", "1. Widget 1: USD 100.00", "2. Widget 2: USD 20.50"):
+        assert told in question
+
+
+@requirement("CONFIRM-ASK")
+@in_both_eras
+@pytest.mark.parametrize(
+    "person",
+    [
+        Person(approve=False),
+        Person("decline"),
+        Person("cancel"),
+        Person("decline", approve=True),
+        Person(approve="perhaps"),
+        Person(),
+    ],
+    ids=["no", "decline", "cancel", "decline-yes", "garbage", "nothing"],
+)
+async def test_whatever_is_not_a_yes_approves_nothing(new_world: NewWorld, era: str, person: Person) -> None:
+    async with new_world() as world, client_of(world, era, person) as client:
+        workflow_id = await world.submit()
+        refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+        assert refused.code == "NOT_CONFIRMED"
+        assert "nothing was changed" in str(refused)
+        assert (await world.status()).decision is None
+        # It is still open to be decided.
+        await world.reject()
+
+
+@requirement("CONFIRM-POLICY")
+@in_both_eras
+async def test_trust_asks_nobody(new_world: NewWorld, era: str) -> None:
+    person = Person("decline")
+    async with new_world() as world, client_of(world, era, person, ApprovalPolicy.TRUST) as client:
+        await Desk(client).call("approve", workflow_id=await world.submit())
+        await world.until(Status.PAID)
+    assert person.asked == []
+
+
+@requirement("CONFIRM-POLICY")
+@in_both_eras
+async def test_who_can_not_be_asked_is_taken_at_its_word_or_refused(new_world: NewWorld, era: str) -> None:
+    async with new_world() as world:
+        workflow_id = await world.submit()
+        async with client_of(world, era, None, ApprovalPolicy.ASK_OR_REFUSE) as client:
+            refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+            assert refused.code == "NOT_CONFIRMED"
+            assert "elicitation" in str(refused)
+        async with client_of(world, era, Person(approve=True), ApprovalPolicy.ASK_OR_REFUSE) as client:
+            await Desk(client).call("approve", workflow_id=workflow_id)
+        await world.until(Status.PAID)
+        second = await world.submit()
+        async with client_of(world, era, None) as client:
+            await Desk(client).call("approve", workflow_id=second)
+        await world.until(Status.PAID)
+
+
+@requirement("CONFIRM-ASK", "DECIDE-REPEAT", "DECIDE-LATE")
+@in_both_eras
+async def test_where_nothing_is_left_to_decide_nobody_is_asked(new_world: NewWorld, era: str) -> None:
+    person = Person("decline")
+    async with new_world() as world, client_of(world, era, person) as client:
+        workflow_id = await world.submit()
+        await world.reject()
+        await world.until(Status.REJECTED)
+        assert (await Desk(client).refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
+        assert (await Desk(client).refused("approve", workflow_id="invoice-nobody")).code == "NOT_FOUND"
+    assert person.asked == []
+
+
+@requirement("CONFIRM-RUN")
+async def test_an_answer_counts_only_for_the_run_that_was_shown(new_world: NewWorld) -> None:
+    async with new_world() as world, client_of(world, "auto", Person()) as client:
+        invoice = world.invoice()
+        workflow_id = (await world.trigger(invoice)).workflow_id
+        await world.until(Status.PENDING_APPROVAL)
+        asked = await _approve(client, workflow_id, None)
+        assert isinstance(asked, InputRequiredResult)
+        [key] = asked.input_requests or {}
+        # While the person reads, the invoice is withdrawn and comes back with another amount.
+        await world.cancel()
+        invoice["lines"][0]["amount"] = "999999"
+        await world.trigger(invoice)
+        await world.until(Status.PENDING_APPROVAL)
+        again = await _approve(client, workflow_id, {key: ElicitResult(action="accept", content={"approve": True})})
+        assert isinstance(again, InputRequiredResult)
+        assert list(again.input_requests or {}) != [key]
+        assert (await world.status()).decision is None
+
+
+@requirement("CONFIRM-RUN")
+async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -> None:
+    async with (
+        new_world() as world,
+        client_of(world, "auto", Person()) as first,
+        client_of(world, "auto", Person()) as second,
+    ):
+        workflow_id = await world.submit()
+        asked = await _approve(first, workflow_id, None)
+        assert isinstance(asked, InputRequiredResult)
+        [key] = asked.input_requests or {}
+        answer = await _approve(second, workflow_id, {key: ElicitResult(action="accept", content={"approve": True})})
+        assert not isinstance(answer, InputRequiredResult)
+        await world.until(Status.PAID)
+
+
+@requirement("CONFIRM-ASK")
+async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> None:
+    person = Person("decline")
+    async with new_world() as world, client_of(world, "auto", person) as client:
+        workflow_id = await world.submit(*[("1.00", "2024-06-30T00:00:00Z")] * 120)
+        await Desk(client).refused("approve", workflow_id=workflow_id)
+        [question] = person.asked
+        assert "pay USD 120.00 to" in question
+        assert "… and 70 more lines, together USD 70.00" in question
+        await world.reject()
+
+
+async def _approve(client: Client, workflow_id: str, responses: Any) -> Any:
+    answer = await client.session.call_tool(
+        "approve", {"workflow_id": workflow_id}, input_responses=responses, allow_input_required=True
+    )
+    if not isinstance(answer, InputRequiredResult):
+        assert not answer.is_error, [block.text for block in answer.content if isinstance(block, TextContent)]
+    return answer

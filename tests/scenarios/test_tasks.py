@@ -1,0 +1,360 @@
+"""The invoice as an MCP task: what a client that knows tasks gets from `trigger`."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from mcp import Client
+from mcp.client.extension import advertise
+from mcp_types import CallToolResult, TextContent
+
+from invoice_mcp.invoice_task import DECISION
+from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
+from invoice_mcp.tasks import Run as TaskRun
+from invoice_mcp.testing import World
+from invoice_mcp.testing.plugin import NewWorld
+from tests.requirements import requirement
+from tests.tasks_client import Person, begin, error_of, server_of, tasks_client
+
+DAY = timedelta(days=1)
+
+
+def accept(**content: Any) -> dict[str, Any]:
+    return {DECISION: {"action": "accept", "content": content}}
+
+
+async def begun(world: World, client: Client, invoice: dict[str, Any] | None = None) -> str:
+    """Trigger an invoice as a task, wait until it asks for its decision, and return the task's id."""
+    created = await begin(client, "trigger", invoice=invoice or world.invoice())
+    assert created.status == "working"
+    workflow_id, _, run_id = created.task_id.partition(":")
+    world.watch(workflow_id, run_id)
+    await world.until(Status.PENDING_APPROVAL)
+    return created.task_id
+
+
+def report_in(task: DetailedTask) -> InvoiceReport:
+    assert task.status == "completed"
+    assert task.result
+    assert "isError" not in task.result or task.result["isError"] is False
+    return InvoiceReport.model_validate(task.result["structuredContent"])
+
+
+@requirement("TASK-INVOICE", "TASK-CLIENT")
+async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWorld) -> None:
+    person = Person(decision="approve", comment="Checked", name="Ann")
+    seen: list[str] = []
+
+    async def on_task(task: Any) -> None:
+        seen.append(task.status)
+        workflow_id, _, run_id = task.task_id.partition(":")
+        world.watch(workflow_id, run_id)
+
+    async with new_world() as world, tasks_client(server_of(world), person, TasksClient(on_task=on_task)) as client:
+        invoice = world.invoice(("100.00", "2024-06-30T00:00:00Z"), ("20.50", "2024-07-30T00:00:00Z"))
+        answer = await client.call_tool("trigger", {"invoice": invoice})
+        assert answer.structured_content == (await world.call("status", workflow_id=world.workflow_id))
+        report = InvoiceReport.model_validate(answer.structured_content)
+        assert report.status is Status.PAID
+        assert report.decision
+        assert (report.decision.by, report.decision.comment) == ("Ann", "Checked")
+        [question] = person.asked
+        for told in (invoice["invoice_id"], "USD 120.50", "ACME Corp", "1. Widget 1: USD 100.00", "2. Widget 2"):
+            assert told in question
+        assert list(dict.fromkeys(seen))[:2] in (["working", "input_required"], ["working"])
+        assert seen[-1] == "completed"
+        # The same text as the plain tool's.
+        plain = await world.tools.client.call_tool("status", {"workflow_id": world.workflow_id})
+        assert isinstance(plain, CallToolResult)
+        assert plain.content == answer.content
+
+
+@requirement("TASK-INVOICE")
+async def test_a_rejection_in_the_form_rejects(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        await update(client.session, task_id, accept(decision="reject", comment="Never ordered"))
+        await world.until(Status.REJECTED)
+        report = report_in(await get(client.session, task_id))
+        assert report.decision
+        assert report.decision.comment == "Never ordered"
+        assert report.decision.by.startswith("a user of ")
+
+
+@requirement("TASK-INVOICE", "TASK-UPDATE")
+@pytest.mark.parametrize(
+    "response",
+    [
+        {"action": "cancel"},
+        {"action": "decline"},
+        {"action": "decline", "content": {"decision": "approve"}},
+        {"action": "cancel", "content": {"decision": "reject"}},
+    ],
+)
+async def test_a_form_that_is_dismissed_decides_nothing_and_stays_open(
+    new_world: NewWorld, response: dict[str, Any]
+) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        await update(client.session, task_id, {DECISION: response})
+        task = await get(client.session, task_id)
+        assert task.status == "input_required"
+        assert list(task.input_requests or {}) == [DECISION]
+        assert (await world.status()).decision is None
+
+
+@requirement("TASK-INVOICE")
+async def test_declining_is_rejecting_only_where_the_person_says_so(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        await update(client.session, task_id, {DECISION: {"action": "decline", "content": {"decision": "reject"}}})
+        await world.until(Status.REJECTED)
+
+
+@requirement("TASK-UPDATE")
+@pytest.mark.parametrize(
+    ("response", "told"),
+    [
+        ({"action": "accept"}, "decision"),
+        ({"action": "accept", "content": {}}, "decision"),
+        ({"action": "accept", "content": {"decision": "maybe"}}, "decision"),
+        ({"action": "accept", "content": {"decision": "approve", "comment": "x" * 3000}}, "comment"),
+        ({"action": "perhaps"}, "elicitation"),
+        ({"roots": []}, "elicitation"),
+        ("approve", "object"),
+        (None, "object"),
+        ({"action": "accept", "content": {"decision": "approve", "comment": "x" * 300_000}}, "256 KiB"),
+    ],
+)
+async def test_an_answer_that_can_not_be_read_is_an_error_and_changes_nothing(
+    new_world: NewWorld, response: Any, told: str
+) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        error = await error_of(update(client.session, task_id, {DECISION: response}))
+        assert error.code == -32602
+        assert told in str(error)
+        assert (await get(client.session, task_id)).status == "input_required"
+        await update(client.session, task_id, accept(decision="approve"))
+        await world.until(Status.PAID)
+
+
+@requirement("TASK-DOORS", "TASK-UPDATE")
+async def test_the_first_decision_is_final_whichever_door_it_came_through(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        far = await world.due_in(30 * DAY)
+        task_id = await begun(world, client, world.invoice(("100", far)))
+        await world.approve(by="Ann")
+        # Too late, twice, and of what was never asked: acknowledged, ignored.
+        late: list[dict[str, Any]] = [accept(decision="reject", name="Bob"), accept(decision="approve"), {"x": {}}, {}]
+        for responses in late:
+            await update(client.session, task_id, responses)
+        report = await world.status()
+        assert report.decision
+        assert report.decision.by == "Ann"
+        assert (await get(client.session, task_id)).status == "working"
+
+
+@requirement("TASK-DOORS")
+async def test_a_decision_in_the_form_holds_for_the_plain_tools(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        far = await world.due_in(30 * DAY)
+        task_id = await begun(world, client, world.invoice(("100", far)))
+        await update(client.session, task_id, accept(decision="approve", name="Ann"))
+        refused = await world.refusal(world.reject())
+        assert refused.code == "ALREADY_DECIDED"
+        assert "Ann" in str(refused)
+
+
+@requirement("TASK-DOORS")
+async def test_both_doors_at_once_one_decision(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        far = await world.due_in(30 * DAY)
+        task_id = await begun(world, client, world.invoice(("100", far)))
+        await asyncio.gather(
+            update(client.session, task_id, accept(decision="approve", name="Ann")),
+            update(client.session, task_id, accept(decision="reject", name="Bob")),
+            world.reject(by="Cid"),
+            return_exceptions=True,
+        )
+        decision = (await world.status()).decision
+        assert decision
+        assert (decision.verdict, decision.by) in {("APPROVED", "Ann"), ("REJECTED", "Bob"), ("REJECTED", "Cid")}
+
+
+@requirement("TASK-WAITS", "TASK-WIRE")
+async def test_a_task_waits_for_days_and_expires(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        first = await get(client.session, task_id)
+        await world.advance(4 * DAY)
+        waiting = await get(client.session, task_id)
+        assert (waiting.status, waiting.last_updated_at) == ("input_required", first.last_updated_at)
+        await world.advance(2 * DAY)
+        await world.until(Status.EXPIRED)
+        ended = await get(client.session, task_id)
+        assert report_in(ended).status is Status.EXPIRED
+        span = datetime.fromisoformat(ended.last_updated_at) - datetime.fromisoformat(ended.created_at)
+        assert timedelta(days=5) <= span < timedelta(days=5, minutes=5)
+        assert ended.created_at == first.created_at
+        assert isinstance(ended.ttl_ms, int)
+        assert timedelta(milliseconds=ended.ttl_ms) >= span
+
+
+@requirement("TASK-CANCEL")
+async def test_cancelling_twice_and_after_the_end_is_acknowledged(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        await cancel(client.session, task_id)
+        await cancel(client.session, task_id)
+        await world.until(Status.CANCELLED)
+        await cancel(client.session, task_id)
+        task = await get(client.session, task_id)
+        assert (task.status, task.result, task.error, task.input_requests) == ("cancelled", None, None, None)
+        assert "nothing was paid" in str(task.status_message)
+        answer = await TasksClient().follow(client.session, task_id)
+        assert answer.is_error
+
+
+@requirement("TASK-CANCEL")
+async def test_a_task_cancelled_while_paying_tells_what_was_paid(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        far = await world.due_in(30 * DAY)
+        task_id = await begun(world, client, world.invoice(("1", "2024-06-30T00:00:00Z"), ("2", far)))
+        await world.approve()
+        await world.when(lambda: world.ledger)
+        await cancel(client.session, task_id)
+        await world.until(Status.CANCELLED)
+        task = await get(client.session, task_id)
+        assert task.status == "cancelled"
+        assert "1 of 2 lines paid" in str(task.status_message)
+
+
+@requirement("TASK-ID")
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "",
+        "x",
+        ":",
+        "{workflow}",
+        "{workflow}:",
+        ":{run}",
+        "{workflow}:{run}x",
+        "{workflow}:00000000-0000-4000-8000-000000000000",
+        "{workflow}x:{run}",
+        "{workflow}:{run}:",
+        "%69nvoice{tail}:{run}",
+        "{workflow}:{run}\n",
+        "invoice-\u00e9:{run}",
+        "%ff:{run}",
+        "x" * 100_000,
+    ],
+)
+async def test_an_id_that_is_no_tasks_is_unknown(new_world: NewWorld, wrong: str) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        workflow, _, run = (await begun(world, client)).partition(":")
+        task_id = wrong.format(workflow=workflow, run=run, tail=workflow.removeprefix("invoice"))
+        for call in (
+            get(client.session, task_id),
+            update(client.session, task_id, {}),
+            cancel(client.session, task_id),
+        ):
+            assert (await error_of(call)).code == -32602
+        assert (await world.status()).status is Status.PENDING_APPROVAL
+
+
+@requirement("TASK-ID")
+async def test_a_workflow_that_is_no_invoice_is_no_task(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        far = await world.due_in(30 * DAY)
+        await begun(world, client, world.invoice(("1", far)))
+        await world.approve()
+        line = world.client.get_workflow_handle(f"{world.workflow_id}-line-1")
+        await world.when(lambda: _exists(line))
+        described = await line.describe()
+        task_id = task_id_of(TaskRun(described.id, described.run_id))
+        assert (await error_of(get(client.session, task_id))).code == -32602
+        assert (await error_of(cancel(client.session, task_id))).code == -32602
+
+
+async def _exists(handle: Any) -> bool:
+    try:
+        await handle.describe()
+    except Exception:  # noqa: BLE001
+        return False
+    return True
+
+
+@requirement("TASK-STORE")
+async def test_a_task_is_there_for_every_server_and_no_server_is_needed_to_keep_it(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        async with tasks_client(server_of(world)) as client:
+            task_id = await begun(world, client)
+        async with tasks_client(server_of(world)) as another:
+            assert (await get(another.session, task_id)).status == "input_required"
+            await update(another.session, task_id, accept(decision="approve", name="Ann"))
+        async with tasks_client(server_of(world)) as third:
+            answer = await TasksClient().follow(third.session, task_id)
+            assert InvoiceReport.model_validate(answer.structured_content).status is Status.PAID
+
+
+@requirement("TASK-INVOICE")
+async def test_submitted_again_it_is_the_same_task(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        invoice = world.invoice()
+        task_id = await begun(world, client, invoice)
+        assert (await begin(client, "trigger", invoice=invoice)).task_id == task_id
+        await world.approve()
+        await world.until(Status.PAID)
+        again = await begin(client, "trigger", invoice=invoice)
+        assert (again.task_id, again.status) == (task_id, "completed")
+
+
+@requirement("TASK-CAPABILITY")
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_who_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: Any) -> None:
+    async with new_world() as world:
+        # In the older protocol declaring them helps nobody: it has no way to tell a task.
+        extensions = [advertise(EXTENSION_ID)] if mode == "legacy" else []
+        async with Client(server_of(world), mode=mode, extensions=extensions) as client:
+            invoice = world.invoice()
+            answer = await client.call_tool("trigger", {"invoice": invoice})
+            assert answer.structured_content
+            assert answer.structured_content["created"] is True
+            workflow_id, run_id = answer.structured_content["workflow_id"], answer.structured_content["run_id"]
+            world.watch(workflow_id, run_id)
+            task_id = task_id_of(TaskRun(workflow_id, run_id))
+            for call in (get, cancel):
+                error = await error_of(call(client.session, task_id))
+                assert error.code == (-32601 if mode == "legacy" else -32021)
+            assert (await error_of(update(client.session, task_id, {}))).code == (
+                -32601 if mode == "legacy" else -32021
+            )
+
+
+@requirement("TASK-INVOICE")
+async def test_what_trigger_refuses_is_refused_and_no_task(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        answer = await client.call_tool("trigger", {"invoice": {"invoice_id": "x"}})
+        assert answer.is_error
+        [block] = answer.content
+        assert isinstance(block, TextContent)
+        assert block.text.startswith("INVOICE_INVALID: ")
+
+
+@requirement("TASK-INVOICE")
+async def test_a_failed_invoice_is_a_completed_task_with_its_report(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        world.erp.refuses("no such order")
+        created = await begin(client, "trigger", invoice=world.invoice())
+        world.watch(*created.task_id.split(":"))
+        await world.until(Status.FAILED)
+        report = report_in(await get(client.session, created.task_id))
+        assert report.status is Status.FAILED
+        assert report.reason
+        assert "no such order" in report.reason

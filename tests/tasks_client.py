@@ -1,0 +1,58 @@
+"""A client that knows tasks, and a person behind it: for tests of both."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from mcp import Client, MCPError
+from mcp.client.session import ClientRequestContext
+from mcp.server import MCPServer
+from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
+
+from invoice_mcp.server import build_server
+from invoice_mcp.service import InvoiceService
+from invoice_mcp.tasks import CreateTaskResult, TasksClient
+from invoice_mcp.testing import World
+
+
+class Person:
+    """Answers every form in the same way, and remembers what was asked."""
+
+    def __init__(self, action: Any = "accept", **content: Any) -> None:
+        self.asked: list[str] = []
+        self._answer = ElicitResult(action=action, content=content or None)
+
+    async def __call__(
+        self,
+        context: ClientRequestContext,  # noqa: ARG002
+        params: ElicitRequestFormParams | ElicitRequestURLParams,
+    ) -> ElicitResult:
+        self.asked.append(params.message)
+        return self._answer
+
+
+def server_of(world: World, **options: Any) -> MCPServer[Any]:
+    """Another MCP server for the invoices of this world, as another process would be."""
+    return build_server(InvoiceService(world.client, task_queue=world.task_queue), **options)
+
+
+def tasks_client(server: Any, person: Person | None = None, tasks: TasksClient | None = None) -> Client:
+    """A client with tasks, and with a person, if given."""
+    return Client(server, extensions=[tasks or TasksClient()], elicitation_callback=person)
+
+
+async def begin(client: Client, tool: str, **arguments: Any) -> CreateTaskResult:
+    """Call a tool, and leave its task alone."""
+    created = await client.session.call_tool(tool, arguments, allow_claimed=True)
+    assert isinstance(created, CreateTaskResult)
+    return created
+
+
+async def error_of(call: Awaitable[object]) -> MCPError:
+    """The JSON-RPC error that a call must end with."""
+    try:
+        answer = await call
+    except MCPError as error:
+        return error
+    raise AssertionError(f"it should have failed, but was answered: {answer}")

@@ -1,0 +1,34 @@
+from typing import Any
+from uuid import uuid4
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from mcp.server import MCPServer
+    from mcp_types import CallToolResult
+    from temporalio.client import Client
+
+    from invoice_mcp.tasks import Retention, TaskBinding, TasksExtension, started
+    from invoice_mcp.tasks.workflow import TaskWorkflow
+
+WHEN = {"type": "object", "properties": {"when": {"type": "string"}}, "required": ["when"]}
+
+
+@workflow.defn
+class Deploy(TaskWorkflow):
+    @workflow.run
+    async def run(self, service: str) -> str:
+        answer = await self.inbox.elicit(f"When may {service} be deployed?", WHEN)
+        return f"{service}: {answer['content']['when'] if answer['action'] == 'accept' else 'never'}"
+
+
+def deployments(client: Client) -> MCPServer[Any]:
+    tasks = TasksExtension(client, [TaskBinding(tool="deploy", workflow="Deploy")], retention=Retention(client))
+    server = MCPServer[Any]("deployments", extensions=[tasks], middleware=[tasks.listening])
+
+    @server.tool(description="Deploy a service when a person says so")
+    async def deploy(service: str) -> CallToolResult:
+        deploying = await client.start_workflow(Deploy.run, service, id=f"deploy-{uuid4()}", task_queue="deploy")
+        return started(deploying)
+
+    return server

@@ -1,0 +1,118 @@
+"""The client extension beside its good days."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.session import ClientRequestContext
+from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
+from temporalio.client import Client as TemporalClient
+
+from invoice_mcp.tasks import DetailedTask, TasksClient, get, update
+from tests.requirements import requirement
+from tests.tasks_client import Person, begin, error_of, tasks_client
+from tests.unit.tasks.served import jobs
+from tests.unit.tasks.test_generic import text_of, until
+
+GIVES_UP_AFTER = 20
+
+
+@requirement("TASK-CLIENT")
+async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_elsewhere(
+    real_client: TemporalClient,
+) -> None:
+    thinking, dismissed = anyio.Event(), anyio.Event()
+
+    async def thinks(
+        context: ClientRequestContext,  # noqa: ARG001
+        params: ElicitRequestFormParams | ElicitRequestURLParams,  # noqa: ARG001
+    ) -> ElicitResult:
+        thinking.set()
+        try:
+            await anyio.sleep(2 * GIVES_UP_AFTER)
+        finally:
+            dismissed.set()
+        return ElicitResult(action="cancel")
+
+    async with jobs(real_client) as server, tasks_client(server) as other:
+        created = await begin(other, "confirm_delete", filename="x")
+        async with Client(server, extensions=[TasksClient()], elicitation_callback=thinks) as client:
+
+            async def settle_elsewhere() -> None:
+                await thinking.wait()
+                [key] = (await get(other.session, created.task_id)).input_requests or {}
+                answer = {"action": "accept", "content": {"confirm": True}}
+                await update(other.session, created.task_id, {key: answer})
+
+            with anyio.fail_after(GIVES_UP_AFTER):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(settle_elsewhere)
+                    answer = await TasksClient().follow(client.session, created.task_id)
+    assert text_of(answer) == "x was deleted"
+    assert dismissed.is_set()
+
+
+@requirement("TASK-CLIENT")
+async def test_a_question_is_asked_once_however_often_it_is_polled(real_client: TemporalClient) -> None:
+    person = Person("cancel")
+    async with jobs(real_client) as server, tasks_client(server, person) as client:
+        answer = await client.call_tool("confirm_delete", {"filename": "x"})
+    assert text_of(answer) == "x was kept"
+    assert len(person.asked) == 1
+
+
+@requirement("TASK-CLIENT")
+async def test_a_client_that_can_not_ask_leaves_the_question_to_others(real_client: TemporalClient) -> None:
+    async with jobs(real_client) as server, tasks_client(server) as mute, tasks_client(server) as other:
+        created = await begin(mute, "confirm_delete", filename="x")
+        async with anyio.create_task_group() as group:
+
+            async def answer_it() -> None:
+                task = await until(other, created.task_id, lambda task: task.input_requests)
+                [key] = task.input_requests or {}
+                await update(other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}})
+
+            group.start_soon(answer_it)
+            with anyio.fail_after(GIVES_UP_AFTER):
+                assert text_of(await TasksClient().follow(mute.session, created.task_id)) == "x was deleted"
+
+
+@requirement("TASK-CLIENT")
+async def test_an_unknown_task_is_an_error_at_once(real_client: TemporalClient) -> None:
+    async with jobs(real_client) as server, tasks_client(server) as client:
+        assert (await error_of(TasksClient().follow(client.session, "nobody:0-0"))).code == -32602
+
+
+@requirement("TASK-CLIENT")
+async def test_a_server_that_can_not_answer_is_asked_no_longer_than_the_patience(
+    real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with jobs(real_client) as server, tasks_client(server) as client:
+        created = await begin(client, "slow_compute", seconds=0)
+
+        async def gone(*_args: Any, **_options: Any) -> None:
+            raise RuntimeError("Failed client connect: gone")
+
+        monkeypatch.setattr("temporalio.client.WorkflowHandle.describe", gone)
+        patient = TasksClient(patience=timedelta(milliseconds=500))
+        error = await error_of(patient.follow(client.session, created.task_id))
+        assert error.code == -32603
+        assert "can't be reached" in error.message
+
+
+@requirement("TASK-CLIENT")
+async def test_a_caller_that_gives_up_leaves_the_task_as_it_is(real_client: TemporalClient) -> None:
+    seen: list[str] = []
+
+    async def on_task(task: Any) -> None:
+        seen.append(task.task_id)
+
+    async with jobs(real_client) as server, tasks_client(server, tasks=TasksClient(on_task=on_task)) as client:
+        with anyio.move_on_after(1):
+            await client.call_tool("confirm_delete", {"filename": "x"})
+        task: DetailedTask = await get(client.session, seen[0])
+        assert task.status == "input_required"

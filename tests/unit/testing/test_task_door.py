@@ -1,0 +1,103 @@
+"""The task door: it does go through the task, and it notices a task that says otherwise than the tools."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from mcp import Client
+
+from invoice_mcp import invoice_task, server
+from invoice_mcp.reports import Status
+from invoice_mcp.service import InvoiceService
+from invoice_mcp.tasks import TaskBinding, TasksClient, tool_result
+from invoice_mcp.tasks.workflow import TaskState
+from invoice_mcp.testing import TaskTools, World
+from invoice_mcp.testing.plugin import NewWorld
+from tests.requirements import requirement
+
+
+@asynccontextmanager
+async def behind(world: World, monkeypatch: pytest.MonkeyPatch, **broken: Any) -> AsyncIterator[TaskTools]:
+    """The tools through the door of a server whose binding is broken in this way."""
+    honest = invoice_task.invoice_binding
+
+    def binding(service: InvoiceService) -> TaskBinding:
+        return replace(honest(service), **broken)
+
+    monkeypatch.setattr(server, "invoice_binding", binding)
+    built = server.build_server(InvoiceService(world.client, task_queue=world.task_queue))
+    async with Client(built, extensions=[TasksClient()]) as client:
+        yield TaskTools(client)
+
+
+async def _waiting(world: World, tools: TaskTools) -> Mapping[str, str]:
+    submitted = await tools.call("trigger", {"invoice": world.invoice()})
+    world.watch(submitted["workflow_id"], submitted["run_id"])
+    await world.until(Status.PENDING_APPROVAL)
+    return {"workflow_id": submitted["workflow_id"]}
+
+
+@requirement("HARNESS-DOORS")
+async def test_it_submits_decides_and_cancels_by_the_task(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    async with new_world() as world, behind(world, monkeypatch) as tools:
+        send = tools.client.session.send_request
+
+        async def listens(request: Any, *arguments: Any, **options: Any) -> Any:
+            called = f" {request.params.name}" if request.method == "tools/call" else ""
+            asked.append(f"{request.method}{called}")
+            return await send(request, *arguments, **options)
+
+        monkeypatch.setattr(tools.client.session, "send_request", listens)
+        far = await world.due_in(timedelta(days=30))
+        for verb in ("approve", "reject", "cancel"):
+            submitted = await tools.call("trigger", {"invoice": world.invoice(("1", far))})
+            assert submitted["created"] is True
+            world.watch(submitted["workflow_id"], submitted["run_id"])
+            await world.until(Status.PENDING_APPROVAL)
+            await tools.call(verb, {"workflow_id": submitted["workflow_id"]})
+    methods = set(asked)
+    assert {"tools/call trigger", "tasks/get", "tasks/update", "tasks/cancel"} <= methods
+    assert not {"tools/call approve", "tools/call reject", "tools/call cancel"} & methods
+
+
+@requirement("HARNESS-DOORS")
+async def test_a_task_that_does_not_ask_is_noticed(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def silent(_handle: Any) -> TaskState:
+        return TaskState()
+
+    async with new_world() as world, behind(world, monkeypatch, state=silent) as tools:
+        which = await _waiting(world, tools)
+        with pytest.raises(AssertionError, match="the task is working, but the invoice PENDING-APPROVAL"):
+            await tools.call("status", which)
+
+
+@requirement("HARNESS-DOORS")
+async def test_a_task_that_forgets_the_answer_is_noticed(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def forgets(*_arguments: Any) -> None:
+        pass
+
+    async with new_world() as world, behind(world, monkeypatch, answer=forgets) as tools:
+        which = await _waiting(world, tools)
+        with pytest.raises(AssertionError, match="nothing was decided"):
+            await tools.call("approve", which)
+
+
+@requirement("HARNESS-DOORS")
+async def test_a_task_that_ends_with_another_report_is_noticed(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(outcome: Any) -> Any:
+        return tool_result({**outcome, "summary": "all is well"})
+
+    async with new_world() as world, behind(world, monkeypatch, result=other) as tools:
+        which = await _waiting(world, tools)
+        await tools.call("reject", which)
+        await world.until(Status.REJECTED)
+        with pytest.raises(AssertionError, match="the task ended with"):
+            await tools.call("status", which)
