@@ -112,9 +112,10 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print how many scenarios a second each engine plays, beside the same lives by Temporal's own client."""
+    """Print how many scenarios a second each engine plays, and how many histories the gate, beside Temporal's own."""
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.bench", *session.posargs)
+    session.run("python", "-m", "tests.bench.replays")
 
 
 @nox.session
