@@ -19,7 +19,7 @@ SIMULATED, SERVER = "scenarios, simulated", "scenarios, on a server"
 
 async def _gate(corpus: Path, *, strict: bool) -> str:
     """What the gate says of the first recording that does not pass; "" if all do."""
-    from invoice_mcp.testing.histories import CannotRun, Outcome, Recording, Replaying, Target, read
+    from invoice_mcp.testing.histories import CannotRun, Fault, Outcome, Recording, Replaying, Target, read
 
     try:
         code = Target("invoice_mcp.worker:REPLAY").load()
@@ -29,8 +29,11 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
 
     def told(outcome: Outcome) -> None:
         if outcome.problem:
-            what = outcome.problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
-            wrong.append(f"{outcome.recording}: {outcome.problem.fault}: {what or outcome.problem.told}")
+            problem = outcome.problem
+            differs = problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
+            # What the code fails with has a traceback: its first line says enough.
+            what = differs if differs and problem.fault is Fault.NONDETERMINISM else problem.told
+            wrong.append(f"{outcome.recording}: {problem.fault}: {what}")
         elif outcome.drift:
             drift = outcome.drift[0]
             wrong.append(f"{outcome.recording}: drift: {drift.command}, {drift.field}: {drift.old} -> {drift.new}")
