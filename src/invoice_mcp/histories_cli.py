@@ -263,7 +263,7 @@ async def _with_client(where: dict[str, str | None], work: Callable[[Client], Co
 
 
 def _kept_of_invoices() -> frozenset[str]:
-    from invoice_mcp.testing.invoice_paths import KEEP
+    from invoice_mcp.testing._replay_target import KEEP
 
     return KEEP
 

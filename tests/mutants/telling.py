@@ -31,9 +31,14 @@ class Judged:
         return {judge: text for judge, text in self.said.items() if text}
 
     @property
+    def bare_name(self) -> str:
+        """The mutant's name without its line."""
+        return _LINE.sub(": ", self.mutant.name)
+
+    @property
     def why_equivalent(self) -> str:
         """Why this edit changes nothing that anybody could see; "" if it does, or nobody has said so."""
-        return EQUIVALENT.get(_LINE.sub(": ", self.mutant.name), "")
+        return EQUIVALENT.get(self.bare_name, "")
 
 
 def breaking_of(judged: Sequence[Judged]) -> list[Judged]:
