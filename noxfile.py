@@ -23,9 +23,10 @@ nox.options.sessions = ["lint", "types", "tests", "conformance", "lowest", f"com
 COVERAGE_FLOOR = 95
 # More processes than cores: the end-to-end tests mostly wait for servers and clocks. Each has engines of its own.
 IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-profile=ci"]
-# What other versions may do otherwise: everything pure, and whole lives, replays among them.
+# What other versions may do otherwise: everything pure, whole lives, replays among them, and the recorded histories.
 LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
-ELSEWHERE = ["tests/unit", *LIVES, "-m", "not thorough", *IN_PARALLEL]
+REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "versioning")]
+ELSEWHERE = ["tests/unit", *LIVES, *REPLAYS, "-m", "not thorough", *IN_PARALLEL]
 # Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them.
 BULK = ["-m", "thorough", "--words=4", *IN_PARALLEL]
 SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls")]
@@ -63,15 +64,31 @@ def compatibility(session: nox.Session) -> None:
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run the unit tests and some lives with the lowest versions that pyproject.toml allows of what we depend on.
+    """Run the unit tests, some lives and the replay gate with the lowest versions that pyproject.toml allows.
 
-    On the real server: that these lives end alike there is a second opinion. `nightly` has one on every scenario.
+    On the real server: that these lives end alike there is a second opinion. `nightly` has one on every scenario. The
+    newest versions, of temporalio too, are what `tests` installs: it replays the same recordings.
     """
     bounds = [
         re.split(r"[;\s]", requirement)[0].replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]
     ]
     session.install(".", *bounds, *_group("test"))
     session.run("pytest", *(session.posargs or [*ELSEWHERE, "--world=real"]))
+
+
+@nox.session
+def replay(session: nox.Session) -> None:
+    """Run the replay gate over the recorded histories, then its own tests, negative controls among them."""
+    session.install(".", *_group("test"))
+    session.run("invoice-mcp", "histories", "check", *session.posargs)
+    session.run("pytest", "tests/replay", *IN_PARALLEL)
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Edit the workflow code in every way there is, show who notices, and write docs/mutants.md. Takes a while."""
+    session.install(".", *_group("test"))
+    session.run("python", "-m", "tests.mutants", *session.posargs)
 
 
 @nox.session
@@ -105,9 +122,10 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print how many scenarios a second each engine plays, beside the same lives by Temporal's own client."""
+    """Print how many scenarios a second each engine plays, and how many histories the gate, beside Temporal's own."""
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.bench", *session.posargs)
+    session.run("python", "-m", "tests.bench.replays")
 
 
 @nox.session

@@ -96,7 +96,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "HARNESS-PLUGIN": "Another project's tests use the worlds through the pytest plugin.",
     "HARNESS-AGAIN": "A failure prints the scenario as Python and the one command that plays it again.",
     # Histories
-    "HISTORY-CORPUS": "Every path of both workflows is recorded, replays to the letter, and names no person.",
+    "HISTORY-CORPUS": "Every path of both workflows is recorded, replays to the letter, and names nobody.",
     "HISTORY-NONDETERMINISM": "Code that does something else than was recorded is told, with what to do about it.",
     "HISTORY-STRICT": "Code that does the same with other values is told, field by field.",
     "HISTORY-PATCH": "A change passes if it is guarded by a patch, and as long as the patch is there that it needs.",
@@ -107,6 +107,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "HISTORY-PULL": "What is pulled from a live namespace is scrubbed, and replays.",
     "HISTORY-COVERAGE": "It is told which recordings take which path, and which patches nothing needs any more.",
     "HISTORY-FOREIGN": "Any project's workflows are gated by the same command.",
+    "HISTORY-MUTANTS": "Every edit that breaks the workflows is noticed, and none that does not.",
     "HISTORY-DEPLOYMENT": "Pinned to its version or upgraded on the way, an invoice is approved and paid.",
     # Temporal
     "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",

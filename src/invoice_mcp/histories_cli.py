@@ -183,7 +183,8 @@ def record(path: Path, release: str) -> None:
     "--keep",
     multiple=True,
     metavar="FIELD",
-    help="A field of your inputs and results whose texts steer the code: states, codes. Once for each.",
+    help="A field of inputs and results whose texts steer the code, or an activity, signal, update, workflow type. "
+    "Once for each.",
 )
 @_time_limit
 @_code_options
@@ -262,7 +263,7 @@ async def _with_client(where: dict[str, str | None], work: Callable[[Client], Co
 
 
 def _kept_of_invoices() -> frozenset[str]:
-    from invoice_mcp.testing.invoice_paths import KEEP
+    from invoice_mcp.testing._replay_target import KEEP
 
     return KEEP
 

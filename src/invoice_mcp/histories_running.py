@@ -66,12 +66,15 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     import asyncio
     import logging
 
+    before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(130)
+    finally:
+        logging.disable(before)
 
 
 @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -47,6 +49,7 @@ async def _ask(judges: Sequence[str], package: Path) -> dict[str, str]:
         stderr=asyncio.subprocess.DEVNULL,
         env=environment,
         cwd=ROOT,
+        start_new_session=True,
     )
     assert process.stdout is not None
     said: dict[str, str] = {}
@@ -62,12 +65,34 @@ async def _ask(judges: Sequence[str], package: Path) -> dict[str, str]:
         said[judges[len(said)]] = f"did not end within {_GIVES_UP_AFTER:g} s"
     finally:
         with suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # and the server it may have started
         await process.wait()
     return said
 
 
-async def judge_all(mutants: Sequence[Mutant], jobs: int, console: Console) -> list[Judged]:
+class Verdicts:
+    """What was said of mutants before, in a file: a run that was interrupted can go on."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+        self._said: dict[str, dict[str, str]] = dict(json.loads(line) for line in lines)
+
+    def of(self, mutant: Mutant) -> dict[str, str] | None:
+        """What was said of it; None if nobody was asked."""
+        return self._said.get(self._key(mutant))
+
+    def add(self, mutant: Mutant, said: Mapping[str, str]) -> None:
+        """Remember it."""
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps([self._key(mutant), said]) + "\n")
+
+    def _key(self, mutant: Mutant) -> str:
+        return hashlib.sha256(f"{mutant.name}\n{mutant.text}".encode()).hexdigest()
+
+
+async def judge_all(mutants: Sequence[Mutant], jobs: int, console: Console, before: Verdicts) -> list[Judged]:
     """What every judge says of every mutant. The server is asked where nobody else notices anything."""
     turns = asyncio.Semaphore(jobs)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -75,10 +100,14 @@ async def judge_all(mutants: Sequence[Mutant], jobs: int, console: Console) -> l
         task = progress.add_task("Mutants", total=len(mutants))
 
         async def one(mutant: Mutant) -> Judged:
+            if (known := before.of(mutant)) is not None:
+                progress.advance(task)
+                return Judged(mutant, known)
             async with turns:
                 said = dict(await judge(mutant, (PLAIN, STRICT, SIMULATED)))
                 if not any(said.values()):
                     said |= await judge(mutant, (SERVER,))
+                before.add(mutant, said)
                 progress.advance(task)
                 if not console.is_terminal:
                     print(mutant.name, {name: text[:60] for name, text in said.items()}, flush=True)  # noqa: T201
@@ -102,12 +131,15 @@ def chosen(sample: int | None, only: str) -> list[Mutant]:
 @click.option("--sample", type=click.IntRange(min=1), help="At most so many of each kind, instead of all.")
 @click.option("--only", default="", metavar="TEXT", help="Those whose name contains this text.")
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="So many at the same time.")
+@click.option(
+    "--resume", type=click.Path(dir_okay=False, path_type=Path), help="Keep verdicts there, and go on with them."
+)
 @click.option("--write/--no-write", default=None, help="Write docs/mutants.md.  [default: if all are judged]")
-def main(sample: int | None, only: str, jobs: int, write: bool | None) -> None:
+def main(sample: int | None, only: str, jobs: int, resume: Path | None, write: bool | None) -> None:
     """Edit the workflow code in every way there is, and show who notices.
 
-    Exit status: 0 if every edit that breaks it is noticed, and none that does not; 1 if not; 2 if the code as it is does
-    not pass.
+    Exit status: 0 if every edit that breaks it is noticed, and none that does not; 1 if not; 2 if the code as it is
+    does not pass.
     """
     console = Console(width=None if sys.stdout.isatty() else 200)
     untouched = asyncio.run(judge(None, (PLAIN, STRICT, SIMULATED, SERVER)))
@@ -115,7 +147,7 @@ def main(sample: int | None, only: str, jobs: int, write: bool | None) -> None:
         console.print(f"The code as it is does not pass: {untouched}")
         sys.exit(2)
     mutants = chosen(sample, only)
-    judged = asyncio.run(judge_all(mutants, jobs, console))
+    judged = asyncio.run(judge_all(mutants, jobs, console, Verdicts(resume)))
     console.print(summary(judged), highlight=False, markup=False)
     if write or (write is None and sample is None and not only):
         REPORT.parent.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 PLAIN, STRICT = "plain replay", "strict replay"
@@ -19,7 +19,7 @@ SIMULATED, SERVER = "scenarios, simulated", "scenarios, on a server"
 
 async def _gate(corpus: Path, *, strict: bool) -> str:
     """What the gate says of the first recording that does not pass; "" if all do."""
-    from invoice_mcp.testing.histories import CannotRun, Outcome, Recording, Replaying, Target, read
+    from invoice_mcp.testing.histories import CannotRun, Fault, Outcome, Recording, Replaying, Target, read
 
     try:
         code = Target("invoice_mcp.worker:REPLAY").load()
@@ -29,8 +29,11 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
 
     def told(outcome: Outcome) -> None:
         if outcome.problem:
-            what = outcome.problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
-            wrong.append(f"{outcome.recording}: {outcome.problem.fault}: {what or outcome.problem.told}")
+            problem = outcome.problem
+            differs = problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
+            # What the code fails with has a traceback: its first line says enough.
+            what = differs if differs and problem.fault is Fault.NONDETERMINISM else problem.told
+            wrong.append(f"{outcome.recording}: {problem.fault}: {what}")
         elif outcome.drift:
             drift = outcome.drift[0]
             wrong.append(f"{outcome.recording}: drift: {drift.command}, {drift.field}: {drift.old} -> {drift.new}")
@@ -45,34 +48,35 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
     return wrong[0] if wrong else ""
 
 
-async def _plain(corpus: Path) -> str:
-    return await _gate(corpus, strict=False)
+def _plain(corpus: Path) -> str:
+    return asyncio.run(_gate(corpus, strict=False))
 
 
-async def _strict(corpus: Path) -> str:
-    return await _gate(corpus, strict=True)
+def _strict(corpus: Path) -> str:
+    return asyncio.run(_gate(corpus, strict=True))
 
 
-async def _scenarios(engine: str) -> str:
-    """What the first of the controls' scenarios says that is broken; "" if none is."""
-    from invoice_mcp.testing import StageKeeper, kinds
+def _scenarios(engine: str) -> str:
+    """What the first scenario says that is broken; "" if none is."""
+    from invoice_mcp.testing import StageRunner, kinds
+    from tests.mutants.stories import STORIES
     from tests.scenarios.controls.catalogue import COMMON
     from tests.scenarios.controls.playing import first_broken
 
-    keeper = StageKeeper(kinds()[engine], sandboxed=False)
-    broken = await first_broken(keeper, COMMON)
+    with StageRunner(kinds()[engine], sandboxed=False) as stage:
+        broken = first_broken(stage, (*COMMON, *STORIES))
     return f"{broken.scenario}: {', '.join(sorted(broken.by))}" if broken else ""
 
 
-async def _simulated(_corpus: Path) -> str:
-    return await _scenarios("simulated")
+def _simulated(_corpus: Path) -> str:
+    return _scenarios("simulated")
 
 
-async def _on_a_server(_corpus: Path) -> str:
-    return await _scenarios("time-skipping")
+def _on_a_server(_corpus: Path) -> str:
+    return _scenarios("time-skipping")
 
 
-JUDGES: Mapping[str, Callable[[Path], Awaitable[str]]] = {
+JUDGES: Mapping[str, Callable[[Path], str]] = {
     PLAIN: _plain,
     STRICT: _strict,
     SIMULATED: _simulated,
@@ -81,11 +85,11 @@ JUDGES: Mapping[str, Callable[[Path], Awaitable[str]]] = {
 """Every judge: what it is called, and what it says of the package; "" if it notices nothing."""
 
 
-async def _judge(name: str, corpus: Path) -> str:
+def _judge(name: str, corpus: Path) -> str:
     try:
-        return await JUDGES[name](corpus)
+        return JUDGES[name](corpus)
     except Exception as error:  # noqa: BLE001 (a mutant may break in any way; that is noticed)
-        return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:200]
+        return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]
 
 
 def main(*names: str) -> None:
@@ -95,7 +99,7 @@ def main(*names: str) -> None:
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for name in names[:-1]:
-        said = asyncio.run(_judge(name, corpus))
+        said = _judge(name, corpus)
         out.write(json.dumps({"judge": name, "said": said}) + "\n")
         out.flush()
     os._exit(0)

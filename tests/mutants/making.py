@@ -56,7 +56,7 @@ def breaking() -> Iterator[Mutant]:
         for node in every(wrapper.module):
             for operator, edits in OPERATORS.items():
                 for about, old, new in edits(node):
-                    edited = wrapper.module.deep_replace(old, new)  # type: ignore[type-var]
+                    edited = wrapper.module.deep_replace(old, new)
                     code = edited.code if isinstance(edited, cst.Module) else ""
                     if code and code != text:
                         line = positions[node].start.line

@@ -197,12 +197,12 @@ INSERTIONS = (
     Insertion("a timer more", "await workflow.sleep(1)", ("_validate", "_decided", "_pay", "_pay_line", "run")),
     Insertion(
         "an activity more",
-        'await workflow.execute_activity("payment_gateway", self._orders[0], start_to_close_timeout=_VALIDATION_ATTEMPT)',
+        "await workflow.execute_activity('payment_gateway', None, start_to_close_timeout=_VALIDATION_ATTEMPT)",
         ("_decided", "_pay"),
     ),
     Insertion(
         "a child more",
-        'await workflow.start_child_workflow(PayLineItem.run, self._orders[0], id=f"{workflow.info().workflow_id}-more")',
+        "await workflow.start_child_workflow('PayLineItem', id=workflow.info().workflow_id + '-more')",
         ("_decided",),
     ),
     Insertion(
@@ -226,23 +226,21 @@ def insertions(node: cst.CSTNode) -> Iterator[Edit]:
             yield insertion.about, node, node.with_changes(body=node.body.with_changes(body=added))
 
 
+_TASKS = "[asyncio.create_task(self._pay_line(order)) for order in"
 REPLACEMENTS: Mapping[str, tuple[tuple[str, str], ...]] = {
     # What may come out otherwise each time.
     "workflow.now()": (
         ("the machine's time", '__import__("datetime").datetime.now(__import__("datetime").timezone.utc)'),
     ),
-    "self._orders": (),
     "min(wait, _LONGEST_TIMER)": (
         ("a random timer", "min(wait, _LONGEST_TIMER) * (1 + __import__('random').random() / 100)"),
         ("a timer of another length", "wait / 2"),
     ),
-    "(self._pay_line(order) for order in self._orders)": (),
-    "[asyncio.create_task(self._pay_line(order)) for order in self._orders]": (
-        ("children in the order of a set", "[asyncio.create_task(self._pay_line(order)) for order in sorted("
-         "self._orders, key=lambda order: hash(order.idempotency_key))]"),
-        ("children in reverse", "[asyncio.create_task(self._pay_line(order)) for order in reversed(self._orders)]"),
-        ("only the first child", "[asyncio.create_task(self._pay_line(order)) for order in self._orders[:1]]"),
-        ("a child twice", "[asyncio.create_task(self._pay_line(order)) for order in self._orders + self._orders[:1]]"),
+    f"{_TASKS} self._orders]": (
+        ("children as hashed", f"{_TASKS} sorted(self._orders, key=lambda order: hash(order.idempotency_key))]"),
+        ("children in reverse", f"{_TASKS} reversed(self._orders)]"),
+        ("only the first child", f"{_TASKS} self._orders[:1]]"),
+        ("a child twice", f"{_TASKS} self._orders + self._orders[:1]]"),
     ),
     # Arguments.
     "self._policy.approval_timeout": (("another window", "timedelta(days=5)"),),

@@ -31,9 +31,14 @@ class Judged:
         return {judge: text for judge, text in self.said.items() if text}
 
     @property
+    def bare_name(self) -> str:
+        """The mutant's name without its line."""
+        return _LINE.sub(": ", self.mutant.name)
+
+    @property
     def why_equivalent(self) -> str:
         """Why this edit changes nothing that anybody could see; "" if it does, or nobody has said so."""
-        return EQUIVALENT.get(_LINE.sub(": ", self.mutant.name), "")
+        return EQUIVALENT.get(self.bare_name, "")
 
 
 def breaking_of(judged: Sequence[Judged]) -> list[Judged]:
@@ -52,8 +57,8 @@ def summary(judged: Sequence[Judged]) -> str:
     breaking = breaking_of(judged)
     safe = [each for each in judged if each.mutant.is_safe]
     equivalent = [each for each in judged if each.why_equivalent]
-    together = sum(bool(each.noticed) for each in breaking)
-    flagged = sum(bool(each.noticed) for each in safe)
+    together = sum(map(_is_noticed, breaking))
+    flagged = sum(map(_is_noticed, safe))
     lines = [
         f"{len(breaking)} edits that break the workflows: {_share(together, len(breaking))} noticed by somebody",
         *(
@@ -63,9 +68,13 @@ def summary(judged: Sequence[Judged]) -> str:
         f"  gate (strict replay): {_only(breaking, STRICT, PLAIN)} that plain replay misses",
         f"  scenarios: {_only(breaking, SIMULATED, STRICT)} that the gate misses",
         f"{len(safe)} edits that must not matter: {flagged} flagged",
-        f"{len(equivalent)} edits that turned out to change nothing: {sum(bool(e.noticed) for e in equivalent)} flagged",
+        f"{len(equivalent)} edits that turned out to change nothing: {sum(map(_is_noticed, equivalent))} flagged",
     ]
     return "\n".join(lines)
+
+
+def _is_noticed(judged: Judged) -> bool:
+    return bool(judged.noticed)
 
 
 def _only(judged: Sequence[Judged], by: str, not_by: str) -> int:
@@ -85,9 +94,13 @@ operator that was applied at every place it fits, and then judged:
 - **plain replay**: Temporal's own `Replayer`, over the recordings in `histories/`;
 - **strict replay**: the gate, `invoice-mcp histories check`, over the same recordings;
 - **scenarios, simulated**: the scenarios that every control is played, on the in-process simulator;
-- **scenarios, on a server**: the same on Temporal's time-skipping server, asked only where nobody else notices anything.
+- **scenarios, on a server**: the same on Temporal's time-skipping server, asked where nobody else notices anything.
 
 """
+
+
+_BLIND = """Plain replay sees which commands come in which order; not what is in them, not what no recording passes
+through, and not what is decided outside of commands (validators, queries). Of these edits, by kind:"""
 
 
 def as_markdown(judged: Sequence[Judged]) -> str:
@@ -98,9 +111,7 @@ def as_markdown(judged: Sequence[Judged]) -> str:
         _HEAD,
         f"```text\n{summary(judged)}\n```\n",
         "## What plain replay alone misses\n",
-        f"{len(missed)} of {len(breaking)} edits that break the workflows replay without a complaint: plain replay sees "
-        "which commands come in which order, and not what is in them, nor what no recording passes through, nor what "
-        "is decided outside of commands (validators, queries). Of these, by kind of edit:\n",
+        f"{len(missed)} of {len(breaking)} edits that break the workflows replay without a complaint. {_BLIND}\n",
         _by_operator(missed, breaking),
         "\n## Edits that break the workflows\n",
         _table(breaking, COLUMNS),

@@ -10,7 +10,11 @@ import pytest_asyncio
 from temporalio.client import Client
 
 from invoice_mcp.testing.histories import Recording
+from tests.replay.ordering import record
 from tests.replay.playing import record_parcels
+from tests.replay.versioning.before import Before
+from tests.replay.versioning.deprecated import Deprecated
+from tests.replay.versioning.guarded import Guarded
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -24,3 +28,9 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that modules can be imported from."""
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def orders(real_client: Client) -> Mapping[str, Recording]:
+    """Orders that wait to be paid, by the code that began them."""
+    return {kind.__name__: await record(real_client, kind) for kind in (Before, Guarded, Deprecated)}

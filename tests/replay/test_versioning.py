@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
-import pytest_asyncio
-from temporalio import activity
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowHandle
-from temporalio.worker import Worker
 
 from invoice_mcp.testing.histories import Fault, Recording
 from tests.replay.playing import replay
@@ -22,38 +14,6 @@ from tests.replay.versioning.guarded import Guarded
 from tests.replay.versioning.removed import Removed
 from tests.replay.versioning.unguarded import Unguarded
 from tests.requirements import requirement
-
-
-@activity.defn
-async def reserve(what: str) -> None: ...
-
-
-@activity.defn
-async def tell_customer(what: str) -> None: ...
-
-
-async def record(client: Client, workflow: type) -> Recording:
-    """An order that waits to be paid."""
-    name = f"orders-{os.getpid()}-{workflow.__name__}"
-    async with Worker(client, task_queue=name, workflows=[workflow], activities=[reserve, tell_customer]):
-        handle = await client.start_workflow("Order", "a lamp", id=name, task_queue=name)
-        async with asyncio.timeout(20):
-            while sum(e.HasField("workflow_task_completed_event_attributes") for e in await events(handle)) < 2:
-                await asyncio.sleep(0.01)
-        recording = Recording.of(await handle.fetch_history())
-        await handle.terminate()
-    return recording
-
-
-async def events(handle: WorkflowHandle[Any, Any]) -> Sequence[HistoryEvent]:
-    return (await handle.fetch_history()).events
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def orders(real_client: Client) -> Mapping[str, Recording]:
-    """Orders that wait to be paid, by the code that began them."""
-    return {kind.__name__: await record(real_client, kind) for kind in (Before, Guarded, Deprecated)}
-
 
 # Which code takes over orders that were begun by which.
 PASSES: dict[type, set[str]] = {

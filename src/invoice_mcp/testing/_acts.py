@@ -239,6 +239,25 @@ async def worker_crashed(scene: Scene) -> None:
     await scene.world.until(Status.PAID)
 
 
+async def _at_once(scene: Scene, signal: str) -> None:
+    """A decision and a cancellation that the workflow sees in one task: they came while there was no worker."""
+    await scene.submit(PAST, await scene.world.due_in(30 * DAY))
+    await scene.world.crash_worker()
+    await scene.world.signal(signal)
+    await scene.world.handle().cancel()
+    await scene.world.restart_worker()
+
+
+async def rejected_and_cancelled(scene: Scene) -> None:
+    await _at_once(scene, "RejectInvoice")
+    await scene.world.until(Status.REJECTED)
+
+
+async def approved_and_cancelled(scene: Scene) -> None:
+    await _at_once(scene, "ApproveInvoice")
+    await scene.world.until(Status.CANCELLED)
+
+
 async def line_ended_from_outside(scene: Scene) -> None:
     await scene.submit(await scene.world.due_in(30 * DAY), PAST)
     await scene.approve()

@@ -80,6 +80,8 @@ PATHS: tuple[InvoicePath, ...] = (
         acts.worker_crashed,
         lines=(1, 2),
     ),
+    InvoicePath("rejected-and-cancelled", "rejected and cancelled in one task", acts.rejected_and_cancelled),
+    InvoicePath("approved-and-cancelled", "approved and cancelled in one task", acts.approved_and_cancelled),
     InvoicePath("line-ended-from-outside", "an operator terminates a line", acts.line_ended_from_outside),
     InvoicePath(
         "line-cancelled-from-outside",

@@ -16,23 +16,17 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from invoice_mcp.testing import StageKeeper, World, kinds, open_world
 from invoice_mcp.testing._acts import Scene
 from invoice_mcp.testing._paths import PATHS, InvoicePath
+from invoice_mcp.testing._replay_target import TARGET
 from invoice_mcp.testing.histories import (
     CannotRun,
     Pool,
     Recording,
-    Target,
     add_to_paths,
     check_histories,
     tidied,
     write,
 )
 from invoice_mcp.workflows import TASK_QUEUE, line_workflow_id
-
-TARGET = Target("invoice_mcp.worker:REPLAY")
-"""Our own workflows, as our own worker runs them."""
-
-KEEP = frozenset({"status", "workflow_status", "verdict", "currency", "error", "InvoiceStatus"})
-"""Fields of invoices whose texts steer the workflows. Whatever else anybody wrote is scrubbed."""
 
 
 def folder_of(release: str) -> str:

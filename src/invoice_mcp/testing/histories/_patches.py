@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -37,14 +38,13 @@ class Needs(BaseModel):
 
 
 def patches_in(workflows: Iterable[type]) -> dict[str, str]:
-    """The patches that the text of the workflows' packages speaks of, and how: `patched` or `deprecate_patch`.
+    """The patches that the text of the workflows speaks of, and how: `patched` or `deprecate_patch`.
 
-    Only names that are written out where they are asked for, or are constants of that module.
+    In their modules and in what these import of the same package. Only names that are written out where they are asked
+    for, or are constants of that module.
     """
     found: dict[str, str] = {}
-    for module in _modules_beside(workflows):
-        path = Path(module.__file__ or "")
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+    for module, tree in _modules_of(workflows):
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and node.args and (how := _called(node.func)) in _CALLS:
                 name = _text(node.args[0], module)
@@ -54,12 +54,29 @@ def patches_in(workflows: Iterable[type]) -> dict[str, str]:
     return found
 
 
-def _modules_beside(workflows: Iterable[type]) -> list[Any]:
-    """Every imported module of the packages that the workflows are in."""
-    tops = {workflow.__module__.partition(".")[0] for workflow in workflows}
-    names = [name for name in sorted(sys.modules) if name.partition(".")[0] in tops]
-    modules = [sys.modules[name] for name in names]
-    return [module for module in modules if (getattr(module, "__file__", "") or "").endswith(".py")]
+def _modules_of(workflows: Iterable[type]) -> Iterator[tuple[ModuleType, ast.Module]]:
+    """The modules of workflows and what they import, as far as it is of the same package."""
+    left = sorted({workflow.__module__ for workflow in workflows})
+    tops, seen = {name.partition(".")[0] for name in left}, set(left)
+    while left:
+        module = sys.modules.get(left.pop())
+        path = getattr(module, "__file__", None)
+        if module is None or path is None or not path.endswith(".py"):
+            continue
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+        yield module, tree
+        fresh = {name for name in _imports(tree) if name.partition(".")[0] in tops} - seen
+        seen |= fresh
+        left += sorted(fresh)
+
+
+def _imports(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _called(function: ast.expr) -> str:
@@ -68,7 +85,7 @@ def _called(function: ast.expr) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _text(node: ast.expr, module: Any) -> str:
+def _text(node: ast.expr, module: ModuleType) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     value = getattr(module, node.id, "") if isinstance(node, ast.Name) else ""

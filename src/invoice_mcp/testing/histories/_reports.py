@@ -55,6 +55,7 @@ def print_report(report: Report, console: Console, *, all_of_them: bool = False)
         for text in (*told(outcome), "" if advice in advised else advice):
             for line in text.splitlines():
                 console.print(f"{_INDENT}{line}" if line else "", markup=False, highlight=False)
+        console.print()
         advised.add(advice)
     for name in report.missing:
         _cross(console, name, f"is missing: {PATHS} says it must exist")
@@ -90,7 +91,7 @@ def advice_on(outcome: Outcome) -> str:
     if not outcome.drift:
         return ""
     entries = dict.fromkeys(entry_text(outcome.recording, drift) for drift in outcome.drift)
-    return f"{_ON_DRIFT}\n\n" + "\n\n".join(entries) + "\n"
+    return f"{_ON_DRIFT}\n\n" + "\n\n".join(entries)
 
 
 def _told_of(outcome: Outcome) -> str:

@@ -14,8 +14,10 @@ from typing import Any
 from google.protobuf.descriptor import FieldDescriptor
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.api.history.v1 import HistoryEvent
 
-from invoice_mcp.testing.histories._messages import below, payload_holders
+from invoice_mcp.testing.histories._messages import Held, below, payload_holders
+from invoice_mcp.testing.histories._recorded import attributes
 from invoice_mcp.testing.histories._recording import Recording, Unreadable
 from invoice_mcp.testing.histories._tidying import tidied
 
@@ -23,8 +25,10 @@ from invoice_mcp.testing.histories._tidying import tidied
 _NO_WORDS = re.compile(
     r"|\d{4}-\d\d-\d\d([T ][\d:.]+(Z|[-+][\d:]+)?)?|-?P[\dDHMSTWY.]+|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 )
-# The SDK's own: what they hold are ids of patches and activities, of which the code speaks.
-_OF_SDK = frozenset({"patch-data", "data", "TemporalChangeVersion", "BuildIds", "TemporalWorkerDeploymentVersion"})
+# Search attributes of the SDK's and the server's own: ids of patches and of builds.
+_OF_SDK = frozenset({"TemporalChangeVersion", "BuildIds", "TemporalWorkerDeploymentVersion"})
+# What the SDK's core keeps in its markers beside results: ids of patches and of local activities.
+_OF_MARKERS = frozenset({"patch-data", "data"})
 _WRITTEN = frozenset({"reason", "cause", "details", "control"})
 _LETTERS = {True: string.ascii_uppercase, False: string.ascii_lowercase}
 
@@ -35,7 +39,8 @@ class Scrub:
 
     Attributes:
         key: Whoever has it could try out texts; so make a new one each time, and forget it.
-        keep: Names of fields, in any payload, whose values steer the code: states, codes, currencies.
+        keep: Names of fields, in any payload, whose values steer the code: states, codes, currencies; or of activities,
+            signals, updates and workflow types, all of whose values do.
     """
 
     key: bytes
@@ -88,16 +93,45 @@ def scrubbed(recording: Recording, scrub: Scrub) -> Recording:
     Raises:
         Unreadable: There is something in it that can't be scrubbed.
     """
-    names = _ids(recording, scrub)
+    names, subjects = _ids(recording, scrub), _subjects(recording.events)
     events = []
     for event in tidied(recording.events):
         event.ClearField("user_metadata")
-        for held in payload_holders(event):
-            held.put([scrub.payload(payload, held.under) for payload in held.all()])
+        for held in _written_in(event):
+            # A value that is a field of nothing goes by what it is given to, or comes from.
+            under = subjects.get(event.event_id, "") if held.under == "payloads" else held.under
+            held.put([scrub.payload(payload, under) for payload in held.all()])
         for message in below(event):
             _scrub_texts(message, scrub, names)
         events.append(event)
     return replace(recording, workflow_id=_renamed(recording.workflow_id, names), events=tuple(events))
+
+
+_BEGUN_BY = ("scheduled_event_id", "initiated_event_id", "accepted_event_id")
+
+
+def _subjects(events: Sequence[HistoryEvent]) -> dict[int, str]:
+    """Of each event that speaks of an activity, a workflow, a signal or an update: its name."""
+    found: dict[int, str] = {}
+    for event in events:
+        _, held = attributes(event)
+        begun = [getattr(held, name) for name in _BEGUN_BY if hasattr(held, name)]
+        if hasattr(held, "accepted_request"):
+            found[event.event_id] = held.accepted_request.input.name
+        elif begun and begun[0] in found:
+            found[event.event_id] = found[begun[0]]
+        else:
+            name = getattr(held, "activity_type", None) or getattr(held, "workflow_type", None)
+            found[event.event_id] = name.name if name else getattr(held, "signal_name", "")
+    return found
+
+
+def _written_in(event: HistoryEvent) -> list[Held]:
+    """The places that hold payloads of people."""
+    if not event.HasField("marker_recorded_event_attributes"):
+        return payload_holders(event)
+    details = event.marker_recorded_event_attributes.details
+    return [held for key in sorted(set(details) - _OF_MARKERS) for held in payload_holders(details[key])]
 
 
 def _scrub_texts(message: Any, scrub: Scrub, names: Sequence[tuple[str, str]]) -> None:

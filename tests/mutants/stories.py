@@ -1,0 +1,112 @@
+"""Stories beside those that every control is played: doors and answers that model and checker do not look at."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+
+from invoice_mcp.reports import Status
+from invoice_mcp.testing import PAST, World
+from tests.scenarios.controls.playing import Story
+
+_SOON = timedelta(seconds=10)
+
+
+async def _code_of(refusal: Awaitable[Any]) -> str:
+    """The code with which an update or a query is refused that must be."""
+    try:
+        await refusal
+    except (WorkflowUpdateFailedError, WorkflowQueryFailedError) as refused:
+        cause = refused.cause if isinstance(refused, WorkflowUpdateFailedError) else refused
+        return cause.type or "" if isinstance(cause, ApplicationError) else str(cause)
+    raise AssertionError("it was answered")
+
+
+async def _why_cancelled(world: World) -> None:
+    await world.submit()
+    await world.cancel(reason="ordered twice")
+    report = await world.until(Status.CANCELLED)
+    assert "ordered twice" in str(report.reason)
+
+
+async def _why_rejected(world: World) -> None:
+    await world.submit()
+    await world.reject(reason="too much")
+    report = await world.until(Status.REJECTED)
+    assert report.decision is not None
+    assert report.decision.comment == "too much"
+    assert report.reason is None
+
+
+async def _garbage(world: World) -> None:
+    workflow_id = f"invoice-{world.invoice()['invoice_id']}"
+    await world.client.start_workflow("InvoiceWorkflow", {"no": "invoice"}, id=workflow_id, task_queue=world.task_queue)
+    handle = world.handle(workflow_id)
+
+    async def has_ended() -> bool:
+        return (await handle.describe()).close_time is not None
+
+    await world.when(has_ended)
+    assert "INVOICE_INVALID" in str(await _told(handle.result()))
+    assert "it was started with no valid invoice" in str(await _told(handle.query("GetInvoiceReport")))
+
+
+async def _told(call: Awaitable[Any]) -> str:
+    try:
+        await call
+    except Exception as error:  # noqa: BLE001 (what it says is looked at)
+        return f"{error} {error.__cause__}"
+    raise AssertionError("it was answered")
+
+
+async def _null_decision(world: World) -> None:
+    await world.submit()
+    update = world.handle().execute_update("approve", None, rpc_timeout=_SOON)
+    assert await _code_of(update) == "INVALID_ARGUMENT"
+    await world.approve()
+    await world.until(Status.PAID)
+
+
+async def _seed_queries(world: World) -> None:
+    for decide, verdict in ((world.approve, True), (world.reject, False)):
+        await world.submit(("100", PAST))
+        handle = world.handle()
+        assert await handle.query("GetInvoiceStatus", rpc_timeout=_SOON) == Status.PENDING_APPROVAL
+        assert "not set yet" in await _told(handle.query("IsInvoiceApproved", rpc_timeout=_SOON))
+        await decide()
+        await world.until(Status.PAID, Status.REJECTED)
+        assert await handle.query("IsInvoiceApproved", rpc_timeout=_SOON) is verdict
+
+
+async def _declined_card(world: World) -> None:
+    world.payments.refuses("ACCOUNT_CLOSED")
+    await world.submit(("100", PAST))
+    await world.approve()
+    report = await world.until(Status.FAILED)
+    line = report.lines[0]
+    assert (line.error, line.reason, line.unconfirmed) == ("ACCOUNT_CLOSED", "refused by script", False)
+
+
+async def _lost_answers(world: World) -> None:
+    world.payments.loses_the_answer(3)
+    await world.submit(("100", PAST))
+    await world.approve()
+    await world.advance(timedelta(minutes=2))
+    line = (await world.until(Status.FAILED)).lines[0]
+    assert (line.error, line.unconfirmed) == ("PAYMENT_GATEWAY_ERROR", True)
+    assert "is not confirmed" in str(line.reason)
+
+
+STORIES: tuple[Story, ...] = (
+    Story("cancel, with a reason", _why_cancelled),
+    Story("reject, with a reason", _why_rejected),
+    Story("started with garbage", _garbage),
+    Story("a null for a decision", _null_decision),
+    Story("the seed's queries", _seed_queries),
+    Story("a payment that is refused, told", _declined_card),
+    Story("a payment that nobody confirms, told", _lost_answers),
+)

@@ -1,0 +1,78 @@
+"""The mutants themselves, and a few of them judged: one that each judge alone notices, one that nobody may."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from tests.mutants.__main__ import judge
+from tests.mutants.equivalent import EQUIVALENT
+from tests.mutants.judging import PLAIN, SIMULATED, STRICT
+from tests.mutants.making import PACKAGE, Mutant, breaking
+from tests.mutants.safe import safe
+from tests.mutants.telling import Judged, as_markdown, flaws, summary
+from tests.requirements import requirement
+
+
+@cache
+def every_breaking() -> tuple[Mutant, ...]:
+    return tuple(breaking())
+
+
+@cache
+def every_safe() -> tuple[Mutant, ...]:
+    return tuple(safe())
+
+
+@pytest.mark.thorough
+def test_there_are_many_of_each_and_none_is_another() -> None:
+    assert len(every_breaking()) >= 50
+    assert len(every_safe()) >= 15
+    assert min(Counter(mutant.operator for mutant in every_breaking()).values()) >= 4
+    assert len({(mutant.file, mutant.text) for mutant in (*every_breaking(), *every_safe())}) == len(
+        every_breaking()
+    ) + len(every_safe())
+
+
+@pytest.mark.thorough
+def test_each_is_an_edit_that_python_reads() -> None:
+    for mutant in (*every_breaking(), *every_safe()):
+        assert mutant.text != (PACKAGE / mutant.file).read_text(encoding="utf-8")
+        compile(mutant.text, mutant.name, "exec")
+
+
+@pytest.mark.thorough
+def test_what_is_taken_for_equivalent_exists() -> None:
+    assert set(EQUIVALENT) <= {Judged(mutant, {}).bare_name for mutant in every_breaking()}
+
+
+# Who notices what, of the gate's two halves and of the scenarios.
+NOTICED = {
+    "line_workflow.py: a timer more": {PLAIN, STRICT, SIMULATED},
+    "line_workflow.py: retry policy without maximum_interval": {STRICT},
+    "decisions.py: swallow: `raise Refused(Code.ALREADY_DECIDED": {SIMULATED},
+    "workflows.py: a log line in run": set(),
+}
+
+
+@requirement("HISTORY-MUTANTS")
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", NOTICED)
+async def test_a_mutant_is_noticed_by_those_who_can(name: str) -> None:
+    (mutant,) = [each for each in (*every_breaking(), *every_safe()) if Judged(each, {}).bare_name.startswith(name)]
+    said = await judge(mutant, (PLAIN, STRICT, SIMULATED))
+    assert {judge for judge, text in said.items() if text} == NOTICED[name], said
+
+
+def test_the_report_says_what_nobody_notices_and_what_is_flagged_for_nothing() -> None:
+    missed = Judged(Mutant("condition", "7, not: `a`", "workflows.py", "…"), {PLAIN: "", STRICT: ""})
+    flagged = Judged(Mutant("log line", "a log line in run", "workflows.py", "…", is_safe=True), {PLAIN: "drift"})
+    caught = Judged(Mutant("condition", "8, not: `b`", "workflows.py", "…"), {PLAIN: "", STRICT: "drift: a | b"})
+    judged = [missed, flagged, caught]
+    assert flaws(judged) == [missed, flagged]
+    assert "2 edits that break the workflows: 1 of 2 (50%) noticed by somebody" in summary(judged)
+    assert "1 edits that must not matter: 1 flagged" in summary(judged)
+    assert "**caught** drift: a \\| b" in as_markdown(judged)
+    assert "| condition | 2 of 2 | 1 | 0 |" in as_markdown(judged)

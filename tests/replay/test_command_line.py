@@ -1,0 +1,195 @@
+"""`invoice-mcp histories ...` as a stranger uses it: on workflows that are not ours, and with every kind of mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from click.testing import CliRunner
+
+from invoice_mcp.cli import main as cli
+from invoice_mcp.testing.histories import Recording, write
+from tests.replay import parcels
+from tests.requirements import requirement
+
+COMMAND = (sys.executable, "-m", "invoice_mcp", "histories")
+PARCELS = ("--workflows", "parcels:WORKFLOWS")
+
+
+@pytest.fixture
+def project(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
+    """Somebody else's project: a module with workflows, and recordings beside it."""
+    shutil.copy(parcels.__file__, tmp_path / "parcels.py")
+    for name, recording in parcel_recordings.items():
+        write(recording, tmp_path / "histories" / "from_1" / f"{name}.json")
+    return tmp_path
+
+
+def histories(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def change(project: Path, old: str, new: str) -> None:
+    module = project / "parcels.py"
+    text = module.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    module.write_text(text.replace(old, new), encoding="utf-8")
+
+
+@requirement("HISTORY-FOREIGN")
+def test_workflows_of_another_project_are_gated(project: Path) -> None:
+    done = histories("check", *PARCELS, cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "4 recordings replayed in" in done.stdout
+    assert "all clean" in done.stdout
+
+    change(project, "timeout=timedelta(days=3)", "timeout=timedelta(days=4)")
+    done = histories("check", *PARCELS, cwd=project)
+    assert done.returncode == 1
+    assert "✗ from_1/waiting.json (Parcel) drift" in done.stdout
+    assert re.search(r"event \d+, StartTimer: start_to_fire_timeout\n +was 3d\n +now 4d\n", done.stdout)
+    assert '[[drift]]\n    recording = "from_1/delivered.json"' in done.stdout
+    assert histories("check", *PARCELS, "--no-strict", cwd=project).returncode == 0
+
+    change(project, "            weigh,\n", "            stamp,\n")
+    done = histories("check", *PARCELS, "histories/from_1/waiting.json", cwd=project)
+    assert done.returncode == 1
+    assert "recorded: event 6: ScheduleActivity weigh (1)\n    now:      ScheduleActivity stamp (1)" in done.stdout
+    assert 'if workflow.patched("say-what-changed"):' in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@requirement("HISTORY-FOREIGN")
+def test_what_the_entry_says_that_the_report_proposes_is_accepted(project: Path) -> None:
+    change(project, '"it is lost"', '"it is gone"')
+    done = histories("check", *PARCELS, cwd=project)
+    entry = done.stdout[done.stdout.index("[[drift]]") :].split("\n\n")[0]
+    entry = "\n".join(line.strip() for line in entry.splitlines()).replace('reason = ""', 'reason = "says so"')
+    (project / "histories" / "accepted-drift.toml").write_text(entry, encoding="utf-8")
+    done = histories("check", *PARCELS, cwd=project)
+    assert done.returncode == 0, done.stdout
+    assert "1 accepted" in done.stdout
+
+
+def test_the_report_is_json_and_junit_for_machines(project: Path) -> None:
+    change(project, '"it is lost"', '"it is \x07 <gone>"')
+    done = histories("check", *PARCELS, "--json", "--junit", "out/report.xml", cwd=project)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert not report["clean"]
+    assert [outcome["recording"] for outcome in report["outcomes"] if outcome["drift"]] == ["from_1/lost.json"]
+    suite = ElementTree.parse(project / "out" / "report.xml").getroot()  # noqa: S314 (ours)
+    assert (suite.get("tests"), suite.get("failures")) == ("4", "1")
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert failure.get("message") == "(Parcel) drift"
+    assert "now it is \\x07 <gone>" in str(failure.text)
+
+
+MISTAKES = {
+    "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
+    "no such module": (("check", "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
+    "no such name": (("coverage", "--workflows", "tests.replay.parcels:WORK"), "has no attribute 'WORK'"),
+    "no colon": (("coverage", "--workflows", "parcels"), "must read module:attribute"),
+    "no workflows": (("coverage", "--workflows", "tests.replay.parcels:CITY"), "must be a list of workflow classes"),
+    "no workflow": (("coverage", "--workflows", "pathlib:Path"), "must be a list of workflow classes"),
+    "no data converter": (
+        ("coverage", "--workflows", "tests.replay.parcels:WORKFLOWS", "--data-converter", "tests.replay.parcels:CITY"),
+        "is no temporalio.converter",
+    ),
+    "no duration": (("check", *PARCELS, "--time-limit", "soon"), "is not a duration"),
+    "recorded already": (("record", "--release", "1"), "recorded once and never again"),
+    "no query": (("pull",), "Missing option '--query'"),
+    "no address": (("pull", "--query", "", "--address", "somewhere"), "must read host:port"),
+    "nothing to cover": (("coverage", "nowhere"), "there is no nowhere"),
+}
+
+
+@requirement("HISTORY-GATE")
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_in_a_line_and_the_exit_status_is_2(
+    project: Path, mistake: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.syspath_prepend(str(project))
+    arguments, told = MISTAKES[mistake]
+    done = CliRunner().invoke(cli, ["histories", *arguments])
+    assert done.exit_code == 2, done.output
+    assert told in done.output
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+
+
+@requirement("HISTORY-GATE")
+def test_a_temporal_that_is_not_there_is_told(project: Path) -> None:
+    done = histories("pull", "--query", "", "--address", "127.0.0.1:9", cwd=project)
+    assert done.returncode == 2, done.stdout
+    assert "Temporal can't be reached" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@requirement("HISTORY-GATE")
+def test_a_report_that_can_not_be_written_is_told(project: Path) -> None:
+    done = histories("check", *PARCELS, "--junit", "parcels.py/report.xml", cwd=project)
+    assert done.returncode == 2, done.stdout
+    assert "parcels.py/report.xml can't be written" in done.stderr
+
+
+@requirement("HISTORY-GATE")
+def test_recordings_of_others_do_not_pass(project: Path) -> None:
+    done = histories("check", cwd=project)
+    assert done.returncode == 1
+    assert "no code answers to workflow type Parcel" in done.stdout
+
+
+@requirement("HISTORY-GATE")
+def test_an_empty_folder_does_not_pass(project: Path) -> None:
+    (project / "empty").mkdir()
+    done = histories("check", *PARCELS, "empty", cwd=project)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "There is no recording here" in done.stdout
+
+
+def test_ctrl_c_ends_it_and_leaves_no_process(project: Path) -> None:
+    change(
+        project, "        workflow.upsert_search_attributes([CITY", "        while True:\n            pass\n        ("
+    )
+    change(project, '        (.value_set(parcel["to"])])\n', "        ()\n")
+    process = subprocess.Popen(
+        [*COMMAND, "check", *PARCELS, "--time-limit", "60s"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until = time.monotonic() + 60
+        while not children_of(process.pid):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        children = children_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+
+
+def children_of(pid: int) -> list[int]:
+    pgrep = shutil.which("pgrep")
+    assert pgrep
+    found = subprocess.run([pgrep, "-P", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]

@@ -1,0 +1,117 @@
+"""What is fetched from a live namespace: scrubbed, proved to replay, written; or told why not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from invoice_mcp.testing.histories import (
+    Code,
+    Puller,
+    Recording,
+    Unreadable,
+    read,
+    scrub_and_prove,
+)
+from invoice_mcp.testing.invoice_paths import KEEP, TARGET
+from tests.replay import parcels
+from tests.replay.playing import edited, record_parcels, replay
+from tests.replay.test_corpus import CORPUS, RECORDINGS, texts_of
+from tests.requirements import requirement
+
+# Parcels are never delivered on a Sunday: the day steers the code.
+STEERS = {"deliver_on"}
+CODE = Code({"workflows": parcels.WORKFLOWS})
+
+
+@requirement("HISTORY-PULL")
+async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
+    parcel_recordings: Mapping[str, Recording],
+) -> None:
+    for recording in parcel_recordings.values():
+        scrubbed = await scrub_and_prove(recording, CODE, keep=STEERS)
+        texts = [text for text in texts_of(json.loads(scrubbed.dump())["events"]) if text != "Parcel"]
+        for private in ("Ann", "a book", "it is lost", recording.workflow_id):
+            assert not [text for text in texts if private in text]
+        (outcome,) = (await replay({"it": scrubbed}, CODE)).values()
+        assert (outcome.problem, outcome.drift) == (None, ())
+        assert [event.event_type for event in scrubbed.events] == [event.event_type for event in recording.events]
+        assert scrubbed.workflow_id != recording.workflow_id
+
+
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("name", RECORDINGS)
+async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str) -> None:
+    recording = read(CORPUS / name)
+    scrubbed = await scrub_and_prove(recording, TARGET.load(), keep=KEEP)
+    before, after = (" ".join(texts_of(json.loads(each.dump())["events"])) for each in (recording, scrubbed))
+    held = json.loads(recording.events[0].workflow_execution_started_event_attributes.input.payloads[0].data)
+    invoice = held.get("invoice", held)
+    private = [invoice.get("customer", ""), *(line["description"] for line in invoice.get("lines", ()))]
+    for text in filter(None, [*private, recording.workflow_id]):
+        assert text in before
+        assert text not in after
+
+
+async def test_the_same_text_becomes_another_one_each_time(parcel_recordings: Mapping[str, Recording]) -> None:
+    first, second = [await scrub_and_prove(parcel_recordings["waiting"], CODE) for _ in range(2)]
+    assert first.workflow_id != second.workflow_id
+
+
+async def test_a_text_that_steers_the_code_has_to_be_kept(
+    parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    steered = edited(
+        modules,
+        (
+            "        await workflow.sleep(timedelta(milliseconds=50))\n",
+            '        if parcel["to"] == "Ann":\n            await workflow.sleep(timedelta(milliseconds=50))\n',
+        ),
+    )
+    code = Code({"workflows": steered})
+    with pytest.raises(Unreadable, match="--keep"):
+        await scrub_and_prove(parcel_recordings["waiting"], code)
+    kept = await scrub_and_prove(parcel_recordings["waiting"], code, keep={"to"})
+    assert "Ann" in " ".join(texts_of(json.loads(kept.dump())))
+
+
+async def test_what_does_not_replay_with_the_code_at_hand_is_not_scrubbed(
+    parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    code = Code({"workflows": edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))})
+    with pytest.raises(Unreadable, match="pull with the code it runs with"):
+        await scrub_and_prove(parcel_recordings["waiting"], code)
+
+
+@requirement("HISTORY-PULL")
+async def test_workflows_are_pulled_from_a_namespace_and_never_written_over(
+    real_client: Client, tmp_path: Path
+) -> None:
+    query = await visible_parcels(real_client)
+    puller = Puller(CODE, tmp_path / "pulled", STEERS)
+    pulled = await puller.pull(real_client, query, limit=100)
+    assert not [each.why_not for each in pulled if each.why_not]
+    recordings = {each.path.name: read(each.path) for each in pulled if each.path}
+    assert len(recordings) == len(pulled) == 6
+    assert all(not (o.problem or o.drift) for o in (await replay(recordings, CODE)).values())
+    assert {recording.recorded_with["temporalio"] for recording in recordings.values()}
+
+
+async def test_at_most_as_many_are_pulled_as_were_asked_for(real_client: Client, tmp_path: Path) -> None:
+    query = await visible_parcels(real_client)
+    assert len(await Puller(CODE, tmp_path).pull(real_client, query, limit=2)) == 2
+
+
+async def visible_parcels(client: Client) -> str:
+    """A query for new parcels and their labels, six in all, that finds them: the server takes a moment to."""
+    waiting = (await record_parcels(client))["waiting"].workflow_id
+    query = f'WorkflowId STARTS_WITH "{waiting.removesuffix("waiting")}"'
+    async with asyncio.timeout(20):
+        while (await client.count_workflows(query)).count < 6:
+            await asyncio.sleep(0.05)
+    return query
