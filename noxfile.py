@@ -98,6 +98,8 @@ def nightly(session: nox.Session) -> None:
     thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]
     session.run("pytest", *thorough, "--words=5", *session.posargs)
     session.run("pytest", *SECOND_OPINION, "--words=4", *session.posargs)
+    agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
+    session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", "not thorough", "--world=real", *IN_PARALLEL)
 
 

@@ -84,6 +84,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",
     "ORDER-ALL": "So does a small invoice, whatever is done to it, in every order in which things can happen.",
+    "ENGINES-AGREE": "A scenario goes on the simulator as on the servers: same answers, reports, payments, commands.",
     "HARNESS-CONTROLS": "Every workflow that is broken on purpose is caught.",
     "HARNESS-SEED": "The checker judges any workflow with the seed's signals and queries: the seed's six faults.",
     "SIMULATE-CLEAN": "simulate: thousands of random lives of the real workflows break nothing.",
