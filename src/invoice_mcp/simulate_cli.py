@@ -147,6 +147,7 @@ def _run(plan: Plan, jobs: int, teller: Teller) -> int:
     logging.disable(logging.ERROR)
     try:
         with teller.progress():
+            # Whoever else lives lives, such as those of an exhaustive exploration, tells the teller here.
             simulate(plan, jobs, teller.tell)
     except KeyboardInterrupt:
         teller.is_interrupted = True

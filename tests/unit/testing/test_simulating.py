@@ -143,8 +143,8 @@ def test_totals_add_up() -> None:
 
 def test_when_something_was_is_told_from_the_beginning() -> None:
     at = BEGINS + timedelta(days=12, hours=3, minutes=4, seconds=5)
-    assert since(Moment(1, at, "", "")).split() == ["12d", "03:04:05"]
-    assert since(Moment(1, at + timedelta(milliseconds=20), "", "")).split() == ["12d", "03:04:05.02"]
+    assert since(Moment(1, at, "", "")).split() == ["12d", "03:04:05.000"]
+    assert since(Moment(1, at + timedelta(milliseconds=20), "", "")).split() == ["12d", "03:04:05.020"]
 
 
 def test_shapes_differ_by_keys_and_types_not_by_values() -> None:
