@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ from tests.mutants.judging import PLAIN, SERVER, SIMULATED, STRICT
 from tests.mutants.making import Mutant
 
 COLUMNS = (PLAIN, STRICT, SIMULATED, SERVER)
-_LINE = re.compile(r": \d+, ")
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,9 @@ class Judged:
         return {judge: text for judge, text in self.said.items() if text}
 
     @property
-    def bare_name(self) -> str:
-        """The mutant's name without its line."""
-        return _LINE.sub(": ", self.mutant.name)
-
-    @property
     def why_equivalent(self) -> str:
         """Why this edit changes nothing that anybody could see; "" if it does, or nobody has said so."""
-        return EQUIVALENT.get(self.bare_name, "")
+        return EQUIVALENT.get(self.mutant.name, "")
 
 
 def breaking_of(judged: Sequence[Judged]) -> list[Judged]:

@@ -89,6 +89,13 @@ PATHS: tuple[InvoicePath, ...] = (
         acts.line_cancelled_from_outside,
         lines=(1, 2),
     ),
+    InvoicePath(
+        "line-cancelled-before-it-begins",
+        "an operator cancels a line that is due before its first task",
+        acts.line_cancelled_before_it_begins,
+        lines=(1,),
+        records_invoice=False,
+    ),
     InvoicePath("line-id-taken", "another workflow has the id of a line", acts.line_id_taken),
     InvoicePath("not-indexed", "where the server has no search attribute InvoiceStatus", acts.not_indexed),
     InvoicePath("started-with-garbage", "started behind trigger's back with no invoice", acts.started_with_garbage),
