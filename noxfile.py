@@ -27,6 +27,10 @@ IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-
 LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
 REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "versioning")]
 ELSEWHERE = ["tests/unit", *LIVES, *REPLAYS, "-m", "not thorough", *IN_PARALLEL]
+# Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them.
+BULK = ["-m", "thorough", "--words=4", *IN_PARALLEL]
+SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls")]
+SECOND_OPINION += [*IN_PARALLEL, "--bulk=time-skipping", "--hypothesis-profile=second-opinion"]
 
 
 def _group(name: str) -> list[str]:
@@ -44,7 +48,8 @@ def tests(session: nox.Session) -> None:
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", *(session.posargs or ["-m", "not thorough", *IN_PARALLEL]))
     if not session.posargs:
-        session.run("pytest", "-m", "thorough", *IN_PARALLEL)
+        session.run("pytest", *BULK)
+        session.run("pytest", *SECOND_OPINION)
     session.run("coverage", "combine", "--quiet")
     floor = [] if session.posargs else [f"--fail-under={COVERAGE_FLOOR}"]
     session.run("coverage", "report", *floor)
@@ -90,7 +95,9 @@ def mutants(session: nox.Session) -> None:
 def scenarios(session: nox.Session) -> None:
     """Run the scenarios alone, as CI does: nox -s scenarios -- --world=real."""
     session.install(".", *_group("test"))
-    session.run("pytest", "tests/scenarios", *IN_PARALLEL, *session.posargs)
+    session.run("pytest", "tests/scenarios", "-m", "not thorough", *IN_PARALLEL, *session.posargs)
+    session.run("pytest", "tests/scenarios", *BULK, *session.posargs)
+    session.run("pytest", *SECOND_OPINION, *session.posargs)
 
 
 @nox.session
@@ -103,10 +110,13 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Play all words of four actions, ten times as many random lives as CI, and every scenario on the real server."""
+    """Play all words of five actions, of four on a server, ten times as many random lives, all on the real server."""
     session.install(".", *_group("test"))
-    thorough = ["tests/scenarios", "-m", "thorough", "--words=4", "--numprocesses=4", "--hypothesis-profile=nightly"]
-    session.run("pytest", *thorough, *session.posargs)
+    thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]
+    session.run("pytest", *thorough, "--words=5", *session.posargs)
+    session.run("pytest", *SECOND_OPINION, "--words=4", *session.posargs)
+    agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
+    session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", "not thorough", "--world=real", *IN_PARALLEL)
 
 

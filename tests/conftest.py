@@ -21,6 +21,7 @@ pytest_plugins = ["invoice_mcp.testing.plugin"]
 # are the same each time; every night looks for new ones.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, database=None)
+settings.register_profile("second-opinion", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile("dev")
 
@@ -28,13 +29,20 @@ _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--words` and `--bulk`."""
+    """Add `--agreement`, `--words` and `--bulk`."""
     group = parser.getgroup("invoice-mcp")
     group.addoption(
         "--bulk",
         choices=("simulated", "time-skipping", "real"),
         default="simulated",
         help="where the exhaustive and the random scenarios take place (default: simulated)",
+    )
+    group.addoption(
+        "--agreement",
+        type=int,
+        choices=range(1, 4),
+        default=1,
+        help="how many actions the words have on which all engines must agree (default: 1)",
     )
     group.addoption(
         "--words",

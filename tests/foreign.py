@@ -1,4 +1,6 @@
-"""A workflow that is not ours, for what must leave it alone."""
+"""Workflows that are not ours, for what must leave them alone."""
+
+from typing import Any
 
 from temporalio import workflow
 
@@ -15,3 +17,12 @@ class SomebodyElses:
     @workflow.signal
     def finish(self) -> None:
         self.done = True
+
+
+@workflow.defn(name="InvoiceWorkflow")
+class GoesOnAsNew:
+    """Does what the simulator does not know."""
+
+    @workflow.run
+    async def run(self, request: Any) -> None:
+        workflow.continue_as_new(request)

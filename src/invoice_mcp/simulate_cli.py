@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 # As `Verb` calls them; tests/unit/testing/test_simulating.py compares.
 FAULTS = ("erp-down", "erp-refuses", "payment-down", "payment-refused", "answer-lost", "crash")
 _ALL, _NONE, _RATE = "all", "none", 0.25
-_INTERRUPTED = 130
+_UNABLE, _INTERRUPTED = 2, 130
 
 
 def _faults(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[tuple[str, ...], float]:
@@ -126,6 +127,8 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
         raise click.BadParameter(str(missing), param_hint="--workflow") from None
     teller = Teller(plan, jobs)
     status = _run(plan, jobs, teller)
+    if status == _UNABLE:
+        sys.exit(status)
     if as_json:
         click.echo(teller.as_json())
     else:
@@ -140,15 +143,18 @@ def _run(plan: Plan, jobs: int, teller: Teller) -> int:
     from invoice_mcp.testing._simulating import ProcessDied, simulate
     from invoice_mcp.testing.simulator import NotSimulated
 
+    # What scenarios do on purpose is no news, and what breaks is told at the end.
+    logging.disable(logging.ERROR)
     try:
         with teller.progress():
+            # Whoever else lives lives, such as those of an exhaustive exploration, tells the teller here.
             simulate(plan, jobs, teller.tell)
     except KeyboardInterrupt:
         teller.is_interrupted = True
         return _INTERRUPTED
     except (NotSimulated, ProcessDied) as unable:
         click.echo(f"Error: {unable}", err=True)
-        return 2
+        return _UNABLE
     return 1 if teller.totals.failures else 0
 
 

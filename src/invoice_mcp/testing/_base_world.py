@@ -83,7 +83,7 @@ class BaseWorld:
     def _how_it_stood(self) -> str:
         return "it was not asked"
 
-    async def _ports_answer(self) -> None:
+    async def ports_answer(self) -> None:
         """Before time passes: a slow port answers, and what is under way there ends."""
         self.erp.answers()
         self.payments.answers()

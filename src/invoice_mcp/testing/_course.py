@@ -77,6 +77,25 @@ class Course:
         if self.hasty and state.status is Status.PENDING_VALIDATION and state.erp:
             yield replace(state, erp=state.erp[1:])
 
+    def crashed(self, state: State, when: Span) -> Iterable[State]:
+        """How it may be after the worker crashed: in haste, answers of the ports may have been on their way.
+
+        What was asked then has had its effect, and is asked again once its time is over.
+        """
+        if not self.hasty:
+            return {state}
+        every = {state}
+        if state.status is Status.PENDING_VALIDATION and state.tried(0) < _ERP_ATTEMPTS:
+            every.add(replace(state, erp=state.erp[1:]).after_a_try(0))
+        for number in state.scheduled:
+            if self._retries(state, number) or self.is_due(state, number, when.last + APART):
+                every |= {
+                    self._asked(each, number)[1].after_a_try(number)
+                    for each in every
+                    if each.tried(number) < _PAYMENT_ATTEMPTS
+                }
+        return every
+
     def _goes_on(self, state: State) -> bool:
         """Whether a decision is taken, but nothing has come of it yet."""
         if state.status is Status.PENDING_VALIDATION:
@@ -95,6 +114,8 @@ class Course:
 
     def _validated(self, state: State, when: Span, within: timedelta = timedelta()) -> State:
         """After one more attempt at the ERP."""
+        if state.tried(0) == _ERP_ATTEMPTS:
+            return self.closed(state, Status.FAILED)
         fault, left = (state.erp[0], state.erp[1:]) if state.erp else (None, ())
         state = replace(state, erp=left)
         if fault is Verb.ERP_REFUSES:
@@ -112,6 +133,20 @@ class Course:
 
     def _paid(self, state: State, number: int) -> State:
         """After one more attempt to pay a line."""
+        if state.tried(number) < _PAYMENT_ATTEMPTS:
+            fault, state = self._asked(state, number)
+            if fault is None:
+                return self._line(state, number, LineStatus.PAID)
+            if fault is Verb.PAYMENT_REFUSED:
+                return self._line(state, number, LineStatus.FAILED)
+            state = state.after_a_try(number)
+            if state.tried(number) < _PAYMENT_ATTEMPTS:
+                return state
+        state = replace(state, unconfirmed=state.unconfirmed | {number})
+        return self._line(state, number, LineStatus.FAILED)
+
+    def _asked(self, state: State, number: int) -> tuple[Verb | None, State]:
+        """The gateway was asked to pay a line: the fault that was met, and what has become of faults and payments."""
         queues = dict(state.faults)
         queue = queues.get(number, ())
         fault, queues[number] = (queue[0], queue[1:]) if queue else (None, ())
@@ -123,15 +158,7 @@ class Course:
             fault = None
         if fault in {None, Verb.ANSWER_LOST}:
             state = replace(state, made=state.made | {(number, content)})
-        if fault is None:
-            return self._line(state, number, LineStatus.PAID)
-        if fault is Verb.PAYMENT_REFUSED:
-            return self._line(state, number, LineStatus.FAILED)
-        state = state.after_a_try(number)
-        if state.tried(number) < _PAYMENT_ATTEMPTS:
-            return state
-        state = replace(state, unconfirmed=state.unconfirmed | {number})
-        return self._line(state, number, LineStatus.FAILED)
+        return fault, state
 
     def _line(self, state: State, number: int, status: LineStatus) -> State:
         lines = (*state.lines[: number - 1], status, *state.lines[number:])

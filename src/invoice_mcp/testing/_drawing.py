@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from invoice_mcp.testing._actions import Action, Verb
 from invoice_mcp.testing._scenario import Line, Scenario
 from invoice_mcp.testing._stage import ERAS
+from invoice_mcp.testing._task_door import DOORS
 
 FAULTS: tuple[Verb, ...] = (
     Verb.ERP_DOWN,
@@ -90,6 +91,7 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
         before=_before(chance, [verb for verb in _BEFORE if verb in faults], odds, len(lines)),
         actions=_actions(chance, steps, faults, odds, len(lines)),
         era=chance.choice(ERAS),
+        door=chance.choice(DOORS),
         hasty=is_hasty,
         seed=chance.randrange(2**16) if is_hasty else None,
     )

@@ -77,9 +77,8 @@ class Lives:
         told = _Told()
         try:
             return self._runner.run(lambda keeper: _live(keeper, scenario, name, told, tells=tells))
-        except NotSimulated:
-            raise
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
+            told.require_simulated()
             # What is left of it may be anything: the next one has a stage of its own.
             self.close()
             self._runner = self._begun()
@@ -134,6 +133,15 @@ class _Told:
         """It begins in this world."""
         assert isinstance(world.engine, Simulated)  # noqa: S101 (no other engine is asked for)
         self._world, self.engine = world, world.engine
+
+    def require_simulated(self) -> None:
+        """See whether it failed because its workflows want too much: to whoever asks, the server only says INTERNAL.
+
+        Raises:
+            NotSimulated: They do.
+        """
+        if self._world is not None and isinstance(self._simulation.broken, NotSimulated):
+            raise self._simulation.broken
 
     @property
     def _simulation(self) -> Simulation:

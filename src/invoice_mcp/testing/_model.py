@@ -81,7 +81,9 @@ class Model:
                 queues = dict(state.faults)
                 queues[action.line] = (*queues.get(action.line, ()), action.verb)
                 yield OK, replace(state, faults=frozenset(queues.items()))
-            case Verb.ADVANCE | Verb.CRASH:
+            case Verb.CRASH:
+                yield from ((OK, each) for each in self._course.crashed(state, when))
+            case Verb.ADVANCE:
                 yield OK, state
 
     def _triggered(self, state: State, content: int, when: Span) -> tuple[str, State]:

@@ -125,7 +125,7 @@ class SeedWorld(BaseWorld):
         Raises:
             EngineStuck: It does not pass, as something fails its tasks for ever.
         """
-        await self._ports_answer()
+        await self.ports_answer()
         passing = asyncio.ensure_future(self.engine.advance(span, self.workflow_ids))
         failing_since: float | None = None
         try:

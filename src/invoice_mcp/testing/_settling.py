@@ -31,6 +31,8 @@ async def settle(world: World) -> list[Violation]:
     """Let every invoice end, and tell those that do not (L1)."""
     await world.restart_worker()
     world.heal()
+    # What was under way may be all that an invoice that has ended left behind.
+    await world.ports_answer()
     waited: set[str] = set()
     for _ in range(_ROUNDS):
         try:

@@ -54,7 +54,7 @@ def _changes(scenario: Scenario) -> Iterator[dict[str, Any]]:
     for field in ("actions", "before", "lines"):
         yield from ({field: fewer} for fewer in _fewer(getattr(scenario, field), least=field == "lines"))
     plain = Scenario()
-    for field in ("era", "customer", "currency", "changed_line"):
+    for field in ("era", "door", "customer", "currency", "changed_line"):
         yield {field: getattr(plain, field)}
     for number, line in enumerate(scenario.lines):
         for simpler in _simpler(line):

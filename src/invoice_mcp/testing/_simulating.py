@@ -64,9 +64,7 @@ class Plan:
 
     def command(self, scenario: Scenario) -> str:
         """Plays a scenario again."""
-        every = workflows_named(self.workflows) if self.workflows else ()
-        named = [f"--workflow={each.__module__}:{each.__qualname__}" for each in every]
-        return " ".join([scenario.command(ENGINE), *named, *(["--no-sandbox"] if named else [])])
+        return scenario.command(ENGINE, workflows=workflows_named(self.workflows), sandboxed=False)
 
 
 class Limit(Protocol):
@@ -150,8 +148,6 @@ def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None]) -> None:
         ProcessDied: As its name says.
     """
     if jobs == 1:
-        # What scenarios do on purpose is no news.
-        logging.disable(logging.WARNING)
         live_share(plan, plan.share(0, 1), tell, _Never(plan.first + plan.runs))
     else:
         _in_processes(plan, jobs, tell)
@@ -201,7 +197,8 @@ def _listen(ears: list[Connection], tell: Callable[[Totals], None]) -> None:
 def _job(plan: Plan, runs: Iterable[int], mouth: Connection, limit: Limit) -> None:
     """The whole life of a process. Ctrl-C is its parent's to answer, who ends it then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.disable(logging.WARNING)
+    # What scenarios do on purpose is no news, and what breaks is told at the end.
+    logging.disable(logging.ERROR)
     with suppress(BrokenPipeError):
         try:
             live_share(plan, runs, mouth.send, limit)

@@ -105,8 +105,7 @@ class Totals:
 
 
 def since(moment: Moment) -> str:
-    """When a moment was, counted from the beginning of the life: days, and a time of the day."""
+    """When a moment was, counted from the beginning of the life: days, and a time of the day to the millisecond."""
     passed = moment.at - BEGINS
-    hours, seconds = divmod(passed.seconds, 3600)
-    text = f"{passed.days:>4}d {hours:02}:{seconds // 60:02}:{seconds % 60:02}"
-    return f"{text}.{passed.microseconds:06}".rstrip("0") if passed.microseconds else text
+    minutes, seconds = divmod(passed.seconds, 60)
+    return f"{passed.days:>4}d {minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{passed.microseconds // 1000:03}"

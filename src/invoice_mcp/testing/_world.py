@@ -111,7 +111,7 @@ class World(BaseWorld):
 
         Without a worker only until the next thing is due: time does not skip over work that waits.
         """
-        await self._ports_answer()
+        await self.ports_answer()
         await self.engine.advance(span, self.workflow_ids)
 
     async def crash_worker(self) -> None:

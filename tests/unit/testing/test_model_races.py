@@ -7,7 +7,9 @@ from datetime import timedelta
 import pytest
 
 from invoice_mcp.reports import LineStatus, Status, Verdict
+from invoice_mcp.testing import Action, Verb
 from invoice_mcp.testing._model import OK
+from invoice_mcp.testing._states import Shown, Span
 from tests.unit.testing.stories import BEGAN, DEADLINE, LATER, Story, shown
 
 CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
@@ -177,3 +179,41 @@ def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() ->
     outcomes = story.may("cancel", until=BEGAN + timedelta(hours=LATER))
     assert shown(Status.FAILED, APPROVED, PAID, FAILED) in outcomes[OK] | outcomes[CLOSED]
     assert shown(Status.CANCELLED, APPROVED, PAID, CANCELLED) in outcomes[OK]
+
+
+# -- in haste: what is under way when something else is done ---------------------------------------------------
+
+
+def in_haste(*words: str) -> set[Shown]:
+    """What may be shown when all this was answered OK in no time, and what needs none has happened."""
+    story = Story(-1)
+    story.model.hasty = True
+    for word in words:
+        action = Action(verb=Verb(word))
+        story.model.possible = story.model.act(action, Span(story.now, story.now))[OK]
+    story.model.catch_up(Span(story.now, story.now))
+    return story.shows
+
+
+def test_a_crash_may_lose_the_answer_to_a_payment_which_is_then_asked_for_again() -> None:
+    assert in_haste("trigger", "approve") == {IN_FULL}
+    still_checked = shown(Status.PENDING_VALIDATION, APPROVED, PENDING)
+    assert in_haste("trigger", "approve", "crash") == {still_checked, PAYING, IN_FULL}
+
+
+def test_a_crash_may_lose_a_refusal() -> None:
+    assert in_haste("payment-refused", "trigger", "approve") == {NOTHING_PAID}
+    assert in_haste("payment-refused", "trigger", "approve", "crash") >= {NOTHING_PAID, PAYING, IN_FULL}
+
+
+def test_three_crashes_may_lose_all_answers() -> None:
+    assert NOTHING_PAID not in in_haste("trigger", "approve", "crash", "crash")
+    assert NOTHING_PAID in in_haste("trigger", "approve", "crash", "crash", "crash")
+
+
+@pytest.mark.parametrize("end", ["cancel", "reject"])
+def test_an_invoice_that_ends_may_have_had_the_erps_refusal_without_hearing_it(end: str) -> None:
+    assert in_haste("erp-refuses", "trigger", end, "trigger", "approve") == {
+        shown(Status.FAILED, APPROVED, NOT_PAID),
+        IN_FULL,
+    }

@@ -1,4 +1,4 @@
-"""What happens between workflows: children, and cancellations and signals from one to another."""
+"""Children: workflows that another one wanted, from their beginning to what becomes of them when that has ended."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Memo, Payloads, SearchAttributes, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import (
-    CancelExternalWorkflowExecutionFailedCause,
     EventType,
-    SignalExternalWorkflowExecutionFailedCause,
     StartChildWorkflowExecutionFailedCause,
     TimeoutType,
 )
@@ -32,13 +30,9 @@ from temporalio.bridge.proto.workflow_activation import (
     ResolveChildWorkflowExecutionStart,
     ResolveChildWorkflowExecutionStartFailure,
     ResolveChildWorkflowExecutionStartSuccess,
-    ResolveRequestCancelExternalWorkflow,
-    ResolveSignalExternalWorkflow,
     WorkflowActivationJob,
 )
 from temporalio.bridge.proto.workflow_commands import (
-    RequestCancelExternalWorkflowExecution,
-    SignalExternalWorkflowExecution,
     StartChildWorkflowExecution,
     WorkflowCommand,
 )
@@ -46,7 +40,6 @@ from temporalio.bridge.proto.workflow_commands import (
 from invoice_mcp.testing.simulator._agenda import SECOND
 from invoice_mcp.testing.simulator._history import (
     NAMESPACE,
-    application,
     canceled,
     child_failure,
     event,
@@ -60,9 +53,6 @@ if TYPE_CHECKING:
 
 _TASK_TIMEOUT = 10 * SECOND
 _START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
-_NOT_FOUND = "EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
-_NOBODY_TO_CANCEL = CancelExternalWorkflowExecutionFailedCause.Value(f"CANCEL_{_NOT_FOUND}")
-_NOBODY_TO_SIGNAL = SignalExternalWorkflowExecutionFailedCause.Value(f"SIGNAL_{_NOT_FOUND}")
 _ALREADY_EXISTS = (
     StartChildWorkflowExecutionFailedCause.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS
 )
@@ -272,71 +262,3 @@ class Child:
             workflow_execution=WorkflowExecution(workflow_id=self.order.workflow_id),
         )
         self.owner.arrive(told, job=None)
-
-
-# -- from any workflow to any other --------------------------------------------------------------------------
-
-
-def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution, completed: int) -> None:
-    """A workflow wants another one cancelled, and to know whether that was asked for."""
-    target = WorkflowExecution(workflow_id=order.workflow_execution.workflow_id, run_id=order.workflow_execution.run_id)
-    initiated = run.record(
-        event(
-            EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
-            workflow_task_completed_event_id=completed,
-            namespace=NAMESPACE,
-            workflow_execution=target,
-            reason=order.reason,
-        )
-    )
-    about = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
-
-    def deliver() -> None:
-        other = run.simulation.find(target.workflow_id, target.run_id)
-        resolved = ResolveRequestCancelExternalWorkflow(seq=order.seq)
-        if other is not None:
-            other.request_cancel(order.reason, sender=run)
-            told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
-        else:
-            cause = _NOBODY_TO_CANCEL
-            told = event(EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
-            resolved.failure.CopyFrom(application("Unable to cancel external workflow because it was not found"))
-            resolved.cause = cause
-        run.arrive(told, job=WorkflowActivationJob(resolve_request_cancel_external_workflow=resolved))
-
-    run.soon("cancellation is delivered", deliver)
-
-
-def signal(run: Execution, order: SignalExternalWorkflowExecution, completed: int) -> None:
-    """A workflow sends another one a signal, and wants to know whether it got there."""
-    workflow_id = order.child_workflow_id or order.workflow_execution.workflow_id
-    target = WorkflowExecution(workflow_id=workflow_id, run_id=order.workflow_execution.run_id)
-    given = Payloads(payloads=order.args)
-    initiated = run.record(
-        event(
-            EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
-            workflow_task_completed_event_id=completed,
-            namespace=NAMESPACE,
-            workflow_execution=target,
-            signal_name=order.signal_name,
-            input=given,
-            child_workflow_only=bool(order.child_workflow_id),
-            header={"fields": order.headers},
-        )
-    )
-    about = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
-
-    def deliver() -> None:
-        other = run.simulation.find(target.workflow_id, target.run_id)
-        resolved = ResolveSignalExternalWorkflow(seq=order.seq)
-        if other is not None and other.is_open:
-            other.signal(order.signal_name, given, order.headers, sender=run)
-            told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED, **about)
-        else:
-            cause = _NOBODY_TO_SIGNAL
-            told = event(EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
-            resolved.failure.CopyFrom(application("Unable to signal external workflow because it was not found"))
-            resolved.cause = cause
-        run.arrive(told, job=WorkflowActivationJob(resolve_signal_external_workflow=resolved))
-
-    run.soon("signal is delivered", deliver)

@@ -31,7 +31,7 @@ from temporalio.common import Priority
 from temporalio.converter import decode_search_attributes, decode_typed_search_attributes
 from temporalio.worker import WorkflowInstance
 
-from invoice_mcp.testing.simulator._commands import is_last, resolved_at_once
+from invoice_mcp.testing.simulator._cancelling import is_last, resolved_at_once
 from invoice_mcp.testing.simulator._history import IDENTITY, NAMESPACE, timestamp
 
 if TYPE_CHECKING:

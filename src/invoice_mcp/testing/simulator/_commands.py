@@ -2,54 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
 from temporalio.api.update.v1 import Outcome
-from temporalio.bridge.proto.activity_result import ActivityResolution
-from temporalio.bridge.proto.activity_result import Cancellation as ActivityCancellation
-from temporalio.bridge.proto.child_workflow import Cancellation as ChildCancellation
-from temporalio.bridge.proto.child_workflow import ChildWorkflowCancellationType, ChildWorkflowResult
 from temporalio.bridge.proto.workflow_activation import (
     FireTimer,
-    ResolveActivity,
-    ResolveChildWorkflowExecution,
-    ResolveChildWorkflowExecutionStart,
-    ResolveChildWorkflowExecutionStartCancelled,
     WorkflowActivationJob,
 )
-from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, WorkflowCommand
+from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.converter import DataConverter
 
 from invoice_mcp.testing.simulator._activities import Activity
-from invoice_mcp.testing.simulator._children import Child, request_cancel, signal
+from invoice_mcp.testing.simulator._cancelling import ENDS, key_of, never_sent
+from invoice_mcp.testing.simulator._children import Child
+from invoice_mcp.testing.simulator._external import request_cancel, signal
 from invoice_mcp.testing.simulator._history import (
-    CANCELLED,
-    activity_failure,
-    canceled,
-    child_failure,
     event,
     nanoseconds,
 )
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
-    from invoice_mcp.testing.simulator._tasks import Update
+    from invoice_mcp.testing.simulator._updates import Update
 
 
 class NotSimulated(NotImplementedError):  # noqa: N818 (an answer to whoever wants it)
     """A workflow wants what the simulator does not know. Nothing is passed over in silence."""
-
-
-_ENDS = frozenset({"complete_workflow_execution", "fail_workflow_execution", "cancel_workflow_execution"})
-
-
-def is_last(command: WorkflowCommand) -> bool:
-    """Whether it ends the workflow."""
-    return command.WhichOneof("variant") in _ENDS
 
 
 @dataclass
@@ -83,123 +65,17 @@ def carry_out(
         NotSimulated: There is one among them that the simulator does not know.
     """
     orders = _Orders(run, updates, completed, [])
-    begun_and_ended = _never_sent(commands)
+    begun_and_ended = never_sent(commands)
     named = [(command.WhichOneof("variant") or "nothing", command) for command in commands]
     # As the SDK's core does: what ends the workflow comes last, and once.
-    last = [each for each in named if each[0] in _ENDS][:1]
-    for kind, command in [*(each for each in named if each[0] not in _ENDS), *last]:
-        if begun_and_ended and _key(command) in begun_and_ended:
+    last = [each for each in named if each[0] in ENDS][:1]
+    for kind, command in [*(each for each in named if each[0] not in ENDS), *last]:
+        if begun_and_ended and key_of(command) in begun_and_ended:
             continue
         if kind not in _CARRY_OUT:
             raise NotSimulated(f"{run.start.workflow_type} wants {kind.replace('_', ' ')}, which is not simulated")
         _CARRY_OUT[kind](orders, command)
     return orders.refused
-
-
-# -- what is cancelled in the same task is never sent; what is cancelled without waiting is so at once ---------
-
-Key = tuple[str, int]
-
-
-def _key(command: WorkflowCommand) -> Key | None:
-    """What a command begins or ends."""
-    match command.WhichOneof("variant"):
-        case "start_timer":
-            return "timer", command.start_timer.seq
-        case "cancel_timer":
-            return "timer", command.cancel_timer.seq
-        case "schedule_activity":
-            return "activity", command.schedule_activity.seq
-        case "request_cancel_activity":
-            return "activity", command.request_cancel_activity.seq
-        case "start_child_workflow_execution":
-            return "child", command.start_child_workflow_execution.seq
-        case "cancel_child_workflow_execution":
-            return "child", command.cancel_child_workflow_execution.child_workflow_seq
-        case _:
-            return None
-
-
-_BEGIN = frozenset({"start_timer", "schedule_activity", "start_child_workflow_execution"})
-_CANCEL = frozenset({"cancel_timer", "request_cancel_activity", "cancel_child_workflow_execution"})
-
-
-def _never_sent(commands: Sequence[WorkflowCommand]) -> set[Key | None]:
-    ended = {_key(command) for command in commands if command.WhichOneof("variant") in _CANCEL}
-    return ended and ended & {_key(command) for command in commands if command.WhichOneof("variant") in _BEGIN}
-
-
-def resolved_at_once(
-    run: Execution, every: list[WorkflowCommand], latest: list[WorkflowCommand]
-) -> list[WorkflowActivationJob]:
-    """What the code learns of its cancellations within the same task.
-
-    Args:
-        every: All commands of this task so far.
-        latest: Those that came last.
-    """
-    if not any(command.WhichOneof("variant") in _CANCEL for command in latest):
-        return []
-    never_sent = _never_sent(every)
-    return [
-        job for command in latest for job in _resolved(run, every, command, is_sent=_key(command) not in never_sent)
-    ]
-
-
-def _resolved(
-    run: Execution, every: list[WorkflowCommand], command: WorkflowCommand, *, is_sent: bool
-) -> Iterator[WorkflowActivationJob]:
-    match command.WhichOneof("variant"):
-        case "request_cancel_activity":
-            seq = command.request_cancel_activity.seq
-            if not is_sent:
-                begun = next(each.schedule_activity for each in every if _key(each) == ("activity", seq))
-                failure = activity_failure(
-                    canceled(),
-                    activity_id=begun.activity_id,
-                    activity_type=begun.activity_type,
-                    scheduled=0,
-                    started=0,
-                    state=CANCELLED,
-                )
-            elif (activity := run.activities.get(seq)) is None or activity.order.cancellation_type == _AWAITED:
-                return
-            else:
-                failure = activity.cancelled_failure()
-            result = ActivityResolution(cancelled=ActivityCancellation(failure=failure))
-            yield WorkflowActivationJob(resolve_activity=ResolveActivity(seq=seq, result=result))
-        case "cancel_child_workflow_execution":
-            yield from _resolved_child(run, every, command.cancel_child_workflow_execution.child_workflow_seq, is_sent)
-
-
-_AWAITED = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
-_AT_ONCE = frozenset({ChildWorkflowCancellationType.ABANDON, ChildWorkflowCancellationType.TRY_CANCEL})
-
-
-def _resolved_child(
-    run: Execution, every: list[WorkflowCommand], seq: int, is_sent: bool
-) -> Iterator[WorkflowActivationJob]:
-    if not is_sent:
-        begun = next(each.start_child_workflow_execution for each in every if _key(each) == ("child", seq))
-        failure = child_failure(
-            canceled(),
-            workflow_id=begun.workflow_id,
-            run_id="",
-            workflow_type=begun.workflow_type,
-            initiated=0,
-            started=0,
-            message="Child Workflow Execution cancelled before scheduled",
-        )
-        cancelled = ResolveChildWorkflowExecutionStartCancelled(failure=failure)
-        yield WorkflowActivationJob(
-            resolve_child_workflow_execution_start=ResolveChildWorkflowExecutionStart(seq=seq, cancelled=cancelled)
-        )
-    elif (child := run.children.get(seq)) is not None and child.order.cancellation_type in _AT_ONCE:
-        child.is_told = True
-        result = ChildWorkflowResult(cancelled=ChildCancellation(failure=child.failure(canceled(), "cancelled")))
-        yield WorkflowActivationJob(
-            resolve_child_workflow_execution=ResolveChildWorkflowExecution(seq=seq, result=result)
-        )
 
 
 # -- timers ----------------------------------------------------------------------------------------------------

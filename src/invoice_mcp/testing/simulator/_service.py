@@ -9,26 +9,30 @@ from typing import Any, TypeVar, cast
 
 import temporalio.api.enums.v1 as enums
 import temporalio.api.workflowservice.v1 as api
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.common.v1 import GrpcStatus, Memo, Payloads, SearchAttributes, WorkflowType
-from temporalio.api.errordetails.v1 import WorkflowExecutionAlreadyStartedFailure
+from temporalio.api.common.v1 import Payloads
 from temporalio.api.history.v1 import History
 from temporalio.api.query.v1 import QueryRejected
 from temporalio.api.taskqueue.v1 import PollerInfo
-from temporalio.api.update.v1 import UpdateRef
-from temporalio.api.workflow.v1 import PendingChildExecutionInfo, WorkflowExecutionInfo
+from temporalio.api.workflow.v1 import PendingChildExecutionInfo
 from temporalio.bridge.proto.health.v1 import HealthCheckResponse
 from temporalio.client import Client
 from temporalio.converter import DataConverter
-from temporalio.service import ConnectConfig, RPCError, RPCStatusCode, ServiceClient
+from temporalio.service import ConnectConfig, RPCStatusCode, ServiceClient
 
+from invoice_mcp.testing.simulator._answers import (
+    already_started,
+    info_of,
+    outcome_of,
+    ref_of,
+    refusal,
+    stage_of,
+)
 from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._execution import Execution, Start
-from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds, timestamp
+from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds
 from invoice_mcp.testing.simulator._simulation import Simulation
-from invoice_mcp.testing.simulator._tasks import Update
 from invoice_mcp.testing.simulator._visibility import QueryNotUnderstood, select
 
 R = TypeVar("R", bound=Message)
@@ -74,24 +78,24 @@ class SimulatedService(ServiceClient):
     ) -> R:
         answer = getattr(self, f"_{rpc}", None)
         if answer is None:
-            raise _error(RPCStatusCode.UNIMPLEMENTED, f"{rpc} is not simulated")
+            raise refusal(RPCStatusCode.UNIMPLEMENTED, f"{rpc} is not simulated")
         limit = timeout.total_seconds() if timeout else None
         try:
             async with asyncio.timeout(limit):
                 return cast(R, await answer(req))
         except TimeoutError:
-            raise _error(RPCStatusCode.DEADLINE_EXCEEDED, "Timeout expired") from None
+            raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "Timeout expired") from None
 
     def _run(self, workflow_id: str, run_id: str) -> Execution:
         run = self._simulation.find(workflow_id, run_id)
         if run is None:
-            raise _error(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
+            raise refusal(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
         return run
 
     def _open_run(self, workflow_id: str, run_id: str) -> Execution:
         run = self._run(workflow_id, run_id)
         if not run.is_open:
-            raise _error(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
+            raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
         return run
 
     # -- start ---------------------------------------------------------------------------------------------
@@ -143,7 +147,7 @@ class SimulatedService(ServiceClient):
         run = self._simulation.start_unless_taken(start, request.workflow_id_reuse_policy)
         if run is None:
             assert before is not None  # noqa: S101 (else nothing is taken)
-            raise _already_started(before)
+            raise already_started(before)
         return run, True
 
     # -- signal, cancel, terminate -------------------------------------------------------------------------
@@ -194,7 +198,7 @@ class SimulatedService(ServiceClient):
             while not update.accepted and not update.outcome.done():
                 await asyncio.sleep(0.01)
         return api.UpdateWorkflowExecutionResponse(
-            update_ref=_ref(run, update), outcome=_outcome(update), stage=_stage(update)
+            update_ref=ref_of(run, update), outcome=outcome_of(update), stage=stage_of(update)
         )
 
     async def _poll_workflow_execution_update(
@@ -204,10 +208,10 @@ class SimulatedService(ServiceClient):
         run = self._run(named.workflow_id, named.run_id)
         update = run.tasks.find(request.update_ref.update_id)
         if update is None:
-            raise _error(RPCStatusCode.NOT_FOUND, f"update {request.update_ref.update_id} not found")
+            raise refusal(RPCStatusCode.NOT_FOUND, f"update {request.update_ref.update_id} not found")
         await asyncio.shield(update.outcome)
         return api.PollWorkflowExecutionUpdateResponse(
-            update_ref=_ref(run, update), outcome=_outcome(update), stage=_stage(update)
+            update_ref=ref_of(run, update), outcome=outcome_of(update), stage=stage_of(update)
         )
 
     # -- look ----------------------------------------------------------------------------------------------
@@ -218,18 +222,18 @@ class SimulatedService(ServiceClient):
         if rejects == enums.QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN and not run.is_open:
             return api.QueryWorkflowResponse(query_rejected=QueryRejected(status=run.status))
         if run.start.task_queue not in self._simulation.workers:
-            raise _error(
+            raise refusal(
                 RPCStatusCode.FAILED_PRECONDITION, "no poller seen for task queue recently, worker may be down"
             )
         # What has happened, it has been told before it is asked.
         await self._simulation.go_on(until=lambda: not run.tasks.is_behind)
         if run.tasks.is_failing:
-            raise _error(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
+            raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
         query = request.query
         try:
             answer = run.tasks.code.query(query.query_type, query.query_args.payloads, query.header.fields)
         except CodeFailed as failed:
-            raise _error(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
         return api.QueryWorkflowResponse(query_result=Payloads(payloads=[answer]))
 
     async def _describe_workflow_execution(
@@ -246,7 +250,7 @@ class SimulatedService(ServiceClient):
             for child in run.children.values()
         ]
         return api.DescribeWorkflowExecutionResponse(
-            workflow_execution_info=_info(run), pending_children=children if run.is_open else []
+            workflow_execution_info=info_of(run), pending_children=children if run.is_open else []
         )
 
     async def _get_workflow_execution_history(
@@ -267,7 +271,7 @@ class SimulatedService(ServiceClient):
         begin = int(request.next_page_token or b"0")
         size = request.page_size or len(found)
         more = str(begin + size).encode() if begin + size < len(found) else b""
-        page = [_info(run) for run in found[begin : begin + size]]
+        page = [info_of(run) for run in found[begin : begin + size]]
         return api.ListWorkflowExecutionsResponse(executions=page, next_page_token=more)
 
     async def _count_workflow_executions(
@@ -279,7 +283,7 @@ class SimulatedService(ServiceClient):
         try:
             return select(self._simulation.every(), query, self._simulation.search_attributes)
         except QueryNotUnderstood as error:
-            raise _error(RPCStatusCode.INVALID_ARGUMENT, str(error)) from None
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(error)) from None
 
     # -- the server itself ---------------------------------------------------------------------------------
 
@@ -302,51 +306,3 @@ class SimulatedService(ServiceClient):
         answer.namespace_info.name = request.namespace
         answer.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
         return answer
-
-
-def _info(run: Execution) -> WorkflowExecutionInfo:
-    return WorkflowExecutionInfo(
-        execution=run.name,
-        type=WorkflowType(name=run.start.workflow_type),
-        start_time=timestamp(run.started_at),
-        execution_time=timestamp(run.started_at),
-        close_time=timestamp(run.ended_at) if run.ended_at else None,
-        status=run.status,
-        history_length=len(run.history),
-        memo=Memo(fields=run.memo),
-        search_attributes=SearchAttributes(indexed_fields=run.search_attributes),
-        task_queue=run.start.task_queue,
-        parent_execution=run.start.parent.owner.name if run.start.parent else None,
-        root_execution=run.root.name,
-        first_run_id=run.run_id,
-    )
-
-
-def _ref(run: Execution, update: Update) -> UpdateRef:
-    return UpdateRef(workflow_execution=run.name, update_id=update.id)
-
-
-def _outcome(update: Update) -> Any:
-    if not update.outcome.done():
-        return None
-    if (outcome := update.outcome.result()) is None:
-        raise _error(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
-    return outcome
-
-
-def _stage(update: Update) -> enums.UpdateWorkflowExecutionLifecycleStage.ValueType:
-    if update.outcome.done():
-        return _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED
-    return _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ACCEPTED
-
-
-def _error(status: RPCStatusCode, message: str) -> RPCError:
-    return RPCError(message, status, GrpcStatus(code=status, message=message).SerializeToString())
-
-
-def _already_started(run: Execution) -> RPCError:
-    message = "Workflow execution is already running or has run"
-    detail = AnyMessage()
-    detail.Pack(WorkflowExecutionAlreadyStartedFailure(run_id=run.run_id, first_execution_run_id=run.run_id))
-    status = GrpcStatus(code=RPCStatusCode.ALREADY_EXISTS, message=message, details=[detail])
-    return RPCError(message, RPCStatusCode.ALREADY_EXISTS, status.SerializeToString())

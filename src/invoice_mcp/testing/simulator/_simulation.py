@@ -47,6 +47,7 @@ class Simulation:
         workers: By their task queues.
         search_attributes: Names of those that workflows may set.
         events: How many have been written, to all histories together.
+        broken: What ended it, if anything did: whoever asked was told, but may have told nobody.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Simulation:
         self.events = 0
         self._going_on = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
-        self._broken: Exception | None = None
+        self.broken: Exception | None = None
 
     @property
     def splits_tasks(self) -> bool:
@@ -197,12 +198,12 @@ class Simulation:
             GoesInCircles: It does not end.
         """
         async with self._going_on:
-            if self._broken is not None:
-                raise self._broken
+            if self.broken is not None:
+                raise self.broken
             try:
                 await self._go_on(until)
             except Exception as error:
-                self._broken = error
+                self.broken = error
                 raise
 
     async def _go_on(self, until: Callable[[], bool] | None) -> None:

@@ -12,13 +12,15 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Outcome, Request
-from temporalio.bridge.proto.workflow_activation import DoUpdate, WorkflowActivationJob
+from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from invoice_mcp.testing.simulator._agenda import SECOND, Step
+from invoice_mcp.testing.simulator._cancelling import is_last
 from invoice_mcp.testing.simulator._code import Code, CodeFailed, Past
-from invoice_mcp.testing.simulator._commands import carry_out, is_last
+from invoice_mcp.testing.simulator._commands import carry_out
 from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link
+from invoice_mcp.testing.simulator._updates import Update
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
@@ -28,40 +30,6 @@ if TYPE_CHECKING:
 _TRIES_AGAIN_AFTER = SECOND
 _LONGEST_PAUSE = 600 * SECOND
 _TOO_LATE = application("the workflow ended before the update did", "AcceptedUpdateCompletedWorkflow")
-
-
-@dataclass(eq=False)
-class Update:
-    """An update that was asked for.
-
-    Attributes:
-        outcome: Set when it has ended: completed, failed or rejected. None: nobody will answer it any more.
-        accepted: Number of the event; 0 before.
-    """
-
-    request: Request
-    outcome: asyncio.Future[Outcome | None]
-    accepted: int = 0
-
-    @property
-    def id(self) -> str:
-        """Unique within the workflow."""
-        return self.request.meta.update_id
-
-    def job(self) -> WorkflowActivationJob:
-        """How the code is asked for it."""
-        given = self.request.input
-        return WorkflowActivationJob(
-            do_update=DoUpdate(
-                id=self.id,
-                protocol_instance_id=self.id,
-                name=given.name,
-                input=given.args.payloads,
-                headers=given.header.fields,
-                meta=self.request.meta,
-                run_validator=True,
-            )
-        )
 
 
 @dataclass(eq=False)

@@ -1,0 +1,213 @@
+"""`invoice-mcp simulate`, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from invoice_mcp.cli import main
+from tests.end_to_end.host import PROGRAM
+from tests.requirements import requirement
+
+pytestmark = pytest.mark.thorough
+
+LAST_WINS = "tests.scenarios.controls.deciding:LastDecisionWins"
+
+
+def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*PROGRAM, "simulate", *arguments], check=False, capture_output=True, text=True, timeout=180, encoding="utf-8"
+    )
+
+
+class Page(HTMLParser):
+    """What is in a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@requirement("SIMULATE-CLI", "CLI-HELP")
+def test_help_teaches() -> None:
+    shown = CliRunner().invoke(main, ["simulate", "--help"])
+    assert shown.exit_code == 0
+    for words in (
+        "--runs",
+        "--seed",
+        "--faults",
+        "--jobs",
+        "--json",
+        "--html",
+        "answer-lost",
+        "Exit status: 0",
+        "[test",
+    ):
+        assert words in shown.output
+    assert "simulate" in CliRunner().invoke(main, ["--help"]).output
+
+
+def test_help_imports_neither_the_harness_nor_temporal() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from invoice_mcp.cli import main\n"
+        "CliRunner().invoke(main, ['--help']); CliRunner().invoke(main, ['simulate', '--help'])\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'temporalio', 'mcp', 'pydantic'}))\n"
+        "print('invoice_mcp.testing' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split("\n")[:2] == ["[]", "False"]
+
+
+@requirement("SIMULATE-CLI")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--runs=0"], "--runs"),
+        (["--seed=-1"], "--seed"),
+        (["--lines=51"], "--lines"),
+        (["--faults=earthquake"], "'earthquake' is none of erp-down"),
+        (["--faults=1.5"], "from 0 to 1"),
+        (["--faults=0.1,0.2"], "one number"),
+        (["--faults=none,crash"], "'none' is none of"),
+        (["--workflow=nowhere:Nothing"], "can't be loaded as MODULE:CLASS"),
+        (["--workflow=tests.foreign:SomebodyElses.run"], "is no workflow"),
+        (["--html=/nowhere/at/all.html"], "there is no directory /nowhere/at"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_lived(arguments: list[str], told: str) -> None:
+    shown = CliRunner().invoke(main, ["simulate", *arguments])
+    assert shown.exit_code == 2
+    assert told in " ".join(re.sub("[│╭╮╰╯─]", " ", shown.output).split())
+
+
+@requirement("SIMULATE-CLI", "SIMULATE-SAME")
+def test_json_is_all_there_is_on_stdout_and_two_processes_live_the_same() -> None:
+    found: list[dict[str, Any]] = []
+    for jobs in (1, 2):
+        told = simulate("--runs=40", "--seed=5", "--json", f"--jobs={jobs}")
+        assert (told.returncode, told.stderr) == (0, "")
+        found.append(json.loads(told.stdout))
+        assert found[-1].pop("jobs") == jobs
+        assert found[-1].pop("seconds") > 0
+        assert found[-1].pop("runs_per_second") > 0
+    assert found[0] == found[1]
+    assert found[0]["runs"] == sum(found[0]["outcomes"].values()) == 40
+    assert found[0]["failures"] == []
+    assert found[0]["virtual_days"] > 40
+
+
+@requirement("SIMULATE-CLI", "SIMULATE-CONVICTS")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_broken_workflow_is_told_with_all_it_takes_to_play_it_again(jobs: int, tmp_path: Path) -> None:
+    page = tmp_path / "failure.html"
+    told = simulate("--runs=500", "--seed=3", f"--workflow={LAST_WINS}", f"--jobs={jobs}", f"--html={page}")
+    assert told.returncode == 1
+    assert re.search(r"Run \d+ breaks S3|Run \d+ breaks .*model", told.stdout)
+    for words in ("Drawn:", "Shrunk:", "python -m invoice_mcp.testing --world=simulated", "What happened:"):
+        assert words in told.stdout
+    assert re.search(r"^ +0d 00:00:00\.\d{3}  client +trigger → OK$", told.stdout, re.MULTILINE)
+    assert re.search(r" InvoiceWorkflow +accepts update (approve|reject)", told.stdout)
+    assert re.search(r"runs that break a promise +│ +1 ", told.stdout)
+    [command] = re.findall(r"^  python -m (invoice_mcp.testing .*)$", told.stdout, re.MULTILINE)
+    again = subprocess.run(
+        [sys.executable, "-m", *shlex.split(command)], check=False, capture_output=True, text=True, timeout=180
+    )
+    assert again.returncode == 1, again.stderr
+    shown = Page(page.read_text(encoding="utf-8"))
+    assert "What failed" in shown.text
+    assert "python -m invoice_mcp.testing" in shown.text
+    assert "accepts update" in shown.text
+
+
+@requirement("SIMULATE-CLI")
+def test_the_page_needs_nothing_else_and_tells_a_life_of_each_outcome(tmp_path: Path) -> None:
+    page = tmp_path / "lives.html"
+    told = simulate("--runs=60", "--seed=9", f"--html={page}", "--json")
+    assert told.returncode == 0
+    outcomes = json.loads(told.stdout)["outcomes"]
+    text = page.read_text(encoding="utf-8")
+    shown = Page(text)
+    assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in shown.tags}
+    assert not [attributes for _, attributes in shown.tags if {"src", "href"} & set(attributes)]
+    assert "http" not in text.replace("https://", "http").split("<body>")[0]
+    assert [attributes["id"] for tag, attributes in shown.tags if tag == "svg"] == ["outcomes", "spans", "faults"]
+    assert sum(tag == "details" for tag, _ in shown.tags) == len(outcomes)
+    bars = [attributes for tag, attributes in shown.tags if tag == "rect"]
+    assert max(float(bar["width"] or 0) for bar in bars) == 440
+    # What somebody calls himself is text, whatever it looks like.
+    assert "<dana@example.com>" not in text
+
+
+@requirement("SIMULATE-CLI")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_with_the_totals_so_far(jobs: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-c", _TELLS, f"--jobs={jobs}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    patience = Timer(180, process.kill)
+    patience.start()
+    try:
+        assert process.stderr.readline() == "some are lived\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    finally:
+        patience.cancel()
+    assert (process.returncode, "Traceback" in err) == (130, False), err
+    told = json.loads(out)
+    assert told["interrupted"] is True
+    assert 0 < told["runs"] < 1_000_000
+
+
+# As the command, but it says when the first lives are lived.
+_TELLS = """
+import sys
+from invoice_mcp.cli import main
+
+def run():
+    from invoice_mcp.testing._telling import Teller
+    tell = Teller.tell
+    def told(self, latest):
+        tell(self, latest)
+        if latest.runs and self.totals.runs == latest.runs:
+            print("some are lived", file=sys.stderr, flush=True)
+    Teller.tell = told
+    main(["simulate", "--runs=1000000", "--seed=1", "--json", *sys.argv[1:]])
+
+if __name__ == "__main__":
+    run()
+"""
+
+
+@requirement("SIMULATE-CLI")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_is_not_simulated_is_told(jobs: int) -> None:
+    workflow = "tests.foreign:GoesOnAsNew"
+    told = simulate("--runs=20", "--seed=1", f"--workflow={workflow}", f"--jobs={jobs}", "--json")
+    assert told.returncode == 2
+    assert "is not simulated" in told.stderr
+    assert told.stderr.splitlines()[-1].startswith("Error: ")
+    assert told.stdout == ""

@@ -1,0 +1,68 @@
+"""What came of a scenario, told so that it can be compared between engines: no ids, no times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from invoice_mcp.testing import Scenario, StageKeeper, World, open_world
+from invoice_mcp.testing._playing import Done, Player
+from invoice_mcp.testing.histories import Recording, outline
+
+
+@dataclass(frozen=True)
+class Account:
+    """What came of it.
+
+    Attributes:
+        answers: Of each action what was done and how it was answered.
+        reports: Of each run its status, decision and lines, at the end.
+        ledger: Line, amount and currency of each payment.
+        outlines: Of each run, and of each of its lines' workflows, the commands in order. Without those that keep
+            the search attribute: the time-skipping server can't say whether it has that, so nothing is kept there.
+    """
+
+    answers: tuple[tuple[str, str], ...]
+    reports: tuple[object, ...]
+    ledger: tuple[tuple[int, str, str], ...]
+    outlines: tuple[tuple[str, ...], ...]
+
+
+async def account_of(keeper: StageKeeper, scenario: Scenario) -> Account:
+    """Play a scenario to its end, and tell what came of it.
+
+    Raises:
+        AssertionError: It is not as the model says, or breaks a promise.
+    """
+    done: list[Done] = []
+    async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
+        await Player(world, scenario, done.append).play()
+    observed = await world.observe()
+    outlines = [
+        await _outline(world, workflow_id, run_id)
+        for run in observed.runs
+        for workflow_id, run_id in [
+            (run.workflow_id, run.run_id),
+            *sorted((child, run_id) for run_id, child in run.trace.children.items()),
+        ]
+    ]
+    return Account(
+        tuple((str(each.action), each.answer) for each in done),
+        tuple(_report(run.report) for run in observed.runs),
+        tuple((paid.order.line, str(paid.order.amount), paid.order.currency) for paid in world.ledger),
+        tuple(outlines),
+    )
+
+
+async def _outline(world: World, workflow_id: str, run_id: str) -> tuple[str, ...]:
+    history = await world.handle(workflow_id, run_id).fetch_history()
+    return tuple(step for step in outline(Recording.of(history)) if step != "UpsertSearchAttributes")
+
+
+def _report(report: object) -> object:
+    assert report is not None
+    told = report.model_dump(mode="json", include={"status", "workflow_status", "decision", "reason", "lines"})  # type: ignore[attr-defined]
+    if told["decision"] is not None:
+        told["decision"].pop("at")
+    kept = ("line", "description", "amount", "status", "error", "reason", "unconfirmed")
+    told["lines"] = [{key: line[key] for key in kept} for line in told["lines"]]
+    return told

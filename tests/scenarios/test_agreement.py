@@ -1,0 +1,55 @@
+"""The engines agree: the same scenario ends with the same answers, reports, payments and commands on each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from invoice_mcp.testing import LETTERS, Action, Scenario, StageRunner, kinds, words
+from tests.requirements import requirement
+from tests.scenarios.agreement import Account, account_of
+from tests.scenarios.strategies import scenarios
+
+pytestmark = pytest.mark.thorough
+
+OTHERS = ("time-skipping", "real")
+
+
+@pytest.fixture(scope="session", params=OTHERS)
+def other(request: pytest.FixtureRequest) -> Iterator[StageRunner]:
+    """One of Temporal's own servers."""
+    with StageRunner(kinds()[request.param], sandboxed=False) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="session")
+def simulated() -> Iterator[StageRunner]:
+    with StageRunner(kinds()["simulated"], sandboxed=False) as stage:
+        yield stage
+
+
+def account(stage: StageRunner, scenario: Scenario) -> Account:
+    return stage.run(partial(account_of, scenario=scenario))
+
+
+@requirement("ENGINES-AGREE")
+@pytest.mark.parametrize("begin", LETTERS, ids=str)
+def test_the_simulator_goes_as_the_servers_do(
+    request: pytest.FixtureRequest, simulated: StageRunner, other: StageRunner, begin: Action
+) -> None:
+    length = request.config.getoption("--agreement")
+    for word in (word for word in words(length) if word[0] == begin):
+        scenario = Scenario(actions=word)
+        assert account(simulated, scenario) == account(other, scenario), str(scenario)
+
+
+@requirement("ENGINES-AGREE")
+@settings(max_examples=settings().max_examples // 10, suppress_health_check=[HealthCheck.too_slow])
+@given(scenario=scenarios())
+def test_a_random_life_goes_on_the_simulator_as_on_the_servers(
+    simulated: StageRunner, other: StageRunner, scenario: Scenario
+) -> None:
+    assert account(simulated, scenario) == account(other, scenario)
