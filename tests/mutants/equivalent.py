@@ -9,6 +9,9 @@ _AT_ONCE = (
     "starts begin, before it cancels it, as recorded in rejected-and-cancelled and approved-and-cancelled. A guard."
 )
 _BEGUN_LATER = "What the one begins runs only when the code waits next, which is after the other."
+_NOBODY_IS_THERE = (
+    "Nothing reaches a workflow that has ended; the answer for one comes from elsewhere. A guard that unit tests hold."
+)
 _NEVER_CANCELLED = (
     "An activity fails as cancelled only where the workflow asked for it; then it is the workflow that is cancelled, "
     "and this is not reached. A guard."
@@ -24,4 +27,7 @@ EQUIVALENT: Mapping[str, str] = {
         _AT_ONCE
     ),
     "workflows.py: _pay_line+3, LineStatus.CANCELLED becomes FAILED": _AT_ONCE,
+    'decisions.py: require_open_for+13, swallow: `raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status…`': (
+        _NOBODY_IS_THERE
+    ),
 }

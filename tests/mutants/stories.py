@@ -94,6 +94,18 @@ async def _every_query(world: World) -> None:
         assert standing.report == await world.status()
 
 
+async def _crash_under_way(world: World) -> None:
+    world.payments.is_slow()
+    await world.submit(("100", PAST))
+    await world.approve()
+    await world.when(lambda: world.payments.under_way)
+    await world.crash_worker()
+    world.payments.answers()
+    await world.restart_worker()
+    await world.advance(timedelta(minutes=5))
+    await world.until(Status.PAID)
+
+
 async def _declined_card(world: World) -> None:
     world.payments.refuses("ACCOUNT_CLOSED")
     await world.submit(("100", PAST))
@@ -120,6 +132,7 @@ STORIES: tuple[Story, ...] = (
     Story("started with garbage, and signalled", _signalled_garbage),
     Story("a null for a decision", _null_decision),
     Story("every query", _every_query),
+    Story("a crash while a payment is under way", _crash_under_way),
     Story("a payment that is refused, told", _declined_card),
     Story("a payment that nobody confirms, told", _lost_answers),
 )

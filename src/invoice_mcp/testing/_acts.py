@@ -181,6 +181,18 @@ async def expired(scene: Scene) -> None:
     await scene.world.until(Status.EXPIRED)
 
 
+async def decided_too_late(scene: Scene) -> None:
+    await scene.submit()
+    deadline = (await scene.world.status()).approval_deadline
+    assert deadline is not None  # noqa: S101 (it waits for its decision)
+    await scene.world.crash_worker()
+    # The deadline comes, and then a decision; the workflow sees both in one task.
+    await scene.world.advance(deadline - await scene.world.now())
+    await scene.world.signal("ApproveInvoice")
+    await scene.world.restart_worker()
+    await scene.world.until(Status.EXPIRED)
+
+
 async def _while_validating(scene: Scene) -> None:
     scene.world.erp.is_slow()
     await scene.submit(until=Status.PENDING_VALIDATION)

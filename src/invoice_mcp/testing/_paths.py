@@ -57,6 +57,7 @@ PATHS: tuple[InvoicePath, ...] = (
         acts.expired,
         approval_timeout=timedelta(hours=36),
     ),
+    InvoicePath("decided-too-late", "decided after the deadline, while no worker was there", acts.decided_too_late),
     InvoicePath("decided-early", "approved before the validation has ended", acts.decided_early),
     InvoicePath("rejected-early", "rejected before the validation has ended", acts.rejected_early),
     InvoicePath("cancelled-early", "cancelled before the validation has ended", acts.cancelled_early),
