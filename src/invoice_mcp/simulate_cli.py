@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import secrets
 import sys
@@ -55,6 +56,7 @@ Examples:
   invoice-mcp simulate --runs 10000 --jobs 2
   invoice-mcp simulate --seed 7 --lines 5 --faults answer-lost,crash,0.5
   invoice-mcp simulate --seed 7 --first 4711 --runs 1 --html life.html
+  invoice-mcp simulate --exhaustive 1 --lines 1
   invoice-mcp simulate --workflow my_fork.workflows:InvoiceWorkflow --json
 
 Exit status: 0 all promises kept, 1 a failure found, 2 it can't run, 130 interrupted.
@@ -77,6 +79,13 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run, 130 interru
 @click.option(
     "--jobs", type=click.IntRange(1, 256), default=1, show_default=True, help="Processes that share the lives."
 )
+@click.option(
+    "--exhaustive",
+    metavar="K",
+    type=click.IntRange(0, 3),
+    help="Not by chance: every order in which things can happen, with K things done to invoices of up to --lines (at "
+    "most 2) lines, and perhaps one worker crash and one payment fault, anywhere.",
+)
 @click.option("--keep-going", is_flag=True, help="Go on after a failure, and tell them all.")
 @click.option(
     "--workflow",
@@ -98,6 +107,7 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     lines: int,
     faults: tuple[tuple[str, ...], float],
     jobs: int,
+    exhaustive: int | None,
     keep_going: bool,
     workflows: tuple[str, ...],
     as_json: bool,
@@ -114,12 +124,16 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     """
     if html is not None and not html.parent.is_dir():
         raise click.BadParameter(f"there is no directory {html.parent}", param_hint="--html")
+    if html is not None and exhaustive is not None:
+        raise click.UsageError("--exhaustive has no page: leave out --html")
     _require_testing()
     from invoice_mcp.testing._naming import NotFound
     from invoice_mcp.testing._simulating import Plan
     from invoice_mcp.testing._telling import Teller
 
     chosen = secrets.randbelow(2**31) if seed is None else seed
+    if exhaustive is not None:
+        sys.exit(_exhaust(exhaustive, min(lines, 2), jobs, workflows, keep_going=keep_going, as_json=as_json))
     plan = Plan(runs, chosen, first, _odds(lines, faults), workflows, samples=html is not None, keeps_going=keep_going)
     try:
         plan.check()
@@ -137,6 +151,28 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
         html.write_text(teller.as_html(), encoding="utf-8")
         click.echo(f"Written: {html}", err=True)
     sys.exit(status)
+
+
+def _exhaust(events: int, lines: int, jobs: int, workflows: tuple[str, ...], *, keep_going: bool, as_json: bool) -> int:
+    from invoice_mcp.testing._exhausting import Exhausting
+    from invoice_mcp.testing._naming import NotFound, workflows_named
+    from invoice_mcp.testing.simulator import NotSimulated
+
+    try:
+        workflows_named(workflows)
+    except NotFound as missing:
+        raise click.BadParameter(str(missing), param_hint="--workflow") from None
+    exhausting = Exhausting(events, lines, jobs, workflows, keep_going)
+    try:
+        exhausting.run()
+    except NotSimulated as unable:
+        click.echo(f"Error: {unable}", err=True)
+        return _UNABLE
+    if as_json:
+        click.echo(json.dumps(exhausting.as_json(), indent=2))
+    else:
+        exhausting.print()
+    return _INTERRUPTED if exhausting.is_interrupted else 1 if exhausting.failures else 0
 
 
 def _run(plan: Plan, jobs: int, teller: Teller) -> int:

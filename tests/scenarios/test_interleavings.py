@@ -8,7 +8,7 @@ import pytest
 
 from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.testing import Violations
-from invoice_mcp.testing._exhaustive import Plan, life_of, plans
+from invoice_mcp.testing._exhaustive import Plan, lives_of, plans
 from invoice_mcp.testing.simulator import Explored, explore, live_again
 from invoice_mcp.workflows import InvoiceWorkflow
 from tests.requirements import requirement
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.thorough
 
 
 def explored(plan: Plan, workflows: tuple[type, ...] | None = None) -> Explored:
-    life = life_of(plan) if workflows is None else life_of(plan, workflows)
+    life = lives_of(plan) if workflows is None else lives_of(plan, workflows)
     return asyncio.run(explore(life))
 
 
@@ -50,7 +50,7 @@ def test_a_crash_between_a_payment_and_its_record_is_among_the_orders() -> None:
 
 @requirement("ORDER-ALL")
 def test_what_was_found_can_be_lived_again_by_its_path() -> None:
-    life = life_of(Plan(1, ("signal-approve",), faults=(), crashes=False), (TakesLateSignals, PayLineItem))
+    life = lives_of(Plan(1, ("signal-approve",), faults=(), crashes=False), (TakesLateSignals, PayLineItem))
     with pytest.raises(Violations) as broken:
         asyncio.run(explore(life))
     [note] = broken.value.__notes__

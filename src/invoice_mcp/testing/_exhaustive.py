@@ -69,23 +69,25 @@ def plans(events: int, lines: int = 2) -> Iterator[Plan]:
             yield Plan(count, what)
 
 
-def life_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
-    """The life to be explored, by `simulator.explore`. It raises `Violations` where a promise is broken."""
+def lives_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
+    """What `simulator.explore` explores. It raises `Violations` where a promise is broken."""
 
     async def live(branches: Branches) -> None:
-        life = _Life(plan, workflows)
-        try:
-            await life.live(branches)
-        finally:
-            await life.simulation.close()
+        await Life(plan, workflows).live(branches)
 
     return live
 
 
 @dataclass
-class _Life:
+class Life:
+    """One life of an invoice. What is in it is planned, and what happens when is up to the branches.
+
+    Attributes:
+        simulation: Where it happens; what happened can be seen there afterwards.
+    """
+
     plan: Plan
-    workflows: tuple[type, ...]
+    workflows: tuple[type, ...] = WORKFLOWS
 
     def __post_init__(self) -> None:
         self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,))
@@ -102,9 +104,17 @@ class _Life:
         self.simulation.start_worker(_QUEUE, Worker(self.workflows, activities, converter=pydantic_data_converter))
 
     async def live(self, branches: Branches) -> None:
-        while options := self._options():
-            await branches.pick(options, self._state)()
-        await self._check()
+        """Live it to its end.
+
+        Raises:
+            Violations: It broke a promise.
+        """
+        try:
+            while options := self._options():
+                await branches.pick(options, self._state)()
+            await self._check()
+        finally:
+            await self.simulation.close()
 
     def _state(self) -> Hashable:
         made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)

@@ -148,7 +148,10 @@ class Execution:
         """Everything on which its future depends, its code's included: that has only its history to go by."""
         for new in self.history[len(self._digests) :]:
             before = self._digests[-1] if self._digests else 0
+            # Its place among the events of all runs is for people to see; nothing depends on it.
+            place, new.task_id = new.task_id, 0
             self._digests.append(hash((before, new.SerializeToString())))
+            new.task_id = place
         activities = tuple(sorted((seq, activity.digest()) for seq, activity in self.activities.items()))
         return self.workflow_id, self.run_id, self._digests[-1], self.tasks.digest(), activities
 

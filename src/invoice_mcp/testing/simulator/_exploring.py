@@ -71,7 +71,10 @@ class Explored:
 
 
 async def explore(
-    live: Callable[[Branches], Awaitable[None]], *, told: Callable[[Explored], None] | None = None
+    live: Callable[[Branches], Awaitable[None]],
+    *,
+    told: Callable[[Explored], None] | None = None,
+    found: Explored | None = None,
 ) -> Explored:
     """Live every life there is.
 
@@ -79,11 +82,12 @@ async def explore(
         live: Lives one along the branches that it is given, from the beginning, and raises AssertionError if something
             is wrong with it.
         told: Is called after each life.
+        found: Where to keep count; it has the count too if something is wrong.
 
     Raises:
         AssertionError: What was wrong with one; a note tells its path, by which `live_again` lives it again.
     """
-    found, seen, later = Explored(), set[Hashable](), [Path()]
+    found, seen, later = found or Explored(), set[Hashable](), [Path()]
     while later:
         branches = Branches(later.pop(), seen, later)
         found.lives += 1
@@ -93,6 +97,7 @@ async def explore(
         except SeenBefore:
             pass
         except AssertionError as wrong:
+            found.states = len(seen)
             wrong.add_note(f"Its path: {' '.join(map(str, branches.path))}")
             raise
         found.states = len(seen)

@@ -19,6 +19,7 @@ from invoice_mcp.testing.simulator import (
     NotSimulated,
     Seeded,
     Simulation,
+    Start,
     StaysInMemory,
     VirtualTimeLoop,
     Worker,
@@ -289,3 +290,14 @@ async def test_runs_that_are_forgotten_were_never_there() -> None:
         with pytest.raises(RPCError):
             await handle.describe()
         await simulation.advance(timedelta(days=1))
+
+
+async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
+    async def digest(*names: str) -> object:
+        async with a_simulation(chooser=Patient()) as (simulation, _):
+            for name in names:
+                simulation.start(Start(name, "Child", QUEUE))
+            return simulation.digest()
+
+    assert await digest("a", "b") == await digest("b", "a")
+    assert await digest("a") != await digest("b")

@@ -1,0 +1,152 @@
+"""Every order of things in every small life, one plan after another: in this process, or shared between several."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from invoice_mcp.testing._exhaustive import Life, Plan, plans
+from invoice_mcp.testing._naming import workflows_named
+from invoice_mcp.testing.simulator import Branches, Explored, explore, timeline
+
+
+@dataclass(frozen=True)
+class Result:
+    """What exploring one plan has come to.
+
+    Attributes:
+        plan: In words.
+        lives, states: How many were lived, and in how many different states they were.
+        seconds: It took.
+        wrong: What is wrong with a life; "" if nothing is.
+        story: All that happened in that life, a line each.
+    """
+
+    plan: str
+    lives: int
+    states: int
+    seconds: float
+    wrong: str = ""
+    story: tuple[str, ...] = ()
+
+
+def explore_plan(plan: Plan, workflows: Sequence[str] = (), told: Callable[[Explored], None] | None = None) -> Result:
+    """Live every life of a plan, to the first with which something is wrong.
+
+    Args:
+        workflows: Names of workflows that stand in for the product's, as for `workflows_named`.
+    """
+    # What is refused, and what fails, is so on purpose.
+    logging.disable(logging.ERROR)
+    chosen, found, began = workflows_named(workflows), Explored(), time.monotonic()
+    last: list[Life] = []
+
+    async def live(branches: Branches) -> None:
+        last[:] = [Life(plan, chosen)]
+        await last[0].live(branches)
+
+    wrong = ""
+    try:
+        asyncio.run(explore(live, told=told, found=found))
+    except AssertionError as error:
+        wrong = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    moments = timeline(last[0].simulation) if wrong else []
+    story = tuple(f"{moment.at:%Y-%m-%d %H:%M:%S}  {moment.who:16} {moment.what}" for moment in moments)
+    return Result(str(plan), found.lives, found.states, time.monotonic() - began, wrong, story)
+
+
+def explore_plans(every: Sequence[Plan], jobs: int, workflows: Sequence[str]) -> Iterator[Result]:
+    """Explore plans, each in one process, and tell each when it is done."""
+    if jobs == 1:
+        yield from (explore_plan(plan, workflows) for plan in every)
+        return
+    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
+        asked = [pool.submit(explore_plan, plan, workflows) for plan in every]
+        try:
+            yield from (done.result() for done in as_completed(asked))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass
+class Exhausting:
+    """An exploration of every small life, and what it has come to.
+
+    Attributes:
+        events: How much may be done to an invoice.
+        lines: How many lines it has, at most; 1 or 2.
+        results: Of each plan that was explored.
+    """
+
+    events: int
+    lines: int
+    jobs: int
+    workflows: tuple[str, ...]
+    keeps_going: bool
+
+    def __post_init__(self) -> None:
+        self.results: list[Result] = []
+        self.is_interrupted = False
+        self.seconds = 0.0
+
+    def run(self) -> None:
+        """Explore, with a bar on stderr if that is a terminal, to the end or to the first failure."""
+        every, began = list(plans(self.events, self.lines)), time.monotonic()
+        console = Console(stderr=True)
+        try:
+            with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
+                task = shown.add_task("exploring", total=len(every))
+                for result in explore_plans(every, self.jobs, self.workflows):
+                    self.results.append(result)
+                    shown.update(task, advance=1, description=f"{self.states:,} states, {self.lives:,} lives")
+                    if result.wrong and not self.keeps_going:
+                        break
+        except KeyboardInterrupt:
+            self.is_interrupted = True
+        self.seconds = time.monotonic() - began
+
+    @property
+    def states(self) -> int:
+        """How many different states were visited, counted plan by plan."""
+        return sum(result.states for result in self.results)
+
+    @property
+    def lives(self) -> int:
+        """How many lives were lived to see them."""
+        return sum(result.lives for result in self.results)
+
+    @property
+    def failures(self) -> list[Result]:
+        """What is wrong."""
+        return [result for result in self.results if result.wrong]
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        told = {"exhaustive": self.events, "plans": len(self.results), "lives": self.lives, "states": self.states}
+        return {**told, "seconds": round(self.seconds, 3), "failures": [asdict(each) for each in self.failures]}
+
+    def print(self) -> None:
+        """For people."""
+        console = Console()
+        table = Table(title=f"Every order of things: {len(self.results)} plans, {self.states:,} states visited")
+        for column in ("what may happen", "lives", "states", "seconds", ""):
+            table.add_column(column, justify="left" if column in {"what may happen", ""} else "right")
+        for each in self.results:
+            verdict = "[red]broken[/]" if each.wrong else "kept"
+            table.add_row(each.plan, f"{each.lives:,}", f"{each.states:,}", f"{each.seconds:.1f}", verdict)
+        console.print(table)
+        for each in self.failures:
+            console.print(f"\n{each.plan}\n{each.wrong}\n", markup=False, highlight=False)
+            console.print("\n".join(each.story), markup=False, highlight=False, soft_wrap=True)
+        if self.is_interrupted:
+            console.print("Interrupted: the totals so far.")
