@@ -87,7 +87,8 @@ operator that was applied at every place it fits, and then judged:
 - **plain replay**: Temporal's own `Replayer`, over the recordings in `histories/`;
 - **strict replay**: the gate, `invoice-mcp histories check`, over the same recordings;
 - **scenarios, simulated**: the scenarios that every control is played, on the in-process simulator;
-- **scenarios, on a server**: the same on Temporal's time-skipping server, asked where nobody else notices anything.
+- **scenarios, on servers**: the same on Temporal's time-skipping server, and one life on the real server with a worker
+  that forgets every workflow after each task; asked where nobody else notices anything.
 
 """
 
