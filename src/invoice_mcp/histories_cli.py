@@ -100,7 +100,7 @@ def histories() -> None:
     """
 
 
-@histories.command()
+@histories.command(short_help="Replay recordings with the code as it is: the gate.")
 @_corpus_argument
 @_replay_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -145,7 +145,7 @@ def check(
     sys.exit(0 if report.is_clean else 1)
 
 
-@histories.command()
+@histories.command(short_help="Play and record our own workflows, once a release.")
 @_corpus_argument
 @click.option(
     "--release", default=__version__, show_default=True, help="What is recorded, as the folder's name: from_..."
@@ -169,7 +169,7 @@ def record(path: Path, release: str) -> None:
     click.echo(f"{len(names)} recordings in {path}/from_{release}. Commit them; they are never recorded again.")
 
 
-@histories.command(epilog=EPILOG)
+@histories.command(epilog=EPILOG, short_help="Fetch recordings from a live namespace, scrubbed.")
 @click.option("--query", required=True, help="Which workflows, as `temporal workflow list --query` takes it.")
 @click.option(
     "--into",
@@ -226,7 +226,7 @@ def pull(
     leave(0 if len(written) == len(found) > 0 else 1)
 
 
-@histories.command(epilog=EPILOG)
+@histories.command(epilog=EPILOG, short_help="Show paths, and patches that can be retired.")
 @_corpus_argument
 @_code_options
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")

@@ -67,7 +67,8 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     import logging
 
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    # What recorded and replayed code logs is no news here, not even its errors: what came of it is told.
+    logging.disable(logging.ERROR)
     try:
         return asyncio.run(main)
     except KeyboardInterrupt:

@@ -89,7 +89,7 @@ class Verdicts:
                 file.write(json.dumps([self._key(mutant), said]) + "\n")
 
     def _key(self, mutant: Mutant) -> str:
-        return hashlib.sha256(f"{mutant.name}\n{mutant.text}".encode()).hexdigest()
+        return hashlib.sha256(f"{mutant.file}\n{mutant.text}".encode()).hexdigest()
 
 
 async def judge_all(mutants: Sequence[Mutant], jobs: int, console: Console, before: Verdicts) -> list[Judged]:

@@ -1,7 +1,33 @@
-"""Edits that look as if they broke something and do not: by the name of the mutant without its line, why."""
+"""Edits that look as if they broke something and do not: by the mutant's name, why."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-EQUIVALENT: Mapping[str, str] = {}
+_AT_ONCE = (
+    "A decision and a cancellation in one workflow task: the SDK lets the decision wake the workflow, and what that "
+    "starts begin, before it cancels it, as recorded in rejected-and-cancelled and approved-and-cancelled. A guard."
+)
+_BEGUN_LATER = "What the one begins runs only when the code waits next, which is after the other."
+_NOBODY_IS_THERE = (
+    "Nothing reaches a workflow that has ended; the answer for one comes from elsewhere. A guard that unit tests hold."
+)
+_NEVER_CANCELLED = (
+    "An activity fails as cancelled only where the workflow asked for it; then it is the workflow that is cancelled, "
+    "and this is not reached. A guard."
+)
+
+EQUIVALENT: Mapping[str, str] = {
+    "workflows.py: run+9, Status.REJECTED becomes EXPIRED": _AT_ONCE,
+    "workflows.py: _validate+11, swap `validation.cancel()` and what follows": _BEGUN_LATER,
+    "workflows.py: _validate+18, swallow: `raise asyncio.CancelledError from error`": _NEVER_CANCELLED,
+    "workflows.py: _pay+1, swap `self._move_to(Status.PAYING)` and what follows": _BEGUN_LATER,
+    "workflows.py: _pay_line+3, leave out `self._update_line(order.line, status=LineStatus.CANCELLED)`": _AT_ONCE,
+    "workflows.py: _pay_line+3, swap `self._update_line(order.line, status=LineStatus.CANCELLED)` and what follows": (
+        _AT_ONCE
+    ),
+    "workflows.py: _pay_line+3, LineStatus.CANCELLED becomes FAILED": _AT_ONCE,
+    'decisions.py: require_open_for+13, swallow: `raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status…`': (
+        _NOBODY_IS_THERE
+    ),
+}

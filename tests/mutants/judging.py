@@ -8,10 +8,11 @@ import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 PLAIN, STRICT = "plain replay", "strict replay"
-SIMULATED, SERVER = "scenarios, simulated", "scenarios, on a server"
+SIMULATED, SERVER = "scenarios, simulated", "scenarios, on servers"
 
 # What is imported below is the mutant: it may not even be importable.
 # ruff: noqa: PLC0415
@@ -73,7 +74,17 @@ def _simulated(_corpus: Path) -> str:
 
 
 def _on_a_server(_corpus: Path) -> str:
-    return _scenarios("time-skipping")
+    """The same, and a life with a worker that forgets every workflow after each of its tasks."""
+    return _scenarios("time-skipping") or asyncio.run(_forgetful())
+
+
+async def _forgetful() -> str:
+    from invoice_mcp.testing import StageKeeper, kinds, open_world
+    from tests.scenarios.test_without_cache import test_an_invoice_is_paid_by_a_worker_that_forgets as live
+
+    async with StageKeeper(kinds()["real"]) as keeper:
+        await live(partial(open_world, keeper))
+    return ""
 
 
 JUDGES: Mapping[str, Callable[[Path], str]] = {

@@ -53,18 +53,28 @@ def breaking() -> Iterator[Mutant]:
         text = (PACKAGE / file).read_text(encoding="utf-8")
         wrapper = MetadataWrapper(cst.parse_module(text))
         positions = wrapper.resolve(PositionProvider)
-        for node in every(wrapper.module):
+        lines = {node: position.start.line for node, position in positions.items()}
+        for node, function in _with_functions(wrapper.module):
+            # By the line within its function: that stays while others change.
+            place = f"{function.name.value}{lines[node] - lines[function]:+d}" if function else f"line {lines[node]}"
             for operator, edits in OPERATORS.items():
                 for about, old, new in edits(node):
                     edited = wrapper.module.deep_replace(old, new)
                     code = edited.code if isinstance(edited, cst.Module) else ""
                     if code and code != text:
-                        line = positions[node].start.line
-                        yield Mutant(operator, f"{line}, {about}", file, code)
+                        yield Mutant(operator, f"{place}, {about}", file, code)
+
+
+def _with_functions(
+    node: cst.CSTNode, function: cst.FunctionDef | None = None
+) -> Iterator[tuple[cst.CSTNode, cst.FunctionDef | None]]:
+    """A node and every node below it, each with the function that it is in or is."""
+    function = node if isinstance(node, cst.FunctionDef) else function
+    yield node, function
+    for child in node.children:
+        yield from _with_functions(child, function)
 
 
 def every(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     """A node and every node below it."""
-    yield node
-    for child in node.children:
-        yield from every(child)
+    return (each for each, _ in _with_functions(node))

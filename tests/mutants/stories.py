@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import wait_for
 from collections.abc import Awaitable
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from invoice_mcp.reports import Status
+from invoice_mcp.reports import Standing, Status
 from invoice_mcp.testing import PAST, World
 from tests.scenarios.controls.playing import Story
 
@@ -55,6 +56,15 @@ async def _garbage(world: World) -> None:
     assert "it was started with no valid invoice" in str(await _told(handle.query("GetInvoiceReport")))
 
 
+async def _signalled_garbage(world: World) -> None:
+    """The signal is there before anybody could say that there is no invoice."""
+    workflow_id = f"invoice-{world.invoice()['invoice_id']}"
+    await world.client.start_workflow(
+        "InvoiceWorkflow", {}, id=workflow_id, task_queue=world.task_queue, start_signal="ApproveInvoice"
+    )
+    assert "INVOICE_INVALID" in await _told(wait_for(world.handle(workflow_id).result(), _SOON.total_seconds()))
+
+
 async def _told(call: Awaitable[Any]) -> str:
     try:
         await call
@@ -71,7 +81,7 @@ async def _null_decision(world: World) -> None:
     await world.until(Status.PAID)
 
 
-async def _seed_queries(world: World) -> None:
+async def _every_query(world: World) -> None:
     for decide, verdict in ((world.approve, True), (world.reject, False)):
         await world.submit(("100", PAST))
         handle = world.handle()
@@ -80,6 +90,20 @@ async def _seed_queries(world: World) -> None:
         await decide()
         await world.until(Status.PAID, Status.REJECTED)
         assert await handle.query("IsInvoiceApproved", rpc_timeout=_SOON) is verdict
+        standing = await handle.query("GetInvoiceStanding", result_type=Standing, rpc_timeout=_SOON)
+        assert standing.report == await world.status()
+
+
+async def _crash_under_way(world: World) -> None:
+    world.payments.is_slow()
+    await world.submit(("100", PAST))
+    await world.approve()
+    await world.when(lambda: world.payments.under_way)
+    await world.crash_worker()
+    world.payments.answers()
+    await world.restart_worker()
+    await world.advance(timedelta(minutes=5))
+    await world.until(Status.PAID)
 
 
 async def _declined_card(world: World) -> None:
@@ -105,8 +129,10 @@ STORIES: tuple[Story, ...] = (
     Story("cancel, with a reason", _why_cancelled),
     Story("reject, with a reason", _why_rejected),
     Story("started with garbage", _garbage),
+    Story("started with garbage, and signalled", _signalled_garbage),
     Story("a null for a decision", _null_decision),
-    Story("the seed's queries", _seed_queries),
+    Story("every query", _every_query),
+    Story("a crash while a payment is under way", _crash_under_way),
     Story("a payment that is refused, told", _declined_card),
     Story("a payment that nobody confirms, told", _lost_answers),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ from tests.mutants.judging import PLAIN, SERVER, SIMULATED, STRICT
 from tests.mutants.making import Mutant
 
 COLUMNS = (PLAIN, STRICT, SIMULATED, SERVER)
-_LINE = re.compile(r": \d+, ")
 
 
 @dataclass(frozen=True)
@@ -31,14 +29,9 @@ class Judged:
         return {judge: text for judge, text in self.said.items() if text}
 
     @property
-    def bare_name(self) -> str:
-        """The mutant's name without its line."""
-        return _LINE.sub(": ", self.mutant.name)
-
-    @property
     def why_equivalent(self) -> str:
         """Why this edit changes nothing that anybody could see; "" if it does, or nobody has said so."""
-        return EQUIVALENT.get(self.bare_name, "")
+        return EQUIVALENT.get(self.mutant.name, "")
 
 
 def breaking_of(judged: Sequence[Judged]) -> list[Judged]:
@@ -94,7 +87,8 @@ operator that was applied at every place it fits, and then judged:
 - **plain replay**: Temporal's own `Replayer`, over the recordings in `histories/`;
 - **strict replay**: the gate, `invoice-mcp histories check`, over the same recordings;
 - **scenarios, simulated**: the scenarios that every control is played, on the in-process simulator;
-- **scenarios, on a server**: the same on Temporal's time-skipping server, asked where nobody else notices anything.
+- **scenarios, on servers**: the same on Temporal's time-skipping server, and one life on the real server with a worker
+  that forgets every workflow after each task; asked where nobody else notices anything.
 
 """
 

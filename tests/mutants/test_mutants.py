@@ -45,14 +45,14 @@ def test_each_is_an_edit_that_python_reads() -> None:
 
 @pytest.mark.thorough
 def test_what_is_taken_for_equivalent_exists() -> None:
-    assert set(EQUIVALENT) <= {Judged(mutant, {}).bare_name for mutant in every_breaking()}
+    assert set(EQUIVALENT) <= {mutant.name for mutant in every_breaking()}
 
 
 # Who notices what, of the gate's two halves and of the scenarios.
 NOTICED = {
-    "line_workflow.py: a timer more": {PLAIN, STRICT, SIMULATED},
-    "line_workflow.py: retry policy without maximum_interval": {STRICT},
-    "decisions.py: swallow: `raise Refused(Code.ALREADY_DECIDED": {SIMULATED},
+    "line_workflow.py: run+0, a timer more": {PLAIN, STRICT, SIMULATED},
+    "line_workflow.py: line 22, retry policy without maximum_interval": {STRICT},
+    "decisions.py: require_open_for+17, swallow": {SIMULATED},
     "workflows.py: a log line in run": set(),
 }
 
@@ -61,7 +61,7 @@ NOTICED = {
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", NOTICED)
 async def test_a_mutant_is_noticed_by_those_who_can(name: str) -> None:
-    (mutant,) = [each for each in (*every_breaking(), *every_safe()) if Judged(each, {}).bare_name.startswith(name)]
+    (mutant,) = [each for each in (*every_breaking(), *every_safe()) if each.name.startswith(name)]
     said = await judge(mutant, (PLAIN, STRICT, SIMULATED))
     assert {judge for judge, text in said.items() if text} == NOTICED[name], said
 

@@ -24,6 +24,7 @@ from tests.requirements import requirement
 
 COMMAND = (sys.executable, "-m", "invoice_mcp", "histories")
 PARCELS = ("--workflows", "parcels:WORKFLOWS")
+CHECK = ("check", "--jobs", "1")  # one process replays four recordings faster than two begin
 
 
 @pytest.fixture
@@ -48,21 +49,21 @@ def change(project: Path, old: str, new: str) -> None:
 
 @requirement("HISTORY-FOREIGN")
 def test_workflows_of_another_project_are_gated(project: Path) -> None:
-    done = histories("check", *PARCELS, cwd=project)
+    done = histories(*CHECK, *PARCELS, cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     assert "4 recordings replayed in" in done.stdout
     assert "all clean" in done.stdout
 
     change(project, "timeout=timedelta(days=3)", "timeout=timedelta(days=4)")
-    done = histories("check", *PARCELS, cwd=project)
+    done = histories(*CHECK, *PARCELS, cwd=project)
     assert done.returncode == 1
     assert "✗ from_1/waiting.json (Parcel) drift" in done.stdout
     assert re.search(r"event \d+, StartTimer: start_to_fire_timeout\n +was 3d\n +now 4d\n", done.stdout)
     assert '[[drift]]\n    recording = "from_1/delivered.json"' in done.stdout
-    assert histories("check", *PARCELS, "--no-strict", cwd=project).returncode == 0
+    assert histories(*CHECK, *PARCELS, "--no-strict", cwd=project).returncode == 0
 
     change(project, "            weigh,\n", "            stamp,\n")
-    done = histories("check", *PARCELS, "histories/from_1/waiting.json", cwd=project)
+    done = histories(*CHECK, *PARCELS, "histories/from_1/waiting.json", cwd=project)
     assert done.returncode == 1
     assert "recorded: event 6: ScheduleActivity weigh (1)\n    now:      ScheduleActivity stamp (1)" in done.stdout
     assert 'if workflow.patched("say-what-changed"):' in done.stdout
@@ -72,18 +73,18 @@ def test_workflows_of_another_project_are_gated(project: Path) -> None:
 @requirement("HISTORY-FOREIGN")
 def test_what_the_entry_says_that_the_report_proposes_is_accepted(project: Path) -> None:
     change(project, '"it is lost"', '"it is gone"')
-    done = histories("check", *PARCELS, cwd=project)
+    done = histories(*CHECK, *PARCELS, cwd=project)
     entry = done.stdout[done.stdout.index("[[drift]]") :].split("\n\n")[0]
     entry = "\n".join(line.strip() for line in entry.splitlines()).replace('reason = ""', 'reason = "says so"')
     (project / "histories" / "accepted-drift.toml").write_text(entry, encoding="utf-8")
-    done = histories("check", *PARCELS, cwd=project)
+    done = histories(*CHECK, *PARCELS, cwd=project)
     assert done.returncode == 0, done.stdout
     assert "1 accepted" in done.stdout
 
 
 def test_the_report_is_json_and_junit_for_machines(project: Path) -> None:
     change(project, '"it is lost"', '"it is \x07 <gone>"')
-    done = histories("check", *PARCELS, "--json", "--junit", "out/report.xml", cwd=project)
+    done = histories(*CHECK, *PARCELS, "--json", "--junit", "out/report.xml", cwd=project)
     assert done.returncode == 1
     report = json.loads(done.stdout)
     assert not report["clean"]
@@ -98,7 +99,7 @@ def test_the_report_is_json_and_junit_for_machines(project: Path) -> None:
 
 MISTAKES = {
     "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
-    "no such module": (("check", "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
+    "no such module": ((*CHECK, "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
     "no such name": (("coverage", "--workflows", "tests.replay.parcels:WORK"), "has no attribute 'WORK'"),
     "no colon": (("coverage", "--workflows", "parcels"), "must read module:attribute"),
     "no workflows": (("coverage", "--workflows", "tests.replay.parcels:CITY"), "must be a list of workflow classes"),
@@ -139,14 +140,14 @@ def test_a_temporal_that_is_not_there_is_told(project: Path) -> None:
 
 @requirement("HISTORY-GATE")
 def test_a_report_that_can_not_be_written_is_told(project: Path) -> None:
-    done = histories("check", *PARCELS, "--junit", "parcels.py/report.xml", cwd=project)
+    done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", cwd=project)
     assert done.returncode == 2, done.stdout
     assert "parcels.py/report.xml can't be written" in done.stderr
 
 
 @requirement("HISTORY-GATE")
 def test_recordings_of_others_do_not_pass(project: Path) -> None:
-    done = histories("check", cwd=project)
+    done = histories(*CHECK, cwd=project)
     assert done.returncode == 1
     assert "no code answers to workflow type Parcel" in done.stdout
 
@@ -154,7 +155,7 @@ def test_recordings_of_others_do_not_pass(project: Path) -> None:
 @requirement("HISTORY-GATE")
 def test_an_empty_folder_does_not_pass(project: Path) -> None:
     (project / "empty").mkdir()
-    done = histories("check", *PARCELS, "empty", cwd=project)
+    done = histories(*CHECK, *PARCELS, "empty", cwd=project)
     assert (done.returncode, done.stderr) == (1, "")
     assert "There is no recording here" in done.stdout
 

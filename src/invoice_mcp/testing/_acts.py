@@ -73,6 +73,28 @@ class Scene:
 
         await self.world.when(waits)
 
+    def order(self, due: str) -> dict[str, Any]:
+        """A payment order as somebody writes it who pays lines by hand."""
+        return {
+            "idempotency_key": "by-hand",
+            "invoice_id": "BY-HAND",
+            "customer": self.people.company(),
+            "line": 1,
+            "description": self.people.bs(),
+            "amount": "1.00",
+            "currency": "EUR",
+            "due_date": due,
+        }
+
+    async def has_ended(self, workflow_id: str) -> None:
+        """Wait until a workflow has ended, whatever it is."""
+        handle = self.world.handle(workflow_id)
+
+        async def is_closed() -> bool:
+            return (await handle.describe()).close_time is not None
+
+        await self.world.when(is_closed)
+
     async def start(self, workflow: str, given: object, workflow_id: str) -> None:
         """Start a workflow behind trigger's back."""
         await self.world.client.start_workflow(workflow, given, id=workflow_id, task_queue=self.world.task_queue)
@@ -156,6 +178,18 @@ async def rejected(scene: Scene) -> None:
 async def expired(scene: Scene) -> None:
     await scene.submit()
     await scene.world.advance(_PAST_DEADLINE)
+    await scene.world.until(Status.EXPIRED)
+
+
+async def decided_too_late(scene: Scene) -> None:
+    await scene.submit()
+    deadline = (await scene.world.status()).approval_deadline
+    assert deadline is not None  # noqa: S101 (it waits for its decision)
+    await scene.world.crash_worker()
+    # The deadline comes, and then a decision; the workflow sees both in one task.
+    await scene.world.advance(deadline - await scene.world.now())
+    await scene.world.signal("ApproveInvoice")
+    await scene.world.restart_worker()
     await scene.world.until(Status.EXPIRED)
 
 
@@ -287,22 +321,22 @@ async def _tasks_of(handle: WorkflowHandle[Any, Any], number: int) -> bool:
     return sum(event.HasField("workflow_task_completed_event_attributes") for event in events) >= number
 
 
+async def line_cancelled_before_it_begins(scene: Scene) -> None:
+    world = scene.world
+    await world.crash_worker()
+    workflow_id = line_workflow_id(f"invoice-{scene.name.upper()}", 1)
+    await scene.start("PayLineItem", scene.order(PAST), workflow_id)
+    await world.handle(workflow_id).cancel()
+    await world.restart_worker()
+    await scene.has_ended(workflow_id)
+
+
 async def line_id_taken(scene: Scene) -> None:
     await scene.submit()
     # Whatever it is: another order, by somebody who pays lines by hand.
     later = await scene.world.due_in(30 * DAY)
-    order = {
-        "idempotency_key": "by-hand",
-        "invoice_id": "BY-HAND",
-        "customer": scene.people.company(),
-        "line": 1,
-        "description": scene.people.bs(),
-        "amount": "1.00",
-        "currency": "EUR",
-        "due_date": later,
-    }
     taken = line_workflow_id(scene.world.workflow_id, 1)
-    await scene.start("PayLineItem", order, taken)
+    await scene.start("PayLineItem", scene.order(later), taken)
     await scene.approve()
     await scene.world.until(Status.FAILED)
     await scene.world.handle(taken).terminate()
@@ -329,12 +363,7 @@ async def line_started_with_garbage(scene: Scene) -> None:
 
 async def _fails(scene: Scene, workflow: str, workflow_id: str) -> None:
     await scene.start(workflow, {"no": "invoice"}, workflow_id)
-    handle = scene.world.handle(workflow_id)
-
-    async def has_ended() -> bool:
-        return (await handle.describe()).close_time is not None
-
-    await scene.world.when(has_ended)
+    await scene.has_ended(workflow_id)
 
 
 async def still_waiting_for_approval(scene: Scene) -> None:

@@ -17,7 +17,7 @@ from invoice_mcp.testing.histories._corpus import Corpus
 from invoice_mcp.testing.histories._patches import Needs, needs_of, patches_in
 from invoice_mcp.testing.histories._recorded import recorded_commands
 from invoice_mcp.testing.histories._recording import Recording, Unreadable, read
-from invoice_mcp.testing.histories._target import CannotRun, Code
+from invoice_mcp.testing.histories._target import CannotRun, Code, away
 
 
 class CommandPath(BaseModel):
@@ -124,7 +124,7 @@ async def _open(client: Client, code: Code, limit: int) -> list[tuple[str, Recor
     except RPCError as error:
         raise CannotRun(f"Temporal refuses: {error.message}. Look at --address and --namespace") from None
     except (RuntimeError, OSError) as error:
-        raise CannotRun(f"Temporal can't be reached: {error}. Look at --address and TEMPORAL_ADDRESS") from None
+        raise CannotRun(away(error)) from None
     return found
 
 

@@ -22,6 +22,7 @@ TIME_LIMIT = 30.0
 """Seconds that the replay of one recording may take, by default. It takes milliseconds."""
 
 _STARTS_WITHIN = 120.0  # seconds, imports of the code under test included
+_ENDS_WITHIN = 5.0  # seconds
 _LONGEST_LINE = 64 * 1024 * 1024
 _WORDS = 2000  # characters of what a process said before it ended
 
@@ -184,6 +185,10 @@ async def _started(number: int, job: Job, share: Mapping[str, Path]) -> AsyncIte
             if answer is None or answer.cannot_run:
                 raise CannotRun(answer.cannot_run if answer else f"the code can't be imported: {talk.last_words()}")
             yield talk
+            if not talk.is_lost:
+                # It has nothing left to do, and ends by itself.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _ENDS_WITHIN)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

@@ -23,7 +23,7 @@ from invoice_mcp.testing.histories._pool import TIME_LIMIT
 from invoice_mcp.testing.histories._recording import Recording, Unreadable, write
 from invoice_mcp.testing.histories._replaying import Replaying, tasks_of
 from invoice_mcp.testing.histories._scrubbing import Scrub, scrubbed
-from invoice_mcp.testing.histories._target import CannotRun, Code
+from invoice_mcp.testing.histories._target import CannotRun, Code, away
 
 _NO_FILE_NAME = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -79,7 +79,7 @@ class Puller:
         except RPCError as error:
             raise CannotRun(f"Temporal refuses: {error.message}. Look at --query, --address and --namespace") from None
         except (RuntimeError, OSError) as error:
-            raise CannotRun(f"Temporal can't be reached: {error}. Look at --address and TEMPORAL_ADDRESS") from None
+            raise CannotRun(away(error)) from None
         return found
 
     async def _pull(self, client: Client, execution: WorkflowExecution) -> Pulled:

@@ -18,6 +18,13 @@ class CannotRun(Exception):  # noqa: N818 (it names a state)
     """The gate itself can't run, whatever the recordings are like. The message says why and what to do."""
 
 
+def away(error: Exception) -> str:
+    """What to say where Temporal can't be reached."""
+    # The SDK tells the whole chain of errors of its core in one line; the first says enough.
+    why = str(error).partition(": tonic")[0]
+    return f"Temporal can't be reached: {why}. Look at --address and TEMPORAL_ADDRESS"
+
+
 @dataclass(frozen=True)
 class Target:
     """Code to replay with, by name.
