@@ -25,7 +25,7 @@ from tests.end_to_end.host import environment, until_gone
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, tasks_client
 
-GIVES_UP_AFTER = 60.0
+GIVES_UP_AFTER = 90.0
 APPROVED = {DECISION: {"action": "accept", "content": {"decision": "approve", "name": "Ann"}}}
 
 
