@@ -86,7 +86,7 @@ class Cluster:
         kept = ["--db-filename", str(self.folder / "temporal.db")]
         safe = ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=full"]
         self.temporal = self._process("temporal", [*start, *kept, *safe], port)
-        self.worker = self._process("worker", [*PROGRAM, "worker", "--address", address])
+        self.worker = self._process("worker", [*PROGRAM, "worker", "-v", "--address", address])
         serve = [*PROGRAM, "serve", "--no-worker", "--address", address, "--http", "--port"]
         ports = [free_port() for _ in range(self.servers)]
         self.mcp = [self._process(f"serve-{n}", [*serve, str(port)], port) for n, port in enumerate(ports)]
@@ -110,6 +110,9 @@ class Cluster:
         try:
             for process in (self.temporal, self.worker, *self.mcp):
                 await process.start()
+            with anyio.fail_after(STARTS_WITHIN):
+                while "Worker polls" not in self.worker.log.read_text():
+                    await anyio.sleep(0.05)
         except BaseException:
             self._kill()
             raise
