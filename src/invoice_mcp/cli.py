@@ -110,6 +110,13 @@ class _Lazy(click.Group):
 
     _elsewhere = MappingProxyType({"histories": "invoice_mcp.histories_cli", "simulate": "invoice_mcp.simulate_cli"})
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            sys.exit(130)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted([*super().list_commands(ctx), *self._elsewhere])
 

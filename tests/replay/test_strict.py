@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from temporalio.api.failure.v1 import Failure
 
 from invoice_mcp.testing.histories import Fault, Outcome, Recording
+from invoice_mcp.testing.histories._values import failure
 from tests.replay import parcels
 from tests.replay.playing import edited, replay
 from tests.requirements import requirement
@@ -213,3 +215,12 @@ async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[s
     assert problem.fault is Fault.NO_CODE
     assert "Parcel (there is Label)" in problem.told
     assert outcomes["label"].problem is None
+
+
+def test_an_upgrade_of_pydantic_is_no_drift() -> None:
+    def failed(version: str) -> Failure:
+        link = f"    For further information visit https://errors.pydantic.dev/{version}/v/missing"
+        return Failure(message=f"1 validation error for Order\nline\n  Field required [type=missing]\n{link}")
+
+    assert failure(failed("2.12")) == failure(failed("2.14"))
+    assert failure(failed("2.12")) != failure(Failure(message="1 validation error for Order\namount"))

@@ -13,6 +13,8 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, RetryPolicy
 from temporalio.api.failure.v1 import Failure
 
+_LINK = re.compile(r"\n\s*For further information visit https://errors\.pydantic\.dev/\S+")
+
 Plain = Any
 """None, bool, int, float, str, a list of plain values, or a dict from str to plain values."""
 
@@ -78,7 +80,8 @@ def retry_policy(policy: RetryPolicy) -> Plain:
 
 def failure(value: Failure) -> Plain:
     """A failure without its stack traces: they change with every line of code that moves."""
-    told: dict[str, Plain] = {"message": value.message}
+    # pydantic's messages link to the documentation of its own version: an upgrade of it is no change of the code.
+    told: dict[str, Plain] = {"message": _LINK.sub("", value.message)}
     if value.HasField("application_failure_info"):
         info = value.application_failure_info
         told |= {"type": info.type, "non_retryable": info.non_retryable, "details": payloads(info.details.payloads)}

@@ -65,7 +65,7 @@ class Timers:
             passed = workflow.now() - began
             seen.append(f"{hours}h" if passed >= timedelta(hours=hours) else f"too early: {passed}")
 
-        cancelled = asyncio.create_task(after(4))
+        cancelled = asyncio.create_task(after(400))
         await asyncio.gather(after(3), after(1), after(2))
         cancelled.cancel()
         await workflow.wait([cancelled])
