@@ -179,11 +179,11 @@ def _run(plan: Plan, jobs: int, teller: Teller) -> int:
     from invoice_mcp.testing._simulating import ProcessDied, simulate
     from invoice_mcp.testing.simulator import NotSimulated
 
+    before = logging.root.manager.disable
     # What scenarios do on purpose is no news, and what breaks is told at the end.
     logging.disable(logging.ERROR)
     try:
         with teller.progress():
-            # Whoever else lives lives, such as those of an exhaustive exploration, tells the teller here.
             simulate(plan, jobs, teller.tell)
     except KeyboardInterrupt:
         teller.is_interrupted = True
@@ -191,6 +191,8 @@ def _run(plan: Plan, jobs: int, teller: Teller) -> int:
     except (NotSimulated, ProcessDied) as unable:
         click.echo(f"Error: {unable}", err=True)
         return _UNABLE
+    finally:
+        logging.disable(before)
     return 1 if teller.totals.failures else 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -18,16 +17,15 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from invoice_mcp.embedded import temporal_binary
+from invoice_mcp.embedded import _free_port, temporal_binary
 from tests.end_to_end.host import PROGRAM, environment
 
-STARTS_WITHIN = 30.0
+STARTS_WITHIN = 60.0
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
+    """None of those that outgoing connections get: whoever calls a server that was killed would take its port."""
+    return _free_port(None)
 
 
 @dataclass
@@ -88,7 +86,7 @@ class Cluster:
         kept = ["--db-filename", str(self.folder / "temporal.db")]
         safe = ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=full"]
         self.temporal = self._process("temporal", [*start, *kept, *safe], port)
-        self.worker = self._process("worker", [*PROGRAM, "worker", "--address", address])
+        self.worker = self._process("worker", [*PROGRAM, "worker", "-v", "--address", address])
         serve = [*PROGRAM, "serve", "--no-worker", "--address", address, "--http", "--port"]
         ports = [free_port() for _ in range(self.servers)]
         self.mcp = [self._process(f"serve-{n}", [*serve, str(port)], port) for n, port in enumerate(ports)]
@@ -112,6 +110,9 @@ class Cluster:
         try:
             for process in (self.temporal, self.worker, *self.mcp):
                 await process.start()
+            with anyio.fail_after(STARTS_WITHIN):
+                while "Worker polls" not in self.worker.log.read_text():
+                    await anyio.sleep(0.05)
         except BaseException:
             self._kill()
             raise

@@ -8,6 +8,7 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -46,8 +47,6 @@ def explore_plan(plan: Plan, workflows: Sequence[str] = (), told: Callable[[Expl
     Args:
         workflows: Names of workflows that stand in for the product's, as for `workflows_named`.
     """
-    # What is refused, and what fails, is so on purpose.
-    logging.disable(logging.ERROR)
     chosen, found, began = workflows_named(workflows), Explored(), time.monotonic()
     last: list[Life] = []
 
@@ -57,12 +56,24 @@ def explore_plan(plan: Plan, workflows: Sequence[str] = (), told: Callable[[Expl
 
     wrong = ""
     try:
-        asyncio.run(explore(live, told=told, found=found))
+        with _quiet():
+            asyncio.run(explore(live, told=told, found=found))
     except AssertionError as error:
         wrong = "\n".join([str(error), *getattr(error, "__notes__", ())])
     moments = timeline(last[0].simulation) if wrong else []
     story = tuple(f"{moment.at:%Y-%m-%d %H:%M:%S}  {moment.who:16} {moment.what}" for moment in moments)
     return Result(str(plan), found.lives, found.states, time.monotonic() - began, wrong, story)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What is refused, and what fails, is so on purpose, and no news."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def explore_plans(every: Sequence[Plan], jobs: int, workflows: Sequence[str]) -> Iterator[Result]:

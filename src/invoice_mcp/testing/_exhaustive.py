@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import timedelta
 from typing import Any
 
-from temporalio import activity
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.update.v1 import Input, Meta, Request
 from temporalio.client import Client
@@ -19,7 +18,7 @@ from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceReport, InvoiceRequest
 from invoice_mcp.testing._checker import check
 from invoice_mcp.testing._observations import observe
-from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp, Stamp
+from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp, activity_clock
 from invoice_mcp.testing._violations import Violation, Violations
 from invoice_mcp.testing.simulator import BEGINS, Branches, Execution, Simulation, Start, Step, Worker, connect
 from invoice_mcp.worker import WORKFLOWS
@@ -91,7 +90,7 @@ class Life:
 
     def __post_init__(self) -> None:
         self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,))
-        self.erp, self.payments = ScriptedErp(), RecordingPayments(_stamp)
+        self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.left = list(self.plan.events)
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes
         self._start_worker()
@@ -228,11 +227,6 @@ class _Split:
 
     def pauses(self) -> bool:
         return True
-
-
-def _stamp() -> Stamp:
-    info = activity.info()
-    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "")
 
 
 def _request(lines: int) -> InvoiceRequest:

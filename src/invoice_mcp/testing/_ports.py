@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from temporalio import activity
+
 from invoice_mcp.erp import ErpMismatch, ErpUnavailable
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
@@ -22,6 +24,12 @@ class Stamp:
 
     at: datetime
     run_id: str = ""
+
+
+def activity_clock() -> Stamp:
+    """The time of the server that started the activity which asks. Call it inside of an activity only."""
+    info = activity.info()
+    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "")
 
 
 def wall_clock() -> Stamp:

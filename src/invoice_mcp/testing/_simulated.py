@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from temporalio import activity
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
@@ -16,7 +15,7 @@ from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
 from invoice_mcp.payments import Payments
 from invoice_mcp.testing._engine import EngineWorker
-from invoice_mcp.testing._ports import Stamp
+from invoice_mcp.testing._ports import Stamp, activity_clock
 from invoice_mcp.testing.simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
 from invoice_mcp.workflows import INVOICE_STATUS
 
@@ -59,8 +58,7 @@ class Simulated:
 
     def stamp(self) -> Stamp:
         """See `Engine.stamp`."""
-        info = activity.info()
-        return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "")
+        return activity_clock()
 
     @asynccontextmanager
     async def worker(

@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from temporalio import activity
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
@@ -25,7 +24,7 @@ from invoice_mcp.embedded import temporal_binary
 from invoice_mcp.erp import Erp
 from invoice_mcp.payments import Payments
 from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck, EngineWorker
-from invoice_mcp.testing._ports import Stamp
+from invoice_mcp.testing._ports import Stamp, activity_clock
 from invoice_mcp.worker import build_worker
 from invoice_mcp.workflows import INVOICE_STATUS
 
@@ -93,8 +92,7 @@ class _OnTemporal:
 
     def stamp(self) -> Stamp:
         """See `Engine.stamp`: the server's own times."""
-        info = activity.info()
-        return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "")
+        return activity_clock()
 
     @asynccontextmanager
     async def worker(
