@@ -29,7 +29,7 @@ REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "vers
 ELSEWHERE = ["tests/unit", *LIVES, *REPLAYS, "-m", "not thorough", *IN_PARALLEL]
 # Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them.
 BULK = ["-m", "thorough", "--words=4", *IN_PARALLEL]
-SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls")]
+SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls", "bad_input")]
 SECOND_OPINION += [*IN_PARALLEL, "--bulk=time-skipping", "--hypothesis-profile=second-opinion"]
 
 

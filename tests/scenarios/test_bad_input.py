@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
@@ -21,7 +21,7 @@ from invoice_mcp.errors import Code
 from invoice_mcp.invoices import MAX_INVOICE_BYTES, Invoice
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
 from invoice_mcp.server import RunId, WaitSeconds, Who, Why, WorkflowId
-from invoice_mcp.testing import ERAS, StageKeeper, ToolRefused, World, kinds, open_world
+from invoice_mcp.testing import ERAS, StageKeeper, StageRunner, ToolRefused, World, kinds, open_world
 from invoice_mcp.worker import WORKFLOWS
 from tests.foreign import SomebodyElses
 from tests.requirements import requirement
@@ -73,11 +73,11 @@ several = settings(
 
 
 @pytest.fixture(scope="session")
-async def abused_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKeeper]:
+def abused(request: pytest.FixtureRequest) -> Iterator[StageRunner]:
     """A stage of our own, on which a workflow runs that is not ours."""
-    keeper = StageKeeper(kinds()[request.config.getoption("--world")], [*WORKFLOWS, SomebodyElses], sandboxed=False)
-    yield keeper
-    await keeper.close()
+    kind = kinds()[request.config.getoption("--bulk")]
+    with StageRunner(kind, [*WORKFLOWS, SomebodyElses], sandboxed=False) as stage:
+        yield stage
 
 
 @requirement("TOOL-CODES", "TOOL-TEXT", "TOOL-NOT-FOUND", "TOOL-ERAS")
@@ -101,10 +101,10 @@ async def abused_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKee
         Call("\ud800", {}),
     ]
 )
-async def test_whatever_a_tool_is_given_it_answers_with_a_code_and_does_nothing_else(
-    abused_stage: StageKeeper, era: str, every: list[Call]
+def test_whatever_a_tool_is_given_it_answers_with_a_code_and_does_nothing_else(
+    abused: StageRunner, era: str, every: list[Call]
 ) -> None:
-    await abuse(abused_stage, era, every)
+    abused.run(lambda keeper: abuse(keeper, era, every))
 
 
 _LINE = {"description": "Widget", "amount": 100, "due_date": LATER}
@@ -137,10 +137,10 @@ def _trigger_by_text(**fields: Any) -> Call:
 @example(every=[_trigger(metadata={f"{n}": Times("\x01", 600) for n in range(64)}), _trigger(metadata={"": "x"})])
 @example(every=[Call("trigger", {"invoice": Wide(20_000)}), _trigger(lines=[{f"{n:x}": 1 for n in range(40)}] * 500)])
 @example(every=[_trigger(invoice_id=f"{FRESH}-line-1"), _trigger(invoice_id="x" * 65), _trigger(invoice_id="../x")])
-async def test_only_a_valid_invoice_starts_a_workflow_however_it_is_broken(
-    abused_stage: StageKeeper, era: str, every: list[Call]
+def test_only_a_valid_invoice_starts_a_workflow_however_it_is_broken(
+    abused: StageRunner, era: str, every: list[Call]
 ) -> None:
-    await abuse(abused_stage, era, every)
+    abused.run(lambda keeper: abuse(keeper, era, every))
 
 
 # -- what is done, and what must hold -----------------------------------------------------------------------
