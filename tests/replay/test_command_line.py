@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -160,6 +160,7 @@ def test_an_empty_folder_does_not_pass(project: Path) -> None:
     assert "There is no recording here" in done.stdout
 
 
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_ctrl_c_ends_it_and_leaves_no_process(project: Path) -> None:
     change(
         project, "        workflow.upsert_search_attributes([CITY", "        while True:\n            pass\n        ("
@@ -182,11 +183,19 @@ def test_ctrl_c_ends_it_and_leaves_no_process(project: Path) -> None:
         _, said = process.communicate(timeout=30)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "Traceback" not in said
     for child in children:
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)
+
+
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """Where the tests themselves run in the background Ctrl-C is ignored, and whoever they start would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def children_of(pid: int) -> list[int]:
