@@ -127,7 +127,8 @@ def test_a_broken_workflow_is_told_with_all_it_takes_to_play_it_again(jobs: int,
         assert words in told.stdout
     assert re.search(r"^ +0d 00:00:00\.\d{3}  client +trigger → OK$", told.stdout, re.MULTILINE)
     assert re.search(r" InvoiceWorkflow +accepts update (approve|reject)", told.stdout)
-    assert re.search(r"runs that break a promise +│ +1 ", told.stdout)
+    # Each process may have met one by the time it hears that there is one already.
+    assert re.search(rf"runs that break a promise +│ +[1-{jobs}] ", told.stdout)
     [command] = re.findall(r"^  python -m (invoice_mcp.testing .*)$", told.stdout, re.MULTILINE)
     again = subprocess.run(
         [sys.executable, "-m", *shlex.split(command)], check=False, capture_output=True, text=True, timeout=180
