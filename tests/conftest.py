@@ -21,7 +21,7 @@ pytest_plugins = ["invoice_mcp.testing.plugin"]
 # are the same each time; every night looks for new ones.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, database=None)
-settings.register_profile("second-opinion", max_examples=40, deadline=None, derandomize=True, database=None)
+settings.register_profile("second-opinion", max_examples=25, deadline=None, derandomize=True, database=None)
 settings.register_profile("nightly", max_examples=2000, deadline=None)
 settings.load_profile("dev")
 

@@ -28,6 +28,8 @@ def by_beginning(length: int) -> dict[Word, list[Word]]:
 def test_every_word_that_begins_so_goes_as_the_model_says(
     bulk: StageRunner, word_length: int, begin: Word, door: Door
 ) -> None:
-    assert by_beginning(word_length)[begin]
-    for word in by_beginning(word_length)[begin]:
+    # The other door is another way to say the same: that shows in shorter words.
+    length = word_length if door == DOORS[0] else min(word_length, 3)
+    assert by_beginning(length)[begin]
+    for word in by_beginning(length)[begin]:
         bulk.play(Scenario(actions=word, door=door))
