@@ -53,7 +53,7 @@ class Emitted:
 
         Args:
             started: Event ids of WorkflowTaskStarted, in order, of the tasks that were completed and of the one that
-                was not, if the history ends in the middle of one.
+                was not, if the history ends in the middle of one; or of its WorkflowTaskScheduled, if it ends there.
             local: Ids of the local activities whose markers the history has.
 
         Raises:

@@ -135,6 +135,10 @@ def tasks_of(recording: Recording, emitted: Emitted) -> tuple[Tasks, Tasks]:
     starts = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_started"]
     # A task that failed or timed out was tried again later. The last one may be under way.
     kept = [start for start in starts if start in recorded or start == starts[-1]]
+    scheduled = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_scheduled"]
+    if scheduled and starts and scheduled[-1] > starts[-1]:
+        # It waits to be started: what is emitted for it was not in place of the one before.
+        kept.append(scheduled[-1])
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
     return recorded, emitted.tasks(kept, local)
 
