@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from invoice_mcp.cli import main as cli
-from invoice_mcp.testing.histories import Recording, write
+from invoice_mcp.testing.histories import Recording, add_to_paths, write
 from tests.replay import parcels
 from tests.requirements import requirement
 
@@ -143,6 +143,18 @@ def test_a_report_that_can_not_be_written_is_told(project: Path) -> None:
     done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", cwd=project)
     assert done.returncode == 2, done.stdout
     assert "parcels.py/report.xml can't be written" in done.stderr
+
+
+@requirement("HISTORY-GATE")
+def test_within_a_folder_of_the_corpus_a_recording_is_missed_too(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_to_paths(project / "histories", "from_1", {"waiting": "waits", "lost": "gets lost"})
+    (project / "histories" / "from_1" / "lost.json").unlink()
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    done = histories(*CHECK, *PARCELS, ".", cwd=project / "histories" / "from_1")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "from_1/lost.json" in done.stdout
 
 
 @requirement("HISTORY-GATE")

@@ -130,6 +130,21 @@ async def test_a_recording_that_must_exist_is_missed(corpus: Path) -> None:
 
 
 @requirement("HISTORY-GATE")
+@pytest.mark.parametrize("path", [".", "waiting.json"])
+async def test_the_lists_above_the_folder_it_is_called_in_hold_too(
+    corpus: Path, four_days: Target, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_to_paths(corpus, "from_1", {"lost": "gets lost"})
+    (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording="*", new="4d"))
+    (corpus / "from_1" / "lost.json").unlink()
+    monkeypatch.chdir(corpus / "from_1")
+    report = await check(Path(path), four_days)
+    assert report.missing == (("from_1/lost.json",) if path == "." else ())
+    assert report.accepted
+    assert not report.broken
+
+
+@requirement("HISTORY-GATE")
 async def test_workflows_that_no_code_answers_to_are_told(corpus: Path, modules: Path) -> None:
     (modules / "labels_only.py").write_text("from tests.replay.parcels import Label\nWORKFLOWS = [Label]\n")
     report = await check(corpus, Target("labels_only:WORKFLOWS"))

@@ -94,6 +94,7 @@ def read_corpus(path: Path) -> Corpus:
     """
     if not path.exists():
         raise CannotRun(f"there is no {path}. `invoice-mcp histories record` and `... pull` make recordings")
+    path = path.resolve()  # "." has no folder above it otherwise
     root = _root(path)
     below = [path] if path.is_file() else sorted(path.rglob("*.json"))
     files = {file.relative_to(root).as_posix(): file for file in below}
