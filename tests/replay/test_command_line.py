@@ -97,6 +97,16 @@ def test_the_report_is_json_and_junit_for_machines(project: Path) -> None:
     assert "now it is \\x07 <gone>" in str(failure.text)
 
 
+@requirement("HISTORY-COVERAGE")
+def test_coverage_as_json_is_nothing_but_json(project: Path) -> None:
+    change(project, "            weigh,\n", "            stamp,\n")
+    change(project, "        weight = await", "        print('weighing')\n        weight = await")
+    done = histories("coverage", *PARCELS, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    unknown = json.loads(done.stdout)["unknown"]
+    assert unknown == [f"from_1/{name}.json" for name in ("delivered", "lost", "waiting")]
+
+
 MISTAKES = {
     "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
     "no such module": ((*CHECK, "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
