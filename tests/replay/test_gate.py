@@ -61,6 +61,14 @@ async def test_a_folder_or_a_file_of_a_corpus_can_be_checked_alone(corpus: Path)
     assert [outcome.recording for outcome in alone.outcomes] == ["from_1/waiting.json"]
 
 
+async def test_folders_that_are_hidden_are_no_part_of_a_corpus(corpus: Path) -> None:
+    hidden = corpus / ".recording-abc" / "from_2"
+    hidden.mkdir(parents=True)
+    (hidden / "half.json").write_text("{")
+    assert (await check(corpus)).is_clean
+    assert set(problems_of(await check(hidden))) == {"half.json"}
+
+
 @requirement("HISTORY-GATE")
 async def test_an_empty_corpus_does_not_pass(tmp_path: Path) -> None:
     report = await check(tmp_path)
