@@ -27,10 +27,20 @@ PARCELS = ("--workflows", "parcels:WORKFLOWS")
 CHECK = ("check", "--jobs", "1")  # one process replays four recordings faster than two begin
 
 
+MAKERS = """
+def raises():
+    return {}["no workflows"]
+
+async def later():
+    return []
+"""
+
+
 @pytest.fixture
 def project(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
     """Somebody else's project: a module with workflows, and recordings beside it."""
     shutil.copy(parcels.__file__, tmp_path / "parcels.py")
+    (tmp_path / "makers.py").write_text(MAKERS, encoding="utf-8")
     for name, recording in parcel_recordings.items():
         write(recording, tmp_path / "histories" / "from_1" / f"{name}.json")
     return tmp_path
@@ -118,6 +128,8 @@ MISTAKES = {
         ("coverage", "--workflows", "tests.replay.parcels:WORKFLOWS", "--data-converter", "tests.replay.parcels:CITY"),
         "is no temporalio.converter",
     ),
+    "a function that raises": (("coverage", "--workflows", "makers:raises"), "makers:raises can't be called: KeyError"),
+    "a function that is async": (("coverage", "--workflows", "makers:later"), "makers:later is async"),
     "no duration": (("check", *PARCELS, "--time-limit", "soon"), "is not a duration"),
     "recorded already": (("record", "--release", "1"), "recorded once and never again"),
     "no query": (("pull",), "Missing option '--query'"),
