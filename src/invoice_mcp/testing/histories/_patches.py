@@ -15,7 +15,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from invoice_mcp.testing.histories._recorded import patch_markers
-from invoice_mcp.testing.histories._recording import Recording
+from invoice_mcp.testing.histories._recording import Recording, Unreadable
 from invoice_mcp.testing.histories._target import Code
 
 _CALLS = ("patched", "deprecate_patch")
@@ -152,26 +152,24 @@ class _Asking(WorkflowRunner):
 async def needs_of(recordings: Sequence[tuple[str, Recording]], code: Code) -> list[Needs]:
     """What each recording needs, found by replaying it."""
     asking = _Asking()
-    turn = iter(recordings)
+    found: list[Needs] = []
+    turn = Needs(name="")
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
-        for _, recording in recordings:
+        nonlocal turn
+        for name, recording in recordings:
             asking.old, asking.asked = set(), {}
-            yield (await recording.decoded(code.codec)).history
+            markers = {name for name, is_deprecated in patch_markers(recording.events).items() if not is_deprecated}
+            turn = Needs(name=name, markers=frozenset(markers))
+            try:
+                decoded = await recording.decoded(code.codec)
+            except Unreadable:
+                found.append(turn.model_copy(update={"replays": False}))
+                continue
+            yield decoded.history
 
-    found = []
     async with code.replayer_with(asking).workflow_replay_iterator(histories()) as results:
         async for result in results:
-            name, recording = next(turn)
-            markers = {name for name, is_deprecated in patch_markers(recording.events).items() if not is_deprecated}
-            replays = result.replay_failure is None
-            found.append(
-                Needs(
-                    name=name,
-                    old=frozenset(asking.old),
-                    markers=frozenset(markers),
-                    asked=asking.asked,
-                    replays=replays,
-                )
-            )
+            seen = {"old": frozenset(asking.old), "asked": asking.asked, "replays": result.replay_failure is None}
+            found.append(turn.model_copy(update=seen))
     return found

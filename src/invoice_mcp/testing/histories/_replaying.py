@@ -15,7 +15,7 @@ from invoice_mcp.testing.histories._comparing import Drift, Mismatch, compare
 from invoice_mcp.testing.histories._emitted import Emitted
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
 from invoice_mcp.testing.histories._recorded import attributes, patch_markers, recorded_commands, run_of
-from invoice_mcp.testing.histories._recording import Recording
+from invoice_mcp.testing.histories._recording import Recording, Unreadable
 from invoice_mcp.testing.histories._target import Code
 
 
@@ -61,7 +61,11 @@ class Replaying:
             if not self._code.answers_to(recording.workflow_type):
                 told(_no_code(name, recording, self._code))
                 continue
-            decoded = await recording.decoded(self._code.codec)
+            try:
+                decoded = await recording.decoded(self._code.codec)
+            except Unreadable as why:
+                told(_not_decoded(name, recording, why))
+                continue
             self._turn = _Turn(name, decoded, time.perf_counter(), self._strict)
             self._watch(decoded if self._strict else None)
             yield decoded.history
@@ -156,6 +160,17 @@ def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
         workflow_type=recording.workflow_type,
         events=len(recording.events),
         problem=problem,
+    )
+
+
+def _not_decoded(name: str, recording: Recording, why: Unreadable) -> Outcome:
+    advice = "Give the data converter that it was recorded with, with its keys: --data-converter"
+    return Outcome(
+        recording=name,
+        workflow_id=recording.workflow_id,
+        workflow_type=recording.workflow_type,
+        events=len(recording.events),
+        problem=Problem(fault=Fault.UNREADABLE, told=str(why), advice=advice),
     )
 
 
