@@ -110,6 +110,14 @@ OTHER_COMMANDS = {
     ),
     "no timer while it waits": ((", timeout=timedelta(days=3)", ""), "waiting"),
     "a local activity's type": (("execute_local_activity(stamp,", 'execute_local_activity("frank",'), "waiting"),
+    "a local activity more": (
+        ("        label = await", f"        workflow.start_local_{_WEIGH}\n        label = await"),
+        "waiting",
+    ),
+    "a local activity while it waits": (
+        ("        await workflow.wait_", f"        workflow.start_local_{_WEIGH}\n        await workflow.wait_"),
+        "waiting",
+    ),
     "another end": (('raise ApplicationError("it is lost", parcel["to"], type="LOST")', 'return "lost"'), "lost"),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, Tasks, Unk
 from invoice_mcp.testing.histories._comparing import Drift, Mismatch, compare
 from invoice_mcp.testing.histories._emitted import Emitted
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
-from invoice_mcp.testing.histories._recorded import attributes, patch_markers, recorded_commands, run_of
+from invoice_mcp.testing.histories._recorded import attributes, patch_markers, recorded_commands, run_of, settled_tasks
 from invoice_mcp.testing.histories._recording import Recording, Unreadable
 from invoice_mcp.testing.histories._target import Code
 
@@ -144,7 +144,7 @@ def tasks_of(recording: Recording, emitted: Emitted) -> tuple[Tasks, Tasks]:
         # It waits to be started: what is emitted for it was not in place of the one before.
         kept.append(scheduled[-1])
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
-    return recorded, emitted.tasks(kept, local)
+    return {LOCAL_ACTIVITIES: (), **recorded}, emitted.tasks(kept, local, settled_tasks(recording.events))
 
 
 def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
