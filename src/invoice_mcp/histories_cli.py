@@ -209,9 +209,11 @@ def pull(
     \b
     Exit status: 0 all that the query found are written, 1 some are not, 2 could not run.
     """
+    from invoice_mcp.temporal import log_through_python
     from invoice_mcp.testing.histories import Puller
 
-    with told_without_traceback():
+    log_through_python()
+    with told_without_traceback(), quiet_children():
         ours = () if workflows else _kept_of_invoices()
         puller = Puller(_target(workflows, data_converter).load(), into, {*keep, *ours}, time_limit)
         with progress("Pulling", None) as advance:
@@ -240,9 +242,11 @@ def coverage(*, path: Path, workflows: str | None, data_converter: str | None, a
     \b
     Exit status: 0 shown, 2 could not run.
     """
+    from invoice_mcp.temporal import log_through_python
     from invoice_mcp.testing.histories import coverage_as_json, coverage_of, print_coverage, read_corpus
 
-    with told_without_traceback():
+    log_through_python()
+    with told_without_traceback(), quiet_children():
         measure = partial(coverage_of, read_corpus(path), _target(workflows, data_converter).load())
         with progress("Replaying", None):
             found = run(_with_client(where, measure) if any(where.values()) else measure())
@@ -255,9 +259,8 @@ def coverage(*, path: Path, workflows: str | None, data_converter: str | None, a
 
 async def _with_client(where: dict[str, str | None], work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
     from invoice_mcp.embedded import default_home
-    from invoice_mcp.temporal import TemporalSettings, connection, log_through_python
+    from invoice_mcp.temporal import TemporalSettings, connection
 
-    log_through_python()
     async with connection(TemporalSettings(**where, home=default_home())) as reached:
         return await work(reached.client)
 

@@ -80,7 +80,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 @contextmanager
 def quiet_children() -> Iterator[None]:
-    """What servers that we start say to our stdout is not for it."""
+    """What servers that we start, or code that is replayed, say to our stdout is not for it."""
     sys.stdout.flush()
     kept = os.dup(1)
     try:

@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from invoice_mcp.cli import main as cli
-from invoice_mcp.testing.histories import Recording, write
+from invoice_mcp.testing.histories import Recording, add_to_paths, write
 from tests.replay import parcels
 from tests.requirements import requirement
 
@@ -27,10 +27,20 @@ PARCELS = ("--workflows", "parcels:WORKFLOWS")
 CHECK = ("check", "--jobs", "1")  # one process replays four recordings faster than two begin
 
 
+MAKERS = """
+def raises():
+    return {}["no workflows"]
+
+async def later():
+    return []
+"""
+
+
 @pytest.fixture
 def project(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
     """Somebody else's project: a module with workflows, and recordings beside it."""
     shutil.copy(parcels.__file__, tmp_path / "parcels.py")
+    (tmp_path / "makers.py").write_text(MAKERS, encoding="utf-8")
     for name, recording in parcel_recordings.items():
         write(recording, tmp_path / "histories" / "from_1" / f"{name}.json")
     return tmp_path
@@ -97,6 +107,16 @@ def test_the_report_is_json_and_junit_for_machines(project: Path) -> None:
     assert "now it is \\x07 <gone>" in str(failure.text)
 
 
+@requirement("HISTORY-COVERAGE")
+def test_coverage_as_json_is_nothing_but_json(project: Path) -> None:
+    change(project, "            weigh,\n", "            stamp,\n")
+    change(project, "        weight = await", "        print('weighing')\n        weight = await")
+    done = histories("coverage", *PARCELS, "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    unknown = json.loads(done.stdout)["unknown"]
+    assert unknown == [f"from_1/{name}.json" for name in ("delivered", "lost", "waiting")]
+
+
 MISTAKES = {
     "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
     "no such module": ((*CHECK, "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
@@ -108,6 +128,8 @@ MISTAKES = {
         ("coverage", "--workflows", "tests.replay.parcels:WORKFLOWS", "--data-converter", "tests.replay.parcels:CITY"),
         "is no temporalio.converter",
     ),
+    "a function that raises": (("coverage", "--workflows", "makers:raises"), "makers:raises can't be called: KeyError"),
+    "a function that is async": (("coverage", "--workflows", "makers:later"), "makers:later is async"),
     "no duration": (("check", *PARCELS, "--time-limit", "soon"), "is not a duration"),
     "recorded already": (("record", "--release", "1"), "recorded once and never again"),
     "no query": (("pull",), "Missing option '--query'"),
@@ -143,6 +165,18 @@ def test_a_report_that_can_not_be_written_is_told(project: Path) -> None:
     done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", cwd=project)
     assert done.returncode == 2, done.stdout
     assert "parcels.py/report.xml can't be written" in done.stderr
+
+
+@requirement("HISTORY-GATE")
+def test_within_a_folder_of_the_corpus_a_recording_is_missed_too(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_to_paths(project / "histories", "from_1", {"waiting": "waits", "lost": "gets lost"})
+    (project / "histories" / "from_1" / "lost.json").unlink()
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    done = histories(*CHECK, *PARCELS, ".", cwd=project / "histories" / "from_1")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "from_1/lost.json" in done.stdout
 
 
 @requirement("HISTORY-GATE")

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from invoice_mcp.testing.histories import CannotRun, Code, Coverage, Recording, coverage_of, read_corpus, write
+from invoice_mcp.testing.histories import (
+    CannotRun,
+    Code,
+    Coverage,
+    Recording,
+    coverage_as_json,
+    coverage_of,
+    read_corpus,
+    write,
+)
+from invoice_mcp.testing.histories._coverage import Patch
+from invoice_mcp.testing.histories._patches import patches_in
 from tests.replay import parcels
 from tests.replay.ordering import reserve, tell_customer
 from tests.replay.versioning.before import Before
@@ -88,6 +102,112 @@ async def test_an_open_workflow_may_need_what_no_recording_does(
                 await asyncio.sleep(0.1)
     await handle.terminate()
     assert (asked.asked, asked.patches[0].open_old, asked.patches[0].verdict) == (1, 1, "keep both ways")
+
+
+# Patches asked for in a module that is imported, by each way to write the import and the name.
+FLOW = """
+from datetime import timedelta
+from temporalio import workflow
+{imported}
+
+@workflow.defn(name="Order")
+class Order:
+    NAME = "tell-the-customer"
+
+    @workflow.run
+    async def run(self, what: str) -> str:
+        name = self.NAME
+        if {asked}:
+            await workflow.execute_activity("tell_customer", what, start_to_close_timeout=timedelta(minutes=1))
+        await workflow.execute_activity("reserve", what, start_to_close_timeout=timedelta(minutes=1))
+        await workflow.wait_condition(lambda: False)
+        return ""
+
+    @workflow.signal
+    def pay(self) -> None: ...
+"""
+STEPS = "from temporalio import workflow\ndef is_told():\n    return workflow.patched('tell-the-customer')\n"
+IDS = "import enum\nP = 'tell-the-customer'\nclass E(str, enum.Enum):\n    TELL = P\n"
+ASKED = {
+    "a relative import": ("from .steps import is_told", "is_told()"),
+    "a relative import of a module": ("from . import steps", "steps.is_told()"),
+    "an attribute of a module": ("from . import ids", "workflow.patched(ids.P)"),
+    "an attribute of an enum": ("from .ids import E", "workflow.patched(E.TELL)"),
+    "by its keyword": ("from .ids import P", "workflow.patched(id=P)"),
+}
+ONLY_AT_REPLAY = {
+    "an attribute of the workflow": ("", "workflow.patched(self.NAME)"),
+    "a variable": ("", "workflow.patched(name)"),
+}
+
+
+def order(folder: Path, imported: str, asked: str) -> type:
+    """An order whose code asks for the patch in its own way."""
+    package = folder / f"asks_{uuid4().hex}"
+    package.mkdir()
+    flow = FLOW.format(imported=imported, asked=asked)
+    for name, text in {"__init__": "", "flow": flow, "steps": STEPS, "ids": IDS}.items():
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    found: type = importlib.import_module(f"{package.name}.flow").Order
+    return found
+
+
+@requirement("HISTORY-COVERAGE")
+@pytest.mark.parametrize("way", ASKED)
+def test_a_patch_is_found_in_the_text_however_it_is_written(way: str, modules: Path) -> None:
+    assert patches_in([order(modules, *ASKED[way])]) == ({PATCH: "patched"}, 0)
+
+
+@requirement("HISTORY-COVERAGE")
+@pytest.mark.parametrize("way", ONLY_AT_REPLAY)
+async def test_a_patch_that_the_text_does_not_name_is_found_at_replay(
+    way: str, orders: Mapping[str, Recording], modules: Path, tmp_path: Path
+) -> None:
+    workflow = order(modules, *ONLY_AT_REPLAY[way])
+    assert patches_in([workflow]) == ({}, 1)
+    coverage = await covered(tmp_path / "c", {name: orders[name] for name in ("Before", "Guarded")}, workflow)
+    (patch,) = coverage.patches
+    assert (patch.in_code, patch.verdict) == ("patched", "keep both ways")
+
+
+@requirement("HISTORY-COVERAGE")
+async def test_nothing_can_go_while_something_does_not_replay(
+    orders: Mapping[str, Recording], parcel_recordings: Mapping[str, Recording], tmp_path: Path
+) -> None:
+    recordings = {"Guarded": orders["Guarded"], "waiting": parcel_recordings["waiting"]}
+    coverage = await covered(tmp_path, recordings, Guarded)
+    assert coverage.patches[0].verdict == "not known: 1 does not replay"
+    assert json.loads(coverage_as_json(coverage))["patches"][0]["verdict"] == "not known: 1 does not replay"
+
+
+@requirement("HISTORY-COVERAGE")
+async def test_nothing_can_go_while_open_workflows_were_not_looked_at(
+    real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
+) -> None:
+    write(orders["Guarded"], tmp_path / "Guarded.json")
+    query = 'WorkflowType = "Order" AND ExecutionStatus = "Running"'
+    queue = f"left-{os.getpid()}"
+    async with asyncio.timeout(30):
+        while (before := await real_client.count_workflows(query)).count:
+            await asyncio.sleep(0.1)
+        handles = [
+            await real_client.start_workflow("Order", "a lamp", id=f"{queue}-{n}", task_queue=queue) for n in range(3)
+        ]
+        while (await real_client.count_workflows(query)).count < before.count + 3:
+            await asyncio.sleep(0.1)
+    asked = await coverage_of(read_corpus(tmp_path), Code({"workflows": [Guarded]}), real_client, limit=2)
+    for handle in handles:
+        await handle.terminate()
+    assert asked.not_asked == 1
+    assert asked.patches[0].verdict == "not known: 1 open workflow was not looked at"
+    assert json.loads(coverage_as_json(asked))["patches"][0]["verdict"] == asked.patches[0].verdict
+
+
+@pytest.mark.parametrize("open_old", [None, 0, 1])
+def test_a_patch_whose_old_way_is_taken_is_never_gone(open_old: int | None) -> None:
+    old = () if open_old else ("a.json",)
+    patch = Patch(name=PATCH, in_code="", old=old, markers=(), open_old=open_old, open_markers=open_old)
+    assert patch.verdict == "keep both ways"
 
 
 async def test_a_recording_that_can_not_be_read_stops_it(tmp_path: Path) -> None:

@@ -61,6 +61,14 @@ async def test_a_folder_or_a_file_of_a_corpus_can_be_checked_alone(corpus: Path)
     assert [outcome.recording for outcome in alone.outcomes] == ["from_1/waiting.json"]
 
 
+async def test_folders_that_are_hidden_are_no_part_of_a_corpus(corpus: Path) -> None:
+    hidden = corpus / ".recording-abc" / "from_2"
+    hidden.mkdir(parents=True)
+    (hidden / "half.json").write_text("{")
+    assert (await check(corpus)).is_clean
+    assert set(problems_of(await check(hidden))) == {"half.json"}
+
+
 @requirement("HISTORY-GATE")
 async def test_an_empty_corpus_does_not_pass(tmp_path: Path) -> None:
     report = await check(tmp_path)
@@ -127,6 +135,21 @@ async def test_a_recording_that_must_exist_is_missed(corpus: Path) -> None:
     report = await check(corpus)
     assert not report.is_clean
     assert report.missing == ("from_1/lost.json",)
+
+
+@requirement("HISTORY-GATE")
+@pytest.mark.parametrize("path", [".", "waiting.json"])
+async def test_the_lists_above_the_folder_it_is_called_in_hold_too(
+    corpus: Path, four_days: Target, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_to_paths(corpus, "from_1", {"lost": "gets lost"})
+    (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording="*", new="4d"))
+    (corpus / "from_1" / "lost.json").unlink()
+    monkeypatch.chdir(corpus / "from_1")
+    report = await check(Path(path), four_days)
+    assert report.missing == (("from_1/lost.json",) if path == "." else ())
+    assert report.accepted
+    assert not report.broken
 
 
 @requirement("HISTORY-GATE")

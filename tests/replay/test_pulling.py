@@ -8,9 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from temporalio.client import Client
+from temporalio.api.common.v1 import Payload
+from temporalio.client import (
+    Client,
+    FetchWorkflowHistoryEventsInput,
+    Interceptor,
+    OutboundInterceptor,
+    WorkflowHistoryEventAsyncIterator,
+)
 
 from invoice_mcp.testing.histories import (
+    CannotRun,
     Code,
     Puller,
     Recording,
@@ -18,6 +26,7 @@ from invoice_mcp.testing.histories import (
     read,
     scrub_and_prove,
 )
+from invoice_mcp.testing.histories._scrubbing import Scrub
 from invoice_mcp.testing.invoice_paths import KEEP, TARGET
 from tests.replay import parcels
 from tests.replay.playing import edited, record_parcels, replay
@@ -105,6 +114,50 @@ async def test_workflows_are_pulled_from_a_namespace_and_never_written_over(
 async def test_at_most_as_many_are_pulled_as_were_asked_for(real_client: Client, tmp_path: Path) -> None:
     query = await visible_parcels(real_client)
     assert len(await Puller(CODE, tmp_path).pull(real_client, query, limit=2)) == 2
+
+
+class _AnotherId(Interceptor):
+    """Asks for the history of one workflow by an id that nobody has: as if it had been deleted meanwhile."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+        class Asking(OutboundInterceptor):
+            def fetch_workflow_history_events(
+                self,
+                input: FetchWorkflowHistoryEventsInput,  # noqa: A002
+            ) -> WorkflowHistoryEventAsyncIterator:
+                if input.id.endswith("-lost"):
+                    input.id += "-and-gone"
+                return super().fetch_workflow_history_events(input)
+
+        return Asking(next)
+
+
+@requirement("HISTORY-PULL")
+async def test_a_workflow_that_temporal_does_not_give_is_told_and_the_others_are_written(
+    real_client: Client, tmp_path: Path
+) -> None:
+    query = await visible_parcels(real_client)
+    client = Client(real_client.service_client, namespace=real_client.namespace, interceptors=[_AnotherId()])
+    pulled = await Puller(CODE, tmp_path, STEERS).pull(client, query, limit=100)
+    (without,) = [each for each in pulled if each.why_not]
+    assert without.workflow_id.endswith("-lost")
+    assert without.why_not.startswith("Temporal refuses: ")
+    assert len(list(tmp_path.glob("*.json"))) == 5
+
+
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+async def test_a_folder_that_can_not_be_written_is_told(real_client: Client, tmp_path: Path, folder: str) -> None:
+    query = await visible_parcels(real_client)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotRun, match=r"file.* can't be written"):
+        await Puller(CODE, tmp_path / folder, STEERS).pull(real_client, query, limit=1)
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])
+def test_a_payload_that_is_not_the_json_it_says_it_is_can_not_be_scrubbed(data: bytes) -> None:
+    with pytest.raises(Unreadable, match="no JSON"):
+        Scrub(b"key").payload(Payload(metadata={"encoding": b"json/plain"}, data=data), "")
 
 
 async def visible_parcels(client: Client) -> str:

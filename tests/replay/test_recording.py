@@ -46,6 +46,26 @@ async def test_what_does_not_replay_is_not_kept(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
+@requirement("HISTORY-RECORD")
+@pytest.mark.parametrize("text", ["[from_1\n", "from_1 = 3\n", '["from_1"]\na = 1\n'])
+async def test_nothing_is_played_if_the_list_of_paths_can_not_be_added_to(tmp_path: Path, text: str) -> None:
+    (tmp_path / "paths.toml").write_text(text)
+    played: list[InvoicePath] = []
+    with pytest.raises(CannotRun, match=r"paths\.toml"):
+        await record_release(tmp_path, "9.9.9", paths=SOME[:1], told=played.append)
+    assert played == []
+    assert (tmp_path / "paths.toml").read_text() == text
+
+
+@requirement("HISTORY-RECORD")
+@pytest.mark.parametrize("release", ["a/b", "../b", "", "1 0", "a\\b"])
+async def test_a_release_that_names_no_folder_is_refused(tmp_path: Path, release: str) -> None:
+    played: list[InvoicePath] = []
+    with pytest.raises(CannotRun, match="--release"):
+        await record_release(tmp_path, release, paths=[], told=played.append)
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_the_same_path_is_played_alike_each_time(stage: StageKeeper) -> None:
     """What is made up is the same; what a server gives (ids, times) is not."""
     path = next(path for path in PATHS if path.name == "rejected")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.converter import DataConverter, PayloadCodec
 
-from invoice_mcp.testing.histories import Fault, Outcome, Recording
+from invoice_mcp.testing.histories import Code, Fault, Outcome, Recording
+from invoice_mcp.testing.histories._patches import needs_of
 from invoice_mcp.testing.histories._values import failure
 from tests.replay import parcels
 from tests.replay.playing import edited, replay
@@ -105,6 +110,14 @@ OTHER_COMMANDS = {
     ),
     "no timer while it waits": ((", timeout=timedelta(days=3)", ""), "waiting"),
     "a local activity's type": (("execute_local_activity(stamp,", 'execute_local_activity("frank",'), "waiting"),
+    "a local activity more": (
+        ("        label = await", f"        workflow.start_local_{_WEIGH}\n        label = await"),
+        "waiting",
+    ),
+    "a local activity while it waits": (
+        ("        await workflow.wait_", f"        workflow.start_local_{_WEIGH}\n        await workflow.wait_"),
+        "waiting",
+    ),
     "another end": (('raise ApplicationError("it is lost", parcel["to"], type="LOST")', 'return "lost"'), "lost"),
 }  # fmt: skip
 
@@ -215,6 +228,35 @@ async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[s
     assert problem.fault is Fault.NO_CODE
     assert "Parcel (there is Label)" in problem.told
     assert outcomes["label"].problem is None
+
+
+class Broken(PayloadCodec):
+    """A codec that has lost its key."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        if any(b"two books" in payload.data for payload in payloads):
+            raise KeyError("no key")
+        return list(payloads)
+
+
+@requirement("HISTORY-GATE")
+async def test_a_codec_that_raises_is_told_and_the_others_are_replayed(
+    parcel_recordings: Mapping[str, Recording],
+) -> None:
+    converter = replace(DataConverter.default, payload_codec=Broken())
+    code = Code({"workflows": parcels.WORKFLOWS, "data_converter": converter})
+    spoilt = Recording.parse(parcel_recordings["waiting"].dump())
+    started = spoilt.events[0].workflow_execution_started_event_attributes
+    started.input.payloads[0].data = json.dumps({"to": "Ann", "content": "two books"}).encode()
+    outcomes = await replay({"a": spoilt, **parcel_recordings}, code)
+    assert [name for name, outcome in outcomes.items() if outcome.problem] == ["a"]
+    assert outcomes["a"].problem is not None
+    assert "the codec of the data converter can't decode it: KeyError: 'no key'" in outcomes["a"].problem.told
+    needs = await needs_of([("a", spoilt), *parcel_recordings.items()], code)
+    assert [each.name for each in needs if not each.replays] == ["a"]
 
 
 def test_an_upgrade_of_pydantic_is_no_drift() -> None:

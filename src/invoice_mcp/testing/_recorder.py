@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,7 +27,11 @@ from invoice_mcp.testing.histories import (
     tidied,
     write,
 )
+from invoice_mcp.testing.histories._corpus import PATHS as PATHS_FILE
+from invoice_mcp.testing.histories._corpus import listed_paths
 from invoice_mcp.workflows import TASK_QUEUE, line_workflow_id
+
+_RELEASE = re.compile(r"[A-Za-z0-9._+-]+")
 
 
 def folder_of(release: str) -> str:
@@ -47,7 +52,8 @@ async def record_release(
         The names of what was recorded.
 
     Raises:
-        CannotRun: The release has been recorded, or a recording does not replay.
+        CannotRun: The release has been recorded or names no folder, paths.toml can't be added to, or a recording does
+            not replay.
     """
     folder = _room_for(root, release)
     # Beside the other folders: renamed when all is done.
@@ -67,7 +73,10 @@ async def record_release(
 
 
 def _room_for(root: Path, release: str) -> Path:
+    if not _RELEASE.fullmatch(release):
+        raise CannotRun(f"--release: {release!r} must be of letters, digits and . _ + - only: it names a folder")
     folder = root / folder_of(release)
+    listed_paths(root / PATHS_FILE)  # what is to be added to it in the end
     if folder.exists():
         raise CannotRun(
             f"{folder} exists. A release is recorded once and never again: its recordings stand for the workflows that "

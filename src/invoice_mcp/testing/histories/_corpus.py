@@ -94,14 +94,20 @@ def read_corpus(path: Path) -> Corpus:
     """
     if not path.exists():
         raise CannotRun(f"there is no {path}. `invoice-mcp histories record` and `... pull` make recordings")
+    path = path.resolve()  # "." has no folder above it otherwise
     root = _root(path)
-    below = [path] if path.is_file() else sorted(path.rglob("*.json"))
+    below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.json")) if not _is_hidden(file, path)]
     files = {file.relative_to(root).as_posix(): file for file in below}
     part = path.relative_to(root).as_posix()
     required = _required(root / PATHS)
     if required is not None and part != ".":
         required = {name: about for name, about in required.items() if name == part or name.startswith(f"{part}/")}
     return Corpus(root, files, required, _accepted(root / ACCEPTED), is_whole=part == ".")
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    """Whether it lies in a hidden folder below that folder, such as one that is being recorded."""
+    return any(part.startswith(".") for part in file.relative_to(folder).parts[:-1])
 
 
 def _root(path: Path) -> Path:
@@ -114,14 +120,26 @@ def _root(path: Path) -> Path:
 
 
 def _required(path: Path) -> dict[str, str] | None:
+    folders = listed_paths(path)
+    if folders is None:
+        return None
+    return {f"{folder}/{name}.json": about for folder, names in folders.items() for name, about in names.items()}
+
+
+def listed_paths(path: Path) -> dict[str, dict[str, str]] | None:
+    """What a paths.toml says, by folder; None if there is none.
+
+    Raises:
+        CannotRun: It can't be read, or is none.
+    """
     content = _toml(path)
     if content is None:
         return None
     try:
-        folders = _PathsFile.validate_python(content)
+        return _PathsFile.validate_python(content)
     except ValidationError as error:
-        raise CannotRun(f'{path} is no list of paths, [folder] with name = "what it shows": {error}') from None
-    return {f"{folder}/{name}.json": about for folder, names in folders.items() for name, about in names.items()}
+        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise CannotRun(f'{path} is no list of paths, [folder] with name = "what it shows": {faults}') from None
 
 
 def _accepted(path: Path) -> list[Accepted]:
@@ -174,6 +192,5 @@ def add_to_paths(root: Path, folder: str, names: Mapping[str, str]) -> None:
     Raises:
         CannotRun: The file can't be read.
     """
-    content = _toml(root / PATHS) or {}
-    folders = _PathsFile.validate_python(content)
+    folders = listed_paths(root / PATHS) or {}
     (root / PATHS).write_text(paths_text({**folders, folder: dict(names)}), encoding="utf-8")

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from invoice_mcp.testing.histories._corpus import Corpus
-from invoice_mcp.testing.histories._patches import Needs, needs_of, patches_in
+from invoice_mcp.testing.histories._patches import Needs, merged, needs_of, patches_in
 from invoice_mcp.testing.histories._recorded import recorded_commands
 from invoice_mcp.testing.histories._recording import Recording, Unreadable, read
 from invoice_mcp.testing.histories._target import CannotRun, Code, away
@@ -34,10 +34,12 @@ class Patch(BaseModel):
     """One patch, who needs what of it, and what may be done.
 
     Attributes:
-        in_code: `patched`, `deprecate_patch`, or "" if the code does not speak of it any more.
+        in_code: `patched`, `deprecate_patch`, or "" if the code does not speak of it any more, as far as is known.
         old: Recordings that take the old way.
         markers: Recordings that have its marker.
         open_old, open_markers: So many open workflows; None: nobody was asked.
+        not_known: What keeps it from being known that nothing else needs it; "" if that is known.
+        unread: So many calls in the code ask for a patch by a name that is not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,20 +50,27 @@ class Patch(BaseModel):
     markers: tuple[str, ...]
     open_old: int | None = None
     open_markers: int | None = None
+    not_known: str = ""
+    unread: int = 0
 
     @property
     def verdict(self) -> str:
-        """What may be done."""
+        """What may be done. That something can go is said only if it is known that nothing needs it."""
+        if self.old or self.open_old:
+            return "keep both ways"
+        needs_marker = bool(self.markers or self.open_markers)
+        if self.in_code == "deprecate_patch" and needs_marker:
+            return "keep deprecate_patch"
+        if not self.in_code and self.unread:
+            return f"not known: {self.unread} calls in the code ask for a patch by a name that is not known"
+        if not self.in_code and needs_marker:
+            return "put deprecate_patch back: its marker is needed"
+        if self.not_known:
+            return f"not known: {self.not_known}"
         unless = "" if self.open_old is not None else ", if no open workflow does: ask with --address"
         if self.in_code == "patched":
-            if self.old or self.open_old:
-                return "keep both ways"
             return f"the old way can go (deprecate_patch): nothing needs it{unless}"
-        if self.in_code == "deprecate_patch":
-            if self.markers or self.open_markers:
-                return "keep deprecate_patch"
-            return f"can go: nothing needs it{unless}"
-        return "put deprecate_patch back: its marker is needed" if self.markers or self.open_markers else "gone"
+        return f"can go: nothing needs it{unless}" if self.in_code else "gone"
 
 
 class Coverage(BaseModel):
@@ -70,6 +79,7 @@ class Coverage(BaseModel):
     Attributes:
         unknown: Recordings and open workflows that do not replay: what they need, nobody knows.
         asked: How many open workflows were looked at; None: nobody was asked.
+        not_asked: How many were not, because there are more than the limit.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,6 +88,7 @@ class Coverage(BaseModel):
     patches: tuple[Patch, ...]
     unknown: tuple[str, ...] = ()
     asked: int | None = None
+    not_asked: int = 0
 
 
 async def coverage_of(corpus: Corpus, code: Code, client: Client | None = None, *, limit: int = 1000) -> Coverage:
@@ -91,16 +102,30 @@ async def coverage_of(corpus: Corpus, code: Code, client: Client | None = None, 
     """
     recordings = [(name, _read(name, corpus)) for name in sorted(corpus.files)]
     kept = await needs_of(recordings, code)
-    running = None if client is None else await _open(client, code, limit)
+    running, left = (None, 0) if client is None else await _open(client, code, limit)
     opened = None if running is None else await needs_of(running, code)
-    in_code = patches_in(code.workflows)
-    every = {name for needs in (*kept, *(opened or ())) for name in (*needs.old, *needs.markers)}
+    every = [*kept, *(opened or ())]
+    in_code, unread = patches_in(code.workflows)
+    for needs in every:
+        in_code = merged(in_code, needs.asked)
+    unknown = tuple(needs.name for needs in every if not needs.replays)
+    # What else could be said of a patch: the same of each.
+    whole = {"not_known": _not_known(len(unknown), left), "unread": unread}
+    names = {name for needs in every for name in (*needs.old, *needs.markers)} | set(in_code)
     return Coverage(
         paths=tuple(_paths(recordings)),
-        patches=tuple(_patch(name, in_code, kept, opened) for name in sorted(every | set(in_code))),
-        unknown=tuple(needs.name for needs in (*kept, *(opened or ())) if not needs.replays),
+        patches=tuple(_patch(name, in_code, kept, opened).model_copy(update=whole) for name in sorted(names)),
+        unknown=unknown,
         asked=None if running is None else len(running),
+        not_asked=left,
     )
+
+
+def _not_known(failing: int, left: int) -> str:
+    """Why it is not known what is needed; "" if it is."""
+    failed = f"{failing} {'does' if failing == 1 else 'do'} not replay" if failing else ""
+    unseen = f"{left} open {'workflow was' if left == 1 else 'workflows were'} not looked at" if left else ""
+    return ", ".join(filter(None, (failed, unseen)))
 
 
 def _read(name: str, corpus: Corpus) -> Recording:
@@ -110,22 +135,33 @@ def _read(name: str, corpus: Corpus) -> Recording:
         raise CannotRun(f"{name}: {why}") from None
 
 
-async def _open(client: Client, code: Code, limit: int) -> list[tuple[str, Recording]]:
-    found = []
+async def _open(client: Client, code: Code, limit: int) -> tuple[list[tuple[str, Recording]], int]:
+    """The open workflows that the code answers to, and how many more there are."""
+    found, left = [], 0
     try:
-        for name in filter(None, code.names):
-            query = f'WorkflowType = "{name}" AND ExecutionStatus = "Running"'
+        for query in _queries(code):
+            seen = 0
             async for execution in client.list_workflows(query, limit=limit):
+                seen += 1
                 handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
                 try:
                     found.append((f"open: {execution.id}", Recording.of(await handle.fetch_history())))
                 except Unreadable:
                     continue  # it has not begun: it needs nothing
+            if seen >= limit:
+                left += max(0, (await client.count_workflows(query)).count - seen)
     except RPCError as error:
         raise CannotRun(f"Temporal refuses: {error.message}. Look at --address and --namespace") from None
     except (RuntimeError, OSError) as error:
         raise CannotRun(away(error)) from None
-    return found
+    return found, left
+
+
+def _queries(code: Code) -> list[str]:
+    running = 'ExecutionStatus = "Running"'
+    if None in code.names:
+        return [running]  # there is a workflow that answers to any type
+    return [f'WorkflowType = "{name}" AND {running}' for name in code.names]
 
 
 def _paths(recordings: Sequence[tuple[str, Recording]]) -> list[CommandPath]:
@@ -175,7 +211,8 @@ def print_coverage(coverage: Coverage, console: Console) -> None:
     console.print(f"\n{count} recordings take {len(coverage.paths)} paths.\n", highlight=False)
     console.print(_patch_table(coverage.patches) if coverage.patches else "No patch in the code, nor in a recording.")
     if coverage.asked is not None:
-        console.print(f"{coverage.asked} open workflows were looked at.", highlight=False)
+        left = f", {coverage.not_asked} were not: there are too many" if coverage.not_asked else ""
+        console.print(f"{coverage.asked} open workflows were looked at{left}.", highlight=False)
     for name in coverage.unknown:
         console.print(f"[yellow]{escape(name)} does not replay: what it needs is not known.[/]", highlight=False)
 

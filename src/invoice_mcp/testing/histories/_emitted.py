@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,13 +48,14 @@ class Emitted:
             if command.HasField("set_patch_marker"):
                 self.patches.add(command.set_patch_marker.patch_id)
 
-    def tasks(self, started: Sequence[int], local: Iterable[str]) -> Tasks:
+    def tasks(self, started: Sequence[int], local: Iterable[str], settled: Collection[int] = ()) -> Tasks:
         """The commands of each of the workflow tasks, as a server would have recorded them.
 
         Args:
             started: Event ids of WorkflowTaskStarted, in order, of the tasks that were completed and of the one that
-                was not, if the history ends in the middle of one.
+                was not, if the history ends in the middle of one; or of its WorkflowTaskScheduled, if it ends there.
             local: Ids of the local activities whose markers the history has.
+            settled: The tasks whose local activities must all have markers; in the others one may still run.
 
         Raises:
             UnknownCommand: The code emits a command of a kind that nobody here knows.
@@ -65,22 +66,27 @@ class Emitted:
             place = bisect_right(started, length)
             if place:
                 found[started[place - 1]] += self._by_length[length]
-        reader = _Reader(self.run, frozenset(local))
-        tasks = {task: reader.read(commands) for task, commands in found.items()}
+        every = [command for commands in found.values() for command in commands]
+        cancelled = frozenset(
+            each.request_cancel_local_activity.seq for each in every if each.HasField("request_cancel_local_activity")
+        )
+        reader = _Reader(self.run, frozenset(local), cancelled)
+        tasks = {task: reader.read(commands, task in settled) for task, commands in found.items()}
         return tasks | ({LOCAL_ACTIVITIES: tuple(reader.local)} if reader.local else {})
 
 
 class _Reader:
     """Turns emitted commands into `Command`s, task by task."""
 
-    def __init__(self, run: Run, local: frozenset[str]) -> None:
+    def __init__(self, run: Run, local: frozenset[str], cancelled: frozenset[int]) -> None:
         self.local: list[Command] = []
         self._run = run
         self._local_ids = local
+        self._cancelled = cancelled
         # What was begun before: the command that began it, by its variant and number.
         self._begun: dict[tuple[str, int], WorkflowCommand] = {}
 
-    def read(self, emitted: Sequence[WorkflowCommand]) -> tuple[Command, ...]:
+    def read(self, emitted: Sequence[WorkflowCommand], is_settled: bool) -> tuple[Command, ...]:
         found: list[Command] = []
         here: dict[tuple[str, int], Command] = {}
         for command in emitted:
@@ -91,7 +97,7 @@ class _Reader:
             if variant in _CANCELS:
                 self._cancel(variant, message, found, here)
             elif variant == "schedule_local_activity":
-                self._add_local(message)
+                self._add_local(message, is_settled)
             elif variant == "update_response":
                 found += _update(message, command)
             elif shape := _BY_COMMAND.get(variant):
@@ -129,8 +135,10 @@ class _Reader:
             case "schedule_nexus_operation":
                 found.append(Command(kind))
 
-    def _add_local(self, message: Any) -> None:
-        if message.activity_id in self._local_ids:
+    def _add_local(self, message: Any, is_settled: bool) -> None:
+        """Without a marker it still runs, was cancelled, or was never recorded: only the last is another command."""
+        is_new = is_settled and message.seq not in self._cancelled
+        if is_new or message.activity_id in self._local_ids:
             self.local.append(Command("LocalActivity", message.activity_type, message.activity_id))
 
 

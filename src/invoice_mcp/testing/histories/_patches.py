@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,7 +15,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from invoice_mcp.testing.histories._recorded import patch_markers
-from invoice_mcp.testing.histories._recording import Recording
+from invoice_mcp.testing.histories._recording import Recording, Unreadable
 from invoice_mcp.testing.histories._target import Code
 
 _CALLS = ("patched", "deprecate_patch")
@@ -26,6 +27,7 @@ class Needs(BaseModel):
     Attributes:
         old: Patches of which it takes the old way.
         markers: Patches that it has markers of, and that so must be asked for, or deprecated.
+        asked: Patches that the code asks for while it is replayed, and how: `patched` or `deprecate_patch`.
         replays: Whether it replays at all; otherwise nothing is known.
     """
 
@@ -34,24 +36,38 @@ class Needs(BaseModel):
     name: str
     old: frozenset[str] = frozenset()
     markers: frozenset[str] = frozenset()
+    asked: Mapping[str, str] = {}
     replays: bool = True
 
 
-def patches_in(workflows: Iterable[type]) -> dict[str, str]:
+def patches_in(workflows: Iterable[type]) -> tuple[dict[str, str], int]:
     """The patches that the text of the workflows speaks of, and how: `patched` or `deprecate_patch`.
 
     In their modules and in what these import of the same package. Only names that are written out where they are asked
-    for, or are constants of that module.
+    for, or are constants that can be reached from that module.
+
+    Returns:
+        The patches, and how many calls ask for one whose name is none of these: only replay tells which.
     """
     found: dict[str, str] = {}
+    unread = 0
     for module, tree in _modules_of(workflows):
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and node.args and (how := _called(node.func)) in _CALLS:
-                name = _text(node.args[0], module)
-                if name:
-                    # Asked for in one place and deprecated in another, it still has two ways.
-                    found[name] = "patched" if found.get(name) == "patched" else how
-    return found
+            if isinstance(node, ast.Call) and (how := _called(node.func)) in _CALLS:
+                given = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "id")]
+                if name := _text(given[0], module) if given else "":
+                    found = merged(found, {name: how})
+                else:
+                    unread += 1
+    return found, unread
+
+
+def merged(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, str]:
+    """Both; what is asked for in one place and deprecated in another still has two ways."""
+    return {
+        name: "patched" if "patched" in (one.get(name), other.get(name)) else "deprecate_patch"
+        for name in {**one, **other}
+    }
 
 
 def _modules_of(workflows: Iterable[type]) -> Iterator[tuple[ModuleType, ast.Module]]:
@@ -65,18 +81,20 @@ def _modules_of(workflows: Iterable[type]) -> Iterator[tuple[ModuleType, ast.Mod
             continue
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
         yield module, tree
-        fresh = {name for name in _imports(tree) if name.partition(".")[0] in tops} - seen
+        fresh = {name for name in _imports(tree, module.__package__ or "") if name.partition(".")[0] in tops} - seen
         seen |= fresh
         left += sorted(fresh)
 
 
-def _imports(tree: ast.Module) -> Iterator[str]:
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            name = "." * node.level + (node.module or "")
+            source = resolve_name(name, package) if package or not node.level else ""
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
 def _called(function: ast.expr) -> str:
@@ -86,18 +104,31 @@ def _called(function: ast.expr) -> str:
 
 
 def _text(node: ast.expr, module: ModuleType) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    value = getattr(module, node.id, "") if isinstance(node, ast.Name) else ""
-    return value if isinstance(value, str) else ""
+    value = _value(node, module)
+    # As it is sent: a member of an enum of texts calls itself something else.
+    return str.__str__(value) if isinstance(value, str) else ""
+
+
+def _value(node: ast.expr, module: ModuleType) -> object:
+    """What a constant, a name or a dotted name stands for; None if that is not known."""
+    match node:
+        case ast.Constant():
+            return node.value
+        case ast.Name():
+            return getattr(module, node.id, None)
+        case ast.Attribute():
+            return getattr(_value(node.value, module), node.attr, None)
+        case _:
+            return None
 
 
 class _Asking(WorkflowRunner):
-    """Runs workflows without the sandbox, and notes for which patches they are told to take the old way."""
+    """Runs workflows without the sandbox; notes which patches they ask for, and of which they take the old way."""
 
     def __init__(self) -> None:
         self._inner = UnsandboxedWorkflowRunner()
         self.old: set[str] = set()
+        self.asked: dict[str, str] = {}
 
     def prepare_workflow(self, defn: Any) -> None:
         self._inner.prepare_workflow(defn)
@@ -107,6 +138,7 @@ class _Asking(WorkflowRunner):
         ask = instance.workflow_patch
 
         def asked(id: str, *, deprecated: bool, **options: Any) -> bool:  # noqa: A002 (the SDK's name for it)
+            self.asked = merged(self.asked, {id: "deprecate_patch" if deprecated else "patched"})
             is_patched: bool = ask(id, deprecated=deprecated, **options)
             if not is_patched and not deprecated:
                 self.old.add(id)
@@ -120,18 +152,24 @@ class _Asking(WorkflowRunner):
 async def needs_of(recordings: Sequence[tuple[str, Recording]], code: Code) -> list[Needs]:
     """What each recording needs, found by replaying it."""
     asking = _Asking()
-    turn = iter(recordings)
+    found: list[Needs] = []
+    turn = Needs(name="")
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
-        for _, recording in recordings:
-            asking.old.clear()
-            yield (await recording.decoded(code.codec)).history
+        nonlocal turn
+        for name, recording in recordings:
+            asking.old, asking.asked = set(), {}
+            markers = {name for name, is_deprecated in patch_markers(recording.events).items() if not is_deprecated}
+            turn = Needs(name=name, markers=frozenset(markers))
+            try:
+                decoded = await recording.decoded(code.codec)
+            except Unreadable:
+                found.append(turn.model_copy(update={"replays": False}))
+                continue
+            yield decoded.history
 
-    found = []
     async with code.replayer_with(asking).workflow_replay_iterator(histories()) as results:
         async for result in results:
-            name, recording = next(turn)
-            markers = {name for name, is_deprecated in patch_markers(recording.events).items() if not is_deprecated}
-            replays = result.replay_failure is None
-            found.append(Needs(name=name, old=frozenset(asking.old), markers=frozenset(markers), replays=replays))
+            seen = {"old": frozenset(asking.old), "asked": asking.asked, "replays": result.replay_failure is None}
+            found.append(turn.model_copy(update=seen))
     return found

@@ -69,7 +69,7 @@ class Puller:
             told: Called with what became of each.
 
         Raises:
-            CannotRun: Temporal can't be reached, or does not understand the query.
+            CannotRun: Temporal can't be reached, or does not understand the query; or the folder can't be written.
         """
         found = []
         try:
@@ -90,11 +90,16 @@ class Puller:
             origin = {"pulled": datetime.now(UTC).date().isoformat(), "temporalio": version("temporalio")}
             name = _NO_FILE_NAME.sub("-", recording.workflow_id)[:100]
             path = self.folder / f"{name}.{execution.run_id.rpartition('-')[2]}.json"
-            write(replace(recording, recorded_with=origin), path)
-        except FileExistsError as exists:
-            return Pulled(execution.id, why_not=f"{exists.filename} exists; a recording is never written over")
         except (Unreadable, UnknownCommand) as why:
             return Pulled(execution.id, why_not=str(why))
+        except RPCError as error:
+            return Pulled(execution.id, why_not=f"Temporal refuses: {error.message}")
+        try:
+            write(replace(recording, recorded_with=origin), path)
+        except OSError as error:
+            if isinstance(error, FileExistsError) and path.exists():
+                return Pulled(execution.id, why_not=f"{path} exists; a recording is never written over")
+            raise CannotRun(f"{path} can't be written: {error.strerror or error}. Look at --into") from None
         return Pulled(execution.id, path)
 
 

@@ -24,6 +24,7 @@ _CAME_OF_IT = frozenset(
         "nexus_operation_cancel_request_failed",
     }
 )
+_ENDS = frozenset(f"workflow_execution_{how}" for how in ("completed", "failed", "canceled", "continued_as_new"))
 # The SDK writes this by itself beside each patch marker.
 _CHANGE_VERSION = "TemporalChangeVersion"
 
@@ -47,6 +48,32 @@ def completed_tasks(events: Iterable[HistoryEvent]) -> dict[int, int]:
         if kind == "workflow_task_completed":
             found[event.event_id] = int(held.started_event_id)
     return found
+
+
+def settled_tasks(events: Sequence[HistoryEvent]) -> frozenset[int]:
+    """The completed tasks after which, at once or later, no local activity was running.
+
+    While one runs, the worker completes a task only to be given the next at once; or the run ends.
+    """
+    found: set[int] = set()
+    pending: set[int] = set()
+    completion, at, tasks = 0, 0, completed_tasks(events)
+    for event in events:
+        kind, held = attributes(event)
+        if kind == "workflow_task_completed":
+            completion, at = event.event_id, event.event_time.ToNanoseconds()
+            pending.add(tasks[completion])
+            continue
+        is_its_command = getattr(held, "workflow_task_completed_event_id", 0) == completion
+        is_its_command |= kind.startswith("workflow_execution_update_")
+        # What came while the task was under way is written after it.
+        was_waiting = kind != "workflow_task_scheduled" and event.event_time.ToNanoseconds() <= at
+        if completion and (kind in _ENDS or not (is_its_command or was_waiting)):
+            if kind != "workflow_task_scheduled" and kind not in _ENDS:
+                found |= pending
+                pending = set()
+            completion = 0
+    return frozenset(found | pending if completion else found)
 
 
 def recorded_commands(events: Sequence[HistoryEvent]) -> Tasks:

@@ -101,7 +101,11 @@ class Recording:
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     async def decoded(self, codec: PayloadCodec | None) -> Recording:
-        """With every payload decoded; without a codec as it is."""
+        """With every payload decoded; without a codec as it is.
+
+        Raises:
+            Unreadable: The codec can't decode it.
+        """
         if codec is None:
             return self
         events = []
@@ -109,8 +113,12 @@ class Recording:
             copy = HistoryEvent()
             copy.CopyFrom(event)
             for held in payload_holders(copy):
-                decoded = await codec.decode(list(held.all()))
-                held.put([Payload.FromString(each.SerializeToString()) for each in decoded])
+                try:
+                    decoded = await codec.decode(list(held.all()))
+                    held.put([Payload.FromString(each.SerializeToString()) for each in decoded])
+                except Exception as error:  # noqa: BLE001 (whatever that code does)
+                    why = f"{type(error).__name__}: {error}"
+                    raise Unreadable(f"the codec of the data converter can't decode it: {why}") from None
             events.append(copy)
         return replace(self, events=tuple(events))
 

@@ -14,8 +14,8 @@ from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES, Tasks, Unk
 from invoice_mcp.testing.histories._comparing import Drift, Mismatch, compare
 from invoice_mcp.testing.histories._emitted import Emitted
 from invoice_mcp.testing.histories._outcomes import Fault, Outcome, Problem
-from invoice_mcp.testing.histories._recorded import attributes, patch_markers, recorded_commands, run_of
-from invoice_mcp.testing.histories._recording import Recording
+from invoice_mcp.testing.histories._recorded import attributes, patch_markers, recorded_commands, run_of, settled_tasks
+from invoice_mcp.testing.histories._recording import Recording, Unreadable
 from invoice_mcp.testing.histories._target import Code
 
 
@@ -61,7 +61,11 @@ class Replaying:
             if not self._code.answers_to(recording.workflow_type):
                 told(_no_code(name, recording, self._code))
                 continue
-            decoded = await recording.decoded(self._code.codec)
+            try:
+                decoded = await recording.decoded(self._code.codec)
+            except Unreadable as why:
+                told(_not_decoded(name, recording, why))
+                continue
             self._turn = _Turn(name, decoded, time.perf_counter(), self._strict)
             self._watch(decoded if self._strict else None)
             yield decoded.history
@@ -135,8 +139,12 @@ def tasks_of(recording: Recording, emitted: Emitted) -> tuple[Tasks, Tasks]:
     starts = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_started"]
     # A task that failed or timed out was tried again later. The last one may be under way.
     kept = [start for start in starts if start in recorded or start == starts[-1]]
+    scheduled = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_scheduled"]
+    if scheduled and starts and scheduled[-1] > starts[-1]:
+        # It waits to be started: what is emitted for it was not in place of the one before.
+        kept.append(scheduled[-1])
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
-    return recorded, emitted.tasks(kept, local)
+    return {LOCAL_ACTIVITIES: (), **recorded}, emitted.tasks(kept, local, settled_tasks(recording.events))
 
 
 def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
@@ -152,6 +160,17 @@ def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
         workflow_type=recording.workflow_type,
         events=len(recording.events),
         problem=problem,
+    )
+
+
+def _not_decoded(name: str, recording: Recording, why: Unreadable) -> Outcome:
+    advice = "Give the data converter that it was recorded with, with its keys: --data-converter"
+    return Outcome(
+        recording=name,
+        workflow_id=recording.workflow_id,
+        workflow_type=recording.workflow_type,
+        events=len(recording.events),
+        problem=Problem(fault=Fault.UNREADABLE, told=str(why), advice=advice),
     )
 
 

@@ -77,7 +77,11 @@ class Scrub:
             return payload
         if not encoding.startswith("json/"):
             raise Unreadable(f"a payload of encoding {encoding!r} can't be scrubbed; give your --data-converter")
-        data = json.dumps(self.plain(json.loads(payload.data), under), ensure_ascii=False, separators=(",", ":"))
+        try:
+            value = json.loads(payload.data)
+        except (ValueError, RecursionError) as error:
+            raise Unreadable(f"a payload of encoding {encoding!r} is no JSON, and can't be scrubbed: {error}") from None
+        data = json.dumps(self.plain(value, under), ensure_ascii=False, separators=(",", ":"))
         return Payload(metadata=dict(payload.metadata), data=data.encode())
 
 

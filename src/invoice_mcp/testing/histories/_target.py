@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +47,8 @@ class Target:
             CannotRun: It can't be imported, or is nothing that can be replayed with.
         """
         found = _named(self.workflows, "--workflows")
-        found = found() if callable(found) and not isinstance(found, type) else found
+        if callable(found) and not isinstance(found, type):
+            found = _made(found, self.workflows)
         options = dict(found) if isinstance(found, Mapping) else {"workflows": found}
         workflows = options.get("workflows")
         if not isinstance(workflows, Sequence) or not workflows or not all(isinstance(w, type) for w in workflows):
@@ -105,6 +107,19 @@ def _type_name(workflow: type) -> str | None:
         raise TypeError(f"{workflow.__qualname__} is no workflow: it has no @workflow.defn")
     name: str | None = definition.name
     return name
+
+
+def _made(function: Callable[[], Any], name: str) -> Any:
+    """What a function returns."""
+    try:
+        made = function()
+    except Exception as error:  # noqa: BLE001 (whatever that code does)
+        raise CannotRun(f"--workflows: {name} can't be called: {type(error).__name__}: {error}") from None
+    if inspect.isawaitable(made):
+        if inspect.iscoroutine(made):
+            made.close()
+        raise CannotRun(f"--workflows: {name} is async: it must be a function that returns the workflows at once")
+    return made
 
 
 def _named(name: str, option: str) -> Any:

@@ -1,0 +1,32 @@
+"""Histories of workflows that are still open: cut off wherever a worker may be asked next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from invoice_mcp.testing.histories import Recording, read
+from invoice_mcp.testing.histories._recorded import attributes
+from invoice_mcp.testing.invoice_paths import TARGET
+from tests.replay.playing import replay
+from tests.replay.test_corpus import CORPUS, RECORDINGS
+from tests.requirements import requirement
+
+
+def cut(recording: Recording) -> dict[str, Recording]:
+    """The recording as it was at each WorkflowTaskScheduled after its first task."""
+    kinds = [attributes(event)[0] for event in recording.events]
+    first = kinds.index("workflow_task_completed")
+    ends = [place for place, kind in enumerate(kinds, 1) if kind == "workflow_task_scheduled" and place > first]
+    return {f"{end} events": replace(recording, events=tuple(recording.events[:end])) for end in ends}
+
+
+@requirement("HISTORY-STRICT")
+@pytest.mark.parametrize("strict", [True, False])
+async def test_a_task_that_waits_to_be_started_is_not_charged_to_the_one_before(strict: bool) -> None:
+    every = {f"{name}, {at}": each for name in RECORDINGS for at, each in cut(read(CORPUS / name)).items()}
+    assert len(every) > len(RECORDINGS)
+    outcomes = await replay(every, TARGET.load(), strict=strict)
+    assert len(outcomes) == len(every)
+    assert {name: it for name, it in outcomes.items() if it.problem or it.drift} == {}
