@@ -7,18 +7,26 @@ from typing import Any
 
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
-from mcp_types import ElicitResult, InputRequiredResult
+from mcp_types import (
+    MISSING_REQUIRED_CLIENT_CAPABILITY,
+    ClientCapabilities,
+    ElicitationCapability,
+    ElicitResult,
+    InputRequiredResult,
+    MissingRequiredClientCapabilityErrorData,
+)
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.questions import confirmation_request, is_confirmed
 from invoice_mcp.reports import InvoiceReport
 
+_NEEDS_FORMS = "this server approves only what a person has confirmed, and this client can't ask one"
 _AGAIN = "Ask the user, and call approve again only if they want the question again; or call reject."
 
 
 class ApprovalPolicy(StrEnum):
-    """What happens before an approval that comes by the tool `approve` counts."""
+    """What happens before an approval counts: by the tool `approve`, or by the form of a task."""
 
     ASK = "ask"
     """The person confirms through the host; where it can't ask, the caller is taken at its word."""
@@ -37,8 +45,7 @@ def asks(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
         Refused: NOT_CONFIRMED, where it is and can't be.
     """
     if policy is ApprovalPolicy.ASK_OR_REFUSE and not _can_ask(ctx):
-        what = "this server approves only what a person has confirmed, and this client can't ask one"
-        raise Refused(Code.NOT_CONFIRMED, f"{what}. Use a host that can (elicitation); nothing was changed.")
+        raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}. Use a host that can (elicitation); nothing was changed.")
     return policy is not ApprovalPolicy.TRUST and _can_ask(ctx)
 
 
@@ -62,17 +69,36 @@ async def confirmed(report: InvoiceReport, ctx: Context[Any, Any]) -> InputRequi
     return None
 
 
+def require_forms(policy: ApprovalPolicy, capabilities: ClientCapabilities | None) -> None:
+    """Return if an approval may be taken that answers a form: who can't show one has had nobody fill it in.
+
+    Raises:
+        MCPError: -32021, under ASK_OR_REFUSE.
+    """
+    if policy is ApprovalPolicy.ASK_OR_REFUSE and not shows_forms(capabilities):
+        needed = MissingRequiredClientCapabilityErrorData(
+            required_capabilities=ClientCapabilities(elicitation=ElicitationCapability())
+        )
+        raise MCPError(
+            MISSING_REQUIRED_CLIENT_CAPABILITY,
+            f"NOT_CONFIRMED: {_NEEDS_FORMS}. Declare elicitation, or reject; nothing was changed.",
+            needed.model_dump(by_alias=True, mode="json", exclude_none=True),
+        )
+
+
+def shows_forms(capabilities: ClientCapabilities | None) -> bool:
+    """Whether the client says that it can show a form. `elicitation: {}` is the older way to say so."""
+    elicitation = capabilities.elicitation if capabilities else None
+    return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
+
+
 def _is_current(ctx: Context[Any, Any]) -> bool:
     return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
 def _can_ask(ctx: Context[Any, Any]) -> bool:
-    """Whether the client can show a form, and there is a way to it. `elicitation: {}` is the older way to say so."""
-    capabilities = ctx.client_capabilities
-    elicitation = capabilities.elicitation if capabilities else None
-    if elicitation is None or (elicitation.form is None and elicitation.url is not None):
-        return False
-    return _is_current(ctx) or ctx.session.can_send_request
+    """Whether the client can show a form, and there is a way to it."""
+    return shows_forms(ctx.client_capabilities) and (_is_current(ctx) or ctx.session.can_send_request)
 
 
 async def _answered(report: InvoiceReport, ctx: Context[Any, Any]) -> ElicitResult | InputRequiredResult:

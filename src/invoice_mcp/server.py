@@ -65,7 +65,7 @@ def build_server(
     It keeps no state of its own: any number of them may serve the same invoices.
     """
     tools = _Tools(service, approval)
-    tasks = TasksExtension(service.client, [invoice_binding(service)], retention=service.retention)
+    tasks = TasksExtension(service.client, [invoice_binding(service, approval)], retention=service.retention)
     trigger = _tool(tools.trigger, "Submit an invoice", idempotent=True)
     status = _tool(tools.status, "Where an invoice stands", read_only=True)
     # As a task it ends with the report.

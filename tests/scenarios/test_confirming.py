@@ -9,12 +9,14 @@ from mcp import Client
 from mcp_types import ElicitResult, InputRequiredResult, TextContent
 
 from invoice_mcp.approval import ApprovalPolicy
+from invoice_mcp.invoice_task import DECISION
 from invoice_mcp.reports import Status
+from invoice_mcp.tasks import get, update
 from invoice_mcp.testing import ERAS, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import Desk
 from tests.requirements import requirement
-from tests.tasks_client import Person, server_of
+from tests.tasks_client import Person, begin, error_of, server_of, tasks_client
 
 in_both_eras = pytest.mark.parametrize("era", ERAS)
 
@@ -90,6 +92,36 @@ async def test_who_can_not_be_asked_is_taken_at_its_word_or_refused(new_world: N
         await world.until(Status.PAID)
 
 
+@requirement("CONFIRM-POLICY", "TASK-DOORS")
+async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        refusing = server_of(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
+        async with tasks_client(refusing) as blind, tasks_client(refusing, Person()) as seeing:
+            task_id = await _waiting(world, blind)
+            error = await error_of(update(blind.session, task_id, _decided("approve")))
+            assert error.code == -32021
+            assert error.data == {"requiredCapabilities": {"elicitation": {}}}
+            assert "nothing was changed" in error.message
+            assert (await world.status()).decision is None
+            assert (await get(blind.session, task_id)).status == "input_required"
+            await update(seeing.session, task_id, _decided("approve"))
+            await world.until(Status.PAID)
+            # To pay nothing needs nobody's confirmation.
+            task_id = await _waiting(world, blind)
+            await update(blind.session, task_id, _decided("reject"))
+            await world.until(Status.REJECTED)
+
+
+@requirement("CONFIRM-POLICY", "TASK-DOORS")
+@pytest.mark.parametrize("policy", [ApprovalPolicy.ASK, ApprovalPolicy.TRUST])
+async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word(
+    new_world: NewWorld, policy: ApprovalPolicy
+) -> None:
+    async with new_world() as world, tasks_client(server_of(world, approval=policy)) as client:
+        await update(client.session, await _waiting(world, client), _decided("approve"))
+        await world.until(Status.PAID)
+
+
 @requirement("CONFIRM-ASK", "DECIDE-REPEAT", "DECIDE-LATE")
 @in_both_eras
 async def test_where_nothing_is_left_to_decide_nobody_is_asked(new_world: NewWorld, era: str) -> None:
@@ -149,6 +181,18 @@ async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> No
         assert "pay USD 120.00 to" in question
         assert "… and 70 more lines, together USD 70.00" in question
         await world.reject()
+
+
+async def _waiting(world: World, client: Client) -> str:
+    """The id of the task of an invoice that waits for its decision."""
+    created = await begin(client, "trigger", invoice=world.invoice())
+    world.watch(*created.task_id.split(":"))
+    await world.until(Status.PENDING_APPROVAL)
+    return created.task_id
+
+
+def _decided(decision: str) -> dict[str, Any]:
+    return {DECISION: {"action": "accept", "content": {"decision": decision}}}
 
 
 async def _approve(client: Client, workflow_id: str, responses: Any) -> Any:
