@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,11 +25,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.tasks._binding import Handle, TaskBinding
 from invoice_mcp.tasks._ending import ending_of
 from invoice_mcp.tasks._ids import Run, run_of, task_id_of
+from invoice_mcp.tasks._responses import require_takeable
 from invoice_mcp.tasks._trouble import answering, unknown_task
 from invoice_mcp.tasks._wire import CreateTaskResult, DetailedTask, TaskStatus
 from invoice_mcp.tasks.workflow import TaskState
 
-MAX_RESPONSE_BYTES = 256 * 1024
 _ANSWER_WITHIN = 8.0
 _LOOK_AGAIN_AFTER = 3.0
 _LAST_WORDS_WITHIN = 1.5
@@ -121,7 +120,7 @@ class Tasks:
             asked = {key: responses[key] for key in state.input_requests if key in responses}
             if not asked:
                 return
-            _require_takeable(asked)
+            require_takeable(state.input_requests, asked)
             try:
                 await found.binding.answer(found.handle, asked, ctx)
             except ValueError as error:
@@ -234,17 +233,6 @@ async def _described(handle: Handle) -> WorkflowExecutionDescription:
 def _is_namespace_missing(error: RPCError) -> bool:
     details = error.grpc_status.details
     return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details)
-
-
-def _require_takeable(responses: Mapping[str, Any]) -> None:
-    if not all(isinstance(response, Mapping) for response in responses.values()):
-        raise MCPError(INVALID_PARAMS, "Each response must be an object, such as an elicitation's result")
-    try:
-        size = len(json.dumps(responses).encode())
-    except (RecursionError, ValueError):
-        size = MAX_RESPONSE_BYTES + 1
-    if size > MAX_RESPONSE_BYTES:
-        raise MCPError(INVALID_PARAMS, f"The responses are larger than {MAX_RESPONSE_BYTES // 1024} KiB")
 
 
 def _milliseconds(span: timedelta) -> int:

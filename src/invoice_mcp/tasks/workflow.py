@@ -63,7 +63,8 @@ class TaskInbox:
     async def elicit(self, message: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask the client's person, and wait for the answer: `{"action": "accept", "content": {...}}` or another action.
 
-        The content is the client's word: check it before relying on it.
+        An accepted form has been checked for what the schema requires, and for the types it names; all else in it is
+        the client's word: check it before relying on it.
 
         Args:
             schema: JSON schema of the form: an object with properties of primitive types.

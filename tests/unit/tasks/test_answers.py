@@ -6,14 +6,16 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import anyio
+import pytest
 from mcp import Client
 from temporalio.client import Client as TemporalClient
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
 from invoice_mcp.tasks import get, update
+from invoice_mcp.tasks.workflow import TASK_INPUT
 from tests.requirements import requirement
-from tests.tasks_client import begin, tasks_client
+from tests.tasks_client import begin, error_of, tasks_client
 from tests.unit.tasks import deployments
 from tests.unit.tasks.test_generic import text_of, until
 
@@ -64,3 +66,43 @@ async def test_an_answer_counts_for_two_workers_that_began_after_the_question(re
             # A worker that is no more may be waited for until Temporal gives it up.
             await get(client.session, task_id)
         await answered_all(client, task_ids)
+
+
+@requirement("TASK-UPDATE")
+@pytest.mark.parametrize(
+    ("response", "told"),
+    [
+        ({}, "elicitation"),
+        ({"x": 1}, "elicitation"),
+        ({"action": "perhaps"}, "elicitation"),
+        ({"action": "accept", "content": "tonight"}, "elicitation"),
+        ({"action": "accept", "content": {"when": {"hour": 8}}}, "elicitation"),
+        ({"action": "accept"}, "when"),
+        ({"action": "accept", "content": None}, "when"),
+        ({"action": "accept", "content": {"where": "here"}}, "when"),
+        ({"action": "accept", "content": {"when": 8}}, "when"),
+        ({"action": "accept", "content": {"when": None}}, "when"),
+    ],
+)
+async def test_what_is_no_answer_is_refused_and_the_question_stays(
+    real_client: TemporalClient, response: Any, told: str
+) -> None:
+    async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
+        task_id = await asking(client)
+        error = await error_of(update(client.session, task_id, {"input-1": response}))
+        assert error.code == -32602
+        assert told in error.message
+        await answered_all(client, [task_id])
+
+
+@requirement("TASK-GENERIC")
+@pytest.mark.parametrize("response", [{"action": "accept"}, {"action": "accept", "content": {}}, {"x": 1}])
+async def test_the_example_withstands_an_answer_that_nobody_has_checked(
+    real_client: TemporalClient, response: dict[str, Any]
+) -> None:
+    async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
+        task_id = await asking(client)
+        handle = real_client.get_workflow_handle(task_id.partition(":")[0])
+        await handle.execute_update(TASK_INPUT, {"input-1": response})
+        ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result) == "web: never"
