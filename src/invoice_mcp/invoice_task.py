@@ -101,7 +101,7 @@ def _poll_interval(report: InvoiceReport) -> timedelta:
     if report.status is Status.PENDING_APPROVAL:
         return _WAITING
     due = [line.due_date for line in report.lines if line.status is LineStatus.SCHEDULED]
-    if report.status is not Status.PAYING or len(due) < len(report.lines):
+    if report.status is not Status.PAYING or not due or any(line.status is LineStatus.PENDING for line in report.lines):
         return _SOON
     return min(max(min(due) - datetime.now(UTC), _SOON), _FAR)
 
