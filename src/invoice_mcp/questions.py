@@ -30,7 +30,10 @@ class Decided(BaseModel):
 class Confirmed(BaseModel):
     """The form of an approval that somebody else, most likely a model, passes on."""
 
-    approve: bool = Field(title="Approve and pay", description="Yes: every line is paid on its due date. Final.")
+    # Strict: what is merely like a yes, such as "on" or 1, is none.
+    approve: bool = Field(
+        strict=True, title="Approve and pay", description="Yes: every line is paid on its due date. Final."
+    )
 
 
 def decision_request(report: InvoiceReport) -> ElicitRequest:

@@ -49,9 +49,15 @@ async def test_the_person_is_asked_and_says_yes(new_world: NewWorld, era: str) -
         Person("cancel"),
         Person("decline", approve=True),
         Person(approve="perhaps"),
+        Person(approve="yes"),
+        Person(approve="on"),
+        Person(approve="true"),
+        Person(approve="1"),
+        Person(approve=1),
+        Person(approve=1.0),
         Person(),
     ],
-    ids=["no", "decline", "cancel", "decline-yes", "garbage", "nothing"],
+    ids=["no", "decline", "cancel", "decline-yes", "garbage", "yes", "on", "true", "text-1", "1", "1.0", "nothing"],
 )
 async def test_whatever_is_not_a_yes_approves_nothing(new_world: NewWorld, era: str, person: Person) -> None:
     async with new_world() as world, client_of(world, era, person) as client:
