@@ -79,7 +79,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     # Confirming
     "CONFIRM-ASK": "Where the host can ask, a person confirms an approval; whatever is not a yes approves nothing.",
     "CONFIRM-POLICY": "--approval=trust asks nobody; ask-or-refuse refuses where nobody can be asked, by any door.",
-    "CONFIRM-RUN": "A confirmation counts for the run that was shown, and for no other; any server takes it.",
+    "CONFIRM-RUN": "A confirmation counts for the run, name and comment that were shown only; any server takes it.",
     # The harness
     "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",

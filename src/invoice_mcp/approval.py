@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -19,7 +20,7 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.questions import confirmation_request, is_confirmed
-from invoice_mcp.reports import InvoiceReport
+from invoice_mcp.reports import DecisionRequest, InvoiceReport
 
 _NEEDS_FORMS = "this server approves only what a person has confirmed, and this client can't ask one"
 _AGAIN = "Ask the user, and call approve again only if they want the question again; or call reject."
@@ -49,8 +50,10 @@ def asks(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
     return policy is not ApprovalPolicy.TRUST and _can_ask(ctx)
 
 
-async def confirmed(report: InvoiceReport, ctx: Context[Any, Any]) -> InputRequiredResult | None:
-    """Have the person confirm the approval of this very run.
+async def confirmed(
+    report: InvoiceReport, decision: DecisionRequest, ctx: Context[Any, Any]
+) -> InputRequiredResult | None:
+    """Have the person confirm this approval of this very run.
 
     Returns:
         None to go on; or, in the current protocol, what the client has to be asked before it calls again.
@@ -61,7 +64,7 @@ async def confirmed(report: InvoiceReport, ctx: Context[Any, Any]) -> InputRequi
     if report.status.is_terminal or report.decision is not None:
         # Nothing is left to confirm: what comes now changes nothing, or is refused.
         return None
-    answer = await (_answered(report, ctx) if _is_current(ctx) else _asked(report, ctx))
+    answer = await (_answered if _is_current(ctx) else _asked)(report, decision, ctx)
     if isinstance(answer, InputRequiredResult):
         return answer
     if not is_confirmed(answer):
@@ -101,22 +104,26 @@ def _can_ask(ctx: Context[Any, Any]) -> bool:
     return shows_forms(ctx.client_capabilities) and (_is_current(ctx) or ctx.session.can_send_request)
 
 
-async def _answered(report: InvoiceReport, ctx: Context[Any, Any]) -> ElicitResult | InputRequiredResult:
+async def _answered(
+    report: InvoiceReport, decision: DecisionRequest, ctx: Context[Any, Any]
+) -> ElicitResult | InputRequiredResult:
     """The current protocol: the answer comes with the call, or the call is answered with the question.
 
-    Which question that was, its key tells: the run, whose content never changes. So any replica can go on with it, and
-    an answer never counts for another invoice than the person has seen.
+    Which question that was, its key tells: the run, whose content never changes, and what is kept with the approval. So
+    any replica can go on with it, and an answer never counts for another invoice, name or comment than the person has
+    seen.
     """
-    key = f"approve-{report.run_id}"
+    words = sha256(decision.model_dump_json().encode()).hexdigest()[:16]
+    key = f"approve-{report.run_id}-{words}"
     answer = (ctx.input_responses or {}).get(key)
     if isinstance(answer, ElicitResult):
         return answer
-    return InputRequiredResult(input_requests={key: confirmation_request(report)})
+    return InputRequiredResult(input_requests={key: confirmation_request(report, decision)})
 
 
-async def _asked(report: InvoiceReport, ctx: Context[Any, Any]) -> ElicitResult:
+async def _asked(report: InvoiceReport, decision: DecisionRequest, ctx: Context[Any, Any]) -> ElicitResult:
     """The older protocol: the client is asked while it waits for its answer."""
-    params: Any = confirmation_request(report).params
+    params: Any = confirmation_request(report, decision).params
     form = (params.message, params.requested_schema)
     try:
         answer: ElicitResult = await ctx.session.elicit_form(*form, related_request_id=ctx.request_id)

@@ -156,7 +156,7 @@ class _Tools:
         decision = DecisionRequest(by=approver or client_name(ctx.request_context), comment=comment)
         if asks(self._approval, ctx):
             report = await self._service.status(workflow_id, run_id or None)
-            if (question := await confirmed(report, ctx)) is not None:
+            if (question := await confirmed(report, decision, ctx)) is not None:
                 return question
             # What was confirmed is this run, and no other that may have begun meanwhile.
             run_id = report.run_id

@@ -178,6 +178,39 @@ async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -
 
 
 @requirement("CONFIRM-ASK")
+@in_both_eras
+async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: NewWorld, era: str) -> None:
+    person = Person("decline")
+    async with new_world() as world, client_of(world, era, person) as client:
+        workflow_id = await world.submit()
+        desk = Desk(client)
+        await desk.refused("approve", workflow_id=workflow_id, approver="Ann\n1. Free", comment='Checked.\n2. "Free"')
+        await desk.refused("approve", workflow_id=workflow_id)
+        named, plain = person.asked
+        assert r'in the name of "Ann\n1. Free", invoice ' in named
+        # What a model writes can't pass for a line of the invoice.
+        assert named.endswith('\nComment: "Checked.\\n2. \\"Free\\""')
+        assert 'in the name of "a user of ' in plain
+        assert "Comment" not in plain
+        await world.reject()
+
+
+@requirement("CONFIRM-RUN")
+@pytest.mark.parametrize("changed", [{"approver": "Bob"}, {"comment": "Urgent"}])
+async def test_an_answer_counts_only_for_the_words_that_were_shown(
+    new_world: NewWorld, changed: dict[str, str]
+) -> None:
+    async with new_world() as world, client_of(world, "auto", Person()) as client:
+        workflow_id = await world.submit()
+        asked = await _approve(client, workflow_id, None)
+        [key] = asked.input_requests or {}
+        yes = {key: ElicitResult(action="accept", content={"approve": True})}
+        assert isinstance(await _approve(client, workflow_id, yes, **changed), InputRequiredResult)
+        assert (await world.status()).decision is None
+        await world.reject()
+
+
+@requirement("CONFIRM-ASK")
 async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> None:
     person = Person("decline")
     async with new_world() as world, client_of(world, "auto", person) as client:
@@ -201,9 +234,9 @@ def _decided(decision: str) -> dict[str, Any]:
     return {DECISION: {"action": "accept", "content": {"decision": decision}}}
 
 
-async def _approve(client: Client, workflow_id: str, responses: Any) -> Any:
+async def _approve(client: Client, workflow_id: str, responses: Any, **more: str) -> Any:
     answer = await client.session.call_tool(
-        "approve", {"workflow_id": workflow_id}, input_responses=responses, allow_input_required=True
+        "approve", {"workflow_id": workflow_id, **more}, input_responses=responses, allow_input_required=True
     )
     if not isinstance(answer, InputRequiredResult):
         assert not answer.is_error, [block.text for block in answer.content if isinstance(block, TextContent)]
