@@ -62,7 +62,7 @@ def describe(report: InvoiceReport) -> str:
 
 
 def decision_in(answer: ElicitResult) -> Decided | None:
-    """What the person decided; None where nothing was: a form that was dismissed is no rejection.
+    """What the person decided; None where nothing was: dismissing or declining a form is no rejection.
 
     Raises:
         ValueError: The form was sent, but can't be read.
