@@ -64,7 +64,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TASK-HEADERS": "Mcp-Name that differs from the task's id, or is missing, is refused: -32020.",
     "TASK-LISTEN": "Who listens is told a task whenever it has changed, by any server.",
     "TASK-MRTR": "What is asked before there is a task is answered first.",
-    "TASK-STORE": "A task is its workflow: any server answers for it, from its id alone.",
+    "TASK-STORE": "A task is its workflow, continued or reset: any server answers for it, from its id alone.",
     "TASK-ID": "An id that is no task's, made up, misspelt or of another workflow, is unknown: -32602.",
     "TASK-CAPABILITY": "Only clients that declare tasks get any; the others get the plain answer, or -32021.",
     "TASK-UPDATE": "Answers to what is not asked are ignored; what can't be read is an error and changes nothing.",
