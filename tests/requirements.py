@@ -64,7 +64,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TASK-HEADERS": "Mcp-Name that differs from the task's id, or is missing, is refused: -32020.",
     "TASK-LISTEN": "Who listens is told a task whenever it has changed, by any server.",
     "TASK-MRTR": "What is asked before there is a task is answered first.",
-    "TASK-STORE": "A task is its workflow: any server answers for it, from its id alone.",
+    "TASK-STORE": "A task is its workflow, continued or reset: any server answers for it, from its id alone.",
     "TASK-ID": "An id that is no task's, made up, misspelt or of another workflow, is unknown: -32602.",
     "TASK-CAPABILITY": "Only clients that declare tasks get any; the others get the plain answer, or -32021.",
     "TASK-UPDATE": "Answers to what is not asked are ignored; what can't be read is an error and changes nothing.",
@@ -78,8 +78,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TASK-REPLICAS": "Over stdio and over HTTP; two servers behind one address answer in turn.",
     # Confirming
     "CONFIRM-ASK": "Where the host can ask, a person confirms an approval; whatever is not a yes approves nothing.",
-    "CONFIRM-POLICY": "--approval=trust asks nobody; ask-or-refuse refuses where nobody can be asked.",
-    "CONFIRM-RUN": "A confirmation counts for the run that was shown, and for no other; any server takes it.",
+    "CONFIRM-POLICY": "--approval=trust asks nobody; ask-or-refuse refuses where nobody can be asked, by any door.",
+    "CONFIRM-RUN": "A confirmation counts for the run, name and comment that were shown only; any server takes it.",
     # The harness
     "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",
     "WORDS-RANDOM": "So does a random word on a random invoice, in both eras of the protocol, also in haste.",

@@ -12,6 +12,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, ElicitResult
 from pydantic import ValidationError
 from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
 
+from invoice_mcp.approval import ApprovalPolicy, require_forms
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.questions import decision_in, decision_request
 from invoice_mcp.reading import WORKFLOW_TYPE
@@ -31,14 +32,20 @@ _FAR = timedelta(minutes=1)
 _SETTLED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
 
 
-def invoice_binding(service: InvoiceService) -> TaskBinding:
-    """Makes `trigger` start a task for clients that know tasks; the others get its plain answer."""
+def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK) -> TaskBinding:
+    """Makes `trigger` start a task for clients that know tasks; the others get its plain answer.
+
+    Args:
+        approval: Whose approval counts; a rejection is taken from anybody.
+    """
 
     async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
         decided = decision_in(_elicited(responses[DECISION]))
         if decided is None:
             return
         verdict = Verdict.APPROVED if decided.decision == "approve" else Verdict.REJECTED
+        if verdict is Verdict.APPROVED:
+            require_forms(approval, ctx.session.client_capabilities)
         decision = DecisionRequest(by=decided.name or client_name(ctx), comment=decided.comment)
         try:
             await service.decide(verdict, handle.id, handle.run_id, decision)
@@ -94,7 +101,7 @@ def _poll_interval(report: InvoiceReport) -> timedelta:
     if report.status is Status.PENDING_APPROVAL:
         return _WAITING
     due = [line.due_date for line in report.lines if line.status is LineStatus.SCHEDULED]
-    if report.status is not Status.PAYING or len(due) < len(report.lines):
+    if report.status is not Status.PAYING or not due or any(line.status is LineStatus.PENDING for line in report.lines):
         return _SOON
     return min(max(min(due) - datetime.now(UTC), _SOON), _FAR)
 

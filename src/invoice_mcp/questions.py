@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Literal, TypeVar
 
 from mcp.server.elicitation import render_elicitation_schema
@@ -9,7 +10,7 @@ from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
 from pydantic import BaseModel, Field, ValidationError
 
 from invoice_mcp.invoices import Comment, Person, faults_of
-from invoice_mcp.reports import InvoiceReport, LineReport, moment
+from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineReport, moment
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -30,7 +31,10 @@ class Decided(BaseModel):
 class Confirmed(BaseModel):
     """The form of an approval that somebody else, most likely a model, passes on."""
 
-    approve: bool = Field(title="Approve and pay", description="Yes: every line is paid on its due date. Final.")
+    # Strict: what is merely like a yes, such as "on" or 1, is none.
+    approve: bool = Field(
+        strict=True, title="Approve and pay", description="Yes: every line is paid on its due date. Final."
+    )
 
 
 def decision_request(report: InvoiceReport) -> ElicitRequest:
@@ -38,9 +42,11 @@ def decision_request(report: InvoiceReport) -> ElicitRequest:
     return _form(f"Approve or reject {describe(report)}", Decided)
 
 
-def confirmation_request(report: InvoiceReport) -> ElicitRequest:
-    """Ask whether an approval is really meant."""
-    return _form(f"Your assistant wants to approve {describe(report)}", Confirmed)
+def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> ElicitRequest:
+    """Ask whether an approval is really meant, in this name and with this comment."""
+    comment = f"\nComment: {_quoted(decision.comment)}" if decision.comment else ""
+    head = f"Your assistant wants to approve, in the name of {_quoted(decision.by)}, "
+    return _form(f"{head}{describe(report)}{comment}", Confirmed)
 
 
 def describe(report: InvoiceReport) -> str:
@@ -56,7 +62,7 @@ def describe(report: InvoiceReport) -> str:
 
 
 def decision_in(answer: ElicitResult) -> Decided | None:
-    """What the person decided; None where nothing was: a form that was dismissed is no rejection.
+    """What the person decided; None where nothing was: dismissing or declining a form is no rejection.
 
     Raises:
         ValueError: The form was sent, but can't be read.
@@ -74,6 +80,11 @@ def is_confirmed(answer: ElicitResult) -> bool:
         return answer.action == "accept" and _filled(Confirmed, answer).approve
     except ValueError:
         return False
+
+
+def _quoted(words: str) -> str:
+    """On one line, and with an end that shows: what a model writes can't pass for a part of the invoice."""
+    return json.dumps(words, ensure_ascii=False)
 
 
 def _form(message: str, form: type[BaseModel]) -> ElicitRequest:

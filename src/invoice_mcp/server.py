@@ -65,7 +65,7 @@ def build_server(
     It keeps no state of its own: any number of them may serve the same invoices.
     """
     tools = _Tools(service, approval)
-    tasks = TasksExtension(service.client, [invoice_binding(service)], retention=service.retention)
+    tasks = TasksExtension(service.client, [invoice_binding(service, approval)], retention=service.retention)
     trigger = _tool(tools.trigger, "Submit an invoice", idempotent=True)
     status = _tool(tools.status, "Where an invoice stands", read_only=True)
     # As a task it ends with the report.
@@ -156,7 +156,7 @@ class _Tools:
         decision = DecisionRequest(by=approver or client_name(ctx.request_context), comment=comment)
         if asks(self._approval, ctx):
             report = await self._service.status(workflow_id, run_id or None)
-            if (question := await confirmed(report, ctx)) is not None:
+            if (question := await confirmed(report, decision, ctx)) is not None:
                 return question
             # What was confirmed is this run, and no other that may have begun meanwhile.
             run_id = report.run_id

@@ -9,12 +9,14 @@ from mcp import Client
 from mcp_types import ElicitResult, InputRequiredResult, TextContent
 
 from invoice_mcp.approval import ApprovalPolicy
+from invoice_mcp.invoice_task import DECISION
 from invoice_mcp.reports import Status
+from invoice_mcp.tasks import get, update
 from invoice_mcp.testing import ERAS, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import Desk
 from tests.requirements import requirement
-from tests.tasks_client import Person, server_of
+from tests.tasks_client import Person, begin, error_of, server_of, tasks_client
 
 in_both_eras = pytest.mark.parametrize("era", ERAS)
 
@@ -47,9 +49,15 @@ async def test_the_person_is_asked_and_says_yes(new_world: NewWorld, era: str) -
         Person("cancel"),
         Person("decline", approve=True),
         Person(approve="perhaps"),
+        Person(approve="yes"),
+        Person(approve="on"),
+        Person(approve="true"),
+        Person(approve="1"),
+        Person(approve=1),
+        Person(approve=1.0),
         Person(),
     ],
-    ids=["no", "decline", "cancel", "decline-yes", "garbage", "nothing"],
+    ids=["no", "decline", "cancel", "decline-yes", "garbage", "yes", "on", "true", "text-1", "1", "1.0", "nothing"],
 )
 async def test_whatever_is_not_a_yes_approves_nothing(new_world: NewWorld, era: str, person: Person) -> None:
     async with new_world() as world, client_of(world, era, person) as client:
@@ -87,6 +95,36 @@ async def test_who_can_not_be_asked_is_taken_at_its_word_or_refused(new_world: N
         second = await world.submit()
         async with client_of(world, era, None) as client:
             await Desk(client).call("approve", workflow_id=second)
+        await world.until(Status.PAID)
+
+
+@requirement("CONFIRM-POLICY", "TASK-DOORS")
+async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        refusing = server_of(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
+        async with tasks_client(refusing) as blind, tasks_client(refusing, Person()) as seeing:
+            task_id = await _waiting(world, blind)
+            error = await error_of(update(blind.session, task_id, _decided("approve")))
+            assert error.code == -32021
+            assert error.data == {"requiredCapabilities": {"elicitation": {}}}
+            assert "nothing was changed" in error.message
+            assert (await world.status()).decision is None
+            assert (await get(blind.session, task_id)).status == "input_required"
+            await update(seeing.session, task_id, _decided("approve"))
+            await world.until(Status.PAID)
+            # To pay nothing needs nobody's confirmation.
+            task_id = await _waiting(world, blind)
+            await update(blind.session, task_id, _decided("reject"))
+            await world.until(Status.REJECTED)
+
+
+@requirement("CONFIRM-POLICY", "TASK-DOORS")
+@pytest.mark.parametrize("policy", [ApprovalPolicy.ASK, ApprovalPolicy.TRUST])
+async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word(
+    new_world: NewWorld, policy: ApprovalPolicy
+) -> None:
+    async with new_world() as world, tasks_client(server_of(world, approval=policy)) as client:
+        await update(client.session, await _waiting(world, client), _decided("approve"))
         await world.until(Status.PAID)
 
 
@@ -140,6 +178,39 @@ async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -
 
 
 @requirement("CONFIRM-ASK")
+@in_both_eras
+async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: NewWorld, era: str) -> None:
+    person = Person("decline")
+    async with new_world() as world, client_of(world, era, person) as client:
+        workflow_id = await world.submit()
+        desk = Desk(client)
+        await desk.refused("approve", workflow_id=workflow_id, approver="Ann\n1. Free", comment='Checked.\n2. "Free"')
+        await desk.refused("approve", workflow_id=workflow_id)
+        named, plain = person.asked
+        assert r'in the name of "Ann\n1. Free", invoice ' in named
+        # What a model writes can't pass for a line of the invoice.
+        assert named.endswith('\nComment: "Checked.\\n2. \\"Free\\""')
+        assert 'in the name of "a user of ' in plain
+        assert "Comment" not in plain
+        await world.reject()
+
+
+@requirement("CONFIRM-RUN")
+@pytest.mark.parametrize("changed", [{"approver": "Bob"}, {"comment": "Urgent"}])
+async def test_an_answer_counts_only_for_the_words_that_were_shown(
+    new_world: NewWorld, changed: dict[str, str]
+) -> None:
+    async with new_world() as world, client_of(world, "auto", Person()) as client:
+        workflow_id = await world.submit()
+        asked = await _approve(client, workflow_id, None)
+        [key] = asked.input_requests or {}
+        yes = {key: ElicitResult(action="accept", content={"approve": True})}
+        assert isinstance(await _approve(client, workflow_id, yes, **changed), InputRequiredResult)
+        assert (await world.status()).decision is None
+        await world.reject()
+
+
+@requirement("CONFIRM-ASK")
 async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> None:
     person = Person("decline")
     async with new_world() as world, client_of(world, "auto", person) as client:
@@ -151,9 +222,21 @@ async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> No
         await world.reject()
 
 
-async def _approve(client: Client, workflow_id: str, responses: Any) -> Any:
+async def _waiting(world: World, client: Client) -> str:
+    """The id of the task of an invoice that waits for its decision."""
+    created = await begin(client, "trigger", invoice=world.invoice())
+    world.watch(*created.task_id.split(":"))
+    await world.until(Status.PENDING_APPROVAL)
+    return created.task_id
+
+
+def _decided(decision: str) -> dict[str, Any]:
+    return {DECISION: {"action": "accept", "content": {"decision": decision}}}
+
+
+async def _approve(client: Client, workflow_id: str, responses: Any, **more: str) -> Any:
     answer = await client.session.call_tool(
-        "approve", {"workflow_id": workflow_id}, input_responses=responses, allow_input_required=True
+        "approve", {"workflow_id": workflow_id, **more}, input_responses=responses, allow_input_required=True
     )
     if not isinstance(answer, InputRequiredResult):
         assert not answer.is_error, [block.text for block in answer.content if isinstance(block, TextContent)]

@@ -6,17 +6,19 @@ import asyncio
 from datetime import datetime, timedelta
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client
 from mcp.client.extension import advertise
 from mcp_types import CallToolResult, TextContent
 
 from invoice_mcp.invoice_task import DECISION
-from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.reports import InvoiceReport, LineStatus, Status
 from invoice_mcp.tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
 from invoice_mcp.tasks import Run as TaskRun
 from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
+from tests.desk import lines_of
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, error_of, server_of, tasks_client
 
@@ -203,6 +205,19 @@ async def test_a_task_waits_for_days_and_expires(new_world: NewWorld) -> None:
         assert ended.created_at == first.created_at
         assert isinstance(ended.ttl_ms, int)
         assert timedelta(milliseconds=ended.ttl_ms) >= span
+
+
+@requirement("TASK-WAITS")
+async def test_while_nothing_is_due_there_is_little_to_ask(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        far = await world.due_in(30 * DAY)
+        task_id = await begun(world, client, world.invoice(("1", "2024-06-30T00:00:00Z"), ("2", far)))
+        assert (await get(client.session, task_id)).poll_interval_ms == 2_000
+        await world.approve()
+        with anyio.fail_after(20):
+            while lines_of(await world.status()) != [LineStatus.PAID, LineStatus.SCHEDULED]:
+                await anyio.sleep(0.02)
+        assert (await get(client.session, task_id)).poll_interval_ms == 60_000
 
 
 @requirement("TASK-CANCEL")

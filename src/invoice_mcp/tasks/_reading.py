@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,11 +25,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.tasks._binding import Handle, TaskBinding
 from invoice_mcp.tasks._ending import ending_of
 from invoice_mcp.tasks._ids import Run, run_of, task_id_of
+from invoice_mcp.tasks._responses import require_takeable
 from invoice_mcp.tasks._trouble import answering, unknown_task
 from invoice_mcp.tasks._wire import CreateTaskResult, DetailedTask, TaskStatus
 from invoice_mcp.tasks.workflow import TaskState
 
-MAX_RESPONSE_BYTES = 256 * 1024
 _ANSWER_WITHIN = 8.0
 _LOOK_AGAIN_AFTER = 3.0
 _LAST_WORDS_WITHIN = 1.5
@@ -42,7 +41,7 @@ class Found:
     """A task there is.
 
     Attributes:
-        execution: The run that goes on, or went on last, where the task's own continued as a new one.
+        execution: The run that goes on, or went on last, where the task's own continued as a new one, or was reset.
         created: When the task's own run began.
     """
 
@@ -121,7 +120,7 @@ class Tasks:
             asked = {key: responses[key] for key in state.input_requests if key in responses}
             if not asked:
                 return
-            _require_takeable(asked)
+            require_takeable(state.input_requests, asked)
             try:
                 await found.binding.answer(found.handle, asked, ctx)
             except ValueError as error:
@@ -162,27 +161,30 @@ class Tasks:
         binding = self._by_workflow.get(own.workflow_type)
         if binding is None or own.run_id != run.run_id:
             raise unknown_task()
-        if own.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
+        if _goes_on(own):
             execution = await self._last_of_chain(own)
             handle = self._client.get_workflow_handle(execution.id, run_id=execution.run_id)
         return Found(task_id, binding, execution, own.start_time, handle)
 
     async def _last_of_chain(self, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
-        """The run that a workflow which continued as new has now, or had last."""
+        """The run that a workflow which continued as new, or was reset, has now, or had last."""
         newest = await _described(self._client.get_workflow_handle(own.id))
         if newest.raw_description.workflow_execution_info.first_run_id == own.run_id:
             return newest
         # Somebody has used the workflow id again since.
         last = own
-        while last.status is WorkflowExecutionStatus.CONTINUED_AS_NEW:
-            handle = self._client.get_workflow_handle(last.id, run_id=last.run_id)
-            closing = handle.fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
-            successors = [
-                event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id
-                async for event in closing
-            ]
-            last = await _described(self._client.get_workflow_handle(last.id, run_id=successors[-1]))
+        while _goes_on(last):
+            successor = _reset_as(last) or await self._continued_as(last)
+            last = await _described(self._client.get_workflow_handle(last.id, run_id=successor))
         return last
+
+    async def _continued_as(self, run: WorkflowExecutionDescription) -> str:
+        handle = self._client.get_workflow_handle(run.id, run_id=run.run_id)
+        closing = handle.fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
+        successors = [
+            event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id async for event in closing
+        ]
+        return successors[-1]
 
     async def _ongoing(self, found: Found) -> DetailedTask:
         state = await found.binding.state(found.handle)
@@ -222,6 +224,16 @@ class Tasks:
         }
 
 
+def _goes_on(run: WorkflowExecutionDescription) -> bool:
+    """Whether another run has taken its place."""
+    return run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW or bool(_reset_as(run))
+
+
+def _reset_as(run: WorkflowExecutionDescription) -> str:
+    """The run that an operator has reset it to; empty: none has."""
+    return run.raw_description.workflow_extended_info.reset_run_id
+
+
 async def _described(handle: Handle) -> WorkflowExecutionDescription:
     try:
         return await handle.describe()
@@ -234,17 +246,6 @@ async def _described(handle: Handle) -> WorkflowExecutionDescription:
 def _is_namespace_missing(error: RPCError) -> bool:
     details = error.grpc_status.details
     return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details)
-
-
-def _require_takeable(responses: Mapping[str, Any]) -> None:
-    if not all(isinstance(response, Mapping) for response in responses.values()):
-        raise MCPError(INVALID_PARAMS, "Each response must be an object, such as an elicitation's result")
-    try:
-        size = len(json.dumps(responses).encode())
-    except (RecursionError, ValueError):
-        size = MAX_RESPONSE_BYTES + 1
-    if size > MAX_RESPONSE_BYTES:
-        raise MCPError(INVALID_PARAMS, f"The responses are larger than {MAX_RESPONSE_BYTES // 1024} KiB")
 
 
 def _milliseconds(span: timedelta) -> int:

@@ -22,6 +22,8 @@ TASK_INPUT = "TaskInput"
 PROTOCOL_ERROR = "io.modelcontextprotocol/error"
 """Type of the ApplicationError with which a workflow makes its task `failed`; see `protocol_error`."""
 
+_LONGEST_NUMBER = 10
+
 
 @dataclass
 class TaskState:
@@ -61,7 +63,8 @@ class TaskInbox:
     async def elicit(self, message: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         """Ask the client's person, and wait for the answer: `{"action": "accept", "content": {...}}` or another action.
 
-        The content is the client's word: check it before relying on it.
+        An accepted form has been checked for what the schema requires, and for the types it names; all else in it is
+        the client's word: check it before relying on it.
 
         Args:
             schema: JSON schema of the form: an object with properties of primitive types.
@@ -73,7 +76,8 @@ class TaskInbox:
         """Send the client an MCP request, and wait for its answer, for as long as it takes."""
         self._asked += 1
         key = f"input-{self._asked}"
-        self._open[key] = dict(request)
+        if key not in self._answers:
+            self._open[key] = dict(request)
         self._updated_at = workflow.now()
         try:
             await workflow.wait_condition(lambda: key in self._answers)
@@ -84,15 +88,27 @@ class TaskInbox:
         return answer
 
     def answer(self, responses: Mapping[str, Any]) -> None:
-        """Take answers; those to what is not asked, or is answered already, are ignored."""
-        for key in [key for key in responses if key in self._open]:
-            del self._open[key]
-            self._answers[key] = responses[key]
-            self._updated_at = workflow.now()
+        """Take answers; those to what is answered already, or was given up, are ignored.
+
+        One may come before its question: a workflow that has done nothing but ask leaves no command in its history, so
+        that on replay its first answer is taken before `run` has begun. It is kept until it is asked for.
+        """
+        for key, response in responses.items():
+            if key in self._open or _number_of(key) > self._asked:
+                self._open.pop(key, None)
+                self._answers.setdefault(key, response)
+                self._updated_at = workflow.now()
 
     def state(self, message: str | None = None) -> TaskState:
         """What to answer the query with."""
         return TaskState(message=message, updated_at=self._updated_at, input_requests=dict(self._open))
+
+
+def _number_of(key: str) -> int:
+    """Which question has this key, from 1; 0: none ever has."""
+    number = key.removeprefix("input-")
+    is_ours = number.isascii() and number.isdecimal() and len(number) < _LONGEST_NUMBER
+    return int(number) if is_ours and key == f"input-{int(number)}" else 0
 
 
 class TaskWorkflow:

@@ -19,7 +19,8 @@ class Deploy(TaskWorkflow):
     @workflow.run
     async def run(self, service: str) -> str:
         answer = await self.inbox.elicit(f"When may {service} be deployed?", WHEN)
-        return f"{service}: {answer['content']['when'] if answer['action'] == 'accept' else 'never'}"
+        when = (answer.get("content") or {}).get("when") if answer.get("action") == "accept" else None
+        return f"{service}: {when or 'never'}"
 
 
 def deployments(client: Client) -> MCPServer[Any]:

@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 
 from invoice_mcp import invoice_task, server
+from invoice_mcp.approval import ApprovalPolicy
 from invoice_mcp.reports import Status
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import TaskBinding, TasksClient, tool_result
@@ -26,8 +27,8 @@ async def behind(world: World, monkeypatch: pytest.MonkeyPatch, **broken: Any) -
     """The tools through the door of a server whose binding is broken in this way."""
     honest = invoice_task.invoice_binding
 
-    def binding(service: InvoiceService) -> TaskBinding:
-        return replace(honest(service), **broken)
+    def binding(service: InvoiceService, approval: ApprovalPolicy) -> TaskBinding:
+        return replace(honest(service, approval), **broken)
 
     monkeypatch.setattr(server, "invoice_binding", binding)
     built = server.build_server(InvoiceService(world.client, task_queue=world.task_queue))

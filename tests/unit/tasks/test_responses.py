@@ -1,0 +1,56 @@
+"""Whether a response fits the form that was asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mcp.shared.exceptions import MCPError
+
+from invoice_mcp.tasks._responses import require_takeable
+from tests.requirements import requirement
+
+
+def asked(kind: str, required: bool = True) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {"it": {"type": kind}}, "required": ["it"] if required else []}
+    return {"key": {"method": "elicitation/create", "params": {"mode": "form", "requestedSchema": schema}}}
+
+
+def filled(value: Any) -> dict[str, Any]:
+    return {"key": {"action": "accept", "content": {"it": value}}}
+
+
+@requirement("TASK-UPDATE")
+@pytest.mark.parametrize(
+    ("kind", "fitting", "others"),
+    [
+        ("string", ["", "x"], [1, True, ["x"], None]),
+        ("boolean", [True, False], ["true", 1, 0, "on", None]),
+        ("integer", [1, 1.0, 0], [1.5, "1", True, None]),
+        ("number", [1, 1.5], ["1", True, None]),
+        ("array", [[], ["x"]], ["x", 1, None]),
+    ],
+)
+def test_a_value_is_of_the_type_that_was_asked_for(kind: str, fitting: list[Any], others: list[Any]) -> None:
+    for value in fitting:
+        require_takeable(asked(kind), filled(value))
+    for value in others:
+        with pytest.raises(MCPError, match="it"):
+            require_takeable(asked(kind), filled(value))
+
+
+@requirement("TASK-UPDATE")
+def test_what_need_not_be_said_may_be_left_out() -> None:
+    for response in ({"action": "accept"}, {"action": "accept", "content": {}}, {"action": "decline"}):
+        require_takeable(asked("string", required=False), {"key": response})
+    require_takeable(asked("string", required=False), filled(None))
+    require_takeable(asked("string"), {"key": {"action": "cancel", "content": {"it": 1}}})
+
+
+@requirement("TASK-UPDATE")
+def test_only_forms_are_read_as_forms() -> None:
+    bare: Any = {"key": {"method": "elicitation/create"}}
+    require_takeable(bare, {"key": {"action": "accept"}})
+    others: list[Any] = [{"method": "roots/list"}, {}, "anything"]
+    for request in others:
+        require_takeable({"key": request}, {"key": {"roots": 1}})
