@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from temporalio import activity
@@ -29,6 +28,7 @@ from invoice_mcp.testing.simulator._history import (
     activity_failure,
     canceled,
     event,
+    moment,
     nanoseconds,
     timed_out,
 )
@@ -267,15 +267,15 @@ class Activity:
             activity_id=order.activity_id,
             activity_type=order.activity_type,
             attempt=self.attempt,
-            current_attempt_scheduled_time=_moment(self._scheduled_at),
+            current_attempt_scheduled_time=moment(self._scheduled_at),
             heartbeat_details=[],
             heartbeat_timeout=None,
             is_local=False,
             namespace=NAMESPACE,
             schedule_to_close_timeout=order.schedule_to_close_timeout.ToTimedelta(),
-            scheduled_time=_moment(self._scheduled_at),
+            scheduled_time=moment(self._scheduled_at),
             start_to_close_timeout=order.start_to_close_timeout.ToTimedelta(),
-            started_time=_moment(self._started_at),
+            started_time=moment(self._started_at),
             task_queue=order.task_queue,
             task_token=f"{run.run_id}/{order.seq}".encode(),
             workflow_id=run.workflow_id,
@@ -296,7 +296,3 @@ def _filled(given: RetryPolicy) -> RetryPolicy:
     if not nanoseconds(policy.maximum_interval):
         policy.maximum_interval.FromNanoseconds(nanoseconds(policy.initial_interval) * _LONGEST_PAUSE)
     return policy
-
-
-def _moment(time: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time // 1000)

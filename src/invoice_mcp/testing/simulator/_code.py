@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -32,7 +31,7 @@ from temporalio.converter import decode_search_attributes, decode_typed_search_a
 from temporalio.worker import WorkflowInstance
 
 from invoice_mcp.testing.simulator._cancelling import is_last, resolved_at_once
-from invoice_mcp.testing.simulator._history import IDENTITY, NAMESPACE, timestamp
+from invoice_mcp.testing.simulator._history import IDENTITY, NAMESPACE, length, moment, timestamp
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
@@ -263,12 +262,12 @@ class Code:
             raw_memo=dict(start.memo.fields),
             retry_policy=None,
             run_id=run.run_id,
-            run_timeout=_span(start.run_timeout) if start.run_timeout else None,
+            run_timeout=length(start.run_timeout) if start.run_timeout else None,
             search_attributes=decode_search_attributes(start.search_attributes),
-            start_time=_moment(begins),
-            workflow_start_time=_moment(run.started_at),
+            start_time=moment(begins),
+            workflow_start_time=moment(run.started_at),
             task_queue=start.task_queue,
-            task_timeout=_span(start.task_timeout),
+            task_timeout=length(start.task_timeout),
             typed_search_attributes=decode_typed_search_attributes(start.search_attributes),
             workflow_id=run.workflow_id,
             workflow_type=start.workflow_type,
@@ -287,11 +286,3 @@ def _undisturbed(instance: WorkflowInstance, told: WorkflowActivation) -> Workfl
 
 def _names(commands: Iterable[WorkflowCommand]) -> str:
     return ", ".join(command.WhichOneof("variant") or "nothing" for command in commands) or "nothing"
-
-
-def _moment(time: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + _span(time)
-
-
-def _span(span: int) -> timedelta:
-    return timedelta(microseconds=span // 1000)

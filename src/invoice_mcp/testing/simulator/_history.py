@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any
 
@@ -45,6 +46,16 @@ def timestamp(time: int) -> Timestamp:
     """A time as protobuf has it; the same one for all that happens then: messages copy it, nobody changes it."""
     seconds, nanos = divmod(time, SECOND)
     return Timestamp(seconds=seconds, nanos=nanos)
+
+
+def moment(time: int) -> datetime:
+    """A time as Python has it, in UTC."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + length(time)
+
+
+def length(span: int) -> timedelta:
+    """A duration as Python has it."""
+    return timedelta(microseconds=span // 1000)
 
 
 def duration(span: int) -> Duration:

@@ -16,7 +16,7 @@ from invoice_mcp.testing.simulator._chance import Chooser, InOrder
 from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
-from invoice_mcp.testing.simulator._history import application
+from invoice_mcp.testing.simulator._history import application, moment
 from invoice_mcp.testing.simulator._worker import Worker
 
 BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ class Simulation:
     @property
     def now(self) -> datetime:
         """The virtual time, in UTC."""
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=self.agenda.now // 1000)
+        return moment(self.agenda.now)
 
     # -- workers -------------------------------------------------------------------------------------------
 
