@@ -20,8 +20,6 @@ from invoice_mcp.cli import main
 from tests.end_to_end.host import PROGRAM
 from tests.requirements import requirement
 
-pytestmark = pytest.mark.thorough
-
 LAST_WINS = "tests.scenarios.controls.deciding:LastDecisionWins"
 
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
@@ -17,6 +16,7 @@ from invoice_mcp.payments import Payments
 from invoice_mcp.testing._engine import EngineWorker
 from invoice_mcp.testing._ports import Stamp, activity_clock
 from invoice_mcp.testing.simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
+from invoice_mcp.worker import REPLAY
 from invoice_mcp.workflows import INVOICE_STATUS
 
 # Runs that are kept in memory before a new simulation begins.
@@ -65,7 +65,7 @@ class Simulated:
         self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
     ) -> AsyncIterator[EngineWorker]:
         """See `Engine.worker`. Leaving it is a crash."""
-        runner = SandboxedWorkflowRunner() if sandboxed else UnsandboxedWorkflowRunner()
+        runner = REPLAY["workflow_runner"] if sandboxed else UnsandboxedWorkflowRunner()
         activities = InvoiceActivities(erp, payments).all()
         self.simulation.start_worker(
             task_queue, Worker(workflows, activities, runner=runner, converter=pydantic_data_converter)
