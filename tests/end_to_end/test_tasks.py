@@ -14,7 +14,7 @@ import pytest
 from mcp import Client, MCPError, StdioServerParameters
 
 from invoice_mcp.demo import sample_invoice
-from invoice_mcp.invoice_task import DECISION
+from invoice_mcp.invoice_task import question
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from invoice_mcp.reports import InvoiceReport
@@ -26,7 +26,7 @@ from tests.requirements import requirement
 from tests.tasks_client import Person, begin, tasks_client
 
 GIVES_UP_AFTER = 90.0
-APPROVED = {DECISION: {"action": "accept", "content": {"decision": "approve", "name": "Ann"}}}
+APPROVED = {question(): {"action": "accept", "content": {"decision": "approve", "name": "Ann"}}}
 
 
 async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:

@@ -10,14 +10,22 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client.extension import advertise
-from mcp_types import CallToolResult, TextContent
+from mcp.client.session import ClientRequestContext
+from mcp_types import (
+    CallToolResult,
+    ElicitRequestFormParams,
+    ElicitRequestURLParams,
+    ElicitResult,
+    TextContent,
+)
 
-from invoice_mcp.invoice_task import DECISION
+from invoice_mcp.invoice_task import question
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
 from invoice_mcp.tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
 from invoice_mcp.tasks import Run as TaskRun
 from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.workflows import MOST_DISMISSALS
 from tests.desk import lines_of
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, error_of, server_of, tasks_client
@@ -26,7 +34,7 @@ DAY = timedelta(days=1)
 
 
 def accept(**content: Any) -> dict[str, Any]:
-    return {DECISION: {"action": "accept", "content": content}}
+    return {question(): {"action": "accept", "content": content}}
 
 
 async def begun(world: World, client: Client, invoice: dict[str, Any] | None = None) -> str:
@@ -97,23 +105,69 @@ async def test_a_rejection_in_the_form_rejects(new_world: NewWorld) -> None:
         {"action": "cancel", "content": {"decision": "reject"}},
     ],
 )
-async def test_a_form_that_is_dismissed_decides_nothing_and_stays_open(
+async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_again(
     new_world: NewWorld, response: dict[str, Any]
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, {DECISION: response})
+        await update(client.session, task_id, {question(): response})
         task = await get(client.session, task_id)
         assert task.status == "input_required"
-        assert list(task.input_requests or {}) == [DECISION]
+        assert list(task.input_requests or {}) == [question(1)]
         assert (await world.status()).decision is None
+        # Its key is never used again.
+        await update(client.session, task_id, accept(decision="reject"))
+        assert (await world.status()).decision is None
+        assert (await get(client.session, task_id)).last_updated_at == task.last_updated_at
+        await update(client.session, task_id, {question(1): accept(decision="approve")[question()]})
+        await world.until(Status.PAID)
+
+
+@requirement("TASK-UPDATE")
+async def test_who_dismisses_every_form_does_not_fill_the_history(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        for _ in range(MOST_DISMISSALS + 3):
+            [key] = (await get(client.session, task_id)).input_requests or {}
+            # By two at once: one of them is too late.
+            for _ in range(2):
+                await update(client.session, task_id, {key: {"action": "cancel"}})
+        assert list((await get(client.session, task_id)).input_requests or {}) == [question(MOST_DISMISSALS)]
+        events = (await world.handle().fetch_history()).events
+        kept = [event for event in events if event.HasField("workflow_execution_update_accepted_event_attributes")]
+        assert len(kept) == MOST_DISMISSALS
+        await update(client.session, task_id, {question(MOST_DISMISSALS): accept(decision="approve")[question()]})
+        await world.until(Status.PAID)
+
+
+@requirement("TASK-INVOICE", "TASK-CLIENT")
+async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: NewWorld) -> None:
+    peace = 0.3
+    answers = [ElicitResult(action="cancel"), ElicitResult(action="accept", content={"decision": "approve"})]
+    asked: list[float] = []
+
+    async def changes_their_mind(
+        context: ClientRequestContext,  # noqa: ARG001
+        params: ElicitRequestFormParams | ElicitRequestURLParams,  # noqa: ARG001
+    ) -> ElicitResult:
+        asked.append(anyio.current_time())
+        return answers[len(asked) - 1]
+
+    async with new_world() as world:
+        tasks = TasksClient(peace=timedelta(seconds=peace))
+        async with Client(server_of(world), extensions=[tasks], elicitation_callback=changes_their_mind) as client:
+            task_id = await begun(world, client)
+            answer = await tasks.follow(client.session, task_id)
+        assert InvoiceReport.model_validate(answer.structured_content).status is Status.PAID
+    assert len(asked) == 2
+    assert asked[1] - asked[0] >= peace
 
 
 @requirement("TASK-INVOICE")
 async def test_declining_is_rejecting_only_where_the_person_says_so(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, {DECISION: {"action": "decline", "content": {"decision": "reject"}}})
+        await update(client.session, task_id, {question(): {"action": "decline", "content": {"decision": "reject"}}})
         await world.until(Status.REJECTED)
 
 
@@ -137,7 +191,7 @@ async def test_an_answer_that_can_not_be_read_is_an_error_and_changes_nothing(
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        error = await error_of(update(client.session, task_id, {DECISION: response}))
+        error = await error_of(update(client.session, task_id, {question(): response}))
         assert error.code == -32602
         assert told in str(error)
         assert (await get(client.session, task_id)).status == "input_required"
