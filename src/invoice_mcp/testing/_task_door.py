@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mcp import Client, MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, TextContent
 
 from invoice_mcp.reports import InvoiceReport, Status
 from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
@@ -167,8 +167,10 @@ def _require_agreement(task: DetailedTask, report: InvoiceReport) -> None:
 
 
 def _require_expected(error: MCPError) -> None:
-    """Return if the plain tool may well say the same: what was given can't be taken, or nobody can answer now."""
-    if error.code not in {INVALID_PARAMS, INTERNAL_ERROR}:
+    """Return if the plain tool is to say so: what was given can't be taken, nobody can answer now, or the protocol of
+    this session is the older one, which has no tasks.
+    """
+    if error.code not in {INVALID_PARAMS, INTERNAL_ERROR, METHOD_NOT_FOUND}:
         raise error
 
 
