@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import Any
+from uuid import uuid4
 
 from mcp import Client, MCPError
 from mcp.client.session import ClientRequestContext
 from mcp.server import MCPServer
 from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client as TemporalClient
 
+from invoice_mcp.invoice_task import question
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
-from invoice_mcp.tasks import CreateTaskResult, TasksClient
+from invoice_mcp.tasks import CreateTaskResult, TasksClient, input_key, run_of
 from invoice_mcp.testing import World
 
 
@@ -42,11 +48,38 @@ def tasks_client(server: Any, person: Person | None = None, tasks: TasksClient |
     return Client(server, extensions=[tasks or TasksClient()], elicitation_callback=person)
 
 
+def asked(task_id: str, dismissals: int = 0) -> str:
+    """Under which key the task of an invoice, of one run, asks for its decision."""
+    run = run_of(task_id)
+    assert run is not None
+    return input_key(question(dismissals), run.run_id)
+
+
+def decided(task_id: str, dismissals: int = 0, **content: Any) -> dict[str, Any]:
+    """The form of that question, filled in."""
+    return {asked(task_id, dismissals): {"action": "accept", "content": content}}
+
+
 async def begin(client: Client, tool: str, **arguments: Any) -> CreateTaskResult:
     """Call a tool, and leave its task alone."""
     created = await client.session.call_tool(tool, arguments, allow_claimed=True)
     assert isinstance(created, CreateTaskResult)
     return created
+
+
+async def reset(client: TemporalClient, workflow_id: str, run_id: str, after: int = 3) -> str:
+    """Have it begin again from an event, without its updates, as `temporal workflow reset` can; the new run's id."""
+    done = await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
+            reason="an operator's hand",
+            request_id=str(uuid4()),
+            workflow_task_finish_event_id=after,
+            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
+        )
+    )
+    return done.run_id
 
 
 async def error_of(call: Awaitable[object]) -> MCPError:

@@ -50,8 +50,8 @@ def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> El
 
 
 def describe(report: InvoiceReport) -> str:
-    """Which invoice, how much, to whom, and each line."""
-    head = f"invoice {report.invoice_id}: pay {report.currency} {report.total:,} to {report.customer}."
+    """Which invoice, how much, to whom, and each line. What is the invoice's own text is quoted."""
+    head = f"invoice {report.invoice_id}: pay {report.currency} {report.total:,} to {_quoted(report.customer)}."
     until = f" It expires on {moment(report.approval_deadline)}." if report.approval_deadline else ""
     shown, rest = report.lines[:MOST_LINES], report.lines[MOST_LINES:]
     lines = [_line(report, line) for line in shown]
@@ -83,7 +83,7 @@ def is_confirmed(answer: ElicitResult) -> bool:
 
 
 def _quoted(words: str) -> str:
-    """On one line, and with an end that shows: what a model writes can't pass for a part of the invoice."""
+    """On one line, and with an end that shows: what somebody wrote can't pass for what this server tells."""
     return json.dumps(words, ensure_ascii=False)
 
 
@@ -96,10 +96,13 @@ def _form(message: str, form: type[BaseModel]) -> ElicitRequest:
 
 def _filled(form: type[T], answer: ElicitResult) -> T:
     try:
-        return form.model_validate(answer.content or {})
+        # A field that is null is one that was left out.
+        return form.model_validate({name: value for name, value in (answer.content or {}).items() if value is not None})
     except ValidationError as error:
         raise ValueError(faults_of(error)) from None
 
 
 def _line(report: InvoiceReport, line: LineReport) -> str:
-    return f"{line.line}. {line.description}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
+    return (
+        f"{line.line}. {_quoted(line.description)}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import anyio
 from pydantic import BaseModel
@@ -45,6 +46,8 @@ from invoice_mcp.reports import (
 )
 from invoice_mcp.resubmission import Settled, conflict, require_unchanged, settled_after
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
+
+T = TypeVar("T")
 
 LONGEST_WAIT = 50.0
 
@@ -153,19 +156,24 @@ class InvoiceService:
         async with answering(self._probe):
             found = await self._require_open(workflow_id, run_id)
             handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
-            try:
-                await handle.execute_update(InvoiceWorkflow.dismiss, question)
-            except WorkflowUpdateRPCTimeoutOrCancelledError:
-                raise TimeoutError from None
+            await self._while_open(found, lambda: handle.execute_update(InvoiceWorkflow.dismiss, question))
 
     async def _updated(
         self, found: WorkflowExecutionDescription, verdict: Verdict, decision: DecisionRequest
     ) -> InvoiceReport:
         handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
         update = InvoiceWorkflow.approve if verdict is Verdict.APPROVED else InvoiceWorkflow.reject
+        return await self._while_open(found, lambda: handle.execute_update(update, decision))
+
+    async def _while_open(self, found: WorkflowExecutionDescription, update: Callable[[], Awaitable[T]]) -> T:
+        """Do the update, again if it meets the workflow's end.
+
+        Raises:
+            Refused: ALREADY_CLOSED, once it has ended.
+        """
         while True:
             try:
-                return await handle.execute_update(update, decision)
+                return await update()
             except WorkflowUpdateRPCTimeoutOrCancelledError:
                 raise TimeoutError from None
             except RPCError as error:

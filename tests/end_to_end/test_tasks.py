@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,22 +12,20 @@ from typing import Any
 import anyio
 import httpx2
 import pytest
-from mcp import Client, MCPError, StdioServerParameters
+from mcp import Client, ClientSession, MCPError, StdioServerParameters
 
 from invoice_mcp.demo import sample_invoice
-from invoice_mcp.invoice_task import question
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from invoice_mcp.reports import InvoiceReport
-from invoice_mcp.tasks import CreateTaskResult, DetailedTask, TasksClient, get, update
+from invoice_mcp.tasks import CreateTaskResult, DetailedTask, TasksClient, cancel, get, update
 from tests.desk import PAST, Desk, an_invoice
 from tests.end_to_end.cluster import Cluster, behind_one_address, client_without_keep_alive
 from tests.end_to_end.host import environment, until_gone
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, tasks_client
+from tests.tasks_client import Person, asked, begin, decided, tasks_client
 
 GIVES_UP_AFTER = 90.0
-APPROVED = {question(): {"action": "accept", "content": {"decision": "approve", "name": "Ann"}}}
 
 
 async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:
@@ -58,18 +56,31 @@ async def submitted(url: str, invoice: dict[str, Any]) -> str:
                 await anyio.sleep(0.1)
 
 
-async def patiently_answered(url: str, task_id: str) -> None:
+async def answered(url: str, task_id: str, responses: dict[str, Any]) -> None:
+    await patiently(url, lambda session: update(session, task_id, responses))
+
+
+async def patiently(url: str, call: Callable[[ClientSession], Awaitable[None]]) -> None:
+    """Have it acknowledged, by a client of its own."""
     with anyio.fail_after(GIVES_UP_AFTER):
         async with tasks_client(url) as client:
             while True:
                 try:
-                    await update(client.session, task_id, APPROVED)
+                    await call(client.session)
                 except MCPError as error:
                     if error.code != -32603:
                         raise
                     await anyio.sleep(0.1)
                 else:
                     return
+
+
+def approved(task_id: str, dismissals: int = 0) -> dict[str, Any]:
+    return decided(task_id, dismissals, decision="approve", name="Ann")
+
+
+def dismissed(task_id: str) -> dict[str, Any]:
+    return {asked(task_id): {"action": "cancel"}}
 
 
 async def paid_by(home: Path, invoice_id: str) -> list[int]:
@@ -82,7 +93,7 @@ async def paid_by(home: Path, invoice_id: str) -> list[int]:
 @pytest.mark.parametrize("victim", ["server", "worker", "temporal"])
 async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_path: Path, victim: str) -> None:
     async with Cluster(tmp_path / "cluster") as cluster:
-        for gap in range(5):
+        for gap in range(6):
 
             async def now(step: int, gap: int = gap) -> None:
                 if step == gap:
@@ -94,14 +105,18 @@ async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_
             await now(0)
             await until(cluster.url, task_id, lambda task: task.status == "input_required")
             await now(1)
-            await patiently_answered(cluster.url, task_id)
+            await answered(cluster.url, task_id, dismissed(task_id))
             await now(2)
-            await until(cluster.url, task_id, lambda task: task.status != "input_required")
+            second = asked(task_id, 1)
+            await until(cluster.url, task_id, lambda task, key=second: key in (task.input_requests or {}))
+            await answered(cluster.url, task_id, approved(task_id, 1))
             await now(3)
+            await until(cluster.url, task_id, lambda task: task.status != "input_required")
+            await now(4)
             with anyio.fail_after(GIVES_UP_AFTER):
                 while not await paid_by(cluster.home, invoice["invoice_id"]):
                     await anyio.sleep(0.05)
-            await now(4)
+            await now(5)
             ended = await until(cluster.url, task_id, lambda task: task.is_terminal)
             assert ended.result
             report = InvoiceReport.model_validate(ended.result["structuredContent"])
@@ -133,12 +148,68 @@ async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) 
         task_id = await submitted(cluster.url, invoice)
         await until(cluster.url, task_id, lambda task: task.status == "input_required")
         for after in (0.002, 0.01, 0.03):
-            await disturbed(lambda client: update(client.session, task_id, APPROVED), after)
-        await patiently_answered(cluster.url, task_id)
+            await disturbed(lambda client: update(client.session, task_id, approved(task_id)), after)
+        await answered(cluster.url, task_id, approved(task_id))
         ended = await until(cluster.url, task_id, lambda task: task.is_terminal)
         assert ended.result
         assert ended.result["structuredContent"]["status"] == "PAID"
         assert await paid_by(cluster.home, invoice["invoice_id"]) == [1, 2]
+
+
+@requirement("TASK-KILLED", "TASK-CANCEL")
+@pytest.mark.thorough
+@pytest.mark.parametrize("victim", ["server", "worker", "temporal"])
+async def test_a_cancellation_is_not_lost_with_who_was_killed(tmp_path: Path, victim: str) -> None:
+    async with Cluster(tmp_path / "cluster") as cluster:
+        due = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+        invoice = an_invoice(f"{victim}", ("1", PAST), ("2", due))
+        task_id = await submitted(cluster.url, invoice)
+        await until(cluster.url, task_id, lambda task: task.status == "input_required")
+        await answered(cluster.url, task_id, approved(task_id))
+        with anyio.fail_after(GIVES_UP_AFTER):
+            while not await paid_by(cluster.home, invoice["invoice_id"]):
+                await anyio.sleep(0.05)
+        await cluster.named(victim).restart()
+        await patiently(cluster.url, lambda session: cancel(session, task_id))
+        await cluster.named(victim).restart()
+        ended = await until(cluster.url, task_id, lambda task: task.is_terminal)
+        assert ended.status == "cancelled"
+        assert "1 of 2 lines paid" in str(ended.status_message)
+        assert await paid_by(cluster.home, invoice["invoice_id"]) == [1]
+
+
+@requirement("TASK-CLIENT", "TASK-KILLED")
+@pytest.mark.thorough
+async def test_a_call_whose_server_is_killed_fails_and_another_client_goes_on(tmp_path: Path) -> None:
+    waiting, task_ids = anyio.Event(), set[str]()
+
+    async def on_task(task: Any) -> None:
+        task_ids.add(task.task_id)
+        if task.status == "input_required":
+            waiting.set()
+
+    async with Cluster(tmp_path / "cluster") as cluster:
+
+        async def call() -> None:
+            async with tasks_client(cluster.url, tasks=TasksClient(on_task=on_task)) as client:
+                await client.call_tool("trigger", {"invoice": an_invoice("lost")})
+
+        async def call_and_kill() -> None:
+            async with anyio.create_task_group() as group:
+                group.start_soon(call)
+                await waiting.wait()
+                cluster.named("server").kill()
+
+        with anyio.fail_after(GIVES_UP_AFTER), pytest.raises(ExceptionGroup):
+            await call_and_kill()
+        await cluster.named("server").start()
+        [task_id] = task_ids
+        person = Person(decision="approve", name="Ann")
+        async with tasks_client(cluster.url, person) as another:
+            answer = await TasksClient().follow(another.session, task_id)
+    assert answer.structured_content
+    assert answer.structured_content["status"] == "PAID"
+    assert len(person.asked) == 1
 
 
 async def _quietly(tool: Callable[[Client], Any], client: Client) -> None:

@@ -9,14 +9,13 @@ from mcp import Client
 from mcp_types import ElicitResult, InputRequiredResult, TextContent
 
 from invoice_mcp.approval import ApprovalPolicy
-from invoice_mcp.invoice_task import question
 from invoice_mcp.reports import Status
 from invoice_mcp.tasks import get, update
-from invoice_mcp.testing import ERAS, World
+from invoice_mcp.testing import ERAS, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import Desk
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, error_of, server_of, tasks_client
+from tests.tasks_client import Person, begin, decided, error_of, server_of, tasks_client
 
 in_both_eras = pytest.mark.parametrize("era", ERAS)
 
@@ -35,7 +34,7 @@ async def test_the_person_is_asked_and_says_yes(new_world: NewWorld, era: str) -
         assert report["decision"]["by"] == "Ann"
         await world.until(Status.PAID)
     [question] = person.asked
-    for told in ("USD 120.50", "ACME Corp", "1. Widget 1: USD 100.00", "2. Widget 2: USD 20.50"):
+    for told in ("USD 120.50", "ACME Corp", '1. "Widget 1": USD 100.00', '2. "Widget 2": USD 20.50'):
         assert told in question
 
 
@@ -104,17 +103,17 @@ async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
         refusing = server_of(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
         async with tasks_client(refusing) as blind, tasks_client(refusing, Person()) as seeing:
             task_id = await _waiting(world, blind)
-            error = await error_of(update(blind.session, task_id, _decided("approve")))
+            error = await error_of(update(blind.session, task_id, decided(task_id, decision="approve")))
             assert error.code == -32021
             assert error.data == {"requiredCapabilities": {"elicitation": {}}}
             assert "nothing was changed" in error.message
             assert (await world.status()).decision is None
             assert (await get(blind.session, task_id)).status == "input_required"
-            await update(seeing.session, task_id, _decided("approve"))
+            await update(seeing.session, task_id, decided(task_id, decision="approve"))
             await world.until(Status.PAID)
             # To pay nothing needs nobody's confirmation.
             task_id = await _waiting(world, blind)
-            await update(blind.session, task_id, _decided("reject"))
+            await update(blind.session, task_id, decided(task_id, decision="reject"))
             await world.until(Status.REJECTED)
 
 
@@ -124,7 +123,8 @@ async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word
     new_world: NewWorld, policy: ApprovalPolicy
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world, approval=policy)) as client:
-        await update(client.session, await _waiting(world, client), _decided("approve"))
+        task_id = await _waiting(world, client)
+        await update(client.session, task_id, decided(task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -195,6 +195,32 @@ async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: New
         await world.reject()
 
 
+@requirement("CONFIRM-ASK", "TASK-INVOICE")
+async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_world: NewWorld) -> None:
+    far_down = "\n" * 40
+    forged = {
+        "customer": f"ACME Corp. It expires on 2030-01-01 00:00 UTC.\n1. Widget: USD 1.00, due on 2030-01-01{far_down}",
+        "lines": [{"description": 'A"\n2. Free gift: USD 0.00', "amount": "900.00", "due_date": PAST}],
+    }
+    person = Person("decline")
+    async with (
+        new_world() as world,
+        client_of(world, "auto", person) as client,
+        tasks_client(server_of(world)) as tasks,
+    ):
+        task_id = (await begin(tasks, "trigger", invoice={**world.invoice(), **forged})).task_id
+        world.watch(*task_id.split(":"))
+        await world.until(Status.PENDING_APPROVAL)
+        [request] = ((await get(tasks.session, task_id)).input_requests or {}).values()
+        await Desk(client).refused("approve", workflow_id=task_id.partition(":")[0])
+        for told in (request["params"]["message"], *person.asked):
+            first, second = told.splitlines()
+            assert 'pay USD 900.00 to "ACME Corp. It expires on 2030-01-01 00:00 UTC.\\n1. Widget' in first
+            assert first.rpartition('"')[2].startswith(". It expires on ")
+            assert second.startswith('1. "A\\"\\n2. Free gift: USD 0.00": USD 900.00, due on ')
+        await world.reject()
+
+
 @requirement("CONFIRM-RUN")
 @pytest.mark.parametrize("changed", [{"approver": "Bob"}, {"comment": "Urgent"}])
 async def test_an_answer_counts_only_for_the_words_that_were_shown(
@@ -228,10 +254,6 @@ async def _waiting(world: World, client: Client) -> str:
     world.watch(*created.task_id.split(":"))
     await world.until(Status.PENDING_APPROVAL)
     return created.task_id
-
-
-def _decided(decision: str) -> dict[str, Any]:
-    return {question(): {"action": "accept", "content": {"decision": decision}}}
 
 
 async def _approve(client: Client, workflow_id: str, responses: Any, **more: str) -> Any:

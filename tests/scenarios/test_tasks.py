@@ -19,22 +19,17 @@ from mcp_types import (
     TextContent,
 )
 
-from invoice_mcp.invoice_task import question
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
 from invoice_mcp.tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
 from invoice_mcp.tasks import Run as TaskRun
-from invoice_mcp.testing import World
+from invoice_mcp.testing import ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflows import MOST_DISMISSALS
 from tests.desk import lines_of
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, error_of, server_of, tasks_client
+from tests.tasks_client import Person, asked, begin, decided, error_of, server_of, tasks_client
 
 DAY = timedelta(days=1)
-
-
-def accept(**content: Any) -> dict[str, Any]:
-    return {question(): {"action": "accept", "content": content}}
 
 
 async def begun(world: World, client: Client, invoice: dict[str, Any] | None = None) -> str:
@@ -73,7 +68,13 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
         assert report.decision
         assert (report.decision.by, report.decision.comment) == ("Ann", "Checked")
         [question] = person.asked
-        for told in (invoice["invoice_id"], "USD 120.50", "ACME Corp", "1. Widget 1: USD 100.00", "2. Widget 2"):
+        for told in (
+            invoice["invoice_id"],
+            "USD 120.50",
+            'to "ACME Corp"',
+            '1. "Widget 1": USD 100.00',
+            '2. "Widget 2"',
+        ):
             assert told in question
         assert set(seen) <= {"working", "input_required", "completed"}
         assert seen[-1] == "completed"
@@ -87,7 +88,7 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
 async def test_a_rejection_in_the_form_rejects(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, accept(decision="reject", comment="Never ordered"))
+        await update(client.session, task_id, decided(task_id, decision="reject", comment="Never ordered"))
         await world.until(Status.REJECTED)
         report = report_in(await get(client.session, task_id))
         assert report.decision
@@ -110,16 +111,16 @@ async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_aga
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, {question(): response})
+        await update(client.session, task_id, {asked(task_id): response})
         task = await get(client.session, task_id)
         assert task.status == "input_required"
-        assert list(task.input_requests or {}) == [question(1)]
+        assert list(task.input_requests or {}) == [asked(task_id, 1)]
         assert (await world.status()).decision is None
         # Its key is never used again.
-        await update(client.session, task_id, accept(decision="reject"))
+        await update(client.session, task_id, decided(task_id, decision="reject"))
         assert (await world.status()).decision is None
         assert (await get(client.session, task_id)).last_updated_at == task.last_updated_at
-        await update(client.session, task_id, {question(1): accept(decision="approve")[question()]})
+        await update(client.session, task_id, decided(task_id, 1, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -130,13 +131,13 @@ async def test_who_dismisses_every_form_does_not_fill_the_history(new_world: New
         for _ in range(MOST_DISMISSALS + 3):
             [key] = (await get(client.session, task_id)).input_requests or {}
             # By two at once: one of them is too late.
-            for _ in range(2):
-                await update(client.session, task_id, {key: {"action": "cancel"}})
-        assert list((await get(client.session, task_id)).input_requests or {}) == [question(MOST_DISMISSALS)]
+            dismissal = {key: {"action": "cancel"}}
+            await asyncio.gather(*(update(client.session, task_id, dismissal) for _ in range(2)))
+        assert list((await get(client.session, task_id)).input_requests or {}) == [asked(task_id, MOST_DISMISSALS)]
         events = (await world.handle().fetch_history()).events
         kept = [event for event in events if event.HasField("workflow_execution_update_accepted_event_attributes")]
         assert len(kept) == MOST_DISMISSALS
-        await update(client.session, task_id, {question(MOST_DISMISSALS): accept(decision="approve")[question()]})
+        await update(client.session, task_id, decided(task_id, MOST_DISMISSALS, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -146,7 +147,7 @@ async def test_submitting_again_is_answered_with_the_task_as_it_is(new_world: Ne
         invoice = world.invoice()
         task_id = await begun(world, client, invoice)
         await world.advance(timedelta(hours=1))
-        await update(client.session, task_id, {question(): {"action": "cancel"}})
+        await update(client.session, task_id, {asked(task_id): {"action": "cancel"}})
         task = await get(client.session, task_id)
         again = await begin(client, "trigger", invoice=invoice)
         told = (again.task_id, again.status, again.status_message, again.created_at, again.last_updated_at)
@@ -177,11 +178,36 @@ async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: Ne
     assert asked[1] - asked[0] >= peace
 
 
+@requirement("TASK-UPDATE")
+async def test_an_answer_after_the_end_is_acknowledged_and_changes_nothing(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        await update(client.session, task_id, decided(task_id, decision="reject"))
+        await world.until(Status.REJECTED)
+        ended = await get(client.session, task_id)
+        for late in (decided(task_id, decision="approve"), {asked(task_id): {"action": "cancel"}}):
+            await update(client.session, task_id, late)
+        assert await get(client.session, task_id) == ended
+
+
+@requirement("TASK-UPDATE")
+async def test_a_field_that_is_null_is_left_out(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await begun(world, client)
+        await update(client.session, task_id, decided(task_id, decision="reject", comment=None, name=None))
+        await world.until(Status.REJECTED)
+        report = report_in(await get(client.session, task_id))
+        assert report.decision
+        assert report.decision.comment == ""
+
+
 @requirement("TASK-INVOICE")
 async def test_declining_is_rejecting_only_where_the_person_says_so(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, {question(): {"action": "decline", "content": {"decision": "reject"}}})
+        await update(
+            client.session, task_id, {asked(task_id): {"action": "decline", "content": {"decision": "reject"}}}
+        )
         await world.until(Status.REJECTED)
 
 
@@ -205,11 +231,11 @@ async def test_an_answer_that_can_not_be_read_is_an_error_and_changes_nothing(
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        error = await error_of(update(client.session, task_id, {question(): response}))
+        error = await error_of(update(client.session, task_id, {asked(task_id): response}))
         assert error.code == -32602
         assert told in str(error)
         assert (await get(client.session, task_id)).status == "input_required"
-        await update(client.session, task_id, accept(decision="approve"))
+        await update(client.session, task_id, decided(task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -220,7 +246,12 @@ async def test_the_first_decision_is_final_whichever_door_it_came_through(new_wo
         task_id = await begun(world, client, world.invoice(("100", far)))
         await world.approve(by="Ann")
         # Too late, twice, and of what was never asked: acknowledged, ignored.
-        late: list[dict[str, Any]] = [accept(decision="reject", name="Bob"), accept(decision="approve"), {"x": {}}, {}]
+        late: list[dict[str, Any]] = [
+            decided(task_id, decision="reject", name="Bob"),
+            decided(task_id, decision="approve"),
+            {"x": {}},
+            {},
+        ]
         for responses in late:
             await update(client.session, task_id, responses)
         report = await world.status()
@@ -234,7 +265,7 @@ async def test_a_decision_in_the_form_holds_for_the_plain_tools(new_world: NewWo
     async with new_world() as world, tasks_client(server_of(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
-        await update(client.session, task_id, accept(decision="approve", name="Ann"))
+        await update(client.session, task_id, decided(task_id, decision="approve", name="Ann"))
         refused = await world.refusal(world.reject())
         assert refused.code == "ALREADY_DECIDED"
         assert "Ann" in str(refused)
@@ -245,11 +276,18 @@ async def test_both_doors_at_once_one_decision(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
+
+        async def rejected() -> None:
+            try:
+                await world.reject(by="Cid")
+            except ToolRefused as refused:
+                assert refused.code == "ALREADY_DECIDED"  # noqa: PT017 (it may also be in time)
+
+        # What is answered too late is acknowledged all the same.
         await asyncio.gather(
-            update(client.session, task_id, accept(decision="approve", name="Ann")),
-            update(client.session, task_id, accept(decision="reject", name="Bob")),
-            world.reject(by="Cid"),
-            return_exceptions=True,
+            update(client.session, task_id, decided(task_id, decision="approve", name="Ann")),
+            update(client.session, task_id, decided(task_id, decision="reject", name="Bob")),
+            rejected(),
         )
         decision = (await world.status()).decision
         assert decision
@@ -401,7 +439,7 @@ async def test_a_task_is_there_for_every_server_and_no_server_is_needed_to_keep_
             task_id = await begun(world, client)
         async with tasks_client(server_of(world)) as another:
             assert (await get(another.session, task_id)).status == "input_required"
-            await update(another.session, task_id, accept(decision="approve", name="Ann"))
+            await update(another.session, task_id, decided(task_id, decision="approve", name="Ann"))
         async with tasks_client(server_of(world)) as third:
             answer = await TasksClient().follow(third.session, task_id)
             assert InvoiceReport.model_validate(answer.structured_content).status is Status.PAID

@@ -48,7 +48,7 @@ tool's result can be said otherwise: see `TaskBinding`. `TasksClient` is the cli
 from invoice_mcp.retention import Retention
 from invoice_mcp.tasks._binding import TaskBinding, run_started, started, tool_result
 from invoice_mcp.tasks._client import TasksClient, cancel, get, update
-from invoice_mcp.tasks._ids import Run, run_of, task_id_of
+from invoice_mcp.tasks._ids import Run, input_key, run_of, task_id_of
 from invoice_mcp.tasks._server import TasksExtension
 from invoice_mcp.tasks._wire import (
     EXTENSION_ID,
@@ -81,6 +81,7 @@ __all__ = [
     "UpdateTaskParams",
     "cancel",
     "get",
+    "input_key",
     "run_of",
     "run_started",
     "started",

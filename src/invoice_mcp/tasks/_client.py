@@ -59,12 +59,14 @@ class TasksClient(ClientExtension):
 
     Polls as often as the server says, and answers what is asked meanwhile through the client's own callbacks. Each
     question is asked once; again, a few times, where the server can't take the answer; and where one was dismissed and
-    the task asks the same anew, after a while. A callback that raises leaves its question to others. A task that fails
-    raises its `MCPError`; one that was cancelled is a result with `is_error`.
+    the task asks the same anew, after a while. A callback that raises leaves its question to others.
+
+    A task that fails raises its `MCPError`; one that was cancelled is a result with `is_error`. A connection that is
+    lost ends the call, as it ends every call of its client; the task goes on, and `follow` by another client with it.
 
     Args:
         on_task: Told of each task as it begins, and whenever it has changed. Keep its `task_id`: `follow` goes on with
-            it after a crash, from another process too.
+            it after a crash or a lost connection, from another process too.
         patience: For how long a server that can't answer just now is asked again before its error is raised.
         peace: How long a question that was dismissed or declined is not asked again; twice as long after each time.
     """
@@ -155,6 +157,8 @@ class _Following:
         del self._asking[key]
         if response is None:
             return
+        # Before it is sent: the task may ask anew before the acknowledgement is there.
+        self._questions.is_answered(request, response, anyio.current_time())
         try:
             await self._patiently(lambda: update(self._session, self._task_id, {key: response}))
         except MCPError as error:
@@ -162,8 +166,6 @@ class _Following:
                 self._failure = error
                 group.cancel_scope.cancel()
             logger.warning("The answer to %s of task %s can't be taken: %s", key, self._task_id, error)
-        else:
-            self._questions.was_answered(request, response, anyio.current_time())
         self._answered.set()
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:

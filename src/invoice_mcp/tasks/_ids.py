@@ -1,4 +1,4 @@
-"""Task ids: made of workflow id and run id, so that no server needs to remember any. Pure."""
+"""Task ids: made of workflow id and run id, so that no server needs to remember any; keys of questions. Pure."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 _LONGEST = 2000
+# Of a run id, what tells runs apart: the end of Temporal's UUIDs is random, their beginning the time.
+_TELLING = 12
 
 
 class Run(NamedTuple):
@@ -20,6 +22,15 @@ class Run(NamedTuple):
 def task_id_of(run: Run) -> str:
     """`<workflow id>:<run id>`, both percent-encoded: printable ASCII, as the header Mcp-Name needs it."""
     return f"{quote(run.workflow_id, safe='')}:{quote(run.run_id, safe='')}"
+
+
+def input_key(key: str, run_id: str) -> str:
+    """Under which key a client is asked what a run of a task's workflow asks under `key`.
+
+    A workflow counts its questions from the start in each run, but one task may be several: it continues as new, is
+    retried, or an operator resets it. An answer to one run's question must not pass for one to another's.
+    """
+    return f"{key}.{run_id[-_TELLING:]}"
 
 
 def run_of(task_id: str) -> Run | None:

@@ -1,4 +1,7 @@
-"""`notifications/tasks` over `subscriptions/listen`: whoever listens is told a task whenever it has changed."""
+"""`notifications/tasks` over `subscriptions/listen`: whoever listens is told when a task has changed.
+
+Temporal tells nobody of itself: each task is looked at as often as its poll interval says, and told if it is another.
+"""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class Questions:
         self._asked.discard(key)
         return True
 
-    def was_answered(self, request: Any, response: Mapping[str, Any], now: float) -> None:
+    def is_answered(self, request: Any, response: Mapping[str, Any], now: float) -> None:
         """Remember what was dismissed: a task that needs an answer will ask the same under another key."""
         if response.get("action") in {"cancel", "decline"}:
             self._dismissed.append(request)

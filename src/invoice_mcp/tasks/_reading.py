@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,22 +11,16 @@ import anyio
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
-from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
-from temporalio.client import (
-    Client,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
-    WorkflowHistoryEventFilterType,
-    WorkflowUpdateFailedError,
-)
+from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.tasks._binding import Handle, TaskBinding
+from invoice_mcp.tasks._binding import TaskBinding
 from invoice_mcp.tasks._ending import ending_of
-from invoice_mcp.tasks._ids import Run, run_of, task_id_of
+from invoice_mcp.tasks._finding import Found, find
+from invoice_mcp.tasks._ids import Run, input_key, task_id_of
 from invoice_mcp.tasks._responses import require_takeable
-from invoice_mcp.tasks._trouble import answering, unknown_task
+from invoice_mcp.tasks._trouble import answering
 from invoice_mcp.tasks._wire import CreateTaskResult, DetailedTask, TaskStatus
 from invoice_mcp.tasks.workflow import TaskState
 
@@ -37,29 +30,6 @@ _ANSWER_WITHIN = 8.0
 _LOOK_AGAIN_AFTER = 3.0
 _LOOK_AGAIN_SOON = 0.05
 _TOLD_WITHIN = 1.5
-# Of a run whose first task is not done yet: it was started, the task scheduled, and taken up.
-_FIRST_EVENTS = 3
-_GONE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
-
-
-@dataclass(frozen=True)
-class Found:
-    """A task there is.
-
-    Attributes:
-        execution: The run that goes on, or went on last, where the task's own continued as a new one, or was reset.
-        created: When the task's own run began.
-    """
-
-    task_id: str
-    binding: TaskBinding
-    execution: WorkflowExecutionDescription
-    created: datetime
-    handle: Handle
-
-    @property
-    def is_open(self) -> bool:
-        return self.execution.status in {None, WorkflowExecutionStatus.RUNNING}
 
 
 class Tasks:
@@ -86,13 +56,12 @@ class Tasks:
             MCPError: Temporal does not have it, or can't be asked.
         """
         async with answering(_ANSWER_WITHIN):
-            found = await self._find(task_id_of(run))
+            found = await find(self._client, self._by_workflow, task_id_of(run))
             if not found.is_open:
                 ending = await ending_of(found.handle, found.binding)
                 return CreateTaskResult(**await self._common(found, ending.status, None))
             # One that was there already may ask by now; one that has only just begun is not waited for.
-            has_begun = found.execution.history_length > _FIRST_EVENTS
-            state = await _told(found) if has_begun else None
+            state = await _told(found) if found.has_begun else None
             return CreateTaskResult(**await self._common(found, _status(state), state))
 
     async def require(self, task_id: str) -> None:
@@ -102,7 +71,7 @@ class Tasks:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
         """
         async with answering(_ANSWER_WITHIN):
-            await self._find(task_id)
+            await find(self._client, self._by_workflow, task_id)
 
     async def read(self, task_id: str) -> DetailedTask:
         """The whole task.
@@ -111,7 +80,7 @@ class Tasks:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal, or a worker that is needed, is away.
         """
         async with answering(_ANSWER_WITHIN):
-            while (found := await self._find(task_id)).is_open:
+            while (found := await find(self._client, self._by_workflow, task_id)).is_open:
                 # A question that the workflow's end has overtaken may never be answered.
                 with anyio.move_on_after(_LOOK_AGAIN_AFTER):
                     return await self._ongoing(found)
@@ -124,14 +93,16 @@ class Tasks:
             MCPError: As `read`; also -32602 for responses that can't be taken, and then none is.
         """
         async with answering(_ANSWER_WITHIN):
-            found = await self._find(task_id)
+            found = await find(self._client, self._by_workflow, task_id)
             if not found.is_open or not responses:
                 return
             state = await found.binding.state(found.handle)
-            asked = {key: responses[key] for key in state.input_requests if key in responses}
-            if not asked:
+            keys = {input_key(key, found.execution.run_id): key for key in state.input_requests}
+            given = {told: response for told, response in responses.items() if told in keys}
+            if not given:
                 return
-            require_takeable(state.input_requests, asked)
+            require_takeable({told: state.input_requests[key] for told, key in keys.items()}, given)
+            asked = {keys[told]: response for told, response in given.items()}
             try:
                 await found.binding.answer(found.handle, asked, ctx)
             except ValueError as error:
@@ -144,7 +115,7 @@ class Tasks:
                 # It ended in the meantime, or is just about to: then nothing is asked any more.
                 if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
                     raise
-                if (await self._find(task_id)).is_open:
+                if (await find(self._client, self._by_workflow, task_id)).is_open:
                     raise
 
     async def cancel(self, task_id: str) -> None:
@@ -154,7 +125,7 @@ class Tasks:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
         """
         async with answering(_ANSWER_WITHIN):
-            while (found := await self._find(task_id)).is_open:
+            while (found := await find(self._client, self._by_workflow, task_id)).is_open:
                 try:
                     await found.handle.cancel(reason="The client of the task cancelled it")
                 except RPCError as error:
@@ -165,44 +136,15 @@ class Tasks:
                     return
                 await anyio.sleep(_LOOK_AGAIN_SOON)
 
-    async def _find(self, task_id: str) -> Found:
-        run = run_of(task_id)
-        if run is None:
-            raise unknown_task()
-        handle: Handle = self._client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
-        execution = own = await _described(handle)
-        binding = self._by_workflow.get(own.workflow_type)
-        if binding is None or own.run_id != run.run_id:
-            raise unknown_task()
-        if _goes_on(own):
-            execution = await self._last_of_chain(own)
-            handle = self._client.get_workflow_handle(execution.id, run_id=execution.run_id)
-        return Found(task_id, binding, execution, own.start_time, handle)
-
-    async def _last_of_chain(self, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
-        """The run that a workflow which continued as new, or was reset, has now, or had last."""
-        newest = await _described(self._client.get_workflow_handle(own.id))
-        if newest.raw_description.workflow_execution_info.first_run_id == own.run_id:
-            return newest
-        # Somebody has used the workflow id again since.
-        last = own
-        while _goes_on(last):
-            successor = _reset_as(last) or await self._continued_as(last)
-            last = await _described(self._client.get_workflow_handle(last.id, run_id=successor))
-        return last
-
-    async def _continued_as(self, run: WorkflowExecutionDescription) -> str:
-        handle = self._client.get_workflow_handle(run.id, run_id=run.run_id)
-        closing = handle.fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
-        successors = [
-            event.workflow_execution_continued_as_new_event_attributes.new_execution_run_id async for event in closing
-        ]
-        return successors[-1]
-
     async def _ongoing(self, found: Found) -> DetailedTask:
+        if not found.has_begun:
+            # Nobody can tell yet, and nothing can have been asked: a task is there even before any worker is.
+            return DetailedTask(**await self._common(found, "working", None))
         state = await found.binding.state(found.handle)
         common = await self._common(found, _status(state), state)
-        return DetailedTask(**common, input_requests=dict(state.input_requests) or None)
+        run_id = found.execution.run_id
+        asked = {input_key(key, run_id): request for key, request in state.input_requests.items()}
+        return DetailedTask(**common, input_requests=asked or None)
 
     async def _ended(self, found: Found) -> DetailedTask:
         ending = await ending_of(found.handle, found.binding)
@@ -245,30 +187,6 @@ async def _told(found: Found) -> TaskState | None:
 def _status(state: TaskState | None) -> TaskStatus:
     """Of a workflow that goes on."""
     return "input_required" if state is not None and state.input_requests else "working"
-
-
-def _goes_on(run: WorkflowExecutionDescription) -> bool:
-    """Whether another run has taken its place."""
-    return run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW or bool(_reset_as(run))
-
-
-def _reset_as(run: WorkflowExecutionDescription) -> str:
-    """The run that an operator has reset it to; empty: none has."""
-    return run.raw_description.workflow_extended_info.reset_run_id
-
-
-async def _described(handle: Handle) -> WorkflowExecutionDescription:
-    try:
-        return await handle.describe()
-    except RPCError as error:
-        if error.status in _GONE and not _is_namespace_missing(error):
-            raise unknown_task() from None
-        raise
-
-
-def _is_namespace_missing(error: RPCError) -> bool:
-    details = error.grpc_status.details
-    return any(detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details)
 
 
 def _milliseconds(span: timedelta) -> int:

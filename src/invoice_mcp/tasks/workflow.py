@@ -33,7 +33,8 @@ class TaskState:
     Attributes:
         message: What goes on, for people.
         updated_at: When that last changed; None: when the workflow began.
-        input_requests: What is asked of the client and not answered yet, by key. A key is never used again.
+        input_requests: What is asked of the client and not answered yet, by key. A key is never used again in this run;
+            the client sees it with the run in it.
             The values are MCP requests, such as `{"method": "elicitation/create", "params": {...}}`.
         poll_interval_ms: How often it is worth asking from now on; None: as the binding says.
     """

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mcp import Client, MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, TextContent
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
 
 from invoice_mcp.reports import InvoiceReport, Status
 from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
@@ -40,6 +40,8 @@ class TaskTools(Tools):
     def __init__(self, client: Client) -> None:
         super().__init__(client)
         self._newest: dict[str, Run] = {}
+        self._begun: set[Run] = set()
+        self._trouble: MCPError | None = None
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """As `Tools.call`."""
@@ -47,9 +49,9 @@ class TaskTools(Tools):
             case "trigger":
                 return await self._trigger(arguments)
             case "approve" | "reject":
-                return await self._decide(tool, arguments) or await super().call(tool, arguments)
+                return await self._decide(tool, arguments) or await self._plainly(tool, arguments)
             case "cancel":
-                return await self._cancel(arguments) or await super().call(tool, arguments)
+                return await self._cancel(arguments) or await self._plainly(tool, arguments)
             case "status":
                 return await self._status(arguments)
             case _:
@@ -66,13 +68,22 @@ class TaskTools(Tools):
             raise AssertionError(f"trigger answered with a task whose id is none: {answer.task_id}")
         is_new = self._newest.get(run.workflow_id) != run
         self._newest[run.workflow_id] = run
+        self._begun.add(run)
         status = (await self._reported(run)).status
         content = {"workflow_id": run.workflow_id, "run_id": run.run_id, "status": status, "created": is_new}
         self.answers.append(Answer("trigger", arguments, content, ""))
         return content
 
+    async def _plainly(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """By the plain tool. What the task could not do, it may not be able to do either."""
+        trouble, self._trouble = self._trouble, None
+        content = await super().call(tool, arguments)
+        _require(trouble is None, f"{tool} was done, but by the task it could not be: {trouble}")
+        return content
+
     async def _decide(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         """The report after the task's form was sent; None where it does not ask, or did not take the answer."""
+        self._trouble = None
         run = self._run(arguments)
         task = await self._task(run)
         if run is None or task is None or task.status != "input_required":
@@ -83,7 +94,7 @@ class TaskTools(Tools):
         try:
             await update(self.client.session, task.task_id, {key: {"action": "accept", "content": content}})
         except MCPError as error:
-            _require_expected(error)
+            self._trouble = _expected(error)
             return None
         report = await self._reported(run)
         is_lost = report.decision is None and report.status is Status.PENDING_APPROVAL
@@ -93,6 +104,7 @@ class TaskTools(Tools):
         return self._answered(tool, arguments, report) if is_ours else None
 
     async def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        self._trouble = None
         run = self._run(arguments)
         # A task is cancelled without a reason: who has one calls the tool.
         task = None if arguments.get("reason") else await self._task(run)
@@ -112,6 +124,7 @@ class TaskTools(Tools):
         before = await self._task(run)
         report = await self._reported(run)
         after = await self._task(run)
+        _require(after is not None or self._trouble is None, f"`status` tells, but the task can't: {self._trouble}")
         # What changes while we look says nothing.
         if before is not None and after is not None and before.last_updated_at == after.last_updated_at:
             _require_agreement(after, report)
@@ -128,10 +141,13 @@ class TaskTools(Tools):
         if run is None:
             return None
         try:
-            return await get(self.client.session, task_id_of(run))
+            task = await get(self.client.session, task_id_of(run))
         except MCPError as error:
-            _require_expected(error)
+            # There need be none of a run that another door has begun, in the older protocol say.
+            self._trouble = _expected(error) if run in self._begun else None
             return None
+        self._trouble = None
+        return task
 
     async def _reported(self, run: Run, **arguments: Any) -> InvoiceReport:
         """The report, by the plain tool, without a line in the journal."""
@@ -166,12 +182,11 @@ def _require_agreement(task: DetailedTask, report: InvoiceReport) -> None:
         _require(told == report, f"the task ended with {told}, but `status` tells {report}")
 
 
-def _require_expected(error: MCPError) -> None:
-    """Return if the plain tool is to say so: what was given can't be taken, nobody can answer now, or the protocol of
-    this session is the older one, which has no tasks.
-    """
-    if error.code not in {INVALID_PARAMS, INTERNAL_ERROR, METHOD_NOT_FOUND}:
+def _expected(error: MCPError) -> MCPError:
+    """The error, if there may be such: what was given can't be taken, or nobody can answer now."""
+    if error.code not in {INVALID_PARAMS, INTERNAL_ERROR}:
         raise error
+    return error
 
 
 def _require(holds: bool, what: str) -> None:

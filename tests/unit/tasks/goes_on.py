@@ -3,6 +3,7 @@
 import asyncio
 
 from temporalio import workflow
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.tasks.workflow import TaskWorkflow
@@ -26,6 +27,38 @@ class Restless(TaskWorkflow):
     async def run(self, pause: float) -> None:
         await asyncio.sleep(pause)
         workflow.continue_as_new(pause)
+
+
+@workflow.defn
+class AsksInEachRun(TaskWorkflow):
+    """One question in each run, the same words under the same key."""
+
+    @workflow.run
+    async def run(self, left: int, answers: list[str]) -> list[str]:
+        answer = await self.inbox.elicit("And now?", ANYTHING)
+        answers = [*answers, str((answer.get("content") or {}).get("word"))]
+        if left > 0:
+            workflow.continue_as_new(args=[left - 1, answers])
+        return answers
+
+
+@workflow.defn
+class SucceedsAtLast(TaskWorkflow):
+    @workflow.run
+    async def run(self, attempts: int) -> str:
+        if workflow.info().attempt < attempts:
+            raise ApplicationError("not yet")
+        return f"done at attempt {attempts}"
+
+
+@workflow.defn
+class Persists(TaskWorkflow):
+    """Asks until it is answered."""
+
+    @workflow.run
+    async def run(self) -> None:
+        while (await self.inbox.elicit("Please?", ANYTHING)).get("action") != "accept":
+            pass
 
 
 @workflow.defn

@@ -13,6 +13,7 @@ from mcp.server import MCPServer
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from invoice_mcp.tasks import Retention, TaskBinding, TasksExtension
 from tests.conformance.jobs import JOBS
 from tests.conformance.server import TASK_QUEUE, build
 
@@ -22,6 +23,12 @@ async def jobs(client: Client) -> AsyncIterator[MCPServer[Any]]:
     """The server, with a worker."""
     async with Worker(client, task_queue=TASK_QUEUE, workflows=JOBS):
         yield build(client)
+
+
+def tasks_of(client: Client, workflow: type) -> MCPServer[Any]:
+    """A server for the tasks of a workflow that something else starts."""
+    binding = TaskBinding(tool="none", workflow=workflow.__name__)
+    return MCPServer[Any]("tasks", extensions=[TasksExtension(client, [binding], retention=Retention(client))])
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from temporalio.client import Client as TemporalClient
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import get, update
+from invoice_mcp.tasks import get, input_key, run_of, update
 from invoice_mcp.tasks.workflow import TASK_INPUT
 from tests.requirements import requirement
 from tests.tasks_client import begin, error_of, tasks_client
@@ -26,6 +26,13 @@ def worker_of(client: TemporalClient, remembers: int = 1000) -> Worker:
     return Worker(client, task_queue="deploy", workflows=[deployments.Deploy], max_cached_workflows=remembers)
 
 
+def key_of(task_id: str) -> str:
+    """Under which key the task's first run asks its first question."""
+    run = run_of(task_id)
+    assert run is not None
+    return input_key("input-1", run.run_id)
+
+
 async def asking(client: Client) -> str:
     """The id of a deployment's task that asks when."""
     task_id = (await begin(client, "deploy", service="web")).task_id
@@ -37,7 +44,7 @@ async def answered_all(client: Client, task_ids: list[str]) -> None:
     """Answer each, at the same time; each answer that is acknowledged counts."""
     async with anyio.create_task_group() as group:
         for task_id in task_ids:
-            answers: Any = {"input-1": {"action": "accept", "content": {"when": "tonight"}}}
+            answers: Any = {key_of(task_id): {"action": "accept", "content": {"when": "tonight"}}}
             group.start_soon(update, client.session, task_id, answers)
     for task_id in task_ids:
         ended = await until(client, task_id, lambda task: task.is_terminal)
@@ -89,7 +96,7 @@ async def test_what_is_no_answer_is_refused_and_the_question_stays(
 ) -> None:
     async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
         task_id = await asking(client)
-        error = await error_of(update(client.session, task_id, {"input-1": response}))
+        error = await error_of(update(client.session, task_id, {key_of(task_id): response}))
         assert error.code == -32602
         assert told in error.message
         await answered_all(client, [task_id])

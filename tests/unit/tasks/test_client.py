@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import pytest
@@ -11,11 +12,14 @@ from mcp import Client
 from mcp.client.session import ClientRequestContext
 from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 from temporalio.client import Client as TemporalClient
+from temporalio.worker import Worker
 
-from invoice_mcp.tasks import DetailedTask, TasksClient, get, update
+from invoice_mcp.tasks import DetailedTask, Run, TasksClient, get, task_id_of, update
+from invoice_mcp.tasks._reading import Tasks
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, error_of, tasks_client
-from tests.unit.tasks.served import jobs
+from tests.unit.tasks.goes_on import Persists
+from tests.unit.tasks.served import jobs, tasks_of
 from tests.unit.tasks.test_generic import text_of, until
 
 GIVES_UP_AFTER = 20
@@ -143,6 +147,41 @@ async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: 
                     group.start_soon(settle_elsewhere)
                     answer = await TasksClient().follow(client.session, created.task_id)
     assert text_of(answer) == "x was deleted"
+
+
+@requirement("TASK-CLIENT")
+async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late(
+    real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acknowledge = anyio.Event()
+    honest = Tasks.answer
+
+    async def late(tasks: Tasks, *arguments: Any) -> None:
+        await honest(tasks, *arguments)
+        await acknowledge.wait()
+
+    monkeypatch.setattr(Tasks, "answer", late)
+    person, polls = Person("cancel"), 0
+
+    async def on_task(task: Any) -> None:
+        nonlocal polls
+        # What is asked anew has been seen, more than once.
+        polls += bool(person.asked) and task.status == "input_required"
+
+    async with (
+        Worker(real_client, task_queue="persists", workflows=[Persists]),
+        tasks_client(tasks_of(real_client, Persists), person) as client,
+    ):
+        handle = await real_client.start_workflow(
+            Persists.run, id=f"persists-{uuid4()}", task_queue="persists", execution_timeout=timedelta(minutes=1)
+        )
+        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        with anyio.move_on_after(2.5):
+            await TasksClient(on_task=on_task).follow(client.session, task_id)
+        acknowledge.set()
+        await handle.terminate()
+    assert polls > 0
+    assert len(person.asked) == 1
 
 
 @requirement("TASK-CLIENT")

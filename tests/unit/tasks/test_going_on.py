@@ -6,28 +6,34 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from mcp.server import MCPServer
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import ResetReapplyExcludeType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+import anyio
 from temporalio.client import Client as TemporalClient
+from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import Retention, Run, TaskBinding, TasksExtension, cancel, get, task_id_of, update
+from invoice_mcp.tasks import (
+    DetailedTask,
+    Run,
+    TasksClient,
+    cancel,
+    get,
+    task_id_of,
+    update,
+)
 from tests.requirements import requirement
-from tests.tasks_client import begin, tasks_client
+from tests.tasks_client import Person, begin, reset, tasks_client
 from tests.unit.tasks import deployments
-from tests.unit.tasks.goes_on import GivesUp, GoesOn, Restless
-from tests.unit.tasks.test_generic import text_of, until
+from tests.unit.tasks.goes_on import AsksInEachRun, GivesUp, GoesOn, Restless, SucceedsAtLast
+from tests.unit.tasks.served import tasks_of
+from tests.unit.tasks.test_generic import GIVES_UP_AFTER, text_of, until
 
 
 @requirement("TASK-STORE", "TASK-WIRE")
 async def test_a_workflow_that_continues_as_new_stays_the_same_task(real_client: TemporalClient) -> None:
     queue, workflow_id = "goes-on", f"goes-on-{uuid4()}"
-    tasks = TasksExtension(real_client, [TaskBinding(tool="none", workflow="GoesOn")], retention=Retention(real_client))
     async with (
         Worker(real_client, task_queue=queue, workflows=[GoesOn]),
-        tasks_client(MCPServer[Any]("goes-on", extensions=[tasks])) as client,
+        tasks_client(tasks_of(real_client, GoesOn)) as client,
     ):
         handle = await real_client.start_workflow(GoesOn.run, 2, id=workflow_id, task_queue=queue)
         task_id = task_id_of(Run(workflow_id, str(handle.first_execution_run_id)))
@@ -56,12 +62,18 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
         task_id = (await begin(client, "deploy", service="web")).task_id
         asked = ended = await until(client, task_id, lambda task: task.input_requests)
         workflow_id, _, run_id = task_id.partition(":")
+        seen: set[str] = set(asked.input_requests or {})
         for _ in range(2):
             # While it goes on, and once it has ended.
-            run_id = await _reset(real_client, workflow_id, run_id)
+            run_id = await reset(real_client, workflow_id, run_id)
             again = await until(client, task_id, lambda task: task.input_requests)
             assert (again.task_id, again.created_at) == (task_id, asked.created_at)
             answer = {"action": "accept", "content": {"when": "tonight"}}
+            # What was asked before the reset is not asked any more.
+            await update(client.session, task_id, dict.fromkeys(seen, answer))
+            assert (await get(client.session, task_id)).input_requests == again.input_requests
+            assert not seen & (again.input_requests or {}).keys()
+            seen |= (again.input_requests or {}).keys()
             await update(client.session, task_id, dict.fromkeys(again.input_requests or {}, answer))
             ended = await until(client, task_id, lambda task: task.is_terminal)
             assert text_of(ended.result) == "web: tonight"
@@ -77,12 +89,9 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
 async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_another_run(
     real_client: TemporalClient,
 ) -> None:
-    tasks = TasksExtension(
-        real_client, [TaskBinding(tool="none", workflow="Restless")], retention=Retention(real_client)
-    )
     async with (
         Worker(real_client, task_queue="restless", workflows=[Restless]),
-        tasks_client(MCPServer[Any]("restless", extensions=[tasks])) as client,
+        tasks_client(tasks_of(real_client, Restless)) as client,
     ):
         for number in range(10):
             handle = await real_client.start_workflow(
@@ -95,36 +104,92 @@ async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_anothe
 
 @requirement("TASK-WIRE")
 async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalClient) -> None:
-    tasks = TasksExtension(
-        real_client, [TaskBinding(tool="none", workflow="GivesUp")], retention=Retention(real_client)
-    )
     async with (
         Worker(real_client, task_queue="gives-up", workflows=[GivesUp]),
-        tasks_client(MCPServer[Any]("gives-up", extensions=[tasks])) as client,
+        tasks_client(tasks_of(real_client, GivesUp)) as client,
     ):
         handle = await real_client.start_workflow(GivesUp.run, 0.5, id=f"gives-up-{uuid4()}", task_queue="gives-up")
         task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
-        first = await until(client, task_id, lambda task: "input-1" in (task.input_requests or {}))
+        first = await until(client, task_id, lambda task: task.input_requests)
         second = await until(client, task_id, lambda task: not task.input_requests)
         assert second.status == "working"
         assert second.last_updated_at > first.last_updated_at
         # An answer to what is not asked any more changes nothing.
-        await update(client.session, task_id, {"input-1": {"action": "accept"}})
+        await update(client.session, task_id, {key: {"action": "accept"} for key in first.input_requests or {}})
         assert (await get(client.session, task_id)).last_updated_at == second.last_updated_at
         await cancel(client.session, task_id)
         assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
-async def _reset(client: TemporalClient, workflow_id: str, run_id: str) -> str:
-    """Have it begin again, as `temporal workflow reset` does, and return the new run's id."""
-    done = await client.workflow_service.reset_workflow_execution(
-        ResetWorkflowExecutionRequest(
-            namespace=client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
-            reason="an operator's hand",
-            request_id=str(uuid4()),
-            workflow_task_finish_event_id=3,
-            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
+def worded(task: DetailedTask, word: str) -> dict[str, Any]:
+    [key] = task.input_requests or {}
+    return {key: {"action": "accept", "content": {"word": word}}}
+
+
+@requirement("TASK-UPDATE")
+async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_client: TemporalClient) -> None:
+    queue = "asks-in-each-run"
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(real_client, AsksInEachRun)) as client,
+    ):
+        handle = await real_client.start_workflow(
+            AsksInEachRun.run, args=[1, []], id=f"{queue}-{uuid4()}", task_queue=queue
         )
-    )
-    return done.run_id
+        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        first = await until(client, task_id, lambda task: task.input_requests)
+        await update(client.session, task_id, worded(first, "yes"))
+        second = await until(
+            client, task_id, lambda task: (task.input_requests or first.input_requests) != first.input_requests
+        )
+        assert not (first.input_requests or {}).keys() & (second.input_requests or {}).keys()
+        # Sent once more, as a client does that was not told that it had arrived.
+        await update(client.session, task_id, worded(first, "yes"))
+        assert (await get(client.session, task_id)).input_requests == second.input_requests
+        await update(client.session, task_id, worded(second, "no"))
+        ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result).split('"')[1::2] == ["yes", "no"]
+
+
+@requirement("TASK-CLIENT")
+async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClient) -> None:
+    queue, person = "asks-in-each-run", Person(word="yes")
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(real_client, AsksInEachRun), person) as client,
+    ):
+        handle = await real_client.start_workflow(
+            AsksInEachRun.run, args=[2, []], id=f"{queue}-{uuid4()}", task_queue=queue
+        )
+        with anyio.fail_after(GIVES_UP_AFTER):
+            task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+            await TasksClient().follow(client.session, task_id)
+    assert len(person.asked) == 3
+
+
+@requirement("TASK-ENDINGS")
+async def test_a_workflow_that_is_retried_is_one_task(real_client: TemporalClient) -> None:
+    queue, workflow_id = "succeeds-at-last", f"succeeds-at-last-{uuid4()}"
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[SucceedsAtLast]),
+        tasks_client(tasks_of(real_client, SucceedsAtLast)) as client,
+    ):
+        policy = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=3)
+        handle = await real_client.start_workflow(
+            SucceedsAtLast.run, 3, id=workflow_id, task_queue=queue, retry_policy=policy
+        )
+        task_id = task_id_of(Run(workflow_id, str(handle.first_execution_run_id)))
+        ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result) == "done at attempt 3"
+        # What has the same workflow id afterwards is another task.
+        await real_client.execute_workflow(SucceedsAtLast.run, 1, id=workflow_id, task_queue=queue)
+        assert await get(client.session, task_id) == ended
+
+
+@requirement("TASK-STORE")
+async def test_a_task_is_there_before_any_worker_is(real_client: TemporalClient) -> None:
+    async with tasks_client(deployments.deployments(real_client)) as client:
+        created = await begin(client, "deploy", service="web")
+        task = await get(client.session, created.task_id)
+        assert (task.status, task.last_updated_at) == ("working", created.created_at)
+        await real_client.get_workflow_handle(created.task_id.partition(":")[0]).terminate()

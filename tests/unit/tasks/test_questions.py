@@ -22,7 +22,7 @@ def test_what_was_dismissed_is_left_in_peace_for_longer_each_time() -> None:
     for number, peace in enumerate((60, 120, 240, 480, 960, 1920, 3600, 3600)):
         key = f"question-{number}"
         assert questions.to_ask({key: "Pay?"}, now) == [key]
-        questions.was_answered("Pay?", DISMISSED, now)
+        questions.is_answered("Pay?", DISMISSED, now)
         following = {f"question-{number + 1}": "Pay?"}
         assert questions.to_ask(following, now + peace - 1) == []
         now += peace
@@ -32,7 +32,7 @@ def test_what_was_dismissed_is_left_in_peace_for_longer_each_time() -> None:
 def test_another_question_is_asked_at_once() -> None:
     questions = Questions(PEACE)
     questions.to_ask({"1": "Pay?"}, 0)
-    questions.was_answered("Pay?", DISMISSED, 0)
+    questions.is_answered("Pay?", DISMISSED, 0)
     assert questions.to_ask({"2": "Pay half of it?"}, 0) == ["2"]
 
 

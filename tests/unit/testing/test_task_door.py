@@ -9,13 +9,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from mcp import Client
+from mcp import Client, MCPError
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 
 from invoice_mcp import invoice_task, server
 from invoice_mcp.approval import ApprovalPolicy
 from invoice_mcp.reports import Status
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import TaskBinding, TasksClient, tool_result
+from invoice_mcp.tasks._reading import Tasks
 from invoice_mcp.tasks.workflow import TaskState
 from invoice_mcp.testing import TaskTools, World
 from invoice_mcp.testing.plugin import NewWorld
@@ -87,6 +89,36 @@ async def test_a_task_that_forgets_the_answer_is_noticed(new_world: NewWorld, mo
         which = await _waiting(world, tools)
         with pytest.raises(AssertionError, match="nothing was decided"):
             await tools.call("approve", which)
+
+
+@requirement("HARNESS-DOORS")
+@pytest.mark.parametrize("code", [INVALID_PARAMS, INTERNAL_ERROR])
+async def test_a_task_that_can_not_be_read_is_noticed(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    async def fails(*_arguments: Any) -> None:
+        raise MCPError(code, "no such thing")
+
+    async with new_world() as world, behind(world, monkeypatch) as tools:
+        which = await _waiting(world, tools)
+        monkeypatch.setattr(Tasks, "read", fails)
+        for tool in ("status", "approve"):
+            with pytest.raises(AssertionError, match="no such thing"):
+                await tools.call(tool, which)
+
+
+@requirement("HARNESS-DOORS")
+@pytest.mark.parametrize("code", [INVALID_PARAMS, INTERNAL_ERROR])
+async def test_a_task_that_takes_no_answer_is_noticed(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    async def fails(*_arguments: Any) -> None:
+        raise MCPError(code, "no such thing")
+
+    async with new_world() as world, behind(world, monkeypatch, answer=fails) as tools:
+        which = await _waiting(world, tools)
+        with pytest.raises(AssertionError, match="no such thing"):
+            await tools.call("reject", which)
 
 
 @requirement("HARNESS-DOORS")
