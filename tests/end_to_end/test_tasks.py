@@ -60,6 +60,10 @@ async def answered(url: str, task_id: str, responses: dict[str, Any]) -> None:
     await patiently(url, lambda session: update(session, task_id, responses))
 
 
+async def until_asked(url: str, task_id: str, key: str) -> None:
+    await until(url, task_id, lambda task: key in (task.input_requests or {}))
+
+
 async def patiently(url: str, call: Callable[[ClientSession], Awaitable[None]]) -> None:
     """Have it acknowledged, by a client of its own."""
     with anyio.fail_after(GIVES_UP_AFTER):
@@ -107,8 +111,7 @@ async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_
             await now(1)
             await answered(cluster.url, task_id, dismissed(task_id))
             await now(2)
-            second = asked(task_id, 1)
-            await until(cluster.url, task_id, lambda task, key=second: key in (task.input_requests or {}))
+            await until_asked(cluster.url, task_id, asked(task_id, 1))
             await answered(cluster.url, task_id, approved(task_id, 1))
             await now(3)
             await until(cluster.url, task_id, lambda task: task.status != "input_required")

@@ -25,8 +25,9 @@ class Imports(logging.Handler):
         import rich.layout  # noqa: F401, PLC0415 (that is what it is for)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def simulator() -> Iterator[StageRunner]:
+    """A new one for each path: one of them takes a century, after which the SDK's clock tells no microseconds apart."""
     with StageRunner(kinds()["simulated"]) as runner:
         yield runner
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 SECOND = 1_000_000_000
 """In nanoseconds, as all times in here are: since the epoch, or long."""
 
+_MICROSECOND = 1000
+
 
 @dataclass(eq=False, slots=True)
 class Step:
@@ -27,6 +29,11 @@ class Step:
     do: Callable[[], Awaitable[None] | None]
     queue: str | None = None
     is_dropped: bool = field(default=False, init=False)
+
+
+def _whole(time: int) -> int:
+    """The next whole microsecond: of a finer time some programs would see more than others, which cut it off."""
+    return -(-time // _MICROSECOND) * _MICROSECOND
 
 
 class Agenda:
@@ -49,7 +56,7 @@ class Agenda:
 
     def at(self, time: int, step: Step) -> Step:
         """It can happen from that time on."""
-        heapq.heappush(self._later, (max(time, self.now), next(self._numbers), step))
+        heapq.heappush(self._later, (max(_whole(time), self.now), next(self._numbers), step))
         return step
 
     def drop(self, step: Step) -> None:
@@ -73,7 +80,7 @@ class Agenda:
 
     def move_to(self, time: int) -> None:
         """Let time pass. What is due by then can happen."""
-        self.now = max(self.now, time)
+        self.now = max(self.now, _whole(time))
         while (due := self.next_time()) is not None and due <= self.now:
             self.add(heapq.heappop(self._later)[2])
 

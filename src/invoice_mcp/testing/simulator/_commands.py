@@ -96,9 +96,8 @@ def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
         fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(order.seq), started_event_id=started)
         run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=order.seq)))
 
-    # Never early: the SDK counts in floating-point seconds, and may ask for a nanosecond less than it means.
-    span = -(-nanoseconds(order.start_to_fire_timeout) // 1000) * 1000
-    step = run.later(run.now + span, "timer", fire)
+    # The SDK counts in floating-point seconds, and may ask for a nanosecond less than it means: the agenda rounds up.
+    step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire)
     run.timers[order.seq] = step, started
 
 

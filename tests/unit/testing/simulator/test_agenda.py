@@ -1,0 +1,42 @@
+"""The agenda's clock, alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from invoice_mcp.testing.simulator import Simulation
+from invoice_mcp.testing.simulator._agenda import Agenda, Step
+from tests.requirements import requirement
+
+MICROSECOND = 1000
+
+
+def step() -> Step:
+    return Step("something", "run", lambda: None)
+
+
+@requirement("ENGINES-AGREE")
+@pytest.mark.parametrize("time", [1, 999, 1000, 1001, 2500])
+def test_time_is_in_whole_microseconds_and_nothing_is_early(time: int) -> None:
+    """What is finer no program would see alike: one rounds it up where another one cuts it off."""
+    agenda = Agenda(0)
+    agenda.at(time, step())
+    due = agenda.next_time()
+    assert due is not None
+    assert time <= due < time + MICROSECOND
+    assert due % MICROSECOND == 0
+    agenda.move_to(time)
+    assert agenda.now == due
+    assert agenda.next_time() is None
+
+
+@requirement("ENGINES-AGREE")
+def test_it_stays_so_behind_a_clock_in_floating_point_seconds() -> None:
+    simulation = Simulation()
+    began = simulation.agenda.now
+    for number in itertools.chain(range(1, 50), (0.1, 1 / 3, 1e-7)):
+        simulation.pass_time(0.003 * 1.5**number)
+        assert simulation.agenda.now % MICROSECOND == 0
+    assert simulation.agenda.now > began
