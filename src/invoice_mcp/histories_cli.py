@@ -136,12 +136,13 @@ def check(
         pool = _pool(workflows, data_converter, strict=strict, time_limit=time_limit, jobs=jobs)
         with progress("Replaying", len(corpus.files)) as advance:
             report = run(check_corpus(corpus, pool, lambda _: advance()))
-        if junit:
-            write_report(junit, as_junit(report))
     if as_json:
         click.echo(json_of(report))
     else:
         print_report(report, console(), all_of_them=verbose)
+    with told_without_traceback():
+        if junit:
+            write_report(junit, as_junit(report))
     sys.exit(0 if report.is_clean else 1)
 
 

@@ -39,7 +39,9 @@ def write_report(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CannotWrite(f"{path} can't be written: {error.strerror or error}") from None
+        is_no_folder = path.parent.exists() and not path.parent.is_dir()
+        why = f"{path.parent} is no folder" if is_no_folder else error.strerror or error
+        raise CannotWrite(f"{path} can't be written: {why}") from None
 
 
 class CannotWrite(Exception):  # noqa: N818 (it names a state)

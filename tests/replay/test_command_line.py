@@ -161,10 +161,16 @@ def test_a_temporal_that_is_not_there_is_told(project: Path) -> None:
 
 
 @requirement("HISTORY-GATE")
-def test_a_report_that_can_not_be_written_is_told(project: Path) -> None:
-    done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", cwd=project)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
+    project: Path, form: tuple[str, ...]
+) -> None:
+    change(project, '"it is lost"', '"it is gone"')
+    done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", *form, cwd=project)
     assert done.returncode == 2, done.stdout
-    assert "parcels.py/report.xml can't be written" in done.stderr
+    assert done.stderr == "Error: parcels.py/report.xml can't be written: parcels.py is no folder\n"
+    assert "it is gone" in done.stdout
+    assert not form or json.loads(done.stdout)["clean"] is False
 
 
 @requirement("HISTORY-GATE")

@@ -27,6 +27,7 @@ RECORDINGS = sorted(path.relative_to(CORPUS).as_posix() for path in CORPUS.rglob
 async def test_the_code_as_it_is_replays_every_recording_to_the_letter() -> None:
     report = await check_histories(CORPUS, Pool(TARGET))
     assert report.is_clean, report.broken or report.missing or report.stale
+    assert report.notes == ()  # there is a list of what must be there
     assert [outcome.recording for outcome in report.outcomes] == RECORDINGS
 
 

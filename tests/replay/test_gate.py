@@ -258,15 +258,64 @@ async def test_an_acceptance_of_what_is_not_there_does_not_pass(corpus: Path) ->
     [
         ACCEPTED.format(recording="*", new="4d").replace('reason = "customers asked for more time"', ""),
         ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", ""),
+        ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", " \\t "),
         "[[drift]\n",
         'surprise = "yes"',
+        "drift = 3",
     ],
-    ids=["no reason", "an empty reason", "no TOML", "unknown key"],
+    ids=["no reason", "an empty reason", "a blank reason", "no TOML", "unknown key", "no entries"],
 )
 async def test_an_acceptance_that_can_not_be_read_stops_the_gate(corpus: Path, text: str) -> None:
     (corpus / "accepted-drift.toml").write_text(text)
-    with pytest.raises(CannotRun, match=r"accepted-drift\.toml"):
+    with pytest.raises(
+        CannotRun, match=r"^\S*accepted-drift\.toml (can't be read|is no list of accepted drift): [^\n]+$"
+    ):
         await check(corpus)
+
+
+@requirement("HISTORY-ACCEPTED")
+async def test_what_is_wrong_with_an_acceptance_is_told_in_its_own_terms(corpus: Path) -> None:
+    blank = ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", "  ")
+    (corpus / "accepted-drift.toml").write_text(f'{blank}\n[[drift]]\nrecording = "*"\nwhy = 3')
+    with pytest.raises(CannotRun) as told:
+        await check(corpus)
+    assert str(told.value).endswith(
+        "is no list of accepted drift: [[drift]] number 1, reason is empty; [[drift]] number 2, command is missing; "
+        "[[drift]] number 2, field is missing; [[drift]] number 2, reason is missing; "
+        "[[drift]] number 2, why is not known"
+    )
+
+
+@requirement("HISTORY-GATE")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("from_1 = 3", 'from_1 is no [folder] with lines of name = "what it shows"'),
+        ("[[from_1]]\na = 'b'", 'from_1 is no [folder] with lines of name = "what it shows"'),
+        ("[from_1]\nwaiting = 3", "what waiting of [from_1] shows must be said in a text"),
+        (
+            '[from_1]\npaid.line-1 = "a line"',
+            "what paid of [from_1] shows must be said in a text; a name with a dot stands in quotes",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_list_of_paths_is_told_in_a_line(corpus: Path, text: str, told: str) -> None:
+    (corpus / "paths.toml").write_text(text)
+    with pytest.raises(CannotRun) as raised:
+        await check(corpus)
+    assert str(raised.value) == f"{corpus.resolve() / 'paths.toml'} is no list of paths: {told}"
+
+
+@requirement("HISTORY-GATE")
+async def test_without_a_list_of_paths_it_is_said_that_nothing_can_be_missed(corpus: Path) -> None:
+    report = await check(corpus)
+    assert report.notes == ("no paths.toml: a missing recording can't be noticed",)
+    assert report.is_clean
+    assert (await check(corpus / "from_1" / "waiting.json")).notes == ()
+    (corpus / "paths.toml").write_text("")
+    assert (await check(corpus)).notes == ("paths.toml lists nothing: a missing recording can't be noticed",)
+    add_to_paths(corpus, "from_1", {"waiting": "waits"})
+    assert (await check(corpus)).notes == ()
 
 
 async def test_code_that_leans_on_the_order_of_a_set_is_caught_each_time(corpus: Path, modules: Path) -> None:
