@@ -218,7 +218,8 @@ def pull(
         ours = () if workflows else _kept_of_invoices()
         puller = Puller(_target(workflows, data_converter).load(), into, {*keep, *ours}, time_limit)
         with progress("Pulling", None) as advance:
-            found = run(_with_client(where, partial(puller.pull, query=query, limit=limit, told=lambda _: advance())))
+            pulled = partial(puller.pull, query=query, limit=limit, told=lambda _: advance())
+            found = run(_with_client(where, pulled), may_hang=True)
     for each in found:
         if each.why_not:
             click.echo(f"{each.workflow_id}: not written. {each.why_not}", err=True)
@@ -231,10 +232,19 @@ def pull(
 
 @histories.command(epilog=EPILOG, short_help="Show paths, and patches that can be retired.")
 @_corpus_argument
+@_time_limit
 @_code_options
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @temporal_options
-def coverage(*, path: Path, workflows: str | None, data_converter: str | None, as_json: bool, **where: Any) -> None:
+def coverage(
+    *,
+    path: Path,
+    time_limit: float,
+    workflows: str | None,
+    data_converter: str | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
     """Show which recordings below PATH take which path of commands, and which patches can be retired.
 
     A patch can be retired when no recording needs it, and, with --address, --namespace or --profile, no open workflow
@@ -248,9 +258,11 @@ def coverage(*, path: Path, workflows: str | None, data_converter: str | None, a
 
     log_through_python()
     with told_without_traceback(), quiet_children():
-        measure = partial(coverage_of, read_corpus(path), _target(workflows, data_converter).load())
-        with progress("Replaying", None):
-            found = run(_with_client(where, measure) if any(where.values()) else measure())
+        corpus, code = read_corpus(path), _target(workflows, data_converter).load()
+        asks = any(where.values())  # for open workflows: how many there are, nobody knows yet
+        with progress("Replaying", None if asks else len(corpus.files)) as advance:
+            measure = partial(coverage_of, corpus, code, time_limit=time_limit, told=advance)
+            found = run(_with_client(where, measure) if asks else measure(), may_hang=True)
     if as_json:
         click.echo(coverage_as_json(found))
     else:

@@ -17,6 +17,8 @@ import click
 from invoice_mcp.cli import told_on
 
 if TYPE_CHECKING:
+    import asyncio
+
     from rich.console import Console
 
 T = TypeVar("T")
@@ -63,20 +65,34 @@ def told_without_traceback() -> Iterator[None]:
         sys.exit(2)
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end, quietly; Ctrl-C ends it and the command."""
+_left: list[asyncio.Runner] = []
+
+
+def run(main: Coroutine[Any, Any, T], *, may_hang: bool = False) -> T:
+    """Run it to its end, quietly; Ctrl-C ends it and the command.
+
+    Args:
+        may_hang: Whether a replay that it began may go on for ever: it is left alone, and the command has to `leave`.
+    """
     import asyncio
     import logging
 
     before = logging.root.manager.disable
     # What recorded and replayed code logs is no news here, not even its errors: what came of it is told.
     logging.disable(logging.ERROR)
+    runner = asyncio.Runner()
     try:
-        return asyncio.run(main)
+        return runner.run(main)
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
+        if may_hang:
+            leave(130)
         sys.exit(130)
     finally:
+        if may_hang:
+            _left.append(runner)  # to close it is to wait for all that it began
+        else:
+            runner.close()
         logging.disable(before)
 
 

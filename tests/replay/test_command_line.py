@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -115,6 +117,70 @@ def test_coverage_as_json_is_nothing_but_json(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     unknown = json.loads(done.stdout)["unknown"]
     assert unknown == [f"from_1/{name}.json" for name in ("delivered", "lost", "waiting")]
+
+
+HANGS = "        with workflow.unsafe.sandbox_unrestricted():\n            __import__('time').sleep(600)\n"
+START = "        workflow.upsert_search_attributes([CITY"
+
+
+@requirement("HISTORY-HANGS")
+def test_coverage_of_code_that_hangs_says_so_and_goes_on(project: Path) -> None:
+    change(
+        project,
+        "        await workflow.sleep(timedelta(milliseconds=10))\n",
+        f"{HANGS}        await workflow.sleep(0.01)\n",
+    )
+    done = histories("coverage", *PARCELS, "--time-limit", "3s", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["unknown"] == ["from_1/label.json"]
+
+
+@requirement("HISTORY-HANGS")
+def test_a_workflow_that_hangs_is_not_pulled(project: Path) -> None:
+    # Nothing is fetched: what is there is proved in this process, as `pull` does.
+    change(project, START, HANGS + START)
+    code = (
+        "from pathlib import Path\n"
+        "from invoice_mcp.histories_running import leave, run\n"
+        "from invoice_mcp.testing.histories import Target, Unreadable, read, scrub_and_prove\n"
+        "recording = read(Path('histories/from_1/lost.json'))\n"
+        "try:\n"
+        "    run(scrub_and_prove(recording, Target('parcels:WORKFLOWS').load(), time_limit=3), may_hang=True)\n"
+        "except Unreadable as why:\n"
+        "    print(why)\n"
+        "    leave(1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.endswith("its replay did not end within 3 s\n")
+
+
+@pytest.mark.parametrize("command", ["check", "coverage"])
+def test_on_a_terminal_a_bar_advances(project: Path, command: str) -> None:
+    status, shown = on_a_terminal(project, command, *PARCELS)
+    assert status == 0, shown
+    assert "Replaying" in shown
+    assert "0/4" in shown
+    assert "4/4" in shown
+
+
+def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
+    """Exit status, and what is shown on stderr, which is a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        with suppress(OSError):  # how Linux says that nobody has it open any more
+            while part := os.read(ours, 4096):
+                shown += part
+        return process.wait(timeout=60), shown.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
 
 
 MISTAKES = {

@@ -122,7 +122,7 @@ def as_json(report: Report) -> str:
 
 
 def as_junit(report: Report) -> str:
-    """As CI systems read it: a test case a recording, one for each missing recording and stale entry; notes as output."""
+    """As CI systems read it: a test case a recording, one for each missing recording and stale entry; and the notes."""
     suite = ElementTree.Element("testsuite", name="histories", time=f"{report.seconds:.3f}")
     for outcome in report.outcomes:
         wrong = (_told_of(outcome), explained(outcome)) if outcome in report.broken else None
