@@ -1,0 +1,80 @@
+"""Somebody else's couriers: what they begin they also call off, tell others, and go on as new."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+
+NOBODYS_QUEUE = "couriers-nobody"
+"""A task queue without a worker: what is scheduled there waits until it is cancelled."""
+
+
+@workflow.defn
+class Depot:
+    """Stays open until it is closed."""
+
+    def __init__(self) -> None:
+        self.brought: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        try:
+            await workflow.wait_condition(lambda: False)
+        except asyncio.CancelledError:
+            return self.brought
+        return []
+
+    @workflow.signal
+    def bring(self, what: str) -> None:
+        self.brought.append(what)
+
+
+@workflow.defn
+class Detour:
+    """Takes a day."""
+
+    def __init__(self) -> None:
+        self.speed = 1
+
+    @workflow.run
+    async def run(self, way: str) -> str:
+        await workflow.sleep(timedelta(days=1))
+        return f"came {way} at {self.speed}"
+
+    @workflow.signal
+    def hurry(self, speed: int) -> None:
+        self.speed = speed
+
+
+@workflow.defn
+class Courier:
+    """Goes round twice. What does not come in time is called off."""
+
+    @workflow.run
+    async def run(self, round_number: int, depot: str) -> str:
+        if round_number == 1:
+            await self.go(round_number, depot)
+        return "home"
+
+    async def go(self, round_number: int, depot: str) -> None:
+        lunch = asyncio.create_task(workflow.sleep(timedelta(hours=5)))
+        parking = workflow.start_activity(
+            "park", round_number, task_queue=NOBODYS_QUEUE, schedule_to_close_timeout=timedelta(hours=1)
+        )
+        detour = await workflow.start_child_workflow(
+            Detour.run, "by the lake", id=f"{workflow.info().workflow_id}-detour"
+        )
+        await detour.signal(Detour.hurry, 2)
+        lunch.cancel()
+        parking.cancel()
+        detour.cancel()
+        await asyncio.gather(lunch, parking, detour, return_exceptions=True)
+        office: workflow.ExternalWorkflowHandle[Depot] = workflow.get_external_workflow_handle_for(Depot.run, depot)
+        await office.signal(Depot.bring, "a book")
+        await office.cancel(reason="we close")
+        workflow.continue_as_new(args=[round_number + 1, depot])
+
+
+WORKFLOWS = [Courier, Depot, Detour]
