@@ -125,8 +125,14 @@ def check(
     lists it with a reason; a recording that can't be read, that paths.toml in PATH demands and is not there, that no
     code answers to, or that takes too long; nothing to replay.
 
+    Strict replay does not compare what a history does not keep: cancellation types, refusals by update validators,
+    answers of queries, inputs and time-outs of local activities, the retry policy of continue-as-new, and a local
+    activity whose end the run does not wait for. Nor what may differ: headers, summaries and details for people, stack
+    traces, versioning options, encodings of payloads, and of failures other than ApplicationError all but kind and
+    message.
+
     \b
-    Exit status: 0 clean, 1 broken, 2 could not run.
+    Exit status: 0 clean, 1 broken, 2 could not run (or could not write the JUnit XML).
     """
     from invoice_mcp.testing.histories import as_json as json_of
     from invoice_mcp.testing.histories import as_junit, check_corpus, print_report, read_corpus

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-from temporalio import workflow
+from temporalio import activity, workflow
 
 NOBODYS_QUEUE = "couriers-nobody"
 """A task queue without a worker: what is scheduled there waits until it is cancelled."""
@@ -77,4 +77,26 @@ class Courier:
         workflow.continue_as_new(args=[round_number + 1, depot])
 
 
-WORKFLOWS = [Courier, Depot, Detour]
+@activity.defn
+async def weigh(parcel: str) -> int:
+    """Takes longer for what is heavy."""
+    await asyncio.sleep(0.3 if "heavy" in parcel else 0)
+    return len(parcel)
+
+
+@workflow.defn
+class Scales:
+    """Weighs two parcels at once: the first one takes longer."""
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        both = [
+            workflow.start_local_activity(weigh, parcel, start_to_close_timeout=timedelta(seconds=5))
+            for parcel in ("a heavy one", "a light one")
+        ]
+        weights = await asyncio.gather(*both)
+        await workflow.sleep(timedelta(milliseconds=10))
+        return weights
+
+
+WORKFLOWS = [Courier, Depot, Detour, Scales]

@@ -44,13 +44,17 @@ async def record_parcels(client: Client) -> dict[str, Recording]:
 
 
 async def record_couriers(client: Client) -> dict[str, Recording]:
-    """A courier's first round, which goes on as a second one, that, the detour it calls off, the depot it closes."""
+    """A courier's first round, which goes on as a second one, that, the detour it calls off, the depot it closes;
+    and scales."""
     queue = f"couriers-{os.getpid()}-{next(_numbers)}"
-    async with Worker(client, task_queue=queue, workflows=couriers.WORKFLOWS), asyncio.timeout(30):
+    worker = Worker(client, task_queue=queue, workflows=couriers.WORKFLOWS, activities=[couriers.weigh])
+    async with worker, asyncio.timeout(30):
         depot = await client.start_workflow(couriers.Depot.run, id=f"{queue}-depot", task_queue=queue)
         first = await client.start_workflow(
             couriers.Courier.run, args=[1, depot.id], id=f"{queue}-courier", task_queue=queue
         )
+        scales = await client.start_workflow(couriers.Scales.run, id=f"{queue}-scales", task_queue=queue)
+        await scales.result()
         assert await first.result() == "home"
         assert await depot.result() == ["a book"]
         handles = {
@@ -58,6 +62,7 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
             "second": client.get_workflow_handle(first.id),
             "detour": client.get_workflow_handle(f"{first.id}-detour"),
             "depot": client.get_workflow_handle(depot.id),
+            "scales": client.get_workflow_handle(scales.id),
         }
         found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
     return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}

@@ -9,6 +9,8 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from invoice_mcp.testing.histories import Fault, Recording
+from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES
+from invoice_mcp.testing.histories._recorded import recorded_commands
 from tests.replay import couriers
 from tests.replay.playing import edited, replay
 from tests.requirements import requirement
@@ -116,7 +118,7 @@ async def test_a_change_is_told_with_field_old_and_new(
     assert (drift.command, drift.field) == expected[:2]
     assert drift.old.startswith(expected[2])
     assert drift.new.startswith(expected[3])
-    assert [name for name, outcome in outcomes.items() if outcome.drift] == ["first"]
+    assert [name for name, outcome in outcomes.items() if outcome.drift or outcome.problem] == ["first"]
 
 
 @requirement("HISTORY-NONDETERMINISM")
@@ -129,6 +131,29 @@ async def test_another_command_than_was_recorded_is_told(
     assert problem is not None
     assert problem.fault is Fault.NONDETERMINISM
     assert "recorded: " in problem.detail
+
+
+def test_local_activities_end_in_another_order_than_they_began(courier_recordings: Mapping[str, Recording]) -> None:
+    recorded = recorded_commands(courier_recordings["scales"].events)[LOCAL_ACTIVITIES]
+    assert [command.key for command in recorded] == ["2", "1"]
+
+
+@requirement("HISTORY-NONDETERMINISM")
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('("a heavy one", "a light one")', '("a heavy one",)'),
+        ('("a heavy one", "a light one")', '("a heavy one", "a light one", "one more")'),
+        ("start_local_activity(weigh,", 'start_local_activity("measure",'),
+    ],
+    ids=["one less", "one more", "another type"],
+)
+async def test_other_local_activities_at_the_same_time_are_told(
+    edit: tuple[str, str], courier_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    problem = (await replay(courier_recordings, edited(modules, edit, of=couriers)))["scales"].problem
+    assert problem is not None
+    assert problem.fault is Fault.NONDETERMINISM
 
 
 @requirement("HISTORY-STRICT")
