@@ -52,7 +52,7 @@ class CannotWrite(Exception):  # noqa: N818 (it names a state)
 
 @contextmanager
 def told_without_traceback() -> Iterator[None]:
-    """What keeps a command from running is told in a line, and it exits with 2."""
+    """What keeps a command from running is told in a line, and it exits with 2, at once where it has to `leave`."""
     from invoice_mcp.embedded import EmbeddedUnavailable
     from invoice_mcp.errors import ConfigurationError
     from invoice_mcp.testing import EngineStuck
@@ -62,9 +62,12 @@ def told_without_traceback() -> Iterator[None]:
         yield
     except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, CannotWrite) as error:
         click.echo(f"Error: {error}", err=True)
+        if _left:
+            leave(2)
         sys.exit(2)
 
 
+# Of what `run` was told may hang: not closed, and with threads of Temporal's SDK; so the command has to `leave`.
 _left: list[asyncio.Runner] = []
 
 

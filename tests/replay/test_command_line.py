@@ -199,7 +199,6 @@ MISTAKES = {
     "no duration": (("check", *PARCELS, "--time-limit", "soon"), "is not a duration"),
     "recorded already": (("record", "--release", "1"), "recorded once and never again"),
     "no query": (("pull",), "Missing option '--query'"),
-    "no address": (("pull", "--query", "", "--address", "somewhere"), "must read host:port"),
     "nothing to cover": (("coverage", "nowhere"), "there is no nowhere"),
 }
 
@@ -219,10 +218,16 @@ def test_a_mistake_is_told_in_a_line_and_the_exit_status_is_2(
 
 
 @requirement("HISTORY-GATE")
-def test_a_temporal_that_is_not_there_is_told(project: Path) -> None:
-    done = histories("pull", "--query", "", "--address", "127.0.0.1:9", cwd=project)
+@pytest.mark.parametrize("command", [("pull", "--query", ""), ("coverage", *PARCELS)], ids=["pull", "coverage"])
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("127.0.0.1:9", "Temporal can't be reached"), ("somewhere", "must read host:port")],
+    ids=["nobody there", "no address"],
+)
+def test_a_temporal_that_is_not_there_is_told(project: Path, command: tuple[str, ...], address: str, told: str) -> None:
+    done = histories(*command, "--address", address, cwd=project)
     assert done.returncode == 2, done.stdout
-    assert "Temporal can't be reached" in done.stderr
+    assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 
