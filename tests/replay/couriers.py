@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import nexusrpc
+import nexusrpc.handler
 from temporalio import activity, workflow
 
 NOBODYS_QUEUE = "couriers-nobody"
@@ -99,4 +101,31 @@ class Scales:
         return weights
 
 
-WORKFLOWS = [Courier, Depot, Detour, Scales]
+@nexusrpc.service
+class Customs:
+    """Somebody else's office, reached by Nexus."""
+
+    declare: nexusrpc.Operation[str, str]
+
+
+@nexusrpc.handler.service_handler(service=Customs)
+class CustomsOffice:
+    @nexusrpc.handler.sync_operation
+    async def declare(self, _context: nexusrpc.handler.StartOperationContext, what: str) -> str:
+        return f"{what}, declared"
+
+
+@workflow.defn
+class Border:
+    """Declares two parcels, the second one in any time."""
+
+    @workflow.run
+    async def run(self, endpoint: str) -> list[str]:
+        office = workflow.create_nexus_client(service=Customs, endpoint=endpoint)
+        return [
+            await office.execute_operation(Customs.declare, "a book", schedule_to_close_timeout=timedelta(minutes=1)),
+            await office.execute_operation(Customs.declare, "a lamp"),
+        ]
+
+
+WORKFLOWS = [Border, Courier, Depot, Detour, Scales]

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from temporalio.api.nexus.v1 import EndpointSpec, EndpointTarget
+from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.worker import Worker
 
@@ -45,10 +47,25 @@ async def record_parcels(client: Client) -> dict[str, Recording]:
 
 async def record_couriers(client: Client) -> dict[str, Recording]:
     """A courier's first round, which goes on as a second one, that, the detour it calls off, the depot it closes;
-    and scales."""
+    scales; and a border."""
     queue = f"couriers-{os.getpid()}-{next(_numbers)}"
-    worker = Worker(client, task_queue=queue, workflows=couriers.WORKFLOWS, activities=[couriers.weigh])
-    async with worker, asyncio.timeout(30):
+    await client.operator_service.create_nexus_endpoint(
+        CreateNexusEndpointRequest(
+            spec=EndpointSpec(
+                name=queue, target=EndpointTarget(worker=EndpointTarget.Worker(namespace="default", task_queue=queue))
+            )
+        )
+    )
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=couriers.WORKFLOWS,
+        activities=[couriers.weigh],
+        nexus_service_handlers=[couriers.CustomsOffice()],
+    )
+    async with worker, asyncio.timeout(60):
+        border = await client.start_workflow(couriers.Border.run, queue, id=f"{queue}-border", task_queue=queue)
+        assert await border.result() == ["a book, declared", "a lamp, declared"]
         depot = await client.start_workflow(couriers.Depot.run, id=f"{queue}-depot", task_queue=queue)
         first = await client.start_workflow(
             couriers.Courier.run, args=[1, depot.id], id=f"{queue}-courier", task_queue=queue
@@ -62,6 +79,7 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
             "second": client.get_workflow_handle(first.id),
             "detour": client.get_workflow_handle(f"{first.id}-detour"),
             "depot": client.get_workflow_handle(depot.id),
+            "border": client.get_workflow_handle(border.id),
             "scales": client.get_workflow_handle(scales.id),
         }
         found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}

@@ -25,6 +25,7 @@ SHAPES = {
         "WORKFLOW_EXECUTION_CONTINUED_AS_NEW",
     },
     "detour": {"WORKFLOW_EXECUTION_CANCELED"},
+    "border": {"NEXUS_OPERATION_SCHEDULED"},
 }
 
 # What is changed in the code (old -> new), and as which drift it shows: command, field, old, new.
@@ -75,6 +76,25 @@ DRIFTS = {
     ),
 }
 
+NEXUS_DRIFTS = {
+    "a Nexus operation's input": (
+        ('declare, "a lamp"', 'declare, "two lamps"'),
+        ("ScheduleNexusOperation Customs.declare", "input[0]", "a lamp", "two lamps"),
+    ),
+    "a Nexus operation's time-out": (
+        ("schedule_to_close_timeout=timedelta(minutes=1)", "schedule_to_close_timeout=timedelta(minutes=2)"),
+        ("ScheduleNexusOperation Customs.declare", "schedule_to_close_timeout", "1m", "2m"),
+    ),
+    "another time-out of a Nexus operation": (
+        ('declare, "a lamp"', 'declare, "a lamp", start_to_close_timeout=timedelta(minutes=2)'),
+        ("ScheduleNexusOperation Customs.declare", "start_to_close_timeout", "0s", "2m"),
+    ),
+    "a Nexus endpoint": (
+        ("endpoint=endpoint)", 'endpoint="elsewhere")'),
+        ("ScheduleNexusOperation Customs.declare", "endpoint", "couriers-", "elsewhere"),
+    ),
+}
+
 # What is another command.
 OTHER_COMMANDS = {
     "a timer that is not called off": ("        lunch.cancel()\n", ""),
@@ -107,18 +127,19 @@ def test_the_recordings_have_each_of_these_commands(courier_recordings: Mapping[
 
 
 @requirement("HISTORY-STRICT")
-@pytest.mark.parametrize("change", DRIFTS)
+@pytest.mark.parametrize("change", [*DRIFTS, *NEXUS_DRIFTS])
 async def test_a_change_is_told_with_field_old_and_new(
     change: str, courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
-    edit, expected = DRIFTS[change]
+    edit, expected = {**DRIFTS, **NEXUS_DRIFTS}[change]
+    recording = "border" if change in NEXUS_DRIFTS else "first"
     outcomes = await replay(courier_recordings, edited(modules, edit, of=couriers))
-    assert outcomes["first"].problem is None, outcomes["first"].problem
-    drift = outcomes["first"].drift[0]
+    assert outcomes[recording].problem is None, outcomes[recording].problem
+    drift = outcomes[recording].drift[0]
     assert (drift.command, drift.field) == expected[:2]
     assert drift.old.startswith(expected[2])
     assert drift.new.startswith(expected[3])
-    assert [name for name, outcome in outcomes.items() if outcome.drift or outcome.problem] == ["first"]
+    assert [name for name, outcome in outcomes.items() if outcome.drift or outcome.problem] == [recording]
 
 
 @requirement("HISTORY-NONDETERMINISM")
@@ -136,6 +157,21 @@ async def test_another_command_than_was_recorded_is_told(
 def test_local_activities_end_in_another_order_than_they_began(courier_recordings: Mapping[str, Recording]) -> None:
     recorded = recorded_commands(courier_recordings["scales"].events)[LOCAL_ACTIVITIES]
     assert [command.key for command in recorded] == ["2", "1"]
+
+
+_TO_TAX = (
+    ('declare, "a book"', 'tax, "a book"'),
+    ('declare, "a lamp"', 'tax, "a lamp"'),
+    ("    async def declare", "    async def tax"),
+)
+
+
+@requirement("HISTORY-NONDETERMINISM")
+async def test_another_nexus_operation_is_told(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
+    renamed = edited(modules, ("    declare: nexusrpc.Op", "    tax: nexusrpc.Op"), *_TO_TAX, of=couriers)
+    problem = (await replay(courier_recordings, renamed))["border"].problem
+    assert problem is not None
+    assert problem.fault is Fault.NONDETERMINISM
 
 
 @requirement("HISTORY-NONDETERMINISM")
