@@ -16,20 +16,19 @@ from invoice_mcp.approval import ApprovalPolicy, require_forms
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.questions import decision_in, decision_request
 from invoice_mcp.reading import WORKFLOW_TYPE
-from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineStatus, Status, Verdict
+from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineStatus, Standing, Status, Verdict
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import TaskBinding, tool_result
 from invoice_mcp.tasks.workflow import TaskState
-from invoice_mcp.workflows import InvoiceWorkflow
+from invoice_mcp.workflows import MOST_DISMISSALS, InvoiceWorkflow
 
-DECISION = "decision"
-"""Key of the one input request. It asks the same until there is a decision, by whatever door."""
+_QUESTION = "decision-"
+# Who was faster, or came too late: this is not asked any more.
+_PASSED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED, Code.INVALID_ARGUMENT})
 
 _SOON = timedelta(seconds=1)
 _WAITING = timedelta(seconds=2)
 _FAR = timedelta(minutes=1)
-# Who was faster, or came too late: nothing is asked any more.
-_SETTLED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
 
 
 def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK) -> TaskBinding:
@@ -40,8 +39,10 @@ def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = Approval
     """
 
     async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
-        decided = decision_in(_elicited(responses[DECISION]))
+        [(key, response)] = responses.items()
+        decided = decision_in(_elicited(response))
         if decided is None:
+            await _dismissed(service, handle, int(key.removeprefix(_QUESTION)))
             return
         verdict = Verdict.APPROVED if decided.decision == "approve" else Verdict.REJECTED
         if verdict is Verdict.APPROVED:
@@ -50,8 +51,7 @@ def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = Approval
         try:
             await service.decide(verdict, handle.id, handle.run_id, decision)
         except Refused as refusal:
-            if refusal.code not in _SETTLED:
-                raise MCPError(INTERNAL_ERROR, str(refusal)) from None
+            _require_passed(refusal)
 
     return TaskBinding(
         tool="trigger",
@@ -69,15 +69,24 @@ Handle = WorkflowHandle[Any, Any]
 
 async def task_state(handle: Handle) -> TaskState:
     """What the workflow's report means for its task."""
-    report, changed = await _standing(handle)
+    standing = await _standing(handle)
+    report = standing.report
     asks = report.status is Status.PENDING_APPROVAL and report.decision is None
     request = decision_request(report).model_dump(by_alias=True, mode="json", exclude_none=True)
     return TaskState(
         message=report.summary,
-        updated_at=changed,
-        input_requests={DECISION: request} if asks else {},
+        updated_at=standing.changed_at,
+        input_requests={question(standing.dismissals): request} if asks else {},
         poll_interval_ms=_poll_interval(report) // timedelta(milliseconds=1),
     )
+
+
+def question(dismissals: int = 0) -> str:
+    """Key of the input request: the same until it is answered, and a new one after each form that was dismissed.
+
+    After very many it stays the same: what is kept in a history has its limits.
+    """
+    return f"{_QUESTION}{min(dismissals, MOST_DISMISSALS) + 1}"
 
 
 def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
@@ -87,13 +96,28 @@ def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
     return f"a user of {name[:100]}" if name.isprintable() and name.strip() else "a user of an MCP client"
 
 
-async def _standing(handle: Handle) -> tuple[InvoiceReport, datetime | None]:
+async def _standing(handle: Handle) -> Standing:
     try:
-        standing = await handle.query(InvoiceWorkflow.standing)
+        return await handle.query(InvoiceWorkflow.standing)
     except WorkflowQueryFailedError:
-        # A worker of an older release, which can't tell since when.
-        return await handle.query(InvoiceWorkflow.report), None
-    return standing.report, standing.changed_at
+        # A worker of an older release can't tell since when.
+        report = await handle.query(InvoiceWorkflow.report)
+        return Standing(report=report, changed_at=(await handle.describe()).start_time)
+
+
+async def _dismissed(service: InvoiceService, handle: Handle, number: int) -> None:
+    if number > MOST_DISMISSALS:
+        return
+    try:
+        await service.dismiss(handle.id, handle.run_id, number)
+    except Refused as refusal:
+        _require_passed(refusal)
+
+
+def _require_passed(refusal: Refused) -> None:
+    """Return if it only says that this is not asked any more: such answers are ignored."""
+    if refusal.code not in _PASSED:
+        raise MCPError(INTERNAL_ERROR, str(refusal)) from None
 
 
 def _poll_interval(report: InvoiceReport) -> timedelta:

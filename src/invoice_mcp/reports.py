@@ -200,10 +200,11 @@ class InvoiceReport(Record):
 
 
 class Standing(Record):
-    """A report, and when what it tells changed last."""
+    """A report, when what it tells changed last, and what no report tells."""
 
     report: InvoiceReport
     changed_at: datetime
+    dismissals: int = Field(default=0, description="How often the form that asks for the decision was dismissed")
 
 
 def summarize(report: InvoiceReport) -> str:

@@ -144,6 +144,20 @@ class InvoiceService:
                 return await report_of(self._client, await require(self._client, found.id, found.run_id))
             return report
 
+    async def dismiss(self, workflow_id: str, run_id: str | None, question: int) -> None:
+        """Take note that a form was dismissed that asked for the decision. It decides nothing.
+
+        Raises:
+            Refused: INVALID_ARGUMENT where that form is not open any more, ALREADY_CLOSED where the invoice is.
+        """
+        async with answering(self._probe):
+            found = await self._require_open(workflow_id, run_id)
+            handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
+            try:
+                await handle.execute_update(InvoiceWorkflow.dismiss, question)
+            except WorkflowUpdateRPCTimeoutOrCancelledError:
+                raise TimeoutError from None
+
     async def _updated(
         self, found: WorkflowExecutionDescription, verdict: Verdict, decision: DecisionRequest
     ) -> InvoiceReport:

@@ -42,6 +42,9 @@ TASK_QUEUE = "invoice-task-queue"
 VALIDATE_AGAINST_ERP = "validate_against_erp"
 INVOICE_STATUS = SearchAttributeKey.for_keyword("InvoiceStatus")
 
+# Each is kept in the history, which has its limits; a host may dismiss every form by itself.
+MOST_DISMISSALS = 20
+
 _VALIDATION_ATTEMPT = timedelta(seconds=30)
 _VALIDATION_RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=5
@@ -80,6 +83,7 @@ class InvoiceWorkflow:
         self._deadline: datetime | None = None
         self._reason: str | None = None
         self._cancelling = False
+        self._dismissals = 0
         self._orders = [PaymentOrder.for_line(self._invoice, n) for n in range(1, len(self._invoice.lines) + 1)]
         self._lines = [
             LineReport(
@@ -163,6 +167,7 @@ class InvoiceWorkflow:
         except asyncio.CancelledError:
             reraise_unless_cancelled()
             self._cancelling = True
+            self._changed_at = workflow.now()
             await asyncio.gather(*(self._cancel_line(line.line) for line in self._lines))
             await workflow.wait_condition(settled)
         for payment in payments:
@@ -274,6 +279,22 @@ class InvoiceWorkflow:
     def _may_reject(self, decision: DecisionRequest) -> None:
         self._validate_update(Verdict.REJECTED, decision)
 
+    @workflow.update(name="dismiss")
+    def dismiss(self, question: int) -> None:  # noqa: ARG002 (checked by the validator)
+        """Take note that the form that asks for the decision was dismissed; decides nothing. The next one is another.
+
+        Args:
+            question: Which form, from 1: the only one that is open is the one after the last that was dismissed.
+        """
+        self._dismissals += 1
+        self._changed_at = workflow.now()
+
+    @dismiss.validator
+    def _may_dismiss(self, question: int) -> None:
+        asks = self._fault is None and self._status is Status.PENDING_APPROVAL and self._decision is None
+        if not asks or question != self._dismissals + 1 or question > MOST_DISMISSALS:
+            raise ApplicationError("this is not asked", type=Code.INVALID_ARGUMENT, non_retryable=True)
+
     @workflow.signal(name="ApproveInvoice")
     def approve_by_signal(self) -> None:
         """The seed's signal. Has no answer: what an update would refuse is logged and ignored."""
@@ -322,7 +343,7 @@ class InvoiceWorkflow:
     @workflow.query(name="GetInvoiceStanding")
     def standing(self) -> Standing:
         """The report, and since when it has been so."""
-        return Standing(report=self.report(), changed_at=self._changed_at)
+        return Standing(report=self.report(), changed_at=self._changed_at, dismissals=self._dismissals)
 
     @workflow.query(name="GetInvoiceStatus")
     def status(self) -> str:

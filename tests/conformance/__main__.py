@@ -26,6 +26,19 @@ REVISIONS = ("2025-11-25", "2026-07-28")
 EXPECTED = Path(__file__).with_name("expected-failures.yaml")
 # The suite itself skips it, whatever the server: it does not yet look at subscriptions/listen.
 SKIPPED_BY_THE_SUITE = {"tasks-status-notifications"}
+# A scenario that the suite's list does not name any more, or not as we read it, would be passed over in silence.
+TASK_SCENARIOS = {
+    "tasks-capability-negotiation",
+    "tasks-dispatch-and-envelope",
+    "tasks-lifecycle",
+    "tasks-mrtr-composition",
+    "tasks-mrtr-input",
+    "tasks-request-headers",
+    "tasks-request-state-removal",
+    "tasks-required-task-error",
+    "tasks-status-notifications",
+    "tasks-wire-fields",
+}
 _FINE = {"SUCCESS", "INFO"}
 _STARTS_WITHIN = 60.0
 _RUNS_WITHIN = 240.0
@@ -109,9 +122,10 @@ def _listens(port: int, server: subprocess.Popen[bytes]) -> bool:
 
 def _of_tasks(suite: Suite, scenarios: list[str]) -> list[str]:
     """What is wrong with tasks: every check of every scenario must pass."""
-    wrong: list[str] = []
+    of_tasks = [name for name in scenarios if name.startswith("tasks-")]
+    wrong = [f"{name}: the suite's list and ours differ" for name in TASK_SCENARIOS ^ set(of_tasks)]
     with _served("tests.conformance.server", "--port") as url:
-        for scenario in (name for name in scenarios if name.startswith("tasks-")):
+        for scenario in of_tasks:
             code, checks, output = suite.judge(url, "--scenario", scenario)
             bad = [f"{scenario}:{check} {status}" for _, check, status in checks if status not in _FINE]
             is_skipped = scenario in SKIPPED_BY_THE_SUITE and bad == [f"{scenario}:{scenario} SKIPPED"]

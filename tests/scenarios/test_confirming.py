@@ -9,7 +9,7 @@ from mcp import Client
 from mcp_types import ElicitResult, InputRequiredResult, TextContent
 
 from invoice_mcp.approval import ApprovalPolicy
-from invoice_mcp.invoice_task import DECISION
+from invoice_mcp.invoice_task import question
 from invoice_mcp.reports import Status
 from invoice_mcp.tasks import get, update
 from invoice_mcp.testing import ERAS, World
@@ -231,7 +231,7 @@ async def _waiting(world: World, client: Client) -> str:
 
 
 def _decided(decision: str) -> dict[str, Any]:
-    return {DECISION: {"action": "accept", "content": {"decision": decision}}}
+    return {question(): {"action": "accept", "content": {"decision": decision}}}
 
 
 async def _approve(client: Client, workflow_id: str, responses: Any, **more: str) -> Any:

@@ -70,8 +70,9 @@ class TaskBinding:
         tool: The tool's name.
         workflow: The workflow's type, by name. A task id of any other workflow is unknown.
         without_tasks: What a client gets that does not speak of tasks. `wait`: the workflow's outcome, if it comes
-            within the server's patience. `answer`: what the tool returned. `refuse`: the error -32021, before the
-            tool is called.
+            within the server's patience; one that asks something meanwhile, which nobody can answer, is
+            cancelled, so each call should start a workflow of its own. `answer`: what the tool returned. `refuse`: the
+            error -32021, before the tool is called.
         started: Which run the tool's answer speaks of; None: it is no task.
         state: What the workflow tells of itself while it goes on.
         answer: How it is given the client's responses, of which only those to open input requests are left. Raise

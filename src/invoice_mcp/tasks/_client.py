@@ -14,6 +14,7 @@ from mcp.client.session import ClientRequestContext, ClientSession
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INTERNAL_ERROR,
+    INVALID_PARAMS,
     REQUEST_TIMEOUT,
     CallToolResult,
     CreateMessageRequest,
@@ -25,6 +26,7 @@ from mcp_types import (
 )
 from pydantic import TypeAdapter, ValidationError
 
+from invoice_mcp.tasks._questions import Questions
 from invoice_mcp.tasks._wire import (
     EXTENSION_ID,
     Acknowledgement,
@@ -55,20 +57,30 @@ async def _nothing(_task: Task) -> None:
 class TasksClient(ClientExtension):
     """Makes `Client.call_tool` wait for the end of a task, however long it takes, and return what it ends with.
 
-    Polls as often as the server says, and answers what is asked meanwhile through the client's own callbacks, each
-    question once. A task that fails raises its `MCPError`; one that was cancelled is a result with `is_error`.
+    Polls as often as the server says, and answers what is asked meanwhile through the client's own callbacks. Each
+    question is asked once; again, a few times, where the server can't take the answer; and where one was dismissed and
+    the task asks the same anew, after a while. A callback that raises leaves its question to others. A task that fails
+    raises its `MCPError`; one that was cancelled is a result with `is_error`.
 
     Args:
         on_task: Told of each task as it begins, and whenever it has changed. Keep its `task_id`: `follow` goes on with
             it after a crash, from another process too.
         patience: For how long a server that can't answer just now is asked again before its error is raised.
+        peace: How long a question that was dismissed or declined is not asked again; twice as long after each time.
     """
 
     identifier = EXTENSION_ID
 
-    def __init__(self, *, on_task: OnTask = _nothing, patience: timedelta = timedelta(minutes=5)) -> None:
+    def __init__(
+        self,
+        *,
+        on_task: OnTask = _nothing,
+        patience: timedelta = timedelta(minutes=5),
+        peace: timedelta = timedelta(minutes=1),
+    ) -> None:
         self._on_task = on_task
         self._patience = patience.total_seconds()
+        self._peace = peace.total_seconds()
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
         """Of a tool call, the result that is a task."""
@@ -82,24 +94,25 @@ class TasksClient(ClientExtension):
         """Lead a task to its end, from its id alone.
 
         Raises:
-            MCPError: The task failed, is unknown, or could not be asked for longer than the patience.
+            MCPError: The task failed, is unknown, could not be asked for longer than the patience, or takes no answer
+                that the client's callbacks give.
         """
-        return await _Following(session, task_id, self._on_task, self._patience).to_the_end()
+        return await _Following(session, task_id, self._on_task, self._patience, self._peace).to_the_end()
 
 
 class _Following:
     """One task on its way: it is polled while its questions, if any, are with the person."""
 
-    def __init__(self, session: ClientSession, task_id: str, on_task: OnTask, patience: float) -> None:
+    def __init__(self, session: ClientSession, task_id: str, on_task: OnTask, patience: float, peace: float) -> None:
         self._session = session
         self._task_id = task_id
         self._on_task = on_task
         self._patience = patience
+        self._questions = Questions(peace)
         self._asking: dict[str, anyio.CancelScope] = {}
-        self._asked: set[str] = set()
         self._last: dict[str, Any] = {}
         self._answered = anyio.Event()
-        self._failure: MCPError | None = None
+        self._failure: Exception | None = None
 
     async def to_the_end(self) -> CallToolResult:
         task: DetailedTask | None = None
@@ -110,7 +123,7 @@ class _Following:
                     with anyio.move_on_after(max((task.poll_interval_ms or 1000) / 1000, _SHORTEST_PAUSE)):
                         await self._answered.wait()
                     self._answered = anyio.Event()
-            except MCPError as error:
+            except Exception as error:  # noqa: BLE001 (raised below: not within a group of one)
                 self._failure = error
             group.cancel_scope.cancel()
         if self._failure is not None:
@@ -131,8 +144,7 @@ class _Following:
         """Ask what is new; of what is settled in the meantime, through another door, nobody need think any more."""
         for key in self._asking.keys() - requests.keys():
             self._asking[key].cancel()
-        for key in requests.keys() - self._asked:
-            self._asked.add(key)
+        for key in self._questions.to_ask(requests, anyio.current_time()):
             self._asking[key] = anyio.CancelScope()
             group.start_soon(self._answer, key, requests[key], group)
 
@@ -146,8 +158,12 @@ class _Following:
         try:
             await self._patiently(lambda: update(self._session, self._task_id, {key: response}))
         except MCPError as error:
-            self._failure = error
-            group.cancel_scope.cancel()
+            if error.code != INVALID_PARAMS or not self._questions.may_ask_again(key):
+                self._failure = error
+                group.cancel_scope.cancel()
+            logger.warning("The answer to %s of task %s can't be taken: %s", key, self._task_id, error)
+        else:
+            self._questions.was_answered(request, response, anyio.current_time())
         self._answered.set()
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
@@ -188,7 +204,11 @@ async def _response(session: ClientSession, key: str, raw: Any) -> dict[str, Any
         logger.warning("A task asks what this client does not understand: %s", key)
         return None
     context = ClientRequestContext(session=session, request_id=key)
-    response = await session.dispatch_input_request(context, request)
+    try:
+        response = await session.dispatch_input_request(context, request)
+    except Exception:
+        logger.exception("The client's callback failed at %s of a task", key)
+        return None
     if isinstance(response, ErrorData):
         logger.warning("The client does not answer %s of a task: %s", key, response.message)
         return None

@@ -9,7 +9,9 @@ _LONGEST = 2000
 
 
 class Run(NamedTuple):
-    """One run of a workflow. The run id is Temporal's: a random UUID, which nobody can guess."""
+    """One run of a workflow. The run id is Temporal's, a UUID: too random to guess, but no secret among those who may
+    ask this Temporal, or this server's other tools, what runs there.
+    """
 
     workflow_id: str
     run_id: str

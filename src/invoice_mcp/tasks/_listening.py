@@ -70,6 +70,9 @@ class Listening:
                 if error.code == INVALID_PARAMS:
                     return
                 logger.info("Task %s can't be followed just now: %s", task_id, error)
+            except Exception:
+                # A binding's own code: no reason for the stream, or the other tasks, to fall silent.
+                logger.exception("Task %s can't be followed just now", task_id)
             if task is not None:
                 # What is kept ever longer is no news.
                 told = task.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"result_type"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,9 +31,14 @@ from invoice_mcp.tasks._trouble import answering, unknown_task
 from invoice_mcp.tasks._wire import CreateTaskResult, DetailedTask, TaskStatus
 from invoice_mcp.tasks.workflow import TaskState
 
+logger = logging.getLogger(__name__)
+
 _ANSWER_WITHIN = 8.0
 _LOOK_AGAIN_AFTER = 3.0
-_LAST_WORDS_WITHIN = 1.5
+_LOOK_AGAIN_SOON = 0.05
+_TOLD_WITHIN = 1.5
+# Of a run whose first task is not done yet: it was started, the task scheduled, and taken up.
+_FIRST_EVENTS = 3
 _GONE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
 
 
@@ -81,8 +87,13 @@ class Tasks:
         """
         async with answering(_ANSWER_WITHIN):
             found = await self._find(task_id_of(run))
-            status: TaskStatus = "working" if found.is_open else (await ending_of(found.handle, found.binding)).status
-            return CreateTaskResult(**await self._common(found, status, None))
+            if not found.is_open:
+                ending = await ending_of(found.handle, found.binding)
+                return CreateTaskResult(**await self._common(found, ending.status, None))
+            # One that was there already may ask by now; one that has only just begun is not waited for.
+            has_begun = found.execution.history_length > _FIRST_EVENTS
+            state = await _told(found) if has_begun else None
+            return CreateTaskResult(**await self._common(found, _status(state), state))
 
     async def require(self, task_id: str) -> None:
         """Return if there is such a task. Needs no worker.
@@ -143,14 +154,16 @@ class Tasks:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
         """
         async with answering(_ANSWER_WITHIN):
-            found = await self._find(task_id)
-            if not found.is_open:
-                return
-            try:
-                await found.handle.cancel(reason="The client of the task cancelled it")
-            except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
-                    raise
+            while (found := await self._find(task_id)).is_open:
+                try:
+                    await found.handle.cancel(reason="The client of the task cancelled it")
+                except RPCError as error:
+                    # It has ended in the meantime, or goes on as another run: look again.
+                    if error.status is not RPCStatusCode.NOT_FOUND:
+                        raise
+                else:
+                    return
+                await anyio.sleep(_LOOK_AGAIN_SOON)
 
     async def _find(self, task_id: str) -> Found:
         run = run_of(task_id)
@@ -188,21 +201,16 @@ class Tasks:
 
     async def _ongoing(self, found: Found) -> DetailedTask:
         state = await found.binding.state(found.handle)
-        status: TaskStatus = "input_required" if state.input_requests else "working"
-        return DetailedTask(
-            **await self._common(found, status, state), input_requests=dict(state.input_requests) or None
-        )
+        common = await self._common(found, _status(state), state)
+        return DetailedTask(**common, input_requests=dict(state.input_requests) or None)
 
     async def _ended(self, found: Found) -> DetailedTask:
         ending = await ending_of(found.handle, found.binding)
         message = ending.message
         if ending.status == "cancelled":
             # What was done until then only the workflow can tell; if nobody can ask it, the task is cancelled anyway.
-            with anyio.move_on_after(_LAST_WORDS_WITHIN):
-                try:
-                    message = (await found.binding.state(found.handle)).message or message
-                except Exception:  # noqa: BLE001 (whatever it is, we have an answer)
-                    message = ending.message
+            state = await _told(found)
+            message = (state.message if state is not None else None) or message
         common = await self._common(found, ending.status, TaskState(message=message))
         return DetailedTask(**common, result=ending.result, error=ending.error)
 
@@ -222,6 +230,21 @@ class Tasks:
             "ttl_ms": _milliseconds(kept),
             "poll_interval_ms": _milliseconds(own or found.binding.poll_interval),
         }
+
+
+async def _told(found: Found) -> TaskState | None:
+    """What the workflow says of itself; None where it can't, or takes too long."""
+    with anyio.move_on_after(_TOLD_WITHIN):
+        try:
+            return await found.binding.state(found.handle)
+        except Exception as error:  # noqa: BLE001 (whatever it is, there is an answer without it)
+            logger.info("Task %s can't tell its state: %s", found.task_id, error)
+    return None
+
+
+def _status(state: TaskState | None) -> TaskStatus:
+    """Of a workflow that goes on."""
+    return "input_required" if state is not None and state.input_requests else "working"
 
 
 def _goes_on(run: WorkflowExecutionDescription) -> bool:

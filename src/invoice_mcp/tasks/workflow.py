@@ -5,6 +5,7 @@ Import it in workflow code within `workflow.unsafe.imports_passed_through()`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,9 +82,11 @@ class TaskInbox:
         self._updated_at = workflow.now()
         try:
             await workflow.wait_condition(lambda: key in self._answers)
-        finally:
+        except asyncio.CancelledError:
             # Who gives up waiting does not ask any more.
-            self._open.pop(key, None)
+            if self._open.pop(key, None) is not None:
+                self._updated_at = workflow.now()
+            raise
         answer: Mapping[str, Any] = self._answers.pop(key)
         return answer
 

@@ -10,13 +10,13 @@ from functools import partial
 from typing import Any
 
 from faker import Faker
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Policy, Status
 from invoice_mcp.testing import DAY, PAST, World
-from invoice_mcp.workflows import line_workflow_id
+from invoice_mcp.workflows import InvoiceWorkflow, line_workflow_id
 
 _PAST_DEADLINE = timedelta(days=6)
 
@@ -257,6 +257,15 @@ async def repeated_and_opposite_decision(scene: Scene) -> None:
     await scene.world.signal("RejectInvoice")
     await scene.line_waits(1)
     await scene.world.advance(31 * DAY)
+    await scene.world.until(Status.PAID)
+
+
+async def form_dismissed(scene: Scene) -> None:
+    await scene.submit()
+    await scene.world.handle().execute_update(InvoiceWorkflow.dismiss, 1)
+    with suppress(WorkflowUpdateFailedError):  # it is not asked any more
+        await scene.world.handle().execute_update(InvoiceWorkflow.dismiss, 1)
+    await scene.approve()
     await scene.world.until(Status.PAID)
 
 

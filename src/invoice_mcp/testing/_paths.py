@@ -75,6 +75,7 @@ PATHS: tuple[InvoicePath, ...] = (
         "the approval is repeated, a rejection refused, a signal ignored",
         acts.repeated_and_opposite_decision,
     ),
+    InvoicePath("form-dismissed", "a task's form is dismissed, and then the invoice approved", acts.form_dismissed),
     InvoicePath(
         "worker-crashed",
         "the worker crashes while one line waits, another one is being paid, and comes back",

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mcp import Client, MCPError
-from mcp_types import CallToolResult, TextContent
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, TextContent
 
 from invoice_mcp.reports import InvoiceReport, Status
-from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, task_id_of, update
+from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
 from invoice_mcp.testing._engine import GIVES_UP_AFTER
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
 
@@ -61,7 +61,9 @@ class TaskTools(Tools):
         )
         if not isinstance(answer, CreateTaskResult):
             return self._told("trigger", arguments, answer)
-        run = _run_in(answer.task_id)
+        run = run_of(answer.task_id)
+        if run is None:
+            raise AssertionError(f"trigger answered with a task whose id is none: {answer.task_id}")
         is_new = self._newest.get(run.workflow_id) != run
         self._newest[run.workflow_id] = run
         status = (await self._reported(run)).status
@@ -80,7 +82,8 @@ class TaskTools(Tools):
         content = {"decision": tool, "comment": comment, "name": arguments.get("approver", "")}
         try:
             await update(self.client.session, task.task_id, {key: {"action": "accept", "content": content}})
-        except MCPError:
+        except MCPError as error:
+            _require_expected(error)
             return None
         report = await self._reported(run)
         is_lost = report.decision is None and report.status is Status.PENDING_APPROVAL
@@ -97,7 +100,10 @@ class TaskTools(Tools):
             return None
         await cancel(self.client.session, task.task_id)
         # It is acknowledged, and takes effect when it does: the plain tool waits for that a little, too.
-        return self._answered("cancel", arguments, await self._reported(run, wait_seconds=2))
+        report = await self._reported(run, wait_seconds=2)
+        # What had ended by itself in the meantime is acknowledged all the same: only the plain tool says so.
+        came_too_late = report.status.is_terminal and report.status is not Status.CANCELLED
+        return None if came_too_late else self._answered("cancel", arguments, report)
 
     async def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         content = await super().call("status", arguments)
@@ -123,7 +129,8 @@ class TaskTools(Tools):
             return None
         try:
             return await get(self.client.session, task_id_of(run))
-        except MCPError:
+        except MCPError as error:
+            _require_expected(error)
             return None
 
     async def _reported(self, run: Run, **arguments: Any) -> InvoiceReport:
@@ -159,14 +166,17 @@ def _require_agreement(task: DetailedTask, report: InvoiceReport) -> None:
         _require(told == report, f"the task ended with {told}, but `status` tells {report}")
 
 
+def _require_expected(error: MCPError) -> None:
+    """Return if the plain tool is to say so: what was given can't be taken, nobody can answer now, or the protocol of
+    this session is the older one, which has no tasks.
+    """
+    if error.code not in {INVALID_PARAMS, INTERNAL_ERROR, METHOD_NOT_FOUND}:
+        raise error
+
+
 def _require(holds: bool, what: str) -> None:
     if not holds:
         raise AssertionError(what)
-
-
-def _run_in(task_id: str) -> Run:
-    workflow_id, _, run_id = task_id.partition(":")
-    return Run(workflow_id, run_id)
 
 
 def _text(answer: CallToolResult) -> str:

@@ -116,3 +116,56 @@ async def test_a_caller_that_gives_up_leaves_the_task_as_it_is(real_client: Temp
             await client.call_tool("confirm_delete", {"filename": "x"})
         task: DetailedTask = await get(client.session, seen[0])
         assert task.status == "input_required"
+
+
+@requirement("TASK-CLIENT")
+async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: TemporalClient) -> None:
+    failed = anyio.Event()
+
+    async def fails(
+        context: ClientRequestContext,  # noqa: ARG001
+        params: ElicitRequestFormParams | ElicitRequestURLParams,  # noqa: ARG001
+    ) -> ElicitResult:
+        failed.set()
+        raise LookupError("no window to show it in")
+
+    async with jobs(real_client) as server, tasks_client(server) as other:
+        created = await begin(other, "confirm_delete", filename="x")
+        async with Client(server, extensions=[TasksClient()], elicitation_callback=fails) as client:
+
+            async def settle_elsewhere() -> None:
+                await failed.wait()
+                [key] = (await get(other.session, created.task_id)).input_requests or {}
+                await update(other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}})
+
+            with anyio.fail_after(GIVES_UP_AFTER):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(settle_elsewhere)
+                    answer = await TasksClient().follow(client.session, created.task_id)
+    assert text_of(answer) == "x was deleted"
+
+
+@requirement("TASK-CLIENT")
+async def test_what_on_task_raises_is_raised_as_it_is(real_client: TemporalClient) -> None:
+    async def fails(task: Any) -> None:
+        raise LookupError(task.task_id)
+
+    async with jobs(real_client) as server, tasks_client(server) as client:
+        created = await begin(client, "confirm_delete", filename="x")
+        with pytest.raises(LookupError, match=created.task_id):
+            await TasksClient(on_task=fails).follow(client.session, created.task_id)
+
+
+@requirement("TASK-CLIENT")
+async def test_an_answer_that_can_not_be_taken_is_asked_for_again_and_then_it_is_an_error(
+    real_client: TemporalClient,
+) -> None:
+    person = Person("accept", something="else")
+    async with jobs(real_client) as server, tasks_client(server, person) as client:
+        created = await begin(client, "confirm_delete", filename="x")
+        with anyio.fail_after(GIVES_UP_AFTER):
+            error = await error_of(TasksClient().follow(client.session, created.task_id))
+        assert error.code == -32602
+        assert "confirm is required" in error.message
+        assert len(person.asked) == 3
+        assert (await get(client.session, created.task_id)).status == "input_required"

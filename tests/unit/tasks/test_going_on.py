@@ -13,11 +13,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import Retention, Run, TaskBinding, TasksExtension, get, task_id_of, update
+from invoice_mcp.tasks import Retention, Run, TaskBinding, TasksExtension, cancel, get, task_id_of, update
 from tests.requirements import requirement
 from tests.tasks_client import begin, tasks_client
 from tests.unit.tasks import deployments
-from tests.unit.tasks.goes_on import GoesOn
+from tests.unit.tasks.goes_on import GivesUp, GoesOn, Restless
 from tests.unit.tasks.test_generic import text_of, until
 
 
@@ -71,6 +71,48 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
         )
         assert await get(client.session, task_id) == ended
         await another.terminate()
+
+
+@requirement("TASK-CANCEL")
+async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_another_run(
+    real_client: TemporalClient,
+) -> None:
+    tasks = TasksExtension(
+        real_client, [TaskBinding(tool="none", workflow="Restless")], retention=Retention(real_client)
+    )
+    async with (
+        Worker(real_client, task_queue="restless", workflows=[Restless]),
+        tasks_client(MCPServer[Any]("restless", extensions=[tasks])) as client,
+    ):
+        for number in range(10):
+            handle = await real_client.start_workflow(
+                Restless.run, 0.001 * number, id=f"restless-{uuid4()}", task_queue="restless"
+            )
+            task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+            await cancel(client.session, task_id)
+            assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
+
+
+@requirement("TASK-WIRE")
+async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalClient) -> None:
+    tasks = TasksExtension(
+        real_client, [TaskBinding(tool="none", workflow="GivesUp")], retention=Retention(real_client)
+    )
+    async with (
+        Worker(real_client, task_queue="gives-up", workflows=[GivesUp]),
+        tasks_client(MCPServer[Any]("gives-up", extensions=[tasks])) as client,
+    ):
+        handle = await real_client.start_workflow(GivesUp.run, 0.5, id=f"gives-up-{uuid4()}", task_queue="gives-up")
+        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        first = await until(client, task_id, lambda task: "input-1" in (task.input_requests or {}))
+        second = await until(client, task_id, lambda task: not task.input_requests)
+        assert second.status == "working"
+        assert second.last_updated_at > first.last_updated_at
+        # An answer to what is not asked any more changes nothing.
+        await update(client.session, task_id, {"input-1": {"action": "accept"}})
+        assert (await get(client.session, task_id)).last_updated_at == second.last_updated_at
+        await cancel(client.session, task_id)
+        assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
 async def _reset(client: TemporalClient, workflow_id: str, run_id: str) -> str:

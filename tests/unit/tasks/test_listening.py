@@ -21,8 +21,9 @@ from mcp_types import (
 from pydantic import BaseModel, ConfigDict
 from temporalio.client import Client as TemporalClient
 
-from invoice_mcp.tasks import EXTENSION_ID, TasksClient, cancel, task_id_of, update
+from invoice_mcp.tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, task_id_of, update
 from invoice_mcp.tasks import Run as TaskRun
+from invoice_mcp.tasks._reading import Tasks
 from tests.requirements import requirement
 from tests.tasks_client import begin, error_of
 from tests.unit.tasks.served import jobs, over_http
@@ -108,6 +109,27 @@ async def test_who_listens_is_told_of_every_change(
                 told = await next_of(heard, "completed")
                 assert told.taskId == created.task_id
                 assert (told.model_extra or {})["result"]["content"][0]["text"] == "x was kept"
+
+
+@requirement("TASK-LISTEN")
+async def test_a_binding_that_fails_once_silences_nobody(
+    real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, calls = Tasks.read, 0
+
+    async def fails_at_first(tasks: Tasks, task_id: str) -> DetailedTask:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise LookupError("the binding's own fault")
+        return await honest(tasks, task_id)
+
+    monkeypatch.setattr(Tasks, "read", fails_at_first)
+    async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
+        created = await begin(client, "confirm_delete", filename="x")
+        async with listening(server, created.task_id) as (heard, _):
+            assert (await next_of(heard, "input_required")).taskId == created.task_id
+    assert calls > 1
 
 
 @requirement("TASK-LISTEN")
