@@ -90,13 +90,13 @@ async def check_corpus(corpus: Corpus, pool: Pool, told: Callable[[Outcome], Non
         accepted=tuple(accepted),
         missing=tuple(corpus.missing),
         stale=tuple(_stale(corpus, kept, used) if pool.strict else ()),
-        notes=tuple(_notes(corpus)),
+        notes=tuple(notes_on(corpus)),
         strict=pool.strict,
         seconds=time.perf_counter() - began,
     )
 
 
-def _notes(corpus: Corpus) -> list[str]:
+def notes_on(corpus: Corpus) -> list[str]:
     """Of a corpus that does not say what must be there, that; of a part of it nobody expects that."""
     if corpus.required or not corpus.is_whole or not corpus.files:
         return []
