@@ -25,7 +25,7 @@ COVERAGE_FLOOR = 95
 IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-profile=ci"]
 # What other versions may do otherwise: everything pure, whole lives, replays among them, and the recorded histories.
 LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
-REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "versioning")]
+REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "shapes", "versioning")]
 ELSEWHERE = ["tests/unit", *LIVES, *REPLAYS, "-m", "not thorough", *IN_PARALLEL]
 # Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them.
 BULK = ["-m", "thorough", "--words=4", *IN_PARALLEL]

@@ -125,8 +125,14 @@ def check(
     lists it with a reason; a recording that can't be read, that paths.toml in PATH demands and is not there, that no
     code answers to, or that takes too long; nothing to replay.
 
+    Strict replay does not compare what a history does not keep: cancellation types, refusals by update validators,
+    answers of queries, inputs and time-outs of local activities, the retry policy of continue-as-new, and a local
+    activity whose end the run does not wait for. Nor what may differ: headers, summaries and details for people, stack
+    traces, versioning options, encodings of payloads, and of failures other than ApplicationError all but kind and
+    message.
+
     \b
-    Exit status: 0 clean, 1 broken, 2 could not run.
+    Exit status: 0 clean, 1 broken, 2 could not run (or could not write the JUnit XML).
     """
     from invoice_mcp.testing.histories import as_json as json_of
     from invoice_mcp.testing.histories import as_junit, check_corpus, print_report, read_corpus
@@ -136,12 +142,13 @@ def check(
         pool = _pool(workflows, data_converter, strict=strict, time_limit=time_limit, jobs=jobs)
         with progress("Replaying", len(corpus.files)) as advance:
             report = run(check_corpus(corpus, pool, lambda _: advance()))
-        if junit:
-            write_report(junit, as_junit(report))
     if as_json:
         click.echo(json_of(report))
     else:
         print_report(report, console(), all_of_them=verbose)
+    with told_without_traceback():
+        if junit:
+            write_report(junit, as_junit(report))
     sys.exit(0 if report.is_clean else 1)
 
 
@@ -217,7 +224,8 @@ def pull(
         ours = () if workflows else _kept_of_invoices()
         puller = Puller(_target(workflows, data_converter).load(), into, {*keep, *ours}, time_limit)
         with progress("Pulling", None) as advance:
-            found = run(_with_client(where, partial(puller.pull, query=query, limit=limit, told=lambda _: advance())))
+            pulled = partial(puller.pull, query=query, limit=limit, told=lambda _: advance())
+            found = run(_with_client(where, pulled), may_hang=True)
     for each in found:
         if each.why_not:
             click.echo(f"{each.workflow_id}: not written. {each.why_not}", err=True)
@@ -230,10 +238,19 @@ def pull(
 
 @histories.command(epilog=EPILOG, short_help="Show paths, and patches that can be retired.")
 @_corpus_argument
+@_time_limit
 @_code_options
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @temporal_options
-def coverage(*, path: Path, workflows: str | None, data_converter: str | None, as_json: bool, **where: Any) -> None:
+def coverage(
+    *,
+    path: Path,
+    time_limit: float,
+    workflows: str | None,
+    data_converter: str | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
     """Show which recordings below PATH take which path of commands, and which patches can be retired.
 
     A patch can be retired when no recording needs it, and, with --address, --namespace or --profile, no open workflow
@@ -247,9 +264,11 @@ def coverage(*, path: Path, workflows: str | None, data_converter: str | None, a
 
     log_through_python()
     with told_without_traceback(), quiet_children():
-        measure = partial(coverage_of, read_corpus(path), _target(workflows, data_converter).load())
-        with progress("Replaying", None):
-            found = run(_with_client(where, measure) if any(where.values()) else measure())
+        corpus, code = read_corpus(path), _target(workflows, data_converter).load()
+        asks = any(where.values())  # for open workflows: how many there are, nobody knows yet
+        with progress("Replaying", None if asks else len(corpus.files)) as advance:
+            measure = partial(coverage_of, corpus, code, time_limit=time_limit, told=advance)
+            found = run(_with_client(where, measure) if asks else measure(), may_hang=True)
     if as_json:
         click.echo(coverage_as_json(found))
     else:

@@ -17,6 +17,8 @@ import click
 from invoice_mcp.cli import told_on
 
 if TYPE_CHECKING:
+    import asyncio
+
     from rich.console import Console
 
 T = TypeVar("T")
@@ -39,7 +41,9 @@ def write_report(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CannotWrite(f"{path} can't be written: {error.strerror or error}") from None
+        is_no_folder = path.parent.exists() and not path.parent.is_dir()
+        why = f"{path.parent} is no folder" if is_no_folder else error.strerror or error
+        raise CannotWrite(f"{path} can't be written: {why}") from None
 
 
 class CannotWrite(Exception):  # noqa: N818 (it names a state)
@@ -48,7 +52,7 @@ class CannotWrite(Exception):  # noqa: N818 (it names a state)
 
 @contextmanager
 def told_without_traceback() -> Iterator[None]:
-    """What keeps a command from running is told in a line, and it exits with 2."""
+    """What keeps a command from running is told in a line, and it exits with 2, at once where it has to `leave`."""
     from invoice_mcp.embedded import EmbeddedUnavailable
     from invoice_mcp.errors import ConfigurationError
     from invoice_mcp.testing import EngineStuck
@@ -58,23 +62,40 @@ def told_without_traceback() -> Iterator[None]:
         yield
     except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, CannotWrite) as error:
         click.echo(f"Error: {error}", err=True)
+        if _left:
+            leave(2)
         sys.exit(2)
 
 
-def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run it to its end, quietly; Ctrl-C ends it and the command."""
+# Of what `run` was told may hang: not closed, and with threads of Temporal's SDK; so the command has to `leave`.
+_left: list[asyncio.Runner] = []
+
+
+def run(main: Coroutine[Any, Any, T], *, may_hang: bool = False) -> T:
+    """Run it to its end, quietly; Ctrl-C ends it and the command.
+
+    Args:
+        may_hang: Whether a replay that it began may go on for ever: it is left alone, and the command has to `leave`.
+    """
     import asyncio
     import logging
 
     before = logging.root.manager.disable
     # What recorded and replayed code logs is no news here, not even its errors: what came of it is told.
     logging.disable(logging.ERROR)
+    runner = asyncio.Runner()
     try:
-        return asyncio.run(main)
+        return runner.run(main)
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
+        if may_hang:
+            leave(130)
         sys.exit(130)
     finally:
+        if may_hang:
+            _left.append(runner)  # to close it is to wait for all that it began
+        else:
+            runner.close()
         logging.disable(before)
 
 

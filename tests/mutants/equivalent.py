@@ -17,6 +17,16 @@ _NEVER_CANCELLED = (
     "and this is not reached. A guard."
 )
 
+_RAISED_AGAIN = (
+    "`reraise_unless_cancelled` raises again what is caught, unless the workflow is cancelled; and then nothing else "
+    "is raised there."
+)
+_HAS_ENDED = "The activity has ended when it is awaited, and so raises nothing but how it failed."
+_ONLY_FORGOTTEN = (
+    "Nothing else is raised there, but where the worker puts the workflow out of memory; and what it does then, nobody "
+    "sees."
+)
+
 EQUIVALENT: Mapping[str, str] = {
     "workflows.py: run+9, Status.REJECTED becomes EXPIRED": _AT_ONCE,
     "workflows.py: _validate+11, swap `validation.cancel()` and what follows": _BEGUN_LATER,
@@ -27,6 +37,14 @@ EQUIVALENT: Mapping[str, str] = {
         _AT_ONCE
     ),
     "workflows.py: _pay_line+3, LineStatus.CANCELLED becomes FAILED": _AT_ONCE,
+    "workflows.py: run+3, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
+    "workflows.py: _validate+14, catch everything for `ActivityError`": _HAS_ENDED,
+    "workflows.py: _pay+7, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
+    "workflows.py: _pay_line+5, catch everything for `(ChildWorkflowError, WorkflowAlreadyStartedError)`": (
+        _ONLY_FORGOTTEN
+    ),
+    "workflows.py: _cancel_line+9, catch everything for `FailureError`": _ONLY_FORGOTTEN,
+    "line_workflow.py: run+13, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
     'decisions.py: require_open_for+13, swallow: `raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status…`': (
         _NOBODY_IS_THERE
     ),

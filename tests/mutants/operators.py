@@ -150,8 +150,38 @@ def statuses(node: cst.CSTNode) -> Iterator[Edit]:
             yield f"{text_of(node)} becomes {other}", node, node.with_changes(attr=cst.Name(other))
 
 
+_BEGINS = m.Call(func=m.Attribute(m.Name("workflow"), m.Name("start_activity") | m.Name("start_child_workflow")))
+_BEGUN = m.SimpleStatementLine([m.Assign(targets=[m.AssignTarget(m.Name())], value=_BEGINS | m.Await(_BEGINS))])
+
+
+def begun(node: cst.CSTNode) -> Iterator[Edit]:
+    """What is begun and kept in a name: do not begin it, or begin it twice."""
+    if not isinstance(node, cst.IndentedBlock):
+        return
+    body = list(node.body)
+    for place, statement in enumerate(body):
+        if not m.matches(statement, _BEGUN):
+            continue
+        assert isinstance(statement, cst.SimpleStatementLine)
+        (assigned,) = statement.body
+        assert isinstance(assigned, cst.Assign)
+        never = assigned.with_changes(value=cst.parse_expression("asyncio.get_running_loop().create_future()"))
+        for about, others in (
+            ("never begin", [statement.with_changes(body=[never])]),
+            ("begin twice", [statement, statement.with_changes(body=[cst.Expr(assigned.value.deep_clone())])]),
+        ):
+            edited = node.with_changes(body=[*body[:place], *others, *body[place + 1 :]])
+            yield f"{about} `{text_of(statement)}`", node, edited
+
+
 def exceptions(node: cst.CSTNode) -> Iterator[Edit]:
-    """Swallow what is raised."""
+    """Swallow what is raised; catch more than was asked for, cancellation too."""
+    # Only what is awaited can raise anything else.
+    if isinstance(node, cst.Try) and m.findall(node.body, m.Await()):
+        for handler in node.handlers:
+            if handler.type is not None and not m.matches(handler.type, m.Name("BaseException")):
+                wide = handler.with_changes(type=cst.Name("BaseException"))
+                yield f"catch everything for `{text_of(handler.type)}`", handler, wide
     if m.matches(node, m.SimpleStatementLine([m.Raise()])):
         assert isinstance(node, cst.SimpleStatementLine)
         yield f"swallow: `{text_of(node)}`", node, node.with_changes(body=[cst.Pass()])
@@ -198,6 +228,16 @@ INSERTIONS = (
     Insertion(
         "an activity more",
         "await workflow.execute_activity('payment_gateway', None, start_to_close_timeout=_VALIDATION_ATTEMPT)",
+        ("_decided", "_pay"),
+    ),
+    Insertion(
+        "a local activity more",
+        "await workflow.execute_local_activity('payment_gateway', start_to_close_timeout=_VALIDATION_ATTEMPT)",
+        ("_decided", "_pay"),
+    ),
+    Insertion(
+        "a local activity more that nobody waits for",
+        "workflow.start_local_activity('payment_gateway', start_to_close_timeout=_VALIDATION_ATTEMPT)",
         ("_decided", "_pay"),
     ),
     Insertion(
@@ -286,6 +326,7 @@ OPERATORS = {
     "condition": conditions,
     "result": results,
     "status": statuses,
+    "begun": begun,
     "exception": exceptions,
     "name": names,
     "insertion": insertions,

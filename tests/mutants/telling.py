@@ -82,10 +82,14 @@ _HEAD = """\
 # What notices a broken workflow
 
 Written by `nox -s mutants`; not by hand. Each row is one edit of the workflow code, made in its syntax tree by an
-operator that was applied at every place it fits, and then judged:
+operator that was applied at every place it fits (insertions: at the beginning of some functions; replacements: to some
+expressions), and then judged, in a process of its own:
 
-- **plain replay**: Temporal's own `Replayer`, over the recordings in `histories/`;
-- **strict replay**: the gate, `invoice-mcp histories check`, over the same recordings;
+- **plain replay**: Temporal's `Replayer`, one recording in `histories/` after another until one does not pass. That is
+  what each process of `invoice-mcp histories check --no-strict` runs. What fails is replayed once more, to be told what
+  the code does instead; and a workflow type that no code answers to is told without asking the `Replayer`;
+- **strict replay**: the same with the values of every command compared: what each process of `invoice-mcp histories
+  check` runs;
 - **scenarios, simulated**: the scenarios that every control is played, on the in-process simulator;
 - **scenarios, on servers**: the same on Temporal's time-skipping server, and one life on the real server with a worker
   that forgets every workflow after each task; asked where nobody else notices anything.

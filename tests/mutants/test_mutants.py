@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from functools import cache
 
+import libcst as cst
 import pytest
 
 from tests.mutants.__main__ import judge
 from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.judging import PLAIN, SIMULATED, STRICT
-from tests.mutants.making import PACKAGE, Mutant, breaking
+from tests.mutants.making import PACKAGE, Mutant, breaking, every
+from tests.mutants.operators import OPERATORS
 from tests.mutants.safe import safe
 from tests.mutants.telling import Judged, as_markdown, flaws, summary
 from tests.requirements import requirement
@@ -46,6 +48,86 @@ def test_each_is_an_edit_that_python_reads() -> None:
 @pytest.mark.thorough
 def test_what_is_taken_for_equivalent_exists() -> None:
     assert set(EQUIVALENT) <= {mutant.name for mutant in every_breaking()}
+
+
+BEGINS = """
+async def run(self):
+    payment = workflow.start_activity(pay, order)
+    line = await workflow.start_child_workflow(Line.run, order, id="a")
+    return await payment, await line
+"""
+CATCHES = """
+async def run(self):
+    try:
+        await payment
+    except ActivityError as error:
+        return told(error)
+    except (A, B):
+        raise
+    try:
+        read(order)
+    except ValueError:
+        return None
+"""
+_LOCAL = "'payment_gateway', start_to_close_timeout=_VALIDATION_ATTEMPT"
+DECIDES = """
+async def _decided(self):
+    return True
+"""
+# Of an operator, on a small function: each edit that it makes, and the lines that are there instead of others.
+SMALL = {
+    "begun": (
+        BEGINS,
+        {
+            "never begin `payment = workflow.start_activity(pay, order)`": (
+                "payment = asyncio.get_running_loop().create_future()",
+            ),
+            "begin twice `payment = workflow.start_activity(pay, order)`": ("workflow.start_activity(pay, order)",),
+            'never begin `line = await workflow.start_child_workflow(Line.run, order,…`': (
+                "line = asyncio.get_running_loop().create_future()",
+            ),
+            'begin twice `line = await workflow.start_child_workflow(Line.run, order,…`': (
+                'await workflow.start_child_workflow(Line.run, order, id="a")',
+            ),
+        },
+    ),
+    "exception": (
+        CATCHES,
+        {
+            "catch everything for `ActivityError`": ("except BaseException as error:",),
+            "catch everything for `(A, B)`": ("except BaseException:",),
+            "swallow: `raise`": ("pass",),
+        },
+    ),
+    "insertion": (
+        DECIDES,
+        {
+            "a local activity more": (
+                f"await workflow.execute_local_activity({_LOCAL})",
+            ),
+            "a local activity more that nobody waits for": (
+                f"workflow.start_local_activity({_LOCAL})",
+            ),
+        },
+    ),
+}  # fmt: skip
+
+
+@requirement("HISTORY-MUTANTS")
+@pytest.mark.parametrize("operator", SMALL)
+def test_an_operator_finds_its_places(operator: str) -> None:
+    code, expected = SMALL[operator]
+    module = cst.parse_module(code)
+    found = {}
+    for node in every(module):
+        for about, old, new in OPERATORS[operator](node):
+            edited = module.deep_replace(old, new)
+            assert isinstance(edited, cst.Module)
+            compile(edited.code, about, "exec")
+            there = Counter(line.strip() for line in code.splitlines())
+            found[about] = tuple(Counter(line.strip() for line in edited.code.splitlines()) - there)
+    assert expected.items() <= found.items()
+    assert operator == "insertion" or expected.keys() == found.keys()
 
 
 # Who notices what, of the gate's two halves and of the scenarios.

@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from invoice_mcp.testing.histories import Recording
 from tests.replay.ordering import record
-from tests.replay.playing import record_parcels
+from tests.replay.playing import record_couriers, record_parcels
 from tests.replay.versioning.before import Before
 from tests.replay.versioning.deprecated import Deprecated
 from tests.replay.versioning.guarded import Guarded
@@ -21,6 +21,12 @@ from tests.replay.versioning.guarded import Guarded
 async def parcel_recordings(real_client: Client) -> Mapping[str, Recording]:
     """Recordings of somebody else's workflows, by name."""
     return await record_parcels(real_client)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def courier_recordings(real_client: Client) -> Mapping[str, Recording]:
+    """Recordings of workflows that call off, tell others, and go on as new."""
+    return await record_couriers(real_client)
 
 
 @pytest.fixture

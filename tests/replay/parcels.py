@@ -7,7 +7,7 @@ from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 CITY = SearchAttributeKey.for_keyword("InvoiceStatus")  # whatever the server at hand has registered
 
@@ -61,7 +61,7 @@ class Parcel:
     @workflow.update
     def deliver_on(self, day: str) -> str:
         if day == "Sunday":
-            raise ApplicationError("never on a Sunday", type="NEVER")
+            raise ApplicationError("never on a Sunday", type="NEVER", category=ApplicationErrorCategory.BENIGN)
         self.day = day
         return f"comes on {day}"
 

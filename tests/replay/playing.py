@@ -1,4 +1,4 @@
-"""Records the parcels of `parcels.py` on a real server, and replays recordings in this process."""
+"""Records parcels and couriers on a real server, and replays recordings in this process."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from temporalio.api.nexus.v1 import EndpointSpec, EndpointTarget
+from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.worker import Worker
 
 from invoice_mcp.testing.histories import Code, Outcome, Recording, Replaying, tidied
-from tests.replay import parcels
+from tests.replay import couriers, parcels
 
 _numbers = itertools.count(1)
 
@@ -39,6 +42,47 @@ async def record_parcels(client: Client) -> dict[str, Recording]:
         handles["label"] = client.get_workflow_handle(f"{queue}-delivered-label")
         found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
         await handles["waiting"].terminate()
+    return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
+
+
+async def record_couriers(client: Client) -> dict[str, Recording]:
+    """A courier's first round, which goes on as a second one, that, the detour it calls off, the depot it closes;
+    scales; and a border."""
+    queue = f"couriers-{os.getpid()}-{next(_numbers)}"
+    await client.operator_service.create_nexus_endpoint(
+        CreateNexusEndpointRequest(
+            spec=EndpointSpec(
+                name=queue, target=EndpointTarget(worker=EndpointTarget.Worker(namespace="default", task_queue=queue))
+            )
+        )
+    )
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=couriers.WORKFLOWS,
+        activities=[couriers.weigh],
+        nexus_service_handlers=[couriers.CustomsOffice()],
+    )
+    async with worker, asyncio.timeout(60):
+        border = await client.start_workflow(couriers.Border.run, queue, id=f"{queue}-border", task_queue=queue)
+        assert await border.result() == ["a book, declared", "a lamp, declared"]
+        depot = await client.start_workflow(couriers.Depot.run, id=f"{queue}-depot", task_queue=queue)
+        first = await client.start_workflow(
+            couriers.Courier.run, args=[1, depot.id], id=f"{queue}-courier", task_queue=queue
+        )
+        scales = await client.start_workflow(couriers.Scales.run, id=f"{queue}-scales", task_queue=queue)
+        await scales.result()
+        assert await first.result() == "home"
+        assert await depot.result() == ["a book"]
+        handles = {
+            "first": client.get_workflow_handle(first.id, run_id=first.first_execution_run_id),
+            "second": client.get_workflow_handle(first.id),
+            "detour": client.get_workflow_handle(f"{first.id}-detour"),
+            "depot": client.get_workflow_handle(depot.id),
+            "border": client.get_workflow_handle(border.id),
+            "scales": client.get_workflow_handle(scales.id),
+        }
+        found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
     return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
 
 
@@ -74,17 +118,17 @@ async def replay(
     return {outcome.recording: outcome for outcome in found}
 
 
-def edited(folder: Path, *edits: tuple[str, str]) -> list[type]:
-    """The workflows of `parcels.py` after edits of its text, each old -> new and made once.
+def edited(folder: Path, *edits: tuple[str, str], of: ModuleType = parcels) -> list[type]:
+    """The workflows of a module, `parcels.py`, after edits of its text, each old -> new and made once.
 
     Args:
         folder: Where modules can be imported from.
     """
-    text = Path(parcels.__file__).read_text(encoding="utf-8")
+    text = Path(str(of.__file__)).read_text(encoding="utf-8")
     for old, new in edits:
         assert text.count(old) == 1, f"it is there {text.count(old)} times: {old}"
         text = text.replace(old, new)
-    name = f"parcels_edited_{os.getpid()}_{next(_numbers)}"
+    name = f"{of.__name__.rpartition('.')[2]}_edited_{os.getpid()}_{next(_numbers)}"
     (folder / f"{name}.py").write_text(text, encoding="utf-8")
     workflows: list[type] = importlib.import_module(name).WORKFLOWS
     return workflows

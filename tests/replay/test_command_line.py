@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -117,6 +119,70 @@ def test_coverage_as_json_is_nothing_but_json(project: Path) -> None:
     assert unknown == [f"from_1/{name}.json" for name in ("delivered", "lost", "waiting")]
 
 
+HANGS = "        with workflow.unsafe.sandbox_unrestricted():\n            __import__('time').sleep(600)\n"
+START = "        workflow.upsert_search_attributes([CITY"
+
+
+@requirement("HISTORY-HANGS")
+def test_coverage_of_code_that_hangs_says_so_and_goes_on(project: Path) -> None:
+    change(
+        project,
+        "        await workflow.sleep(timedelta(milliseconds=10))\n",
+        f"{HANGS}        await workflow.sleep(0.01)\n",
+    )
+    done = histories("coverage", *PARCELS, "--time-limit", "3s", "--json", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["unknown"] == ["from_1/label.json"]
+
+
+@requirement("HISTORY-HANGS")
+def test_a_workflow_that_hangs_is_not_pulled(project: Path) -> None:
+    # Nothing is fetched: what is there is proved in this process, as `pull` does.
+    change(project, START, HANGS + START)
+    code = (
+        "from pathlib import Path\n"
+        "from invoice_mcp.histories_running import leave, run\n"
+        "from invoice_mcp.testing.histories import Target, Unreadable, read, scrub_and_prove\n"
+        "recording = read(Path('histories/from_1/lost.json'))\n"
+        "try:\n"
+        "    run(scrub_and_prove(recording, Target('parcels:WORKFLOWS').load(), time_limit=3), may_hang=True)\n"
+        "except Unreadable as why:\n"
+        "    print(why)\n"
+        "    leave(1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.endswith("its replay did not end within 3 s\n")
+
+
+@pytest.mark.parametrize("command", ["check", "coverage"])
+def test_on_a_terminal_a_bar_advances(project: Path, command: str) -> None:
+    status, shown = on_a_terminal(project, command, *PARCELS)
+    assert status == 0, shown
+    assert "Replaying" in shown
+    assert "0/4" in shown
+    assert "4/4" in shown
+
+
+def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
+    """Exit status, and what is shown on stderr, which is a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    try:
+        with suppress(OSError):  # how Linux says that nobody has it open any more
+            while part := os.read(ours, 4096):
+                shown += part
+        return process.wait(timeout=60), shown.decode()
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
 MISTAKES = {
     "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
     "no such module": ((*CHECK, "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
@@ -133,7 +199,6 @@ MISTAKES = {
     "no duration": (("check", *PARCELS, "--time-limit", "soon"), "is not a duration"),
     "recorded already": (("record", "--release", "1"), "recorded once and never again"),
     "no query": (("pull",), "Missing option '--query'"),
-    "no address": (("pull", "--query", "", "--address", "somewhere"), "must read host:port"),
     "nothing to cover": (("coverage", "nowhere"), "there is no nowhere"),
 }
 
@@ -153,18 +218,30 @@ def test_a_mistake_is_told_in_a_line_and_the_exit_status_is_2(
 
 
 @requirement("HISTORY-GATE")
-def test_a_temporal_that_is_not_there_is_told(project: Path) -> None:
-    done = histories("pull", "--query", "", "--address", "127.0.0.1:9", cwd=project)
+@pytest.mark.parametrize("command", [("pull", "--query", ""), ("coverage", *PARCELS)], ids=["pull", "coverage"])
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("127.0.0.1:9", "Temporal can't be reached"), ("somewhere", "must read host:port")],
+    ids=["nobody there", "no address"],
+)
+def test_a_temporal_that_is_not_there_is_told(project: Path, command: tuple[str, ...], address: str, told: str) -> None:
+    done = histories(*command, "--address", address, cwd=project)
     assert done.returncode == 2, done.stdout
-    assert "Temporal can't be reached" in done.stderr
+    assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 
 @requirement("HISTORY-GATE")
-def test_a_report_that_can_not_be_written_is_told(project: Path) -> None:
-    done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", cwd=project)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
+    project: Path, form: tuple[str, ...]
+) -> None:
+    change(project, '"it is lost"', '"it is gone"')
+    done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", *form, cwd=project)
     assert done.returncode == 2, done.stdout
-    assert "parcels.py/report.xml can't be written" in done.stderr
+    assert done.stderr == "Error: parcels.py/report.xml can't be written: parcels.py is no folder\n"
+    assert "it is gone" in done.stdout
+    assert not form or json.loads(done.stdout)["clean"] is False
 
 
 @requirement("HISTORY-GATE")

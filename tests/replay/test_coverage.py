@@ -6,12 +6,14 @@ import asyncio
 import importlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from temporalio import workflow
 from temporalio.client import Client
+from temporalio.common import RawValue
 from temporalio.worker import Worker
 
 from invoice_mcp.testing.histories import (
@@ -208,6 +210,43 @@ def test_a_patch_whose_old_way_is_taken_is_never_gone(open_old: int | None) -> N
     old = () if open_old else ("a.json",)
     patch = Patch(name=PATCH, in_code="", old=old, markers=(), open_old=open_old, open_markers=open_old)
     assert patch.verdict == "keep both ways"
+
+
+def test_a_patch_that_may_be_asked_for_by_another_name_is_not_known() -> None:
+    patch = Patch(name=PATCH, in_code="", old=(), markers=("a.json",), unread=2)
+    assert patch.verdict == "not known: 2 calls in the code ask for a patch by a name that is not known"
+
+
+@workflow.defn(dynamic=True)
+class AnyType:
+    """Answers to every workflow type."""
+
+    @workflow.run
+    async def run(self, _given: Sequence[RawValue]) -> None: ...
+
+
+@requirement("HISTORY-COVERAGE")
+async def test_code_that_answers_to_any_type_is_asked_about_every_open_workflow(
+    real_client: Client, tmp_path: Path
+) -> None:
+    queue = f"any-{os.getpid()}"
+    handle = await real_client.start_workflow("NobodyKnowsIt", id=queue, task_queue=queue)
+    named, every = [Code({"workflows": [kind]}) for kind in (Guarded, AnyType)]
+    tmp_path.mkdir(exist_ok=True)
+    async with asyncio.timeout(30):
+        while (await coverage_of(read_corpus(tmp_path), every, real_client, limit=0)).not_asked == 0:
+            await asyncio.sleep(0.1)
+    await handle.terminate()
+    assert named.names == ["Order"]
+
+
+@requirement("HISTORY-COVERAGE")
+async def test_a_namespace_that_is_not_there_is_told(
+    real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
+) -> None:
+    nowhere = await Client.connect(real_client.service_client.config.target_host, namespace="nowhere")
+    with pytest.raises(CannotRun, match=r"Temporal refuses: .*Look at --address and --namespace"):
+        await covered(tmp_path, {"Guarded": orders["Guarded"]}, Guarded, client=nowhere)
 
 
 async def test_a_recording_that_can_not_be_read_stops_it(tmp_path: Path) -> None:

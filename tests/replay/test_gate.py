@@ -19,9 +19,11 @@ from invoice_mcp.testing.histories import (
     Target,
     add_to_paths,
     check_histories,
+    read_corpus,
     verdict,
     write,
 )
+from invoice_mcp.testing.histories._gate import notes_on
 from tests.replay.playing import edited
 from tests.requirements import requirement
 
@@ -177,25 +179,34 @@ async def test_code_that_is_not_there_can_not_be_checked(corpus: Path, workflows
 
 
 FOR_EVER = "        while True:\n            pass\n"
+BLOCKS = "        with workflow.unsafe.sandbox_unrestricted():\n            __import__('time').sleep(600)\n"
 EXIT = "        with workflow.unsafe.sandbox_unrestricted():\n            __import__('os')._exit(3)\n"
 START = "        workflow.upsert_search_attributes([CITY"
 
 
+# What the code does, the time limit in seconds, and what is told.
+TROUBLES = {
+    # Python's own loops the SDK interrupts, after two seconds.
+    "never gives control back": (FOR_EVER, 60, Fault.FAILS, "Potential deadlock detected"),
+    "waits outside of Temporal": (BLOCKS, 3, Fault.TIMED_OUT, "its replay did not end within 3 s"),
+    "ends the process": (EXIT, 60, Fault.CRASHED, "the process that replayed it ended"),
+}
+
+
 @requirement("HISTORY-HANGS")
-@pytest.mark.parametrize(
-    ("trouble", "faults"),
-    [(FOR_EVER, {Fault.FAILS, Fault.TIMED_OUT}), (EXIT, {Fault.CRASHED})],
-    ids=["never gives control back", "ends the process"],
-)
+@pytest.mark.parametrize("trouble", TROUBLES)
 async def test_code_that_hangs_or_ends_the_process_fails_and_the_others_are_replayed(
-    corpus: Path, modules: Path, trouble: str, faults: set[Fault]
+    corpus: Path, modules: Path, trouble: str
 ) -> None:
-    module = edited(modules, (START, trouble + START))[0].__module__
-    report = await check(corpus, Target(f"{module}:WORKFLOWS"), time_limit=4)
+    code, time_limit, fault, told = TROUBLES[trouble]
+    (corpus / "from_1" / "delivered.json").unlink()  # two that hang are enough
+    module = edited(modules, (START, code + START))[0].__module__
+    report = await check(corpus, Target(f"{module}:WORKFLOWS"), time_limit=time_limit)
     found = problems_of(report)
-    assert found.keys() == {f"from_1/{name}.json" for name in ("delivered", "lost", "waiting")}
-    assert {problem.fault for problem in found.values()} <= faults, found
-    assert len(report.outcomes) == 4
+    assert found.keys() == {f"from_1/{name}.json" for name in ("lost", "waiting")}
+    assert {problem.fault for problem in found.values()} == {fault}, found
+    assert all(told in problem.told for problem in found.values()), found
+    assert len(report.outcomes) == 3
 
 
 @requirement("HISTORY-HANGS")
@@ -258,15 +269,64 @@ async def test_an_acceptance_of_what_is_not_there_does_not_pass(corpus: Path) ->
     [
         ACCEPTED.format(recording="*", new="4d").replace('reason = "customers asked for more time"', ""),
         ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", ""),
+        ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", " \\t "),
         "[[drift]\n",
         'surprise = "yes"',
+        "drift = 3",
     ],
-    ids=["no reason", "an empty reason", "no TOML", "unknown key"],
+    ids=["no reason", "an empty reason", "a blank reason", "no TOML", "unknown key", "no entries"],
 )
 async def test_an_acceptance_that_can_not_be_read_stops_the_gate(corpus: Path, text: str) -> None:
     (corpus / "accepted-drift.toml").write_text(text)
-    with pytest.raises(CannotRun, match=r"accepted-drift\.toml"):
+    with pytest.raises(
+        CannotRun, match=r"^\S*accepted-drift\.toml (can't be read|is no list of accepted drift): [^\n]+$"
+    ):
         await check(corpus)
+
+
+@requirement("HISTORY-ACCEPTED")
+async def test_what_is_wrong_with_an_acceptance_is_told_in_its_own_terms(corpus: Path) -> None:
+    blank = ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", "  ")
+    (corpus / "accepted-drift.toml").write_text(f'{blank}\n[[drift]]\nrecording = "*"\nwhy = 3')
+    with pytest.raises(CannotRun) as told:
+        await check(corpus)
+    assert str(told.value).endswith(
+        "is no list of accepted drift: [[drift]] number 1, reason is empty; [[drift]] number 2, command is missing; "
+        "[[drift]] number 2, field is missing; [[drift]] number 2, reason is missing; "
+        "[[drift]] number 2, why is not known"
+    )
+
+
+@requirement("HISTORY-GATE")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("from_1 = 3", 'from_1 is no [folder] with lines of name = "what it shows"'),
+        ("[[from_1]]\na = 'b'", 'from_1 is no [folder] with lines of name = "what it shows"'),
+        ("[from_1]\nwaiting = 3", "what waiting of [from_1] shows must be said in a text"),
+        (
+            '[from_1]\npaid.line-1 = "a line"',
+            "what paid of [from_1] shows must be said in a text; a name with a dot stands in quotes",
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_list_of_paths_is_told_in_a_line(corpus: Path, text: str, told: str) -> None:
+    (corpus / "paths.toml").write_text(text)
+    with pytest.raises(CannotRun) as raised:
+        await check(corpus)
+    assert str(raised.value) == f"{corpus.resolve() / 'paths.toml'} is no list of paths: {told}"
+
+
+@requirement("HISTORY-GATE")
+async def test_without_a_list_of_paths_it_is_said_that_nothing_can_be_missed(corpus: Path) -> None:
+    report = await check(corpus)
+    assert report.notes == ("no paths.toml: a missing recording can't be noticed",)
+    assert report.is_clean
+    assert notes_on(read_corpus(corpus / "from_1" / "waiting.json")) == []
+    (corpus / "paths.toml").write_text("")
+    assert notes_on(read_corpus(corpus)) == ["paths.toml lists nothing: a missing recording can't be noticed"]
+    add_to_paths(corpus, "from_1", {"waiting": "waits"})
+    assert notes_on(read_corpus(corpus)) == []
 
 
 async def test_code_that_leans_on_the_order_of_a_set_is_caught_each_time(corpus: Path, modules: Path) -> None:

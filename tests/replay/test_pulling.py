@@ -30,7 +30,8 @@ from invoice_mcp.testing.histories._scrubbing import Scrub
 from invoice_mcp.testing.invoice_paths import KEEP, TARGET
 from tests.replay import parcels
 from tests.replay.playing import edited, record_parcels, replay
-from tests.replay.test_corpus import CORPUS, RECORDINGS, texts_of
+from tests.replay.strangers import texts_of
+from tests.replay.test_corpus import CORPUS, RECORDINGS
 from tests.requirements import requirement
 
 # Parcels are never delivered on a Sunday: the day steers the code.
@@ -44,7 +45,7 @@ async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
 ) -> None:
     for recording in parcel_recordings.values():
         scrubbed = await scrub_and_prove(recording, CODE, keep=STEERS)
-        texts = [text for text in texts_of(json.loads(scrubbed.dump())["events"]) if text != "Parcel"]
+        texts = [text for _, text in texts_of(json.loads(scrubbed.dump())["events"]) if text != "Parcel"]
         for private in ("Ann", "a book", recording.workflow_id):
             assert not [text for text in texts if private in text]
         (outcome,) = (await replay({"it": scrubbed}, CODE)).values()
@@ -58,7 +59,9 @@ async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
 async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str) -> None:
     recording = read(CORPUS / name)
     scrubbed = await scrub_and_prove(recording, TARGET.load(), keep=KEEP)
-    before, after = (" ".join(texts_of(json.loads(each.dump())["events"])) for each in (recording, scrubbed))
+    before, after = (
+        " ".join(text for _, text in texts_of(json.loads(each.dump())["events"])) for each in (recording, scrubbed)
+    )
     held = json.loads(recording.events[0].workflow_execution_started_event_attributes.input.payloads[0].data)
     invoice = held.get("invoice", held)
     private = [invoice.get("customer", ""), *(line["description"] for line in invoice.get("lines", ()))]
@@ -86,7 +89,7 @@ async def test_a_text_that_steers_the_code_has_to_be_kept(
     with pytest.raises(Unreadable, match="--keep"):
         await scrub_and_prove(parcel_recordings["waiting"], code)
     kept = await scrub_and_prove(parcel_recordings["waiting"], code, keep={"to"})
-    assert "Ann" in " ".join(texts_of(json.loads(kept.dump())))
+    assert "Ann" in " ".join(text for _, text in texts_of(json.loads(kept.dump())))
 
 
 async def test_what_does_not_replay_with_the_code_at_hand_is_not_scrubbed(

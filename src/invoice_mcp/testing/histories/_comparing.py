@@ -68,6 +68,9 @@ def pairs(recorded: Tasks, emitted: Tasks) -> Iterator[tuple[int, Command | None
     for task in sorted(recorded, key=lambda task: (task == LOCAL_ACTIVITIES, task)):
         for is_of_updates in (True, False):
             old, new = (_lane(tasks.get(task, ()), is_of_updates) for tasks in (recorded, emitted))
+            if task == LOCAL_ACTIVITIES:
+                # Recorded is the order in which they ended; emitted, that in which they began.
+                old, new = (sorted(lane, key=lambda command: command.key) for lane in (old, new))
             for one, other in zip_longest(old, new):
                 yield task, one, other
 

@@ -8,14 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from invoice_mcp.testing.histories._comparing import Drift
 from invoice_mcp.testing.histories._target import CannotRun
 
 PATHS = "paths.toml"
 ACCEPTED = "accepted-drift.toml"
+
+
+Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""A text that is more than blanks."""
 
 
 class Accepted(BaseModel):
@@ -30,10 +35,10 @@ class Accepted(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recording: str = Field(min_length=1)
-    command: str = Field(min_length=1)
-    field: str = Field(min_length=1)
-    reason: str = Field(min_length=1)
+    recording: Said
+    command: Said
+    field: Said
+    reason: Said
     old: str | None = None
     new: str | None = None
 
@@ -57,7 +62,13 @@ class _AcceptedFile(BaseModel):
     drift: list[Accepted] = []
 
 
-_PathsFile = TypeAdapter(dict[str, dict[str, str]])
+_FAULTS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known",
+    "string_too_short": "is empty",
+    "string_type": "must be a text",
+    "list_type": "must be a list of entries, each below [[drift]]",
+}
 
 
 @dataclass(frozen=True)
@@ -135,11 +146,18 @@ def listed_paths(path: Path) -> dict[str, dict[str, str]] | None:
     content = _toml(path)
     if content is None:
         return None
-    try:
-        return _PathsFile.validate_python(content)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise CannotRun(f'{path} is no list of paths, [folder] with name = "what it shows": {faults}') from None
+    found: dict[str, dict[str, str]] = {}
+    for folder, names in content.items():
+        if not isinstance(names, dict):
+            raise CannotRun(f'{path} is no list of paths: {folder} is no [folder] with lines of name = "what it shows"')
+        for name, about in names.items():
+            if not isinstance(about, str):
+                hint = "; a name with a dot stands in quotes" if isinstance(about, dict) else ""
+                raise CannotRun(
+                    f"{path} is no list of paths: what {name} of [{folder}] shows must be said in a text{hint}"
+                )
+        found[folder] = names
+    return found
 
 
 def _accepted(path: Path) -> list[Accepted]:
@@ -147,8 +165,16 @@ def _accepted(path: Path) -> list[Accepted]:
     try:
         return _AcceptedFile.model_validate(content or {}).drift
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        faults = "; ".join(_told(each["loc"], each["type"], each["msg"]) for each in error.errors())
         raise CannotRun(f"{path} is no list of accepted drift: {faults}") from None
+
+
+def _told(where: Sequence[str | int], kind: str, told: str) -> str:
+    """One fault of an accepted-drift.toml, in its own terms."""
+    entry = f"[[drift]] number {where[1] + 1}" if len(where) > 1 and isinstance(where[1], int) else ""
+    names = [str(each) for each in where if isinstance(each, str) and not (entry and each == "drift")]
+    what = _FAULTS.get(kind, told[:1].lower() + told[1:])
+    return ", ".join(filter(None, [entry, " ".join([*names, what])]))
 
 
 def _toml(path: Path) -> dict[str, object] | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 
 from pydantic import BaseModel, ConfigDict
@@ -15,6 +16,7 @@ from temporalio.service import RPCError
 
 from invoice_mcp.testing.histories._corpus import Corpus
 from invoice_mcp.testing.histories._patches import Needs, merged, needs_of, patches_in
+from invoice_mcp.testing.histories._pool import TIME_LIMIT
 from invoice_mcp.testing.histories._recorded import recorded_commands
 from invoice_mcp.testing.histories._recording import Recording, Unreadable, read
 from invoice_mcp.testing.histories._target import CannotRun, Code, away
@@ -91,19 +93,30 @@ class Coverage(BaseModel):
     not_asked: int = 0
 
 
-async def coverage_of(corpus: Corpus, code: Code, client: Client | None = None, *, limit: int = 1000) -> Coverage:
+async def coverage_of(
+    corpus: Corpus,
+    code: Code,
+    client: Client | None = None,
+    *,
+    limit: int = 1000,
+    time_limit: float = TIME_LIMIT,
+    told: Callable[[], None] = lambda: None,
+) -> Coverage:
     """What a corpus covers; with a client also what the open workflows of its namespace need.
 
     Args:
         limit: At most so many open workflows of each type are looked at.
+        time_limit: Seconds for the replay of one, in this process: see `needs_of`.
+        told: Called after each.
 
     Raises:
         CannotRun: A recording can't be read, or Temporal can't be asked.
     """
     recordings = [(name, _read(name, corpus)) for name in sorted(corpus.files)]
-    kept = await needs_of(recordings, code)
     running, left = (None, 0) if client is None else await _open(client, code, limit)
-    opened = None if running is None else await needs_of(running, code)
+    measure = partial(needs_of, code=code, time_limit=time_limit, told=lambda _: told())
+    kept = await measure(recordings)
+    opened = None if running is None else await measure(running)
     every = [*kept, *(opened or ())]
     in_code, unread = patches_in(code.workflows)
     for needs in every:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from invoice_mcp.testing.histories._comparing import Drift
-from invoice_mcp.testing.histories._corpus import Accepted, Corpus, read_corpus
+from invoice_mcp.testing.histories._corpus import PATHS, Accepted, Corpus, read_corpus
 from invoice_mcp.testing.histories._outcomes import Outcome
 from invoice_mcp.testing.histories._pool import Pool
 
@@ -32,6 +32,7 @@ class Report(BaseModel):
         accepted: What is.
         missing: Recordings that must exist and do not.
         stale: Entries of accepted-drift.toml that are about nothing any more.
+        notes: What the gate could not look at; that fails nothing.
         seconds: All of it took.
     """
 
@@ -41,6 +42,7 @@ class Report(BaseModel):
     accepted: tuple[AcceptedDrift, ...] = ()
     missing: tuple[str, ...] = ()
     stale: tuple[Accepted, ...] = ()
+    notes: tuple[str, ...] = ()
     strict: bool = True
     seconds: float = 0.0
 
@@ -88,9 +90,18 @@ async def check_corpus(corpus: Corpus, pool: Pool, told: Callable[[Outcome], Non
         accepted=tuple(accepted),
         missing=tuple(corpus.missing),
         stale=tuple(_stale(corpus, kept, used) if pool.strict else ()),
+        notes=tuple(notes_on(corpus)),
         strict=pool.strict,
         seconds=time.perf_counter() - began,
     )
+
+
+def notes_on(corpus: Corpus) -> list[str]:
+    """Of a corpus that does not say what must be there, that; of a part of it nobody expects that."""
+    if corpus.required or not corpus.is_whole or not corpus.files:
+        return []
+    why = f"no {PATHS}" if corpus.required is None else f"{PATHS} lists nothing"
+    return [f"{why}: a missing recording can't be noticed"]
 
 
 def _stale(corpus: Corpus, outcomes: Sequence[Outcome], used: set[Accepted]) -> list[Accepted]:

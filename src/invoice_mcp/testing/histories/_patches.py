@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from importlib.util import resolve_name
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from temporalio.client import WorkflowHistory
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
+from invoice_mcp.testing.histories._pool import TIME_LIMIT
 from invoice_mcp.testing.histories._recorded import patch_markers
 from invoice_mcp.testing.histories._recording import Recording, Unreadable
 from invoice_mcp.testing.histories._target import Code
@@ -149,27 +152,64 @@ class _Asking(WorkflowRunner):
         return found
 
 
-async def needs_of(recordings: Sequence[tuple[str, Recording]], code: Code) -> list[Needs]:
-    """What each recording needs, found by replaying it."""
-    asking = _Asking()
+async def needs_of(
+    recordings: Sequence[tuple[str, Recording]],
+    code: Code,
+    *,
+    time_limit: float = TIME_LIMIT,
+    told: Callable[[Needs], None] = lambda _: None,
+) -> list[Needs]:
+    """What each recording needs, found by replaying it in this process.
+
+    Args:
+        time_limit: Seconds for one recording. One that takes longer does not replay, and may go on for ever: then this
+            process has to be left as `os._exit` does.
+        told: Called with what each needs.
+    """
     found: list[Needs] = []
+    while left := recordings[len(found) :]:
+        seen: asyncio.Queue[Needs | None] = asyncio.Queue()
+        replay = asyncio.create_task(_replay(left, code, seen.put_nowait))
+        replay.add_done_callback(partial(_end, seen))
+        try:
+            while (needs := await asyncio.wait_for(seen.get(), time_limit)) is not None:
+                found.append(needs)
+                told(needs)
+            await replay
+        except TimeoutError:
+            # Not cancelled: a replay that hangs can't be. The others go on with another replayer.
+            for name, recording in recordings[len(found) :][:1]:
+                found.append(Needs(name=name, markers=_markers(recording), replays=False))
+                told(found[-1])
+    return found
+
+
+def _end(seen: asyncio.Queue[Needs | None], _replay: asyncio.Task[None]) -> None:
+    seen.put_nowait(None)
+
+
+async def _replay(recordings: Sequence[tuple[str, Recording]], code: Code, told: Callable[[Needs], None]) -> None:
+    asking = _Asking()
     turn = Needs(name="")
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
         nonlocal turn
         for name, recording in recordings:
             asking.old, asking.asked = set(), {}
-            markers = {name for name, is_deprecated in patch_markers(recording.events).items() if not is_deprecated}
-            turn = Needs(name=name, markers=frozenset(markers))
+            turn = Needs(name=name, markers=_markers(recording))
             try:
                 decoded = await recording.decoded(code.codec)
             except Unreadable:
-                found.append(turn.model_copy(update={"replays": False}))
+                told(turn.model_copy(update={"replays": False}))
                 continue
             yield decoded.history
 
     async with code.replayer_with(asking).workflow_replay_iterator(histories()) as results:
         async for result in results:
             seen = {"old": frozenset(asking.old), "asked": asking.asked, "replays": result.replay_failure is None}
-            found.append(turn.model_copy(update=seen))
-    return found
+            told(turn.model_copy(update=seen))
+
+
+def _markers(recording: Recording) -> frozenset[str]:
+    """The patches of whose way it is, so that the code has to ask for them."""
+    return frozenset(name for name, is_deprecated in patch_markers(recording.events).items() if not is_deprecated)

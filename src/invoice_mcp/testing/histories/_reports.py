@@ -62,6 +62,8 @@ def print_report(report: Report, console: Console, *, all_of_them: bool = False)
     for entry in report.stale:
         stale = f"{entry.recording}, {entry.command}, {entry.field}: there is no such drift any more. Remove the entry"
         _cross(console, ACCEPTED, stale)
+    for note in report.notes:
+        console.print(f"[yellow]Note:[/] {escape(note)}.", highlight=False)
     style = "green" if report.is_clean else "bold red"
     console.print(f"[{style}]{escape(verdict(report))}.[/]", highlight=False)
 
@@ -120,7 +122,7 @@ def as_json(report: Report) -> str:
 
 
 def as_junit(report: Report) -> str:
-    """As CI systems read it: a test case a recording, one for each missing recording and stale entry."""
+    """As CI systems read it: a test case a recording, one for each missing recording and stale entry; and the notes."""
     suite = ElementTree.Element("testsuite", name="histories", time=f"{report.seconds:.3f}")
     for outcome in report.outcomes:
         wrong = (_told_of(outcome), explained(outcome)) if outcome in report.broken else None
@@ -134,6 +136,8 @@ def as_junit(report: Report) -> str:
         _add_case(suite, "histories", "corpus", 0, ("empty", verdict(report)))
     suite.set("tests", str(len(suite)))
     suite.set("failures", str(sum(case.find("failure") is not None for case in suite)))
+    if report.notes:
+        ElementTree.SubElement(suite, "system-out").text = _printable("\n".join(report.notes))
     ElementTree.indent(suite)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(suite, encoding="unicode")}\n'
 

@@ -24,11 +24,13 @@ class Run:
 
     task_queue: str
     run_timeout: timedelta
+    task_timeout: timedelta
 
     @classmethod
     def of(cls, started: WorkflowExecutionStartedEventAttributes) -> Run:
         """The run that began so."""
-        return cls(started.task_queue.name, values.span(started.workflow_run_timeout))
+        run, task = (values.span(getattr(started, f"workflow_{name}_timeout")) for name in ("run", "task"))
+        return cls(started.task_queue.name, run, task or _TASK_TIMEOUT)
 
 
 Reader = Callable[[Any, Run], Mapping[str, Plain]]
@@ -141,13 +143,20 @@ def _continued(message: Any, run: Run) -> Mapping[str, Plain]:
         "task_queue": _queue(message, run),
         "input": _payloads_of(message, "arguments", "input"),
         "workflow_run_timeout": values.shown(values.span(message.workflow_run_timeout) or run.run_timeout),
+        "workflow_task_timeout": values.shown(values.span(message.workflow_task_timeout) or run.task_timeout),
+        "backoff_start_interval": values.shown(values.span(message.backoff_start_interval)),
         "memo": _memo(message),
         "search_attributes": _search_attributes(message),
     }
 
 
 def _signal(message: Any, _run: Run) -> Mapping[str, Plain]:
-    return {"input": _payloads_of(message, "args", "input")}
+    return {"run_id": _run_id(message), "input": _payloads_of(message, "args", "input")}
+
+
+def _run_id(message: Any) -> str:
+    """Of a workflow elsewhere, the run that is meant, or none; of a child nobody says one."""
+    return str(message.workflow_execution.run_id)
 
 
 def _signalled(message: Any) -> str:
@@ -158,7 +167,10 @@ def _nexus(message: Any, _run: Run) -> Mapping[str, Plain]:
     return {
         "endpoint": message.endpoint,
         "input": _payloads_of(message, "input"),
-        "schedule_to_close_timeout": values.shown(values.span(message.schedule_to_close_timeout)),
+        **{
+            f"{name}_timeout": values.shown(values.span(getattr(message, f"{name}_timeout")))
+            for name in ("schedule_to_close", "schedule_to_start", "start_to_close")
+        },
     }
 
 
@@ -258,7 +270,7 @@ SHAPES: tuple[Shape, ...] = (
         "request_cancel_external_workflow_execution_initiated",
         _no_text,
         lambda m: str(m.workflow_execution.workflow_id),
-        lambda m, _: {"reason": values.cancel_reason(m.reason)},
+        lambda m, _: {"run_id": _run_id(m), "reason": values.cancel_reason(m.reason)},
     ),
     Shape(
         "ScheduleNexusOperation",

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import Payload, RetryPolicy
+from temporalio.api.enums.v1 import ApplicationErrorCategory
 from temporalio.api.failure.v1 import Failure
 
 _LINK = re.compile(r"\n\s*For further information visit https://errors\.pydantic\.dev/\S+")
@@ -81,15 +82,33 @@ def retry_policy(policy: RetryPolicy) -> Plain:
 def failure(value: Failure) -> Plain:
     """A failure without its stack traces: they change with every line of code that moves."""
     # pydantic's messages link to the documentation of its own version: an upgrade of it is no change of the code.
-    told: dict[str, Plain] = {"message": _LINK.sub("", value.message)}
+    told: dict[str, Plain] = {"message": _LINK.sub("", _message(value))}
     if value.HasField("application_failure_info"):
         info = value.application_failure_info
-        told |= {"type": info.type, "non_retryable": info.non_retryable, "details": payloads(info.details.payloads)}
+        told |= {
+            "type": info.type,
+            "non_retryable": info.non_retryable,
+            "details": payloads(info.details.payloads),
+            "next_retry_delay": shown(span(info.next_retry_delay)),
+            "category": _category(info.category),
+        }
     elif kind := value.WhichOneof("failure_info"):
         told["kind"] = kind.removesuffix("_failure_info").removesuffix("_info")
     if value.HasField("cause"):
         told["cause"] = failure(value.cause)
     return told
+
+
+def _category(number: int) -> str:
+    """By name; one that only a later SDK knows by its number."""
+    names: dict[int, str] = {value: name.rpartition("CATEGORY_")[2] for name, value in ApplicationErrorCategory.items()}
+    return names.get(number, str(number))
+
+
+def _message(value: Failure) -> str:
+    """The message, also where a converter of failures keeps it with the stack trace in a payload."""
+    held = payload(value.encoded_attributes) if value.HasField("encoded_attributes") else None
+    return str(held["message"]) if isinstance(held, dict) and "message" in held else value.message
 
 
 def cancel_reason(reason: str) -> str:

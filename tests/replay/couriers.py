@@ -1,0 +1,131 @@
+"""Somebody else's couriers: what they begin they also call off, tell others, and go on as new."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import nexusrpc
+import nexusrpc.handler
+from temporalio import activity, workflow
+
+NOBODYS_QUEUE = "couriers-nobody"
+"""A task queue without a worker: what is scheduled there waits until it is cancelled."""
+
+
+@workflow.defn
+class Depot:
+    """Stays open until it is closed."""
+
+    def __init__(self) -> None:
+        self.brought: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        try:
+            await workflow.wait_condition(lambda: False)
+        except asyncio.CancelledError:
+            return self.brought
+        return []
+
+    @workflow.signal
+    def bring(self, what: str) -> None:
+        self.brought.append(what)
+
+
+@workflow.defn
+class Detour:
+    """Takes a day."""
+
+    def __init__(self) -> None:
+        self.speed = 1
+
+    @workflow.run
+    async def run(self, way: str) -> str:
+        await workflow.sleep(timedelta(days=1))
+        return f"came {way} at {self.speed}"
+
+    @workflow.signal
+    def hurry(self, speed: int) -> None:
+        self.speed = speed
+
+
+@workflow.defn
+class Courier:
+    """Goes round twice. What does not come in time is called off."""
+
+    @workflow.run
+    async def run(self, round_number: int, depot: str) -> str:
+        if round_number == 1:
+            await self.go(round_number, depot)
+        return "home"
+
+    async def go(self, round_number: int, depot: str) -> None:
+        lunch = asyncio.create_task(workflow.sleep(timedelta(hours=5)))
+        parking = workflow.start_activity(
+            "park", round_number, task_queue=NOBODYS_QUEUE, schedule_to_close_timeout=timedelta(hours=1)
+        )
+        detour = await workflow.start_child_workflow(
+            Detour.run, "by the lake", id=f"{workflow.info().workflow_id}-detour"
+        )
+        await detour.signal(Detour.hurry, 2)
+        lunch.cancel()
+        parking.cancel()
+        detour.cancel()
+        await asyncio.gather(lunch, parking, detour, return_exceptions=True)
+        office: workflow.ExternalWorkflowHandle[Depot] = workflow.get_external_workflow_handle_for(Depot.run, depot)
+        await office.signal(Depot.bring, "a book")
+        await office.cancel(reason="we close")
+        workflow.continue_as_new(args=[round_number + 1, depot])
+
+
+@activity.defn
+async def weigh(parcel: str) -> int:
+    """Takes longer for what is heavy."""
+    await asyncio.sleep(0.3 if "heavy" in parcel else 0)
+    return len(parcel)
+
+
+@workflow.defn
+class Scales:
+    """Weighs two parcels at once: the first one takes longer."""
+
+    @workflow.run
+    async def run(self) -> list[int]:
+        both = [
+            workflow.start_local_activity(weigh, parcel, start_to_close_timeout=timedelta(seconds=5))
+            for parcel in ("a heavy one", "a light one")
+        ]
+        weights = await asyncio.gather(*both)
+        await workflow.sleep(timedelta(milliseconds=10))
+        return weights
+
+
+@nexusrpc.service
+class Customs:
+    """Somebody else's office, reached by Nexus."""
+
+    declare: nexusrpc.Operation[str, str]
+
+
+@nexusrpc.handler.service_handler(service=Customs)
+class CustomsOffice:
+    @nexusrpc.handler.sync_operation
+    async def declare(self, _context: nexusrpc.handler.StartOperationContext, what: str) -> str:
+        return f"{what}, declared"
+
+
+@workflow.defn
+class Border:
+    """Declares two parcels, the second one in any time."""
+
+    @workflow.run
+    async def run(self, endpoint: str) -> list[str]:
+        office = workflow.create_nexus_client(service=Customs, endpoint=endpoint)
+        return [
+            await office.execute_operation(Customs.declare, "a book", schedule_to_close_timeout=timedelta(minutes=1)),
+            await office.execute_operation(Customs.declare, "a lamp"),
+        ]
+
+
+WORKFLOWS = [Border, Courier, Depot, Detour, Scales]

@@ -1,0 +1,258 @@
+"""What is printed of the gate's report and of coverage, to the letter; and what machines are given."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from typing import Literal
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from invoice_mcp.testing.histories import (
+    Accepted,
+    CommandPath,
+    Coverage,
+    Drift,
+    Fault,
+    Outcome,
+    Patch,
+    Problem,
+    Report,
+    as_json,
+    as_junit,
+    explained,
+    print_coverage,
+    print_report,
+    verdict,
+)
+from invoice_mcp.testing.histories._gate import AcceptedDrift
+from tests.requirements import requirement
+
+LONGER = Drift(command="StartTimer", field="start_to_fire_timeout", old="3d", new="4d", event_id=17)
+CLEAN = Outcome(recording="a/label.json", workflow_type="Label", events=9, seconds=0.0123)
+DRIFTING = Outcome(recording="a/waiting.json", workflow_type="Parcel", events=30, seconds=0.5, drift=(LONGER,))
+AGAIN = DRIFTING.model_copy(update={"recording": "b/waiting.json"})
+OTHERWISE = Outcome(
+    recording="a/[lost].json",
+    workflow_type="Parcel",
+    events=20,
+    seconds=1.5,
+    problem=Problem(
+        fault=Fault.NONDETERMINISM,
+        told="it differs",
+        detail="recorded: [red]\nnow:      blue",
+        advice="Guard it:\n\n    if",
+    ),
+)
+UNREADABLE = Outcome(recording="x.json", problem=Problem(fault=Fault.UNREADABLE, told="it is no JSON"))
+STALE = Accepted(recording="a/*", command="StartTimer", field="start_to_fire_timeout", reason="longer")
+ACCEPTED = AcceptedDrift(recording="a/waiting.json", drift=LONGER, reason="longer")
+
+
+def printed(report: Report, *, all_of_them: bool = False, on_a_terminal: bool = False) -> str:
+    out = io.StringIO()
+    colours: Literal["standard"] | None = "standard" if on_a_terminal else None
+    console = Console(file=out, width=200, force_terminal=on_a_terminal, color_system=colours, legacy_windows=False)
+    print_report(report, console, all_of_them=all_of_them)
+    return out.getvalue()
+
+
+def shown(coverage: Coverage, *, width: int = 120) -> list[str]:
+    out = io.StringIO()
+    print_coverage(coverage, Console(file=out, width=width, force_terminal=False))
+    return [line.rstrip() for line in out.getvalue().splitlines()]
+
+
+@requirement("HISTORY-STRICT")
+def test_drift_is_printed_with_what_would_accept_it() -> None:
+    assert printed(Report(outcomes=(DRIFTING,), seconds=0.5)) == (
+        "✗ a/waiting.json (Parcel) drift\n"
+        "    event 17, StartTimer: start_to_fire_timeout\n"
+        "      was 3d\n"
+        "      now 4d\n"
+        "    Temporal replays this, but workflows that are open would go on otherwise than they began.\n"
+        "    Guard it with workflow.patched; or, if it is right so, accept it with the reason, in accepted-drift.toml\n"
+        "    (recording may be a pattern such as from_0.1.0/*; old and new may be left out):\n"
+        "\n"
+        "    [[drift]]\n"
+        '    recording = "a/waiting.json"\n'
+        '    command = "StartTimer"\n'
+        '    field = "start_to_fire_timeout"\n'
+        '    old = "3d"\n'
+        '    new = "4d"\n'
+        '    reason = ""\n'
+        "\n"
+        "1 recording replayed in 0.5 s, 1 with drift.\n"
+    )
+
+
+def test_everything_that_is_wrong_is_printed_once_and_as_it_is() -> None:
+    twin = OTHERWISE.model_copy(update={"recording": "b/lost.json"})
+    report = Report(
+        outcomes=(CLEAN, OTHERWISE, UNREADABLE, twin),
+        missing=("a/gone.json",),
+        stale=(STALE,),
+        notes=("no list",),
+        seconds=2,
+    )
+    assert printed(report) == (
+        "✗ a/[lost].json (Parcel) nondeterminism\n"
+        "    it differs\n"
+        "    recorded: [red]\n"
+        "    now:      blue\n"
+        "    Guard it:\n"
+        "\n"
+        "        if\n"
+        "\n"
+        "✗ x.json unreadable\n"
+        "    it is no JSON\n"
+        "\n"
+        "✗ b/lost.json (Parcel) nondeterminism\n"
+        "    it differs\n"
+        "    recorded: [red]\n"
+        "    now:      blue\n"
+        "\n"
+        "✗ a/gone.json is missing: paths.toml says it must exist\n"
+        "✗ accepted-drift.toml a/*, StartTimer, start_to_fire_timeout: there is no such drift any more. "
+        "Remove the entry\n"
+        "Note: no list.\n"
+        "4 recordings replayed in 2.0 s, 2 nondeterminism, 1 unreadable, 1 missing, "
+        "1 stale entries of accepted-drift.toml.\n"
+    )
+
+
+def test_verbosely_every_recording_is_in_a_table() -> None:
+    text = printed(Report(outcomes=(CLEAN, OTHERWISE, DRIFTING), seconds=0.5), all_of_them=True)
+    assert [line.split() for line in text.splitlines()[:4]] == [
+        ["recording", "workflow", "type", "events", "ms"],
+        ["a/label.json", "Label", "9", "12", "ok"],
+        ["a/[lost].json", "Parcel", "20", "1500", "nondeterminism"],
+        ["a/waiting.json", "Parcel", "30", "500", "drift"],
+    ]
+    assert "label.json" not in printed(Report(outcomes=(CLEAN,)))
+
+
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        (Report(outcomes=(CLEAN,), seconds=0.04), "1 recording replayed in 0.0 s, all clean"),
+        (Report(outcomes=(CLEAN, CLEAN), strict=False), "2 recordings replayed in 0.0 s, all clean (not strict)"),
+        (Report(outcomes=(CLEAN,), accepted=(ACCEPTED,)), "1 recording replayed in 0.0 s, 1 accepted, all clean"),
+        (Report(outcomes=(DRIFTING, AGAIN)), "2 recordings replayed in 0.0 s, 2 with drift"),
+        (Report(outcomes=()), "There is no recording here. Nothing was checked, so nothing passes"),
+        (Report(outcomes=(), missing=("a",)), "0 recordings replayed in 0.0 s, 1 missing"),
+    ],
+)
+def test_the_verdict_is_one_line(report: Report, said: str) -> None:
+    assert verdict(report) == said
+    assert printed(report).splitlines()[-1] == f"{said}."
+    assert json.loads(as_json(report))["verdict"] == said
+    assert json.loads(as_json(report))["clean"] is report.is_clean
+
+
+def test_on_a_terminal_the_verdict_is_green_or_red() -> None:
+    green, red = "\x1b[32m", "\x1b[1;31m"
+    assert printed(Report(outcomes=(CLEAN,)), on_a_terminal=True).startswith(green)
+    broken = printed(Report(outcomes=(CLEAN, UNREADABLE)), on_a_terminal=True)
+    assert broken.splitlines()[0].startswith(f"{red}✗")
+    assert broken.splitlines()[-1].startswith(f"{red}2 recordings")
+    table = printed(Report(outcomes=(CLEAN, UNREADABLE)), all_of_them=True, on_a_terminal=True).splitlines()
+    assert "\x1b[32mok" in table[1]
+    assert "\x1b[31munreadable" in table[2]
+
+
+def test_a_clean_outcome_needs_no_words() -> None:
+    assert explained(CLEAN) == ""
+    assert explained(UNREADABLE) == "it is no JSON"
+
+
+def cases(report: Report) -> Mapping[str, tuple[str | None, str | None]]:
+    """Name of each test case in the JUnit XML, with its failure's message and first line."""
+    suite = ElementTree.fromstring(as_junit(report))  # noqa: S314 (ours)
+    found: dict[str, tuple[str | None, str | None]] = {}
+    for case in suite.iter("testcase"):
+        failure = case.find("failure")
+        name = f"{case.get('classname')} {case.get('name')}"
+        text = (failure.text or "").splitlines() if failure is not None else []
+        found[name] = (failure.get("message"), text[0] if text else "") if failure is not None else (None, None)
+    assert suite.get("tests") == str(len(found))
+    assert suite.get("failures") == str(sum(message is not None for message, _ in found.values()))
+    return found
+
+
+def test_junit_has_a_case_for_everything_that_is_looked_at() -> None:
+    report = Report(
+        outcomes=(CLEAN, DRIFTING, UNREADABLE), missing=("a/gone.json",), stale=(STALE,), notes=("no list",)
+    )
+    assert cases(report) == {
+        "Label a/label.json": (None, None),
+        "Parcel a/waiting.json": ("(Parcel) drift", "event 17, StartTimer: start_to_fire_timeout"),
+        "unreadable x.json": ("unreadable", "it is no JSON"),
+        "paths.toml a/gone.json": ("missing", "paths.toml says it must exist"),
+        "accepted-drift.toml a/* StartTimer start_to_fire_timeout": (
+            "stale",
+            "there is no such drift: remove the entry",
+        ),
+    }
+    assert ElementTree.fromstring(as_junit(report)).findtext("system-out") == "no list"  # noqa: S314 (ours)
+
+
+def test_junit_of_an_empty_corpus_fails() -> None:
+    empty = Report(outcomes=())
+    assert cases(empty) == {"histories corpus": ("empty", verdict(empty))}
+
+
+PATHS = (
+    CommandPath(workflow_type="Label", commands=("StartTimer", "CompleteWorkflow"), recordings=("a/label.json",)),
+    CommandPath(
+        workflow_type="Parcel",
+        commands=("ScheduleActivity weigh", "ScheduleActivity weigh", "StartTimer"),
+        recordings=("a/[1].json", "a/waiting.json"),
+    ),
+)
+
+
+@requirement("HISTORY-COVERAGE")
+def test_coverage_is_printed_path_by_path() -> None:
+    assert shown(Coverage(paths=PATHS, patches=())) == [
+        "Label: StartTimer > CompleteWorkflow",
+        "    a/label.json",
+        "Parcel: ScheduleActivity weigh x2 > StartTimer",
+        "    a/[1].json",
+        "    a/waiting.json",
+        "",
+        "3 recordings take 2 paths.",
+        "",
+        "No patch in the code, nor in a recording.",
+    ]
+
+
+@requirement("HISTORY-COVERAGE")
+def test_patches_are_printed_in_a_table_with_what_may_be_done() -> None:
+    patches = (
+        Patch(name="a-[new]-way", in_code="patched", old=("a/label.json",), markers=()),
+        Patch(name="quite-old", in_code="", old=(), markers=("a/waiting.json",), open_old=0, open_markers=2),
+    )
+    coverage = Coverage(paths=PATHS, patches=patches, unknown=("a/[1].json",), asked=7, not_asked=3)
+    lines = shown(coverage, width=160)
+    table = lines[lines.index("Patches") :]
+    assert [" ".join(line.split()) for line in table] == [
+        "Patches",
+        "patch in the code old way marker open: old way open: marker verdict",
+        "a-[new]-way patched 1 0 ? ? keep both ways",
+        "quite-old no 0 1 0 2 put deprecate_patch back: its marker is needed",
+        "7 open workflows were looked at, 3 were not: there are too many.",
+        "a/[1].json does not replay: what it needs is not known.",
+    ]
+    assert "7 open workflows were looked at." in shown(coverage.model_copy(update={"not_asked": 0}))
+    assert not [line for line in shown(coverage.model_copy(update={"asked": None})) if "open workflows" in line]
+
+
+@requirement("HISTORY-COVERAGE")
+def test_on_a_narrow_terminal_nothing_of_a_verdict_is_cut_off() -> None:
+    patch = Patch(name="tell", in_code="patched", old=(), markers=(), open_old=None)
+    text = "".join("".join(shown(Coverage(paths=(), patches=(patch,)), width=70)).split())
+    assert text.endswith("".join(patch.verdict.split()))

@@ -1,0 +1,204 @@
+"""Commands that call off, reach other workflows or go on as new: of each, a change is found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from invoice_mcp.testing.histories import Fault, Recording
+from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES
+from invoice_mcp.testing.histories._recorded import recorded_commands
+from tests.replay import couriers
+from tests.replay.playing import edited, replay
+from tests.requirements import requirement
+
+# What the recordings must have, so that the changes below are about something.
+SHAPES = {
+    "first": {
+        "TIMER_CANCELED",
+        "ACTIVITY_TASK_CANCEL_REQUESTED",
+        "REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED",
+        "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED",
+        "WORKFLOW_EXECUTION_CONTINUED_AS_NEW",
+    },
+    "detour": {"WORKFLOW_EXECUTION_CANCELED"},
+    "border": {"NEXUS_OPERATION_SCHEDULED"},
+}
+
+# What is changed in the code (old -> new), and as which drift it shows: command, field, old, new.
+DRIFTS = {
+    "a signal's input": (
+        ('bring, "a book"', 'bring, "two books"'),
+        ("SignalExternalWorkflow bring", "input[0]", "a book", "two books"),
+    ),
+    "a child's signal's input": (
+        ("hurry, 2)", "hurry, 3)"),
+        ("SignalExternalWorkflow hurry", "input[0]", "2", "3"),
+    ),
+    "to which run a signal goes": (
+        ("for(Depot.run, depot)", 'for(Depot.run, depot, run_id="the first")'),
+        ("SignalExternalWorkflow bring", "run_id", "", "the first"),
+    ),
+    "why another workflow is cancelled": (
+        ('cancel(reason="we close")', 'cancel(reason="we move")'),
+        ("RequestCancelExternalWorkflow", "reason", "we close", "we move"),
+    ),
+    "why a child is cancelled": (
+        ("detour.cancel()", 'detour.cancel("too far")'),
+        ("CancelChildWorkflow", "reason", "", "too far"),
+    ),
+    "with what it goes on as new": (
+        ("round_number + 1, depot]", "round_number + 2, depot]"),
+        ("ContinueAsNewWorkflow Courier", "input[0]", "2", "3"),
+    ),
+    "its time-out as new": (
+        ("depot])\n", "depot], run_timeout=timedelta(days=1))\n"),
+        ("ContinueAsNewWorkflow Courier", "workflow_run_timeout", "0s", "1d"),
+    ),
+    "the time-out of its tasks as new": (
+        ("depot])\n", "depot], task_timeout=timedelta(seconds=20))\n"),
+        ("ContinueAsNewWorkflow Courier", "workflow_task_timeout", "10s", "20s"),
+    ),
+    "when it begins as new": (
+        ("depot])\n", "depot], backoff_start_interval=timedelta(minutes=1))\n"),
+        ("ContinueAsNewWorkflow Courier", "backoff_start_interval", "0s", "1m"),
+    ),
+    "its queue as new": (
+        ("depot])\n", 'depot], task_queue="elsewhere")\n'),
+        ("ContinueAsNewWorkflow Courier", "task_queue", "couriers-", "elsewhere"),
+    ),
+    "its memo as new": (
+        ("depot])\n", 'depot], memo={"round": 2})\n'),
+        ("ContinueAsNewWorkflow Courier", "memo.round", "(none)", "2"),
+    ),
+}
+
+NEXUS_DRIFTS = {
+    "a Nexus operation's input": (
+        ('declare, "a lamp"', 'declare, "two lamps"'),
+        ("ScheduleNexusOperation Customs.declare", "input[0]", "a lamp", "two lamps"),
+    ),
+    "a Nexus operation's time-out": (
+        ("schedule_to_close_timeout=timedelta(minutes=1)", "schedule_to_close_timeout=timedelta(minutes=2)"),
+        ("ScheduleNexusOperation Customs.declare", "schedule_to_close_timeout", "1m", "2m"),
+    ),
+    "another time-out of a Nexus operation": (
+        ('declare, "a lamp"', 'declare, "a lamp", start_to_close_timeout=timedelta(minutes=2)'),
+        ("ScheduleNexusOperation Customs.declare", "start_to_close_timeout", "0s", "2m"),
+    ),
+    "a Nexus endpoint": (
+        ("endpoint=endpoint)", 'endpoint="elsewhere")'),
+        ("ScheduleNexusOperation Customs.declare", "endpoint", "couriers-", "elsewhere"),
+    ),
+}
+
+# What is another command.
+OTHER_COMMANDS = {
+    "a timer that is not called off": ("        lunch.cancel()\n", ""),
+    "an activity that is not called off": ("        parking.cancel()\n", ""),
+    "a child that is not called off": ("        detour.cancel()\n", ""),
+    "called off in another order": (
+        "        lunch.cancel()\n        parking.cancel()\n",
+        "        parking.cancel()\n        lunch.cancel()\n",
+    ),
+    "a child that is not told": ("        await detour.signal(Detour.hurry, 2)\n", ""),
+    "another signal": ("Depot.bring,", '"take",'),
+    "no signal": ('        await office.signal(Depot.bring, "a book")\n', ""),
+    "a signal to another workflow": ("for(Depot.run, depot)", 'for(Depot.run, depot + "-2")'),
+    "another workflow that is not cancelled": ('        await office.cancel(reason="we close")\n', ""),
+    "goes on as another workflow": ("depot])\n", 'depot], workflow="Depot")\n'),
+    "does not go on": ("        workflow.continue_as_new(args=[round_number + 1, depot])\n", ""),
+}
+
+SAFE = {
+    "nothing": ("Goes round twice.", "Goes round."),
+    "a default spelt out": ("depot])\n", "depot], task_queue=workflow.info().task_queue)\n"),
+    "the time-out of tasks spelt out": ("depot])\n", "depot], task_timeout=timedelta(seconds=10))\n"),
+}
+
+
+def test_the_recordings_have_each_of_these_commands(courier_recordings: Mapping[str, Recording]) -> None:
+    for name, kinds in SHAPES.items():
+        seen = {EventType.Name(each.event_type) for each in courier_recordings[name].events}
+        assert {f"EVENT_TYPE_{kind}" for kind in kinds} <= seen
+
+
+@requirement("HISTORY-STRICT")
+@pytest.mark.parametrize("change", [*DRIFTS, *NEXUS_DRIFTS])
+async def test_a_change_is_told_with_field_old_and_new(
+    change: str, courier_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    edit, expected = {**DRIFTS, **NEXUS_DRIFTS}[change]
+    recording = "border" if change in NEXUS_DRIFTS else "first"
+    outcomes = await replay(courier_recordings, edited(modules, edit, of=couriers))
+    assert outcomes[recording].problem is None, outcomes[recording].problem
+    drift = outcomes[recording].drift[0]
+    assert (drift.command, drift.field) == expected[:2]
+    assert drift.old.startswith(expected[2])
+    assert drift.new.startswith(expected[3])
+    assert [name for name, outcome in outcomes.items() if outcome.drift or outcome.problem] == [recording]
+
+
+@requirement("HISTORY-NONDETERMINISM")
+@pytest.mark.parametrize("change", OTHER_COMMANDS)
+async def test_another_command_than_was_recorded_is_told(
+    change: str, courier_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    outcomes = await replay(courier_recordings, edited(modules, OTHER_COMMANDS[change], of=couriers))
+    problem = outcomes["first"].problem
+    assert problem is not None
+    assert problem.fault is Fault.NONDETERMINISM
+    assert "recorded: " in problem.detail
+
+
+def test_local_activities_end_in_another_order_than_they_began(courier_recordings: Mapping[str, Recording]) -> None:
+    recorded = recorded_commands(courier_recordings["scales"].events)[LOCAL_ACTIVITIES]
+    assert [command.key for command in recorded] == ["2", "1"]
+
+
+_TO_TAX = (
+    ('declare, "a book"', 'tax, "a book"'),
+    ('declare, "a lamp"', 'tax, "a lamp"'),
+    ("    async def declare", "    async def tax"),
+)
+
+
+@requirement("HISTORY-NONDETERMINISM")
+async def test_another_nexus_operation_is_told(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
+    renamed = edited(modules, ("    declare: nexusrpc.Op", "    tax: nexusrpc.Op"), *_TO_TAX, of=couriers)
+    problem = (await replay(courier_recordings, renamed))["border"].problem
+    assert problem is not None
+    assert problem.fault is Fault.NONDETERMINISM
+
+
+@requirement("HISTORY-NONDETERMINISM")
+@pytest.mark.parametrize(
+    "edit",
+    [
+        ('("a heavy one", "a light one")', '("a heavy one",)'),
+        ('("a heavy one", "a light one")', '("a heavy one", "a light one", "one more")'),
+        ("start_local_activity(weigh,", 'start_local_activity("measure",'),
+    ],
+    ids=["one less", "one more", "another type"],
+)
+async def test_other_local_activities_at_the_same_time_are_told(
+    edit: tuple[str, str], courier_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    problem = (await replay(courier_recordings, edited(modules, edit, of=couriers)))["scales"].problem
+    assert problem is not None
+    assert problem.fault is Fault.NONDETERMINISM
+
+
+@requirement("HISTORY-STRICT")
+@pytest.mark.parametrize("change", SAFE)
+@pytest.mark.parametrize("strict", [True, False])
+async def test_what_is_no_change_is_not_told(
+    change: str, strict: bool, courier_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    outcomes = await replay(courier_recordings, edited(modules, SAFE[change], of=couriers), strict=strict)
+    assert {name: (outcome.problem, outcome.drift) for name, outcome in outcomes.items()} == dict.fromkeys(
+        courier_recordings, (None, ())
+    )
