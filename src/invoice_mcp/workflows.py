@@ -291,7 +291,7 @@ class InvoiceWorkflow:
 
     @dismiss.validator
     def _may_dismiss(self, question: int) -> None:
-        asks = self._fault is None and self._status is Status.PENDING_APPROVAL and self._decision is None
+        asks = self._fault is None and self._status is Status.PENDING_APPROVAL
         if not asks or question != self._dismissals + 1 or question > MOST_DISMISSALS:
             raise ApplicationError("this is not asked", type=Code.INVALID_ARGUMENT, non_retryable=True)
 

@@ -90,8 +90,8 @@ SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
         "workflows.py",
         (
             (
-                "self._cancelling = False\n        self._orders",
-                "self._cancelling = self._seen = False\n        self._orders",
+                "self._cancelling = False\n        self._dismissals",
+                "self._cancelling = self._seen = False\n        self._dismissals",
             ),
         ),
     ),

@@ -11,7 +11,8 @@ from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedErro
 from temporalio.exceptions import ApplicationError
 
 from invoice_mcp.reports import Standing, Status
-from invoice_mcp.testing import PAST, World
+from invoice_mcp.testing import DAY, PAST, World
+from invoice_mcp.workflows import MOST_DISMISSALS
 from tests.scenarios.controls.playing import Story
 
 _SOON = timedelta(seconds=10)
@@ -81,6 +82,37 @@ async def _null_decision(world: World) -> None:
     await world.until(Status.PAID)
 
 
+async def _dismissed_forms(world: World) -> None:
+    def dismissed(number: int) -> Awaitable[Any]:
+        return world.handle().execute_update("dismiss", number, rpc_timeout=_SOON)
+
+    async def is_not_asked(number: int) -> None:
+        assert await _code_of(dismissed(number)) == "INVALID_ARGUMENT"
+
+    world.erp.is_slow()
+    await world.trigger(world.invoice(("100", await world.due_in(30 * DAY))))
+    await world.until(Status.PENDING_VALIDATION)
+    await is_not_asked(1)
+    world.erp.answers()
+    await world.until(Status.PENDING_APPROVAL)
+    for number in range(1, MOST_DISMISSALS + 1):
+        for other in (number - 1, number + 1):
+            await is_not_asked(other)
+        await dismissed(number)
+        standing = await world.handle().query("GetInvoiceStanding", result_type=Standing, rpc_timeout=_SOON)
+        assert (standing.dismissals, standing.report.decision) == (number, None)
+    await is_not_asked(MOST_DISMISSALS + 1)
+    await world.reject()
+    await world.until(Status.REJECTED)
+
+
+async def _dismissed_too_late(world: World) -> None:
+    await world.submit(("100", await world.due_in(30 * DAY)))
+    await world.approve()
+    await world.until(Status.PAYING)
+    assert await _code_of(world.handle().execute_update("dismiss", 1, rpc_timeout=_SOON)) == "INVALID_ARGUMENT"
+
+
 async def _every_query(world: World) -> None:
     for decide, verdict in ((world.approve, True), (world.reject, False)):
         await world.submit(("100", PAST))
@@ -131,6 +163,8 @@ STORIES: tuple[Story, ...] = (
     Story("started with garbage", _garbage),
     Story("started with garbage, and signalled", _signalled_garbage),
     Story("a null for a decision", _null_decision),
+    Story("forms that are dismissed", _dismissed_forms),
+    Story("a form that is dismissed after the decision", _dismissed_too_late),
     Story("every query", _every_query),
     Story("a crash while a payment is under way", _crash_under_way),
     Story("a payment that is refused, told", _declined_card),
