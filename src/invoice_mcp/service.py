@@ -40,6 +40,7 @@ from invoice_mcp.reports import (
     DecisionRequest,
     InvoiceReport,
     InvoiceRequest,
+    LineStatus,
     Policy,
     Status,
     Verdict,
@@ -56,6 +57,8 @@ Progress = Callable[[float, InvoiceReport], Awaitable[None]]
 # How long a workflow waits for a worker that was killed in the middle of a task: less than a tool waits for its answer.
 _TASK_TIMEOUT = timedelta(seconds=4)
 _WORKER_MAY_TAKE = 3.0
+# How an invoice ends by itself before anything is paid, and never once its cancellation was heard.
+_BY_ITSELF = frozenset({Status.FAILED, Status.EXPIRED})
 _MOVES_ON_WITHIN = 1.5
 _CANCEL_SETTLES_WITHIN = 2.0
 
@@ -192,7 +195,11 @@ class InvoiceService:
             if found.status is not WorkflowExecutionStatus.CANCELED:
                 found = await self._require_open(found.id, found.run_id)
                 await self._client.get_workflow_handle(found.id, run_id=found.run_id).cancel(reason=reason)
-            return await self._settled(found)
+            report = await self._settled(found)
+            if report.status in _BY_ITSELF and all(line.status is LineStatus.NOT_PAID for line in report.lines):
+                # Temporal takes the cancellation of what has just ended, too, and does nothing.
+                raise _closed(report)
+            return report
 
     async def list(self, status: Status | None = None, limit: int = 20) -> list[InvoiceEntry]:
         """The newest invoices, of one status if named."""
@@ -264,8 +271,7 @@ class InvoiceService:
     async def _require_open(self, workflow_id: str, run_id: str | None) -> WorkflowExecutionDescription:
         found = await require(self._client, workflow_id, run_id)
         if found.status is not WorkflowExecutionStatus.RUNNING:
-            report = await report_of(self._client, found)
-            raise Refused(Code.ALREADY_CLOSED, f"the invoice is {report.status} already. {report.summary}")
+            raise _closed(await report_of(self._client, found))
         return found
 
     async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
@@ -280,3 +286,7 @@ class InvoiceService:
         if report is None:
             raise no_worker("The cancellation is accepted and not lost, but no worker has taken it up yet")
         return report
+
+
+def _closed(report: InvoiceReport) -> Refused:
+    return Refused(Code.ALREADY_CLOSED, f"the invoice is {report.status} already. {report.summary}")

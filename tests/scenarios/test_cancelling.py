@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from temporalio.client import WorkflowExecutionStatus
+import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from invoice_mcp.reports import LineStatus, Status
 from invoice_mcp.testing import DAY, PAST
@@ -126,3 +128,27 @@ async def test_a_cancellation_under_way_is_told(new_world: NewWorld) -> None:
         world.payments.answers()
         report = await world.until(Status.PAID)
         assert not report.cancelling
+
+
+@requirement("CANCEL-BEFORE")
+async def test_a_cancellation_of_what_has_just_ended_by_itself_is_refused(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporal takes it, and does nothing."""
+    cancel = WorkflowHandle.cancel
+
+    async def too_late(handle: Any, **options: Any) -> None:
+        world.erp.answers()
+        await world.until(Status.FAILED)
+        await cancel(handle, **options)
+
+    async with new_world() as world:
+        world.erp.refuses()
+        world.erp.is_slow()
+        await world.trigger(world.invoice())
+        await world.when(lambda: world.erp.asked)
+        monkeypatch.setattr(WorkflowHandle, "cancel", too_late)
+        refusal = await world.refusal(world.cancel())
+        monkeypatch.undo()
+        assert refusal.code == "ALREADY_CLOSED"
+        assert "FAILED already" in str(refusal)
