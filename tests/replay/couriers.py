@@ -8,7 +8,9 @@ from datetime import timedelta
 import nexusrpc
 import nexusrpc.handler
 from temporalio import activity, workflow
+from temporalio.common import SearchAttributeKey
 
+AREA = SearchAttributeKey.for_keyword("InvoiceStatus")
 NOBODYS_QUEUE = "couriers-nobody"
 """A task queue without a worker: what is scheduled there waits until it is cancelled."""
 
@@ -128,4 +130,18 @@ class Border:
         ]
 
 
-WORKFLOWS = [Border, Courier, Depot, Detour, Scales]
+@workflow.defn
+class Shift:
+    """Goes on as new, with what it was given, or with what it is now."""
+
+    @workflow.run
+    async def run(self, left: int, area: str = "") -> str:
+        if area:
+            workflow.upsert_search_attributes([AREA.value_set(area)])
+            workflow.upsert_memo({"left": left})
+        if left:
+            workflow.continue_as_new(args=[left - 1, area])
+        return "done"
+
+
+WORKFLOWS = [Border, Courier, Depot, Detour, Scales, Shift]

@@ -15,12 +15,20 @@ from typing import Any
 from temporalio.api.nexus.v1 import EndpointSpec, EndpointTarget
 from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 
 from invoice_mcp.testing.histories import Code, Outcome, Recording, Replaying, tidied
 from tests.replay import couriers, parcels
 
 _numbers = itertools.count(1)
+_AREA = TypedSearchAttributes([SearchAttributePair(couriers.AREA, "north")])
+SHIFTS: Mapping[str, dict[str, Any]] = {
+    "shift with a memo": {"args": [1], "memo": {"who": "Ann"}},
+    "shift with a search attribute": {"args": [1], "search_attributes": _AREA},
+    "shift elsewhere": {"args": [1, "south"], "memo": {"who": "Ann"}, "search_attributes": _AREA},
+}
+"""Workflows that continue as new, and what they are started with."""
 
 
 async def record_parcels(client: Client) -> dict[str, Recording]:
@@ -70,6 +78,11 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
         first = await client.start_workflow(
             couriers.Courier.run, args=[1, depot.id], id=f"{queue}-courier", task_queue=queue
         )
+        shifts: dict[str, WorkflowHandle[Any, Any]] = {}
+        for name, given in SHIFTS.items():
+            shift = await client.start_workflow(couriers.Shift.run, id=f"{queue}-{name}", task_queue=queue, **given)
+            assert await shift.result() == "done"
+            shifts[name] = client.get_workflow_handle(shift.id, run_id=shift.first_execution_run_id)
         scales = await client.start_workflow(couriers.Scales.run, id=f"{queue}-scales", task_queue=queue)
         await scales.result()
         assert await first.result() == "home"
@@ -81,6 +94,7 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
             "depot": client.get_workflow_handle(depot.id),
             "border": client.get_workflow_handle(border.id),
             "scales": client.get_workflow_handle(scales.id),
+            **shifts,
         }
         found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
     return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}

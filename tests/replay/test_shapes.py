@@ -12,7 +12,7 @@ from invoice_mcp.testing.histories import Fault, Recording
 from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES
 from invoice_mcp.testing.histories._recorded import recorded_commands
 from tests.replay import couriers
-from tests.replay.playing import edited, replay
+from tests.replay.playing import SHIFTS, edited, replay
 from tests.requirements import requirement
 
 # What the recordings must have, so that the changes below are about something.
@@ -202,3 +202,19 @@ async def test_what_is_no_change_is_not_told(
     assert {name: (outcome.problem, outcome.drift) for name, outcome in outcomes.items()} == dict.fromkeys(
         courier_recordings, (None, ())
     )
+
+
+@requirement("HISTORY-STRICT")
+async def test_what_is_inherited_as_new_is_compared(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
+    """The server records a memo and search attributes that the code does not say anew, and are the run's."""
+    shifts = {name: courier_recordings[name] for name in SHIFTS}
+    assert {outcome.drift for outcome in (await replay(shifts, couriers.WORKFLOWS)).values()} == {()}
+    edit = ("args=[left - 1, area])", 'args=[left - 1, area], memo={"who": "Bob"})')
+    outcomes = await replay(shifts, edited(modules, edit, of=couriers))
+    [told] = outcomes["shift with a memo"].drift
+    assert (told.field, told.old, told.new) == ("memo.who", "Ann", "Bob")
+    [added] = outcomes["shift with a search attribute"].drift
+    assert (added.field, added.new) == ("memo.who", "Bob")
+    edit = ("AREA.value_set(area)", 'AREA.value_set("west")')
+    drift = (await replay(shifts, edited(modules, edit, of=couriers)))["shift elsewhere"].drift
+    assert [told.new for told in drift] == ["west"]

@@ -37,7 +37,12 @@ def attributes(event: HistoryEvent) -> tuple[str, Any]:
 
 def run_of(events: Sequence[HistoryEvent]) -> Run:
     """What the defaults of a history's commands are taken from."""
-    return Run.of(events[0].workflow_execution_started_event_attributes)
+    upserts = (
+        held.search_attributes.indexed_fields
+        for kind, held in map(attributes, events)
+        if kind == "upsert_workflow_search_attributes"
+    )
+    return Run.of(events[0].workflow_execution_started_event_attributes, upserts)
 
 
 def completed_tasks(events: Iterable[HistoryEvent]) -> dict[int, int]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowIdReusePolicy
 from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 
@@ -20,17 +21,33 @@ _PARENT_CLOSE_POLICIES = ("UNSPECIFIED", "TERMINATE", "ABANDON", "REQUEST_CANCEL
 
 @dataclass(frozen=True)
 class Run:
-    """What the defaults of commands are taken from: the run that emits them."""
+    """What the defaults of commands are taken from: the run that emits them.
+
+    Attributes:
+        memo, search_attributes: What the run after it inherits: the memo that this one began with, and the search
+            attributes that it has in the end.
+    """
 
     task_queue: str
     run_timeout: timedelta
     task_timeout: timedelta
+    memo: Plain
+    search_attributes: Plain
 
     @classmethod
-    def of(cls, started: WorkflowExecutionStartedEventAttributes) -> Run:
-        """The run that began so."""
+    def of(cls, started: WorkflowExecutionStartedEventAttributes, upserts: Iterable[Mapping[str, Payload]] = ()) -> Run:
+        """The run that began so, and has changed its search attributes since."""
         run, task = (values.span(getattr(started, f"workflow_{name}_timeout")) for name in ("run", "task"))
-        return cls(started.task_queue.name, run, task or _TASK_TIMEOUT)
+        search_attributes = dict(started.search_attributes.indexed_fields)
+        for upsert in upserts:
+            search_attributes.update(upsert)
+        return cls(
+            started.task_queue.name,
+            run,
+            task or _TASK_TIMEOUT,
+            values.named_payloads(started.memo.fields),
+            _set(values.named_payloads(search_attributes)),
+        )
 
 
 Reader = Callable[[Any, Run], Mapping[str, Plain]]
@@ -82,6 +99,11 @@ def _memo(message: Any) -> Plain:
 
 def _search_attributes(message: Any) -> Plain:
     return values.named_payloads(message.search_attributes.indexed_fields)
+
+
+def _set(search_attributes: Plain) -> Plain:
+    """Those that have a value: one that was taken away is upserted with none."""
+    return {name: value for name, value in dict(search_attributes or {}).items() if value not in (None, [])}
 
 
 def _priority(message: Any) -> Plain:
@@ -145,8 +167,8 @@ def _continued(message: Any, run: Run) -> Mapping[str, Plain]:
         "workflow_run_timeout": values.shown(values.span(message.workflow_run_timeout) or run.run_timeout),
         "workflow_task_timeout": values.shown(values.span(message.workflow_task_timeout) or run.task_timeout),
         "backoff_start_interval": values.shown(values.span(message.backoff_start_interval)),
-        "memo": _memo(message),
-        "search_attributes": _search_attributes(message),
+        "memo": _memo(message) or run.memo,
+        "search_attributes": _set(_search_attributes(message)) or run.search_attributes,
     }
 
 
