@@ -10,14 +10,15 @@ from pathlib import Path
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.client import Client
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError
 
 from invoice_mcp.testing.histories import Code, Fault, Outcome, Recording
 from invoice_mcp.testing.histories._patches import needs_of
 from invoice_mcp.testing.histories._values import failure
-from tests.replay import parcels
-from tests.replay.playing import edited, replay
+from tests.replay import couriers, parcels
+from tests.replay.playing import edited, record_couriers, record_parcels, replay
 from tests.requirements import requirement
 
 # What is changed in the code (old -> new), in which recording it shows, and as which drift: command, field, old, new.
@@ -295,6 +296,34 @@ async def test_a_codec_that_raises_is_told_and_the_others_are_replayed(
     assert "the codec of the data converter can't decode it: KeyError: 'no key'" in outcomes["a"].problem.told
     needs = await needs_of([("a", spoilt), *parcel_recordings.items()], code)
     assert [each.name for each in needs if not each.replays] == ["a"]
+
+
+class Sealed(PayloadCodec):
+    """A codec that opens nothing but what it has sealed."""
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload(metadata={"encoding": b"sealed"}, data=payload.SerializeToString()) for payload in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        for payload in payloads:
+            if payload.metadata.get("encoding") != b"sealed":
+                raise ValueError(f"this was never sealed: {payload}")
+        return [Payload.FromString(payload.data) for payload in payloads]
+
+
+@requirement("HISTORY-GATE", "HISTORY-STRICT")
+async def test_a_codec_is_given_back_what_it_was_given_and_nothing_else(real_client: Client) -> None:
+    converter = replace(DataConverter.default, payload_codec=Sealed())
+    client = Client(real_client.service_client, data_converter=converter)
+    recordings = {**await record_couriers(client), **await record_parcels(client)}
+    # In it the server tells in words of its own that an activity was never started: a worker can't open these either.
+    del recordings["first"]
+    outcomes = await replay(
+        recordings, Code({"workflows": [*couriers.WORKFLOWS, *parcels.WORKFLOWS], "data_converter": converter})
+    )
+    assert {name: (outcome.problem, outcome.drift) for name, outcome in outcomes.items()} == dict.fromkeys(
+        recordings, (None, ())
+    )
 
 
 @requirement("HISTORY-STRICT")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
-from temporalio.api.common.v1 import Payload
+from temporalio.api.common.v1 import Header, Payload, SearchAttributes
+from temporalio.api.history.v1 import HistoryEvent
+
+_NOT_ENCODED = frozenset(kind.DESCRIPTOR.full_name for kind in (Header, SearchAttributes))
 
 
 @dataclass(frozen=True)
@@ -35,24 +38,39 @@ class Held:
             self._get.extend(payloads)
 
 
-def below(message: Message) -> Iterator[Message]:
-    """The message itself and every message in it, at any depth."""
+def below(message: Message, *, but: Container[str] = ()) -> Iterator[Message]:
+    """The message itself and every message in it, at any depth; but those of some types, by their full names."""
+    if message.DESCRIPTOR.full_name in but:
+        return
     yield message
     for field, value in message.ListFields():
         for each in _messages(field, value):
-            yield from below(each)
+            yield from below(each, but=but)
 
 
-def payload_holders(message: Message) -> list[Held]:
-    """Every place below a message that holds payloads, in a fixed order."""
+def payload_holders(message: Message, *, but: Container[str] = ()) -> list[Held]:
+    """Every place below a message that holds payloads, in a fixed order; see `below`."""
     found: list[Held] = []
-    for each in below(message):
+    for each in below(message, but=but):
         for field, value in each.ListFields():
             if _is_map(field):
                 found += [Held(key, value[key]) for key in sorted(value, key=str) if isinstance(value[key], Payload)]
             elif field.message_type is not None and field.message_type.full_name == Payload.DESCRIPTOR.full_name:
                 found.append(Held(field.name, value))
     return found
+
+
+def encoded_holders(event: HistoryEvent) -> list[Held]:
+    """Every place in an event whose payloads a codec has encoded.
+
+    The SDK hands it no search attributes, which the server reads, no headers, unless told to, and nothing of what its
+    core notes down for itself in a marker, but what came of a local activity.
+    """
+    if not event.HasField("marker_recorded_event_attributes"):
+        return payload_holders(event, but=_NOT_ENCODED)
+    marker = event.marker_recorded_event_attributes
+    roots: list[Message] = [marker.failure, *([marker.details["result"]] if "result" in marker.details else [])]
+    return [held for root in roots for held in payload_holders(root)]
 
 
 def _is_map(field: FieldDescriptor) -> bool:

@@ -14,7 +14,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.converter import PayloadCodec
 
-from invoice_mcp.testing.histories._messages import payload_holders
+from invoice_mcp.testing.histories._messages import encoded_holders
 from invoice_mcp.testing.histories._recorded import attributes
 
 _LARGEST = 256 * 1024 * 1024  # bytes; Temporal ends a workflow long before its history is as large
@@ -112,7 +112,7 @@ class Recording:
         for event in self.events:
             copy = HistoryEvent()
             copy.CopyFrom(event)
-            for held in payload_holders(copy):
+            for held in encoded_holders(copy):
                 try:
                     decoded = await codec.decode(list(held.all()))
                     held.put([Payload.FromString(each.SerializeToString()) for each in decoded])
