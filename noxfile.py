@@ -67,7 +67,8 @@ def lowest(session: nox.Session) -> None:
     """Run the unit tests, some lives and the replay gate with the lowest versions that pyproject.toml allows.
 
     On the real server: that these lives end alike there is a second opinion. `nightly` has one on every scenario. The
-    newest versions, of temporalio too, are what `tests` installs: it replays the same recordings.
+    newest versions, of temporalio too, are what `tests` installs: it replays the same recordings. As long as the lowest
+    temporalio that is supported is the newest there is, both are the same.
     """
     bounds = [
         re.split(r"[;\s]", requirement)[0].replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]

@@ -107,7 +107,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "HISTORY-PULL": "What is pulled from a live namespace is scrubbed, and replays.",
     "HISTORY-COVERAGE": "It is told which recordings take which path, and which patches nothing needs any more.",
     "HISTORY-FOREIGN": "Any project's workflows are gated by the same command.",
-    "HISTORY-MUTANTS": "Every edit that breaks the workflows is noticed, and none that does not.",
+    "HISTORY-MUTANTS": "docs/mutants.md tells of every edit of the workflows who notices: somebody, if it breaks them.",
     "HISTORY-DEPLOYMENT": "Pinned to its version or upgraded on the way, an invoice is approved and paid.",
     # Temporal
     "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",

@@ -1,4 +1,7 @@
-"""Stories beside those that every control is played: doors and answers that model and checker do not look at."""
+"""Stories beside those that every control is played: doors and answers that model and checker do not look at.
+
+`test_mutants.py` plays them on the workflows as they are, the judges on each mutant.
+"""
 
 from __future__ import annotations
 

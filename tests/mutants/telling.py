@@ -90,7 +90,8 @@ expressions), and then judged, in a process of its own:
   the code does instead; and a workflow type that no code answers to is told without asking the `Replayer`;
 - **strict replay**: the same with the values of every command compared: what each process of `invoice-mcp histories
   check` runs;
-- **scenarios, simulated**: the scenarios that every control is played, on the in-process simulator;
+- **scenarios, simulated**: the scenarios that every control is played, on the in-process simulator; then stories of
+  doors and answers that neither model nor checker looks at, which CI plays on the workflows as they are;
 - **scenarios, on servers**: the same on Temporal's time-skipping server, and one life on the real server with a worker
   that forgets every workflow after each task; asked where nobody else notices anything.
 
@@ -139,14 +140,14 @@ def _table(judged: Sequence[Judged], columns: Sequence[str]) -> str:
     rows = [f"| kind | edit | {' | '.join(columns)} |", f"| --- | --- |{' --- |' * len(columns)}"]
     for each in judged:
         cells = [_cell(each.said.get(column)) for column in columns]
-        rows.append(f"| {each.mutant.operator} | {_escaped(each.mutant.name)} | {' | '.join(cells)} |")
+        rows.append(f"| {each.mutant.operator} | {escaped(each.mutant.name)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def _cell(said: str | None) -> str:
     if said is None:
         return ""
-    return f"**caught** {_escaped(_shortened(said))}" if said else "-"
+    return f"**caught** {escaped(_shortened(said))}" if said else "-"
 
 
 def _shortened(text: str, longest: int = 110) -> str:
@@ -154,11 +155,11 @@ def _shortened(text: str, longest: int = 110) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;").replace("*", "\\*")
 
 
 def _equivalents(judged: Sequence[Judged]) -> str:
     rows = ["| kind | edit | why nobody can notice |", "| --- | --- | --- |"]
-    rows += [f"| {each.mutant.operator} | {_escaped(each.mutant.name)} | {each.why_equivalent} |" for each in judged]
+    rows += [f"| {each.mutant.operator} | {escaped(each.mutant.name)} | {each.why_equivalent} |" for each in judged]
     return "\n".join(rows)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from functools import cache
 
 import libcst as cst
 import pytest
 
+from invoice_mcp.testing import StageRunner, kinds
 from tests.mutants.__main__ import judge
 from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.judging import PLAIN, SIMULATED, STRICT
 from tests.mutants.making import PACKAGE, Mutant, breaking, every
 from tests.mutants.operators import OPERATORS
 from tests.mutants.safe import safe
-from tests.mutants.telling import Judged, as_markdown, flaws, summary
+from tests.mutants.stories import STORIES
+from tests.mutants.telling import Judged, as_markdown, escaped, flaws, summary
 from tests.requirements import requirement
+from tests.scenarios.controls.playing import Story, first_broken
 
 
 @cache
@@ -48,6 +52,26 @@ def test_each_is_an_edit_that_python_reads() -> None:
 @pytest.mark.thorough
 def test_what_is_taken_for_equivalent_exists() -> None:
     assert set(EQUIVALENT) <= {mutant.name for mutant in every_breaking()}
+
+
+@pytest.mark.thorough
+@requirement("HISTORY-MUTANTS")
+def test_the_report_is_of_these_mutants() -> None:
+    told = (PACKAGE.parents[1] / "docs" / "mutants.md").read_text(encoding="utf-8")
+    missing = [mutant.name for mutant in (*every_breaking(), *every_safe()) if escaped(mutant.name) not in told]
+    assert missing == []
+    assert "NOT NOTICED" not in told
+
+
+@pytest.fixture(scope="module")
+def simulator() -> Iterator[StageRunner]:
+    with StageRunner(kinds()["simulated"]) as runner:
+        yield runner
+
+
+@pytest.mark.parametrize("story", STORIES, ids=str)
+def test_a_story_goes_well_with_the_workflows_as_they_are(simulator: StageRunner, story: Story) -> None:
+    assert first_broken(simulator, [story]) is None
 
 
 BEGINS = """

@@ -26,6 +26,7 @@ def test_a_gate_that_is_slower_than_nine_tenths_is_too_slow(monkeypatch: pytest.
 
 def test_processes_that_bring_nothing_are_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replays, "cores", lambda: 2)
-    assert shortfalls(rounds((100, 95, 95))) == [f"{ALL_PLAIN}: 1.00 of one process, so the others are no use"]
+    assert shortfalls(rounds((100, 100, 150))) == []
+    assert shortfalls(rounds((100, 100, 149))) == [f"{ALL_PLAIN}: 1.49 of one process, must be at least 1.5"]
     monkeypatch.setattr(replays, "cores", lambda: 1)
     assert shortfalls(rounds((100, 95, 95))) == []
