@@ -20,6 +20,7 @@ from temporalio.client import (
 from invoice_mcp.testing.histories import (
     CannotRun,
     Code,
+    Pulled,
     Puller,
     Recording,
     Unreadable,
@@ -155,6 +156,15 @@ async def test_a_folder_that_can_not_be_written_is_told(real_client: Client, tmp
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotRun, match=r"file.* can't be written"):
         await Puller(CODE, tmp_path / folder, STEERS).pull(real_client, query, limit=1)
+
+
+async def test_an_error_that_is_not_of_temporals_is_not_told_as_one(real_client: Client, tmp_path: Path) -> None:
+    def told(_pulled: Pulled) -> None:
+        raise RuntimeError("not of Temporal's")
+
+    query = await visible_parcels(real_client)
+    with pytest.raises(RuntimeError, match="not of Temporal's"):
+        await Puller(CODE, tmp_path, STEERS).pull(real_client, query, limit=1, told=told)
 
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])
