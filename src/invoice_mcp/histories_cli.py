@@ -210,8 +210,11 @@ def pull(
     """Fetch histories of workflows from a live namespace, scrub them, prove that they replay, and write them.
 
     What people wrote is replaced, the same text by the same other text of the same shape: in inputs, signals, updates,
-    results, failures, memos, ids. Kept are numbers, dates, names of fields, what --keep names, and what the code makes
-    of it. Each is replayed before and after, with the code as it is: pull with the release that runs there.
+    results, failures, memos; in ids of workflows, updates and requests. Callbacks, headers and links are left out. Kept
+    are numbers, dates, names of fields, what --keep names, and what the code makes of it; what it names itself: types,
+    also those of errors, signals, queues, ids of other workflows in its commands; namespaces, builds, ids of runs; and
+    of an id that begins with the parent's, the rest. Each is replayed before and after, with the code as it is: pull
+    with the release that runs there.
 
     \b
     Exit status: 0 all that the query found are written, 1 some are not, 2 could not run.

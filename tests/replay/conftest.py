@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from invoice_mcp.testing.histories import Recording
 from tests.replay.ordering import record
-from tests.replay.playing import record_couriers, record_parcels
+from tests.replay.playing import record_couriers, record_parcels, record_slip
 from tests.replay.versioning.before import Before
 from tests.replay.versioning.deprecated import Deprecated
 from tests.replay.versioning.guarded import Guarded
@@ -27,6 +27,12 @@ async def parcel_recordings(real_client: Client) -> Mapping[str, Recording]:
 async def courier_recordings(real_client: Client) -> Mapping[str, Recording]:
     """Recordings of workflows that call off, tell others, and go on as new."""
     return await record_couriers(real_client)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def slip_recording(real_client: Client) -> Recording:
+    """A recording of a workflow that makes ids of the id of an update."""
+    return await record_slip(real_client)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 
 from invoice_mcp.testing.histories import Code, Outcome, Recording, Replaying, tidied
-from tests.replay import couriers, parcels
+from tests.replay import couriers, parcels, slips
 
 _numbers = itertools.count(1)
 _AREA = TypedSearchAttributes([SearchAttributePair(couriers.AREA, "north")])
@@ -98,6 +98,20 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
         }
         found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
     return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
+
+
+async def record_slip(client: Client) -> Recording:
+    """A slip that was approved by an update whose id names who did."""
+    queue = f"slips-{os.getpid()}-{next(_numbers)}"
+    async with (
+        Worker(client, task_queue=queue, workflows=slips.WORKFLOWS, activities=[slips.sign]),
+        asyncio.timeout(60),
+    ):
+        handle = await client.start_workflow(slips.Slip.run, id=f"{queue}-it", task_queue=queue)
+        await handle.execute_update(slips.Slip.approve, id="approve-by-ann.smith@example.com")
+        await handle.result()
+        found = Recording.of(await handle.fetch_history())
+    return Recording(found.workflow_id, found.workflow_type, tidied(found.events))
 
 
 async def has_memo(handle: WorkflowHandle[Any, Any]) -> None:

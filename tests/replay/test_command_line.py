@@ -37,6 +37,21 @@ def raises():
 async def later():
     return []
 """
+REFUSED = """
+import random
+from temporalio import workflow
+
+NUMBER = random.randint(1, 6)
+
+@workflow.defn(name="Parcel")
+class Refused:
+    @workflow.run
+    async def run(self, parcel: dict) -> str:
+        return str(NUMBER)
+
+WORKFLOWS = [Refused]
+TWICE = [Refused, Refused]
+"""
 
 
 @pytest.fixture
@@ -44,6 +59,7 @@ def project(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
     """Somebody else's project: a module with workflows, and recordings beside it."""
     shutil.copy(parcels.__file__, tmp_path / "parcels.py")
     (tmp_path / "makers.py").write_text(MAKERS, encoding="utf-8")
+    (tmp_path / "refused.py").write_text(REFUSED, encoding="utf-8")
     for name, recording in parcel_recordings.items():
         write(recording, tmp_path / "histories" / "from_1" / f"{name}.json")
     return tmp_path
@@ -191,6 +207,10 @@ def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
         os.close(ours)
 
 
+NO_WORKER = (
+    "no worker would start with refused:Refused, it can't be prepared to run: "
+    "RestrictedWorkflowAccessError: Cannot access random.randint"
+)
 MISTAKES = {
     "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
     "no such module": ((*CHECK, "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
@@ -205,6 +225,13 @@ MISTAKES = {
     "a function that raises": (("coverage", "--workflows", "makers:raises"), "makers:raises can't be called: KeyError"),
     "a function that is async": (("coverage", "--workflows", "makers:later"), "makers:later is async"),
     "no duration": (("check", *PARCELS, "--time-limit", "soon"), "is not a duration"),
+    "two of one name": (("coverage", "--workflows", "refused:TWICE"), "more than one workflow answers to Parcel"),
+    "code that the sandbox refuses, checked": ((*CHECK, "--workflows", "refused:WORKFLOWS"), NO_WORKER),
+    "code that the sandbox refuses, covered": (("coverage", "--workflows", "refused:WORKFLOWS"), NO_WORKER),
+    "code that the sandbox refuses, pulled": (
+        ("pull", "--query", "", "--workflows", "refused:WORKFLOWS", "--address", "127.0.0.1:9"),
+        NO_WORKER,
+    ),
     "recorded already": (("record", "--release", "1"), "recorded once and never again"),
     "no query": (("pull",), "Missing option '--query'"),
     "nothing to cover": (("coverage", "nowhere"), "there is no nowhere"),

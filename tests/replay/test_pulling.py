@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import (
     Client,
     FetchWorkflowHistoryEventsInput,
@@ -20,15 +23,19 @@ from temporalio.client import (
 from invoice_mcp.testing.histories import (
     CannotRun,
     Code,
+    Pulled,
     Puller,
     Recording,
     Unreadable,
     read,
     scrub_and_prove,
 )
-from invoice_mcp.testing.histories._scrubbing import Scrub
+from invoice_mcp.testing.histories._messages import below
+from invoice_mcp.testing.histories._recorded import attributes
+from invoice_mcp.testing.histories._scrubbing import Scrub, scrubbed
 from invoice_mcp.testing.invoice_paths import KEEP, TARGET
-from tests.replay import parcels
+from tests.replay import parcels, slips
+from tests.replay.planting import NAME, every_event, left_in, planted
 from tests.replay.playing import edited, record_parcels, replay
 from tests.replay.strangers import texts_of
 from tests.replay.test_corpus import CORPUS, RECORDINGS
@@ -44,23 +51,23 @@ async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
     parcel_recordings: Mapping[str, Recording],
 ) -> None:
     for recording in parcel_recordings.values():
-        scrubbed = await scrub_and_prove(recording, CODE, keep=STEERS)
-        texts = [text for _, text in texts_of(json.loads(scrubbed.dump())["events"]) if text != "Parcel"]
+        bare = await scrub_and_prove(recording, CODE, keep=STEERS)
+        texts = [text for _, text in texts_of(json.loads(bare.dump())["events"]) if text != "Parcel"]
         for private in ("Ann", "a book", recording.workflow_id):
             assert not [text for text in texts if private in text]
-        (outcome,) = (await replay({"it": scrubbed}, CODE)).values()
+        (outcome,) = (await replay({"it": bare}, CODE)).values()
         assert (outcome.problem, outcome.drift) == (None, ())
-        assert [event.event_type for event in scrubbed.events] == [event.event_type for event in recording.events]
-        assert scrubbed.workflow_id != recording.workflow_id
+        assert [event.event_type for event in bare.events] == [event.event_type for event in recording.events]
+        assert bare.workflow_id != recording.workflow_id
 
 
 @requirement("HISTORY-PULL")
 @pytest.mark.parametrize("name", RECORDINGS)
 async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str) -> None:
     recording = read(CORPUS / name)
-    scrubbed = await scrub_and_prove(recording, TARGET.load(), keep=KEEP)
+    bare = await scrub_and_prove(recording, TARGET.load(), keep=KEEP)
     before, after = (
-        " ".join(text for _, text in texts_of(json.loads(each.dump())["events"])) for each in (recording, scrubbed)
+        " ".join(text for _, text in texts_of(json.loads(each.dump())["events"])) for each in (recording, bare)
     )
     held = json.loads(recording.events[0].workflow_execution_started_event_attributes.input.payloads[0].data)
     invoice = held.get("invoice", held)
@@ -68,6 +75,84 @@ async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str)
     for text in filter(None, [*private, recording.workflow_id]):
         assert text in before
         assert text not in after
+
+
+# What is left is the code's own, or names a release, a run, or where it runs.
+STAYS = {
+    *("activity_id", "cron_schedule", "fairness_key", "marker_name", "non_retryable_error_types", "operation"),
+    *("service", "signal_name", "source", "timer_id", "type", "name"),
+    *(
+        "binary_checksum",
+        "build_id",
+        "deployment_name",
+        "inherited_build_id",
+        "parent_pinned_worker_deployment_version",
+    ),
+    *(
+        "pinned_version",
+        "sdk_name",
+        "sdk_version",
+        "series_name",
+        "worker_deployment_name",
+        "worker_deployment_version",
+    ),
+    *("base_run_id", "continued_execution_run_id", "first_execution_run_id", "new_execution_run_id", "new_run_id"),
+    *("original_execution_run_id", "run_id"),
+    *("endpoint", "endpoint_id", "namespace", "namespace_id", "new_task_queue", "normal_name"),
+    *("parent_workflow_namespace", "parent_workflow_namespace_id"),
+}
+
+
+@requirement("HISTORY-PULL")
+def test_a_name_is_replaced_wherever_an_event_of_any_kind_has_a_text_that_is_not_the_codes() -> None:
+    events = tuple(every_event())
+    places = {place for event in events for place in left_in(event)}
+    assert len(places) > 150
+    bare = scrubbed(Recording(f"parcel-of-{NAME}", "Parcel", events), Scrub(b"key"))
+    assert NAME not in bare.workflow_id
+    left: dict[str, set[str]] = {}
+    for event in bare.events:
+        for _, field in left_in(event):
+            left.setdefault(field, set()).add(str(event.WhichOneof("attributes")))
+    # A workflow that the code names in a command keeps its id: strict replay compares it.
+    assert left.pop("workflow_id") == {
+        "start_child_workflow_execution_initiated_event_attributes",
+        "signal_external_workflow_execution_initiated_event_attributes",
+        "request_cancel_external_workflow_execution_initiated_event_attributes",
+    }
+    assert left.keys() == STAYS
+
+
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("name", ["delivered", "lost", "waiting", "label"])
+async def test_what_others_wrote_around_it_is_gone_and_it_still_replays_to_the_letter(
+    parcel_recordings: Mapping[str, Recording], name: str
+) -> None:
+    recording = planted_around(parcel_recordings[name])
+    assert sum(1 for event in recording.events for _ in left_in(event)) > 8
+    bare = await scrub_and_prove(recording, CODE, keep=STEERS)
+    assert not [text for _, text in texts_of(json.loads(bare.dump())) if NAME in text]
+    (outcome,) = (await replay({"it": bare}, CODE)).values()
+    assert (outcome.problem, outcome.drift) == (None, ())
+    ids = [held.protocol_instance_id for event in bare.events for held in [attributes(event)[1]] if is_accepted(event)]
+    answered = [
+        event.workflow_execution_update_completed_event_attributes.meta.update_id
+        for event in bare.events
+        if event.HasField("workflow_execution_update_completed_event_attributes")
+    ]
+    assert answered == ids
+    assert len(ids) == {"delivered": 2}.get(name, 0)  # one is refused after it was accepted
+
+
+@requirement("HISTORY-PULL")
+async def test_what_the_code_makes_of_the_id_of_an_update_is_renamed_with_it(
+    slip_recording: Recording,
+) -> None:
+    bare = await scrub_and_prove(slip_recording, Code({"workflows": slips.WORKFLOWS}))
+    texts = " ".join(text for _, text in texts_of(json.loads(bare.dump())))
+    assert "ann.smith" in slip_recording.dump()
+    assert "ann.smith" not in texts
+    assert "slip-" in texts
 
 
 async def test_the_same_text_becomes_another_one_each_time(parcel_recordings: Mapping[str, Recording]) -> None:
@@ -157,10 +242,55 @@ async def test_a_folder_that_can_not_be_written_is_told(real_client: Client, tmp
         await Puller(CODE, tmp_path / folder, STEERS).pull(real_client, query, limit=1)
 
 
+async def test_an_error_that_is_not_of_temporals_is_not_told_as_one(real_client: Client, tmp_path: Path) -> None:
+    def told(_pulled: Pulled) -> None:
+        raise RuntimeError("not of Temporal's")
+
+    query = await visible_parcels(real_client)
+    with pytest.raises(RuntimeError, match="not of Temporal's"):
+        await Puller(CODE, tmp_path, STEERS).pull(real_client, query, limit=1, told=told)
+
+
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])
 def test_a_payload_that_is_not_the_json_it_says_it_is_can_not_be_scrubbed(data: bytes) -> None:
     with pytest.raises(Unreadable, match="no JSON"):
         Scrub(b"key").payload(Payload(metadata={"encoding": b"json/plain"}, data=data), "")
+
+
+def is_accepted(event: HistoryEvent) -> bool:
+    return event.HasField("workflow_execution_update_accepted_event_attributes")
+
+
+def planted_around(recording: Recording) -> Recording:
+    """With a name in everything that clients, servers and other workflows add to it, and that code does not see."""
+    events = []
+    for event in recording.events:
+        copy = HistoryEvent()
+        copy.CopyFrom(event)
+        for message in below(copy):
+            plant_ids(message)
+        events.append(copy)
+    started = events[0].workflow_execution_started_event_attributes
+    nexus = started.completion_callbacks.add().nexus
+    nexus.url, nexus.header["token"] = planted("http://there"), planted("secret")
+    started.header.fields["by"].CopyFrom(Payload(metadata={"encoding": b"json/plain"}, data=f'"{NAME}"'.encode()))
+    started.priority.fairness_key = NAME
+    link = started.completion_callbacks[0].links.add().workflow_event
+    link.workflow_id = link.namespace = planted("elsewhere")
+    events[0].user_metadata.summary.CopyFrom(started.header.fields["by"])
+    events[0].principal.name = NAME
+    return replace(recording, events=tuple(events))
+
+
+def plant_ids(message: Any) -> None:
+    """In the ids that others gave."""
+    for name in ("protocol_instance_id", "update_id", "request_id", "attached_request_id", "operation_token"):
+        if name in message.DESCRIPTOR.fields_by_name:
+            setattr(message, name, planted(getattr(message, name)))
+    if "accepted_request_message_id" in message.DESCRIPTOR.fields_by_name:
+        message.accepted_request_message_id = f"{message.protocol_instance_id}/request"
+    if "external_workflow_execution" in message.DESCRIPTOR.fields_by_name:
+        message.external_workflow_execution.workflow_id = planted("sender")
 
 
 async def visible_parcels(client: Client) -> str:

@@ -72,14 +72,9 @@ class Puller:
             CannotRun: Temporal can't be reached, or does not understand the query; or the folder can't be written.
         """
         found = []
-        try:
-            async for execution in client.list_workflows(query, limit=limit):
-                found.append(await self._pull(client, execution))
-                told(found[-1])
-        except RPCError as error:
-            raise CannotRun(f"Temporal refuses: {error.message}. Look at --query, --address and --namespace") from None
-        except (RuntimeError, OSError) as error:
-            raise CannotRun(away(error)) from None
+        async for execution in _listed(client, query, limit):
+            found.append(await self._pull(client, execution))
+            told(found[-1])
         return found
 
     async def _pull(self, client: Client, execution: WorkflowExecution) -> Pulled:
@@ -101,6 +96,17 @@ class Puller:
                 return Pulled(execution.id, why_not=f"{path} exists; a recording is never written over")
             raise CannotRun(f"{path} can't be written: {error.strerror or error}. Look at --into") from None
         return Pulled(execution.id, path)
+
+
+async def _listed(client: Client, query: str, limit: int) -> AsyncIterator[WorkflowExecution]:
+    """What a query finds. What goes wrong between two of them is not told as an error of Temporal's."""
+    try:
+        async for execution in client.list_workflows(query, limit=limit):
+            yield execution
+    except RPCError as error:
+        raise CannotRun(f"Temporal refuses: {error.message}. Look at --query, --address and --namespace") from None
+    except (RuntimeError, OSError) as error:
+        raise CannotRun(away(error)) from None
 
 
 async def scrub_and_prove(

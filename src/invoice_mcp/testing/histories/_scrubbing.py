@@ -19,6 +19,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from invoice_mcp.testing.histories._messages import Held, below, payload_holders
 from invoice_mcp.testing.histories._recorded import attributes
 from invoice_mcp.testing.histories._recording import Recording, Unreadable
+from invoice_mcp.testing.histories._renaming import Renaming
 from invoice_mcp.testing.histories._tidying import tidied
 
 # Dates, times, spans of time, ids that machines make: the code calculates with them.
@@ -30,6 +31,11 @@ _OF_SDK = frozenset({"TemporalChangeVersion", "BuildIds", "TemporalWorkerDeploym
 # What the SDK's core keeps in its markers beside results: ids of patches and of local activities.
 _OF_MARKERS = frozenset({"patch-data", "data"})
 _WRITTEN = frozenset({"reason", "cause", "details", "control"})
+# Who is told of the end, and with which token; what it has to do with elsewhere; what Nexus is sent with; how events
+# are shown: replay has no use for them.
+_OF_NO_USE = frozenset(
+    {"completion_callbacks", "attached_completion_callbacks", "links", "nexus_header", "event_group_markers"}
+)
 _LETTERS = {True: string.ascii_uppercase, False: string.ascii_lowercase}
 
 
@@ -94,10 +100,12 @@ def _like(char: str, number: int) -> str:
 def scrubbed(recording: Recording, scrub: Scrub) -> Recording:
     """A tidied copy, with what comes from outside scrubbed. What the code made of it is to be filled in.
 
+    Types of errors stay, as code depends on them, and ids of workflows that the code names in commands.
+
     Raises:
         Unreadable: There is something in it that can't be scrubbed.
     """
-    names, subjects = _ids(recording, scrub), _subjects(recording.events)
+    names, subjects = Renaming.of(recording, scrub.text), _subjects(recording.events)
     events = []
     for event in tidied(recording.events):
         event.ClearField("user_metadata")
@@ -108,7 +116,7 @@ def scrubbed(recording: Recording, scrub: Scrub) -> Recording:
         for message in below(event):
             _scrub_texts(message, scrub, names)
         events.append(event)
-    return replace(recording, workflow_id=_renamed(recording.workflow_id, names), events=tuple(events))
+    return replace(recording, workflow_id=names.new("workflow_id", recording.workflow_id), events=tuple(events))
 
 
 _BEGUN_BY = ("scheduled_event_id", "initiated_event_id", "accepted_event_id")
@@ -134,11 +142,12 @@ def _written_in(event: HistoryEvent) -> list[Held]:
     """The places that hold payloads of people."""
     if not event.HasField("marker_recorded_event_attributes"):
         return payload_holders(event)
-    details = event.marker_recorded_event_attributes.details
-    return [held for key in sorted(set(details) - _OF_MARKERS) for held in payload_holders(details[key])]
+    marker = event.marker_recorded_event_attributes
+    written = [marker.details[key] for key in sorted(set(marker.details) - _OF_MARKERS)]
+    return [held for message in (*written, marker.failure) for held in payload_holders(message)]
 
 
-def _scrub_texts(message: Any, scrub: Scrub, names: Sequence[tuple[str, str]]) -> None:
+def _scrub_texts(message: Any, scrub: Scrub, names: Renaming) -> None:
     if isinstance(message, Payload):
         return
     if isinstance(message, Failure):
@@ -146,30 +155,11 @@ def _scrub_texts(message: Any, scrub: Scrub, names: Sequence[tuple[str, str]]) -
         message.ClearField("encoded_attributes")
     if "header" in message.DESCRIPTOR.fields_by_name and message.DESCRIPTOR.name.endswith("EventAttributes"):
         message.ClearField("header")
+    if message.DESCRIPTOR.name == "WorkflowExecutionStartedEventAttributes" and message.priority.fairness_key:
+        message.priority.fairness_key = scrub.text(message.priority.fairness_key)  # whoever started it gave it
     for field, value in message.ListFields():
-        if field.type == FieldDescriptor.TYPE_STRING and isinstance(value, str):
+        if field.name in _OF_NO_USE:
+            message.ClearField(field.name)
+        elif field.type == FieldDescriptor.TYPE_STRING and isinstance(value, str):
             written = field.name in _WRITTEN
-            setattr(message, field.name, scrub.text(value) if written else _renamed(value, names))
-
-
-def _ids(recording: Recording, scrub: Scrub) -> list[tuple[str, str]]:
-    """Other names for the workflow and its parents; one whose id begins with another's keeps the rest of it."""
-    started = recording.events[0].workflow_execution_started_event_attributes
-    ids = {
-        recording.workflow_id,
-        started.parent_workflow_execution.workflow_id,
-        started.root_workflow_execution.workflow_id,
-    }
-    names: list[tuple[str, str]] = []
-    for each in sorted(ids - {""}, key=len):
-        names.append(
-            (each, next((new + each[len(old) :] for old, new in names if each.startswith(old)), scrub.text(each)))
-        )
-    return sorted(names, key=lambda pair: -len(pair[0]))
-
-
-def _renamed(text: str, names: Sequence[tuple[str, str]]) -> str:
-    for old, new in names:
-        if old in text:
-            return text.replace(old, new)
-    return text
+            setattr(message, field.name, scrub.text(value) if written else names.new(field.name, value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -44,7 +45,7 @@ class Target:
         """Import it.
 
         Raises:
-            CannotRun: It can't be imported, or is nothing that can be replayed with.
+            CannotRun: It can't be imported, is nothing that can be replayed with, or no worker would run it.
         """
         found = _named(self.workflows, "--workflows")
         if callable(found) and not isinstance(found, type):
@@ -61,9 +62,11 @@ class Target:
         if not isinstance(options.setdefault("data_converter", DataConverter.default), DataConverter):
             raise CannotRun(f"--data-converter: {self.data_converter} is no temporalio.converter.DataConverter")
         try:
-            return Code(options)
+            code = Code(options)
         except (TypeError, ValueError) as error:
             raise CannotRun(f"--workflows: {self.workflows} is nothing to replay with: {error}") from None
+        _in_a_loop(code.validate)
+        return code
 
 
 class Code:
@@ -92,6 +95,30 @@ class Code:
             **{**self._options, "workflow_runner": sandboxed, "unsandboxed_workflow_runner": unsandboxed}
         )
 
+    def validate(self) -> None:
+        """Prepare each workflow as a worker does when it starts: the sandbox imports its module.
+
+        To be called where an event loop runs.
+
+        Raises:
+            CannotRun: A workflow can't be prepared, or two have one name; no worker would start with them.
+        """
+        twice = sorted({str(name) for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise CannotRun(f"--workflows: more than one workflow answers to {', '.join(twice)}")
+        config = self.replayer.config(active_config=True)  # plugins may have changed the runners
+        for workflow in self.workflows:
+            definition = vars(workflow)["__temporal_workflow_definition"]
+            runner = config["workflow_runner" if definition.sandboxed else "unsandboxed_workflow_runner"]
+            try:
+                runner.prepare_workflow(definition)
+            except Exception as error:  # noqa: BLE001 (whatever that code does when the sandbox imports it)
+                raise CannotRun(
+                    f"--workflows: no worker would start with {workflow.__module__}:{workflow.__qualname__}, "
+                    f"it can't be prepared to run: {_root(error)}. If the sandbox is what refuses, import that module "
+                    "within `with workflow.unsafe.imports_passed_through():`"
+                ) from None
+
     def replayer_with(self, runner: WorkflowRunner) -> Replayer:
         """Temporal's own replayer for this code, with another runner."""
         return Replayer(**{**self._options, "workflow_runner": runner, "unsandboxed_workflow_runner": runner})
@@ -99,6 +126,31 @@ class Code:
     def answers_to(self, workflow_type: str) -> bool:
         """Whether there is code for a workflow type."""
         return workflow_type in self.names or None in self.names
+
+
+def _in_a_loop(work: Callable[[], None]) -> None:
+    """Call it where an event loop runs: in the one that does, or in one of its own."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(_called(work))
+        finally:
+            loop.close()
+    else:
+        work()
+
+
+async def _called(work: Callable[[], None]) -> None:
+    work()
+
+
+def _root(error: BaseException) -> str:
+    """The error that another one was raised for."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {error}".rstrip(": .")
 
 
 def _type_name(workflow: type) -> str | None:
