@@ -34,7 +34,7 @@ from invoice_mcp.testing.histories._messages import below
 from invoice_mcp.testing.histories._recorded import attributes
 from invoice_mcp.testing.histories._scrubbing import Scrub, scrubbed
 from invoice_mcp.testing.invoice_paths import KEEP, TARGET
-from tests.replay import parcels, slips
+from tests.replay import couriers, parcels, slips
 from tests.replay.planting import NAME, every_event, left_in, planted
 from tests.replay.playing import edited, record_parcels, replay
 from tests.replay.strangers import texts_of
@@ -142,6 +142,19 @@ async def test_what_others_wrote_around_it_is_gone_and_it_still_replays_to_the_l
     ]
     assert answered == ids
     assert len(ids) == {"delivered": 2}.get(name, 0)  # one is refused after it was accepted
+
+
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("name", ["first", "second", "detour", "depot", "border", "scales"])
+async def test_what_others_wrote_around_a_courier_is_gone_too(
+    courier_recordings: Mapping[str, Recording], name: str
+) -> None:
+    code = Code({"workflows": couriers.WORKFLOWS})
+    # The id of the depot and the endpoint of the customs are told to the code, which names them in commands.
+    bare = await scrub_and_prove(planted_around(courier_recordings[name]), code, keep={"Courier", "Border"})
+    assert not [text for _, text in texts_of(json.loads(bare.dump())) if NAME in text]
+    (outcome,) = (await replay({"it": bare}, code)).values()
+    assert (outcome.problem, outcome.drift) == (None, ())
 
 
 @requirement("HISTORY-PULL")
