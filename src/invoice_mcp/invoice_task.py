@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,8 +24,8 @@ from invoice_mcp.tasks.workflow import TaskState
 from invoice_mcp.workflows import MOST_DISMISSALS, InvoiceWorkflow
 
 _QUESTION = "decision-"
-# Who was faster, or came too late: this is not asked any more.
-_PASSED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED, Code.INVALID_ARGUMENT})
+# Who was faster, or came too late: nothing is asked any more.
+_SETTLED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
 
 _SOON = timedelta(seconds=1)
 _WAITING = timedelta(seconds=2)
@@ -51,7 +52,7 @@ def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = Approval
         try:
             await service.decide(verdict, handle.id, handle.run_id, decision)
         except Refused as refusal:
-            _require_passed(refusal)
+            _require_in(_SETTLED, refusal)
 
     return TaskBinding(
         tool="trigger",
@@ -106,17 +107,16 @@ async def _standing(handle: Handle) -> Standing:
 
 
 async def _dismissed(service: InvoiceService, handle: Handle, number: int) -> None:
-    if number > MOST_DISMISSALS:
-        return
     try:
         await service.dismiss(handle.id, handle.run_id, number)
     except Refused as refusal:
-        _require_passed(refusal)
+        # Another form is asked by now, or there were too many.
+        _require_in(_SETTLED | {Code.INVALID_ARGUMENT}, refusal)
 
 
-def _require_passed(refusal: Refused) -> None:
+def _require_in(ignored: AbstractSet[Code], refusal: Refused) -> None:
     """Return if it only says that this is not asked any more: such answers are ignored."""
-    if refusal.code not in _PASSED:
+    if refusal.code not in ignored:
         raise MCPError(INTERNAL_ERROR, str(refusal)) from None
 
 

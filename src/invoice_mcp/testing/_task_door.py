@@ -45,6 +45,7 @@ class TaskTools(Tools):
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """As `Tools.call`."""
+        self._trouble = None
         match tool:
             case "trigger":
                 return await self._trigger(arguments)
@@ -76,14 +77,12 @@ class TaskTools(Tools):
 
     async def _plainly(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """By the plain tool. What the task could not do, it may not be able to do either."""
-        trouble, self._trouble = self._trouble, None
         content = await super().call(tool, arguments)
-        _require(trouble is None, f"{tool} was done, but by the task it could not be: {trouble}")
+        _require(self._trouble is None, f"{tool} was done, but by the task it could not be: {self._trouble}")
         return content
 
     async def _decide(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         """The report after the task's form was sent; None where it does not ask, or did not take the answer."""
-        self._trouble = None
         run = self._run(arguments)
         task = await self._task(run)
         if run is None or task is None or task.status != "input_required":
@@ -104,7 +103,6 @@ class TaskTools(Tools):
         return self._answered(tool, arguments, report) if is_ours else None
 
     async def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-        self._trouble = None
         run = self._run(arguments)
         # A task is cancelled without a reason: who has one calls the tool.
         task = None if arguments.get("reason") else await self._task(run)
@@ -141,13 +139,11 @@ class TaskTools(Tools):
         if run is None:
             return None
         try:
-            task = await get(self.client.session, task_id_of(run))
+            return await get(self.client.session, task_id_of(run))
         except MCPError as error:
             # There need be none of a run that another door has begun, in the older protocol say.
             self._trouble = _expected(error) if run in self._begun else None
             return None
-        self._trouble = None
-        return task
 
     async def _reported(self, run: Run, **arguments: Any) -> InvoiceReport:
         """The report, by the plain tool, without a line in the journal."""
