@@ -7,9 +7,10 @@ import logging
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,9 @@ from rich.table import Table
 from invoice_mcp.testing._exhaustive import Life, Plan, plans
 from invoice_mcp.testing._naming import workflows_named
 from invoice_mcp.testing.simulator import Branches, Explored, explore, timeline
+
+# Seconds between two reports of how far it is.
+_TELLS_EVERY = 0.2
 
 
 @dataclass(frozen=True)
@@ -76,17 +80,55 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def explore_plans(every: Sequence[Plan], jobs: int, workflows: Sequence[str]) -> Iterator[Result]:
-    """Explore plans, each in one process, and tell each when it is done."""
+def explore_plans(
+    every: Sequence[Plan], jobs: int, workflows: Sequence[str], tell: Callable[[int, int], None]
+) -> Iterator[Result]:
+    """Explore plans, each in one process, and tell each when it is done.
+
+    Args:
+        tell: Is told from time to time how many lives have been lived and how many states seen, since the last time.
+    """
     if jobs == 1:
-        yield from (explore_plan(plan, workflows) for plan in every)
+        yield from (explore_plan(plan, workflows, _news(tell)) for plan in every)
         return
-    with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
-        asked = [pool.submit(explore_plan, plan, workflows) for plan in every]
+    context = multiprocessing.get_context("spawn")
+    news = context.SimpleQueue()
+    with ProcessPoolExecutor(jobs, context, _listen_to, (news,)) as pool:
+        asked = {pool.submit(_explore_there, plan, workflows) for plan in every}
         try:
-            yield from (done.result() for done in as_completed(asked))
+            while asked:
+                done, asked = wait(asked, _TELLS_EVERY, FIRST_COMPLETED)
+                while not news.empty():
+                    tell(*news.get())
+                yield from (each.result() for each in done)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _news(tell: Callable[[int, int], None]) -> Callable[[Explored], None]:
+    """Tells what is new of an exploration, not too often."""
+    lives, states, told_at = 0, 0, time.monotonic()
+
+    def told(found: Explored) -> None:
+        nonlocal lives, states, told_at
+        if time.monotonic() - told_at >= _TELLS_EVERY:
+            tell(found.lives - lives, found.states - states)
+            lives, states, told_at = found.lives, found.states, time.monotonic()
+
+    return told
+
+
+# -- in a process of its own -----------------------------------------------------------------------------------
+
+_ears: list[SimpleQueue[tuple[int, int]]] = []
+
+
+def _listen_to(news: SimpleQueue[tuple[int, int]]) -> None:
+    _ears.append(news)
+
+
+def _explore_there(plan: Plan, workflows: Sequence[str]) -> Result:
+    return explore_plan(plan, workflows, _news(lambda lives, states: _ears[0].put((lives, states))))
 
 
 @dataclass
@@ -117,9 +159,15 @@ class Exhausting:
         try:
             with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
                 task = shown.add_task("exploring", total=len(every))
-                for result in explore_plans(every, self.jobs, self.workflows):
+                under_way = [0, 0]
+
+                def tell(lives: int, states: int) -> None:
+                    under_way[:] = [under_way[0] + lives, under_way[1] + states]
+                    shown.update(task, description=f"{under_way[1]:,} states, {under_way[0]:,} lives")
+
+                for result in explore_plans(every, self.jobs, self.workflows, tell):
                     self.results.append(result)
-                    shown.update(task, advance=1, description=f"{self.states:,} states, {self.lives:,} lives")
+                    shown.advance(task)
                     if result.wrong and not self.keeps_going:
                         break
         except KeyboardInterrupt:

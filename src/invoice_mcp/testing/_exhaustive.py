@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Awaitable, Callable, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -30,22 +29,28 @@ EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
 FAULTS = ("payment-refused", "payment-down", "answer-lost")
 """What may go wrong with one payment."""
 
+ANY = "any"
+"""In a plan: any of these events."""
+
 _QUEUE = "exhaustive"
 _WORKFLOW_ID = "invoice-INV-1"
-# What a worker is in the middle of: what it thought, or what an activity did, is not told yet.
-_UNDER_WAY = frozenset({"workflow task ends", "activity reports"})
+# With these a worker takes something on: what it thought, or what an activity did, is told by another step.
+_TAKEN_ON = frozenset({"workflow task", "activity starts"})
 _SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
 # The first line is due already, the second one before the time to decide is over.
 _DUE = (timedelta(hours=-1), timedelta(hours=60))
 
+_Act = Callable[[], Awaitable[None]]
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What is in a life. Where in it, and in what order, is explored.
+    """What may be in a life. Where in it is explored.
 
     Attributes:
         lines: How many lines the invoice has, 1 or 2.
-        events: What is done to it. After it has ended that is as good as not done.
+        events: What may be done to it, in this order; or only the first of them, or nothing, before it ends. The last
+            ones may be `ANY`.
         faults: Of these one may happen to one payment.
         crashes: Whether the worker may crash once.
     """
@@ -56,16 +61,20 @@ class Plan:
     crashes: bool = True
 
     def __str__(self) -> str:
-        every = [f"{self.lines} line{'s' if self.lines > 1 else ''}", *self.events]
+        lines = f"{self.lines} line{'s' if self.lines > 1 else ''}"
         may = [*(["a payment fault"] if self.faults else []), *(["a crash"] if self.crashes else [])]
-        return ", ".join(every) + (f" (and perhaps {' and '.join(may)})" if may else "")
+        perhaps = f" (and perhaps {' and '.join(may)})" if may else ""
+        named = [event for event in self.events if event != ANY]
+        if anything := len(self.events) - len(named):
+            named.append(f"{anything} of anything")
+        return ", ".join([lines, ", then ".join(named)] if named else [lines]) + perhaps
 
 
 def plans(events: int, lines: int = 2) -> Iterator[Plan]:
     """Plans that together have in them every life with at most so many events, lines, one crash and one fault."""
     for count in range(1, lines + 1):
-        for what in itertools.combinations_with_replacement(EVENTS, events):
-            yield Plan(count, what)
+        for first in EVENTS if events else [None]:
+            yield Plan(count, (first, *[ANY] * (events - 1)) if first else ())
 
 
 def lives_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
@@ -89,10 +98,12 @@ class Life:
     workflows: tuple[type, ...] = WORKFLOWS
 
     def __post_init__(self) -> None:
-        self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,))
+        self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,), by_hand=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
-        self.left = list(self.plan.events)
+        self.done = 0
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes
+        # Runs with something under way at a worker that is going to crash before it is told.
+        self.doomed: set[str] = set()
         self._start_worker()
         self.run = self.simulation.start(
             Start(_WORKFLOW_ID, "InvoiceWorkflow", _QUEUE, input=_payloads(_request(self.plan.lines)))
@@ -117,66 +128,91 @@ class Life:
 
     def _state(self) -> Hashable:
         made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
-        asked = tuple(order.line for order in self.payments.asked)
-        return self.simulation.digest(), made, asked, tuple(self.left), self.faults, self.can_crash
+        left = self.plan.events[self.done :]
+        return self.simulation.digest(), made, left, self.faults, self.can_crash, frozenset(self.doomed)
 
     # -- what could happen next ----------------------------------------------------------------------------
 
-    def _options(self) -> list[Callable[[], Awaitable[None]]]:
-        simulation = self.simulation
-        steps = simulation.possible()
-        if (alone := self._concerns_nothing_else(steps)) is not None:
-            steps = [alone]
-        options = [self._happens(step) for step in steps]
-        options += [self._goes_wrong(step, fault) for step in steps if self._is_payment(step) for fault in self.faults]
-        if alone is not None:
-            return options
-        options += [self._is_done(event) for event in dict.fromkeys(self.left)]
-        # Between two tasks a crash only puts out of memory what comes back by replay; that is seen at the end anyway.
-        if self.can_crash and any(step.label in _UNDER_WAY for step in steps):
-            options.append(self._crash)
-        if not steps and any(run.is_open for run in simulation.every()) and simulation.agenda.next_time() is not None:
-            options.append(self._time_passes)
+    def _options(self) -> list[_Act]:
+        possible = self.simulation.possible()
+        steps = [step for step in possible if step.run_id not in self.doomed]
+        left = self._left()
+        if (alone := self._concerns_nothing_else(steps, left)) is not None:
+            return self._ways([alone], is_alone=True)
+        options = self._ways(steps)
+        options += [self._is_done(event) for event in left]
+        if self.doomed and not options:
+            return [self._crash]
+        if not possible and any(run.is_open for run in self.simulation.every()):
+            options += [self._time_passes] if self.simulation.agenda.next_time() is not None else []
         return options
 
-    def _concerns_nothing_else(self, steps: list[Step]) -> Step | None:
+    def _left(self) -> tuple[str, ...]:
+        """What may be done to it next. After it has ended nothing more: all is refused then, and changes nothing."""
+        if self.done == len(self.plan.events) or not self.run.is_open:
+            return ()
+        following = self.plan.events[self.done]
+        return EVENTS if following == ANY else (following,)
+
+    def _concerns_nothing_else(self, steps: list[Step], left: tuple[str, ...]) -> Step | None:
         """A step of which it does not matter when it happens: of a line, where nothing more can happen to that line
         from outside. Then it happens next, and the other orders need not be seen."""
-        if self.can_crash or "cancel" in self.left or self.run.is_cancelling:
+        if left or self.run.is_cancelling:
             return None
         return next((step for step in steps if step.run_id != self.run.run_id), None)
+
+    def _ways(self, steps: list[Step], *, is_alone: bool = False) -> list[_Act]:
+        """Every way in which one of the steps can happen.
+
+        A crash takes away what the worker has under way. So it happens right after something was taken on: later on
+        only the steps of others would lie between, which might as well have come before, or events, which might as well
+        come after it. A step that concerns nothing else has to leave room for others to be taken on, though, which the
+        same crash takes away: it may also be doomed.
+        """
+        every = [(step, fault) for step in steps for fault in (("", *self.faults) if self._is_payment(step) else ("",))]
+        found = [self._happens(step, fault) for step, fault in every]
+        if self.can_crash:
+            taken_on = [(step, fault) for step, fault in every if step.label in _TAKEN_ON]
+            found += [self._happens(step, fault, then=self._crash) for step, fault in taken_on]
+            found += [self._happens(step, fault, dooms=step.run_id) for step, fault in taken_on if is_alone]
+        return found
 
     def _is_payment(self, step: Step) -> bool:
         return step.label == "activity starts" and step.run_id != self.run.run_id
 
-    def _happens(self, step: Step) -> Callable[[], Awaitable[None]]:
-        return lambda: self.simulation.happen(step)
-
-    def _goes_wrong(self, step: Step, fault: str) -> Callable[[], Awaitable[None]]:
-        async def go_wrong() -> None:
-            match fault:
-                case "payment-refused":
-                    self.payments.refuses()
-                case "payment-down":
-                    self.payments.is_down()
-                case _:
-                    self.payments.loses_the_answer()
-            self.faults = ()
+    def _happens(self, step: Step, fault: str = "", then: _Act | None = None, dooms: str = "") -> _Act:
+        async def happen() -> None:
+            if fault:
+                self._goes_wrong(fault)
             await self.simulation.happen(step)
+            if dooms:
+                self.doomed.add(dooms)
+            if then is not None:
+                await then()
 
-        return go_wrong
+        return happen
 
-    def _is_done(self, event: str) -> Callable[[], Awaitable[None]]:
+    def _goes_wrong(self, fault: str) -> None:
+        """With the next payment."""
+        match fault:
+            case "payment-refused":
+                self.payments.refuses()
+            case "payment-down":
+                self.payments.is_down()
+            case _:
+                self.payments.loses_the_answer()
+        self.faults = ()
+
+    def _is_done(self, event: str) -> _Act:
         async def do() -> None:
-            number = len(self.plan.events) - len(self.left)
-            self.left.remove(event)
-            if self.run.is_open:
-                _do(self.run, event, number)
+            _do(self.run, event, self.done)
+            self.done += 1
 
         return do
 
     async def _crash(self) -> None:
         self.can_crash = False
+        self.doomed.clear()
         self.simulation.crash_worker(_QUEUE)
         self._start_worker()
 

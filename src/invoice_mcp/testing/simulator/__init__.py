@@ -15,7 +15,7 @@ from invoice_mcp.testing.simulator._chance import Chooser, InOrder, Seeded
 from invoice_mcp.testing.simulator._code import StaysInMemory
 from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
-from invoice_mcp.testing.simulator._exploring import Branches, Explored, SeenBefore, explore, live_again
+from invoice_mcp.testing.simulator._exploring import Branches, Explored, explore, live_again
 from invoice_mcp.testing.simulator._service import connect
 from invoice_mcp.testing.simulator._simulation import BEGINS, GoesInCircles, Simulation
 from invoice_mcp.testing.simulator._timeline import Moment, timeline
@@ -34,7 +34,6 @@ __all__ = [
     "Moment",
     "NotSimulated",
     "Seeded",
-    "SeenBefore",
     "Simulation",
     "Start",
     "StaysInMemory",

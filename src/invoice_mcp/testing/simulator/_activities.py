@@ -93,7 +93,8 @@ class Activity:
 
     def _offer(self) -> None:
         attempt = self.attempt
-        self._steps.append(self.run.soon("activity starts", self._begin, queue=self.order.task_queue))
+        starts = self.run.soon("activity starts", self._begin, queue=self.order.task_queue, about=str(self.order.seq))
+        self._steps.append(starts)
         if span := nanoseconds(self.order.schedule_to_start_timeout):
             self._later(self.run.now + span, "activity is not taken", lambda: self._not_taken(attempt))
 
@@ -114,7 +115,8 @@ class Activity:
     def _can_report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
         """The code has ended, unless it was the worker that did."""
         if not doing.cancelled():
-            self.run.soon("activity reports", lambda: self._report(attempt, doing), queue=self.order.task_queue)
+            queue, about = self.order.task_queue, str(self.order.seq)
+            self.run.soon("activity reports", lambda: self._report(attempt, doing), queue=queue, about=about)
             self.run.simulation.wake()
 
     def _report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
@@ -248,12 +250,14 @@ class Activity:
         self._drop_steps()
 
     def digest(self) -> Hashable:
-        """What is not in the history yet."""
+        """What its workflow's code does not know of it, or need not."""
         told = repr(self._doing.result()) if self._doing and self._doing.done() and not self._doing.cancelled() else ""
-        return self.attempt, self._is_started, self._started_at, self._is_cancelling, told
+        times = self._scheduled_at, self._started_at
+        order = self.order.SerializeToString(deterministic=True)
+        return order, self.attempt, self._is_started, times, bool(self._is_cancelling), self._is_told, told
 
     def _later(self, time: int, label: str, do: Callable[[], None]) -> None:
-        self._steps.append(self.run.later(time, label, do))
+        self._steps.append(self.run.later(time, label, do, about=str(self.order.seq)))
 
     def _drop_steps(self) -> None:
         for step in self._steps:

@@ -22,12 +22,14 @@ class Step:
         run_id: To which run of a workflow.
         do: Makes it happen.
         queue: The task queue of the worker that it takes; None if it takes none.
+        about: What it brings, where label and run do not tell.
     """
 
     label: str
     run_id: str
     do: Callable[[], Awaitable[None] | None]
     queue: str | None = None
+    about: str = ""
     is_dropped: bool = field(default=False, init=False)
 
 
@@ -86,8 +88,9 @@ class Agenda:
 
     def digest(self) -> Hashable:
         """The time, and all that can happen."""
-        possible = sorted((step.label, step.run_id) for step in self._possible)
-        later = sorted((time, step.label, step.run_id) for time, _, step in self._later if not step.is_dropped)
+        possible = sorted((step.label, step.run_id, step.about) for step in self._possible)
+        waiting = (entry for entry in self._later if not entry[2].is_dropped)
+        later = sorted((time, step.label, step.run_id, step.about) for time, _, step in waiting)
         return self.now, tuple(possible), tuple(later)
 
     def forget(self, run_ids: Container[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Memo, Payloads, SearchAttributes, WorkflowExecution, WorkflowType
@@ -97,7 +98,7 @@ class Child:
         )
         initiated.user_metadata.CopyFrom(command.user_metadata)
         self.initiated = owner.record(initiated)
-        owner.soon("child starts", self._start)
+        owner.soon("child starts", self._start, about=str(order.seq))
 
     def _start(self) -> None:
         from invoice_mcp.testing.simulator._execution import Start  # noqa: PLC0415 (that module needs this one)
@@ -161,11 +162,18 @@ class Child:
         """Of its run; empty before that has started."""
         return self._run.run_id if self._run is not None else ""
 
+    def digest(self) -> Hashable:
+        """What its owner's code does not know of it, or need not."""
+        ending = self._run.ending() if self._run is not None and not self._run.is_open else ""
+        order = self.order.SerializeToString(deterministic=True)
+        return order, self.run_id, self.is_told, self._cancel_reason, ending
+
     # -- its end -------------------------------------------------------------------------------------------
 
     def tell_end(self, run: Execution, last: HistoryEvent) -> None:
         """It has ended: its owner will learn that."""
-        self.owner.soon("child's end is told", lambda: self._tell_end(run, last))
+        about = str(self.order.seq)
+        self.owner.soon("child's end is told", lambda: self._tell_end(run, last), about=about)
 
     def _tell_end(self, run: Execution, last: HistoryEvent) -> None:
         told = {
@@ -244,7 +252,7 @@ class Child:
             )
         )
         self._cancel_reason = reason
-        self.owner.soon("cancellation is delivered", self._deliver_cancel)
+        self.owner.soon("cancellation is delivered", self._deliver_cancel, about=str(self.order.seq))
 
     _cancel_event = 0
 

@@ -10,14 +10,11 @@ import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.bridge.proto.workflow_activation import (
-    InitializeWorkflow,
     NotifyHasPatch,
     QueryWorkflow,
     RemoveFromCache,
@@ -26,12 +23,11 @@ from temporalio.bridge.proto.workflow_activation import (
 )
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.common import Priority
-from temporalio.converter import decode_search_attributes, decode_typed_search_attributes
 from temporalio.worker import WorkflowInstance
 
 from invoice_mcp.testing.simulator._cancelling import is_last, resolved_at_once
-from invoice_mcp.testing.simulator._history import IDENTITY, NAMESPACE, length, moment, timestamp
+from invoice_mcp.testing.simulator._fingerprint import fingerprint
+from invoice_mcp.testing.simulator._history import timestamp
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
@@ -91,36 +87,8 @@ class Code:
         self._execution = execution
         self._past: list[Past] = []
         self._instance: WorkflowInstance | None = None
-
-    @property
-    def seed(self) -> int:
-        """Of the code's own chance."""
-        return UUID(self._execution.run_id).int & 0xFFFFFFFF
-
-    def beginning(self) -> WorkflowActivationJob:
-        """How it is told to begin."""
-        run, start = self._execution, self._execution.start
-        parent, root = start.parent, run.root
-        job = InitializeWorkflow(
-            workflow_type=start.workflow_type,
-            workflow_id=run.workflow_id,
-            arguments=start.input.payloads,
-            randomness_seed=self.seed,
-            headers=start.header,
-            identity=IDENTITY,
-            attempt=1,
-            first_execution_run_id=run.run_id,
-            original_execution_run_id=run.run_id,
-            memo=start.memo,
-            search_attributes=start.search_attributes,
-            start_time=timestamp(run.started_at),
-        )
-        if parent is not None:
-            job.parent_workflow_info.namespace = NAMESPACE
-            job.parent_workflow_info.workflow_id = parent.owner.workflow_id
-            job.parent_workflow_info.run_id = parent.owner.run_id
-            job.root_workflow.CopyFrom(root.name)
-        return WorkflowActivationJob(initialize_workflow=job)
+        # Of which past what it knew was looked up.
+        self._known: tuple[int, bytes | None] | None = None
 
     # -- thinking ------------------------------------------------------------------------------------------
 
@@ -202,13 +170,41 @@ class Code:
 
     # -- memory --------------------------------------------------------------------------------------------
 
+    def digest(self, *, is_thinking: bool) -> bytes | None:
+        """What it knew after the last task that was remembered; None if that can't be seen.
+
+        Args:
+            is_thinking: It was told something since then.
+        """
+        if self._known is None or self._known[0] != len(self._past):
+            self._known = len(self._past), self._knows(is_thinking=is_thinking)
+        return self._known[1]
+
+    def _knows(self, *, is_thinking: bool) -> bytes | None:
+        if not self._past:
+            return b"nothing yet"
+        try:
+            if not is_thinking:
+                return fingerprint(self._awake(self._past[0]))
+            instance = self._as_it_was(self._past[0])
+        except CodeFailed:
+            return None
+        try:
+            return fingerprint(instance)
+        finally:
+            self._put_out(instance)
+
+    def _as_it_was(self, begins: Past) -> WorkflowInstance:
+        """Another one, that has been told what is remembered and nothing else."""
+        instance = self._execution.simulation.instance_of(self._execution, begins.time)
+        for each in self._past:
+            self._replay(instance, each)
+        return instance
+
     def _awake(self, past: Past) -> WorkflowInstance:
         """It in memory: as it was, or by replay."""
         if self._instance is None:
-            begins = self._past[0] if self._past else past
-            self._instance = self._execution.simulation.instance_of(self._execution, begins.time)
-            for each in self._past:
-                self._replay(self._instance, each)
+            self._instance = self._as_it_was(self._past[0] if self._past else past)
         return self._instance
 
     def _replay(self, instance: WorkflowInstance, past: Past) -> None:
@@ -231,9 +227,11 @@ class Code:
         Raises:
             StaysInMemory: It does not let itself be.
         """
-        if self._instance is None:
-            return
-        instance, self._instance = self._instance, None
+        if self._instance is not None:
+            instance, self._instance = self._instance, None
+            self._put_out(instance)
+
+    def _put_out(self, instance: WorkflowInstance) -> None:
         gone = WorkflowActivation(
             run_id=self._execution.run_id,
             timestamp=timestamp(self._execution.now),
@@ -243,36 +241,6 @@ class Code:
             _undisturbed(instance, gone)
         except RuntimeError as error:
             raise StaysInMemory(f"{self._execution.workflow_id}: {error}") from error
-
-    def info(self, begins: int) -> workflow.Info:
-        """What the code can know about itself."""
-        run, start = self._execution, self._execution.start
-        parent, root = start.parent, run.root
-        return workflow.Info(
-            attempt=1,
-            continued_run_id=None,
-            cron_schedule=None,
-            execution_timeout=None,
-            first_execution_run_id=run.run_id,
-            headers=dict(start.header),
-            namespace=NAMESPACE,
-            original_execution_run_id=run.run_id,
-            parent=workflow.ParentInfo(NAMESPACE, parent.owner.run_id, parent.owner.workflow_id) if parent else None,
-            root=workflow.RootInfo(root.run_id, root.workflow_id) if parent else None,
-            raw_memo=dict(start.memo.fields),
-            retry_policy=None,
-            run_id=run.run_id,
-            run_timeout=length(start.run_timeout) if start.run_timeout else None,
-            search_attributes=decode_search_attributes(start.search_attributes),
-            start_time=moment(begins),
-            workflow_start_time=moment(run.started_at),
-            task_queue=start.task_queue,
-            task_timeout=length(start.task_timeout),
-            typed_search_attributes=decode_typed_search_attributes(start.search_attributes),
-            workflow_id=run.workflow_id,
-            workflow_type=start.workflow_type,
-            priority=Priority.default,
-        )
 
 
 def _undisturbed(instance: WorkflowInstance, told: WorkflowActivation) -> WorkflowActivationCompletion:

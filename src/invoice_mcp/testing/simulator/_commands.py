@@ -97,7 +97,7 @@ def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
         run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=order.seq)))
 
     # The SDK counts in floating-point seconds, and may ask for a nanosecond less than it means: the agenda rounds up.
-    step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire)
+    step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire, about=str(order.seq))
     run.timers[order.seq] = step, started
 
 

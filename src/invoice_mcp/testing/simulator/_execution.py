@@ -15,6 +15,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.bridge.proto.workflow_activation import CancelWorkflow, SignalWorkflow, WorkflowActivationJob
 
 from invoice_mcp.testing.simulator._agenda import SECOND, Step
+from invoice_mcp.testing.simulator._beginning import beginning
 from invoice_mcp.testing.simulator._code import Code
 from invoice_mcp.testing.simulator._history import IDENTITY, duration, event, timestamp
 from invoice_mcp.testing.simulator._tasks import Tasks
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._simulation import Simulation
 
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
+Doing = Callable[[], Awaitable[None] | None]
 
 
 @dataclass(eq=False)
@@ -103,7 +105,7 @@ class Execution:
         if start.user_metadata is not None:
             first.user_metadata.CopyFrom(start.user_metadata)
         self.record(first)
-        self.tasks.begin(self.tasks.code.beginning())
+        self.tasks.begin(beginning(self))
         if start.run_timeout:
             self.later(self.now + start.run_timeout, "times out", self._run_out)
 
@@ -145,28 +147,46 @@ class Execution:
         del self._digests[since - 1 :]
 
     def digest(self) -> Hashable:
-        """Everything on which its future depends, its code's included: that has only its history to go by."""
+        """Everything on which its future depends, its code's included."""
+        if not self.is_open:
+            return self.workflow_id, self.run_id, self.status
+        awaited = (
+            tuple((seq, activity.digest()) for seq, activity in sorted(self.activities.items())),
+            tuple((seq, child.digest()) for seq, child in sorted(self.children.items())),
+        )
+        kept = tuple(str(sorted(each.items())) for each in (self.memo, self.search_attributes))
+        # What can't be looked into has still only its history to go by.
+        knows = self.tasks.code.digest(is_thinking=self.tasks.is_thinking) or self._past()
+        return self.workflow_id, self.run_id, self.is_cancelling, knows, self.tasks.digest(), awaited, kept
+
+    def _past(self) -> Hashable:
+        """All that has happened to it."""
         for new in self.history[len(self._digests) :]:
             before = self._digests[-1] if self._digests else 0
             # Its place among the events of all runs is for people to see; nothing depends on it.
             place, new.task_id = new.task_id, 0
             self._digests.append(hash((before, new.SerializeToString())))
             new.task_id = place
-        activities = tuple(sorted((seq, activity.digest()) for seq, activity in self.activities.items()))
-        return self.workflow_id, self.run_id, self._digests[-1], self.tasks.digest(), activities
+        return self._digests[-1]
+
+    def ending(self) -> str:
+        """How it ended, with what."""
+        last = self.history[-1]
+        told = getattr(last, last.WhichOneof("attributes") or "")
+        return f"{self.status} {getattr(told, 'result', '')} {getattr(told, 'failure', '')}"
 
     def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
         """Something happens to it that its code learns with the next workflow task."""
         if self.is_open:
             self.tasks.arrive(*new, job=job)
 
-    def soon(self, label: str, do: Callable[[], Awaitable[None] | None], *, queue: str | None = None) -> Step:
+    def soon(self, label: str, do: Doing, *, queue: str | None = None, about: str = "") -> Step:
         """Something can happen to it from now on."""
-        return self.simulation.agenda.add(Step(label, self.run_id, do, queue))
+        return self.simulation.agenda.add(Step(label, self.run_id, do, queue, about))
 
-    def later(self, time: int, label: str, do: Callable[[], Awaitable[None] | None]) -> Step:
+    def later(self, time: int, label: str, do: Doing, *, about: str = "") -> Step:
         """Something can happen to it from that time on."""
-        return self.simulation.agenda.at(time, Step(label, self.run_id, do))
+        return self.simulation.agenda.at(time, Step(label, self.run_id, do, about=about))
 
     # -- what is done to it --------------------------------------------------------------------------------
 

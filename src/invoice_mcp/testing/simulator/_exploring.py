@@ -1,7 +1,8 @@
 """Every order in which things can happen: a life is lived again and again, each time along another branch.
 
 Lives are run from their beginning, as the code of workflows can't be copied in the middle of one. Where a life gets to
-a state that was seen before, it is not lived on: what can follow is known already.
+a state that was seen before, what can follow is known already: it goes on any one way, to its end, for the sake of what
+led there.
 """
 
 from __future__ import annotations
@@ -16,10 +17,6 @@ Path = tuple[int, ...]
 """Which branch was taken at each fork of a life."""
 
 
-class SeenBefore(Exception):  # noqa: N818 (it ends a life, nothing is wrong)
-    """This life has got to a state that another one was in."""
-
-
 class Branches:
     """The forks of one life. Along a path that is given; then always the first branch, and the others are for later."""
 
@@ -27,32 +24,32 @@ class Branches:
         self._given = path
         self._seen = seen
         self._later = later
+        self._is_known = False
         self.path: list[int] = []
 
     def pick(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
         """The option that this life takes.
 
         Args:
-            options: Everything that could happen; at least one thing.
+            options: Everything that could happen; at least one thing. The first ones, taken again and again, lead to an
+                end.
             state: Tells everything on which the future depends.
-
-        Raises:
-            SeenBefore: Here this life need not go on.
         """
         if len(self.path) < len(self._given):
             branch = self._given[len(self.path)]
         else:
-            self._look_around(len(options), state())
             branch = 0
+            if not self._is_known:
+                self._look_around(len(options), state())
         self.path.append(branch)
         return options[branch]
 
     def _look_around(self, options: int, state: Hashable) -> None:
-        if state in self._seen:
-            raise SeenBefore
-        self._seen.add(state)
-        here = tuple(self.path)
-        self._later.extend((*here, branch) for branch in range(options - 1, 0, -1))
+        self._is_known = state in self._seen
+        if not self._is_known:
+            self._seen.add(state)
+            here = tuple(self.path)
+            self._later.extend((*here, branch) for branch in range(options - 1, 0, -1))
 
 
 @dataclass
@@ -61,13 +58,11 @@ class Explored:
 
     Attributes:
         states: How many different states there were.
-        lives: How many lives were lived to see them.
-        ended: How many of these to their end; the others got to where one had been before.
+        lives: How many lives were lived to see them, each to its end.
     """
 
     states: int = 0
     lives: int = 0
-    ended: int = 0
 
 
 async def explore(
@@ -79,8 +74,8 @@ async def explore(
     """Live every life there is.
 
     Args:
-        live: Lives one along the branches that it is given, from the beginning, and raises AssertionError if something
-            is wrong with it.
+        live: Lives one along the branches that it is given, from the beginning to the end, and raises AssertionError if
+            something is wrong with it.
         told: Is called after each life.
         found: Where to keep count; it has the count too if something is wrong.
 
@@ -93,14 +88,11 @@ async def explore(
         found.lives += 1
         try:
             await live(branches)
-            found.ended += 1
-        except SeenBefore:
-            pass
         except AssertionError as wrong:
-            found.states = len(seen)
             wrong.add_note(f"Its path: {' '.join(map(str, branches.path))}")
             raise
-        found.states = len(seen)
+        finally:
+            found.states = len(seen)
         if told is not None:
             told(found)
     return found

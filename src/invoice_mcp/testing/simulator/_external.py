@@ -57,7 +57,7 @@ def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution
             resolved.cause = cause
         run.arrive(told, job=WorkflowActivationJob(resolve_request_cancel_external_workflow=resolved))
 
-    run.soon("cancellation is delivered", deliver)
+    run.soon("cancellation is delivered", deliver, about=str(order))
 
 
 def signal(run: Execution, order: SignalExternalWorkflowExecution, completed: int) -> None:
@@ -92,4 +92,4 @@ def signal(run: Execution, order: SignalExternalWorkflowExecution, completed: in
             resolved.cause = cause
         run.arrive(told, job=WorkflowActivationJob(resolve_signal_external_workflow=resolved))
 
-    run.soon("signal is delivered", deliver)
+    run.soon("signal is delivered", deliver, about=str(order))

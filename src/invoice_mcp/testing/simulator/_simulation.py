@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
@@ -16,6 +16,7 @@ from invoice_mcp.testing.simulator._chance import Chooser, InOrder
 from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
+from invoice_mcp.testing.simulator._fingerprint import condensed
 from invoice_mcp.testing.simulator._history import application, moment
 from invoice_mcp.testing.simulator._worker import Worker
 
@@ -42,6 +43,10 @@ class Simulation:
     `go_on`, until nothing can happen any more without time passing. Whenever more than one thing could happen next,
     the chooser decides.
 
+    Args:
+        by_hand: Somebody lets one thing after another happen, by `happen`; nothing goes on by itself, not even when an
+            activity has ended.
+
     Attributes:
         agenda: The clock, and what can happen.
         workers: By their task queues.
@@ -51,7 +56,12 @@ class Simulation:
     """
 
     def __init__(
-        self, *, chooser: Chooser | None = None, begins: datetime = BEGINS, search_attributes: tuple[str, ...] = ()
+        self,
+        *,
+        chooser: Chooser | None = None,
+        begins: datetime = BEGINS,
+        search_attributes: tuple[str, ...] = (),
+        by_hand: bool = False,
     ) -> None:
         self._begins = int(begins.timestamp() * 1_000_000_000)
         self.agenda = Agenda(self._begins)
@@ -61,6 +71,7 @@ class Simulation:
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
         self.events = 0
+        self._by_hand = by_hand
         self._going_on = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
         self.broken: Exception | None = None
@@ -173,10 +184,14 @@ class Simulation:
         """Somebody wants what is not simulated."""
         raise NotSimulated(f"{what} is not simulated")
 
-    def digest(self) -> Hashable:
-        """Everything on which the future depends, as far as it is in here."""
+    def digest(self) -> bytes:
+        """Everything on which the future depends, as far as it is in here.
+
+        Not what led there: where the code of workflows can be looked into, two histories that left it knowing the same
+        are one. Nobody is expected to ask for an update again that has been answered.
+        """
         runs = tuple(run.digest() for _, run in sorted(self._runs.items()))
-        return self.agenda.digest(), runs, tuple(sorted(self.workers))
+        return condensed((self.agenda.digest(), runs, tuple(sorted(self.workers))))
 
     # -- what happens --------------------------------------------------------------------------------------
 
@@ -243,6 +258,8 @@ class Simulation:
 
     def wake(self) -> None:
         """Something became possible while nobody was looking."""
+        if self._by_hand:
+            return
         if self._waking is None or self._waking.done():
             self._waking = asyncio.ensure_future(self.go_on())
 

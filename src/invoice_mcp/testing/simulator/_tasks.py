@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,6 +51,22 @@ class _Task:
     updates: list[Update]
     past: Past | None = None
     failure: CodeFailed | None = None
+
+
+def _told(jobs: Iterable[WorkflowActivationJob]) -> tuple[bytes, ...]:
+    told = []
+    for job in jobs:
+        known = WorkflowActivationJob()
+        known.CopyFrom(job)
+        if job.HasField("signal_workflow"):
+            # The number of its event the code does not see.
+            known.signal_workflow.originating_event_id = 0
+        told.append(known.SerializeToString(deterministic=True))
+    return tuple(told)
+
+
+def _ids(updates: Iterable[Update]) -> tuple[str, ...]:
+    return tuple(update.id for update in updates)
 
 
 class Tasks:
@@ -127,12 +143,19 @@ class Tasks:
         yield from self._task.updates if self._task else ()
         yield from self._updates.values()
 
+    @property
+    def is_thinking(self) -> bool:
+        """Whether the code was told something, and what it wants is not done yet."""
+        return self._task is not None
+
     def digest(self) -> Hashable:
-        """What is not in the history yet."""
-        buffered = tuple(new.SerializeToString() for each in self._buffered for new in each.events)
-        asked = tuple(update.id for update in self._asked)
-        answered = tuple(sorted((update.id, update.outcome.done()) for update in self._every_update()))
-        return buffered, asked, answered, self._task is None, self._attempt, self._is_resting
+        """What the code has not been told yet, or has only just been."""
+        task = self._task
+        now = (_told(task.jobs), _ids(task.updates), task.past and task.past.time) if task is not None else None
+        buffered = tuple(_told([each.job]) if each.job else len(each.events) for each in self._buffered)
+        unanswered = tuple(sorted(_ids(each for each in self._every_update() if not each.outcome.done())))
+        next_one = self._wanted is not None, self._attempt, self._is_resting
+        return now, _told(self._jobs), buffered, _ids(self._asked), unanswered, next_one
 
     # -- a task begins and ends ----------------------------------------------------------------------------
 

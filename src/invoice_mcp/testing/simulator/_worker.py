@@ -17,6 +17,7 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from invoice_mcp.testing.simulator._activities import Activity
+from invoice_mcp.testing.simulator._beginning import info, seed
 from invoice_mcp.testing.simulator._execution import Execution
 
 
@@ -73,8 +74,8 @@ class Worker:
                 failure_converter_class=self.converter.failure_converter_class,
                 interceptor_classes=[],
                 defn=definition,
-                info=run.tasks.code.info(begins),
-                randomness_seed=run.tasks.code.seed,
+                info=info(run, begins),
+                randomness_seed=seed(run),
                 extern_functions=self._extern,
                 disable_eager_activity_execution=True,
                 worker_level_failure_exception_types=self.failure_exception_types,

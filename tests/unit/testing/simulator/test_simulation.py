@@ -301,3 +301,15 @@ async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
 
     assert await digest("a", "b") == await digest("b", "a")
     assert await digest("a") != await digest("b")
+
+
+async def test_by_hand_nothing_happens_by_itself_when_an_activity_ends() -> None:
+    async with a_simulation(by_hand=True, chooser=Patient()) as (simulation, _):
+        one, other = (simulation.start(Start(name, "Activities", QUEUE)) for name in ("one", "other"))
+        for expected in ("workflow task", "workflow task ends", "activity starts"):
+            [step] = [step for step in simulation.possible() if step.run_id == one.run_id]
+            assert step.label == expected
+            await simulation.happen(step)
+        await asyncio.sleep(0.01)
+        possible = {(step.label, step.run_id) for step in simulation.possible()}
+        assert possible == {("activity reports", one.run_id), ("workflow task", other.run_id)}

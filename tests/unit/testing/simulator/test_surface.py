@@ -19,8 +19,10 @@ from temporalio.service import ServiceClient
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
+from invoice_mcp.testing.simulator import Simulation, Start, Worker
 from invoice_mcp.testing.simulator._commands import _CARRY_OUT
 from tests.unit.testing.simulator import toys
+from tests.unit.testing.simulator.places import QUEUE
 
 STANDS_ON = "The simulator stands on this part of temporalio, which has changed: "
 
@@ -129,3 +131,39 @@ async def test_an_event_loop_can_be_put_back() -> None:
     loop: Any = asyncio.get_running_loop()
     asyncio._set_running_loop(loop)
     assert asyncio.get_running_loop() is loop
+
+
+# What the fingerprint of a workflow's code is made of, and what it leaves out, with the reason.
+OF_THE_CODE = {
+    "_buffered_signals", "_cancel_reason", "_curr_seqs", "_current_details", "_in_progress_signals",
+    "_in_progress_updates", "_object", "_patches_memoized", "_patches_notified", "_pending_activities",
+    "_pending_child_workflows", "_pending_external_cancels", "_pending_external_signals", "_pending_timers", "_random",
+    "_signals", "_tasks", "_updates",
+}  # fmt: skip
+LEFT_OUT = {
+    # The same for a run as long as it lives.
+    "__temporal_workflow_runtime", "_context_free_failure_converter", "_context_free_payload_converter",
+    "_current_seed", "_default_workflow_logic_flags", "_defn", "_disable_eager_activity_execution",
+    "_dynamic_failure_exception_types", "_extern_functions", "_inbound", "_info", "_last_completion_result",
+    "_last_failure", "_logger_details", "_outbound", "_patch_activation_callback", "_queries", "_seed_callbacks",
+    "_versioning_behavior", "_worker_level_failure_exception_types", "_workflow_context_failure_converter",
+    "_workflow_context_payload_converter", "_workflow_input",
+    # Of the activation that was the last.
+    "_cancel_primary_task_pending", "_continue_as_new_suggested", "_current_history_length", "_current_history_size",
+    "_current_thread_id", "_deleting", "_deployment_version_for_current_task", "_in_query_or_validator",
+    "_is_replaying", "_read_only", "_ready", "_target_worker_deployment_version_changed", "_time_ns",
+    # Told by what is in it already or by what the server keeps; or a number that only names.
+    "_conditions", "_exception_handler", "_handled_signals_seq", "_metric_meter", "_pending_nexus_operations",
+    "_primary_task", "_untyped_converted_memo",
+}  # fmt: skip
+
+
+async def test_an_instance_keeps_nothing_that_its_fingerprint_does_not_know_of() -> None:
+    simulation = Simulation()
+    simulation.start_worker(QUEUE, Worker([toys.Timers], []))
+    run = simulation.start(Start("toy", "Timers", QUEUE))
+    await simulation.go_on()
+    kept = set(vars(simulation.instance_of(run, 0)))
+    assert kept <= OF_THE_CODE | LEFT_OUT, STANDS_ON + f"instances keep {sorted(kept - OF_THE_CODE - LEFT_OUT)}"
+    assert kept >= OF_THE_CODE, STANDS_ON + f"instances do not keep {sorted(OF_THE_CODE - kept)}"
+    await simulation.close()
