@@ -17,6 +17,7 @@ import contextvars
 import gc
 import logging
 import types
+import warnings
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from datetime import date, time, timedelta, tzinfo
@@ -197,9 +198,12 @@ class _Walk:
         if type(thing).__qualname__ in _BARE:
             return tuple(map(self, gc.get_referents(thing)))
         try:
-            return self(values), self(thing.__reduce_ex__(2))
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+                # Those of itertools are going to lose this way; they can't be looked into then.
+                made_of = thing.__reduce_ex__(2)
         except TypeError:
             raise _Opaque from None
+        return self(values), self(made_of)
 
 
 _WAYS: dict[type, Callable[[_Walk, Any], Hashable]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections import deque
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -176,7 +175,6 @@ MAKES: list[Any] = [
     Slotted,
     Random,
     range,
-    itertools.count,
     halfway,
     generator,
     lambda n: [n],
