@@ -93,7 +93,7 @@ CONTROLS: tuple[Control, ...] = (
     _control(deciding.AcknowledgesTheOpposite, MODEL, _OPPOSITE),
     _control(deciding.RefusesWithABareError, "S9", OPPOSITE),
     _control(deciding.LosesEarlyDecisions, "S8", _EARLY),
-    _control(deciding.LosesDecisionOnReplay, "S8", FORGOTTEN),
+    _control(deciding.LosesDecisionOnReplay, "S8", FORGOTTEN, on_replay=True),
     _control(deciding.DecidesByTheWallClock, "S3", _CRASHED, on_replay=True),
     _control(deciding.ForgetsTheDeadline, "L1", _NOTHING),
     _control(deciding.DeadlineADayLate, "S8", LATE),

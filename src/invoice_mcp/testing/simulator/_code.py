@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -197,8 +198,14 @@ class Code:
     def _as_it_was(self, begins: Past) -> WorkflowInstance:
         """Another one, that has been told what is remembered and nothing else."""
         instance = self._execution.simulation.instance_of(self._execution, begins.time)
-        for each in self._past:
-            self._replay(instance, each)
+        try:
+            for each in self._past:
+                self._replay(instance, each)
+        except CodeFailed:
+            # Halfway back it is of no use to anybody; that it will not leave either is not the worst about it.
+            with suppress(StaysInMemory):
+                self._put_out(instance)
+            raise
         return instance
 
     def _awake(self, past: Past) -> WorkflowInstance:
