@@ -83,8 +83,9 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run, 130 interru
     "--exhaustive",
     metavar="K",
     type=click.IntRange(0, 3),
-    help="Not by chance: every order in which things can happen, with K things done to invoices of up to --lines (at "
-    "most 2) lines, and perhaps one worker crash and one payment fault, anywhere.",
+    help="Not by chance: every order in which things can happen, with up to K things done to invoices of up to --lines "
+    "(at most 2) lines, and perhaps one worker crash and one payment fault, anywhere. 1 takes half a minute, 2 "
+    "more than an hour.",
 )
 @click.option("--keep-going", is_flag=True, help="Go on after a failure, and tell them all.")
 @click.option(
@@ -156,6 +157,7 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
 def _exhaust(events: int, lines: int, jobs: int, workflows: tuple[str, ...], *, keep_going: bool, as_json: bool) -> int:
     from invoice_mcp.testing._exhausting import Exhausting
     from invoice_mcp.testing._naming import NotFound, workflows_named
+    from invoice_mcp.testing._processes import ProcessDied
     from invoice_mcp.testing.simulator import NotSimulated
 
     try:
@@ -165,7 +167,7 @@ def _exhaust(events: int, lines: int, jobs: int, workflows: tuple[str, ...], *, 
     exhausting = Exhausting(events, lines, jobs, workflows, keep_going)
     try:
         exhausting.run()
-    except NotSimulated as unable:
+    except (NotSimulated, ProcessDied) as unable:
         click.echo(f"Error: {unable}", err=True)
         return _UNABLE
     if as_json:
@@ -176,7 +178,8 @@ def _exhaust(events: int, lines: int, jobs: int, workflows: tuple[str, ...], *, 
 
 
 def _run(plan: Plan, jobs: int, teller: Teller) -> int:
-    from invoice_mcp.testing._simulating import ProcessDied, simulate
+    from invoice_mcp.testing._processes import ProcessDied
+    from invoice_mcp.testing._simulating import simulate
     from invoice_mcp.testing.simulator import NotSimulated
 
     before = logging.root.manager.disable

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +17,7 @@ from rich.table import Table
 
 from invoice_mcp.testing._exhaustive import Life, Plan, plans
 from invoice_mcp.testing._naming import workflows_named
+from invoice_mcp.testing._processes import SPAWN, heard_from
 from invoice_mcp.testing.simulator import Branches, Explored, explore, timeline
 
 # Seconds between two reports of how far it is.
@@ -91,18 +90,24 @@ def explore_plans(
     if jobs == 1:
         yield from (explore_plan(plan, workflows, _news(tell)) for plan in every)
         return
-    context = multiprocessing.get_context("spawn")
-    news = context.SimpleQueue()
-    with ProcessPoolExecutor(jobs, context, _listen_to, (news,)) as pool:
-        asked = {pool.submit(_explore_there, plan, workflows) for plan in every}
-        try:
-            while asked:
-                done, asked = wait(asked, _TELLS_EVERY, FIRST_COMPLETED)
-                while not news.empty():
-                    tell(*news.get())
-                yield from (each.result() for each in done)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    following = SPAWN.Value("q", 0)
+    for heard in heard_from(_explore_there, [(every, workflows, following)] * min(jobs, len(every))):
+        if isinstance(heard, Result):
+            yield heard
+        else:
+            tell(*heard)
+
+
+def _explore_there(
+    tell: Callable[[Any], None], every: Sequence[Plan], workflows: Sequence[str], following: Synchronized[int]
+) -> None:
+    """Explore one plan after another, of those that nobody has begun."""
+    while True:
+        with following.get_lock():
+            number, following.value = following.value, following.value + 1
+        if number >= len(every):
+            return
+        tell(explore_plan(every[number], workflows, _news(lambda lives, states: tell((lives, states)))))
 
 
 def _news(tell: Callable[[int, int], None]) -> Callable[[Explored], None]:
@@ -116,19 +121,6 @@ def _news(tell: Callable[[int, int], None]) -> Callable[[Explored], None]:
             lives, states, told_at = found.lives, found.states, time.monotonic()
 
     return told
-
-
-# -- in a process of its own -----------------------------------------------------------------------------------
-
-_ears: list[SimpleQueue[tuple[int, int]]] = []
-
-
-def _listen_to(news: SimpleQueue[tuple[int, int]]) -> None:
-    _ears.append(news)
-
-
-def _explore_there(plan: Plan, workflows: Sequence[str]) -> Result:
-    return explore_plan(plan, workflows, _news(lambda lives, states: _ears[0].put((lives, states))))
 
 
 @dataclass
@@ -159,11 +151,12 @@ class Exhausting:
         try:
             with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
                 task = shown.add_task("exploring", total=len(every))
-                under_way = [0, 0]
+                so_far = Explored()
 
                 def tell(lives: int, states: int) -> None:
-                    under_way[:] = [under_way[0] + lives, under_way[1] + states]
-                    shown.update(task, description=f"{under_way[1]:,} states, {under_way[0]:,} lives")
+                    so_far.lives += lives
+                    so_far.states += states
+                    shown.update(task, description=f"{so_far.states:,} states, {so_far.lives:,} lives")
 
                 for result in explore_plans(every, self.jobs, self.workflows, tell):
                     self.results.append(result)

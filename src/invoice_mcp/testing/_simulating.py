@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import gc
-import logging
-import multiprocessing
-import signal
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
 from typing import Protocol
 
 from invoice_mcp.testing._drawing import Odds, draw
 from invoice_mcp.testing._lives import ENGINE, Life, Lives
 from invoice_mcp.testing._naming import workflows_named
+from invoice_mcp.testing._processes import SPAWN, heard_from
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._shrinking import shrink
 from invoice_mcp.testing._totals import Told, Totals
@@ -24,11 +20,6 @@ from invoice_mcp.testing._totals import Told, Totals
 _TELLS_EVERY = 0.2
 # After so many lives all modules are loaded, and what they made stays for good.
 _WARM = 50
-_ENDS_WITHIN = 5.0
-
-
-class ProcessDied(Exception):  # noqa: N818 (it names what happened)
-    """A process ended before its share of the lives was lived."""
 
 
 @dataclass(frozen=True)
@@ -154,56 +145,10 @@ def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None]) -> None:
 
 
 def _in_processes(plan: Plan, jobs: int, tell: Callable[[Totals], None]) -> None:
-    context = multiprocessing.get_context("spawn")
-    limit = context.Value("q", plan.first + plan.runs)
-    ears, processes = [], []
-    try:
-        for which in range(jobs):
-            ear, mouth = context.Pipe(duplex=False)
-            process = context.Process(target=_job, args=(plan, plan.share(which, jobs), mouth, limit), daemon=True)
-            process.start()
-            # Else nobody would notice that the process has ended.
-            mouth.close()
-            ears.append(ear)
-            processes.append(process)
-        _listen(ears, tell)
-        for process in processes:
-            process.join(_ENDS_WITHIN)
-    finally:
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-                process.join(_ENDS_WITHIN)
+    limit = SPAWN.Value("q", plan.first + plan.runs)
+    for totals in heard_from(_live_there, [(plan, plan.share(which, jobs), limit) for which in range(jobs)]):
+        tell(totals)
 
 
-def _listen(ears: list[Connection], tell: Callable[[Totals], None]) -> None:
-    while ears:
-        for ear in wait(ears):
-            assert isinstance(ear, Connection)  # noqa: S101 (nothing else is waited for)
-            try:
-                heard = ear.recv()
-            except EOFError:
-                raise ProcessDied(
-                    "One of the processes died before its share was lived; is there enough memory?"
-                ) from None
-            if heard is None:
-                ears.remove(ear)
-            elif isinstance(heard, Exception):
-                raise heard
-            else:
-                tell(heard)
-
-
-def _job(plan: Plan, runs: Iterable[int], mouth: Connection, limit: Limit) -> None:
-    """The whole life of a process. Ctrl-C is its parent's to answer, who ends it then."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What scenarios do on purpose is no news, and what breaks is told at the end.
-    logging.disable(logging.ERROR)
-    with suppress(BrokenPipeError):
-        try:
-            live_share(plan, runs, mouth.send, limit)
-            mouth.send(None)
-        except BrokenPipeError:
-            raise
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is the parent's to tell)
-            mouth.send(error)
+def _live_there(tell: Callable[[Totals], None], plan: Plan, runs: Iterable[int], limit: Limit) -> None:
+    live_share(plan, runs, tell, limit)

@@ -34,7 +34,7 @@ from invoice_mcp.testing.simulator._history import (
 )
 
 if TYPE_CHECKING:
-    from invoice_mcp.testing.simulator._execution import Execution
+    from invoice_mcp.testing.simulator._execution import Doing, Execution
     from invoice_mcp.testing.simulator._worker import Outcome
 
 _START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
@@ -93,8 +93,7 @@ class Activity:
 
     def _offer(self) -> None:
         attempt = self.attempt
-        starts = self.run.soon("activity starts", self._begin, queue=self.order.task_queue, about=str(self.order.seq))
-        self._steps.append(starts)
+        self._steps.append(self._soon("activity starts", self._begin))
         if span := nanoseconds(self.order.schedule_to_start_timeout):
             self._later(self.run.now + span, "activity is not taken", lambda: self._not_taken(attempt))
 
@@ -115,8 +114,7 @@ class Activity:
     def _can_report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
         """The code has ended, unless it was the worker that did."""
         if not doing.cancelled():
-            queue, about = self.order.task_queue, str(self.order.seq)
-            self.run.soon("activity reports", lambda: self._report(attempt, doing), queue=queue, about=about)
+            self._soon("activity reports", lambda: self._report(attempt, doing))
             self.run.simulation.wake()
 
     def _report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
@@ -255,6 +253,9 @@ class Activity:
         times = self._scheduled_at, self._started_at
         order = self.order.SerializeToString(deterministic=True)
         return order, self.attempt, self._is_started, times, bool(self._is_cancelling), self._is_told, told
+
+    def _soon(self, label: str, do: Doing) -> Step:
+        return self.run.soon(label, do, queue=self.order.task_queue, about=str(self.order.seq))
 
     def _later(self, time: int, label: str, do: Callable[[], None]) -> None:
         self._steps.append(self.run.later(time, label, do, about=str(self.order.seq)))

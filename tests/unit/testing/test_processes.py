@@ -1,0 +1,54 @@
+"""Work shared between processes: what they tell is heard, and whoever stops listening ends them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from invoice_mcp.testing._processes import ProcessDied, heard_from
+
+
+def counts(tell: Callable[[object], None], first: int, last: int) -> None:
+    for number in range(first, last):
+        tell(number)
+
+
+def never_ends(tell: Callable[[object], None]) -> None:
+    tell("begun")
+    threading.Event().wait()
+
+
+def fails(tell: Callable[[object], None]) -> None:
+    tell("begun")
+    raise KeyError("lost")
+
+
+def dies(tell: Callable[[object], None]) -> None:
+    tell("begun")
+    os._exit(3)
+
+
+def test_everything_that_they_tell_is_heard() -> None:
+    assert sorted(heard_from(counts, [(0, 3), (3, 5)])) == [0, 1, 2, 3, 4]
+
+
+def test_whoever_stops_listening_ends_them() -> None:
+    heard = heard_from(never_ends, [(), ()])
+    assert next(heard) == "begun"
+    heard.close()  # type: ignore[attr-defined]
+    assert multiprocessing.active_children() == []
+
+
+def test_what_one_of_them_raises_is_raised_and_ends_the_others() -> None:
+    with pytest.raises(KeyError, match="lost"):
+        list(heard_from(fails, [()]))
+    assert multiprocessing.active_children() == []
+
+
+def test_that_one_of_them_died_is_told() -> None:
+    with pytest.raises(ProcessDied, match="died before its share was lived"):
+        list(heard_from(dies, [()]))
