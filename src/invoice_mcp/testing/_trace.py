@@ -60,7 +60,7 @@ class Trace:
 
     Attributes:
         invoice: What was to be paid; None if the input is no invoice.
-        approval_timeout: How long it was to wait.
+        approval_timeout: How long it was to wait; 0 if the input is no invoice, for which nobody has promised anything.
         arrivals: Decisions, in the order in which the workflow saw them, whether it took them or not.
         validated_at: When the workflow learnt that the ERP accepts; None if it did not.
         learnt_by: When the task in which it learnt that was over: only then did any timer of its begin.
@@ -95,12 +95,12 @@ class Trace:
     @property
     def deadline(self) -> datetime | None:
         """When the time to decide ended, by what was promised; None if it never began."""
-        return self.validated_at + self.approval_timeout if self.validated_at else None
+        return self.validated_at + self.approval_timeout if self.validated_at and self.approval_timeout else None
 
     @property
     def expires_by(self) -> datetime | None:
         """When a timer for that has fired at the latest, as a server counts from the end of the task that sets it."""
-        return self.learnt_by + self.approval_timeout if self.learnt_by else None
+        return self.learnt_by + self.approval_timeout if self.learnt_by and self.approval_timeout else None
 
     @property
     def decided(self) -> Arrival | None:

@@ -106,6 +106,20 @@ async def test_the_faulty_workflow_is_convicted(scenario: Scenario) -> None:
     assert {each.rule for each in found} == SIX_FAULTS[scenario], found
 
 
+async def test_an_incomplete_invoice_is_approved_in_time_whenever_it_is() -> None:
+    """Nothing says how long it waits: an approval that comes after the ERP's answer is not late."""
+
+    async def approved_once_it_waits(seed: SeedWorld) -> None:
+        invoice = seed.invoice((100, PAST), (200, PAST))
+        del invoice["lines"][1]["due_date"]
+        await seed.start(invoice)
+        await seed.until("PENDING-APPROVAL")
+        await seed.signal("ApproveInvoice")
+
+    found = await convictions(FAULTY, approved_once_it_waits)
+    assert {each.rule for each in found} == {"S9", "L1"}, found
+
+
 @pytest.mark.parametrize("scenario", SIX_FAULTS, ids=named)
 async def test_the_sound_workflow_is_acquitted(scenario: Scenario) -> None:
     assert await convictions(SOUND, scenario) == ()

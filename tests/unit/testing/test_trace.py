@@ -241,6 +241,16 @@ def test_a_validation_that_failed_begins_no_time_to_decide() -> None:
     assert begun().then("ACTIVITY_TASK_FAILED").task().read().deadline is None
 
 
+def test_an_input_that_is_no_invoice_has_no_deadline() -> None:
+    """Nobody has said how long it waits: whichever decision is first counts, also one after the validation."""
+    trace = (
+        History().started(payload({"no": "invoice"})).task().validated().task().signal("ApproveInvoice").task().read()
+    )
+    assert trace.validated_at is not None
+    assert (trace.deadline, trace.expires_by) == (None, None)
+    assert trace.decided is not None
+
+
 def test_only_a_decision_before_the_deadline_decides() -> None:
     early, late = Arrival(Verdict.APPROVED, BEGAN), Arrival(Verdict.REJECTED, BEGAN + 60 * SECOND)
     known: dict[str, Any] = {"validated_at": BEGAN, "approval_timeout": 60 * SECOND}
