@@ -183,11 +183,14 @@ def test_ctrl_c_ends_with_the_totals_so_far(jobs: int) -> None:
 
 
 # As the command, but it says when the first lives are lived.
+# What a shell runs in the background ignores Ctrl-C from its birth, and this test may be run there.
 _TELLS = """
+import signal
 import sys
 from invoice_mcp.cli import main
 
 def run():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     from invoice_mcp.testing._telling import Teller
     tell = Teller.tell
     def told(self, latest):
