@@ -9,7 +9,10 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable
-from typing import Protocol
+from contextvars import Context
+from typing import Protocol, TypeVarTuple, Unpack
+
+_Ts = TypeVarTuple("_Ts")
 
 
 class Follower(Protocol):
@@ -25,6 +28,9 @@ class Follower(Protocol):
 
 
 _AFTERWARDS = 0.05
+# No wait is shorter. A much shorter one, added to the time, makes no other time; and on a clock that stands still until
+# it is over, whoever waits for the rest of a while would wait for ever.
+_SHORTEST_WAIT = 1e-6
 
 
 class EverythingWaits(AssertionError):  # noqa: N818 (it names the state)
@@ -71,6 +77,17 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """The virtual time, in seconds."""
         return self._skipping.now
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
+    ) -> asyncio.TimerHandle:
+        """As every loop's, but see `_SHORTEST_WAIT`."""
+        wait = max(delay, _SHORTEST_WAIT) if delay > 0 else delay
+        return super().call_later(wait, callback, *args, context=context)
 
     def follow(self, follower: Follower) -> Callable[[], None]:
         """Let something go by this loop's clock; what is returned ends that."""

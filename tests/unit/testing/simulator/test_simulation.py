@@ -250,6 +250,24 @@ async def test_the_same_seed_is_the_same_life_and_others_are_others() -> None:
     assert len({tuple(each) for each in lives}) > 5
 
 
+@pytest.mark.parametrize("span", [1e-17, 1e-10, 2.0])
+def test_in_a_loop_on_virtual_time_every_wait_ends(span: float) -> None:
+    """Also one that is shorter than the clock can tell: what is left of another one, as such numbers are not exact."""
+
+    async def wait() -> None:
+        loop, waits = asyncio.get_running_loop(), 0
+        await asyncio.sleep(15.557660156249986)
+        began = loop.time()
+        while (waited := loop.time() - began) < span:
+            waits += 1
+            assert waits < 100
+            await asyncio.sleep(min(0.1, span - waited))
+        assert waited - span < 2e-6
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        runner.run(wait())
+
+
 def test_in_a_loop_on_virtual_time_waiting_costs_nothing_and_workflows_go_on() -> None:
     async def main() -> tuple[list[str], float]:
         async with a_simulation() as (simulation, client):
