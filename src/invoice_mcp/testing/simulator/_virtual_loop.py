@@ -10,7 +10,7 @@ import asyncio
 import selectors
 from collections.abc import Callable
 from contextvars import Context
-from typing import Protocol, TypeVarTuple, Unpack
+from typing import Protocol, TypeVarTuple
 
 _Ts = TypeVarTuple("_Ts")
 
@@ -81,8 +81,8 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def call_later(
         self,
         delay: float,
-        callback: Callable[[Unpack[_Ts]], object],
-        *args: Unpack[_Ts],
+        callback: Callable[[*_Ts], object],
+        *args: *_Ts,
         context: Context | None = None,
     ) -> asyncio.TimerHandle:
         """As every loop's, but see `_SHORTEST_WAIT`."""
