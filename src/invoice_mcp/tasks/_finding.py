@@ -40,6 +40,8 @@ class Found:
     Attributes:
         execution: The run that goes on, or went on last, where the task's own continued as a new one, or was reset.
         created: When the task's own run began; the one after it that Temporal still has, where its own is forgotten.
+        handle: Of `execution`.
+        chain: Of whichever of the task's runs goes on when Temporal is asked.
     """
 
     task_id: str
@@ -47,6 +49,7 @@ class Found:
     execution: WorkflowExecutionDescription
     created: datetime
     handle: Handle
+    chain: Handle
 
     @property
     def is_open(self) -> bool:
@@ -83,7 +86,8 @@ async def find(client: Client, bindings: Mapping[str, TaskBinding], task_id: str
         raise unknown_task()
     execution = await _last_of_chain(client, own)
     handle: Handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
-    return Found(task_id, binding, execution, own.start_time, handle)
+    chain: Handle = client.get_workflow_handle(execution.id, first_execution_run_id=_first_run_id(execution))
+    return Found(task_id, binding, execution, own.start_time, handle, chain)
 
 
 async def _last_of_chain(client: Client, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:

@@ -127,9 +127,10 @@ class Tasks:
         async with answering(_ANSWER_WITHIN):
             while (found := await find(self._client, self._by_workflow, task_id)).is_open:
                 try:
-                    await found.handle.cancel(reason="The client of the task cancelled it")
+                    # Not the run that was found: where it went on as another since, that succeeds and does nothing.
+                    await found.chain.cancel(reason="The client of the task cancelled it")
                 except RPCError as error:
-                    # It has ended in the meantime, or goes on as another run: look again.
+                    # It has ended in the meantime, and somebody has used the workflow id again: look again.
                     if error.status is not RPCStatusCode.NOT_FOUND:
                         raise
                 else:

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import anyio
+from temporalio.client import CancelWorkflowInput, Interceptor, OutboundInterceptor
 from temporalio.client import Client as TemporalClient
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
@@ -100,6 +101,42 @@ async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_anothe
             task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
             await cancel(client.session, task_id)
             assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
+
+
+class GoesOnBefore(Interceptor):
+    """The workflow goes on as another run just before the server hears of its cancellation."""
+
+    def __init__(self, client: TemporalClient) -> None:
+        self._client = client
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+        client = self._client
+
+        class Late(OutboundInterceptor):
+            async def cancel_workflow(self, input: CancelWorkflowInput) -> None:  # noqa: A002
+                newest = client.get_workflow_handle(input.id)
+                began = (await newest.describe()).run_id
+                with anyio.fail_after(GIVES_UP_AFTER):
+                    while (await newest.describe()).run_id == began:
+                        await anyio.sleep(0.02)
+                await super().cancel_workflow(input)
+
+        return Late(next)
+
+
+@requirement("TASK-CANCEL")
+async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_since_it_was_found(
+    real_client: TemporalClient,
+) -> None:
+    late = TemporalClient(**(real_client.config() | {"interceptors": [GoesOnBefore(real_client)]}))
+    async with (
+        Worker(real_client, task_queue="restless", workflows=[Restless]),
+        tasks_client(tasks_of(late, Restless)) as client,
+    ):
+        handle = await real_client.start_workflow(Restless.run, 0, id=f"restless-{uuid4()}", task_queue="restless")
+        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        await cancel(client.session, task_id)
+        assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
 @requirement("TASK-WIRE")
