@@ -10,11 +10,14 @@ import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.line_workflow import PayLineItem
+from invoice_mcp.reports import LineStatus
 from invoice_mcp.testing import Violations
-from invoice_mcp.testing._exhaustive import Life, Plan, lives_of, plans
-from invoice_mcp.testing.simulator import Branches, Explored, Step, connect, explore, live_again
+from invoice_mcp.testing._exhaustive import Life, Unforeseen, lives_of
+from invoice_mcp.testing._plans import Plan, plans
+from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, Step, connect, explore, live_again
 from invoice_mcp.workflows import InvoiceWorkflow
 from tests.requirements import requirement
+from tests.scenarios.controls._making import in_place_of_invoice
 from tests.scenarios.controls.lines import PaysTwiceOnRetry
 from tests.scenarios.controls.racing import TakesLateSignals
 
@@ -54,8 +57,8 @@ def test_a_crash_between_a_payment_and_its_record_is_among_the_orders() -> None:
 class EveryOrder(Life):
     """Nothing is left out, nothing is done at once, and only what has the same history is the same."""
 
-    def _concerns_nothing_else(self, *_: object) -> Step | None:
-        return None
+    def _of_a_line(self, steps: list[Step]) -> list[Step]:  # noqa: ARG002
+        return []
 
     def _options(self) -> list[Any]:
         can_crash, self.can_crash = self.can_crash, False
@@ -86,8 +89,10 @@ def ends(kind: type[Life], plan: Plan) -> tuple[set[object], Explored]:
             answered = sorted((each.order.line, each.outcome) for each in self.payments.answered)
             found.add(str((report, runs, made, answered, self.simulation.now)))
 
+    runner = RecallingRunner()
+
     async def live(branches: Branches) -> None:
-        await Ending(plan).live(branches)
+        await Ending(plan, runner=runner).live(branches)
 
     return found, asyncio.run(explore(live))
 
@@ -98,6 +103,8 @@ def ends(kind: type[Life], plan: Plan) -> tuple[set[object], Explored]:
     [
         Plan(1, ("approve",), faults=()),
         Plan(1, ("signal-reject", "cancel"), faults=(), crashes=False),
+        Plan(1, ("approve", "cancel"), faults=(), crashes=False),
+        Plan(2, ("approve",), faults=(), crashes=False),
         Plan(1, ("cancel",)),
     ],
     ids=str,
@@ -107,6 +114,22 @@ def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
     every, explored_all = ends(EveryOrder, plan)
     assert few == every
     assert explored_few.states < explored_all.states
+
+
+@in_place_of_invoice
+class CancelsALine(InvoiceWorkflow):
+    """Cancels whatever is due later, though nobody wants that."""
+
+    def _update_line(self, number: int, **changes: object) -> None:
+        super()._update_line(number, **changes)
+        if changes.get("status") is LineStatus.SCHEDULED:
+            self._cancels = asyncio.create_task(self._cancel_line(number))
+
+
+@requirement("ORDER-ALL")
+def test_an_order_that_was_taken_not_to_matter_and_does_is_told() -> None:
+    with pytest.raises(Unforeseen, match="cancellation is delivered"):
+        explored(Plan(2, ("approve",), faults=(), crashes=False), (CancelsALine, PayLineItem))
 
 
 @requirement("ORDER-ALL")

@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from invoice_mcp.testing._exhaustive import Life, Plan, plans
+from invoice_mcp.testing._exhaustive import Life
 from invoice_mcp.testing._naming import workflows_named
+from invoice_mcp.testing._plans import Plan, plans
 from invoice_mcp.testing._processes import SPAWN, heard_from
-from invoice_mcp.testing.simulator import Branches, Explored, explore, timeline
+from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, explore, timeline
 
 # Seconds between two reports of how far it is.
 _TELLS_EVERY = 0.2
@@ -52,9 +53,10 @@ def explore_plan(plan: Plan, workflows: Sequence[str] = (), told: Callable[[Expl
     """
     chosen, found, began = workflows_named(workflows), Explored(), time.monotonic()
     last: list[Life] = []
+    runner = RecallingRunner()
 
     async def live(branches: Branches) -> None:
-        last[:] = [Life(plan, chosen)]
+        last[:] = [Life(plan, chosen, runner)]
         await last[0].live(branches)
 
     wrong = ""

@@ -2,86 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Hashable, Iterator
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Any
 
-from temporalio.api.common.v1 import Payloads
-from temporalio.api.update.v1 import Input, Meta, Request
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import WorkflowRunner
 
 from invoice_mcp.activities import InvoiceActivities
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceReport, InvoiceRequest
+from invoice_mcp.reports import InvoiceReport
 from invoice_mcp.testing._checker import check
 from invoice_mcp.testing._observations import observe
+from invoice_mcp.testing._plans import ANY, EVENTS, Plan, do, request
 from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp, activity_clock
 from invoice_mcp.testing._violations import Violation, Violations
-from invoice_mcp.testing.simulator import BEGINS, Branches, Execution, Simulation, Start, Step, Worker, connect
+from invoice_mcp.testing.simulator import Branches, Execution, RecallingRunner, Simulation, Start, Step, Worker, connect
 from invoice_mcp.worker import WORKFLOWS
 from invoice_mcp.workflows import INVOICE_STATUS
-
-EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
-"""What may be done to the invoice from outside."""
-
-FAULTS = ("payment-refused", "payment-down", "answer-lost")
-"""What may go wrong with one payment."""
-
-ANY = "any"
-"""In a plan: any of these events."""
 
 _QUEUE = "exhaustive"
 _WORKFLOW_ID = "invoice-INV-1"
 # With these a worker takes something on: what it thought, or what an activity did, is told by another step.
 _TAKEN_ON = frozenset({"workflow task", "activity starts"})
-_SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
-# The first line is due already, the second one before the time to decide is over.
-_DUE = (timedelta(hours=-1), timedelta(hours=60))
+# With these the invoice reaches for one of its lines.
+_REACHES = frozenset({"cancellation is delivered", "signal is delivered", "parent has ended"})
 
 _Act = Callable[[], Awaitable[None]]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What may be in a life. Where in it is explored.
+class Unforeseen(AssertionError):  # noqa: N818 (it names what was met)
+    """The invoice reached for a line otherwise than to cancel it when it is cancelled itself.
 
-    Attributes:
-        lines: How many lines the invoice has, 1 or 2.
-        events: What may be done to it, in this order; or only the first of them, or nothing, before it ends. The last
-            ones may be `ANY`.
-        faults: Of these one may happen to one payment.
-        crashes: Whether the worker may crash once.
+    What that leads to depends on an order of things which was taken not to matter.
     """
-
-    lines: int = 1
-    events: tuple[str, ...] = ()
-    faults: tuple[str, ...] = FAULTS
-    crashes: bool = True
-
-    def __str__(self) -> str:
-        lines = f"{self.lines} line{'s' if self.lines > 1 else ''}"
-        may = [*(["a payment fault"] if self.faults else []), *(["a crash"] if self.crashes else [])]
-        perhaps = f" (and perhaps {' and '.join(may)})" if may else ""
-        named = [event for event in self.events if event != ANY]
-        if anything := len(self.events) - len(named):
-            named.append(f"{anything} of anything")
-        return ", ".join([lines, ", then ".join(named)] if named else [lines]) + perhaps
-
-
-def plans(events: int, lines: int = 2) -> Iterator[Plan]:
-    """Plans that together have in them every life with at most so many events, lines, one crash and one fault."""
-    for count in range(1, lines + 1):
-        for first in EVENTS if events else [None]:
-            yield Plan(count, (first, *[ANY] * (events - 1)) if first else ())
 
 
 def lives_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
     """What `simulator.explore` explores. It raises `Violations` where a promise is broken."""
+    runner = RecallingRunner()
 
     async def live(branches: Branches) -> None:
-        await Life(plan, workflows).live(branches)
+        await Life(plan, workflows, runner).live(branches)
 
     return live
 
@@ -96,22 +58,22 @@ class Life:
 
     plan: Plan
     workflows: tuple[type, ...] = WORKFLOWS
+    runner: WorkflowRunner = field(default_factory=RecallingRunner)
 
     def __post_init__(self) -> None:
         self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,), by_hand=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.done = 0
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes
-        # Runs with something under way at a worker that is going to crash before it is told.
-        self.doomed: set[str] = set()
+        # Lines that do nothing until they are reached by something, and whether they were cancelled then.
+        self.held: dict[str, bool] = {}
         self._start_worker()
-        self.run = self.simulation.start(
-            Start(_WORKFLOW_ID, "InvoiceWorkflow", _QUEUE, input=_payloads(_request(self.plan.lines)))
-        )
+        self.run = self.simulation.start(Start(_WORKFLOW_ID, "InvoiceWorkflow", _QUEUE, input=request(self.plan.lines)))
 
     def _start_worker(self) -> None:
         activities = InvoiceActivities(self.erp, self.payments).all()
-        self.simulation.start_worker(_QUEUE, Worker(self.workflows, activities, converter=pydantic_data_converter))
+        worker = Worker(self.workflows, activities, runner=self.runner, converter=pydantic_data_converter)
+        self.simulation.start_worker(_QUEUE, worker)
 
     async def live(self, branches: Branches) -> None:
         """Live it to its end.
@@ -122,30 +84,77 @@ class Life:
         try:
             while options := self._options():
                 await branches.pick(options, self._state)()
-            await self._check()
+            if self.held:
+                # Nothing has reached them: who does not wait in vain comes to the same.
+                branches.leads_nowhere = True
+            else:
+                await self._check()
         finally:
             await self.simulation.close()
+
+    def _line(self, run_id: str) -> Execution:
+        return next(run for run in self.simulation.every() if run.run_id == run_id)
 
     def _state(self) -> Hashable:
         made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
         left = self.plan.events[self.done :]
-        return self.simulation.digest(), made, left, self.faults, self.can_crash, frozenset(self.doomed)
+        return self.simulation.digest(), made, left, self.faults, self.can_crash, frozenset(self.held)
 
     # -- what could happen next ----------------------------------------------------------------------------
 
     def _options(self) -> list[_Act]:
+        self._release()
         possible = self.simulation.possible()
-        steps = [step for step in possible if step.run_id not in self.doomed]
-        left = self._left()
-        if (alone := self._concerns_nothing_else(steps, left)) is not None:
-            return self._ways([alone], is_alone=True)
-        options = self._ways(steps)
-        options += [self._is_done(event) for event in left]
-        if self.doomed and not options:
-            return [self._crash]
+        steps = [step for step in possible if step.run_id not in self.held]
+        if goes_on := self._of_a_line(steps):
+            run_id = goes_on[0].run_id
+            return [*self._ways(goes_on), *([self._holds(run_id)] if self._can_be_reached(run_id) else [])]
+        options = [*self._ways(steps), *(self._is_done(event) for event in self._left() if self._is_worth_it(event))]
         if not possible and any(run.is_open for run in self.simulation.every()):
             options += [self._time_passes] if self.simulation.agenda.next_time() is not None else []
+        if not options and self._loses_something():
+            return [self._crash]
         return options
+
+    def _of_a_line(self, steps: list[Step]) -> list[Step]:
+        """All that one line can do now, if any can do something.
+
+        Whatever a line does concerns the invoice only once that is told of it, by a step of its own. So a line does at
+        once what it can, or it is held until something reaches it: its cancellation, or the crash. The other orders
+        lead to the same.
+        """
+        line = next((step.run_id for step in steps if step.run_id != self.run.run_id), "")
+        return [step for step in steps if step.run_id == line]
+
+    def _can_be_reached(self, run_id: str) -> bool:
+        """Whether something may yet happen to a line that makes a difference to it."""
+        is_cancelled_already = self._line(run_id).is_cancelling
+        return self.can_crash or (not is_cancelled_already and self._may_be_cancelled(self.done))
+
+    def _may_be_cancelled(self, done: int) -> bool:
+        """Whether the invoice still may be, after so many events, or is already."""
+        return self.run.is_cancelling or bool({"cancel", ANY} & {*self.plan.events[done:]})
+
+    def _is_worth_it(self, event: str) -> bool:
+        """Whether an event can still be followed by what the lines that are held wait for."""
+        return not self.held or self.can_crash or event == "cancel" or self._may_be_cancelled(self.done + 1)
+
+    def _holds(self, run_id: str) -> _Act:
+        async def hold() -> None:
+            self.held[run_id] = self._line(run_id).is_cancelling
+
+        return hold
+
+    def _release(self) -> None:
+        """The lines that were reached."""
+        for run_id, was_cancelling in [*self.held.items()]:
+            if self._line(run_id).is_cancelling is not was_cancelling:
+                del self.held[run_id]
+
+    def _loses_something(self) -> bool:
+        """Whether a crash would now take something from a line that is held."""
+        labels = {step.label for step in self.simulation.possible() if step.run_id in self.held}
+        return self.can_crash and not labels <= _TAKEN_ON
 
     def _left(self) -> tuple[str, ...]:
         """What may be done to it next. After it has ended nothing more: all is refused then, and changes nothing."""
@@ -154,39 +163,34 @@ class Life:
         following = self.plan.events[self.done]
         return EVENTS if following == ANY else (following,)
 
-    def _concerns_nothing_else(self, steps: list[Step], left: tuple[str, ...]) -> Step | None:
-        """A step of which it does not matter when it happens: of a line, where nothing more can happen to that line
-        from outside. Then it happens next, and the other orders need not be seen."""
-        if left or self.run.is_cancelling:
-            return None
-        return next((step for step in steps if step.run_id != self.run.run_id), None)
-
-    def _ways(self, steps: list[Step], *, is_alone: bool = False) -> list[_Act]:
+    def _ways(self, steps: list[Step]) -> list[_Act]:
         """Every way in which one of the steps can happen.
 
         A crash takes away what the worker has under way. So it happens right after something was taken on: later on
         only the steps of others would lie between, which might as well have come before, or events, which might as well
-        come after it. A step that concerns nothing else has to leave room for others to be taken on, though, which the
-        same crash takes away: it may also be doomed.
+        come after it.
         """
         every = [(step, fault) for step in steps for fault in (("", *self.faults) if self._is_payment(step) else ("",))]
         found = [self._happens(step, fault) for step, fault in every]
         if self.can_crash:
-            taken_on = [(step, fault) for step, fault in every if step.label in _TAKEN_ON]
-            found += [self._happens(step, fault, then=self._crash) for step, fault in taken_on]
-            found += [self._happens(step, fault, dooms=step.run_id) for step, fault in taken_on if is_alone]
+            found += [self._happens(step, fault, then=self._crash) for step, fault in every if step.label in _TAKEN_ON]
         return found
 
     def _is_payment(self, step: Step) -> bool:
         return step.label == "activity starts" and step.run_id != self.run.run_id
 
-    def _happens(self, step: Step, fault: str = "", then: _Act | None = None, dooms: str = "") -> _Act:
+    def _require_foreseen(self, step: Step) -> None:
+        """Raises Unforeseen."""
+        is_cancelling = step.label == "cancellation is delivered" and self.run.is_cancelling
+        if step.label in _REACHES and not is_cancelling:
+            raise Unforeseen(f"The invoice reaches for one of its lines, without having been cancelled: {step.label}")
+
+    def _happens(self, step: Step, fault: str = "", then: _Act | None = None) -> _Act:
         async def happen() -> None:
             if fault:
                 self._goes_wrong(fault)
+            self._require_foreseen(step)
             await self.simulation.happen(step)
-            if dooms:
-                self.doomed.add(dooms)
             if then is not None:
                 await then()
 
@@ -204,15 +208,15 @@ class Life:
         self.faults = ()
 
     def _is_done(self, event: str) -> _Act:
-        async def do() -> None:
-            _do(self.run, event, self.done)
+        async def is_done() -> None:
+            do(self.run, event, self.done)
             self.done += 1
 
-        return do
+        return is_done
 
     async def _crash(self) -> None:
         self.can_crash = False
-        self.doomed.clear()
+        self.held.clear()
         self.simulation.crash_worker(_QUEUE)
         self._start_worker()
 
@@ -263,32 +267,3 @@ class _Split:
 
     def pauses(self) -> bool:
         return True
-
-
-def _request(lines: int) -> InvoiceRequest:
-    invoice = Invoice.model_validate(
-        {
-            "invoice_id": "INV-1",
-            "customer": "ACME Corp",
-            "lines": [
-                {"description": f"Widget {number}", "amount": str(100 * number), "due_date": (BEGINS + due).isoformat()}
-                for number, due in enumerate(_DUE[:lines], 1)
-            ],
-        }
-    )
-    return InvoiceRequest(invoice=AcceptedInvoice.of(invoice))
-
-
-def _payloads(*values: object) -> Payloads:
-    return Payloads(payloads=pydantic_data_converter.payload_converter.to_payloads(values))
-
-
-def _do(run: Execution, event: str, number: int) -> None:
-    match event:
-        case "approve" | "reject":
-            decision = _payloads(DecisionRequest(by=f"person {number}"))
-            run.tasks.ask(Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision)))
-        case "cancel":
-            run.request_cancel("enough")
-        case _:
-            run.signal(_SIGNALS[event], Payloads(), {})

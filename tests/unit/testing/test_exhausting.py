@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from invoice_mcp.simulate_cli import simulate
 from invoice_mcp.testing._exhausting import Exhausting, explore_plan, explore_plans
-from invoice_mcp.testing._exhaustive import Plan
+from invoice_mcp.testing._plans import Plan
 from tests.requirements import requirement
 
 LATE = "tests.scenarios.controls.racing:TakesLateSignals"

@@ -16,6 +16,7 @@ from invoice_mcp.testing.simulator._code import StaysInMemory
 from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
 from invoice_mcp.testing.simulator._exploring import Branches, Explored, explore, live_again
+from invoice_mcp.testing.simulator._recalling import RecallingRunner
 from invoice_mcp.testing.simulator._service import connect
 from invoice_mcp.testing.simulator._simulation import BEGINS, GoesInCircles, Simulation
 from invoice_mcp.testing.simulator._timeline import Moment, timeline
@@ -33,6 +34,7 @@ __all__ = [
     "InOrder",
     "Moment",
     "NotSimulated",
+    "RecallingRunner",
     "Seeded",
     "Simulation",
     "Start",

@@ -6,7 +6,6 @@ Python part; tests/unit/testing/test_simulator_surface.py names all of it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,9 +25,11 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import WorkflowInstance
 
+from invoice_mcp.testing.simulator._activating import activate
 from invoice_mcp.testing.simulator._cancelling import is_last, resolved_at_once
 from invoice_mcp.testing.simulator._fingerprint import fingerprint
 from invoice_mcp.testing.simulator._history import timestamp
+from invoice_mcp.testing.simulator._recalling import Recalling
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
@@ -154,7 +155,7 @@ class Code:
     def _activate(
         self, instance: WorkflowInstance, jobs: list[WorkflowActivationJob], past: Past, *, is_replaying: bool
     ) -> WorkflowActivationCompletion:
-        done = _undisturbed(
+        done = activate(
             instance,
             WorkflowActivation(
                 run_id=self._execution.run_id,
@@ -186,12 +187,12 @@ class Code:
             return b"nothing yet"
         try:
             if not is_thinking:
-                return fingerprint(self._awake(self._past[0]))
+                return _known_to(self._awake(self._past[0]))
             instance = self._as_it_was(self._past[0])
         except CodeFailed:
             return None
         try:
-            return fingerprint(instance)
+            return _known_to(instance)
         finally:
             self._put_out(instance)
 
@@ -245,18 +246,13 @@ class Code:
             jobs=[WorkflowActivationJob(remove_from_cache=RemoveFromCache(message="simulated"))],
         )
         try:
-            _undisturbed(instance, gone)
+            activate(instance, gone)
         except RuntimeError as error:
             raise StaysInMemory(f"{self._execution.workflow_id}: {error}") from error
 
 
-def _undisturbed(instance: WorkflowInstance, told: WorkflowActivation) -> WorkflowActivationCompletion:
-    """Activate it on this thread. An instance is an event loop of its own, and leaves none running behind it."""
-    loop = asyncio.get_running_loop()
-    try:
-        return instance.activate(told)
-    finally:
-        asyncio._set_running_loop(loop)  # noqa: SLF001
+def _known_to(instance: WorkflowInstance) -> bytes | None:
+    return instance.knows() if isinstance(instance, Recalling) else fingerprint(instance)
 
 
 def _names(commands: Iterable[WorkflowCommand]) -> str:

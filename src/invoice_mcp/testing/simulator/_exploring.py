@@ -18,7 +18,12 @@ Path = tuple[int, ...]
 
 
 class Branches:
-    """The forks of one life. Along a path that is given; then always the first branch, and the others are for later."""
+    """The forks of one life. Along a path that is given; then always the first branch, and the others are for later.
+
+    Attributes:
+        path: Which branches it took.
+        leads_nowhere: It was broken off, as another life shows all that it could.
+    """
 
     def __init__(self, path: Path, seen: set[Hashable], later: list[Path]) -> None:
         self._given = path
@@ -26,6 +31,7 @@ class Branches:
         self._later = later
         self._is_known = False
         self.path: list[int] = []
+        self.leads_nowhere = False
 
     def pick(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
         """The option that this life takes.
@@ -59,10 +65,12 @@ class Explored:
     Attributes:
         states: How many different states there were.
         lives: How many lives were lived to see them, each to its end.
+        broken_off: How many more were begun.
     """
 
     states: int = 0
     lives: int = 0
+    broken_off: int = 0
 
 
 async def explore(
@@ -74,9 +82,9 @@ async def explore(
     """Live every life there is.
 
     Args:
-        live: Lives one along the branches that it is given, from the beginning to the end, and raises AssertionError if
-            something is wrong with it.
-        told: Is called after each life.
+        live: Lives one along the branches that it is given, from the beginning to the end or until these lead nowhere,
+            and raises AssertionError if something is wrong with it.
+        told: Is called after each one.
         found: Where to keep count; it has the count too if something is wrong.
 
     Raises:
@@ -85,7 +93,6 @@ async def explore(
     found, seen, later = found or Explored(), set[Hashable](), [Path()]
     while later:
         branches = Branches(later.pop(), seen, later)
-        found.lives += 1
         try:
             await live(branches)
         except AssertionError as wrong:
@@ -93,6 +100,8 @@ async def explore(
             raise
         finally:
             found.states = len(seen)
+            found.lives += not branches.leads_nowhere
+            found.broken_off += branches.leads_nowhere
         if told is not None:
             told(found)
     return found

@@ -95,7 +95,7 @@ async def mind_after(*signals: tuple[Any, ...]) -> bytes | None:
     run = simulation.start(Start("mind", "Minds", QUEUE))
     await simulation.go_on()
     for name, *given in signals:
-        run.signal(name, _payloads(*given), {})
+        run.signal(name, payloads(*given), {})
         await simulation.go_on()
     known = run.tasks.code.digest(is_thinking=False)
     # Put out of memory and back again, it knows the same.
@@ -105,7 +105,7 @@ async def mind_after(*signals: tuple[Any, ...]) -> bytes | None:
     return known
 
 
-def _payloads(*given: object) -> Any:
+def payloads(*given: object) -> Any:
     from temporalio.api.common.v1 import Payloads  # noqa: PLC0415
     from temporalio.converter import DataConverter  # noqa: PLC0415
 

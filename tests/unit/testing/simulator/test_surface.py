@@ -21,6 +21,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, Workf
 
 from invoice_mcp.testing.simulator import Simulation, Start, Worker
 from invoice_mcp.testing.simulator._commands import _CARRY_OUT
+from invoice_mcp.testing.simulator._recalling import Recalling
 from tests.unit.testing.simulator import toys
 from tests.unit.testing.simulator.places import QUEUE
 
@@ -71,6 +72,8 @@ def test_a_runner_makes_instances_and_an_instance_takes_activations() -> None:
     assert list(inspect.signature(WorkflowRunner.prepare_workflow).parameters) == ["self", "defn"]
     assert list(inspect.signature(WorkflowInstance.activate).parameters) == ["self", "act"]
     assert issubclass(UnsandboxedWorkflowRunner, WorkflowRunner)
+    abstract = WorkflowInstance.__abstractmethods__
+    assert abstract <= set(vars(Recalling)), STANDS_ON + "what an instance can be asked"
 
 
 def test_the_core_tells_nothing_that_is_unknown_here() -> None:

@@ -1,0 +1,93 @@
+"""What may be in a small invoice's life of which every order is lived: events, faults, and how they come about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.update.v1 import Input, Meta, Request
+from temporalio.contrib.pydantic import pydantic_data_converter
+
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceRequest
+from invoice_mcp.testing.simulator import BEGINS, Execution
+
+EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
+"""What may be done to the invoice from outside."""
+
+FAULTS = ("payment-refused", "payment-down", "answer-lost")
+"""What may go wrong with one payment."""
+
+ANY = "any"
+"""In a plan: any of these events."""
+
+_SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
+# The first line is due already, the second one before the time to decide is over.
+_DUE = (timedelta(hours=-1), timedelta(hours=60))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What may be in a life. Where in it is explored.
+
+    Attributes:
+        lines: How many lines the invoice has, 1 or 2.
+        events: What may be done to it, in this order; or only the first of them, or nothing, before it ends. The last
+            ones may be `ANY`.
+        faults: Of these one may happen to one payment.
+        crashes: Whether the worker may crash once.
+    """
+
+    lines: int = 1
+    events: tuple[str, ...] = ()
+    faults: tuple[str, ...] = FAULTS
+    crashes: bool = True
+
+    def __str__(self) -> str:
+        lines = f"{self.lines} line{'s' if self.lines > 1 else ''}"
+        may = [*(["a payment fault"] if self.faults else []), *(["a crash"] if self.crashes else [])]
+        perhaps = f" (and perhaps {' and '.join(may)})" if may else ""
+        named = [event for event in self.events if event != ANY]
+        if anything := len(self.events) - len(named):
+            named.append(f"{anything} of anything")
+        return ", ".join([lines, ", then ".join(named)] if named else [lines]) + perhaps
+
+
+def plans(events: int, lines: int = 2) -> Iterator[Plan]:
+    """Plans that together have in them every life with at most so many events, lines, one crash and one fault."""
+    for count in range(1, lines + 1):
+        for first in EVENTS if events else [None]:
+            yield Plan(count, (first, *[ANY] * (events - 1)) if first else ())
+
+
+def request(lines: int) -> Payloads:
+    """What the workflow is started with."""
+    invoice = Invoice.model_validate(
+        {
+            "invoice_id": "INV-1",
+            "customer": "ACME Corp",
+            "lines": [
+                {"description": f"Widget {number}", "amount": str(100 * number), "due_date": (BEGINS + due).isoformat()}
+                for number, due in enumerate(_DUE[:lines], 1)
+            ],
+        }
+    )
+    return _payloads(InvoiceRequest(invoice=AcceptedInvoice.of(invoice)))
+
+
+def do(run: Execution, event: str, number: int) -> None:
+    """Do one of EVENTS to the invoice, as the one of this number."""
+    match event:
+        case "approve" | "reject":
+            decision = _payloads(DecisionRequest(by=f"person {number}"))
+            run.tasks.ask(Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision)))
+        case "cancel":
+            run.request_cancel("enough")
+        case _:
+            run.signal(_SIGNALS[event], Payloads(), {})
+
+
+def _payloads(*values: object) -> Payloads:
+    return Payloads(payloads=pydantic_data_converter.payload_converter.to_payloads(values))

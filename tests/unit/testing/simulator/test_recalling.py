@@ -1,0 +1,103 @@
+"""Instances that recall: told the same they answer the same, and their code is not run for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
+
+from invoice_mcp.testing.simulator import RecallingRunner, Simulation, Start, StaysInMemory, Worker, connect
+from tests.unit.testing.simulator import toys
+from tests.unit.testing.simulator.places import QUEUE
+from tests.unit.testing.simulator.test_fingerprint import Minds, payloads
+
+
+class CountingRunner(UnsandboxedWorkflowRunner):
+    """Counts how often the code of workflows is told something."""
+
+    def __init__(self) -> None:
+        self.activations = 0
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        instance: Any = super().create_instance(det)
+        activate = instance.activate
+
+        def counted(act: WorkflowActivation) -> WorkflowActivationCompletion:
+            self.activations += 1
+            answer: WorkflowActivationCompletion = activate(act)
+            return answer
+
+        instance.activate = counted
+        return instance  # type: ignore[no-any-return]
+
+
+async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False) -> tuple[bytes | None, list[str]]:
+    """What the code knows in the end, and everything that happened."""
+    simulation = Simulation()
+
+    def start_worker() -> None:
+        simulation.start_worker(QUEUE, Worker([Minds], [], runner=runner))
+
+    start_worker()
+    run = simulation.start(Start("mind", "Minds", QUEUE))
+    await simulation.go_on()
+    for name, *given in signals:
+        run.signal(name, payloads(*given), {})
+        await simulation.go_on()
+    if crashes:
+        simulation.crash_worker(QUEUE)
+        start_worker()
+        run.signal("hold", payloads(7), {})
+        await simulation.go_on()
+    known = run.tasks.code.digest(is_thinking=False)
+    await simulation.close()
+    return known, [str(event) for event in run.history]
+
+
+async def test_told_the_same_again_its_code_does_not_run() -> None:
+    counting = CountingRunner()
+    runner = RecallingRunner(counting)
+    first = await history(runner, ("hold", 1), ("count", 2))
+    ran = counting.activations
+    assert ran
+    assert await history(runner, ("hold", 1), ("count", 2)) == first
+    assert counting.activations == ran
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+async def test_told_something_else_in_the_middle_it_goes_on_as_without_recalling(crashes: bool) -> None:
+    runner = RecallingRunner()
+    await history(runner, ("hold", 1), ("count", 2), ("add", 1))
+    for signals in ([("hold", 1), ("count", 3)], [("hold", 1), ("count", 2), ("draw",)], [("sleep", 1)], []):
+        plainly = await history(UnsandboxedWorkflowRunner(), *signals, crashes=crashes)
+        assert await history(runner, *signals, crashes=crashes) == plainly
+        # And the second time, all recalled.
+        assert await history(runner, *signals, crashes=crashes) == plainly
+
+
+async def test_a_query_is_answered_as_it_was() -> None:
+    runner = RecallingRunner()
+    answers = []
+    for _ in range(2):
+        simulation = Simulation()
+        simulation.start_worker(QUEUE, Worker([toys.Inbox], [], runner=runner))
+        client = connect(simulation)
+        handle = await client.start_workflow("Inbox", id="inbox", task_queue=QUEUE)
+        answers.append([await handle.query("__temporal_workflow_metadata") for _ in range(2)])
+        await simulation.close()
+    assert answers[0] == answers[1]
+    assert answers[0][0]
+
+
+async def test_what_does_not_let_itself_be_put_out_of_memory_is_told_each_time() -> None:
+    runner = RecallingRunner()
+    for _ in range(2):
+        simulation = Simulation()
+        simulation.start_worker(QUEUE, Worker([toys.Stubborn], [], runner=runner))
+        simulation.start(Start("stubborn", "Stubborn", QUEUE))
+        await simulation.go_on()
+        with pytest.raises(StaysInMemory):
+            simulation.crash_worker(QUEUE)
