@@ -21,6 +21,7 @@ from rich.progress import track
 from rich.table import Table
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.invoices import Invoice
@@ -38,6 +39,7 @@ from invoice_mcp.testing import (
 from invoice_mcp.testing.simulator import Simulation, Worker, connect
 from invoice_mcp.worker import WORKFLOWS
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
+from tests.bench.floor import Listening
 
 Life = Callable[[StageKeeper, str], Awaitable[None]]
 _numbers = itertools.count(1)
@@ -99,23 +101,34 @@ async def measure(engine: str, rounds: int, console: Console) -> list[tuple[str,
     return found
 
 
-async def core(rounds: int) -> float:
-    """Lives per second of the simulator's core: begun, approved and paid by Temporal's own client, nothing else."""
+async def core(rounds: int) -> tuple[float, float]:
+    """Lives per second of the simulator's core, and of nothing but the code of the same workflows, told the same.
+
+    Begun, approved and paid by Temporal's own client, without MCP, observations and checker.
+    """
     simulation = Simulation(search_attributes=(INVOICE_STATUS.name,))
     client = connect(simulation, data_converter=pydantic_data_converter)
-    spent = 0.0
-    for turn in range(-20, rounds):
+    listening = Listening()
+    spent = {"core": 0.0, "code": 0.0}
+    # The first life is listened to, the next ones warm up.
+    for turn in range(-21, rounds):
         activities = InvoiceActivities(ScriptedErp(), RecordingPayments()).all()
-        simulation.start_worker("core", Worker(WORKFLOWS, activities, converter=pydantic_data_converter))
-        request = InvoiceRequest(invoice=AcceptedInvoice.of(_invoice(f"CORE-{turn}")))
+        runner = listening if turn == -21 else UnsandboxedWorkflowRunner()
+        worker = Worker(WORKFLOWS, activities, runner=runner, converter=pydantic_data_converter)
+        simulation.start_worker("core", worker)
+        request = InvoiceRequest(invoice=AcceptedInvoice.of(_invoice("CORE")))
         began = time.perf_counter()
         handle = await client.start_workflow(InvoiceWorkflow.run, request, id="core", task_queue="core")
         await handle.execute_update(InvoiceWorkflow.approve, DecisionRequest(by="Ann"))
         if (report := await handle.result()).status != Status.PAID:
             raise AssertionError(report.summary)
         simulation.begin_again()
-        spent += time.perf_counter() - began if turn >= 0 else 0
-    return rounds / spent
+        lived = time.perf_counter()
+        listening.tell_again()
+        if turn >= 0:
+            spent["core"] += lived - began
+            spent["code"] += time.perf_counter() - lived
+    return rounds / spent["core"], rounds / spent["code"]
 
 
 @click.command()
@@ -135,7 +148,9 @@ def main(rounds: int, engines: tuple[str, ...]) -> None:
             for ending, ours, bare in runner.run(measure(engine, rounds, console)):
                 table.add_row(engine, ending, f"{ours:.1f}", f"{bare:.1f}", f"{ours / bare:.2f}")
     console.print(table)
-    console.print(f"The simulator's core alone, approved and paid: {asyncio.run(core(10 * rounds)):.0f} lives/s")
+    ours, bare = asyncio.run(core(10 * rounds))
+    console.print(f"The simulator's core alone, approved and paid: {ours:.0f} lives/s, ratio {ours / bare:.2f} to")
+    console.print(f"the code of its workflows by itself, told the same by nobody: {bare:.0f} lives/s")
     run_and_leave(_nothing())
 
 
