@@ -86,7 +86,8 @@ async def find(client: Client, bindings: Mapping[str, TaskBinding], task_id: str
         raise unknown_task()
     execution = await _last_of_chain(client, own)
     handle: Handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
-    chain: Handle = client.get_workflow_handle(execution.id, first_execution_run_id=_first_run_id(execution))
+    first = _first_run_id(execution)
+    chain: Handle = client.get_workflow_handle(execution.id, first_execution_run_id=first) if first else handle
     return Found(task_id, binding, execution, own.start_time, handle, chain)
 
 

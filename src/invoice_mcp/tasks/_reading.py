@@ -112,10 +112,11 @@ class Tasks:
                 why = cause.message if isinstance(cause, ApplicationError) else "it says no more"
                 raise MCPError(INVALID_PARAMS, f"The workflow refused the responses: {why}") from None
             except RPCError as error:
-                # It ended in the meantime, or is just about to: then nothing is asked any more.
+                # It ended in the meantime, or went on as another run: then nothing of what it asked is asked any more.
                 if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
                     raise
-                if (await find(self._client, self._by_workflow, task_id)).is_open:
+                now = await find(self._client, self._by_workflow, task_id)
+                if now.is_open and now.execution.run_id == found.execution.run_id:
                     raise
 
     async def cancel(self, task_id: str) -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 import anyio
-from temporalio.client import CancelWorkflowInput, Interceptor, OutboundInterceptor
+from temporalio.client import (
+    CancelWorkflowInput,
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowUpdateInput,
+    WorkflowUpdateHandle,
+)
 from temporalio.client import Client as TemporalClient
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
@@ -103,38 +110,88 @@ async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_anothe
             assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
-class GoesOnBefore(Interceptor):
-    """The workflow goes on as another run just before the server hears of its cancellation."""
+class Meanwhile(Interceptor):
+    """Something happens just before the server hears, for the first time, of a cancellation or an answer."""
 
-    def __init__(self, client: TemporalClient) -> None:
-        self._client = client
+    def __init__(self, happens: Callable[[str], Awaitable[None]]) -> None:
+        self.happens: Callable[[str], Awaitable[None]] | None = happens
+
+    async def let_it_happen(self, workflow_id: str) -> None:
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            await happens(workflow_id)
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
-        client = self._client
+        let_it_happen = self.let_it_happen
 
         class Late(OutboundInterceptor):
             async def cancel_workflow(self, input: CancelWorkflowInput) -> None:  # noqa: A002
-                newest = client.get_workflow_handle(input.id)
-                began = (await newest.describe()).run_id
-                with anyio.fail_after(GIVES_UP_AFTER):
-                    while (await newest.describe()).run_id == began:
-                        await anyio.sleep(0.02)
+                await let_it_happen(input.id)
                 await super().cancel_workflow(input)
 
+            async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:  # noqa: A002
+                await let_it_happen(input.id)
+                return await super().start_workflow_update(input)
+
         return Late(next)
+
+
+def meanwhile(client: TemporalClient, happens: Callable[[str], Awaitable[None]]) -> TemporalClient:
+    return TemporalClient(**(client.config() | {"interceptors": [Meanwhile(happens)]}))
 
 
 @requirement("TASK-CANCEL")
 async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_since_it_was_found(
     real_client: TemporalClient,
 ) -> None:
-    late = TemporalClient(**(real_client.config() | {"interceptors": [GoesOnBefore(real_client)]}))
+    async def goes_on(workflow_id: str) -> None:
+        newest = real_client.get_workflow_handle(workflow_id)
+        began = (await newest.describe()).run_id
+        with anyio.fail_after(GIVES_UP_AFTER):
+            while (await newest.describe()).run_id == began:
+                await anyio.sleep(0.02)
+
     async with (
         Worker(real_client, task_queue="restless", workflows=[Restless]),
-        tasks_client(tasks_of(late, Restless)) as client,
+        tasks_client(tasks_of(meanwhile(real_client, goes_on), Restless)) as client,
     ):
         handle = await real_client.start_workflow(Restless.run, 0, id=f"restless-{uuid4()}", task_queue="restless")
         task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        await cancel(client.session, task_id)
+        assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
+
+
+@requirement("TASK-CANCEL")
+async def test_a_cancellation_spares_what_has_the_same_workflow_id_since(real_client: TemporalClient) -> None:
+    async def is_used_again(workflow_id: str) -> None:
+        await real_client.get_workflow_handle(workflow_id).terminate()
+        await real_client.start_workflow(AsksInEachRun.run, args=[0, []], id=workflow_id, task_queue="spared")
+
+    async with (
+        Worker(real_client, task_queue="spared", workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(meanwhile(real_client, is_used_again), AsksInEachRun)) as client,
+    ):
+        handle = await real_client.start_workflow(
+            AsksInEachRun.run, args=[0, []], id=f"spared-{uuid4()}", task_queue="spared"
+        )
+        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        await cancel(client.session, task_id)
+        assert (await get(client.session, task_id)).status == "failed"
+        events = [event async for event in real_client.get_workflow_handle(handle.id).fetch_history_events()]
+        assert not any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in events)
+        await real_client.get_workflow_handle(handle.id).terminate()
+
+
+@requirement("TASK-CANCEL")
+async def test_a_workflow_that_an_operator_reset_is_cancelled(real_client: TemporalClient) -> None:
+    async with (
+        Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
+        tasks_client(deployments.deployments(real_client)) as client,
+    ):
+        task_id = (await begin(client, "deploy", service="web")).task_id
+        await until(client, task_id, lambda task: task.input_requests)
+        workflow_id, _, run_id = task_id.partition(":")
+        await reset(real_client, workflow_id, run_id)
         await cancel(client.session, task_id)
         assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
@@ -161,6 +218,31 @@ async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalCli
 def worded(task: DetailedTask, word: str) -> dict[str, Any]:
     [key] = task.input_requests or {}
     return {key: {"action": "accept", "content": {"word": word}}}
+
+
+@requirement("TASK-UPDATE")
+async def test_an_answer_that_comes_when_the_next_run_asks_already_is_ignored(real_client: TemporalClient) -> None:
+    queue = "asks-in-each-run"
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(real_client, AsksInEachRun)) as other,
+    ):
+        handle = await real_client.start_workflow(
+            AsksInEachRun.run, args=[1, []], id=f"{queue}-{uuid4()}", task_queue=queue
+        )
+        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        first = await until(other, task_id, lambda task: task.input_requests)
+
+        async def is_answered(_: str) -> None:
+            await update(other.session, task_id, worded(first, "yes"))
+            await until(other, task_id, lambda task: (task.input_requests or asked) != asked)
+
+        asked = first.input_requests
+        async with tasks_client(tasks_of(meanwhile(real_client, is_answered), AsksInEachRun)) as client:
+            await update(client.session, task_id, worded(first, "no"))
+            await update(client.session, task_id, worded(await get(client.session, task_id), "maybe"))
+            ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result).split('"')[1::2] == ["yes", "maybe"]
 
 
 @requirement("TASK-UPDATE")
