@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Hashable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 
 from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.reports import LineStatus
-from invoice_mcp.testing import Violations
+from invoice_mcp.testing import Violations, _plans
 from invoice_mcp.testing._exhaustive import Life, Unforeseen, lives_of
 from invoice_mcp.testing._plans import Plan, plans
 from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, Step, connect, explore, live_again
+from invoice_mcp.testing.simulator._recalling import Recalling
+from invoice_mcp.testing.simulator._tasks import _told
 from invoice_mcp.workflows import InvoiceWorkflow
 from tests.requirements import requirement
 from tests.scenarios.controls._making import in_place_of_invoice
@@ -75,9 +81,33 @@ class EveryOrder(Life):
         return self.simulation.agenda.digest(), told, under_way, made, left
 
 
-def ends(kind: type[Life], plan: Plan) -> tuple[set[object], Explored]:
-    """Every way in which it can end: what each run has come to, the payments, how the gateway answered, and when."""
-    found: set[object] = set()
+class Hearing(Recalling):
+    """Notes what the code of a run is told, knowing what, and when."""
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        happened = [job for job in act.jobs if job.WhichOneof("variant") not in {"query_workflow", "remove_from_cache"}]
+        if happened and not act.is_replaying:
+            knows = self.knows() if self._told else b""
+            heard.append((act.run_id, knows, tuple(sorted(_told(happened))), act.timestamp.ToNanoseconds()))
+        return super().activate(act)
+
+
+class HearingRunner(RecallingRunner):
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        return Hearing(self, det)
+
+
+heard: list[Hashable] = []
+
+
+def shown(kind: type[Life], plan: Plan) -> tuple[set[object], set[Hashable], Explored]:
+    """What all its lives show.
+
+    Every way in which it can end: what each run has come to, the payments, how the gateway answered, and when. And
+    everything that the code of the runs is ever told, knowing what.
+    """
+    endings: set[object] = set()
+    everything: set[Hashable] = set()
 
     class Ending(kind):  # type: ignore[misc, valid-type]
         async def _check(self) -> None:
@@ -87,14 +117,23 @@ def ends(kind: type[Life], plan: Plan) -> tuple[set[object], Explored]:
             runs = sorted((run.workflow_id, run.status) for run in self.simulation.every())
             made = [(paid.order.line, paid.at) for paid in self.payments.made]
             answered = sorted((each.order.line, each.outcome) for each in self.payments.answered)
-            found.add(str((report, runs, made, answered, self.simulation.now)))
+            endings.add(str((report, runs, made, answered, self.simulation.now)))
+            everything.update(heard)
 
-    runner = RecallingRunner()
+    runner = HearingRunner()
 
     async def live(branches: Branches) -> None:
+        heard.clear()
         await Ending(plan, runner=runner).live(branches)
 
-    return found, asyncio.run(explore(live))
+    return endings, everything, asyncio.run(explore(live))
+
+
+def require_the_same(few: type[Life], every: type[Life], plan: Plan) -> None:
+    *shown_by_few, explored_few = shown(few, plan)
+    *shown_by_all, explored_all = shown(every, plan)
+    assert shown_by_few == shown_by_all
+    assert explored_few.states < explored_all.states
 
 
 @requirement("ORDER-ALL")
@@ -110,10 +149,36 @@ def ends(kind: type[Life], plan: Plan) -> tuple[set[object], Explored]:
     ids=str,
 )
 def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
-    few, explored_few = ends(Life, plan)
-    every, explored_all = ends(EveryOrder, plan)
-    assert few == every
-    assert explored_few.states < explored_all.states
+    require_the_same(Life, EveryOrder, plan)
+
+
+class Late(Life):
+    """Nothing is explored before the invoice has a line."""
+
+    def _options(self) -> list[Any]:
+        options = super()._options()
+        return options if len(self.simulation.every()) > 1 else options[:1]
+
+
+class EveryOrderLate(Late, EveryOrder):
+    pass
+
+
+@requirement("ORDER-ALL")
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(1, ("approve", "cancel"), faults=()),
+        Plan(1, ("approve", "signal-reject", "cancel"), faults=(), crashes=False),
+    ],
+    ids=str,
+)
+def test_what_is_left_out_of_a_lines_life_would_have_shown_nothing_else(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Only what is due later is cancelled.
+    monkeypatch.setattr(_plans, "_DUE", (timedelta(hours=60),))
+    require_the_same(Late, EveryOrderLate, plan)
 
 
 @in_place_of_invoice

@@ -112,8 +112,6 @@ class Life:
         options = [*self._ways(steps), *(self._is_done(event) for event in self._left() if self._is_worth_it(event))]
         if not possible and any(run.is_open for run in self.simulation.every()):
             options += [self._time_passes] if self.simulation.agenda.next_time() is not None else []
-        if not options and self._loses_something():
-            return [self._crash]
         return options
 
     def _of_a_line(self, steps: list[Step]) -> list[Step]:
@@ -150,11 +148,6 @@ class Life:
         for run_id, was_cancelling in [*self.held.items()]:
             if self._line(run_id).is_cancelling is not was_cancelling:
                 del self.held[run_id]
-
-    def _loses_something(self) -> bool:
-        """Whether a crash would now take something from a line that is held."""
-        labels = {step.label for step in self.simulation.possible() if step.run_id in self.held}
-        return self.can_crash and not labels <= _TAKEN_ON
 
     def _left(self) -> tuple[str, ...]:
         """What may be done to it next. After it has ended nothing more: all is refused then, and changes nothing."""

@@ -1,7 +1,7 @@
 """The code of one run: instances of it in a worker's memory, and the past by which they come back.
 
 Stands on what `temporalio.worker` exports for runners of workflows, and on the protocol between the SDK's core and its
-Python part; tests/unit/testing/test_simulator_surface.py names all of it.
+Python part; tests/unit/testing/simulator/test_surface.py names all of it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Lives are run from their beginning, as the code of workflows can't be copied in the middle of one. Where a life gets to
 a state that was seen before, what can follow is known already: it goes on any one way, to its end, for the sake of what
-led there.
+led there; unless that way leads nowhere.
 """
 
 from __future__ import annotations
@@ -64,13 +64,11 @@ class Explored:
 
     Attributes:
         states: How many different states there were.
-        lives: How many lives were lived to see them, each to its end.
-        broken_off: How many more were begun.
+        lives: How many lives were lived to their ends to see them; not those that led nowhere.
     """
 
     states: int = 0
     lives: int = 0
-    broken_off: int = 0
 
 
 async def explore(
@@ -101,7 +99,6 @@ async def explore(
         finally:
             found.states = len(seen)
             found.lives += not branches.leads_nowhere
-            found.broken_off += branches.leads_nowhere
         if told is not None:
             told(found)
     return found

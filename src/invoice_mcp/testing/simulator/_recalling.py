@@ -20,11 +20,16 @@ from invoice_mcp.testing.simulator._activating import activate
 from invoice_mcp.testing.simulator._fingerprint import fingerprint
 
 
+class ToldOtherwise(AssertionError):  # noqa: N818 (it names what happened)
+    """Told the same again, the code of a workflow wanted something else: it is not deterministic."""
+
+
 @dataclass
 class RecallingRunner(WorkflowRunner):
     """Runs workflows by another runner, and each of their ways only once.
 
-    Code that asks for the length of its history, or for anything else that is not told to it, is not for this one.
+    Code that asks for the length of its history, or for anything else that is not told to it, is not for this one. All
+    workers that have it must convert payloads alike, and take the same exceptions for failures of the workflow.
     """
 
     runner: WorkflowRunner = field(default_factory=UnsandboxedWorkflowRunner)
@@ -52,7 +57,7 @@ class Recalling(WorkflowInstance):
         self._runner = runner
         self._details = details
         self._instance: WorkflowInstance | None = None
-        self._told: list[WorkflowActivation] = []
+        self._told: list[tuple[WorkflowActivation, bytes]] = []
         self._at = _condensed(repr((details.defn.cls, details.info, details.randomness_seed)).encode())
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
@@ -61,14 +66,13 @@ class Recalling(WorkflowInstance):
         if kinds == {"remove_from_cache"}:
             return self._leave(act)
         runner, there = self._runner, _condensed(self._at + _heard(act))
-        answer = runner.answers.get(there) if self._instance is None else None
-        if answer is None:
-            done = activate(self._real(), act)
-            runner.answers[there] = done.SerializeToString()
+        answer = runner.answers.get(there)
+        if answer is None or self._instance is not None:
+            done = self._ask(self._real(), act, there)
         else:
             done = WorkflowActivationCompletion.FromString(answer)
         if kinds != {"query_workflow"}:
-            self._told.append(act)
+            self._told.append((act, there))
             self._at = there
         return done
 
@@ -94,9 +98,18 @@ class Recalling(WorkflowInstance):
     def _real(self) -> WorkflowInstance:
         if self._instance is None:
             self._instance = self._runner.runner.create_instance(self._details)
-            for act in self._told:
-                activate(self._instance, act)
+            for act, there in self._told:
+                self._ask(self._instance, act, there)
         return self._instance
+
+    def _ask(self, instance: WorkflowInstance, act: WorkflowActivation, there: bytes) -> WorkflowActivationCompletion:
+        done = activate(instance, act)
+        before = self._runner.answers.setdefault(there, done.SerializeToString())
+        if WorkflowActivationCompletion.FromString(before) != done:
+            raise ToldOtherwise(
+                f"{self._details.info.workflow_id}: told the same again, the workflow wants other things"
+            )
+        return done
 
     def _leave(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         if self._instance is None and self._at in self._runner.left:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
 
 from invoice_mcp.testing.simulator import RecallingRunner, Simulation, Start, StaysInMemory, Worker, connect
+from invoice_mcp.testing.simulator._recalling import ToldOtherwise
 from tests.unit.testing.simulator import toys
 from tests.unit.testing.simulator.places import QUEUE
 from tests.unit.testing.simulator.test_fingerprint import Minds, payloads
@@ -101,3 +104,33 @@ async def test_what_does_not_let_itself_be_put_out_of_memory_is_told_each_time()
         await simulation.go_on()
         with pytest.raises(StaysInMemory):
             simulation.crash_worker(QUEUE)
+
+
+@workflow.defn
+class Moody:
+    """Knows what it should not: how many there were before it."""
+
+    before = 0
+
+    @workflow.run
+    async def run(self) -> None:
+        Moody.before += 1
+        await workflow.sleep(Moody.before)
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    def wake(self) -> None: ...
+
+
+async def test_code_that_is_not_deterministic_is_told() -> None:
+    runner = RecallingRunner()
+    for signals in (["wake"], ["wake", "wake"]):
+        simulation = Simulation()
+        simulation.start_worker(QUEUE, Worker([Moody], [], runner=runner))
+        run = simulation.start(Start("moody", "Moody", QUEUE))
+        await simulation.go_on()
+        told = pytest.raises(ToldOtherwise, match="moody") if len(signals) > 1 else nullcontext()
+        with told:
+            for signal in signals:
+                run.signal(signal, payloads(), {})
+                await simulation.go_on()
