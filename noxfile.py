@@ -24,9 +24,10 @@ COVERAGE_FLOOR = 95
 # More processes than cores: the end-to-end tests mostly wait for servers and clocks. Each has engines of its own.
 IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-profile=ci"]
 # What other versions may do otherwise: everything pure, whole lives, replays among them, and the recorded histories.
+# For that a few random examples are enough.
 LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
 REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "shapes", "versioning")]
-ELSEWHERE = ["tests/unit", *LIVES, *REPLAYS, "-m", "not thorough", *IN_PARALLEL]
+ELSEWHERE = ["tests/unit", *LIVES, *REPLAYS, "-m", "not thorough", *IN_PARALLEL, "--hypothesis-profile=second-opinion"]
 # Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them.
 BULK = ["-m", "thorough", "--words=4", *IN_PARALLEL]
 SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls", "bad_input")]
