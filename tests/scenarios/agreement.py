@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from invoice_mcp.testing import Scenario, StageKeeper, World, open_world
 from invoice_mcp.testing._playing import Done, Player
@@ -25,6 +25,11 @@ class Account:
     reports: tuple[object, ...]
     ledger: tuple[tuple[int, str, str], ...]
     outlines: tuple[tuple[str, ...], ...]
+
+    def without_waiting(self) -> Account:
+        """As if nobody had waited for a due date, or a deadline."""
+        outlines = (tuple(step for step in each if step not in {"StartTimer", "CancelTimer"}) for each in self.outlines)
+        return replace(self, outlines=tuple(outlines))
 
 
 async def account_of(keeper: StageKeeper, scenario: Scenario) -> Account:

@@ -31,6 +31,16 @@ def simulated() -> Iterator[StageRunner]:
         yield stage
 
 
+def require_agreement(one: Account, other: Account, engine: str, scenario: Scenario) -> None:
+    """On the real server each run has a clock of its own, that begins with real time (`start_time_skipping_v2`).
+
+    So what is started anew when time has passed is there as early as the first run was, and may have to wait longer.
+    """
+    if engine == "real" and len(one.reports) > 1:
+        one, other = one.without_waiting(), other.without_waiting()
+    assert one == other, str(scenario)
+
+
 def account(stage: StageRunner, scenario: Scenario) -> Account:
     return stage.run(partial(account_of, scenario=scenario))
 
@@ -43,7 +53,7 @@ def test_the_simulator_goes_as_the_servers_do(
     length = request.config.getoption("--agreement")
     for word in (word for word in words(length) if word[0] == begin):
         scenario = Scenario(actions=word)
-        assert account(simulated, scenario) == account(other, scenario), str(scenario)
+        require_agreement(account(simulated, scenario), account(other, scenario), other.kind.name, scenario)
 
 
 @requirement("ENGINES-AGREE")
@@ -52,4 +62,4 @@ def test_the_simulator_goes_as_the_servers_do(
 def test_a_random_life_goes_on_the_simulator_as_on_the_servers(
     simulated: StageRunner, other: StageRunner, scenario: Scenario
 ) -> None:
-    assert account(simulated, scenario) == account(other, scenario)
+    require_agreement(account(simulated, scenario), account(other, scenario), other.kind.name, scenario)

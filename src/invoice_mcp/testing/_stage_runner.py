@@ -19,9 +19,13 @@ class StageRunner:
     """Plays scenarios one after another, each to its end, in the event loop that suits the engine.
 
     On the simulator that loop's time is virtual too: a tool that waits a second for something costs nothing.
+
+    Attributes:
+        kind: The engine.
     """
 
     def __init__(self, kind: EngineKind, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
+        self.kind = kind
         self._runner = asyncio.Runner(loop_factory=kind.loop_factory)
         self._keeper = StageKeeper(kind, workflows, sandboxed=sandboxed)
 
