@@ -85,7 +85,7 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run, 130 interru
     type=click.IntRange(0, 3),
     help="Not by chance: every order in which things can happen, with up to K things done to invoices of up to --lines "
     "(at most 2) lines, and perhaps one worker crash and one payment fault, anywhere. 1 takes half a minute, 2 "
-    "more than an hour.",
+    "half an hour, 3 many hours; of one line 3 takes a quarter of an hour.",
 )
 @click.option("--keep-going", is_flag=True, help="Go on after a failure, and tell them all.")
 @click.option(

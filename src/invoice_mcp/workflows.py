@@ -22,6 +22,7 @@ with workflow.unsafe.imports_passed_through():
 
     from invoice_mcp.decisions import require_open_for
     from invoice_mcp.errors import Code, Refused
+    from invoice_mcp.giving_up import give_up
     from invoice_mcp.invoices import faults_of
     from invoice_mcp.line_workflow import PayLineItem, reraise_unless_cancelled, told, unconfirmed
     from invoice_mcp.reports import (
@@ -122,7 +123,7 @@ class InvoiceWorkflow:
         )
         await workflow.wait_condition(lambda: validation.done() or self._is_rejected())
         if self._is_rejected():
-            validation.cancel()
+            give_up(validation)
             self._close(Status.REJECTED)
             return False
         try:

@@ -29,7 +29,7 @@ _ONLY_FORGOTTEN = (
 
 EQUIVALENT: Mapping[str, str] = {
     "workflows.py: run+9, Status.REJECTED becomes EXPIRED": _AT_ONCE,
-    "workflows.py: _validate+11, swap `validation.cancel()` and what follows": _BEGUN_LATER,
+    "workflows.py: _validate+11, swap `give_up(validation)` and what follows": _BEGUN_LATER,
     "workflows.py: _validate+18, swallow: `raise asyncio.CancelledError from error`": _NEVER_CANCELLED,
     "workflows.py: _pay+1, swap `self._move_to(Status.PAYING)` and what follows": _BEGUN_LATER,
     "workflows.py: _pay_line+3, leave out `self._update_line(order.line, status=LineStatus.CANCELLED)`": _AT_ONCE,

@@ -38,9 +38,19 @@ _TURNED: Mapping[type[cst.BaseCompOp], cst.BaseCompOp] = {
     cst.IsNot: cst.Is(),
 }
 # Statements that do something a server or a person sees. Log lines do not count.
-_ACTS = ("_move_to(", "_close(", "wait_condition(", "sleep(", "cancel()", "_cancel_line(", "_update_line(", "_decide(")
+_ACTS = (
+    "_move_to(",
+    "_close(",
+    "wait_condition(",
+    "sleep(",
+    "cancel()",
+    "_cancel_line(",
+    "_update_line(",
+    "_decide(",
+    "give_up(",
+)
 # To wait once more for what has happened, or to decide once more, is nothing.
-_NOTHING_TWICE = ("_update_line(", "wait_condition(", "_decide(", "validation.cancel()")
+_NOTHING_TWICE = ("_update_line(", "wait_condition(", "_decide(", "give_up(validation)")
 
 
 def text_of(node: cst.CSTNode) -> str:
