@@ -43,9 +43,9 @@ async def test_an_ignored_signal_that_is_logged_by_rich_does_not_stop_the_invoic
 
 @requirement("DECIDE-REJECT")
 async def test_an_invoice_rejected_while_it_is_validated_logs_no_error(
-    new_world: NewWorld, caplog: pytest.LogCaptureFixture
+    real_world: NewWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with new_world() as world:
+    async with real_world() as world:
         world.erp.is_slow()
         await world.submit(("1", await world.due_in(DAY)), until=Status.PENDING_VALIDATION)
         await world.when(lambda: bool(world.erp.asked))
