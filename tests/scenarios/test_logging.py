@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import io
 import logging
 from collections.abc import Iterator
@@ -39,20 +38,3 @@ async def test_an_ignored_signal_that_is_logged_by_rich_does_not_stop_the_invoic
         await world.advance(2 * DAY)
         await world.until(Status.PAID)
     assert "Signal ignored" in rich_logging.getvalue()
-
-
-@requirement("DECIDE-REJECT")
-async def test_an_invoice_rejected_while_it_is_validated_logs_no_error(
-    real_world: NewWorld, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with real_world() as world:
-        world.erp.is_slow()
-        await world.submit(("1", await world.due_in(DAY)), until=Status.PENDING_VALIDATION)
-        await world.when(lambda: bool(world.erp.asked))
-        await world.reject()
-        await world.until(Status.REJECTED)
-        world.erp.answers()
-        await world.crash_worker()
-    # asyncio tells of what nobody looked at when it is thrown away.
-    gc.collect()
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
