@@ -36,15 +36,20 @@ from tests.unit.tasks.served import tasks_of
 from tests.unit.tasks.test_generic import GIVES_UP_AFTER, text_of, until
 
 
+async def start(client: TemporalClient, run: Callable[..., Awaitable[Any]], *given: Any, queue: str) -> tuple[str, str]:
+    """Start a workflow; its id, and its task's."""
+    handle = await client.start_workflow(run, args=given, id=f"{queue}-{uuid4()}", task_queue=queue)
+    return handle.id, task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+
+
 @requirement("TASK-STORE", "TASK-WIRE")
 async def test_a_workflow_that_continues_as_new_stays_the_same_task(real_client: TemporalClient) -> None:
-    queue, workflow_id = "goes-on", f"goes-on-{uuid4()}"
+    queue = "goes-on"
     async with (
         Worker(real_client, task_queue=queue, workflows=[GoesOn]),
         tasks_client(tasks_of(real_client, GoesOn)) as client,
     ):
-        handle = await real_client.start_workflow(GoesOn.run, 2, id=workflow_id, task_queue=queue)
-        task_id = task_id_of(Run(workflow_id, str(handle.first_execution_run_id)))
+        workflow_id, task_id = await start(real_client, GoesOn.run, 2, queue=queue)
         began = (await get(client.session, task_id)).created_at
         task = await until(client, task_id, lambda task: task.input_requests)
         assert task.task_id == task_id
@@ -102,10 +107,7 @@ async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_anothe
         tasks_client(tasks_of(real_client, Restless)) as client,
     ):
         for number in range(10):
-            handle = await real_client.start_workflow(
-                Restless.run, 0.001 * number, id=f"restless-{uuid4()}", task_queue="restless"
-            )
-            task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+            _, task_id = await start(real_client, Restless.run, 0.001 * number, queue="restless")
             await cancel(client.session, task_id)
             assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
@@ -155,8 +157,7 @@ async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_sin
         Worker(real_client, task_queue="restless", workflows=[Restless]),
         tasks_client(tasks_of(meanwhile(real_client, goes_on), Restless)) as client,
     ):
-        handle = await real_client.start_workflow(Restless.run, 0, id=f"restless-{uuid4()}", task_queue="restless")
-        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        _, task_id = await start(real_client, Restless.run, 0, queue="restless")
         await cancel(client.session, task_id)
         assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
@@ -171,15 +172,13 @@ async def test_a_cancellation_spares_what_has_the_same_workflow_id_since(real_cl
         Worker(real_client, task_queue="spared", workflows=[AsksInEachRun]),
         tasks_client(tasks_of(meanwhile(real_client, is_used_again), AsksInEachRun)) as client,
     ):
-        handle = await real_client.start_workflow(
-            AsksInEachRun.run, args=[0, []], id=f"spared-{uuid4()}", task_queue="spared"
-        )
-        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        workflow_id, task_id = await start(real_client, AsksInEachRun.run, 0, [], queue="spared")
         await cancel(client.session, task_id)
         assert (await get(client.session, task_id)).status == "failed"
-        events = [event async for event in real_client.get_workflow_handle(handle.id).fetch_history_events()]
+        other = real_client.get_workflow_handle(workflow_id)
+        events = [event async for event in other.fetch_history_events()]
         assert not any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in events)
-        await real_client.get_workflow_handle(handle.id).terminate()
+        await other.terminate()
 
 
 @requirement("TASK-CANCEL")
@@ -202,8 +201,7 @@ async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalCli
         Worker(real_client, task_queue="gives-up", workflows=[GivesUp]),
         tasks_client(tasks_of(real_client, GivesUp)) as client,
     ):
-        handle = await real_client.start_workflow(GivesUp.run, 0.5, id=f"gives-up-{uuid4()}", task_queue="gives-up")
-        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        _, task_id = await start(real_client, GivesUp.run, 0.5, queue="gives-up")
         first = await until(client, task_id, lambda task: task.input_requests)
         second = await until(client, task_id, lambda task: not task.input_requests)
         assert second.status == "working"
@@ -227,10 +225,7 @@ async def test_an_answer_that_comes_when_the_next_run_asks_already_is_ignored(re
         Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
         tasks_client(tasks_of(real_client, AsksInEachRun)) as other,
     ):
-        handle = await real_client.start_workflow(
-            AsksInEachRun.run, args=[1, []], id=f"{queue}-{uuid4()}", task_queue=queue
-        )
-        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        _, task_id = await start(real_client, AsksInEachRun.run, 1, [], queue=queue)
         first = await until(other, task_id, lambda task: task.input_requests)
 
         async def is_answered(_: str) -> None:
@@ -252,10 +247,7 @@ async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_clie
         Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
         tasks_client(tasks_of(real_client, AsksInEachRun)) as client,
     ):
-        handle = await real_client.start_workflow(
-            AsksInEachRun.run, args=[1, []], id=f"{queue}-{uuid4()}", task_queue=queue
-        )
-        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        _, task_id = await start(real_client, AsksInEachRun.run, 1, [], queue=queue)
         first = await until(client, task_id, lambda task: task.input_requests)
         await update(client.session, task_id, worded(first, "yes"))
         second = await until(
@@ -277,11 +269,8 @@ async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClie
         Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
         tasks_client(tasks_of(real_client, AsksInEachRun), person) as client,
     ):
-        handle = await real_client.start_workflow(
-            AsksInEachRun.run, args=[2, []], id=f"{queue}-{uuid4()}", task_queue=queue
-        )
+        _, task_id = await start(real_client, AsksInEachRun.run, 2, [], queue=queue)
         with anyio.fail_after(GIVES_UP_AFTER):
-            task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
             await TasksClient().follow(client.session, task_id)
     assert len(person.asked) == 3
 

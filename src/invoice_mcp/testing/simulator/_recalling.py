@@ -8,7 +8,6 @@ is new, it is a real instance, told all from the beginning.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 from temporalio import workflow
@@ -17,7 +16,7 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from invoice_mcp.testing.simulator._activating import activate
-from invoice_mcp.testing.simulator._fingerprint import fingerprint
+from invoice_mcp.testing.simulator._fingerprint import condensed, fingerprint
 
 
 class ToldOtherwise(AssertionError):  # noqa: N818 (it names what happened)
@@ -58,14 +57,14 @@ class Recalling(WorkflowInstance):
         self._details = details
         self._instance: WorkflowInstance | None = None
         self._told: list[tuple[WorkflowActivation, bytes]] = []
-        self._at = _condensed(repr((details.defn.cls, details.info, details.randomness_seed)).encode())
+        self._at = condensed((details.defn.cls, details.info, details.randomness_seed))
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         """Tell it something, or ask it something: as the real one."""
         kinds = {job.WhichOneof("variant") for job in act.jobs}
         if kinds == {"remove_from_cache"}:
             return self._leave(act)
-        runner, there = self._runner, _condensed(self._at + _heard(act))
+        runner, there = self._runner, condensed((self._at, _heard(act)))
         answer = runner.answers.get(there)
         if answer is None or self._instance is not None:
             done = self._ask(self._real(), act, there)
@@ -117,10 +116,6 @@ class Recalling(WorkflowInstance):
         done = activate(self._real(), act)
         self._runner.left.add(self._at)
         return done
-
-
-def _condensed(told: bytes) -> bytes:
-    return blake2b(told, digest_size=16).digest()
 
 
 def _heard(act: WorkflowActivation) -> bytes:

@@ -7,34 +7,14 @@ from typing import Any
 
 import pytest
 from temporalio import workflow
-from temporalio.bridge.proto.workflow_activation import WorkflowActivation
-from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
-from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
+from temporalio.worker import UnsandboxedWorkflowRunner
 
 from invoice_mcp.testing.simulator import RecallingRunner, Simulation, Start, StaysInMemory, Worker, connect
 from invoice_mcp.testing.simulator._recalling import ToldOtherwise
+from tests.bench.floor import Listening
 from tests.unit.testing.simulator import toys
 from tests.unit.testing.simulator.places import QUEUE
 from tests.unit.testing.simulator.test_fingerprint import Minds, payloads
-
-
-class CountingRunner(UnsandboxedWorkflowRunner):
-    """Counts how often the code of workflows is told something."""
-
-    def __init__(self) -> None:
-        self.activations = 0
-
-    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        instance: Any = super().create_instance(det)
-        activate = instance.activate
-
-        def counted(act: WorkflowActivation) -> WorkflowActivationCompletion:
-            self.activations += 1
-            answer: WorkflowActivationCompletion = activate(act)
-            return answer
-
-        instance.activate = counted
-        return instance  # type: ignore[no-any-return]
 
 
 async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False) -> tuple[bytes | None, list[str]]:
@@ -61,13 +41,14 @@ async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False)
 
 
 async def test_told_the_same_again_its_code_does_not_run() -> None:
-    counting = CountingRunner()
-    runner = RecallingRunner(counting)
+    code = Listening()
+    runner = RecallingRunner(code)
     first = await history(runner, ("hold", 1), ("count", 2))
-    ran = counting.activations
-    assert ran
+    [(_, told)] = code.heard
+    assert told
+    before = len(told)
     assert await history(runner, ("hold", 1), ("count", 2)) == first
-    assert counting.activations == ran
+    assert [len(told) for _, told in code.heard] == [before]
 
 
 @pytest.mark.parametrize("crashes", [False, True])
