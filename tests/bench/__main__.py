@@ -12,7 +12,6 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import click
@@ -39,14 +38,13 @@ from invoice_mcp.testing import (
 from invoice_mcp.testing.simulator import Simulation, Worker, connect
 from invoice_mcp.worker import WORKFLOWS
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
-from tests.bench.floor import Listening
+from tests.bench.floor import Listening, idle_client
 
-Life = Callable[[StageKeeper, str], Awaitable[None]]
 _numbers = itertools.count(1)
 
 
-async def in_a_world(keeper: StageKeeper, ending: str) -> None:
-    """One life as a scenario: through MCP, observed and checked."""
+async def in_a_world(keeper: StageKeeper, ending: str) -> int:
+    """One life as a scenario: through MCP, observed and checked; how many tools were called."""
     async with open_world(keeper) as world:
         await world.submit(("100", PAST), ("200", PAST))
         if ending == Status.EXPIRED:
@@ -54,6 +52,7 @@ async def in_a_world(keeper: StageKeeper, ending: str) -> None:
         else:
             await (world.approve() if ending == Status.PAID else world.reject())
         await world.until(ending)
+    return len((await world.observe()).answers)
 
 
 async def raw(keeper: StageKeeper, ending: str) -> None:
@@ -131,6 +130,26 @@ async def core(rounds: int) -> tuple[float, float]:
     return rounds / spent["core"], rounds / spent["code"]
 
 
+async def session(rounds: int) -> tuple[float, float, int]:
+    """Simulated lives per second through MCP and the checker, and of nothing but as many calls; how many those are.
+
+    The calls are of a tool that does nothing, by the same client, in memory too.
+    """
+    spent, calls = {"lives": 0.0, "calls": 0.0}, 0
+    async with StageKeeper(kinds()["simulated"], sandboxed=False) as keeper, idle_client() as idle:
+        for turn in range(-20, rounds):
+            began = time.perf_counter()
+            calls = await in_a_world(keeper, Status.PAID)
+            lived = time.perf_counter()
+            for _ in range(calls):
+                await idle.call_tool("nothing")
+            # The first ones warm up.
+            if turn >= 0:
+                spent["lives"] += lived - began
+                spent["calls"] += time.perf_counter() - lived
+    return rounds / spent["lives"], rounds / spent["calls"], calls
+
+
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=30, help="So many lives of each kind.", show_default=True)
 @click.option("--engine", "engines", multiple=True, help="Only these engines.  [default: all]")
@@ -151,6 +170,10 @@ def main(rounds: int, engines: tuple[str, ...]) -> None:
     ours, bare = asyncio.run(core(10 * rounds))
     console.print(f"The simulator's core alone, approved and paid: {ours:.0f} lives/s, ratio {ours / bare:.2f} to")
     console.print(f"the code of its workflows by itself, told the same by nobody: {bare:.0f} lives/s")
+    with asyncio.Runner(loop_factory=kinds()["simulated"].loop_factory) as runner:
+        ours, bare, calls = runner.run(session(10 * rounds))
+    console.print(f"Simulated, through MCP and the checker: {ours:.0f} lives/s, ratio {ours / bare:.2f} to")
+    console.print(f"nothing but their {calls} calls, of a tool that does nothing: {bare:.0f} lives/s")
     run_and_leave(_nothing())
 
 

@@ -1,9 +1,11 @@
-"""The floor under every simulator: what the code of the workflows costs by itself, told what a life tells it."""
+"""Floors: what the code of the workflows costs by itself, told what a life tells it, and what MCP's calls cost."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from mcp import Client
+from mcp.server import MCPServer
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
@@ -39,3 +41,15 @@ class Listening(UnsandboxedWorkflowRunner):
             instance = runner.create_instance(details)
             for act in activations:
                 activate(instance, act)
+
+
+def idle_client() -> Client:
+    """An MCP client in memory, to a server whose one tool, `nothing`, does nothing."""
+    server: MCPServer[Any] = MCPServer("idle")
+
+    @server.tool()
+    async def nothing() -> str:
+        """Do nothing."""
+        return ""
+
+    return Client(server)
