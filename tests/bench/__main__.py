@@ -31,6 +31,7 @@ from invoice_mcp.testing import (
     RecordingPayments,
     ScriptedErp,
     StageKeeper,
+    World,
     kinds,
     open_world,
     run_and_leave,
@@ -43,8 +44,8 @@ from tests.bench.floor import Listening, idle_client
 _numbers = itertools.count(1)
 
 
-async def in_a_world(keeper: StageKeeper, ending: str) -> int:
-    """One life as a scenario: through MCP, observed and checked; how many tools were called."""
+async def in_a_world(keeper: StageKeeper, ending: str) -> World:
+    """One life as a scenario: through MCP, observed and checked."""
     async with open_world(keeper) as world:
         await world.submit(("100", PAST), ("200", PAST))
         if ending == Status.EXPIRED:
@@ -52,7 +53,7 @@ async def in_a_world(keeper: StageKeeper, ending: str) -> int:
         else:
             await (world.approve() if ending == Status.PAID else world.reject())
         await world.until(ending)
-    return len((await world.observe()).answers)
+    return world
 
 
 async def raw(keeper: StageKeeper, ending: str) -> None:
@@ -135,11 +136,12 @@ async def session(rounds: int) -> tuple[float, float, int]:
 
     The calls are of a tool that does nothing, by the same client, in memory too.
     """
-    spent, calls = {"lives": 0.0, "calls": 0.0}, 0
+    spent = {"lives": 0.0, "calls": 0.0}
     async with StageKeeper(kinds()["simulated"], sandboxed=False) as keeper, idle_client() as idle:
+        calls = len((await (await in_a_world(keeper, Status.PAID)).observe()).answers)
         for turn in range(-20, rounds):
             began = time.perf_counter()
-            calls = await in_a_world(keeper, Status.PAID)
+            await in_a_world(keeper, Status.PAID)
             lived = time.perf_counter()
             for _ in range(calls):
                 await idle.call_tool("nothing")
