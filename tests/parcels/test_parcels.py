@@ -106,7 +106,7 @@ async def test_code_that_goes_otherwise_on_replay_is_caught_by_a_crash() -> None
     sent = await post.send()
     post.crash()
     await sent.signal(Delivery.collect)
-    assert any("fails its task: Nondeterminism" in line for line in post.story())
+    assert any("fails its task: [TMPRL1100] Nondeterminism" in line for line in post.story())
 
 
 async def ends(seed: int) -> tuple[str, list[str]]:

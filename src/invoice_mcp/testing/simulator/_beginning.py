@@ -53,7 +53,7 @@ def info(run: Execution, begins: int) -> workflow.Info:
         attempt=1,
         continued_run_id=None,
         cron_schedule=None,
-        execution_timeout=None,
+        execution_timeout=length(start.execution_timeout) if start.execution_timeout else None,
         first_execution_run_id=run.run_id,
         headers=dict(start.header),
         namespace=NAMESPACE,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from temporalio.bridge.proto.activity_result import ActivityResolution
 from temporalio.bridge.proto.activity_result import Cancellation as ActivityCancellation
 from temporalio.bridge.proto.child_workflow import Cancellation as ChildCancellation
-from temporalio.bridge.proto.child_workflow import ChildWorkflowCancellationType, ChildWorkflowResult
+from temporalio.bridge.proto.child_workflow import ChildWorkflowResult
 from temporalio.bridge.proto.workflow_activation import (
     ResolveActivity,
     ResolveChildWorkflowExecution,
@@ -21,6 +21,7 @@ from temporalio.bridge.proto.workflow_activation import (
 )
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, WorkflowCommand
 
+from invoice_mcp.testing.simulator._children import AT_ONCE
 from invoice_mcp.testing.simulator._history import CANCELLED, activity_failure, canceled, child_failure
 
 if TYPE_CHECKING:
@@ -110,7 +111,6 @@ def _resolved(
 
 
 _AWAITED = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
-_AT_ONCE = frozenset({ChildWorkflowCancellationType.ABANDON, ChildWorkflowCancellationType.TRY_CANCEL})
 
 
 def _resolved_child(
@@ -131,8 +131,7 @@ def _resolved_child(
         yield WorkflowActivationJob(
             resolve_child_workflow_execution_start=ResolveChildWorkflowExecutionStart(seq=seq, cancelled=cancelled)
         )
-    elif (child := run.children.get(seq)) is not None and child.order.cancellation_type in _AT_ONCE:
-        child.is_told = True
+    elif (child := run.children.get(seq)) is not None and child.order.cancellation_type in AT_ONCE:
         result = ChildWorkflowResult(cancelled=ChildCancellation(failure=child.failure(canceled(), "cancelled")))
         yield WorkflowActivationJob(
             resolve_child_workflow_execution=ResolveChildWorkflowExecution(seq=seq, result=result)

@@ -41,6 +41,7 @@ from temporalio.bridge.proto.workflow_commands import (
 from invoice_mcp.testing.simulator._agenda import SECOND
 from invoice_mcp.testing.simulator._history import (
     NAMESPACE,
+    NOBODY_TO_CANCEL,
     canceled,
     child_failure,
     event,
@@ -52,6 +53,10 @@ from invoice_mcp.testing.simulator._history import (
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
 
+AT_ONCE = frozenset({ChildWorkflowCancellationType.ABANDON, ChildWorkflowCancellationType.TRY_CANCEL})
+"""In these ways a child is cancelled without waiting for what comes of it."""
+
+_TELLS = frozenset({"resolve_child_workflow_execution_start", "resolve_child_workflow_execution"})
 _TASK_TIMEOUT = 10 * SECOND
 _START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
 _ALREADY_EXISTS = (
@@ -66,7 +71,7 @@ class Child:
         owner: Who wanted it.
         order: What it wanted.
         initiated: Number of the event.
-        is_told: The owner does not wait for its end any more.
+        is_over: It has ended, or could not begin.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class Child:
     ) -> None:
         self.owner = owner
         self.order = order
-        self.is_told = False
+        self.is_over = self._is_told = False
         self._run: Execution | None = None
         self._started: HistoryEvent | None = None
         self._command = command
@@ -114,7 +119,8 @@ class Child:
             task_queue=order.task_queue,
             input=Payloads(payloads=order.input),
             task_timeout=nanoseconds(order.workflow_task_timeout) or _TASK_TIMEOUT,
-            run_timeout=nanoseconds(order.workflow_run_timeout) or nanoseconds(order.workflow_execution_timeout),
+            run_timeout=nanoseconds(order.workflow_run_timeout),
+            execution_timeout=nanoseconds(order.workflow_execution_timeout),
             memo=Memo(fields=order.memo),
             search_attributes=SearchAttributes(indexed_fields=order.search_attributes.indexed_fields),
             header=order.headers,
@@ -134,8 +140,6 @@ class Child:
         )
         succeeded = ResolveChildWorkflowExecutionStartSuccess(run_id=self._run.run_id)
         self._tell_start(self._started, ResolveChildWorkflowExecutionStart(seq=order.seq, succeeded=succeeded))
-        if self._cancel_reason is not None:
-            self._deliver_cancel()
 
     def _tell_taken(self) -> None:
         order = self.order
@@ -152,10 +156,13 @@ class Child:
             workflow_type=order.workflow_type,
             cause=FailedToStart.START_CHILD_WORKFLOW_EXECUTION_FAILED_CAUSE_WORKFLOW_ALREADY_EXISTS,
         )
+        self.is_over = True
         self._tell_start(failed, ResolveChildWorkflowExecutionStart(seq=order.seq, failed=failure))
+        self.owner.forget_ended()
 
     def _tell_start(self, new: HistoryEvent, resolved: ResolveChildWorkflowExecutionStart) -> None:
-        self.owner.arrive(new, job=WorkflowActivationJob(resolve_child_workflow_execution_start=resolved))
+        job = WorkflowActivationJob(resolve_child_workflow_execution_start=resolved)
+        self.owner.arrive(new, job=None if self._is_told else job)
 
     @property
     def run_id(self) -> str:
@@ -166,7 +173,7 @@ class Child:
         """What its owner's code does not know of it, or need not."""
         ending = self._run.ending() if self._run is not None and not self._run.is_open else ""
         order = self.order.SerializeToString(deterministic=True)
-        return order, self.run_id, self.is_told, self._cancel_reason, ending
+        return order, self.run_id, self._is_told, self._cancel_reason, ending
 
     # -- its end -------------------------------------------------------------------------------------------
 
@@ -206,8 +213,9 @@ class Child:
         job = WorkflowActivationJob(
             resolve_child_workflow_execution=ResolveChildWorkflowExecution(seq=self.order.seq, result=resolved)
         )
-        self.owner.arrive(new, job=None if self.is_told else job)
-        self.owner.children.pop(self.order.seq, None)
+        self.owner.arrive(new, job=None if self._is_told else job)
+        self.is_over = True
+        self.owner.forget_ended()
 
     def failure(self, cause: Failure, how: str) -> Failure:
         """How its owner's code learns that it ended otherwise than well."""
@@ -239,6 +247,9 @@ class Child:
 
     def request_cancel(self, reason: str, completed: int) -> None:
         """The owner's code wants it cancelled; whether it waits for that is in the order."""
+        if self.order.cancellation_type in AT_ONCE:
+            self._is_told = True
+            self.owner.tasks.leave_untold(self._is_about_it)
         if self.order.cancellation_type == ChildWorkflowCancellationType.ABANDON:
             return
         self._cancel_event = self.owner.record(
@@ -254,19 +265,26 @@ class Child:
         self._cancel_reason = reason
         self.owner.soon("cancellation is delivered", self._deliver_cancel, about=str(self.order.seq))
 
+    def _is_about_it(self, job: WorkflowActivationJob) -> bool:
+        kind = job.WhichOneof("variant") or ""
+        return kind in _TELLS and getattr(job, kind).seq == self.order.seq
+
     _cancel_event = 0
 
     def _deliver_cancel(self) -> None:
         reason, run = self._cancel_reason, self._run
-        if reason is None or run is None:
-            # It has not started yet: then.
-            return
+        about = {
+            "initiated_event_id": self._cancel_event,
+            "namespace": NAMESPACE,
+            "workflow_execution": WorkflowExecution(workflow_id=self.order.workflow_id),
+        }
         self._cancel_reason = None
-        run.request_cancel(reason, sender=self.owner)
-        told = event(
-            EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
-            initiated_event_id=self._cancel_event,
-            namespace=NAMESPACE,
-            workflow_execution=WorkflowExecution(workflow_id=self.order.workflow_id),
-        )
-        self.owner.arrive(told, job=None)
+        if reason is None or run is None:
+            # It has not started yet, and when it does nobody remembers: so it is on servers too.
+            new = event(
+                EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=NOBODY_TO_CANCEL, **about
+            )
+        else:
+            run.request_cancel(reason, sender=self.owner)
+            new = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
+        self.owner.arrive(new, job=None)

@@ -21,12 +21,13 @@ from temporalio.bridge.proto.workflow_activation import (
     WorkflowActivation,
     WorkflowActivationJob,
 )
-from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+from temporalio.bridge.proto.workflow_commands import FailWorkflowExecution, WorkflowCommand
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import WorkflowInstance
 
 from invoice_mcp.testing.simulator._activating import activate
 from invoice_mcp.testing.simulator._cancelling import is_last, resolved_at_once
+from invoice_mcp.testing.simulator._comparing import difference
 from invoice_mcp.testing.simulator._fingerprint import fingerprint
 from invoice_mcp.testing.simulator._history import timestamp
 from invoice_mcp.testing.simulator._recalling import Recalling
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
 
 _UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE
-_NONDETERMINISTIC = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
+NONDETERMINISTIC = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
+"""The code did not do again what it had done."""
 
 
 class CodeFailed(Exception):  # noqa: N818 (it names what happened to the task)
@@ -70,10 +72,12 @@ class Past:
 
     Attributes:
         time: When it began, by which the code's own clock goes.
+        length: How many events there were then.
         flags: Which ways of the SDK the code took.
     """
 
     time: int
+    length: int
     turns: list[_Turn] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
 
@@ -100,7 +104,7 @@ class Code:
         Raises:
             CodeFailed: It failed.
         """
-        past = Past(self._execution.now)
+        past = Past(self._execution.now, len(self._execution.history))
         instance = self._awake(past)
         while jobs:
             done = self._activate(instance, jobs, past, is_replaying=False)
@@ -111,6 +115,11 @@ class Code:
             ended = any(is_last(command) for command in commands)
             jobs = [] if ended else resolved_at_once(self._execution, past.commands(), commands)
         return past
+
+    def give_up(self, failure: Failure) -> Past:
+        """As if it had wanted to fail."""
+        failed = WorkflowCommand(fail_workflow_execution=FailWorkflowExecution(failure=failure))
+        return Past(self._execution.now, len(self._execution.history), turns=[_Turn([], [failed])])
 
     def remember(self, past: Past, refused: Collection[str]) -> None:
         """It was done: from now on this is how the code got where it is.
@@ -144,7 +153,8 @@ class Code:
         Raises:
             CodeFailed: It can't.
         """
-        past = Past(self._past[-1].time if self._past else self._execution.now)
+        last = self._past[-1] if self._past else None
+        past = Past(last.time if last else self._execution.now, last.length if last else 0)
         job = QueryWorkflow(query_id="query", query_type=kind, arguments=given, headers=header)
         done = self._activate(self._awake(past), [WorkflowActivationJob(query_workflow=job)], past, is_replaying=False)
         answer = done.successful.commands[0].respond_to_query
@@ -161,7 +171,7 @@ class Code:
                 run_id=self._execution.run_id,
                 timestamp=timestamp(past.time),
                 is_replaying=is_replaying,
-                history_length=len(self._execution.history),
+                history_length=past.length,
                 jobs=jobs,
                 available_internal_flags=past.flags,
             ),
@@ -220,14 +230,9 @@ class Code:
             if not turn.jobs:
                 continue
             done = self._activate(instance, turn.jobs, past, is_replaying=True)
-            if list(done.successful.commands) != turn.commands:
-                raise CodeFailed(
-                    Failure(
-                        message="Nondeterminism: replayed, the workflow wanted "
-                        f"{_names(done.successful.commands)}, but it had wanted {_names(turn.commands)}"
-                    ),
-                    _NONDETERMINISTIC,
-                )
+            if differs := difference(list(done.successful.commands), turn.commands):
+                message = f"[TMPRL1100] Nondeterminism: replayed, the workflow wanted {differs}"
+                raise CodeFailed(Failure(message=message), NONDETERMINISTIC)
 
     def evict(self) -> None:
         """Put it out of memory.
@@ -253,7 +258,3 @@ class Code:
 
 def _known_to(instance: WorkflowInstance) -> bytes | None:
     return instance.knows() if isinstance(instance, Recalling) else fingerprint(instance)
-
-
-def _names(commands: Iterable[WorkflowCommand]) -> str:
-    return ", ".join(command.WhichOneof("variant") or "nothing" for command in commands) or "nothing"

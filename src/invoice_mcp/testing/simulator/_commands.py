@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Payload, Payloads
@@ -17,6 +17,7 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 from temporalio.converter import DataConverter
 
 from invoice_mcp.testing.simulator._activities import Activity
+from invoice_mcp.testing.simulator._agenda import Step
 from invoice_mcp.testing.simulator._cancelling import ENDS, key_of, never_sent
 from invoice_mcp.testing.simulator._children import Child
 from invoice_mcp.testing.simulator._external import request_cancel, signal
@@ -81,6 +82,20 @@ def carry_out(
 # -- timers ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(eq=False)
+class Timer:
+    """What a run waits for.
+
+    Attributes:
+        started: Number of the event.
+        is_over: It has fired.
+    """
+
+    started: int
+    step: Step = field(init=False)
+    is_over: bool = False
+
+
 def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
     run, order = orders.run, command.start_timer
     new = event(
@@ -90,28 +105,32 @@ def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
         workflow_task_completed_event_id=orders.completed,
     )
     new.user_metadata.CopyFrom(command.user_metadata)
-    started = run.record(new)
+    timer = run.timers[order.seq] = Timer(run.record(new))
 
     def fire() -> None:
-        fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(order.seq), started_event_id=started)
+        fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(order.seq), started_event_id=timer.started)
+        timer.is_over = True
         run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=order.seq)))
+        run.forget_ended()
 
     # The SDK counts in floating-point seconds, and may ask for a nanosecond less than it means: the agenda rounds up.
-    step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire, about=str(order.seq))
-    run.timers[order.seq] = step, started
+    timer.step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire, about=str(order.seq))
 
 
 def _cancel_timer(orders: _Orders, command: WorkflowCommand) -> None:
     run, seq = orders.run, command.cancel_timer.seq
-    step, started = run.timers.pop(seq)
-    run.simulation.agenda.drop(step)
+    timer = run.timers.pop(seq, None)
+    if timer is None:
+        # It had fired, and the code was about to be told when something else came first.
+        return
+    run.simulation.agenda.drop(timer.step)
     # Perhaps it fired while the worker was busy with this task; the code has not been told.
     run.tasks.take_back(lambda job: job.HasField("fire_timer") and job.fire_timer.seq == seq)
     run.record(
         event(
             EventType.EVENT_TYPE_TIMER_CANCELED,
             timer_id=str(seq),
-            started_event_id=started,
+            started_event_id=timer.started,
             workflow_task_completed_event_id=orders.completed,
         )
     )
@@ -216,7 +235,11 @@ def _modify_properties(orders: _Orders, command: WorkflowCommand) -> None:
             upserted_memo=changed,
         )
     )
-    run.memo.update(changed.fields)
+    for name, value in changed.fields.items():
+        if value.metadata.get("encoding") == b"binary/null":
+            run.memo.pop(name, None)
+        else:
+            run.memo[name] = value
 
 
 def _set_patch_marker(orders: _Orders, command: WorkflowCommand) -> None:

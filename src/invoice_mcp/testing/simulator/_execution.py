@@ -23,6 +23,7 @@ from invoice_mcp.testing.simulator._tasks import Tasks
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._activities import Activity
     from invoice_mcp.testing.simulator._children import Child
+    from invoice_mcp.testing.simulator._commands import Timer
     from invoice_mcp.testing.simulator._simulation import Simulation
 
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
@@ -43,6 +44,7 @@ class Start:
     input: Payloads = field(default_factory=Payloads)
     task_timeout: int = 10 * SECOND
     run_timeout: int = 0
+    execution_timeout: int = 0
     memo: Memo = field(default_factory=Memo)
     search_attributes: SearchAttributes = field(default_factory=SearchAttributes)
     header: Mapping[str, Payload] = field(default_factory=dict)
@@ -75,10 +77,11 @@ class Execution:
         self._digests: list[int] = []
         self.memo: dict[str, Payload] = dict(start.memo.fields)
         self.search_attributes: dict[str, Payload] = dict(start.search_attributes.indexed_fields)
-        self.timers: dict[int, tuple[Step, int]] = {}
+        self.timers: dict[int, Timer] = {}
         self.activities: dict[int, Activity] = {}
         self.children: dict[int, Child] = {}
         self.closed = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
         self.is_cancelling = False
         self.tasks = Tasks(self, Code(self))
         self._begin()
@@ -106,8 +109,8 @@ class Execution:
             first.user_metadata.CopyFrom(start.user_metadata)
         self.record(first)
         self.tasks.begin(beginning(self))
-        if start.run_timeout:
-            self.later(self.now + start.run_timeout, "times out", self._run_out)
+        if limit := min(filter(None, (start.run_timeout, start.execution_timeout)), default=0):
+            self.later(self.now + limit, "times out", self._run_out)
 
     @property
     def root(self) -> Execution:
@@ -139,7 +142,19 @@ class Execution:
         new.task_id = self.simulation.events
         new.event_time.CopyFrom(timestamp(self.now))
         self.history.append(new)
+        while self._waiting:
+            self._waiting.pop().set_result(None)
         return new.event_id
+
+    async def something_new(self) -> None:
+        """Wait for the next event."""
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        try:
+            await waiting
+        finally:
+            if waiting in self._waiting:
+                self._waiting.remove(waiting)
 
     def unrecord(self, since: int) -> None:
         """Take back the events from this number on: they never were."""
@@ -179,6 +194,13 @@ class Execution:
         """Something happens to it that its code learns with the next workflow task."""
         if self.is_open:
             self.tasks.arrive(*new, job=job)
+
+    def forget_ended(self) -> None:
+        """What has ended; while the worker is busy its code may still want to cancel it."""
+        if self.tasks.has_told_all:
+            self.timers = {seq: each for seq, each in self.timers.items() if not each.is_over}
+            self.activities = {seq: each for seq, each in self.activities.items() if not each.is_over}
+            self.children = {seq: each for seq, each in self.children.items() if not each.is_over}
 
     def soon(self, label: str, do: Doing, *, queue: str | None = None, about: str = "") -> Step:
         """Something can happen to it from now on."""
@@ -244,8 +266,8 @@ class Execution:
             return
         self.record(last)
         self.status, self.ended_at = status, self.now
-        for step, _ in self.timers.values():
-            self.simulation.agenda.drop(step)
+        for timer in self.timers.values():
+            self.simulation.agenda.drop(timer.step)
         for activity in self.activities.values():
             activity.abandon()
         self.tasks.end()

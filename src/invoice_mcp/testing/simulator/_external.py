@@ -5,11 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Payloads, WorkflowExecution
-from temporalio.api.enums.v1 import (
-    CancelExternalWorkflowExecutionFailedCause,
-    EventType,
-    SignalExternalWorkflowExecutionFailedCause,
-)
+from temporalio.api.enums.v1 import EventType, SignalExternalWorkflowExecutionFailedCause
 from temporalio.bridge.proto.workflow_activation import (
     ResolveRequestCancelExternalWorkflow,
     ResolveSignalExternalWorkflow,
@@ -20,14 +16,14 @@ from temporalio.bridge.proto.workflow_commands import (
     SignalExternalWorkflowExecution,
 )
 
-from invoice_mcp.testing.simulator._history import NAMESPACE, application, event
+from invoice_mcp.testing.simulator._history import NAMESPACE, NOBODY_TO_CANCEL, application, event
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
 
-_NOT_FOUND = "EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
-_NOBODY_TO_CANCEL = CancelExternalWorkflowExecutionFailedCause.Value(f"CANCEL_{_NOT_FOUND}")
-_NOBODY_TO_SIGNAL = SignalExternalWorkflowExecutionFailedCause.Value(f"SIGNAL_{_NOT_FOUND}")
+_NOBODY_TO_SIGNAL = SignalExternalWorkflowExecutionFailedCause.Value(
+    "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
+)
 
 
 def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution, completed: int) -> None:
@@ -51,7 +47,7 @@ def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution
             other.request_cancel(order.reason, sender=run)
             told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
         else:
-            cause = _NOBODY_TO_CANCEL
+            cause = NOBODY_TO_CANCEL
             told = event(EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
             resolved.failure.CopyFrom(application("Unable to cancel external workflow because it was not found"))
             resolved.cause = cause

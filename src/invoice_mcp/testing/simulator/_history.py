@@ -9,7 +9,12 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import ActivityType, WorkflowExecution, WorkflowType
-from temporalio.api.enums.v1 import EventType, RetryState, TimeoutType
+from temporalio.api.enums.v1 import (
+    CancelExternalWorkflowExecutionFailedCause,
+    EventType,
+    RetryState,
+    TimeoutType,
+)
 from temporalio.api.failure.v1 import (
     ActivityFailureInfo,
     ApplicationFailureInfo,
@@ -135,6 +140,11 @@ def application(message: str, kind: str = "") -> Failure:
     """The cause of what was refused."""
     return Failure(message=message, application_failure_info=ApplicationFailureInfo(type=kind, non_retryable=True))
 
+
+NOBODY_TO_CANCEL = CancelExternalWorkflowExecutionFailedCause.Value(
+    "CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
+)
+"""Why another workflow could not be cancelled."""
 
 NAMESPACE = "default"
 IDENTITY = "simulator"

@@ -21,6 +21,7 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import ConnectConfig, RPCStatusCode, ServiceClient
 
+from invoice_mcp.testing.simulator._activity_info import pending
 from invoice_mcp.testing.simulator._answers import (
     already_started,
     info_of,
@@ -39,6 +40,7 @@ R = TypeVar("R", bound=Message)
 _Conflict = enums.WorkflowIdConflictPolicy
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
+_LOOKS_AGAIN_AFTER = 0.01
 _CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
@@ -124,6 +126,8 @@ class SimulatedService(ServiceClient):
         for field in ("retry_policy", "workflow_start_delay"):
             if request.HasField(field) or request.cron_schedule:
                 self._simulation.refuse(f"a workflow with {field.replace('_', ' ')} or a cron schedule")
+        if unknown := self._simulation.unknown_attribute(request.search_attributes):
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, unknown)
         self._simulation.tick()
         before = self._simulation.find(request.workflow_id)
         if before is not None and before.is_open:
@@ -138,7 +142,8 @@ class SimulatedService(ServiceClient):
             task_queue=request.task_queue.name,
             input=request.input,
             task_timeout=nanoseconds(request.workflow_task_timeout) or Start.task_timeout,
-            run_timeout=nanoseconds(request.workflow_run_timeout) or nanoseconds(request.workflow_execution_timeout),
+            run_timeout=nanoseconds(request.workflow_run_timeout),
+            execution_timeout=nanoseconds(request.workflow_execution_timeout),
             memo=request.memo,
             search_attributes=request.search_attributes,
             header=request.header.fields,
@@ -165,6 +170,7 @@ class SimulatedService(ServiceClient):
         self, request: api.RequestCancelWorkflowExecutionRequest
     ) -> api.RequestCancelWorkflowExecutionResponse:
         run = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        _require_first(run, request.first_execution_run_id)
         self._simulation.tick()
         run.request_cancel(request.reason)
         await self._simulation.answer()
@@ -174,6 +180,7 @@ class SimulatedService(ServiceClient):
         self, request: api.TerminateWorkflowExecutionRequest
     ) -> api.TerminateWorkflowExecutionResponse:
         run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        _require_first(run, request.first_execution_run_id)
         self._simulation.tick()
         run.terminate(request.reason)
         await self._simulation.answer()
@@ -192,11 +199,12 @@ class SimulatedService(ServiceClient):
             update = self._open_run(named.workflow_id, named.run_id).tasks.ask(request.request)
         await self._simulation.answer()
         if request.wait_policy.lifecycle_stage == _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED:
-            await update.outcome
+            # Whoever stops waiting for it does not take it from the others.
+            await asyncio.shield(update.outcome)
         else:
             # Accepted by then, or refused, unless there is no worker: then it may take long.
             while not update.accepted and not update.outcome.done():
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(_LOOKS_AGAIN_AFTER)
         return api.UpdateWorkflowExecutionResponse(
             update_ref=ref_of(run, update), outcome=outcome_of(update), stage=stage_of(update)
         )
@@ -227,6 +235,14 @@ class SimulatedService(ServiceClient):
             )
         # What has happened, it has been told before it is asked.
         await self._simulation.go_on(until=lambda: not run.tasks.is_behind)
+        while run.tasks.is_behind and self._simulation.follows_a_loop:
+            # A worker crashed that had a task; the time in which it might have answered has to pass.
+            await asyncio.sleep(_LOOKS_AGAIN_AFTER)
+        if run.tasks.is_behind:
+            raise refusal(
+                RPCStatusCode.DEADLINE_EXCEEDED,
+                "its workflow task was lost in a crash, and comes again when that has timed out: let time pass",
+            )
         if run.tasks.is_failing:
             raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
         query = request.query
@@ -250,17 +266,28 @@ class SimulatedService(ServiceClient):
             for child in run.children.values()
         ]
         return api.DescribeWorkflowExecutionResponse(
-            workflow_execution_info=info_of(run), pending_children=children if run.is_open else []
+            workflow_execution_info=info_of(run),
+            pending_children=children if run.is_open else [],
+            pending_activities=[pending(each) for each in run.activities.values()] if run.is_open else [],
         )
 
     async def _get_workflow_execution_history(
         self, request: api.GetWorkflowExecutionHistoryRequest
     ) -> api.GetWorkflowExecutionHistoryResponse:
         run = self._run(request.execution.workflow_id, request.execution.run_id)
-        if request.wait_new_event:
-            await run.closed.wait()
-        events = run.history[-1:] if request.history_event_filter_type == _CLOSE_EVENT else run.history
-        return api.GetWorkflowExecutionHistoryResponse(history=History(events=events))
+        if request.history_event_filter_type == _CLOSE_EVENT:
+            if request.wait_new_event:
+                await run.closed.wait()
+            return api.GetWorkflowExecutionHistoryResponse(history=History(events=run.history[-1:]))
+        if not request.wait_new_event:
+            return api.GetWorkflowExecutionHistoryResponse(history=History(events=run.history))
+        told = int(request.next_page_token or b"0")
+        while len(run.history) <= told and run.is_open:
+            await run.something_new()
+        return api.GetWorkflowExecutionHistoryResponse(
+            history=History(events=run.history[told:]),
+            next_page_token=str(len(run.history)).encode() if run.is_open else b"",
+        )
 
     async def _list_workflow_executions(
         self, request: api.ListWorkflowExecutionsRequest
@@ -306,3 +333,9 @@ class SimulatedService(ServiceClient):
         answer.namespace_info.name = request.namespace
         answer.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
         return answer
+
+
+def _require_first(run: Execution, first_run_id: str) -> None:
+    """Whoever names the first run of a chain means no other chain under that id. Here every chain has one run."""
+    if first_run_id and first_run_id != run.run_id:
+        raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution not found")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
+from temporalio.api.common.v1 import SearchAttributes
 from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdReusePolicy
 from temporalio.worker import WorkflowInstance
 
@@ -17,7 +18,8 @@ from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
 from invoice_mcp.testing.simulator._fingerprint import condensed
-from invoice_mcp.testing.simulator._history import application, moment
+from invoice_mcp.testing.simulator._history import NAMESPACE, application, moment
+from invoice_mcp.testing.simulator._virtual_loop import VirtualTimeLoop
 from invoice_mcp.testing.simulator._worker import Worker
 
 BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,6 +28,8 @@ BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
 # Turns of the event loop that the code of an activity is given before it counts as waiting for something.
 _TURNS = 8
 _TICK = 1_000_000
+# These each server has.
+_EVERYWHERE = frozenset({"TemporalChangeVersion", "BuildIds", "BatcherUser"})
 # Seconds until what was left for later goes on.
 _SOON = 0.001
 # Steps without time passing after which something goes round in circles.
@@ -50,7 +54,7 @@ class Simulation:
     Attributes:
         agenda: The clock, and what can happen.
         workers: By their task queues.
-        search_attributes: Names of those that workflows may set.
+        search_attributes: Names of those that workflows may set; any other one is refused, as servers do.
         events: How many have been written, to all histories together.
         broken: What ended it, if anything did: whoever asked was told, but may have told nobody.
     """
@@ -140,6 +144,8 @@ class Simulation:
             }
             only_failed = reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
             never = reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+            if before.is_open and reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+                before.terminate("terminated by a new run")
             if before.is_open or never or (only_failed and not failed):
                 return None
         return self.start(start)
@@ -179,6 +185,11 @@ class Simulation:
         self._of_id.clear()
         self.events = 0
         self.agenda = Agenda(self._begins)
+
+    def unknown_attribute(self, given: SearchAttributes) -> str:
+        """Which search attribute may not be set here, as a server tells it; "" if all may."""
+        name = next((name for name in given.indexed_fields if name not in self.search_attributes | _EVERYWHERE), "")
+        return f"Namespace {NAMESPACE} has no mapping defined for search attribute {name}" if name else ""
 
     def refuse(self, what: str) -> NoReturn:
         """Somebody wants what is not simulated."""
@@ -264,6 +275,12 @@ class Simulation:
             self._waking = asyncio.ensure_future(self.go_on())
 
     # -- as a follower of a loop on virtual time -----------------------------------------------------------
+
+    @property
+    def follows_a_loop(self) -> bool:
+        """Whether time passes here while somebody waits in the event loop that runs."""
+        loop = asyncio.get_running_loop()
+        return isinstance(loop, VirtualTimeLoop) and loop.is_followed_by(self)
 
     def due_in(self) -> float | None:
         """Seconds until something is due; None if nothing is."""

@@ -17,7 +17,7 @@ from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from invoice_mcp.testing.simulator._agenda import SECOND, Step
 from invoice_mcp.testing.simulator._cancelling import is_last
-from invoice_mcp.testing.simulator._code import Code, CodeFailed, Past
+from invoice_mcp.testing.simulator._code import NONDETERMINISTIC, Code, CodeFailed, Past
 from invoice_mcp.testing.simulator._commands import carry_out
 from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link
 from invoice_mcp.testing.simulator._updates import Update
@@ -63,6 +63,15 @@ def _told(jobs: Iterable[WorkflowActivationJob]) -> tuple[bytes, ...]:
             known.signal_workflow.originating_event_id = 0
         told.append(known.SerializeToString(deterministic=True))
     return tuple(told)
+
+
+def _attribute_refused(run: Execution, commands: Iterable[WorkflowCommand]) -> str:
+    """Which search attribute the server does not know, in its words; "" if none."""
+    for command in commands:
+        for wanted in (command.upsert_workflow_search_attributes, command.start_child_workflow_execution):
+            if bad := run.simulation.unknown_attribute(wanted.search_attributes):
+                return bad
+    return ""
 
 
 def _ids(updates: Iterable[Update]) -> tuple[str, ...]:
@@ -124,6 +133,12 @@ class Tasks:
         """What arrived while the worker was busy need not be told any more: it never happened."""
         self._buffered = [each for each in self._buffered if each.job is None or not is_it(each.job)]
 
+    def leave_untold(self, is_it: Callable[[WorkflowActivationJob], bool]) -> None:
+        """What arrived while the worker was busy has happened, but the code does not wait for it any more."""
+        for each in self._buffered:
+            if each.job is not None and is_it(each.job):
+                each.job = None
+
     def ask(self, request: Request) -> Update:
         """Ask for an update; with an id that is known already: that one."""
         for update in self._every_update():
@@ -147,6 +162,11 @@ class Tasks:
     def is_thinking(self) -> bool:
         """Whether the code was told something, and what it wants is not done yet."""
         return self._task is not None
+
+    @property
+    def has_told_all(self) -> bool:
+        """Whether the code knows, or is going to learn with the next task, of everything that has ended."""
+        return self._task is None and not self._buffered
 
     def digest(self) -> Hashable:
         """What the code has not been told yet, or has only just been."""
@@ -188,6 +208,8 @@ class Tasks:
         try:
             task.past = self.code.think([*task.jobs, *(update.job() for update in task.updates)])
         except CodeFailed as failure:
+            if failure.cause == NONDETERMINISTIC and worker.lets_nondeterminism_fail(run.start.workflow_type):
+                task.past = self.code.give_up(application(str(failure), "NondeterminismError"))
             task.failure = failure
         if run.simulation.splits_tasks:
             run.soon("workflow task ends", lambda: self._end(task), queue=run.start.task_queue)
@@ -208,6 +230,10 @@ class Tasks:
             cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
             self._fail(task, cause, Failure(message="UnhandledCommand"))
             return
+        if bad := _attribute_refused(run, commands):
+            cause = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_BAD_SEARCH_ATTRIBUTES
+            self._fail(task, cause, Failure(message=f"BadSearchAttributes: {bad}"))
+            return
         self._task, self._attempt, self.is_failing = None, 1, False
         if self._leaves_no_trace(task, commands):
             self._execution.unrecord(task.scheduled)
@@ -220,7 +246,8 @@ class Tasks:
     def _leaves_no_trace(self, task: _Task, commands: list[WorkflowCommand]) -> bool:
         """Whether it only refused updates, and nothing else has been written since it was wanted."""
         return (
-            not task.jobs
+            bool(task.updates)
+            and not task.jobs
             and len(commands) == len(task.updates)
             and all(command.update_response.HasField("rejected") for command in commands)
             and len(self._execution.history) == task.started == task.scheduled + 1
@@ -288,6 +315,8 @@ class Tasks:
         buffered, self._buffered = self._buffered, []
         for arrival in buffered:
             self._arrive(arrival)
+        if buffered:
+            self._execution.forget_ended()
         if self._jobs or self._asked:
             self._want()
 

@@ -93,3 +93,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         """Let something go by this loop's clock; what is returned ends that."""
         self._skipping.followers.append(follower)
         return lambda: self._skipping.followers.remove(follower)
+
+    def is_followed_by(self, follower: Follower) -> bool:
+        """Whether it does."""
+        return follower in self._skipping.followers

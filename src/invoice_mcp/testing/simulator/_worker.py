@@ -17,13 +17,14 @@ from temporalio.testing import ActivityEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from invoice_mcp.testing.simulator._activities import Activity
+from invoice_mcp.testing.simulator._activity_info import info as activity_info
 from invoice_mcp.testing.simulator._beginning import info, seed
 from invoice_mcp.testing.simulator._execution import Execution
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt of an activity ended. Neither result nor failure: it returned nothing."""
+    """How an attempt of an activity ended. Neither result nor failure: it returned nothing, or it let go."""
 
     result: Payload | None = None
     failure: Failure | None = None
@@ -90,6 +91,12 @@ class Worker:
         """The workflows it has."""
         return ", ".join(sorted(str(name) for name in self._workflows))
 
+    def lets_nondeterminism_fail(self, workflow_type: str) -> bool:
+        """Whether it fails the workflow, not only its task."""
+        definition = self._workflows.get(workflow_type) or self._workflows.get(None)
+        own = definition.failure_exception_types if definition is not None else ()
+        return any(issubclass(workflow.NondeterminismError, kind) for kind in (*self.failure_exception_types, *own))
+
     # -- activities ----------------------------------------------------------------------------------------
 
     def perform(self, doing: Activity) -> asyncio.Task[Outcome]:
@@ -105,8 +112,9 @@ class Worker:
         return is_ours
 
     def crash(self) -> None:
-        """Break off every activity, wherever it is."""
-        for task in list(self._doing):
+        """Break off every activity, wherever it is. What has ended already is not told any more either."""
+        doing, self._doing = self._doing, set()
+        for task in doing:
             task.cancel()
 
     def _activity(self, name: str) -> Callable[..., Any]:
@@ -120,20 +128,38 @@ class Worker:
             function = self._activity(doing.order.activity_type)
             definition = _definition_of(function)
             given = converter.payload_converter.from_payloads(doing.order.arguments, definition.arg_types)
-            environment = ActivityEnvironment()
-            environment.info = doing.info()
-            environment.payload_converter = converter.payload_converter
-            result = environment.run(function, *given)
+            result = self._environment(doing).run(function, *given)
             if asyncio.iscoroutine(result):
                 result = await result
             [payload] = converter.payload_converter.to_payloads([result])
             return Outcome(result=payload)
-        except CancelledError:
-            return Outcome(is_cancelled=True)
-        except Exception as error:  # noqa: BLE001 (whatever it is, the workflow is told)
+        except (Exception, asyncio.CancelledError) as error:
+            if asyncio.current_task() not in self._doing:
+                # By a crash: then nobody is there any more to tell it.
+                raise
+            lets_go = isinstance(error, CancelledError) or (doing.is_told_to_stop and not isinstance(error, Exception))
+            if lets_go:
+                return Outcome(is_cancelled=True)
+            # Whatever it is, the workflow is told.
             failure = Failure()
             converter.failure_converter.to_failure(error, converter.payload_converter, failure)
             return Outcome(failure=failure)
+
+    def _environment(self, doing: Activity) -> ActivityEnvironment:
+        """What the code of an attempt can see and tell."""
+        converter, attempt = self.converter.payload_converter, doing.attempt
+        environment = ActivityEnvironment()
+        environment.info = activity_info(doing, converter.from_payloads(doing.details))
+        environment.payload_converter = converter
+
+        def beat(*details: Any) -> None:
+            if doing.beat(attempt, tuple(converter.to_payloads(details))):
+                # By the answer to its heartbeat, which it does not wait for.
+                doing.is_told_to_stop = True
+                asyncio.get_running_loop().call_soon(environment.cancel)
+
+        environment.on_heartbeat = beat
+        return environment
 
 
 def _definition_of(function: Callable[..., Any]) -> Any:

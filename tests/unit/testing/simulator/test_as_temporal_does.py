@@ -25,7 +25,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from tests.unit.testing.simulator import toys
-from tests.unit.testing.simulator.places import QUEUE, Place
+from tests.unit.testing.simulator.places import QUEUE, WORKFLOWS, Place
 
 _numbers = count(1)
 
@@ -51,7 +51,7 @@ async def until_ended(place: Place, handle: WorkflowHandle[Any, Any]) -> Any:
 
 async def replays(handle: WorkflowHandle[Any, Any]) -> None:
     """Temporal's own replayer takes its history."""
-    replayer = Replayer(workflows=toys.WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
+    replayer = Replayer(workflows=WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
     result = await asyncio.wait_for(replayer.replay_workflow(await handle.fetch_history()), 10)
     assert result.replay_failure is None
 

@@ -1,0 +1,45 @@
+"""What code wants when it is replayed, held against what it had wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from temporalio.bridge.proto.workflow_commands import SetPatchMarker, WorkflowCommand
+
+
+def difference(now: list[WorkflowCommand], before: list[WorkflowCommand]) -> str:
+    """How commands of a replay differ from what they were, in words; "" if they do not.
+
+    More is held against each other than the SDK does, which looks at types and ids: whoever pays another amount when
+    replayed is not deterministic either. A patch may be deprecated meanwhile, and then be gone, as the SDK allows.
+    """
+    marked = {command.set_patch_marker.patch_id for command in now if command.HasField("set_patch_marker")}
+    before = [_undeprecated(each) for each in before if not _may_be_gone(each.set_patch_marker, marked)]
+    now = [_undeprecated(each) for each in now]
+    if now == before:
+        return ""
+    if (names := _names(now)) != (had := _names(before)):
+        return f"{names}, but it had wanted {had}"
+    first, was = next((each, other) for each, other in zip(now, before, strict=True) if each != other)
+    return f"as before {names}, but not with the same contents: {_words(first)}, which had been {_words(was)}"
+
+
+def _may_be_gone(marker: SetPatchMarker, marked: Collection[str]) -> bool:
+    return marker.deprecated and marker.patch_id not in marked
+
+
+def _undeprecated(command: WorkflowCommand) -> WorkflowCommand:
+    if not command.set_patch_marker.deprecated:
+        return command
+    other = WorkflowCommand()
+    other.CopyFrom(command)
+    other.set_patch_marker.deprecated = False
+    return other
+
+
+def _words(command: WorkflowCommand) -> str:
+    return " ".join(str(command).split())
+
+
+def _names(commands: Iterable[WorkflowCommand]) -> str:
+    return ", ".join(command.WhichOneof("variant") or "nothing" for command in commands) or "nothing"
