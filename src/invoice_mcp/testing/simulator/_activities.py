@@ -221,6 +221,9 @@ class Activity:
     def request_cancel(self, completed: int) -> None:
         """The code wants it cancelled; whether it waits for that is in the order."""
         kind = self.order.cancellation_type
+        if self._is_told or self.is_cancelling:
+            # Cancelled again.
+            return
         if kind != ActivityCancellationType.WAIT_CANCELLATION_COMPLETED:
             self._is_told = True
             self.run.tasks.leave_untold(self._is_about_it)

@@ -17,6 +17,7 @@ from temporalio.bridge.proto.workflow_activation import (
     ResolveChildWorkflowExecution,
     ResolveChildWorkflowExecutionStart,
     ResolveChildWorkflowExecutionStartCancelled,
+    ResolveSignalExternalWorkflow,
     WorkflowActivationJob,
 )
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, WorkflowCommand
@@ -37,7 +38,7 @@ def is_last(command: WorkflowCommand) -> bool:
 
 
 Key = tuple[str, int]
-"""Of a timer, an activity or a child: which of these, and its sequence number."""
+"""Of a timer, an activity, a child or a signal: which of these, and its sequence number."""
 
 
 def key_of(command: WorkflowCommand) -> Key | None:
@@ -55,12 +56,20 @@ def key_of(command: WorkflowCommand) -> Key | None:
             return "child", command.start_child_workflow_execution.seq
         case "cancel_child_workflow_execution":
             return "child", command.cancel_child_workflow_execution.child_workflow_seq
+        case "signal_external_workflow_execution":
+            return "signal", command.signal_external_workflow_execution.seq
+        case "cancel_signal_workflow":
+            return "signal", command.cancel_signal_workflow.seq
         case _:
             return None
 
 
-_BEGIN = frozenset({"start_timer", "schedule_activity", "start_child_workflow_execution"})
-_CANCEL = frozenset({"cancel_timer", "request_cancel_activity", "cancel_child_workflow_execution"})
+_BEGIN = frozenset(
+    {"start_timer", "schedule_activity", "start_child_workflow_execution", "signal_external_workflow_execution"}
+)
+_CANCEL = frozenset(
+    {"cancel_timer", "request_cancel_activity", "cancel_child_workflow_execution", "cancel_signal_workflow"}
+)
 
 
 def never_sent(commands: Sequence[WorkflowCommand]) -> set[Key | None]:
@@ -81,7 +90,15 @@ def resolved_at_once(
     if not any(command.WhichOneof("variant") in _CANCEL for command in latest):
         return []
     unsent = never_sent(every)
-    return [job for command in latest for job in _resolved(run, every, command, is_sent=key_of(command) not in unsent)]
+    before = every[: len(every) - len(latest)]
+    resolved = {key_of(command) for command in before if command.WhichOneof("variant") in _CANCEL}
+    jobs: list[WorkflowActivationJob] = []
+    for command in latest:
+        # What is cancelled again is what it was.
+        if command.WhichOneof("variant") in _CANCEL and (key := key_of(command)) not in resolved:
+            resolved.add(key)
+            jobs += _resolved(run, every, command, is_sent=key not in unsent)
+    return jobs
 
 
 def _resolved(
@@ -106,6 +123,11 @@ def _resolved(
                 failure = activity.cancelled_failure()
             result = ActivityResolution(cancelled=ActivityCancellation(failure=failure))
             yield WorkflowActivationJob(resolve_activity=ResolveActivity(seq=seq, result=result))
+        case "cancel_signal_workflow" if not is_sent:
+            failure = canceled()
+            failure.message = "Signal was cancelled before being sent"
+            resolved = ResolveSignalExternalWorkflow(seq=command.cancel_signal_workflow.seq, failure=failure)
+            yield WorkflowActivationJob(resolve_signal_external_workflow=resolved)
         case "cancel_child_workflow_execution":
             yield from _resolved_child(run, every, command.cancel_child_workflow_execution.child_workflow_seq, is_sent)
 

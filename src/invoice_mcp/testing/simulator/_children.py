@@ -83,7 +83,6 @@ class Child:
         self._run: Execution | None = None
         self._started: HistoryEvent | None = None
         self._command = command
-        self._cancel_reason: str | None = None
         initiated = event(
             EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED,
             namespace=NAMESPACE,
@@ -173,7 +172,7 @@ class Child:
         """What its owner's code does not know of it, or need not."""
         ending = self._run.ending() if self._run is not None and not self._run.is_open else ""
         order = self.order.SerializeToString(deterministic=True)
-        return order, self.run_id, self._is_told, self._cancel_reason, ending
+        return order, self.run_id, self._is_told, ending
 
     # -- its end -------------------------------------------------------------------------------------------
 
@@ -247,12 +246,15 @@ class Child:
 
     def request_cancel(self, reason: str, completed: int) -> None:
         """The owner's code wants it cancelled; whether it waits for that is in the order."""
+        if self._is_told:
+            # Cancelled again.
+            return
         if self.order.cancellation_type in AT_ONCE:
             self._is_told = True
             self.owner.tasks.leave_untold(self._is_about_it)
         if self.order.cancellation_type == ChildWorkflowCancellationType.ABANDON:
             return
-        self._cancel_event = self.owner.record(
+        initiated = self.owner.record(
             event(
                 EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
                 workflow_task_completed_event_id=completed,
@@ -262,29 +264,25 @@ class Child:
                 reason=reason,
             )
         )
-        self._cancel_reason = reason
-        self.owner.soon("cancellation is delivered", self._deliver_cancel, about=str(self.order.seq))
+        about = f"{self.order.seq} {reason}"
+        self.owner.soon("cancellation is delivered", lambda: self._deliver_cancel(reason, initiated), about=about)
 
     def _is_about_it(self, job: WorkflowActivationJob) -> bool:
         kind = job.WhichOneof("variant") or ""
         return kind in _TELLS and getattr(job, kind).seq == self.order.seq
 
-    _cancel_event = 0
-
-    def _deliver_cancel(self) -> None:
-        reason, run = self._cancel_reason, self._run
+    def _deliver_cancel(self, reason: str, initiated: int) -> None:
         about = {
-            "initiated_event_id": self._cancel_event,
+            "initiated_event_id": initiated,
             "namespace": NAMESPACE,
             "workflow_execution": WorkflowExecution(workflow_id=self.order.workflow_id),
         }
-        self._cancel_reason = None
-        if reason is None or run is None:
+        if self._run is None:
             # It has not started yet, and when it does nobody remembers: so it is on servers too.
             new = event(
                 EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=NOBODY_TO_CANCEL, **about
             )
         else:
-            run.request_cancel(reason, sender=self.owner)
+            self._run.request_cancel(reason, sender=self.owner)
             new = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
         self.owner.arrive(new, job=None)

@@ -173,6 +173,10 @@ def _signal_external(orders: _Orders, command: WorkflowCommand) -> None:
     signal(orders.run, command.signal_external_workflow_execution, orders.completed)
 
 
+def _cancel_signal(orders: _Orders, command: WorkflowCommand) -> None:
+    """It has been sent: that is not taken back."""
+
+
 # -- updates ---------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +298,7 @@ _CARRY_OUT: Mapping[str, Callable[[_Orders, WorkflowCommand], None]] = {
     "cancel_child_workflow_execution": _cancel_child,
     "request_cancel_external_workflow_execution": _cancel_external,
     "signal_external_workflow_execution": _signal_external,
+    "cancel_signal_workflow": _cancel_signal,
     "update_response": _respond,
     "upsert_workflow_search_attributes": _upsert_search_attributes,
     "modify_workflow_properties": _modify_properties,
