@@ -260,3 +260,6 @@ class _Split:
 
     def pauses(self) -> bool:
         return True
+
+    def loses(self) -> bool:
+        return False

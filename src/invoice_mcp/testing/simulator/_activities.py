@@ -134,6 +134,8 @@ class Activity:
         if not self.run.simulation.workers[self.order.task_queue].did(doing):
             # Whoever did it has crashed before it could say so.
             return
+        if self.run.simulation.chooser.loses():
+            return
         outcome = doing.result()
         if outcome.is_cancelled and not self.is_cancelling:
             # A server refuses that report, and nobody hears of the attempt again: its time runs out.

@@ -27,6 +27,10 @@ class Chooser(Protocol):
         """Whether a client is answered now, before all that could happen has."""
         ...
 
+    def loses(self) -> bool:
+        """Whether the report of an attempt of an activity is lost: then its time runs out, and it may be done again."""
+        ...
+
 
 class InOrder:
     """What could happen first happens first; nothing comes in between."""
@@ -41,13 +45,22 @@ class InOrder:
         """See `Chooser.pauses`."""
         return False
 
+    def loses(self) -> bool:
+        """See `Chooser.loses`."""
+        return False
+
 
 class Seeded:
-    """Chance, the same for the same seed."""
+    """Chance, the same for the same seed.
+
+    Args:
+        loses: How many reports of activities are lost, from 0 to 1.
+    """
 
     splits_tasks = True
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, loses: float = 0.0) -> None:
+        self._loses = loses
         self._random = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
 
     def choose(self, options: Sequence[Step]) -> Step:
@@ -57,6 +70,10 @@ class Seeded:
     def pauses(self) -> bool:
         """See `Chooser.pauses`."""
         return self._random.random() < _PAUSES
+
+    def loses(self) -> bool:
+        """See `Chooser.loses`."""
+        return self._loses > 0 and self._random.random() < self._loses
 
 
 # How often, at each step, a client is answered before the next one.

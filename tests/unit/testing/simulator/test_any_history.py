@@ -48,7 +48,7 @@ def payloads(*values: Any) -> Payloads:
 async def live(seed: int, of: tuple[str, list[Any], list[str]], happens: list[str]) -> list[Execution]:
     """Every run of a life in which so many things happen, a moment after one another."""
     workflow, given_to_it, signals = of
-    simulation = Simulation(chooser=Seeded(seed), search_attributes=(toys.COLOUR.name,))
+    simulation = Simulation(chooser=Seeded(seed, loses=0.2), search_attributes=(toys.COLOUR.name,))
     simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
     run = simulation.start(Start("life", workflow, QUEUE, input=payloads(*given_to_it)))
     for number, what in enumerate(happens):

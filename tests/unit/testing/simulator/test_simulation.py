@@ -222,6 +222,19 @@ async def test_a_crash_between_an_activity_and_its_report_has_it_done_twice() ->
         assert toys.Gate.tries == ["hasty", "hasty"]
 
 
+async def test_a_report_that_is_lost_has_an_activity_done_again_after_its_time_out() -> None:
+    async with a_simulation(chooser=Seeded(1, loses=1.0)) as (simulation, client):
+        handle = await start(client, toys.Hasty)
+        await simulation.advance(timedelta(seconds=4))
+        assert toys.Gate.tries == ["hasty"]
+        await simulation.advance(timedelta(seconds=4))
+        assert toys.Gate.tries == ["hasty", "hasty"]
+        simulation.chooser = InOrder()
+        await simulation.advance(timedelta(minutes=1))
+        assert await asyncio.wait_for(handle.result(), 10) == []
+        assert toys.Gate.tries == ["hasty", "hasty", "hasty"]
+
+
 async def test_what_arrives_while_a_workflow_ends_is_told_before_it_does() -> None:
     async with a_simulation(chooser=Patient()) as (simulation, client):
         handle = await start(client, toys.Hasty)
