@@ -100,6 +100,12 @@ class SimulatedService(ServiceClient):
             raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
         return run
 
+    def _require_worker(self, run: Execution) -> None:
+        if run.start.task_queue not in self._simulation.workers:
+            raise refusal(
+                RPCStatusCode.FAILED_PRECONDITION, "no poller seen for task queue recently, worker may be down"
+            )
+
     # -- start ---------------------------------------------------------------------------------------------
 
     async def _start_workflow_execution(
@@ -229,15 +235,13 @@ class SimulatedService(ServiceClient):
         rejects = request.query_reject_condition
         if rejects == enums.QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN and not run.is_open:
             return api.QueryWorkflowResponse(query_rejected=QueryRejected(status=run.status))
-        if run.start.task_queue not in self._simulation.workers:
-            raise refusal(
-                RPCStatusCode.FAILED_PRECONDITION, "no poller seen for task queue recently, worker may be down"
-            )
+        self._require_worker(run)
         # What has happened, it has been told before it is asked.
         await self._simulation.go_on(until=lambda: not run.tasks.is_behind)
         while run.tasks.is_behind and self._simulation.follows_a_loop:
             # A worker crashed that had a task; the time in which it might have answered has to pass.
             await asyncio.sleep(_LOOKS_AGAIN_AFTER)
+            self._require_worker(run)
         if run.tasks.is_behind:
             raise refusal(
                 RPCStatusCode.DEADLINE_EXCEEDED,
