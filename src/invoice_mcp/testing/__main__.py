@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from importlib import import_module
-from operator import attrgetter
 
 import click
 from pydantic import ValidationError
 
 from invoice_mcp.testing._engine import kinds
 from invoice_mcp.testing._leaving import run_and_leave
+from invoice_mcp.testing._naming import NotFound, loaded
 from invoice_mcp.testing._playing import play
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._stage import StageKeeper
@@ -31,11 +30,10 @@ def _workflows(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 
 def _workflow(value: str, ctx: click.Context, param: click.Parameter) -> type:
-    module, _, name = value.partition(":")
     try:
-        found = attrgetter(name)(import_module(module))
-    except (ImportError, AttributeError, ValueError) as missing:
-        raise click.BadParameter(f"{value} can't be loaded as module:CLASS: {missing}", ctx, param) from None
+        found = loaded(value)
+    except NotFound as missing:
+        raise click.BadParameter(str(missing), ctx, param) from None
     if not isinstance(found, type):
         raise click.BadParameter(f"{value} is no class", ctx, param)
     return found

@@ -24,22 +24,44 @@ def workflows_named(names: Iterable[str]) -> tuple[type, ...]:
         names: `MODULE:CLASS`, each imported from the current directory or from what is installed.
 
     Raises:
-        NotFound: As its name says.
+        NotFound: As its name says, or it would never be run.
     """
-    chosen = {_type_of(each): each for each in WORKFLOWS}
-    chosen.update({_type_of(each): each for each in map(_named, names)})
+    own = {_type_of(each): each for each in WORKFLOWS}
+    chosen, called = dict(own), dict[str | None, str]()
+    for name in dict.fromkeys(names):
+        found = _named(name)
+        kind = _type_of(found)
+        if kind not in own:
+            types = ", ".join(map(str, own))
+            it_has = "it has no type of its own" if kind is None else f"its type is {kind}"
+            raise NotFound(f"{name} stands in for none of {types}: {it_has}")
+        if kind in called:
+            raise NotFound(f"{called[kind]} and {name} both stand in for {kind}")
+        chosen[kind], called[kind] = found, name
     return tuple(chosen.values())
 
 
-def _named(name: str) -> type:
+def loaded(name: str) -> object:
+    """What is called `MODULE:NAME`.
+
+    Raises:
+        NotFound: As its name says.
+    """
     module, _, attribute = name.partition(":")
+    try:
+        return attrgetter(attribute)(import_module(module))
+    except (Exception, SystemExit) as missing:  # A module may do anything while it is imported.
+        known = isinstance(missing, ImportError | AttributeError | ValueError)
+        [told, *_] = [*str(missing).splitlines(), ""]
+        cause = told if known else f"{type(missing).__name__}: {told}"
+        raise NotFound(f"{name!r} can't be loaded as MODULE:CLASS: {cause}") from missing
+
+
+def _named(name: str) -> type:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    try:
-        found = attrgetter(attribute)(import_module(module))
-    except (ImportError, AttributeError, ValueError) as missing:
-        raise NotFound(f"{name!r} can't be loaded as MODULE:CLASS: {missing}") from missing
+    found = loaded(name)
     if not isinstance(found, type) or workflow._Definition.from_class(found) is None:  # noqa: SLF001
         raise NotFound(f"{name} is no workflow: no class with @workflow.defn")
     return found

@@ -13,15 +13,13 @@ from invoice_mcp.simulate_cli import FAULTS as TOLD_FAULTS
 from invoice_mcp.testing import Action, Line, Scenario, StageRunner, Verb, Violations, kinds
 from invoice_mcp.testing._drawing import FAULTS, Odds, draw
 from invoice_mcp.testing._lives import MODEL, Life, Lives
-from invoice_mcp.testing._naming import NotFound, workflows_named
+from invoice_mcp.testing._naming import workflows_named
 from invoice_mcp.testing._shapes import shape_of
 from invoice_mcp.testing._shrinking import shrink
 from invoice_mcp.testing._simulating import Plan, live_share
 from invoice_mcp.testing._totals import SPANS, Totals, since
 from invoice_mcp.testing.simulator import BEGINS, Moment
-from invoice_mcp.worker import WORKFLOWS
 from tests.requirements import requirement
-from tests.scenarios.controls.deciding import LosesEarlyDecisions
 
 PAYS_AGAIN = "tests.scenarios.controls.paying:ResubmissionPaysAgain"
 LAST_WINS = "tests.scenarios.controls.deciding:LastDecisionWins"
@@ -222,23 +220,3 @@ def test_whoever_goes_on_finds_more() -> None:
     assert totals.runs == 25
     assert len(totals.failures) > 1
     assert [told.run for told in totals.failures] == sorted(told.run for told in totals.failures)
-
-
-# -- named ---------------------------------------------------------------------------------------------------------
-
-
-def test_a_named_workflow_stands_in_for_the_one_of_its_type() -> None:
-    assert workflows_named(()) == WORKFLOWS
-    assert workflows_named(["tests.scenarios.controls.deciding:LosesEarlyDecisions"]) == (
-        LosesEarlyDecisions,
-        *WORKFLOWS[1:],
-    )
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["nowhere", "nowhere:Nothing", "tests.foreign:Nothing", "tests.foreign:workflow", ":", "tests.foreign:", "math:pi"],
-)
-def test_what_is_no_workflow_is_told(name: str) -> None:
-    with pytest.raises(NotFound):
-        workflows_named([name])
