@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -23,7 +25,7 @@ class ProcessDied(Exception):  # noqa: N818 (it names what happened)
 def heard_from(work: Callable[..., None], shares: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Have each share worked on in a process of its own, and pass on everything that these tell, until all are done.
 
-    Whoever stops listening ends them.
+    Whoever stops listening ends them. They never see Ctrl-C, which a terminal sends to all: it is for this one.
 
     Args:
         work: Is called there with a function that tells something, and what is in the share.
@@ -37,7 +39,8 @@ def heard_from(work: Callable[..., None], shares: Iterable[tuple[Any, ...]]) -> 
         for share in shares:
             ear, mouth = SPAWN.Pipe(duplex=False)
             process = SPAWN.Process(target=_life, args=(work, share, mouth), daemon=True)
-            process.start()
+            with _deaf_to_ctrl_c():
+                process.start()
             # Else nobody would notice that the process has ended.
             mouth.close()
             ears.append(ear)
@@ -50,6 +53,24 @@ def heard_from(work: Callable[..., None], shares: Iterable[tuple[Any, ...]]) -> 
             if process.is_alive():
                 process.terminate()
                 process.join(_ENDS_WITHIN)
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A process that begins in here is deaf to Ctrl-C from its birth; what comes meanwhile, this one hears afterwards.
+
+    If it only ignored it in its own code, it would be interrupted in the imports before that.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    # It begins with the first process, and would make this one hear again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(ears: list[Connection]) -> Iterator[Any]:
@@ -71,7 +92,7 @@ def _listen(ears: list[Connection]) -> Iterator[Any]:
 
 
 def _life(work: Callable[..., None], share: tuple[Any, ...], mouth: Connection) -> None:
-    """Of a process, the whole of it. Ctrl-C is its parent's to answer, who ends it then."""
+    """Of a process, the whole of it. Ctrl-C is its parent's to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What scenarios do on purpose is no news, and what breaks is told at the end.
     logging.disable(logging.ERROR)

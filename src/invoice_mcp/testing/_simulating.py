@@ -14,6 +14,7 @@ from invoice_mcp.testing._naming import workflows_named
 from invoice_mcp.testing._processes import SPAWN, heard_from
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._shrinking import shrink
+from invoice_mcp.testing._stopping import Stop
 from invoice_mcp.testing._totals import Told, Totals
 
 # Seconds between two reports of how far it is.
@@ -69,17 +70,22 @@ class _Never:
     value: int
 
 
-def live_share(plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], limit: Limit) -> None:
+def live_share(
+    plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], limit: Limit, stop: Stop | None = None
+) -> None:
     """Live some of the runs, one after another, and tell from time to time what they came to since the last time.
+
+    Args:
+        stop: Is looked at after each life.
 
     Raises:
         NotSimulated: The workflows want what the simulator does not know.
     """
-    lives = Lives(workflows_named(plan.workflows))
+    lives, stop = Lives(workflows_named(plan.workflows)), stop or Stop()
     totals, told_at, warm, seen = Totals(), time.monotonic(), _WARM, set[str]()
     try:
         for run in runs:
-            if run >= limit.value:
+            if run >= limit.value or stop.is_asked:
                 break
             scenario = draw(plan.seed, run, plan.odds)
             life = lives.live(scenario, _name(plan, run), tells=plan.samples)
@@ -87,7 +93,7 @@ def live_share(plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], 
             if life.broken is not None:
                 # First: the other processes need not wait for the shrinking.
                 limit.value = limit.value if plan.keeps_going else min(limit.value, run)
-                totals.failures.append(_shrunk(plan, lives, run, scenario, life))
+                totals.failures.append(_shrunk(plan, lives, run, scenario, life, stop=stop))
             elif plan.samples and life.outcome not in seen:
                 seen.add(life.outcome)
                 totals.sample(Told(run, scenario, scenario, life, plan.command(scenario)))
@@ -107,13 +113,15 @@ def _name(plan: Plan, run: int) -> str:
     return f"INV-{plan.seed}-{run}"
 
 
-def _shrunk(plan: Plan, lives: Lives, run: int, drawn: Scenario, life: Life) -> Told:
-    """The failure of a run, made small: what fails otherwise is another failure."""
+def _shrunk(plan: Plan, lives: Lives, run: int, drawn: Scenario, life: Life, *, stop: Stop) -> Told:
+    """The failure of a run, made small, as far as there is time: what fails otherwise is another failure."""
     assert life.broken is not None  # noqa: S101 (else there is nothing to shrink)
     by, latest = set(life.broken.by), life
 
     def fails(scenario: Scenario) -> bool:
         nonlocal latest
+        if stop.is_asked:
+            return False
         again = lives.live(scenario, _name(plan, run))
         if again.broken is None or not by & set(again.broken.by):
             return False
@@ -127,28 +135,32 @@ def _shrunk(plan: Plan, lives: Lives, run: int, drawn: Scenario, life: Life) -> 
 # -- in this process, or in several ----------------------------------------------------------------------------
 
 
-def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None]) -> None:
+def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: Stop | None = None) -> None:
     """Live all of it.
 
     Args:
         jobs: In so many processes.
         tell: Is told again and again what the latest lives came to.
+        stop: Ends it after the lives under way.
 
     Raises:
         NotSimulated: The workflows want what the simulator does not know.
         ProcessDied: As its name says.
     """
+    stop = stop or Stop()
     if jobs == 1:
-        live_share(plan, plan.share(0, 1), tell, _Never(plan.first + plan.runs))
+        live_share(plan, plan.share(0, 1), tell, _Never(plan.first + plan.runs), stop)
     else:
-        _in_processes(plan, jobs, tell)
+        _in_processes(plan, jobs, tell, stop.shared())
 
 
-def _in_processes(plan: Plan, jobs: int, tell: Callable[[Totals], None]) -> None:
+def _in_processes(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: Stop) -> None:
     limit = SPAWN.Value("q", plan.first + plan.runs)
-    for totals in heard_from(_live_there, [(plan, plan.share(which, jobs), limit) for which in range(jobs)]):
+    # One after another, as processes begin: none does any more once somebody has asked for an end.
+    shares = ((plan, plan.share(which, jobs), limit, stop) for which in range(jobs) if not stop.is_asked)
+    for totals in heard_from(_live_there, shares):
         tell(totals)
 
 
-def _live_there(tell: Callable[[Totals], None], plan: Plan, runs: Iterable[int], limit: Limit) -> None:
-    live_share(plan, runs, tell, limit)
+def _live_there(tell: Callable[[Totals], None], plan: Plan, runs: Iterable[int], limit: Limit, stop: Stop) -> None:
+    live_share(plan, runs, tell, limit, stop)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable
 
 import pytest
 
 from invoice_mcp.testing._processes import ProcessDied, heard_from
+from tests.requirements import requirement
 
 
 def counts(tell: Callable[[object], None], first: int, last: int) -> None:
@@ -52,3 +55,19 @@ def test_what_one_of_them_raises_is_raised_and_ends_the_others() -> None:
 def test_that_one_of_them_died_is_told() -> None:
     with pytest.raises(ProcessDied, match="died before its share was lived"):
         list(heard_from(dies, [()]))
+
+
+@requirement("SIMULATE-CLI")
+@pytest.mark.skipif(sys.platform == "win32", reason="there Ctrl-C comes to processes otherwise")
+def test_they_never_see_ctrl_c_not_even_while_they_begin() -> None:
+    # Not above: the children of the other tests would import it too.
+    from tests.unit.testing.born_interrupted import lives  # noqa: PLC0415
+
+    # What a shell runs in the background ignores it from its birth, and this test may be run there.
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        assert list(heard_from(lives, [(), ()])) == ["alive", "alive"]
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -12,11 +12,12 @@ from invoice_mcp.invoices import Invoice
 from invoice_mcp.simulate_cli import FAULTS as TOLD_FAULTS
 from invoice_mcp.testing import Action, Line, Scenario, StageRunner, Verb, Violations, kinds
 from invoice_mcp.testing._drawing import FAULTS, Odds, draw
-from invoice_mcp.testing._lives import MODEL, Life, Lives
+from invoice_mcp.testing._lives import MODEL, Broken, Life, Lives
 from invoice_mcp.testing._naming import workflows_named
 from invoice_mcp.testing._shapes import shape_of
 from invoice_mcp.testing._shrinking import shrink
 from invoice_mcp.testing._simulating import Plan, live_share
+from invoice_mcp.testing._stopping import Stop
 from invoice_mcp.testing._totals import SPANS, Totals, since
 from invoice_mcp.testing.simulator import BEGINS, Moment
 from tests.requirements import requirement
@@ -220,3 +221,35 @@ def test_whoever_goes_on_finds_more() -> None:
     assert totals.runs == 25
     assert len(totals.failures) > 1
     assert [told.run for told in totals.failures] == sorted(told.run for told in totals.failures)
+
+
+@requirement("SIMULATE-CLI")
+def test_whoever_asks_for_an_end_gets_it_after_the_life_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, totals, plan = Stop(), Totals(), Plan(runs=50, seed=24)
+    live = Lives.live
+
+    def third_is_interrupted(lives: Lives, scenario: Scenario, name: str, *, tells: bool = False) -> Life:
+        if name.endswith("-2"):
+            stop.ask()
+        return live(lives, scenario, name, tells=tells)
+
+    monkeypatch.setattr(Lives, "live", third_is_interrupted)
+    live_share(plan, plan.share(0, 1), totals.take, Limit(plan.runs), stop)
+    assert totals.runs == 3
+
+
+@requirement("SIMULATE-CLI")
+def test_then_nothing_smaller_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    stop, totals, plan = Stop(), Totals(), Plan(runs=50, seed=24)
+    names: list[str] = []
+
+    def breaks(lives: Lives, scenario: Scenario, name: str, *, tells: bool = False) -> Life:  # noqa: ARG001
+        names.append(name)
+        stop.ask()
+        return Life("S1", timedelta(), broken=Broken(("S1",), "it is broken"))
+
+    monkeypatch.setattr(Lives, "live", breaks)
+    live_share(plan, plan.share(0, 1), totals.take, Limit(plan.runs), stop)
+    [told] = totals.failures
+    assert told.scenario == told.drawn
+    assert len(names) == 1
