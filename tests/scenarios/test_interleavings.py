@@ -17,7 +17,7 @@ from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.reports import LineStatus
 from invoice_mcp.testing import Violations, _plans
 from invoice_mcp.testing._exhaustive import Life, Unforeseen, lives_of
-from invoice_mcp.testing._plans import Plan, plans
+from invoice_mcp.testing._plans import ANY, EVENTS, Plan, plans
 from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, Step, connect, explore, live_again
 from invoice_mcp.testing.simulator._recalling import Recalling
 from invoice_mcp.testing.simulator._tasks import _told
@@ -150,6 +150,17 @@ def require_the_same(few: type[Life], every: type[Life], plan: Plan) -> None:
 )
 def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
     require_the_same(Life, EveryOrder, plan)
+
+
+@requirement("ORDER-ALL")
+def test_plans_that_name_the_second_event_too_show_the_same_together() -> None:
+    def of(second: str) -> tuple[set[object], set[Hashable]]:
+        endings, told, _ = shown(Life, Plan(1, ("approve", second), faults=(), crashes=False))
+        return endings, told
+
+    one_by_one = [of(event) for event in EVENTS]
+    together = tuple(set().union(*sets) for sets in zip(*one_by_one, strict=True))
+    assert of(ANY) == together
 
 
 class Late(Life):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import product
 
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.update.v1 import Input, Meta, Request
@@ -24,6 +25,8 @@ ANY = "any"
 """In a plan: any of these events."""
 
 _SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
+# So many events of a plan are named, that there are enough plans to share and to tell how far it is.
+_NAMED = 2
 # The first line is due already, the second one before the time to decide is over.
 _DUE = (timedelta(hours=-1), timedelta(hours=60))
 
@@ -56,10 +59,15 @@ class Plan:
 
 
 def plans(events: int, lines: int = 2) -> Iterator[Plan]:
-    """Plans that together have in them every life with at most so many events, lines, one crash and one fault."""
+    """Plans that together have in them every life with at most so many events, lines, one crash and one fault.
+
+    One for each two events that can come first. A life with fewer events is in each plan that begins with them: it is
+    lived in several, which takes about an eighth longer in all.
+    """
+    named = min(events, _NAMED)
     for count in range(1, lines + 1):
-        for first in EVENTS if events else [None]:
-            yield Plan(count, (first, *[ANY] * (events - 1)) if first else ())
+        for first in product(EVENTS, repeat=named):
+            yield Plan(count, (*first, *[ANY] * (events - named)))
 
 
 def request(lines: int) -> Payloads:
