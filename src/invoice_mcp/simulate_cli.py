@@ -5,35 +5,38 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
 if TYPE_CHECKING:
     from invoice_mcp.testing._drawing import Odds
-    from invoice_mcp.testing._simulating import Plan
-    from invoice_mcp.testing._telling import Teller
 
 # As `Verb` calls them; tests/unit/testing/test_simulating.py compares.
 FAULTS = ("erp-down", "erp-refuses", "payment-down", "payment-refused", "answer-lost", "crash")
 _ALL, _NONE, _RATE = "all", "none", 0.25
-_UNABLE, _INTERRUPTED = 2, 130
+# Of an invoice of which every order of things is lived.
+_MOST_LINES = 2
+# Options that only lives by chance have.
+_OF_CHANCE = ("runs", "seed", "first", "faults", "html")
 
 
 def _faults(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[tuple[str, ...], float]:
     """Kinds of faults and how often they come: a comma-separated list of kinds and at most one number."""
     kinds: list[str] = []
     rate = None
-    for part in (each.strip() for each in value.split(",")):
+    parts = [each.strip() for each in value.split(",")]
+    if parts == [_NONE]:
+        return (), 0.0
+    if _NONE in parts:
+        raise click.BadParameter(f"{_NONE!r} leaves room for nothing else.")
+    for part in parts:
         if part in FAULTS:
             kinds.append(part)
-        elif part == _NONE and value.strip() == _NONE:
-            return (), 0.0
         elif part != _ALL:
             rate = _number(part, rate)
     return tuple(dict.fromkeys(kinds)) or FAULTS, _RATE if rate is None else rate
@@ -57,9 +60,10 @@ Examples:
   invoice-mcp simulate --seed 7 --lines 5 --faults answer-lost,crash,0.5
   invoice-mcp simulate --seed 7 --first 4711 --runs 1 --html life.html
   invoice-mcp simulate --exhaustive 1 --lines 1
+  invoice-mcp simulate --path 1/signal-approve/0.0.1
   invoice-mcp simulate --workflow my_fork.workflows:InvoiceWorkflow --json
 
-Exit status: 0 all promises kept, 1 a failure found, 2 it can't run, 130 interrupted.
+Exit status: 0 all promises kept, 1 a failure found, 2 it can't run or tell, 130 interrupted.
 """
 )
 @click.option("--runs", type=click.IntRange(1), default=1000, show_default=True, help="How many lives.")
@@ -85,7 +89,13 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run, 130 interru
     type=click.IntRange(0, 3),
     help="Not by chance: every order in which things can happen, with up to K things done to invoices of up to --lines "
     "(at most 2) lines, and perhaps one worker crash and one payment fault, anywhere. 1 takes half a minute, 2 "
-    "half an hour, 3 many hours; of one line 3 takes a quarter of an hour.",
+    "half an hour, 3 many hours; of one line 3 takes a quarter of an hour. Not with --runs, --seed, --first, --faults "
+    "and --html.",
+)
+@click.option(
+    "--path",
+    metavar="LINES/EVENTS/BRANCHES",
+    help="Live one of those lives again, as the failure that was found in it says, and tell all that happens.",
 )
 @click.option("--keep-going", is_flag=True, help="Go on after a failure, and tell them all.")
 @click.option(
@@ -101,7 +111,9 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run, 130 interru
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write a page with totals, charts, and the stories of failures, or of one life of each outcome.",
 )
+@click.pass_context
 def simulate(  # noqa: PLR0917 (click passes them by name)
+    ctx: click.Context,
     runs: int,
     seed: int | None,
     first: int,
@@ -109,6 +121,7 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     faults: tuple[tuple[str, ...], float],
     jobs: int,
     exhaustive: int | None,
+    path: str | None,
     keep_going: bool,
     workflows: tuple[str, ...],
     as_json: bool,
@@ -121,82 +134,53 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     takes a millisecond. Every answer is held against a model, and ten promises are checked at the end.
 
     What fails is made as small as it can be, and told: the scenario, the command that plays it again, and all that
-    happened. Needs the extra `testing`: pip install 'invoice-mcp[testing]'
+    happened. Ctrl-C ends it after the life under way, with the totals so far; pressed again, it ends at once. Needs the
+    extra `testing`: pip install 'invoice-mcp[testing]'
     """
-    if html is not None and not html.parent.is_dir():
-        raise click.BadParameter(f"there is no directory {html.parent}", param_hint="--html")
-    if html is not None and exhaustive is not None:
-        raise click.UsageError("--exhaustive has no page: leave out --html")
-    _require_testing()
-    from invoice_mcp.testing._naming import NotFound
-    from invoice_mcp.testing._simulating import Plan
-    from invoice_mcp.testing._telling import Teller
+    from invoice_mcp.testing._stopping import asked_by_ctrl_c
 
-    chosen = secrets.randbelow(2**31) if seed is None else seed
-    if exhaustive is not None:
-        sys.exit(_exhaust(exhaustive, min(lines, 2), jobs, workflows, keep_going=keep_going, as_json=as_json))
-    plan = Plan(runs, chosen, first, _odds(lines, faults), workflows, samples=html is not None, keeps_going=keep_going)
-    try:
-        plan.check()
-    except NotFound as missing:
-        raise click.BadParameter(str(missing), param_hint="--workflow") from None
-    teller = Teller(plan, jobs)
-    status = _run(plan, jobs, teller)
-    if status == _UNABLE:
-        sys.exit(status)
-    if as_json:
-        click.echo(teller.as_json())
-    else:
-        teller.print()
-    if html is not None:
-        html.write_text(teller.as_html(), encoding="utf-8")
-        click.echo(f"Written: {html}", err=True)
+    if path is not None:
+        _refuse(ctx, "--path lives one life again", "exhaustive", "jobs", "keep_going", "lines", *_OF_CHANCE)
+    elif exhaustive is not None:
+        _refuse(ctx, "--exhaustive leaves nothing to chance and has no page", *_OF_CHANCE)
+        lines = _few(ctx, lines)
+    # What is imported from here on takes a second, in which somebody may think better of it.
+    with asked_by_ctrl_c() as stop:
+        try:
+            from invoice_mcp import simulate_running as running
+        except ModuleNotFoundError as missing:
+            raise click.UsageError(
+                f"{missing.name} is not installed, which this command needs: pip install 'invoice-mcp[testing]'"
+            ) from None
+        if path is not None:
+            status = running.along(path, workflows, as_json=as_json)
+        elif exhaustive is not None:
+            status = running.in_every_order(
+                exhaustive, lines, jobs, workflows, stop, keep_going=keep_going, as_json=as_json
+            )
+        else:
+            from invoice_mcp.testing._simulating import Plan
+
+            chosen = secrets.randbelow(2**31) if seed is None else seed
+            plan = Plan(runs, chosen, first, _odds(lines, faults), workflows, html is not None, keep_going)
+            status = running.by_chance(plan, jobs, stop, as_json=as_json, html=html)
     sys.exit(status)
 
 
-def _exhaust(events: int, lines: int, jobs: int, workflows: tuple[str, ...], *, keep_going: bool, as_json: bool) -> int:
-    from invoice_mcp.testing._exhausting import Exhausting
-    from invoice_mcp.testing._naming import NotFound, workflows_named
-    from invoice_mcp.testing._processes import ProcessDied
-    from invoice_mcp.testing.simulator import NotSimulated
-
-    try:
-        workflows_named(workflows)
-    except NotFound as missing:
-        raise click.BadParameter(str(missing), param_hint="--workflow") from None
-    exhausting = Exhausting(events, lines, jobs, workflows, keep_going)
-    try:
-        exhausting.run()
-    except (NotSimulated, ProcessDied) as unable:
-        click.echo(f"Error: {unable}", err=True)
-        return _UNABLE
-    if as_json:
-        click.echo(json.dumps(exhausting.as_json(), indent=2))
-    else:
-        exhausting.print()
-    return _INTERRUPTED if exhausting.is_interrupted else 1 if exhausting.failures else 0
+def _refuse(ctx: click.Context, why: str, *names: str) -> None:
+    """What would be ignored is not accepted."""
+    given = [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+    if given:
+        raise click.UsageError(f"{why}: leave out {', '.join('--' + name.replace('_', '-') for name in given)}")
 
 
-def _run(plan: Plan, jobs: int, teller: Teller) -> int:
-    from invoice_mcp.testing._processes import ProcessDied
-    from invoice_mcp.testing._simulating import simulate
-    from invoice_mcp.testing.simulator import NotSimulated
-
-    before = logging.root.manager.disable
-    # What scenarios do on purpose is no news, and what breaks is told at the end.
-    logging.disable(logging.ERROR)
-    try:
-        with teller.progress():
-            simulate(plan, jobs, teller.tell)
-    except KeyboardInterrupt:
-        teller.is_interrupted = True
-        return _INTERRUPTED
-    except (NotSimulated, ProcessDied) as unable:
-        click.echo(f"Error: {unable}", err=True)
-        return _UNABLE
-    finally:
-        logging.disable(before)
-    return 1 if teller.totals.failures else 0
+def _few(ctx: click.Context, lines: int) -> int:
+    """Lines of an invoice whose every life is lived."""
+    if ctx.get_parameter_source("lines") is ParameterSource.DEFAULT:
+        return _MOST_LINES
+    if lines > _MOST_LINES:
+        raise click.BadParameter(f"with --exhaustive at most {_MOST_LINES} lines", param_hint="--lines")
+    return lines
 
 
 def _odds(lines: int, faults: tuple[tuple[str, ...], float]) -> Odds:
@@ -205,12 +189,3 @@ def _odds(lines: int, faults: tuple[tuple[str, ...], float]) -> Odds:
 
     kinds, rate = faults
     return Odds(lines=lines, faults=tuple(Verb(kind) for kind in kinds), rate=rate)
-
-
-def _require_testing() -> None:
-    try:
-        import invoice_mcp.testing  # noqa: F401
-    except ModuleNotFoundError as missing:
-        raise click.UsageError(
-            f"{missing.name} is not installed, which this command needs: pip install 'invoice-mcp[testing]'"
-        ) from None

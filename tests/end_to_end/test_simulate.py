@@ -86,14 +86,19 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         (["--faults=earthquake"], "'earthquake' is none of erp-down"),
         (["--faults=1.5"], "from 0 to 1"),
         (["--faults=0.1,0.2"], "one number"),
-        (["--faults=none,crash"], "'none' is none of"),
+        (["--faults=none,crash"], "'none' leaves room for nothing else"),
+        (["--faults=none,0.5"], "'none' leaves room for nothing else"),
+        (["--faults=0.5,none"], "'none' leaves room for nothing else"),
         (["--workflow=nowhere:Nothing"], "can't be loaded as MODULE:CLASS"),
         (["--workflow=tests.foreign:SomebodyElses.run"], "is no workflow"),
+        (["--workflow=tests.foreign:GoesOnAsNew", "--workflow=tests.parcels.workflows:Return"], "stands in for none"),
         (["--html=/nowhere/at/all.html"], "there is no directory /nowhere/at"),
+        (["--html="], "can't be written: Is a directory"),
+        ([f"--html={300 * 'x'}"], "can't be written: File name too long"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_lived(arguments: list[str], told: str) -> None:
-    shown = CliRunner().invoke(main, ["simulate", *arguments])
+    shown = CliRunner().invoke(main, ["simulate", "--runs=1", *arguments])
     assert shown.exit_code == 2
     assert told in " ".join(re.sub("[│╭╮╰╯─]", " ", shown.output).split())
 
@@ -159,10 +164,44 @@ def test_the_page_needs_nothing_else_and_tells_a_life_of_each_outcome(tmp_path: 
 
 
 @requirement("SIMULATE-CLI")
+def test_looking_whether_a_page_can_be_written_leaves_things_as_they_are(tmp_path: Path) -> None:
+    old, new = tmp_path / "old.html", tmp_path / "new.html"
+    old.write_text("as it was", encoding="utf-8")
+    for page in (old, new):
+        refused = CliRunner().invoke(main, ["simulate", f"--html={page}", "--workflow=nowhere:Nothing"])
+        assert refused.exit_code == 2
+    assert old.read_text(encoding="utf-8") == "as it was"
+    assert not new.exists()
+
+
+@requirement("SIMULATE-CLI")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here")
+@pytest.mark.parametrize("arguments", ["--runs=2", "--runs=2 --json", "--exhaustive=0", "--path=1/nothing/0 --json"])
+def test_what_can_not_be_printed_is_told_in_a_line_and_whoever_reads_no_more_is_left_alone(arguments: str) -> None:
+    command = f"{shlex.join(PROGRAM)} simulate {arguments}"
+    full = subprocess.run(["/bin/sh", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
+    assert (full.returncode, full.stderr) == (2, "Error: What came of it can't be written: No space left on device\n")
+    closed = subprocess.run(
+        ["/bin/sh", "-c", f"{{ {command}; echo $? >&2; }} | true"], capture_output=True, text=True, check=False
+    )
+    # It tells how it went all the same.
+    assert closed.stderr == "0\n"
+    silent = subprocess.run(["/bin/sh", "-c", f"{command} >&-"], capture_output=True, text=True, check=False)
+    assert (silent.returncode, silent.stderr) == (0, "")
+
+
+@requirement("SIMULATE-CLI")
+def test_there_are_no_more_processes_than_lives() -> None:
+    told = simulate("--runs=1", "--jobs=64", "--json")
+    assert json.loads(told.stdout)["jobs"] == 1
+
+
+@requirement("SIMULATE-CLI")
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_ends_with_the_totals_so_far(jobs: int) -> None:
+@pytest.mark.parametrize("what", [("--runs=1000000", "--seed=1"), ("--exhaustive=3",)])
+def test_ctrl_c_ends_with_the_totals_so_far(what: tuple[str, ...], jobs: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-u", "-c", _TELLS, f"--jobs={jobs}"],
+        [sys.executable, "-u", "-c", _TELLS, "--json", *what, f"--jobs={jobs}"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -176,10 +215,10 @@ def test_ctrl_c_ends_with_the_totals_so_far(jobs: int) -> None:
         out, err = process.communicate()
     finally:
         patience.cancel()
-    assert (process.returncode, "Traceback" in err) == (130, False), err
+    assert (process.returncode, err) == (130, "")
     told = json.loads(out)
     assert told["interrupted"] is True
-    assert 0 < told["runs"] < 1_000_000
+    assert 0 < told.get("runs", told.get("lives")) < 1_000_000
 
 
 # As the command, but it says when the first lives are lived.
@@ -191,14 +230,18 @@ from invoice_mcp.cli import main
 
 def run():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    from invoice_mcp.testing._exploration import Exhausting
     from invoice_mcp.testing._telling import Teller
-    tell = Teller.tell
-    def told(self, latest):
-        tell(self, latest)
-        if latest.runs and self.totals.runs == latest.runs:
-            print("some are lived", file=sys.stderr, flush=True)
-    Teller.tell = told
-    main(["simulate", "--runs=1000000", "--seed=1", "--json", *sys.argv[1:]])
+    for teller in (Teller, Exhausting):
+        teller.tell = tells(teller.tell)
+    main(["simulate", *sys.argv[1:]])
+
+def tells(tell, told=[]):
+    def told_first(self, *latest):
+        tell(self, *latest)
+        if not told:
+            told.append(print("some are lived", file=sys.stderr, flush=True))
+    return told_first
 
 if __name__ == "__main__":
     run()

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-
 from invoice_mcp.testing._exhaustive import Life
 from invoice_mcp.testing._naming import workflows_named
-from invoice_mcp.testing._plans import Plan, plans
+from invoice_mcp.testing._plans import Plan
 from invoice_mcp.testing._processes import SPAWN, heard_from
-from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, explore, timeline
+from invoice_mcp.testing._retracing import Lived, Way, lived, quiet
+from invoice_mcp.testing._stopping import Stop
+from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, explore
 
 # Seconds between two reports of how far it is.
 _TELLS_EVERY = 0.2
@@ -33,174 +29,140 @@ class Result:
         plan: In words.
         lives, states: How many were lived, and in how many different states they were.
         seconds: It took.
-        wrong: What is wrong with a life; "" if nothing is.
-        story: All that happened in that life, a line each.
+        failure: The first life with which something is wrong, if there is one.
+        is_whole: Whether nobody asked for an end before all was explored, or something was wrong.
     """
 
     plan: str
     lives: int
     states: int
     seconds: float
-    wrong: str = ""
-    story: tuple[str, ...] = ()
+    failure: Lived | None = None
+    is_whole: bool = True
 
 
-def explore_plan(plan: Plan, workflows: Sequence[str] = (), told: Callable[[Explored], None] | None = None) -> Result:
+class _Stopped(Exception):  # noqa: N818 (it names what happened)
+    """Somebody asked for an end."""
+
+
+def explore_plan(
+    plan: Plan,
+    workflows: Sequence[str] = (),
+    told: Callable[[Explored], None] | None = None,
+    stop: Stop | None = None,
+) -> Result:
     """Live every life of a plan, to the first with which something is wrong.
 
     Args:
         workflows: Names of workflows that stand in for the product's, as for `workflows_named`.
+        told: Is called after each life, and at the end.
+        stop: Is looked at before each life.
+
+    Raises:
+        NotSimulated: The workflows want what the simulator does not know.
     """
     chosen, found, began = workflows_named(workflows), Explored(), time.monotonic()
-    last: list[Life] = []
-    runner = RecallingRunner()
+    runner, stop = RecallingRunner(), stop or Stop()
+    last: list[tuple[Branches, Life | None]] = []
 
     async def live(branches: Branches) -> None:
-        last[:] = [Life(plan, chosen, runner)]
-        await last[0].live(branches)
+        if stop.is_asked:
+            # Nobody has lived it.
+            branches.leads_nowhere = True
+            raise _Stopped
+        last[:] = [(branches, None)]
+        life = Life(plan, chosen, runner)
+        last[:] = [(branches, life)]
+        await life.live(branches)
 
-    wrong = ""
+    failure, is_whole = None, True
     try:
-        with _quiet():
+        with quiet():
             asyncio.run(explore(live, told=told, found=found))
-    except AssertionError as error:
-        wrong = "\n".join([str(error), *getattr(error, "__notes__", ())])
-    moments = timeline(last[0].simulation) if wrong else []
-    story = tuple(f"{moment.at:%Y-%m-%d %H:%M:%S}  {moment.who:16} {moment.what}" for moment in moments)
-    return Result(str(plan), found.lives, found.states, time.monotonic() - began, wrong, story)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What is refused, and what fails, is so on purpose, and no news."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    except _Stopped:
+        is_whole = False
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
+        [(branches, life)] = last
+        failure = lived(Way(plan, tuple(branches.path)), life, workflows, error)
+    if told is not None:
+        told(found)
+    return Result(str(plan), found.lives, found.states, time.monotonic() - began, failure, is_whole)
 
 
 def explore_plans(
-    every: Sequence[Plan], jobs: int, workflows: Sequence[str], tell: Callable[[int, int], None]
+    every: Sequence[Plan],
+    jobs: int,
+    workflows: Sequence[str],
+    tell: Callable[[int, int], None],
+    stop: Stop | None = None,
 ) -> Iterator[Result]:
     """Explore plans, each in one process, and tell each when it is done.
 
     Args:
         tell: Is told from time to time how many lives have been lived and how many states seen, since the last time.
+        stop: Ends it after the lives under way.
     """
+    stop = stop or Stop()
     if jobs == 1:
-        yield from (explore_plan(plan, workflows, _news(tell)) for plan in every)
+        yield from _explored(iter(every), workflows, tell, stop)
         return
     following = SPAWN.Value("q", 0)
-    for heard in heard_from(_explore_there, [(every, workflows, following)] * min(jobs, len(every))):
+    share = every, workflows, following, stop.shared()
+    for heard in heard_from(_explore_there, (share for _ in range(min(jobs, len(every))) if not stop.is_asked)):
         if isinstance(heard, Result):
             yield heard
         else:
             tell(*heard)
 
 
+def _explored(
+    some: Iterator[Plan], workflows: Sequence[str], tell: Callable[[int, int], None], stop: Stop
+) -> Iterator[Result]:
+    while not stop.is_asked and (plan := next(some, None)) is not None:
+        news = _News(tell)
+        result = explore_plan(plan, workflows, news.told, stop)
+        news.flush()
+        yield result
+
+
 def _explore_there(
-    tell: Callable[[Any], None], every: Sequence[Plan], workflows: Sequence[str], following: Synchronized[int]
+    tell: Callable[[Any], None],
+    every: Sequence[Plan],
+    workflows: Sequence[str],
+    following: Synchronized[int],
+    stop: Stop,
 ) -> None:
     """Explore one plan after another, of those that nobody has begun."""
-    while True:
-        with following.get_lock():
-            number, following.value = following.value, following.value + 1
-        if number >= len(every):
-            return
-        tell(explore_plan(every[number], workflows, _news(lambda lives, states: tell((lives, states)))))
+
+    def not_begun() -> Iterator[Plan]:
+        while True:
+            with following.get_lock():
+                number, following.value = following.value, following.value + 1
+            if number >= len(every):
+                return
+            yield every[number]
+
+    for result in _explored(not_begun(), workflows, lambda lives, states: tell((lives, states)), stop):
+        tell(result)
 
 
-def _news(tell: Callable[[int, int], None]) -> Callable[[Explored], None]:
-    """Tells what is new of an exploration, not too often."""
-    lives, states, told_at = 0, 0, time.monotonic()
+class _News:
+    """Tells what is new of an exploration, not too often, and at the end all that is left."""
 
-    def told(found: Explored) -> None:
-        nonlocal lives, states, told_at
-        if time.monotonic() - told_at >= _TELLS_EVERY:
-            tell(found.lives - lives, found.states - states)
-            lives, states, told_at = found.lives, found.states, time.monotonic()
+    def __init__(self, tell: Callable[[int, int], None]) -> None:
+        self._tell = tell
+        self._known = Explored()
+        self._lives, self._states, self._told_at = 0, 0, time.monotonic()
 
-    return told
+    def told(self, found: Explored) -> None:
+        """It has come so far."""
+        self._known = found
+        if time.monotonic() - self._told_at >= _TELLS_EVERY:
+            self.flush()
 
-
-@dataclass
-class Exhausting:
-    """An exploration of every small life, and what it has come to.
-
-    Attributes:
-        events: How much may be done to an invoice.
-        lines: How many lines it has, at most; 1 or 2.
-        results: Of each plan that was explored.
-    """
-
-    events: int
-    lines: int
-    jobs: int
-    workflows: tuple[str, ...]
-    keeps_going: bool
-
-    def __post_init__(self) -> None:
-        self.results: list[Result] = []
-        self.is_interrupted = False
-        self.seconds = 0.0
-
-    def run(self) -> None:
-        """Explore, with a bar on stderr if that is a terminal, to the end or to the first failure."""
-        every, began = list(plans(self.events, self.lines)), time.monotonic()
-        console = Console(stderr=True)
-        try:
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
-                task = shown.add_task("exploring", total=len(every))
-                so_far = Explored()
-
-                def tell(lives: int, states: int) -> None:
-                    so_far.lives += lives
-                    so_far.states += states
-                    shown.update(task, description=f"{so_far.states:,} states, {so_far.lives:,} lives")
-
-                for result in explore_plans(every, self.jobs, self.workflows, tell):
-                    self.results.append(result)
-                    shown.advance(task)
-                    if result.wrong and not self.keeps_going:
-                        break
-        except KeyboardInterrupt:
-            self.is_interrupted = True
-        self.seconds = time.monotonic() - began
-
-    @property
-    def states(self) -> int:
-        """How many different states were visited, counted plan by plan."""
-        return sum(result.states for result in self.results)
-
-    @property
-    def lives(self) -> int:
-        """How many lives were lived to see them."""
-        return sum(result.lives for result in self.results)
-
-    @property
-    def failures(self) -> list[Result]:
-        """What is wrong."""
-        return [result for result in self.results if result.wrong]
-
-    def as_json(self) -> dict[str, Any]:
-        """For machines."""
-        told = {"exhaustive": self.events, "plans": len(self.results), "lives": self.lives, "states": self.states}
-        return {**told, "seconds": round(self.seconds, 3), "failures": [asdict(each) for each in self.failures]}
-
-    def print(self) -> None:
-        """For people."""
-        console = Console()
-        table = Table(title=f"Every order of things: {len(self.results)} plans, {self.states:,} states visited")
-        for column in ("what may happen", "lives", "states", "seconds", ""):
-            table.add_column(column, justify="left" if column in {"what may happen", ""} else "right")
-        for each in self.results:
-            verdict = "[red]broken[/]" if each.wrong else "kept"
-            table.add_row(each.plan, f"{each.lives:,}", f"{each.states:,}", f"{each.seconds:.1f}", verdict)
-        console.print(table)
-        for each in self.failures:
-            console.print(f"\n{each.plan}\n{each.wrong}\n", markup=False, highlight=False)
-            console.print("\n".join(each.story), markup=False, highlight=False, soft_wrap=True)
-        if self.is_interrupted:
-            console.print("Interrupted: the totals so far.")
+    def flush(self) -> None:
+        """Tell what is left to tell."""
+        found = self._known
+        if (found.lives, found.states) != (self._lives, self._states):
+            self._tell(found.lives - self._lives, found.states - self._states)
+        self._lives, self._states, self._told_at = found.lives, found.states, time.monotonic()

@@ -17,7 +17,17 @@ from invoice_mcp.testing._observations import observe
 from invoice_mcp.testing._plans import ANY, EVENTS, Plan, do, request
 from invoice_mcp.testing._ports import RecordingPayments, ScriptedErp, activity_clock
 from invoice_mcp.testing._violations import Violation, Violations
-from invoice_mcp.testing.simulator import Branches, Execution, RecallingRunner, Simulation, Start, Step, Worker, connect
+from invoice_mcp.testing.simulator import (
+    Branches,
+    Execution,
+    Moment,
+    RecallingRunner,
+    Simulation,
+    Start,
+    Step,
+    Worker,
+    connect,
+)
 from invoice_mcp.worker import WORKFLOWS
 from invoice_mcp.workflows import INVOICE_STATUS
 
@@ -54,6 +64,7 @@ class Life:
 
     Attributes:
         simulation: Where it happens; what happened can be seen there afterwards.
+        moments: What was done to it from outside, and what went wrong.
     """
 
     plan: Plan
@@ -64,6 +75,7 @@ class Life:
         self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,), by_hand=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.done = 0
+        self.moments: list[Moment] = []
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes
         # Lines that do nothing until they are reached by something, and whether they were cancelled then.
         self.held: dict[str, bool] = {}
@@ -191,6 +203,7 @@ class Life:
 
     def _goes_wrong(self, fault: str) -> None:
         """With the next payment."""
+        self._note("gateway", f"the next payment meets {fault}")
         match fault:
             case "payment-refused":
                 self.payments.refuses()
@@ -202,16 +215,21 @@ class Life:
 
     def _is_done(self, event: str) -> _Act:
         async def is_done() -> None:
+            self._note("client", event)
             do(self.run, event, self.done)
             self.done += 1
 
         return is_done
 
     async def _crash(self) -> None:
+        self._note("worker", "crash")
         self.can_crash = False
         self.held.clear()
         self.simulation.crash_worker(_QUEUE)
         self._start_worker()
+
+    def _note(self, who: str, what: str) -> None:
+        self.moments.append(Moment(self.simulation.events, self.simulation.now, who, what))
 
     async def _time_passes(self) -> None:
         due = self.simulation.agenda.next_time()

@@ -11,6 +11,7 @@ from datetime import timedelta
 from invoice_mcp.testing._actions import Verb
 from invoice_mcp.testing._engine import kinds
 from invoice_mcp.testing._playing import Done, ModelViolated, Player
+from invoice_mcp.testing._ports import Paid
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._simulated import Simulated
 from invoice_mcp.testing._stage import StageKeeper
@@ -82,7 +83,7 @@ class Lives:
             # What is left of it may be anything: the next one has a stage of its own.
             self.close()
             self._runner = self._begun()
-            return told.broken(_verdict(error))
+            return told.broken(verdict(error))
 
     def _begun(self) -> StageRunner:
         return StageRunner(kinds()[ENGINE], self._workflows, sandboxed=False)
@@ -109,7 +110,8 @@ async def _live(keeper: StageKeeper, scenario: Scenario, name: str, told: _Told,
     return life
 
 
-def _verdict(error: Exception) -> Broken:
+def verdict(error: Exception) -> Broken:
+    """What an exception that ended a life says is wrong with it."""
     if isinstance(error, Violations):
         return Broken(tuple(sorted({violation.rule for violation in error.found})), str(error))
     if isinstance(error, ModelViolated):
@@ -182,10 +184,20 @@ class _Told:
 
     def _story(self) -> tuple[Moment, ...]:
         assert self._world is not None  # noqa: S101 (it has begun)
-        happened = [each for each in timeline(self._simulation) if self._last is None or each.number <= self._last]
-        # What was done comes before what it led to: its number is that of the last event before.
-        order = sorted([*self._moments, *happened], key=lambda moment: (moment.number, moment.who == "client"))
-        paid = ", ".join(
-            f"line {paid.order.line}: {paid.order.amount} at {paid.at:%F %T}" for paid in self._world.ledger
-        )
-        return (*order, Moment(self._simulation.events + 1, self._simulation.now, "ledger", paid or "nothing was paid"))
+        return in_order(self._simulation, self._moments, self._world.ledger, self._last)
+
+
+def in_order(
+    simulation: Simulation, done: Sequence[Moment], ledger: Sequence[Paid], last: int | None = None
+) -> tuple[Moment, ...]:
+    """All that happened, and at the end what was paid.
+
+    Args:
+        done: What was done from outside; the number of each is that of the event before, so it comes before what it
+            led to.
+        last: Number of the last event that belongs to it.
+    """
+    happened = [each for each in timeline(simulation) if last is None or each.number <= last]
+    order = sorted([*happened, *done], key=lambda moment: moment.number)
+    paid = ", ".join(f"line {paid.order.line}: {paid.order.amount} at {paid.at:%F %T}" for paid in ledger)
+    return (*order, Moment(simulation.events + 1, simulation.now, "ledger", paid or "nothing was paid"))

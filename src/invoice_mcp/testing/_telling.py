@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from invoice_mcp.testing._lives import Broken
 from invoice_mcp.testing._page import page
 from invoice_mcp.testing._simulating import Plan
 from invoice_mcp.testing._totals import Told, Totals, since
 from invoice_mcp.testing._violations import RULES
+from invoice_mcp.testing.simulator import Moment
 
 
 class Teller:
@@ -77,12 +79,9 @@ class Teller:
 
     # -- at the end ----------------------------------------------------------------------------------------
 
-    def print(self) -> None:
-        """Print the failures, and a table, on stdout."""
-        console = Console(highlight=False, soft_wrap=True)
-        for told in self.totals.failures:
-            console.print(_failure(told), markup=False)
-        console.print(self._table())
+    def as_text(self) -> str:
+        """The failures, and a table, for people."""
+        return rendered(*map(_failure, self.totals.failures), self._table())
 
     def _table(self) -> Table:
         table = Table(title=self._title(), show_header=False, title_justify="left")
@@ -138,24 +137,38 @@ class Teller:
 
 def _failure(told: Told) -> Text:
     assert told.life.broken is not None  # noqa: S101 (it failed)
-    by = ", ".join(f"{rule} ({RULES[rule]})" if rule in RULES else rule for rule in told.life.broken.by)
+    made_small = [f"Drawn:   {told.drawn}", f"Shrunk:  {told.scenario}"]
+    return told_of_failure(f"Run {told.run}", told.life.broken, made_small, told.command, told.life.story)
+
+
+def told_of_failure(what: str, broken: Broken, about: list[str], command: str, story: Sequence[Moment]) -> Text:
+    """A failure, for people: what breaks what, how to play it again, and what happened."""
+    by = ", ".join(f"{rule} ({RULES[rule]})" if rule in RULES else rule for rule in broken.by)
     lines = [
-        f"Run {told.run} breaks {by}",
-        *(f"  {line}" for line in told.life.broken.seen.splitlines()),
+        f"{what} breaks {by}",
+        *(f"  {line}" for line in broken.seen.splitlines()),
         "",
-        f"Drawn:   {told.drawn}",
-        f"Shrunk:  {told.scenario}",
+        *about,
         "Play it again:",
-        f"  {told.command}",
+        f"  {command}",
         "",
         "What happened:",
-        *story(told),
+        *lines_of(story),
         "",
     ]
     return Text("\n".join(lines))
 
 
-def story(told: Told) -> list[str]:
+def lines_of(story: Sequence[Moment]) -> list[str]:
     """All that happened in a life, a line each, by the time since it began."""
-    wide = max((len(moment.who) for moment in told.life.story), default=0)
-    return [f"  {since(moment)}  {moment.who:{wide}}  {moment.what}" for moment in told.life.story]
+    wide = max((len(moment.who) for moment in story), default=0)
+    return [f"  {since(moment)}  {moment.who:{wide}}  {moment.what}" for moment in story]
+
+
+def rendered(*parts: RenderableType) -> str:
+    """What stdout is to show, as it shows things."""
+    console = Console(highlight=False, soft_wrap=True)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    return captured.get()

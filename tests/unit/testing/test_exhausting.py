@@ -1,19 +1,55 @@
-"""`invoice-mcp simulate --exhaustive`: what it explores, and how it tells people and machines."""
+"""`invoice-mcp simulate --exhaustive` and `--path`: what is explored, lived again, and told to people and machines."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import product
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
+from temporalio import workflow
 
-from invoice_mcp.simulate_cli import simulate
-from invoice_mcp.testing._exhausting import Exhausting, explore_plan, explore_plans
-from invoice_mcp.testing._plans import Plan
+from invoice_mcp.cli import main
+from invoice_mcp.testing._exhausting import explore_plan, explore_plans
+from invoice_mcp.testing._exploration import Exhausting
+from invoice_mcp.testing._plans import ANY, EVENTS, Plan, plans
+from invoice_mcp.testing._retracing import NoSuchLife, Way, live_again
+from invoice_mcp.testing._stopping import Stop
 from tests.requirements import requirement
 
 LATE = "tests.scenarios.controls.racing:TakesLateSignals"
-SIGNALLED = Plan(1, ("signal-approve",), faults=(), crashes=False)
+JUST_RETURNS = "tests.unit.testing.test_exhausting:JustReturns"
+SIGNALLED = Plan(1, ("signal-approve",))
+
+
+@workflow.defn(name="InvoiceWorkflow")
+class JustReturns:
+    """Answers no query: whoever checks it meets an exception that is no broken promise."""
+
+    @workflow.run
+    async def run(self, request: object) -> str:  # noqa: ARG002
+        return "x"
+
+
+class After(Stop):
+    """Is asked for after some looks."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self._looks = looks
+
+    @property
+    def is_asked(self) -> bool:
+        self._looks -= 1
+        return self._looks < 0
+
+
+def simulate(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["simulate", *arguments])
+
+
+# -- explored ------------------------------------------------------------------------------------------------------
 
 
 @requirement("ORDER-ALL")
@@ -28,45 +64,204 @@ def test_every_plan_is_explored_in_one_process_or_in_several() -> None:
     assert alone == together
     assert set(alone) == {str(plan) for plan in every}
     assert all(states > 1 for _, states in alone.values())
-    for some, figures in zip(told, zip(*alone.values(), strict=True), strict=True):
-        assert 0 < some <= 2 * sum(figures)
+    assert told == [2 * sum(figures) for figures in zip(*alone.values(), strict=True)]
 
 
 @requirement("ORDER-ALL")
-def test_what_is_wrong_is_told_with_its_path_and_its_story() -> None:
-    result = explore_plan(SIGNALLED, (LATE,))
-    assert "S8 (" in result.wrong
-    assert "Its path: 0 " in result.wrong
-    assert any("is sent signal ApproveInvoice" in line for line in result.story)
-    assert explore_plan(SIGNALLED).wrong == ""
+@pytest.mark.parametrize("most", range(4))
+def test_plans_have_every_word_of_events_in_them_and_no_other(most: int) -> None:
+    def words(events: tuple[str, ...]) -> set[tuple[str, ...]]:
+        may = [EVENTS if event == ANY else (event,) for event in events]
+        return {word for length in range(len(may) + 1) for word in product(*may[:length])}
+
+    for lines in (1, 2):
+        planned = [plan for plan in plans(most) if plan.lines == lines]
+        assert set().union(*(words(plan.events) for plan in planned)) == words((ANY,) * most)
+        assert len(planned) == len(EVENTS) ** min(most, 2)
 
 
+@requirement("ORDER-ALL")
+def test_what_is_wrong_is_told_with_its_story() -> None:
+    failure = explore_plan(SIGNALLED, (LATE,)).failure
+    assert failure is not None
+    assert failure.broken is not None
+    assert "S8" in failure.broken.by
+    told = [(moment.who, moment.what) for moment in failure.story]
+    assert told.index(("client", "signal-approve")) < told.index(("InvoiceWorkflow", "is sent signal ApproveInvoice"))
+    assert told[-1][0] == "ledger"
+    assert explore_plan(SIGNALLED).failure is None
+
+
+@requirement("ORDER-ALL")
+def test_a_story_tells_the_crash_and_the_fault_too() -> None:
+    plan, found = Plan(1, ("approve",)), set[str]()
+    for branches in range(40):
+        try:
+            story = live_again(Way(plan, (0,) * (branches // 2) + (1 + branches % 2,))).story
+        except NoSuchLife:
+            continue
+        found |= {f"{moment.who}: {moment.what}" for moment in story}
+    assert {"client: approve", "worker: crash"} <= found
+    assert any(what.startswith("gateway: the next payment meets ") for what in found)
+
+
+@requirement("SIMULATE-CLI")
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_whoever_asks_for_an_end_is_told_what_is_known_so_far(jobs: int) -> None:
+    exhausting = Exhausting(1, 1, jobs, (), keeps_going=False)
+    if jobs == 1:
+        # A look before the plan, and one before each life.
+        exhausting.run(After(41))
+        assert 20 < exhausting.so_far.lives <= 40
+        assert exhausting.so_far.states > 40
+        [result] = exhausting.results
+        assert not result.is_whole
+        assert f"0 plans, {exhausting.so_far.lives} lives" in exhausting.as_text()
+    else:
+        stop = Stop()
+        stop.ask()
+        exhausting.run(stop)
+        assert exhausting.results == []
+    told = json.loads(exhausting.as_json())
+    assert (told["interrupted"], told["plans"], told["lives"]) == (True, 0, exhausting.so_far.lives)
+    assert "Interrupted: the totals so far." in exhausting.as_text()
+
+
+def test_what_was_counted_counts_though_ctrl_c_came_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    exhausting = Exhausting(1, 1, 1, (), keeps_going=False)
+    tell = Exhausting.tell
+
+    def impatient(self: Exhausting, lives: int, states: int) -> None:
+        tell(self, lives, states)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Exhausting, "tell", impatient)
+    exhausting.run(Stop())
+    assert exhausting.is_interrupted
+    assert exhausting.results == []
+    assert exhausting.so_far.states > 0
+
+
+# -- told ----------------------------------------------------------------------------------------------------------
+
+
+@requirement("SIMULATE-CLI")
 def test_machines_are_told_in_json() -> None:
-    outcome = CliRunner().invoke(simulate, ["--exhaustive", "0", "--lines", "1", "--json"])
+    outcome = simulate("--exhaustive", "0", "--lines", "1", "--json")
     assert outcome.exit_code == 0, outcome.output
     told = json.loads(outcome.stdout)
-    assert (told["exhaustive"], told["plans"], told["failures"]) == (0, 1, [])
+    assert (told["exhaustive"], told["lines"], told["plans"], told["failures"]) == (0, 1, 1, [])
+    assert told["interrupted"] is False
     assert told["states"] > 1
 
 
+@requirement("SIMULATE-CLI")
 def test_people_are_told_in_a_table() -> None:
-    outcome = CliRunner().invoke(simulate, ["--exhaustive", "0"])
+    outcome = simulate("--exhaustive", "0")
     assert outcome.exit_code == 0
     assert "2 plans" in outcome.stdout
 
 
-def test_a_failure_is_exit_status_1_and_ends_it_unless_told_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
-    exhausting = Exhausting(1, 1, 1, (LATE,), keeps_going=False)
-    exhausting.results = [explore_plan(SIGNALLED, (LATE,))]
-    exhausting.print()
-    assert "broken" in capsys.readouterr().out
-    assert [each.plan for each in exhausting.failures] == [str(SIGNALLED)]
-    [failure] = exhausting.as_json()["failures"]
-    assert failure["story"]
+@requirement("SIMULATE-CLI", "ORDER-ALL")
+@pytest.mark.parametrize(("workflow_name", "by"), [(LATE, "S8"), (JUST_RETURNS, "WorkflowQueryFailedError")])
+def test_a_failure_is_told_with_the_one_command_that_lives_it_again(workflow_name: str, by: str) -> None:
+    found = simulate("--exhaustive", "1", "--lines", "1", "--workflow", workflow_name)
+    assert found.exit_code == 1, found.output
+    command, plan = (
+        [line.strip() for line in found.stdout.splitlines() if "--path" in line],
+        found.stdout.split("\n")[0],
+    )
+    assert len(command) == 1
+    assert by in plan
+    program, verb, *arguments = shlex.split(command[0])
+    assert (program, verb) == ("invoice-mcp", "simulate")
+    again = simulate(*arguments)
+    assert again.exit_code == 1, again.output
+    # To the letter what was told of it before, but for the table.
+    assert again.stdout.strip()
+    assert found.stdout.startswith(again.stdout.rstrip("\n"))
+    for words in ("Play it again:", "What happened:", " 0d 00:00:00.000  InvoiceWorkflow  begins", "  ledger "):
+        assert words in again.stdout
+    everything = simulate("--exhaustive=1", "--lines=1", f"--workflow={workflow_name}", "--json")
+    assert json.loads(everything.stdout)["failures"] == [json.loads(simulate(*arguments, "--json").stdout)]
 
 
-@pytest.mark.parametrize("wrong", ["--exhaustive 4", "--exhaustive 1 --html x.html", "--exhaustive 1 --workflow no:"])
-def test_what_can_not_be_run_is_exit_status_2(wrong: str) -> None:
-    outcome = CliRunner().invoke(simulate, wrong.split())
+def test_whoever_goes_on_finds_more() -> None:
+    outcome = simulate("--exhaustive=1", "--lines=1", f"--workflow={JUST_RETURNS}", "--keep-going", "--json")
+    assert outcome.exit_code == 1
+    assert len(json.loads(outcome.stdout)["failures"]) == len(EVENTS)
+
+
+def test_what_is_not_simulated_is_exit_status_2() -> None:
+    outcome = simulate("--exhaustive=0", "--workflow=tests.foreign:GoesOnAsNew")
+    assert outcome.exit_code == 2
+    assert "is not simulated" in outcome.output
+    assert "Traceback" not in outcome.output
+
+
+# -- one life ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        (Way(SIGNALLED, (0, 0, 1, 0, 0)), "1/signal-approve/0.0.1"),
+        (Way(Plan(2, ("cancel", "any")), ()), "2/cancel,any/0"),
+        (Way(Plan(2), (3,)), "2/nothing/3"),
+    ],
+)
+def test_a_life_has_a_name(way: Way, name: str) -> None:
+    assert str(way) == name
+    named = Way.named(name)
+    assert named.plan == way.plan
+    assert str(named) == name
+
+
+def test_plans_that_nobody_makes_have_no_name() -> None:
+    with pytest.raises(ValueError, match="with every fault and with a crash"):
+        Way(Plan(1, crashes=False))
+
+
+@pytest.mark.parametrize("name", ["", "1", "1/approve", "1/pay/0", "3/approve/0", "1/approve/", "1/approve/-1", "1//0"])
+def test_what_names_no_life_is_told(name: str) -> None:
+    with pytest.raises(NoSuchLife):
+        Way.named(name)
+
+
+@requirement("SIMULATE-CLI")
+def test_a_life_with_nothing_wrong_is_told_too() -> None:
+    outcome = simulate("--path=1/approve/0")
+    assert outcome.exit_code == 0, outcome.output
+    assert "all promises kept" in outcome.stdout
+    assert "line-1" in outcome.stdout
+
+
+# -- refused -------------------------------------------------------------------------------------------------------
+
+
+@requirement("SIMULATE-CLI")
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("--exhaustive 4", "--exhaustive"),
+        ("--exhaustive 1 --html x.html", "leave out --html"),
+        ("--exhaustive 1 --workflow no:", "can't be loaded"),
+        ("--exhaustive 1 --runs 1000", "leave out --runs"),
+        ("--exhaustive 1 --seed 1 --first 0 --faults all", "leave out --seed, --first, --faults"),
+        ("--exhaustive 1 --lines 3", "at most 2 lines"),
+        ("--exhaustive 0 --workflow tests.unit.testing.test_naming:OfAnotherType", "stands in for none of"),
+        ("--path 1/approve/0 --exhaustive 1", "leave out --exhaustive"),
+        ("--path 1/approve/0 --jobs 1 --keep-going --lines 1", "leave out --jobs, --keep-going, --lines"),
+        ("--path 1/approve", "is not written LINES/EVENT,.../BRANCH.BRANCH..."),
+        ("--path 1/approve/99", "no life 1/approve/99"),
+        (
+            "--path 1/approve/0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0",
+            "it ends after",
+        ),
+    ],
+)
+def test_what_can_not_be_run_is_exit_status_2(wrong: str, told: str) -> None:
+    outcome = simulate(*wrong.split())
     assert outcome.exit_code == 2
     assert "Traceback" not in outcome.output
+    assert told in " ".join(outcome.output.replace("│", " ").split())

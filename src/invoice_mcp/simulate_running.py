@@ -1,0 +1,136 @@
+"""What the command line's `simulate` runs, and tells: lives by chance, every order of things, or one life again."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import click
+
+from invoice_mcp.testing._exploration import Exhausting, told
+from invoice_mcp.testing._naming import NotFound, workflows_named
+from invoice_mcp.testing._processes import ProcessDied
+from invoice_mcp.testing._retracing import NoSuchLife, Way, live_again
+from invoice_mcp.testing._simulating import Plan, simulate
+from invoice_mcp.testing._stopping import Stop
+from invoice_mcp.testing._telling import Teller, rendered
+from invoice_mcp.testing.simulator import NotSimulated
+
+_KEPT, _BROKEN, _INTERRUPTED = 0, 1, 130
+
+
+class Unable(click.ClickException):
+    """It can't be run, or nobody can be told of it."""
+
+    exit_code = 2
+
+
+def by_chance(plan: Plan, jobs: int, stop: Stop, *, as_json: bool, html: Path | None) -> int:
+    """Live what was drawn, and tell it; what is returned is the exit status."""
+    _require_workflows(plan.workflows)
+    if html is not None:
+        _require_writable(html)
+    jobs = min(jobs, plan.runs)
+    teller = Teller(plan, jobs)
+    before = logging.root.manager.disable
+    # What scenarios do on purpose is no news, and what breaks is told at the end.
+    logging.disable(logging.ERROR)
+    try:
+        with _told_if_unable(), teller.progress():
+            simulate(plan, jobs, teller.tell, stop)
+        teller.is_interrupted = stop.is_asked
+    except KeyboardInterrupt:
+        teller.is_interrupted = True
+    finally:
+        logging.disable(before)
+    _tell(teller.as_json if as_json else teller.as_text)
+    if html is not None:
+        _write(html, teller.as_html())
+    return _INTERRUPTED if teller.is_interrupted else _BROKEN if teller.totals.failures else _KEPT
+
+
+def in_every_order(
+    events: int, lines: int, jobs: int, workflows: tuple[str, ...], stop: Stop, *, keep_going: bool, as_json: bool
+) -> int:
+    """Explore, and tell it; what is returned is the exit status."""
+    _require_workflows(workflows)
+    exhausting = Exhausting(events, lines, jobs, workflows, keep_going)
+    with _told_if_unable():
+        exhausting.run(stop)
+    _tell(exhausting.as_json if as_json else exhausting.as_text)
+    return _INTERRUPTED if exhausting.is_interrupted else _BROKEN if exhausting.failures else _KEPT
+
+
+def along(name: str, workflows: tuple[str, ...], *, as_json: bool) -> int:
+    """Live one life of an exploration again, and tell it; what is returned is the exit status."""
+    _require_workflows(workflows)
+    try:
+        with _told_if_unable():
+            lived = live_again(Way.named(name), workflows)
+    except NoSuchLife as missing:
+        raise click.BadParameter(str(missing), param_hint="--path") from None
+    _tell(lambda: json.dumps(lived.as_data(), indent=2) if as_json else rendered(told(lived)))
+    return _BROKEN if lived.broken else _KEPT
+
+
+def _require_workflows(names: tuple[str, ...]) -> None:
+    try:
+        workflows_named(names)
+    except NotFound as missing:
+        raise click.BadParameter(str(missing), param_hint="--workflow") from None
+
+
+@contextmanager
+def _told_if_unable() -> Iterator[None]:
+    try:
+        yield
+    except (NotSimulated, ProcessDied) as unable:
+        raise Unable(str(unable)) from None
+
+
+def _require_writable(page: Path) -> None:
+    """See, before anything is lived, whether the page can be written; what is there stays as it is."""
+    if not page.parent.is_dir():
+        raise click.BadParameter(f"there is no directory {page.parent}", param_hint="--html")
+    try:
+        was_there = page.exists()
+        if was_there and not page.is_file() and not page.is_dir():
+            # A pipe, say: opening it might wait for a reader.
+            return
+        page.open("ab").close()
+        if not was_there:
+            page.unlink()
+    except OSError as error:
+        raise click.BadParameter(f"{page} can't be written: {error.strerror}", param_hint="--html") from None
+
+
+def _write(page: Path, text: str) -> None:
+    try:
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Unable(f"{page} can't be written: {error.strerror}") from None
+    click.echo(f"Written: {page}", err=True)
+
+
+def _tell(form: Callable[[], str]) -> None:
+    """Print on stdout. Whoever has stopped reading is not bothered, and the exit status still tells how it went."""
+    try:
+        # Making it already touches stdout, to see what it can show.
+        text = form()
+        click.echo(text, nl=not text.endswith("\n"), color=True)
+    except BrokenPipeError:
+        _print_no_more()
+    except OSError as error:
+        _print_no_more()
+        raise Unable(f"What came of it can't be written: {error.strerror}") from None
+
+
+def _print_no_more() -> None:
+    """Else what is left in the buffer would be tried again when Python ends, with a traceback."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
