@@ -14,6 +14,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from invoice_mcp.testing.simulator import (
     Chooser,
+    EverythingWaits,
     InOrder,
     Seeded,
     Simulation,
@@ -22,7 +23,6 @@ from invoice_mcp.testing.simulator import (
     connect,
     timeline,
 )
-from tests.parcels import workflows
 from tests.parcels.workflows import WAITS, Delivery, HastyDelivery, Locker, Parcel, Return
 from tests.requirements import requirement
 
@@ -136,8 +136,25 @@ def test_chance_finds_both_ends_of_a_race_and_a_seed_repeats_each() -> None:
 @requirement("SIMULATOR-FOREIGN")
 def test_what_the_documentation_shows_runs(capsys: pytest.CaptureFixture[str]) -> None:
     [shown] = re.findall(r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    exec(compile(shown.replace("range(1000)", "range(20)"), DOCUMENTATION.name, "exec"), dict(vars(workflows)))  # noqa: S102
+    # As whoever copies it would have it: with nothing but what it imports itself.
+    exec(compile(shown.replace("range(1000)", "range(20)"), DOCUMENTATION.name, "exec"), {})  # noqa: S102
     assert capsys.readouterr().out.count('Delivery ends: "4711 is with Ann"') == 20
+
+
+async def returned(*, follows: bool) -> str:
+    """Waits for what takes nine days, and lets no time pass itself."""
+    post = Post()
+    if follows:
+        asyncio.get_running_loop().follow(post.simulation)  # type: ignore[attr-defined]
+    return await (await post.send()).result()
+
+
+@requirement("SIMULATOR-FOREIGN")
+def test_whoever_only_waits_has_the_loop_follow_the_simulation() -> None:
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
+        assert runner.run(returned(follows=True)) == "4711 is back"
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(EverythingWaits):
+        runner.run(returned(follows=False))
 
 
 def test_in_order_is_what_a_simulation_does_unless_told() -> None:
