@@ -1,6 +1,7 @@
 """The guard: everything of the SDK that the simulator stands on and that is no documented surface, by name.
 
 When an upgrade of temporalio turns one of these red, the simulator has to be looked at before it is believed again.
+Where it can't even be imported any more, neither can what other tests have in common: run this file with --noconftest.
 """
 
 from __future__ import annotations
@@ -8,30 +9,29 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
+from importlib import import_module
 from typing import Any
 
 import pytest
 from google.protobuf.message import Message
 from temporalio import activity, workflow
-from temporalio.bridge.proto import workflow_activation, workflow_commands
 from temporalio.client import Client
 from temporalio.service import ServiceClient
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from invoice_mcp.testing.simulator import Simulation, Start, Worker
-from invoice_mcp.testing.simulator._commands import _CARRY_OUT
-from invoice_mcp.testing.simulator._recalling import Recalling
 from tests.unit.testing.simulator import toys
-from tests.unit.testing.simulator.places import QUEUE
 
 STANDS_ON = "The simulator stands on this part of temporalio, which has changed: "
+QUEUE = "toys"
 
 DETAILS = {
     "payload_converter_factory", "failure_converter_class", "interceptor_classes", "defn", "info", "randomness_seed",
     "extern_functions", "disable_eager_activity_execution", "worker_level_failure_exception_types",
     "patch_activation_callback", "last_completion_result", "last_failure", "default_workflow_logic_flags",
 }  # fmt: skip
+
+EXTERN = {"__temporal_get_metric_meter", "__temporal_assert_local_activity_valid"}
 
 # What the core can tell the code of a workflow. The simulator tells all of it but what is set aside.
 JOBS = {
@@ -59,8 +59,36 @@ REQUESTS = {
 }  # fmt: skip
 
 
+def found(module: str, name: str = "") -> Any:
+    """A module, or what is in it. Imported in a test, so that the test says what is missing."""
+    try:
+        there = import_module(module)
+    except ImportError as missing:
+        pytest.fail(STANDS_ON + f"{module} can't be imported: {missing}")
+    assert not name or hasattr(there, name), STANDS_ON + f"there is no {module}.{name}"
+    return getattr(there, name) if name else there
+
+
+def of_simulator(name: str, module: str = "") -> Any:
+    return found(f"invoice_mcp.testing.simulator{module}", name)
+
+
 def variants(message: type[Message]) -> set[str]:
     return {field.name for field in message.DESCRIPTOR.oneofs_by_name["variant"].fields}
+
+
+def test_the_code_of_a_run_is_kept_in_this_class() -> None:
+    kept_in = found("temporalio.worker._workflow_instance", "_WorkflowInstanceImpl")
+    assert issubclass(kept_in, WorkflowInstance), STANDS_ON + "what an instance is made by"
+
+
+def test_code_reaches_the_worker_by_these_functions() -> None:
+    declared = found("temporalio.worker._workflow_instance", "_WorkflowExternFunctions").__annotations__
+    # In a class, Python puts its name before names that begin like these.
+    functions = {name.removeprefix("_WorkflowExternFunctions") for name in declared}
+    assert functions == EXTERN, STANDS_ON + "the functions that code calls outside of its sandbox"
+    worker = of_simulator("Worker")([], [])
+    assert set(worker._extern) == EXTERN
 
 
 def test_an_instance_is_made_of_these_details() -> None:
@@ -68,55 +96,64 @@ def test_an_instance_is_made_of_these_details() -> None:
 
 
 def test_a_runner_makes_instances_and_an_instance_takes_activations() -> None:
-    assert list(inspect.signature(WorkflowRunner.create_instance).parameters) == ["self", "det"]
-    assert list(inspect.signature(WorkflowRunner.prepare_workflow).parameters) == ["self", "defn"]
-    assert list(inspect.signature(WorkflowInstance.activate).parameters) == ["self", "act"]
-    assert issubclass(UnsandboxedWorkflowRunner, WorkflowRunner)
-    abstract = WorkflowInstance.__abstractmethods__
-    assert abstract <= set(vars(Recalling)), STANDS_ON + "what an instance can be asked"
+    makes = list(inspect.signature(WorkflowRunner.create_instance).parameters)
+    assert makes == ["self", "det"], STANDS_ON + "how a runner makes instances"
+    prepares = list(inspect.signature(WorkflowRunner.prepare_workflow).parameters)
+    assert prepares == ["self", "defn"], STANDS_ON + "how a runner prepares workflows"
+    takes = list(inspect.signature(WorkflowInstance.activate).parameters)
+    assert takes == ["self", "act"], STANDS_ON + "how an instance is activated"
+    assert issubclass(UnsandboxedWorkflowRunner, WorkflowRunner), STANDS_ON + "the runner without a sandbox"
+    abstract: frozenset[str] = WorkflowInstance.__abstractmethods__
+    answers = set(vars(of_simulator("Recalling", "._recalling")))
+    assert abstract <= answers, STANDS_ON + f"an instance can be asked {sorted(abstract - answers)}"
 
 
 def test_the_core_tells_nothing_that_is_unknown_here() -> None:
-    told = variants(workflow_activation.WorkflowActivationJob)
+    told = variants(found("temporalio.bridge.proto.workflow_activation", "WorkflowActivationJob"))
     assert told == JOBS | JOBS_SET_ASIDE, STANDS_ON + "the jobs of an activation"
 
 
 def test_code_wants_nothing_that_is_neither_carried_out_nor_refused_on_purpose() -> None:
-    wanted = variants(workflow_commands.WorkflowCommand)
-    assert wanted == set(_CARRY_OUT) | COMMANDS_SET_ASIDE | ANSWERS, STANDS_ON + "the commands of a workflow"
+    wanted = variants(found("temporalio.bridge.proto.workflow_commands", "WorkflowCommand"))
+    carried_out = set(of_simulator("_CARRY_OUT", "._commands"))
+    assert wanted == carried_out | COMMANDS_SET_ASIDE | ANSWERS, STANDS_ON + "the commands of a workflow"
 
 
 @pytest.mark.parametrize("name", sorted(REQUESTS))
 def test_the_client_asks_by_these_names(name: str) -> None:
-    from temporalio.bridge.services_generated import WorkflowService  # noqa: PLC0415
-
-    from invoice_mcp.testing.simulator._service import SimulatedService  # noqa: PLC0415
-
-    assert hasattr(WorkflowService, name), STANDS_ON + f"the request {name}"
-    assert hasattr(SimulatedService, f"_{name}")
+    service = found("temporalio.bridge.services_generated", "WorkflowService")
+    assert hasattr(service, name), STANDS_ON + f"the request {name}"
+    assert hasattr(of_simulator("SimulatedService", "._service"), f"_{name}")
 
 
 def test_a_service_client_has_one_door() -> None:
     abstract: frozenset[str] = ServiceClient.__abstractmethods__
-    assert abstract == {"_rpc_call", "update_api_key", "update_rpc_metadata", "worker_service_client"}
+    doors = {"_rpc_call", "update_api_key", "update_rpc_metadata", "worker_service_client"}
+    assert abstract == doors, STANDS_ON + "what a service client has to have"
     parameters = {"self", "rpc", "req", "resp_type", "service", "retry", "metadata", "timeout"}
     assert set(inspect.signature(ServiceClient._rpc_call).parameters) == parameters, STANDS_ON + "its calls"
-    assert "service_client" in inspect.signature(Client.__init__).parameters
+    takes = inspect.signature(Client.__init__).parameters
+    assert "service_client" in takes, STANDS_ON + "that a client is given its service"
 
 
 def test_definitions_can_be_read() -> None:
     @activity.defn(name="named too")
     async def toy(text: str) -> None: ...
 
-    assert workflow._Definition.must_from_class(toys.Inbox).name == "Inbox"
+    for module, reader in ((workflow, "must_from_class"), (activity, "must_from_callable")):
+        definitions = getattr(module, "_Definition", None)
+        assert hasattr(definitions, reader), STANDS_ON + f"{module.__name__}._Definition.{reader}"
+    assert workflow._Definition.must_from_class(toys.Inbox).name == "Inbox", STANDS_ON + "definitions of workflows"
     definition = activity._Definition.must_from_callable(toy)
-    assert (definition.name, definition.arg_types) == ("named too", [str])
+    told = definition.name, definition.arg_types
+    assert told == ("named too", [str]), STANDS_ON + "definitions of activities"
 
 
 def test_an_activity_can_be_run_with_what_it_may_know() -> None:
     environment = ActivityEnvironment()
     fields = {each.name for each in dataclasses.fields(type(environment.info))}
-    assert fields >= {"activity_id", "attempt", "started_time", "workflow_run_id", "activity_run_id"}
+    needed = {"activity_id", "attempt", "started_time", "workflow_run_id", "activity_run_id"}
+    assert fields >= needed, STANDS_ON + f"what an activity may know lacks {sorted(needed - fields)}"
     assert {"payload_converter", "info"} <= set(vars(environment)), STANDS_ON + "the environment of activities"
 
 
@@ -133,7 +170,7 @@ def test_a_workflows_info_has_these_fields() -> None:
 async def test_an_event_loop_can_be_put_back() -> None:
     loop: Any = asyncio.get_running_loop()
     asyncio._set_running_loop(loop)
-    assert asyncio.get_running_loop() is loop
+    assert asyncio.get_running_loop() is loop, "The simulator stands on asyncio._set_running_loop"
 
 
 # What the fingerprint of a workflow's code is made of, and what it leaves out, with the reason.
@@ -162,9 +199,9 @@ LEFT_OUT = {
 
 
 async def test_an_instance_keeps_nothing_that_its_fingerprint_does_not_know_of() -> None:
-    simulation = Simulation()
-    simulation.start_worker(QUEUE, Worker([toys.Timers], []))
-    run = simulation.start(Start("toy", "Timers", QUEUE))
+    simulation = of_simulator("Simulation")()
+    simulation.start_worker(QUEUE, of_simulator("Worker")([toys.Timers], []))
+    run = simulation.start(of_simulator("Start")("toy", "Timers", QUEUE))
     await simulation.go_on()
     kept = set(vars(simulation.instance_of(run, 0)))
     assert kept <= OF_THE_CODE | LEFT_OUT, STANDS_ON + f"instances keep {sorted(kept - OF_THE_CODE - LEFT_OUT)}"
