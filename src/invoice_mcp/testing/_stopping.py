@@ -41,15 +41,17 @@ class Stop:
 
 @contextmanager
 def asked_by_ctrl_c() -> Iterator[Stop]:
-    """Let the first Ctrl-C ask for an end; the second one is a KeyboardInterrupt, as usual.
+    """Let the first Ctrl-C ask for an end; the second one is a KeyboardInterrupt, as usual, and the third one kills.
 
     Python raises that wherever it is, also where nothing can be raised, as in the callback of a weak reference: there
-    it is told and lost. A request can't be. Whoever ignores Ctrl-C, or takes it otherwise, goes on doing so.
+    it is told and lost; and code that catches everything catches it. A request can't be lost. Whoever ignores Ctrl-C,
+    or takes it otherwise, goes on doing so.
     """
     stop, usual = Stop(), signal.default_int_handler
 
     def ask(number: int, frame: FrameType | None) -> None:
         if stop.is_asked:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             usual(number, frame)
         stop.ask()
 

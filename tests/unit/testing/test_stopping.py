@@ -34,6 +34,8 @@ def test_the_first_ctrl_c_asks_and_the_second_interrupts() -> None:
         assert [*asked, stop.is_asked] == [False, True]
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
+        # Code that catches everything may have caught that: the third is for the operating system.
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
