@@ -30,7 +30,14 @@ from uuid import UUID
 
 from google.protobuf.message import Message
 from temporalio.worker import WorkflowInstance
-from temporalio.worker._workflow_instance import _WorkflowInstanceImpl
+
+try:
+    from temporalio.worker._workflow_instance import _WorkflowInstanceImpl
+except ImportError as gone:
+    raise ImportError(
+        f"The simulator looks into the SDK's instances of workflows, and this temporalio has others: {gone}. "
+        "tests/unit/testing/simulator/test_surface.py tells what it stands on."
+    ) from gone
 
 _ATOMS = (int, float, complex, str, bytes, type(None), Decimal, date, time, timedelta, tzinfo, UUID, Enum, range)
 # Of these there is one of each name, or what they refer to is not the workflow's.
