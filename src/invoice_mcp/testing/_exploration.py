@@ -6,8 +6,6 @@ import json
 import time
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +13,7 @@ from invoice_mcp.testing._exhausting import Result, explore_plans
 from invoice_mcp.testing._plans import plans
 from invoice_mcp.testing._retracing import Lived
 from invoice_mcp.testing._stopping import Stop
-from invoice_mcp.testing._telling import lines_of, rendered, told_of_failure
+from invoice_mcp.testing._telling import bar, lines_of, rendered, told_of_failure
 from invoice_mcp.testing.simulator import Explored
 
 
@@ -50,9 +48,8 @@ class Exhausting:
             ProcessDied: As its name says.
         """
         every, began = list(plans(self.events, self.lines)), time.monotonic()
-        console = Console(stderr=True)
         try:
-            with Progress(console=console, transient=True, disable=not console.is_terminal) as shown:
+            with bar() as shown:
                 task = shown.add_task("exploring", total=len(every))
 
                 def tell(lives: int, states: int) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +19,19 @@ from invoice_mcp.testing._simulating import Plan
 from invoice_mcp.testing._totals import Told, Totals, since
 from invoice_mcp.testing._violations import RULES
 from invoice_mcp.testing.simulator import Moment
+
+
+@contextmanager
+def bar(*columns: ProgressColumn) -> Iterator[Progress]:
+    """A progress bar on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    if not console.is_terminal:
+        # Ended, it would print an empty line.
+        yield shown
+        return
+    with shown:
+        yield shown
 
 
 class Teller:
@@ -53,7 +66,6 @@ class Teller:
     @contextmanager
     def progress(self) -> Iterator[None]:
         """Show on stderr, if that is a terminal, how far it is; the clock runs from here on."""
-        console = Console(stderr=True)
         columns = (
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
@@ -61,7 +73,7 @@ class Teller:
             TimeRemainingColumn(),
         )
         self._began = time.perf_counter()
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        with bar(*columns) as shown:
             task = shown.add_task("starting", total=self._plan.runs)
             self._show = lambda: shown.update(task, completed=self.totals.runs, description=self._in_a_line())
             try:
