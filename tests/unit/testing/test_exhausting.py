@@ -169,7 +169,7 @@ def test_a_failure_is_told_with_the_one_command_that_lives_it_again(workflow_nam
     assert found.exit_code == 1, found.output
     command = [line.strip() for line in found.stdout.splitlines() if "--path" in line]
     plan = found.stdout.splitlines()[0]
-    assert not found.stderr
+    assert found.stdout == found.output
     assert len(command) == 1
     assert by in plan
     program, verb, *arguments = shlex.split(command[0])
