@@ -80,19 +80,19 @@ class Course:
     def crashed(self, state: State, when: Span) -> Iterable[State]:
         """How it may be after the worker crashed: in haste, answers of the ports may have been on their way.
 
-        What was asked then has had its effect, and is asked again once its time is over.
+        What was asked then has had its effect, and is asked again once its time is over. Or a worker had taken that on,
+        and not come to ask: then it is asked for the first time.
         """
         if not self.hasty:
             return {state}
         every = {state}
         if state.status is Status.PENDING_VALIDATION and state.tried(0) < _ERP_ATTEMPTS:
-            every.add(replace(state, erp=state.erp[1:]).after_a_try(0))
+            every |= {replace(state, erp=state.erp[1:]).after_a_try(0), state.after_a_try(0)}
         for number in state.scheduled:
             if self._retries(state, number) or self.is_due(state, number, when.last + APART):
+                taken_on = [each for each in every if each.tried(number) < _PAYMENT_ATTEMPTS]
                 every |= {
-                    self._asked(each, number)[1].after_a_try(number)
-                    for each in every
-                    if each.tried(number) < _PAYMENT_ATTEMPTS
+                    begun.after_a_try(number) for each in taken_on for begun in (each, self._asked(each, number)[1])
                 }
         return every
 

@@ -184,9 +184,9 @@ def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() ->
 # -- in haste: what is under way when something else is done ---------------------------------------------------
 
 
-def in_haste(*words: str) -> set[Shown]:
+def in_haste(*words: str, story: Story | None = None) -> set[Shown]:
     """What may be shown when all this was answered OK in no time, and what needs none has happened."""
-    story = Story(-1)
+    story = story or Story(-1)
     story.model.hasty = True
     for word in words:
         action = Action(verb=Verb(word))
@@ -204,6 +204,23 @@ def test_a_crash_may_lose_the_answer_to_a_payment_which_is_then_asked_for_again(
 def test_a_crash_may_lose_a_refusal() -> None:
     assert in_haste("payment-refused", "trigger", "approve") == {NOTHING_PAID}
     assert in_haste("payment-refused", "trigger", "approve", "crash") >= {NOTHING_PAID, PAYING, IN_FULL}
+
+
+@pytest.mark.parametrize(
+    ("fault", "still", "ends"),
+    [
+        ("payment-refused", PAYING, NOTHING_PAID),
+        ("erp-refuses", shown(Status.PENDING_VALIDATION, APPROVED, PENDING), shown(Status.FAILED, APPROVED, NOT_PAID)),
+    ],
+)
+def test_a_crash_may_come_before_a_port_is_asked(fault: str, still: Shown, ends: Shown) -> None:
+    """What was begun is begun again once its time is over, and meets then what it would have met before."""
+    story = Story(-1)
+    in_haste(fault, "trigger", "approve", "crash", story=story)
+    story.model.possible = frozenset(state for state in story.model.possible if state.shows == still)
+    later = story.now + timedelta(hours=1)
+    story.model.catch_up(Span(later, later))
+    assert ends in story.shows
 
 
 def test_three_crashes_may_lose_all_answers() -> None:
