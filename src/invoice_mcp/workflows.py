@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
 
     from invoice_mcp.decisions import require_open_for
     from invoice_mcp.errors import Code, Refused
-    from invoice_mcp.giving_up import give_up
+    from invoice_mcp.giving_up import give_up, may_be_given_up
     from invoice_mcp.invoices import faults_of
     from invoice_mcp.line_workflow import PayLineItem, reraise_unless_cancelled, told, unconfirmed
     from invoice_mcp.reports import (
@@ -121,6 +121,7 @@ class InvoiceWorkflow:
             start_to_close_timeout=_VALIDATION_ATTEMPT,
             retry_policy=_VALIDATION_RETRY,
         )
+        may_be_given_up(validation)
         await workflow.wait_condition(lambda: validation.done() or self._is_rejected())
         if self._is_rejected():
             give_up(validation)

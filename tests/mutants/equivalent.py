@@ -29,8 +29,8 @@ _ONLY_FORGOTTEN = (
 
 EQUIVALENT: Mapping[str, str] = {
     "workflows.py: run+9, Status.REJECTED becomes EXPIRED": _AT_ONCE,
-    "workflows.py: _validate+11, swap `give_up(validation)` and what follows": _BEGUN_LATER,
-    "workflows.py: _validate+18, swallow: `raise asyncio.CancelledError from error`": _NEVER_CANCELLED,
+    "workflows.py: _validate+12, swap `give_up(validation)` and what follows": _BEGUN_LATER,
+    "workflows.py: _validate+19, swallow: `raise asyncio.CancelledError from error`": _NEVER_CANCELLED,
     "workflows.py: _pay+1, swap `self._move_to(Status.PAYING)` and what follows": _BEGUN_LATER,
     "workflows.py: _pay_line+3, leave out `self._update_line(order.line, status=LineStatus.CANCELLED)`": _AT_ONCE,
     "workflows.py: _pay_line+3, swap `self._update_line(order.line, status=LineStatus.CANCELLED)` and what follows": (
@@ -38,7 +38,7 @@ EQUIVALENT: Mapping[str, str] = {
     ),
     "workflows.py: _pay_line+3, LineStatus.CANCELLED becomes FAILED": _AT_ONCE,
     "workflows.py: run+3, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
-    "workflows.py: _validate+14, catch everything for `ActivityError`": _HAS_ENDED,
+    "workflows.py: _validate+15, catch everything for `ActivityError`": _HAS_ENDED,
     "workflows.py: _pay+7, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
     "workflows.py: _pay_line+5, catch everything for `(ChildWorkflowError, WorkflowAlreadyStartedError)`": (
         _ONLY_FORGOTTEN

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from typing import Any, cast
 
 import pytest
+from temporalio.contrib.pydantic import pydantic_data_converter
 
-from invoice_mcp.giving_up import give_up
+from invoice_mcp.activities import InvoiceActivities
+from invoice_mcp.giving_up import give_up, may_be_given_up
+from invoice_mcp.testing import RecordingPayments, ScriptedErp
+from invoice_mcp.testing._plans import request
+from invoice_mcp.testing.simulator import Simulation, Start, Worker
+from invoice_mcp.worker import WORKFLOWS
+from invoice_mcp.workflows import INVOICE_STATUS
 from tests.requirements import requirement
 
 
@@ -26,6 +34,7 @@ async def test_how_it_ends_is_no_news(fails: bool, caplog: pytest.LogCaptureFixt
 
     task = asyncio.create_task(activity())
     await asyncio.sleep(0)
+    may_be_given_up(cast(Any, task))
     give_up(cast(Any, task))
     await asyncio.wait([task])
     assert task.cancelled() is not fails
@@ -33,3 +42,26 @@ async def test_how_it_ends_is_no_news(fails: bool, caplog: pytest.LogCaptureFixt
     # asyncio tells of what nobody looked at when it is thrown away.
     gc.collect()
     assert caplog.records == []
+
+
+@requirement("DECIDE-REJECT")
+async def test_a_workflow_that_ends_together_with_its_activity_is_no_news_either(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    erp = ScriptedErp()
+    erp.refuses()
+    simulation = Simulation(search_attributes=(INVOICE_STATUS.name,), by_hand=True)
+    activities = InvoiceActivities(erp, RecordingPayments()).all()
+    simulation.start_worker("given-up", Worker(WORKFLOWS, activities, converter=pydantic_data_converter))
+    run = simulation.start(Start("invoice-INV-1", "InvoiceWorkflow", "given-up", input=request(1)))
+    # The ERP refuses it, and before the workflow learns that, it is cancelled.
+    for _ in range(2):
+        await simulation.happen(simulation.possible()[0])
+    run.request_cancel("enough")
+    await simulation.go_on()
+    assert not run.is_open
+    # Whoever asks it now has it back in memory, where what is thrown away is told of.
+    run.tasks.code.query("GetInvoiceReport", [], {})
+    gc.collect()
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    await simulation.close()
