@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ import click
 from invoice_mcp.testing._exploration import Exhausting, told
 from invoice_mcp.testing._naming import NotFound, workflows_named
 from invoice_mcp.testing._processes import ProcessDied
-from invoice_mcp.testing._retracing import NoSuchLife, Way, live_again
+from invoice_mcp.testing._retracing import NoSuchLife, Way, live_again, quiet
 from invoice_mcp.testing._simulating import Plan, simulate
 from invoice_mcp.testing._stopping import Stop
 from invoice_mcp.testing._telling import Teller, rendered
@@ -37,17 +36,12 @@ def by_chance(plan: Plan, jobs: int, stop: Stop, *, as_json: bool, html: Path | 
         _require_writable(html)
     jobs = min(jobs, plan.runs)
     teller = Teller(plan, jobs)
-    before = logging.root.manager.disable
-    # What scenarios do on purpose is no news, and what breaks is told at the end.
-    logging.disable(logging.ERROR)
     try:
-        with _told_if_unable(), teller.progress():
+        with quiet(), _told_if_unable(), teller.progress():
             simulate(plan, jobs, teller.tell, stop)
         teller.is_interrupted = stop.is_asked
     except KeyboardInterrupt:
         teller.is_interrupted = True
-    finally:
-        logging.disable(before)
     _tell(teller.as_json if as_json else teller.as_text)
     if html is not None:
         _write(html, teller.as_html())

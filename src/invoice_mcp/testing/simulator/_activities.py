@@ -165,6 +165,7 @@ class Activity:
     def _expect_a_beat(self) -> None:
         if self._beats is not None:
             self.run.simulation.agenda.drop(self._beats)
+            self._steps.remove(self._beats)
         if span := nanoseconds(self.order.heartbeat_timeout):
             attempt = self.attempt
             self._later(self.run.now + span, "activity stops beating", lambda: self._time_out(attempt, _HEARTBEAT))

@@ -71,6 +71,7 @@ class Simulation:
         self.agenda = Agenda(self._begins)
         self.workers: dict[str, Worker] = {}
         self.search_attributes = frozenset(search_attributes)
+        self._settable = self.search_attributes | _EVERYWHERE
         self.chooser: Chooser = chooser or InOrder()
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
@@ -188,7 +189,7 @@ class Simulation:
 
     def unknown_attribute(self, given: SearchAttributes) -> str:
         """Which search attribute may not be set here, as a server tells it; "" if all may."""
-        name = next((name for name in given.indexed_fields if name not in self.search_attributes | _EVERYWHERE), "")
+        name = next((name for name in given.indexed_fields if name not in self._settable), "")
         return f"Namespace {NAMESPACE} has no mapping defined for search attribute {name}" if name else ""
 
     def refuse(self, what: str) -> NoReturn:
