@@ -77,6 +77,8 @@ class Activity:
         self._beats: Step | None = None
         self.details: tuple[Payload, ...] = ()
         self._doing: asyncio.Task[Outcome] | None = None
+        self._reports: Step | None = None
+        self._too_late: Step | None = None
         self.scheduled_at = self.offered_at = run.now
         self.policy = filled(order.retry_policy)
         self._scheduled = run.record(
@@ -96,7 +98,9 @@ class Activity:
             )
         )
         if span := nanoseconds(order.schedule_to_close_timeout):
-            self._later(run.now + span, "activity is too late", lambda: self._run_out(_SCHEDULE_TO_CLOSE))
+            self._too_late = self._later(
+                run.now + span, "activity is too late", lambda: self._run_out(_SCHEDULE_TO_CLOSE)
+            )
         self._offer()
 
     # -- attempts ------------------------------------------------------------------------------------------
@@ -124,9 +128,15 @@ class Activity:
 
     def _can_report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
         """The code has ended, unless it was the worker that did."""
-        if not doing.cancelled():
-            self._soon("activity reports", lambda: self._report(attempt, doing))
+        if self._doing is doing and not doing.cancelled():
+            self._reports = self._soon("activity reports", lambda: self._report(attempt, doing))
             self.run.simulation.wake()
+
+    def lose(self) -> None:
+        """Whoever has it under way has crashed, or is too late: nobody is told how it ends, or has ended."""
+        if self._reports is not None:
+            self.run.simulation.agenda.drop(self._reports)
+        self._doing = self._reports = None
 
     def _report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
         if self.is_over or attempt != self.attempt or not self.is_started:
@@ -168,8 +178,9 @@ class Activity:
             self._steps.remove(self._beats)
         if span := nanoseconds(self.order.heartbeat_timeout):
             attempt = self.attempt
-            self._later(self.run.now + span, "activity stops beating", lambda: self._time_out(attempt, _HEARTBEAT))
-            self._beats = self._steps[-1]
+            self._beats = self._later(
+                self.run.now + span, "activity stops beating", lambda: self._time_out(attempt, _HEARTBEAT)
+            )
 
     def _not_taken(self, attempt: int) -> None:
         if attempt == self.attempt and not self.is_started:
@@ -202,6 +213,8 @@ class Activity:
             return
         self.attempt += 1
         self.is_started, self.last_failure = False, failure
+        self.lose()
+        self._drop_steps(self._too_late)
         self._later(self.run.now + pause, "activity again", self._offer)
 
     def _next(self, failure: Failure) -> tuple[RetryState.ValueType, int]:
@@ -307,10 +320,13 @@ class Activity:
     def _soon(self, label: str, do: Doing) -> Step:
         return self.run.soon(label, do, queue=self.order.task_queue, about=str(self.order.seq))
 
-    def _later(self, time: int, label: str, do: Callable[[], None]) -> None:
+    def _later(self, time: int, label: str, do: Callable[[], None]) -> Step:
         self._steps.append(self.run.later(time, label, do, about=str(self.order.seq)))
+        return self._steps[-1]
 
-    def _drop_steps(self) -> None:
+    def _drop_steps(self, kept: Step | None = None) -> None:
         for step in self._steps:
-            self.run.simulation.agenda.drop(step)
-        self._steps.clear()
+            if step is not kept:
+                self.run.simulation.agenda.drop(step)
+        self._steps = [] if kept is None else [kept]
+        self._beats = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Awaitable, Callable, Container, Hashable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 
 SECOND = 1_000_000_000
@@ -86,8 +86,8 @@ class Agenda:
         while (due := self.next_time()) is not None and due <= self.now:
             self.add(heapq.heappop(self._later)[2])
 
-    def digest(self) -> Hashable:
-        """The time, and all that can happen."""
+    def digest(self) -> tuple[int, tuple[tuple[str, str, str], ...], tuple[tuple[int, str, str, str], ...]]:
+        """The time, all that can happen now, and all that can later."""
         possible = sorted((step.label, step.run_id, step.about) for step in self._possible)
         waiting = (entry for entry in self._later if not entry[2].is_dropped)
         later = sorted((time, step.label, step.run_id, step.about) for time, _, step in waiting)

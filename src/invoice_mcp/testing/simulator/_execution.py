@@ -171,10 +171,10 @@ class Execution:
         )
         kept = tuple(str(sorted(each.items())) for each in (self.memo, self.search_attributes))
         # What can't be looked into has still only its history to go by.
-        knows = self.tasks.code.digest(is_thinking=self.tasks.is_thinking) or self._past()
+        knows = self.tasks.code.digest(is_thinking=self.tasks.is_thinking) or self.past()
         return self.workflow_id, self.run_id, self.is_cancelling, knows, self.tasks.digest(), awaited, kept
 
-    def _past(self) -> Hashable:
+    def past(self) -> Hashable:
         """All that has happened to it."""
         for new in self.history[len(self._digests) :]:
             before = self._digests[-1] if self._digests else 0

@@ -107,6 +107,9 @@ class Simulation:
         for run in self._runs.values():
             if run.start.task_queue == task_queue:
                 run.tasks.crash()
+            for activity in run.activities.values():
+                if activity.order.task_queue == task_queue:
+                    activity.lose()
 
     def evict(self, task_queue: str) -> None:
         """Put every workflow of this queue out of memory."""

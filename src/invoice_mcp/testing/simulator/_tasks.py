@@ -95,6 +95,7 @@ class Tasks:
         self._buffered: list[_Arrival] = []
         self._updates: dict[str, Update] = {}
         self._wanted: Step | None = None
+        self._ends: Step | None = None
         self._task: _Task | None = None
         self._scheduled = 0
         self._attempt = 1
@@ -212,7 +213,7 @@ class Tasks:
                 task.past = self.code.give_up(application(str(failure), "NondeterminismError"))
             task.failure = failure
         if run.simulation.splits_tasks:
-            run.soon("workflow task ends", lambda: self._end(task), queue=run.start.task_queue)
+            self._ends = run.soon("workflow task ends", lambda: self._end(task), queue=run.start.task_queue)
         else:
             self._end(task)
 
@@ -324,6 +325,8 @@ class Tasks:
         """The worker is gone, and with it what it was about to say."""
         self.code.evict()
         run, task = self._execution, self._task
+        if self._ends is not None:
+            run.simulation.agenda.drop(self._ends)
         if task is not None and run.is_open:
             run.later(run.now + run.start.task_timeout, "workflow task times out", lambda: self._lose(task))
 

@@ -65,6 +65,12 @@ def _payloads(*given: Any) -> Payloads:
     return Payloads(payloads=DataConverter.default.payload_converter.to_payloads(given))
 
 
+def later(bench: Bench) -> list[str]:
+    """What time will make possible."""
+    *_, waiting = bench.simulation.agenda.digest()
+    return [label for _, label, *_ in waiting]
+
+
 @pytest.mark.parametrize(
     ("kind", "result"),
     [
@@ -183,16 +189,52 @@ def test_in_a_loop_on_virtual_time_a_query_waits_for_what_was_lost_in_a_crash() 
     assert 9 < waited < 11
 
 
-async def test_what_a_worker_did_before_it_crashed_it_does_not_tell_when_it_is_started_again() -> None:
+async def test_what_a_worker_did_before_it_crashed_nobody_tells_when_it_is_started_again() -> None:
     bench = Bench("LetsGo", "TRY_CANCEL")
     worker = bench.simulation.workers[QUEUE]
     await bench.everything(but="activity reports".__eq__)
+    before = bench.simulation.digest()
+    assert [step.label for step in bench.simulation.possible()] == ["activity reports"]
     bench.simulation.crash_worker(QUEUE)
     bench.simulation.start_worker(QUEUE, worker)
+    # Whoever goes by what is possible, or what is known, must not take the one for the other.
+    assert bench.simulation.possible() == []
+    assert bench.simulation.digest() != before
     await bench.everything()
     assert "ACTIVITY_TASK_COMPLETED" not in await kinds_of(bench.handle)
     await bench.simulation.advance(timedelta(minutes=2))
     assert toys.Gate.tries == ["late", "late"]
+    await bench.simulation.close()
+
+
+async def test_a_task_that_is_lost_in_a_crash_can_only_time_out() -> None:
+    bench = Bench("LetsGo", "TRY_CANCEL")
+    await bench.happen("workflow task")
+    assert [step.label for step in bench.simulation.possible()] == ["workflow task ends"]
+    bench.simulation.crash_worker(QUEUE)
+    bench.restart()
+    assert bench.simulation.possible() == []
+    assert later(bench) == ["workflow task times out"]
+    await bench.simulation.close()
+
+
+async def test_an_attempt_that_has_failed_is_not_waited_for() -> None:
+    bench = Bench("Activities")
+    await bench.everything()
+    assert toys.Gate.tries[-1] == "b"
+    assert later(bench) == ["activity again"]
+    await bench.simulation.close()
+
+
+async def test_an_attempt_whose_time_is_over_has_nothing_to_report() -> None:
+    bench = Bench("LetsGo", "TRY_CANCEL")
+    await bench.everything(but="activity reports".__eq__)
+    due = bench.simulation.agenda.next_time()
+    assert due is not None
+    bench.simulation.agenda.move_to(due)
+    await bench.happen("activity times out")
+    assert bench.simulation.possible() == []
+    assert later(bench) == ["activity again"]
     await bench.simulation.close()
 
 
