@@ -17,7 +17,7 @@ from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.reports import LineStatus
 from invoice_mcp.testing import Violations, _plans
 from invoice_mcp.testing._exhaustive import Life, Unforeseen, lives_of
-from invoice_mcp.testing._plans import ANY, EVENTS, Plan, plans
+from invoice_mcp.testing._plans import ONE_OF, Plan, plans
 from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, Step, connect, explore, live_again
 from invoice_mcp.testing.simulator._recalling import Recalling
 from invoice_mcp.testing.simulator._tasks import _told
@@ -74,7 +74,7 @@ class EveryOrder(Life):
 
     def _state(self) -> Hashable:
         runs = self.simulation.every()
-        told = tuple((run.run_id, run._past(), run.tasks.digest(), run.status) for run in runs)
+        told = tuple((run.run_id, run.past(), run.tasks.digest(), run.status) for run in runs)
         under_way = tuple(str([(seq, each.digest()) for seq, each in sorted(run.activities.items())]) for run in runs)
         made = tuple((paid.order.line, paid.at) for paid in self.payments.made)
         left = self.plan.events[self.done :], self.faults, self.can_crash
@@ -153,14 +153,43 @@ def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
 
 
 @requirement("ORDER-ALL")
-def test_plans_that_name_the_second_event_too_show_the_same_together() -> None:
+@pytest.mark.parametrize("word", ONE_OF)
+def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) -> None:
     def of(second: str) -> tuple[set[object], set[Hashable]]:
         endings, told, _ = shown(Life, Plan(1, ("approve", second), faults=(), crashes=False))
         return endings, told
 
-    one_by_one = [of(event) for event in EVENTS]
+    one_by_one = [of(event) for event in ONE_OF[word]]
     together = tuple(set().union(*sets) for sets in zip(*one_by_one, strict=True))
-    assert of(ANY) == together
+    assert of(word) == together
+
+
+@requirement("ORDER-ALL")
+def test_once_it_is_decided_it_is_all_the_same_which_way() -> None:
+    way, other, both = (explored(Plan(1, (event,))) for event in (*ONE_OF["approval"], "approval"))
+    assert max(way.states, other.states) < both.states < 2 / 3 * (way.states + other.states)
+
+
+@requirement("ORDER-ALL")
+def test_an_end_that_was_seen_is_looked_at_once() -> None:
+    looks = list[str]()
+
+    class Looked(Life):
+        async def _observed(self) -> Any:
+            looks.append(str(seen := await super()._observed()))
+            return seen
+
+    def lives(**known: Any) -> int:
+        async def live(branches: Branches) -> None:
+            await Looked(Plan(1, ("approve",)), runner=runner, **known).live(branches)
+
+        return asyncio.run(explore(live)).lives
+
+    runner = RecallingRunner()
+    assert lives() == len(looks)
+    every, looks[:] = [*looks], []
+    assert lives(ends=set()) > len(looks)
+    assert {*looks} == {*every}
 
 
 class Late(Life):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
@@ -62,7 +62,7 @@ def explore_plan(
         NotSimulated: The workflows want what the simulator does not know.
     """
     chosen, found, began = workflows_named(workflows), Explored(), time.monotonic()
-    runner, stop = RecallingRunner(), stop or Stop()
+    runner, ends, stop = RecallingRunner(), set[Hashable](), stop or Stop()
     last: list[tuple[Branches, Life | None]] = []
 
     async def live(branches: Branches) -> None:
@@ -71,7 +71,7 @@ def explore_plan(
             branches.leads_nowhere = True
             raise _Stopped
         last[:] = [(branches, None)]
-        life = Life(plan, chosen, runner)
+        life = Life(plan, chosen, runner, ends)
         last[:] = [(branches, life)]
         await life.live(branches)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import product
+from itertools import count, product
 
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.update.v1 import Input, Meta, Request
@@ -22,8 +22,13 @@ FAULTS = ("payment-refused", "payment-down", "answer-lost")
 """What may go wrong with one payment."""
 
 ANY = "any"
-"""In a plan: any of these events."""
+ONE_OF = {ANY: EVENTS, "approval": ("approve", "signal-approve"), "rejection": ("reject", "signal-reject")}
+"""In a plan, by its word: one of these events. Two ways to say the same come to the same states, and share a plan."""
 
+_KINDS = ("approval", "rejection", "cancel")
+_UPDATES = ("approve", "reject")
+# The first has the name that whoever sends signals has in reports: once it has decided, it is all the same which way.
+_PEOPLE = ("signal", "Second", "Third")
 _SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
 # So many events of a plan are named, that there are enough plans to share and to tell how far it is.
 _NAMED = 2
@@ -37,8 +42,8 @@ class Plan:
 
     Attributes:
         lines: How many lines the invoice has, 1 or 2.
-        events: What may be done to it, in this order; or only the first of them, or nothing, before it ends. The last
-            ones may be `ANY`.
+        events: What may be done to it, in this order; or only the first of them, or nothing, before it ends. Each is
+            one of EVENTS or a word of ONE_OF; from the first `ANY` on all are that.
         faults: Of these one may happen to one payment.
         crashes: Whether the worker may crash once.
     """
@@ -61,13 +66,13 @@ class Plan:
 def plans(events: int, lines: int = 2) -> Iterator[Plan]:
     """Plans that together have in them every life with at most so many events, lines, one crash and one fault.
 
-    One for each two events that can come first. A life with fewer events is in each plan that begins with them: it is
-    lived in several, which takes about an eighth longer in all.
+    One for the kinds of each two events that can come first. A life with fewer events is in each plan that begins with
+    them: it is lived in several, which takes about a third longer in all.
     """
     named = min(events, _NAMED)
-    for count in range(1, lines + 1):
-        for first in product(EVENTS, repeat=named):
-            yield Plan(count, (*first, *[ANY] * (events - named)))
+    for number in range(1, lines + 1):
+        for first in product(_KINDS, repeat=named):
+            yield Plan(number, (*first, *[ANY] * (events - named)))
 
 
 def request(lines: int) -> Payloads:
@@ -85,16 +90,22 @@ def request(lines: int) -> Payloads:
     return _payloads(InvoiceRequest(invoice=AcceptedInvoice.of(invoice)))
 
 
-def do(run: Execution, event: str, number: int) -> None:
-    """Do one of EVENTS to the invoice, as the one of this number."""
+def do(run: Execution, event: str) -> None:
+    """Do one of EVENTS to the invoice."""
     match event:
         case "approve" | "reject":
-            decision = _payloads(DecisionRequest(by=f"person {number}"))
+            number = _next_number(run)
+            decision = _payloads(DecisionRequest(by=_PEOPLE[number]))
             run.tasks.ask(Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision)))
         case "cancel":
             run.request_cancel("enough")
         case _:
             run.signal(_SIGNALS[event], Payloads(), {})
+
+
+def _next_number(run: Execution) -> int:
+    """Of an update: the first that none has of which the run knows. So what was refused leaves nothing behind."""
+    return next(n for n in count() if all(run.tasks.find(f"{each}-{n}") is None for each in _UPDATES))
 
 
 def _payloads(*values: object) -> Payloads:

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from invoice_mcp.testing._exhaustive import Life
 from invoice_mcp.testing._lives import Broken, in_order, verdict
 from invoice_mcp.testing._naming import workflows_named
-from invoice_mcp.testing._plans import ANY, EVENTS, Plan
+from invoice_mcp.testing._plans import EVENTS, ONE_OF, Plan
 from invoice_mcp.testing.simulator import Branches, Moment, NotSimulated
 
 T = TypeVar("T")
@@ -56,8 +56,9 @@ class Way:
             path = tuple(map(int, branches.split(".")))
         except ValueError:
             raise NoSuchLife(f"{name!r} is not written {_WRITTEN}") from None
-        if lines not in {"1", "2"} or {*chosen} - {*EVENTS, ANY} or min(path) < 0:
-            raise NoSuchLife(f"{name!r}: LINES is 1 or 2, an EVENT {', '.join(EVENTS)} or {ANY}, a BRANCH at least 0")
+        if lines not in {"1", "2"} or {*chosen} - {*EVENTS, *ONE_OF} or min(path) < 0:
+            events = ", ".join((*EVENTS, *ONE_OF))
+            raise NoSuchLife(f"{name!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
         return cls(Plan(int(lines), chosen), path)
 
     def command(self, workflows: Sequence[str] = ()) -> str:
