@@ -88,9 +88,9 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run or tell, 130
     metavar="K",
     type=click.IntRange(0, 3),
     help="Not by chance: every order in which things can happen, with up to K things done to invoices of up to --lines "
-    "(at most 2) lines, and perhaps one worker crash and one payment fault, anywhere. 1 takes half a minute, 2 "
-    "half an hour, 3 many hours; of one line 3 takes a quarter of an hour. Not with --runs, --seed, --first, --faults "
-    "and --html.",
+    "(at most 2) lines, and perhaps one worker crash and one payment fault, anywhere. 1 takes half a minute, 2 a "
+    "quarter of an hour, 3 two hours, and of one line only 3 takes seven minutes; two --jobs take half as long. Not "
+    "with --runs, --seed, --first, --faults and --html.",
 )
 @click.option(
     "--path",

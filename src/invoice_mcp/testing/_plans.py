@@ -28,7 +28,7 @@ ONE_OF = {ANY: EVENTS, "approval": ("approve", "signal-approve"), "rejection": (
 _KINDS = ("approval", "rejection", "cancel")
 _UPDATES = ("approve", "reject")
 # The first has the name that whoever sends signals has in reports: once it has decided, it is all the same which way.
-_PEOPLE = ("signal", "Second", "Third")
+_FIRST = "signal"
 _SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
 # So many events of a plan are named, that there are enough plans to share and to tell how far it is.
 _NAMED = 2
@@ -95,7 +95,7 @@ def do(run: Execution, event: str) -> None:
     match event:
         case "approve" | "reject":
             number = _next_number(run)
-            decision = _payloads(DecisionRequest(by=_PEOPLE[number]))
+            decision = _payloads(DecisionRequest(by=f"person {number}" if number else _FIRST))
             run.tasks.ask(Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision)))
         case "cancel":
             run.request_cancel("enough")
