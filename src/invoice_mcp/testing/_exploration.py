@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
+import click
 from rich.table import Table
 from rich.text import Text
 
@@ -41,7 +43,9 @@ class Exhausting:
         self.seconds = 0.0
 
     def run(self, stop: Stop) -> None:
-        """Explore, with a bar on stderr if that is a terminal, to the end, to the first failure, or as long as may be.
+        """Explore to the end, to the first failure, or as long as may be; how far it is, stderr is told meanwhile.
+
+        That is by a bar if it is a terminal, else by a line for each plan.
 
         Raises:
             NotSimulated: The workflows want what the simulator does not know.
@@ -60,12 +64,20 @@ class Exhausting:
                 for result in explore_plans(every, self.jobs, self.workflows, tell, stop):
                     self.results.append(result)
                     shown.advance(task)
+                    if shown.disable and result.is_whole:
+                        self._note(result, len(every))
                     if result.failure and not self.keeps_going:
                         break
             self.is_interrupted = stop.is_asked
         except KeyboardInterrupt:
             self.is_interrupted = True
         self.seconds = time.monotonic() - began
+
+    def _note(self, last: Result, plans: int) -> None:
+        counted = f"{last.lives:,} lives, {last.states:,} states, {last.seconds:.1f} seconds"
+        # What is only told meanwhile must not end it.
+        with suppress(OSError):
+            click.echo(f"{len(self.results)} of {plans}: {last.plan}: {counted}: {_verdict(last)}", err=True)
 
     def tell(self, lives: int, states: int) -> None:
         """So many more have been lived and seen."""
@@ -109,9 +121,13 @@ class Exhausting:
         for column in ("what may happen", "lives", "states", "seconds", ""):
             table.add_column(column, justify="left" if column in {"what may happen", ""} else "right")
         for each in self.results:
-            verdict = "[red]broken[/]" if each.failure else "kept" if each.is_whole else "interrupted"
+            verdict = Text(_verdict(each), "red" if each.failure else "")
             table.add_row(each.plan, f"{each.lives:,}", f"{each.states:,}", f"{each.seconds:.1f}", verdict)
         return table
+
+
+def _verdict(result: Result) -> str:
+    return "broken" if result.failure else "kept" if result.is_whole else "interrupted"
 
 
 def told(lived: Lived) -> Text:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
+import sys
+from contextlib import suppress
 from itertools import product
 
 import pytest
@@ -162,6 +166,31 @@ def test_people_are_told_in_a_table() -> None:
     assert "2 plans" in outcome.stdout
 
 
+@requirement("SIMULATE-CLI")
+def test_without_a_bar_each_plan_is_told_when_it_is_done() -> None:
+    outcome = simulate("--exhaustive", "1", "--lines", "1", "--keep-going", "--workflow", LATE, "--json")
+    lines = outcome.stderr.splitlines()
+    form = r"{} of 3: 1 line, \w+ \(and .*\): [\d,]+ lives, [\d,]+ states, \d+\.\d seconds: (kept|broken)"
+    told = [re.fullmatch(form.format(number), line) for number, line in enumerate(lines, 1)]
+    assert [each[1] if each else each for each in told] == ["broken", "broken", "kept"], lines
+    assert json.loads(outcome.stdout)["plans"] == 3
+
+
+def test_whoever_does_not_read_what_is_told_meanwhile_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ear, mouth = os.pipe()
+    os.close(ear)
+    with os.fdopen(mouth, "w", buffering=1) as gone:
+        monkeypatch.setattr(sys, "stderr", gone)
+        exhausting = Exhausting(0, 2, 1, (), keeps_going=False)
+        exhausting.run(Stop())
+        monkeypatch.undo()
+        with suppress(BrokenPipeError):
+            gone.flush()
+        # What can't be written any more must not be tried again when it is closed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), gone.fileno())
+    assert len(exhausting.results) == 2
+
+
 @requirement("SIMULATE-CLI", "ORDER-ALL")
 @pytest.mark.parametrize(("workflow_name", "by"), [(LATE, "S8"), (JUST_RETURNS, "WorkflowQueryFailedError")])
 def test_a_failure_is_told_with_the_one_command_that_lives_it_again(workflow_name: str, by: str) -> None:
@@ -169,7 +198,7 @@ def test_a_failure_is_told_with_the_one_command_that_lives_it_again(workflow_nam
     assert found.exit_code == 1, found.output
     command = [line.strip() for line in found.stdout.splitlines() if "--path" in line]
     plan = found.stdout.splitlines()[0]
-    assert found.stdout == found.output
+    assert [line.rpartition(": ")[2] for line in found.stderr.splitlines()] == ["broken"]
     assert len(command) == 1
     assert by in plan
     program, verb, *arguments = shlex.split(command[0])
