@@ -6,45 +6,27 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
-from temporalio.api.common.v1 import ActivityType, Payload, Payloads
-from temporalio.api.enums.v1 import EventType, RetryState, TimeoutType
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import RetryState, TimeoutType
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.bridge.proto.activity_result import ActivityResolution, Cancellation
-from temporalio.bridge.proto.activity_result import Failure as ActivityFailed
-from temporalio.bridge.proto.activity_result import Success as ActivityDone
 from temporalio.bridge.proto.workflow_activation import ResolveActivity, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, ScheduleActivity
 
-from invoice_mcp.testing.simulator._agenda import Step
-from invoice_mcp.testing.simulator._history import (
-    CANCELLED,
-    IDENTITY,
-    activity_failure,
-    canceled,
-    event,
-    nanoseconds,
-    timed_out,
+from invoice_mcp.testing.simulator import _activity_events as events
+from invoice_mcp.testing.simulator._activity_events import (
+    HEARTBEAT,
+    NO_TIMEOUT,
+    SCHEDULE_TO_CLOSE,
+    SCHEDULE_TO_START,
+    START_TO_CLOSE,
 )
-from invoice_mcp.testing.simulator._retrying import back_off, filled
+from invoice_mcp.testing.simulator._agenda import Step
+from invoice_mcp.testing.simulator._history import CANCELLED, nanoseconds
+from invoice_mcp.testing.simulator._retrying import IN_PROGRESS, TOO_LATE, filled, next_attempt
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Doing, Execution
     from invoice_mcp.testing.simulator._worker import Outcome
-
-_START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
-_SCHEDULE_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_CLOSE
-_SCHEDULE_TO_START = TimeoutType.TIMEOUT_TYPE_SCHEDULE_TO_START
-_NONE = TimeoutType.TIMEOUT_TYPE_UNSPECIFIED
-_HEARTBEAT = TimeoutType.TIMEOUT_TYPE_HEARTBEAT
-_NAMES = {
-    _START_TO_CLOSE: "StartToClose",
-    _SCHEDULE_TO_CLOSE: "ScheduleToClose",
-    _SCHEDULE_TO_START: "ScheduleToStart",
-    _HEARTBEAT: "Heartbeat",
-}
-_TOO_LATE = RetryState.RETRY_STATE_TIMEOUT
 
 
 class Activity:
@@ -81,25 +63,10 @@ class Activity:
         self._too_late: Step | None = None
         self.scheduled_at = self.offered_at = run.now
         self.policy = filled(order.retry_policy)
-        self._scheduled = run.record(
-            event(
-                EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
-                activity_id=order.activity_id,
-                activity_type=ActivityType(name=order.activity_type),
-                task_queue=TaskQueue(name=order.task_queue),
-                header={"fields": order.headers},
-                input=Payloads(payloads=order.arguments),
-                schedule_to_close_timeout=order.schedule_to_close_timeout,
-                schedule_to_start_timeout=order.schedule_to_start_timeout,
-                start_to_close_timeout=order.start_to_close_timeout,
-                heartbeat_timeout=order.heartbeat_timeout,
-                retry_policy=self.policy,
-                workflow_task_completed_event_id=completed,
-            )
-        )
+        self._scheduled = run.record(events.scheduled(order, self.policy, completed))
         if span := nanoseconds(order.schedule_to_close_timeout):
             self._too_late = self._later(
-                run.now + span, "activity is too late", lambda: self._run_out(_SCHEDULE_TO_CLOSE)
+                run.now + span, "activity is too late", lambda: self._run_out(SCHEDULE_TO_CLOSE)
             )
         self._offer()
 
@@ -114,7 +81,7 @@ class Activity:
     async def _begin(self) -> None:
         self.is_started, self.started_at, attempt = True, self.run.now, self.attempt
         span = nanoseconds(self.order.start_to_close_timeout) or nanoseconds(self.order.schedule_to_close_timeout)
-        self._later(self.run.now + span, "activity times out", lambda: self._time_out(attempt, _START_TO_CLOSE))
+        self._later(self.run.now + span, "activity times out", lambda: self._time_out(attempt, START_TO_CLOSE))
         self._expect_a_beat()
         worker = self.run.simulation.workers[self.order.task_queue]
         doing = self._doing = worker.perform(self)
@@ -155,14 +122,7 @@ class Activity:
         elif outcome.failure is not None:
             self._fail(outcome.failure)
         else:
-            result = outcome.result
-            done = event(
-                EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
-                result=Payloads(payloads=[result]) if result is not None else None,
-                scheduled_event_id=self._scheduled,
-                identity=IDENTITY,
-            )
-            self._end(done, ActivityResolution(completed=ActivityDone(result=result)))
+            self._end(events.completed(self._scheduled, outcome.result))
 
     def beat(self, attempt: int, details: tuple[Payload, ...]) -> bool:
         """The code says that it is still there; whether it is told to stop."""
@@ -179,38 +139,36 @@ class Activity:
         if span := nanoseconds(self.order.heartbeat_timeout):
             attempt = self.attempt
             self._beats = self._later(
-                self.run.now + span, "activity stops beating", lambda: self._time_out(attempt, _HEARTBEAT)
+                self.run.now + span, "activity stops beating", lambda: self._time_out(attempt, HEARTBEAT)
             )
 
     def _not_taken(self, attempt: int) -> None:
         if attempt == self.attempt and not self.is_started:
-            self._run_out(_SCHEDULE_TO_START)
+            self._run_out(SCHEDULE_TO_START)
 
     def _time_out(self, attempt: int, kind: TimeoutType.ValueType) -> None:
         if attempt == self.attempt and self.is_started and not self.is_over:
-            self._fail(self._late(kind), kind)
+            self._fail(events.late(kind, self.details), kind)
 
     def _run_out(self, kind: TimeoutType.ValueType) -> None:
         """There is no time for another attempt."""
         if not self.is_over:
-            self._end_failed(self._late(kind, self.last_failure), _TOO_LATE, kind)
-
-    def _late(self, kind: TimeoutType.ValueType, cause: Failure | None = None) -> Failure:
-        failure = timed_out(kind, f"activity {_NAMES[kind]} timeout", cause)
-        failure.timeout_failure_info.last_heartbeat_details.payloads.extend(self.details)
-        return failure
+            failure = events.late(kind, self.details, self.last_failure)
+            self._end(events.failed(self._scheduled, self.order, failure, TOO_LATE, kind))
 
     # -- retries -------------------------------------------------------------------------------------------
 
-    def _fail(self, failure: Failure, kind: TimeoutType.ValueType = _NONE) -> None:
+    def _fail(self, failure: Failure, kind: TimeoutType.ValueType = NO_TIMEOUT) -> None:
         state, pause = self._next(failure)
-        if state == _TOO_LATE and kind:
+        if state == TOO_LATE and kind:
             # That there is no time left for another attempt is what is told then.
-            self._end_failed(self._late(_SCHEDULE_TO_CLOSE, self.last_failure), state, _SCHEDULE_TO_CLOSE)
-            return
-        if state != RetryState.RETRY_STATE_IN_PROGRESS:
-            self._end_failed(failure, state, kind)
-            return
+            self._run_out(SCHEDULE_TO_CLOSE)
+        elif state != IN_PROGRESS:
+            self._end(events.failed(self._scheduled, self.order, failure, state, kind))
+        else:
+            self._try_again(failure, pause)
+
+    def _try_again(self, failure: Failure, pause: int) -> None:
         self.attempt += 1
         self.is_started, self.last_failure = False, failure
         self.lose()
@@ -218,19 +176,11 @@ class Activity:
         self._later(self.run.now + pause, "activity again", self._offer)
 
     def _next(self, failure: Failure) -> tuple[RetryState.ValueType, int]:
-        """Whether there is another attempt, and after which pause."""
-        told, policy = failure.application_failure_info, self.policy
         if self.is_cancelling:
             return CANCELLED, 0
-        if told.non_retryable or (told.type and told.type in policy.non_retryable_error_types):
-            return RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE, 0
-        if policy.maximum_attempts and self.attempt >= policy.maximum_attempts:
-            return RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, 0
-        pause = nanoseconds(told.next_retry_delay) or back_off(self.policy, self.attempt)
         limit = nanoseconds(self.order.schedule_to_close_timeout)
-        if limit and self.run.now + pause >= self.scheduled_at + limit:
-            return _TOO_LATE, 0
-        return RetryState.RETRY_STATE_IN_PROGRESS, pause
+        left = self.scheduled_at + limit - self.run.now if limit else None
+        return next_attempt(self.policy, self.attempt, failure, left)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -245,13 +195,7 @@ class Activity:
             self.run.tasks.leave_untold(self._is_about_it)
         if kind == ActivityCancellationType.ABANDON:
             return
-        self.is_cancelling = self.run.record(
-            event(
-                EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED,
-                scheduled_event_id=self._scheduled,
-                workflow_task_completed_event_id=completed,
-            )
-        )
+        self.is_cancelling = self.run.record(events.cancel_requested(self._scheduled, completed))
         if not self.is_started and not self.is_over:
             self._end_cancelled()
 
@@ -260,49 +204,20 @@ class Activity:
 
     def cancelled_failure(self) -> Failure:
         """How the code learns that it is cancelled."""
-        return self._wrapped(canceled(), CANCELLED)
-
-    def _wrapped(self, cause: Failure, state: RetryState.ValueType) -> Failure:
-        return activity_failure(
-            cause,
-            activity_id=self.order.activity_id,
-            activity_type=self.order.activity_type,
-            scheduled=self._scheduled,
-            started=0,
-            state=state,
-        )
+        return events.cancelled_failure(self._scheduled, self.order)
 
     def _end_cancelled(self) -> None:
-        last = event(
-            EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
-            latest_cancel_requested_event_id=self.is_cancelling,
-            scheduled_event_id=self._scheduled,
-            identity=IDENTITY,
-        )
-        self._end(last, ActivityResolution(cancelled=Cancellation(failure=self.cancelled_failure())))
+        self._end(events.cancelled(self._scheduled, self.order, self.is_cancelling))
 
-    def _end_failed(self, failure: Failure, state: RetryState.ValueType, kind: TimeoutType.ValueType) -> None:
-        what = EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT if kind else EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
-        last = event(what, failure=failure, scheduled_event_id=self._scheduled, retry_state=state)
-        self._end(last, ActivityResolution(failed=ActivityFailed(failure=self._wrapped(failure, state))))
-
-    def _end(self, last: HistoryEvent, resolution: ActivityResolution) -> None:
+    def _end(self, ended: events.Ended) -> None:
+        last, resolution = ended
         self.is_over = True
         self._drop_steps()
         job = WorkflowActivationJob(resolve_activity=ResolveActivity(seq=self.order.seq, result=resolution))
-        started = [self._start_event()] if self.is_started else []
-        self.run.arrive(*started, last, job=None if self._is_told else job)
-        self.run.forget_ended()
-
-    def _start_event(self) -> HistoryEvent:
         # Written when the activity ends, as servers do: until then it may start again.
-        return event(
-            EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED,
-            scheduled_event_id=self._scheduled,
-            identity=IDENTITY,
-            attempt=self.attempt,
-            last_failure=self.last_failure,
-        )
+        began = [events.started(self._scheduled, self.attempt, self.last_failure)] if self.is_started else []
+        self.run.arrive(*began, last, job=None if self._is_told else job)
+        self.run.forget_ended()
 
     def abandon(self) -> None:
         """Its workflow has ended. What its code does now, nobody waits for."""

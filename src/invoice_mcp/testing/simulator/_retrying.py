@@ -1,13 +1,17 @@
-"""Retry policies: what a server fills in, and how long it waits before the next attempt."""
+"""Retry policies: what a server fills in, whether there is another attempt, and how long it waits before that."""
 
 from __future__ import annotations
 
 from temporalio.api.common.v1 import RetryPolicy
+from temporalio.api.enums.v1 import RetryState
+from temporalio.api.failure.v1 import Failure
 
 from invoice_mcp.testing.simulator._agenda import SECOND
 from invoice_mcp.testing.simulator._history import nanoseconds
 
 _FIRST_PAUSE, _COEFFICIENT, _LONGEST_PAUSE = SECOND, 2.0, 100
+
+IN_PROGRESS, TOO_LATE = RetryState.RETRY_STATE_IN_PROGRESS, RetryState.RETRY_STATE_TIMEOUT
 
 
 def filled(given: RetryPolicy) -> RetryPolicy:
@@ -30,3 +34,22 @@ def back_off(policy: RetryPolicy, attempt: int) -> int:
     except OverflowError:
         return longest
     return int(min(pause, longest))
+
+
+def next_attempt(
+    policy: RetryPolicy, attempt: int, failure: Failure, left: int | None
+) -> tuple[RetryState.ValueType, int]:
+    """Whether there is another attempt after one that failed, and after how many nanoseconds.
+
+    Args:
+        policy: Says everything.
+        attempt: Which one failed, counted from 1.
+        left: How many nanoseconds there are for all that comes; None if as many as it takes.
+    """
+    told = failure.application_failure_info
+    if told.non_retryable or (told.type and told.type in policy.non_retryable_error_types):
+        return RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE, 0
+    if policy.maximum_attempts and attempt >= policy.maximum_attempts:
+        return RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, 0
+    pause = nanoseconds(told.next_retry_delay) or back_off(policy, attempt)
+    return (TOO_LATE, 0) if left is not None and pause >= left else (IN_PROGRESS, pause)
