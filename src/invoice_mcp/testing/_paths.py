@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT
 from invoice_mcp.testing import _acts as acts
-from invoice_mcp.testing._acts import Scene
+from invoice_mcp.testing._scene import Scene
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from faker import Faker
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
 from invoice_mcp.testing import StageKeeper, World, kinds, open_world
-from invoice_mcp.testing._acts import Scene
 from invoice_mcp.testing._paths import PATHS, InvoicePath
 from invoice_mcp.testing._replay_target import TARGET
+from invoice_mcp.testing._scene import Scene
 from invoice_mcp.testing.histories import (
     CannotRun,
     Pool,
