@@ -50,6 +50,13 @@ def _checked_window(span: timedelta) -> timedelta:
     return Policy(approval_timeout=span).approval_timeout
 
 
+def _not_empty(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    """A variable that is not set must not turn real payments into pretended ones."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty; give a URL, or leave the option out.")
+    return value
+
+
 class Common(NamedTuple):
     """The options that every command has."""
 
@@ -72,12 +79,20 @@ temporal_options = _options(
     click.option("--profile", help="Profile of temporal.toml to use."),
 )
 _real_ports = _options(
-    click.option("--erp-url", envvar="ERP_URL", show_envvar=True, metavar="URL", help="A real ERP, over HTTP."),
+    click.option(
+        "--erp-url",
+        envvar="ERP_URL",
+        show_envvar=True,
+        metavar="URL",
+        callback=_not_empty,
+        help="A real ERP, over HTTP.",
+    ),
     click.option(
         "--payments-url",
         envvar="PAYMENTS_URL",
         show_envvar=True,
         metavar="URL",
+        callback=_not_empty,
         help="A real payment gateway, over HTTP.",
     ),
 )

@@ -72,8 +72,10 @@ class Endpoint:
 
 
 def default_home() -> Path:
-    """Where the embedded server keeps its data: INVOICE_MCP_HOME, else the user's data directory."""
-    return Path(os.environ.get("INVOICE_MCP_HOME") or platformdirs.user_data_path("invoice-mcp"))
+    """Where all local state is: INVOICE_MCP_HOME, else the user's data directory. Absolute."""
+    home = Path(os.environ.get("INVOICE_MCP_HOME") or platformdirs.user_data_path("invoice-mcp"))
+    # No shell has read what a host's configuration says.
+    return home.expanduser().absolute()
 
 
 def temporal_binary() -> Path:

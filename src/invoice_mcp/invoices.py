@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -65,7 +66,7 @@ def _to_amount(value: object) -> object:
         case int():
             text = str(value) if abs(value) < _AMOUNT_LIMIT else ""
         case float():
-            text = format(Decimal(repr(value)), "f") if math.isfinite(value) else ""
+            text = _exact(value) if math.isfinite(value) else ""
         case str():
             text = value.strip()
         case _:
@@ -73,6 +74,16 @@ def _to_amount(value: object) -> object:
     if not _AMOUNT.fullmatch(text):
         raise PydanticCustomError("amount", "must be a positive decimal number such as 100 or 99.95")
     return Decimal(text)
+
+
+def _exact(value: float) -> str:
+    """The number that was written: with more digits it may have been any of several."""
+    written = Decimal(repr(value))
+    if len(written.normalize().as_tuple().digits) > sys.float_info.dig:
+        raise PydanticCustomError(
+            "amount_digits", 'has more digits than a JSON number keeps: write it as text, such as "99.95"'
+        )
+    return format(written, "f")
 
 
 def _to_due_date(value: object) -> object:

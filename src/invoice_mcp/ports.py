@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from invoice_mcp.erp import EmbeddedErp, Erp, HttpErp
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.payments import HttpPayments, Payments
 from invoice_mcp.workflows import TASK_QUEUE
+
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -33,16 +36,22 @@ class PortSettings:
     fail_payment: bool = False
     allow_embedded: bool = False
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What is not set of the real systems."""
+        urls = {"ERP_URL": self.erp_url, "PAYMENTS_URL": self.payments_url}
+        return tuple(name for name, url in urls.items() if not url)
+
     def task_queue(self, *, is_embedded: bool) -> str:
         """The queue for invoices of these ports.
 
         On the embedded Temporal, hosts with other URLs have other queues: else one host's worker would pay another
-        one's invoices into the wrong system. On a configured Temporal all workers have the same ports, and servers
-        need none.
+        one's invoices into the wrong system. Passwords are no part of that: they may change while invoices wait. On a
+        configured Temporal all workers have the same ports, and servers need none.
         """
         if not is_embedded or not (self.erp_url or self.payments_url):
             return TASK_QUEUE
-        which = hashlib.sha256(f"{self.erp_url}\n{self.payments_url}".encode()).hexdigest()
+        which = hashlib.sha256(f"{_place(self.erp_url)}\n{_place(self.payments_url)}".encode()).hexdigest()
         return f"{TASK_QUEUE}-{which[:12]}"
 
     def require_real(self, *, is_local: bool) -> None:
@@ -51,12 +60,22 @@ class PortSettings:
         Raises:
             ConfigurationError: The ERP or the gateway would be an embedded one.
         """
-        missing = [
-            name for name, url in (("ERP_URL", self.erp_url), ("PAYMENTS_URL", self.payments_url)) if url is None
-        ]
-        if missing and not is_local and not self.allow_embedded:
-            what = f"This worker would mark invoices as paid without paying them: {' and '.join(missing)} not set"
+        if self.missing and not is_local and not self.allow_embedded:
+            what = f"This worker would mark invoices as paid without paying them: {' and '.join(self.missing)} not set"
             raise ConfigurationError(f"{what}. Set them, serve with --no-worker, or try things out: --embedded-ports")
+
+
+def _place(url: str | None) -> str:
+    """Which system, and whose account there, a URL means: without the password, however the rest is written."""
+    try:
+        parts = urlsplit(url or "")
+        port = parts.port or _PORTS.get(parts.scheme)
+    except ValueError:
+        # Whoever opens it tells what is wrong with it.
+        return url or ""
+    return (
+        f"{parts.scheme}://{parts.username or ''}@{parts.hostname or ''}:{port}{parts.path.rstrip('/')}?{parts.query}"
+    )
 
 
 def ledger_path(home: Path) -> Path:

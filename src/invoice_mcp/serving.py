@@ -116,6 +116,9 @@ async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
 @asynccontextmanager
 async def _working(reached: Connection, settings: PortSettings) -> AsyncIterator[None]:
     settings.require_real(is_local=reached.is_local)
+    if settings.missing and not reached.is_embedded:
+        what = " and ".join(settings.missing)
+        logger.warning("%s not set: what stands in for that only pretends. Only for trying things out", what)
     queue = settings.task_queue(is_embedded=reached.is_embedded)
     async with open_ports(settings) as (erp, payments):
         worker = asyncio.create_task(keep_working(reached.worker_client, erp, payments, task_queue=queue))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from invoice_mcp.errors import ConfigurationError
 _DEFAULT_ADDRESS = "localhost:7233"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_LOOK_AT = "Look at TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE and the other TEMPORAL_ variables"
 
 
 def log_through_python() -> None:
@@ -82,13 +84,14 @@ def configured(settings: TemporalSettings) -> dict[str, Any] | None:
     Raises:
         ConfigurationError: A profile or file is named that can't be read.
     """
+    # The SDK takes a file that is not there for an empty one.
+    file = os.environ.get("TEMPORAL_CONFIG_FILE")
+    if file and not Path(file).exists():
+        raise ConfigurationError(f"Temporal's configuration can't be read: there is no {file}. {_LOOK_AT}")
     try:
         config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(settings.profile))
     except (RuntimeError, OSError, ValueError) as error:
-        raise ConfigurationError(
-            f"Temporal's configuration can't be read: {error}. Look at TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE "
-            "and the other TEMPORAL_ variables"
-        ) from None
+        raise ConfigurationError(f"Temporal's configuration can't be read: {error}. {_LOOK_AT}") from None
     if settings.address:
         config["target_host"] = settings.address
     if settings.namespace:
@@ -112,13 +115,18 @@ async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
     config = configured(settings)
     if config is not None:
         where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
-        is_local = config["target_host"].rpartition(":")[0] in _LOCAL
-        yield await _connection(config, where, is_local=is_local)
+        yield await _connection(config, where, is_local=_is_local(config))
         return
     async with EmbeddedTemporal(settings.home) as embedded:
         endpoint = embedded.endpoint
         where = f"embedded at {endpoint.address}, data in {settings.home}"
         yield await _connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
+
+
+def _is_local(config: dict[str, Any]) -> bool:
+    # What asks for a key or a certificate is somebody's, and lies behind a tunnel.
+    is_here = config["target_host"].rpartition(":")[0] in _LOCAL
+    return is_here and not config.get("tls") and not config.get("api_key")
 
 
 async def _connection(

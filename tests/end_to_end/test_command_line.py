@@ -90,6 +90,25 @@ def test_faults_are_for_the_embedded_ports_only() -> None:
     assert "embedded" in shown.output
 
 
+@pytest.mark.parametrize("option", ["--erp-url", "--payments-url"])
+def test_an_empty_url_is_no_wish_to_pretend(option: str) -> None:
+    # As a script has it whose variable is not set.
+    shown = CliRunner().invoke(main, ["worker", option, ""])
+    assert shown.exit_code == 2
+    assert f"Invalid value for '{option}'" in shown.output
+    assert "is empty" in shown.output
+
+
+async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its_own(home: Path) -> None:
+    command = [*PROGRAM, "worker", "--address", "127.0.0.1:9"]
+    with subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True) as worker:
+        try:
+            assert worker.stderr
+            await heard(worker.stderr, "ERP_URL and PAYMENTS_URL not set")
+        finally:
+            worker.kill()
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -523,6 +523,12 @@ async def test_on_a_system_without_it_the_way_round_is_told(home: Path, monkeypa
 def test_the_default_home_is_the_environments_or_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVOICE_MCP_HOME", str(tmp_path))
     assert default_home() == tmp_path
+    # Hosts start servers without a shell; what is meant is the same wherever they do.
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("INVOICE_MCP_HOME", "~/here")
+    assert default_home() == tmp_path / "here"
+    monkeypatch.setenv("INVOICE_MCP_HOME", "here")
+    assert default_home() == Path.cwd() / "here"
     monkeypatch.delenv("INVOICE_MCP_HOME")
     assert default_home().name == "invoice-mcp"
 

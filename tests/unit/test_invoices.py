@@ -110,6 +110,18 @@ def test_what_is_no_amount_of_the_currency_is_refused(amount: object, currency: 
 
 
 @requirement("INV-MONEY")
+@pytest.mark.parametrize(
+    ("number", "currency"),
+    [("99999999999999.99", "USD"), ("8796093022209.001", "KWD"), ("123456789012345.67", "EUR")],
+)
+def test_a_json_number_that_may_have_been_another_one_is_refused(number: str, currency: str) -> None:
+    # Read as a number, it is the same as its neighbour a cent away.
+    [fault] = faults(with_amount(float(number), currency))
+    assert fault == 'lines[0].amount: has more digits than a JSON number keeps: write it as text, such as "99.95"'
+    assert str(Invoice.model_validate(with_amount(number, currency)).lines[0].amount) == number
+
+
+@requirement("INV-MONEY")
 @pytest.mark.parametrize("currency", ["", "US", "XXX", "XAU", "BTC", 840, None, "€"])
 def test_what_is_no_currency_one_can_pay_in_is_refused(currency: object) -> None:
     assert faults(an_invoice("A", currency=currency)) == [

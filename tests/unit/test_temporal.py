@@ -86,6 +86,13 @@ def test_an_address_that_is_none_is_told(address: str) -> None:
         assert configured(TemporalSettings(address=address)) is None
 
 
+def test_a_file_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # Else the embedded server would be meant, and payments only pretended.
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "typo.toml"))
+    with pytest.raises(ConfigurationError, match=r"(?s)typo.toml.*TEMPORAL_CONFIG_FILE"):
+        configured(TemporalSettings())
+
+
 def test_a_profile_that_does_not_exist_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"(?s)nope.*TEMPORAL_PROFILE"):
         configured(TemporalSettings(profile="nope"))
@@ -197,6 +204,9 @@ def test_a_worker_that_only_pretends_to_pay_stays_away_from_a_shared_temporal(tm
     pretending.require_real(is_local=True)
     replace(pretending, allow_embedded=True).require_real(is_local=False)
     replace(pretending, payments_url="https://bank.example").require_real(is_local=False)
+    # As a script writes it whose variable is not set.
+    with pytest.raises(ConfigurationError, match=r"PAYMENTS_URL not set"):
+        replace(pretending, payments_url="").require_real(is_local=False)
 
 
 def test_hosts_with_other_payment_systems_never_work_for_each_other(tmp_path: Path) -> None:
@@ -207,6 +217,25 @@ def test_hosts_with_other_payment_systems_never_work_for_each_other(tmp_path: Pa
     assert {settings.task_queue(is_embedded=False) for settings in (plain, real)} == {TASK_QUEUE}
 
 
+def test_a_gateway_is_the_same_with_another_password_and_another_one_with_another_account(tmp_path: Path) -> None:
+    def queue(url: str) -> str:
+        return PortSettings(home=tmp_path, payments_url=url).task_queue(is_embedded=True)
+
+    same = (
+        "https://acme:old@bank.example/api",
+        "https://acme:new@BANK.example:443/api/",
+        "https://acme@bank.example/api",
+    )
+    assert len({queue(url) for url in same}) == 1
+    others = (
+        "https://bank.example/api",
+        "https://bank.example:8443/api",
+        "https://other:old@bank.example/api",
+        "http://:x",
+    )
+    assert len({queue(url) for url in (same[0], *others)}) == 5
+
+
 @requirement("TEMPORAL-CHOICE")
 @pytest.mark.parametrize(
     ("address", "is_local"),
@@ -215,3 +244,13 @@ def test_hosts_with_other_payment_systems_never_work_for_each_other(tmp_path: Pa
 async def test_a_temporal_elsewhere_is_known_as_such(address: str, is_local: bool) -> None:
     async with connection(TemporalSettings(address=address)) as reached:
         assert (reached.is_local, reached.is_embedded) == (is_local, False)
+
+
+@requirement("TEMPORAL-CHOICE")
+@pytest.mark.parametrize("variable", ["TEMPORAL_API_KEY", "TEMPORAL_TLS"])
+async def test_what_needs_a_key_is_nobodys_toy_even_through_a_tunnel(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    async with connection(TemporalSettings(address="localhost:1")) as reached:
+        assert not reached.is_local
