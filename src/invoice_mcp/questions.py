@@ -57,7 +57,9 @@ def describe(report: InvoiceReport) -> str:
     lines = [_line(report, line) for line in shown]
     if rest:
         amount = sum(line.amount for line in rest)
-        lines.append(f"… and {len(rest)} more lines, together {report.currency} {amount:,}")
+        settled = sum(line.settled_before for line in rest)
+        before = f" ({settled} of them earlier submissions paid, or perhaps did)" if settled else ""
+        lines.append(f"… and {len(rest)} more lines, together {report.currency} {amount:,}{before}")
     return "\n".join([head + until, *lines])
 
 
@@ -103,6 +105,6 @@ def _filled(form: type[T], answer: ElicitResult) -> T:
 
 
 def _line(report: InvoiceReport, line: LineReport) -> str:
-    return (
-        f"{line.line}. {_quoted(line.description)}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
-    )
+    before = " (an earlier submission paid it, or perhaps did; it is not paid twice)" if line.settled_before else ""
+    what = f"{_quoted(line.description)}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
+    return f"{line.line}. {what}{before}"

@@ -103,6 +103,9 @@ class InvoiceRequest(Record):
 
     invoice: AcceptedInvoice
     policy: Policy = Policy()
+    settled: tuple[int, ...] = Field(
+        default=(), description="Numbers of the lines that earlier submissions paid, or perhaps paid"
+    )
 
 
 class DecisionRequest(Record):
@@ -177,6 +180,12 @@ class LineReport(Record):
     error: str | None = Field(default=None, description="Stable code of what went wrong, such as INSUFFICIENT_FUNDS")
     reason: str | None = Field(default=None, description="What went wrong, in words")
     unconfirmed: bool = Field(default=False, description="Failed, but the payment may have been made all the same")
+    # Left out where it says nothing: what earlier releases recorded has none.
+    settled_before: bool = Field(
+        default=False,
+        exclude_if=lambda settled: not settled,
+        description="An earlier submission paid it, or perhaps did; it is not paid twice",
+    )
     idempotency_key: str
 
 
@@ -218,6 +227,11 @@ def _standing(report: InvoiceReport) -> str:
     paid = [line.line for line in report.lines if line.status is LineStatus.PAID]
     unpaid = [line for line in report.lines if line.status is not LineStatus.PAID]
     progress = f"{len(paid)} of {len(report.lines)} lines paid"
+    uncertain = _named("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
+    # What the gateway refuses was not paid before either.
+    before = [line for line in unpaid if line.settled_before and line.status is not LineStatus.FAILED]
+    earlier = _listed("earlier submissions paid, or perhaps paid", [f"line {line.line}" for line in before])
+    nothing = f"nothing more was paid{earlier}" if before else "nothing was paid"
     match report.status:
         case Status.INITIALIZING | Status.PENDING_VALIDATION:
             early = f"; it was already {report.decision.verdict.lower()}{decided}" if report.decision else ""
@@ -226,7 +240,7 @@ def _standing(report: InvoiceReport) -> str:
             if report.decision:
                 return f"was {report.decision.verdict.lower()}{decided}."
             until = f" until {moment(report.approval_deadline)}" if report.approval_deadline else ""
-            return f"is waiting for approval{until}."
+            return f"is waiting for approval{until}{earlier}."
         case Status.APPROVED | Status.PAYING:
             due = min((line.due_date for line in unpaid), default=None)
             is_ahead = due is not None and report.decision is not None and due > report.decision.at
@@ -236,22 +250,25 @@ def _standing(report: InvoiceReport) -> str:
         case Status.PAID:
             return f"was approved{decided} and is paid in full."
         case Status.REJECTED:
-            return f"was rejected{decided}; nothing was paid."
+            return f"was rejected{decided}; {nothing}."
         case Status.EXPIRED:
-            return "expired: nobody decided in time; nothing was paid."
+            return f"expired: nobody decided in time; {nothing}."
         case Status.CANCELLED:
-            return f"was cancelled{_because(report.reason)}; {progress if paid else 'nothing was paid'}."
+            told = f"{progress}{uncertain}{earlier}" if paid or uncertain else nothing
+            return f"was cancelled{_because(report.reason)}; {told}."
         case Status.FAILED:
-            certain = _named("not paid", [line for line in unpaid if not line.unconfirmed])
-            uncertain = _named("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
-            return f"failed{_because(report.reason)}; {progress}{certain}{uncertain}."
+            certain = _named("not paid", [line for line in unpaid if not line.unconfirmed and line not in before])
+            return f"failed{_because(report.reason)}; {progress}{certain}{uncertain}{earlier}."
 
 
-def _named(what: str, lines: list[LineReport], most: int = 5) -> str:
-    if not lines:
+def _named(what: str, lines: list[LineReport]) -> str:
+    return _listed(what, [f"line {line.line} ({line.error or line.status})" for line in lines])
+
+
+def _listed(what: str, names: list[str], most: int = 5) -> str:
+    if not names:
         return ""
-    named = ", ".join(f"line {line.line} ({line.error or line.status})" for line in lines[:most])
-    return f"; {what}: {named}" + (f" and {len(lines) - most} more" if len(lines) > most else "")
+    return f"; {what}: {', '.join(names[:most])}" + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _because(reason: str | None) -> str:

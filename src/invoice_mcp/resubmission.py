@@ -26,6 +26,11 @@ def settled_after(report: InvoiceReport, before: Settled) -> Settled:
     return {**before, **now}
 
 
+def lines_of(settled: Settled) -> tuple[int, ...]:
+    """Numbers of the settled lines, in order."""
+    return tuple(sorted(int(number) for number in settled))
+
+
 def require_unchanged(invoice: Invoice, settled: Settled, *, last: InvoiceReport) -> None:
     """Return if every settled line is as it was, in the same currency and for the same customer.
 
@@ -35,11 +40,12 @@ def require_unchanged(invoice: Invoice, settled: Settled, *, last: InvoiceReport
     if not settled:
         return
     keys = {str(n): idempotency_key(invoice.invoice_id, n, line) for n, line in enumerate(invoice.lines, 1)}
-    changed = [f"line {number}" for number, key in sorted(settled.items(), key=_number) if keys.get(number) != key]
+    lines = lines_of(settled)
+    changed = [f"line {number}" for number in lines if keys.get(str(number)) != settled[str(number)]]
     changed += ["currency"] if invoice.currency != last.currency else []
     changed += ["customer"] if invoice.customer != last.customer else []
     if changed:
-        paid = ", ".join(number for number, _ in sorted(settled.items(), key=_number))
+        paid = ", ".join(str(number) for number in lines)
         what = f"has lines that were paid, or may have been ({paid}), and comes back with changes: {', '.join(changed)}"
         raise conflict(invoice, f"{what}. Submit them unchanged (nothing is paid twice), or use another invoice_id")
 
@@ -47,7 +53,3 @@ def require_unchanged(invoice: Invoice, settled: Settled, *, last: InvoiceReport
 def conflict(invoice: Invoice, what: str) -> Refused:
     """The refusal of an invoice that contradicts what is known under its id."""
     return Refused(Code.INVOICE_CONFLICT, f"invoice {invoice.invoice_id} {what}.")
-
-
-def _number(item: tuple[str, str]) -> int:
-    return int(item[0])

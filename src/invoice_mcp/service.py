@@ -45,7 +45,7 @@ from invoice_mcp.reports import (
     Status,
     Verdict,
 )
-from invoice_mcp.resubmission import Settled, conflict, require_unchanged, settled_after
+from invoice_mcp.resubmission import Settled, conflict, lines_of, require_unchanged, settled_after
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ class InvoiceService:
         reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE
         handle = await self._client.start_workflow(
             InvoiceWorkflow.run,
-            InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy),
+            InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy, settled=lines_of(settled)),
             id=workflow_id_for(invoice.invoice_id),
             task_queue=self._task_queue,
             # Where nothing was seen under the id, nothing may have come and gone since.

@@ -92,6 +92,7 @@ class InvoiceWorkflow:
                 description=order.description,
                 amount=order.amount,
                 due_date=order.due_date,
+                settled_before=order.line in request.settled,
                 idempotency_key=order.idempotency_key,
             )
             for order in self._orders

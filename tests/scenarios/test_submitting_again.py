@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from invoice_mcp.invoices import Invoice
+from invoice_mcp.questions import describe
 from invoice_mcp.reports import AcceptedInvoice, PaymentOrder, Status
 from invoice_mcp.testing import DAY, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
@@ -146,6 +147,38 @@ async def test_a_line_that_was_perhaps_paid_may_not_come_back_changed(new_world:
         await world.approve()
         await world.until(Status.PAID)
         assert len(world.ledger) == 1
+
+
+@requirement("START-ANEW", "PAY-FAILED")
+async def test_whoever_is_asked_again_is_told_what_was_paid_before(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        invoice_id = await pay_all_but_line_2(world, ("1", PAST), ("2", PAST))
+        await world.submit(("1", PAST), ("2", PAST), invoice_id=invoice_id)
+        waiting = await world.until(Status.PENDING_APPROVAL)
+        assert [line.settled_before for line in waiting.lines] == [True, False]
+        assert "earlier submissions paid, or perhaps paid: line 1" in waiting.summary
+        assert "an earlier submission paid it, or perhaps did" in describe(waiting).splitlines()[1]
+        await world.reject()
+        rejected = await world.until(Status.REJECTED)
+        assert "nothing more was paid; earlier submissions paid, or perhaps paid: line 1" in rejected.summary
+
+
+@requirement("CANCEL-PAYING", "PAY-FAILED")
+async def test_a_cancelled_invoice_tells_of_a_line_that_was_perhaps_paid(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        world.payments.loses_the_answer(times=3, line=1)
+        await world.submit(("1", PAST), ("2", await world.due_in(30 * DAY)))
+        await world.approve()
+        await world.advance(timedelta(minutes=2))
+
+        async def is_known() -> bool:
+            return (await world.peek()).lines[0].unconfirmed
+
+        await world.when(is_known)
+        await world.cancel()
+        report = await world.until(Status.CANCELLED)
+        assert len(world.ledger) == 1
+        assert "0 of 2 lines paid; not confirmed, perhaps paid: line 1" in report.summary
 
 
 @requirement("PAY-KEY")

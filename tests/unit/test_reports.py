@@ -102,6 +102,78 @@ def test_every_status_has_a_sentence(told: InvoiceReport, standing: str) -> None
     assert summarize(told) == f"Invoice A from ACME over USD 1,234.50 {standing}"
 
 
+def before(told: InvoiceReport, *numbers: int) -> InvoiceReport:
+    """The report where earlier submissions settled these lines."""
+    lines = (line.model_copy(update={"settled_before": line.line in numbers}) for line in told.lines)
+    return told.model_copy(update={"lines": tuple(lines)})
+
+
+def doubtful(told: InvoiceReport, number: int) -> InvoiceReport:
+    """The report where nobody knows whether this line was paid."""
+    lines = (line.model_copy(update={"unconfirmed": line.line == number}) for line in told.lines)
+    return told.model_copy(update={"lines": tuple(lines)})
+
+
+NOT, LOST = LineStatus.NOT_PAID, LineStatus.FAILED
+
+
+@requirement("PAY-FAILED")
+@pytest.mark.parametrize(
+    ("told", "standing"),
+    [
+        (
+            before(report(Status.PENDING_APPROVAL, LineStatus.PENDING, LineStatus.PENDING), 2),
+            "is waiting for approval; earlier submissions paid, or perhaps paid: line 2.",
+        ),
+        (
+            before(report(Status.REJECTED, NOT, NOT, decision=REJECTED), 1),
+            (
+                "was rejected by Bob on 2026-11-23 12:00 UTC; nothing more was paid; "
+                "earlier submissions paid, or perhaps paid: line 1."
+            ),
+        ),
+        (
+            before(report(Status.EXPIRED, NOT, NOT), 1, 2),
+            (
+                "expired: nobody decided in time; nothing more was paid; "
+                "earlier submissions paid, or perhaps paid: line 1, line 2."
+            ),
+        ),
+        (
+            before(report(Status.CANCELLED, NOT), 1),
+            "was cancelled; nothing more was paid; earlier submissions paid, or perhaps paid: line 1.",
+        ),
+        (
+            doubtful(report(Status.CANCELLED, LOST, LineStatus.CANCELLED, decision=APPROVED), 1),
+            "was cancelled; 0 of 2 lines paid; not confirmed, perhaps paid: line 1 (INSUFFICIENT_FUNDS).",
+        ),
+        (
+            before(report(Status.FAILED, NOT, NOT, reason="The ERP refuses it"), 2),
+            (
+                "failed (The ERP refuses it); 0 of 2 lines paid; not paid: line 1 (NOT-PAID); "
+                "earlier submissions paid, or perhaps paid: line 2."
+            ),
+        ),
+        (
+            # That the gateway refuses it says that it never was.
+            before(report(Status.FAILED, LineStatus.PAID, LOST, decision=APPROVED), 1, 2),
+            "failed; 1 of 2 lines paid; not paid: line 2 (INSUFFICIENT_FUNDS).",
+        ),
+    ],
+    ids=lambda value: value.status if isinstance(value, InvoiceReport) else "",
+)
+def test_what_may_have_been_paid_is_never_told_as_not_paid(told: InvoiceReport, standing: str) -> None:
+    assert summarize(told) == f"Invoice A from ACME over USD 1,234.50 {standing}"
+
+
+def test_a_line_that_nothing_was_settled_of_is_told_as_ever() -> None:
+    # The results of workflows are replayed to the letter.
+    [line] = report(Status.PAID, LineStatus.PAID).lines
+    assert "settled_before" not in line.model_dump_json()
+    [line] = before(report(Status.PAID, LineStatus.PAID), 1).lines
+    assert LineReport.model_validate_json(line.model_dump_json()) == line
+
+
 def test_no_status_is_without_a_sentence() -> None:
     assert all(summarize(report(status)).endswith(".") for status in Status)
 

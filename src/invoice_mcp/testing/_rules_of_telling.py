@@ -1,13 +1,14 @@
-"""The rules of telling, S7 and S9: all sides agree, with each other and with the history, and none breaks. Pure."""
+"""The rules of telling, S7 and S9: all sides agree, with each other, history and ledger, and none breaks. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from invoice_mcp.errors import Code
 from invoice_mcp.reports import InvoiceReport, Status
 from invoice_mcp.testing._observations import Observations, Run
+from invoice_mcp.testing._ports import Paid
 from invoice_mcp.testing._rules_of_deciding import is_same_decision
 from invoice_mcp.testing._trace import is_same_time
 from invoice_mcp.testing._violations import Found
@@ -17,7 +18,7 @@ _ENDS_AS = {Status.CANCELLED: "CANCELED"}
 
 def s7(observed: Observations) -> Found:
     for run in observed.runs:
-        for seen in chain(_ends_differently(run), _tells_differently(run)):
+        for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, observed.ledger)):
             yield run.workflow_id, seen
 
 
@@ -62,6 +63,16 @@ def _tells_differently(run: Run) -> Iterator[str]:
     yield from _tells_another_story(run, report)
     if report.decision is not None and not run.trace.arrivals:
         yield f"tells a decision ({report.decision.verdict}) that nobody sent"
+
+
+def _denies(run: Run, ledger: Iterable[Paid]) -> Iterator[str]:
+    """What is read aloud, against the ledger: whoever believes that nothing was paid pays it himself."""
+    report, ended = run.report, run.trace.ended_at
+    if report is None or ended is None or "nothing was paid" not in report.summary:
+        return
+    paid = {each.order.line for each in ledger if each.order.invoice_id == report.invoice_id and each.at <= ended}
+    if paid:
+        yield f"tells that nothing was paid, and the ledger has line {', '.join(map(str, sorted(paid)))}"
 
 
 def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:

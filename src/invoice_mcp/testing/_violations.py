@@ -14,7 +14,7 @@ RULES: Mapping[str, str] = MappingProxyType(
         "S4": "PAID exactly when every line has one payment of the right amount; FAILED names exactly the unpaid ones.",
         "S5": "REJECTED, EXPIRED, or CANCELLED before approval: zero payments.",
         "S6": "No payment before its due date.",
-        "S7": "The MCP answer, the query, the result and the history agree.",
+        "S7": "The MCP answer, the query, the result and the history agree, and none denies a payment.",
         "S8": "A decision before the deadline counts, after it is refused.",
         "S9": "No input makes a tool answer with a traceback or leaves a workflow failing its tasks.",
         "L1": "Once decided or expired, with the outside world healthy, every invoice ends.",

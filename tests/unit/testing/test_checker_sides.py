@@ -19,6 +19,7 @@ from tests.unit.testing.ruins import (
     DECIDED,
     ENDED,
     HOUR,
+    a_payment,
     a_run,
     an_answer,
     broken,
@@ -103,6 +104,19 @@ LIES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_s7_what_all_sides_agree_on_though_it_is_not_so(lie: str) -> None:
     assert broken(retold(NO_THANKS, **LIES[lie])) == ["S7"]
+
+
+def test_s7_a_payment_that_is_denied() -> None:
+    first = a_run(Status.FAILED, PAID, FAILED, verdict=APPROVED)
+    again = a_run(Status.EXPIRED, NOT_PAID, NOT_PAID, run_id="2")
+    paid = a_payment(1, at=ENDED)
+    assert broken(first, retold(again, summary="expired; nothing more was paid"), ledger=[paid]) == []
+    denied = retold(again, summary="expired; nothing was paid")
+    assert broken(first, denied, ledger=[paid]) == ["S7"]
+    # What is paid later on nobody can know.
+    early = retold(a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED), summary="was rejected; nothing was paid")
+    later = traced(a_run(Status.PAID, PAID, verdict=APPROVED, run_id="2"))
+    assert broken(early, later, ledger=[a_payment(1, run_id="2", at=ENDED + HOUR)]) == []
 
 
 def test_s7_a_line_told_with_another_amount() -> None:
