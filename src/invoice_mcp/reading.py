@@ -101,12 +101,6 @@ async def memo_text(execution: WorkflowExecution, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-async def settled_before(execution: WorkflowExecution) -> Settled:
-    """Which lines earlier runs had settled when this one began."""
-    value: Any = await execution.memo_value("settled", default=None)
-    return value if isinstance(value, dict) else {}
-
-
 async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceReport:
     """The report: of a completed execution its result, which needs no worker; else what the workflow answers.
 

@@ -12,7 +12,6 @@ from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
     WorkflowExecutionStatus,
-    WorkflowQueryFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -20,6 +19,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.calls import answering, no_worker
+from invoice_mcp.earlier_runs import last_report, settled_by
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.probe import Probe
@@ -31,7 +31,6 @@ from invoice_mcp.reading import (
     memo_text,
     report_of,
     require,
-    settled_before,
     workflow_id_for,
 )
 from invoice_mcp.reports import (
@@ -45,7 +44,7 @@ from invoice_mcp.reports import (
     Status,
     Verdict,
 )
-from invoice_mcp.resubmission import Settled, conflict, lines_of, require_unchanged, settled_after
+from invoice_mcp.resubmission import Settled, conflict, lines_of, require_unchanged
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 
 T = TypeVar("T")
@@ -240,25 +239,15 @@ class InvoiceService:
         is_same = await memo_text(before, "content_digest") == invoice.content_digest
         if is_running and not is_same:
             raise conflict(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
-        last = await self._last_report(before)
-        if last is None:
-            return {}
-        if not is_running and last.status is not Status.PAID:
-            settled = settled_after(last, await settled_before(before))
-            require_unchanged(invoice, settled, last=last)
+        last = await last_report(self._client, before)
+        if last is None or (not is_running and last.status is not Status.PAID):
+            settled, told = await settled_by(self._client, before)
+            if told is not None:
+                require_unchanged(invoice, settled, last=told)
             return settled
         if not is_same:
             raise conflict(invoice, "is paid, with other content. Use another invoice_id for another invoice")
         return Submission(workflow_id=before.id, run_id=before.run_id, status=last.status, created=False)
-
-    async def _last_report(self, before: WorkflowExecutionDescription) -> InvoiceReport | None:
-        """The report of a run, or None if it never was an invoice's: started by somebody else, with garbage."""
-        try:
-            return await report_of(self._client, before)
-        except WorkflowQueryFailedError:
-            if before.status is WorkflowExecutionStatus.FAILED:
-                return None
-            raise
 
     async def _require_worker(self) -> None:
         """Refuse before anything is begun where nobody would go on with it. A worker may just be starting."""

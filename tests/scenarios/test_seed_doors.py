@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from mcp_types import CallToolResult
 from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from invoice_mcp.invoices import Invoice
 from invoice_mcp.reading import workflow_id_for
-from invoice_mcp.reports import Status
+from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Status
 from invoice_mcp.testing import DAY, PAST
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
@@ -75,6 +77,44 @@ async def test_a_workflow_started_with_garbage_fails_and_does_not_hang(new_world
         assert "INTERNAL: " in str(asked.content)
         # The id is free again for a real invoice.
         assert (await world.trigger(invoice)).created
+
+
+@requirement("START-GARBAGE", "PAY-ONCE", "START-CONFLICT")
+@pytest.mark.parametrize("behind", ["garbage", "the invoice"])
+async def test_what_was_paid_is_not_forgotten_for_a_run_behind_triggers_back(new_world: NewWorld, behind: str) -> None:
+    async with new_world() as world:
+        if not world.engine.can_list:
+            pytest.skip("what ran before is found in lists")
+        world.payments.refuses(line=2)
+        invoice = world.invoice(("1", PAST), ("2", PAST))
+        request = InvoiceRequest(invoice=AcceptedInvoice.of(Invoice.model_validate(invoice)))
+        await world.trigger(invoice)
+        await world.until(Status.PENDING_APPROVAL)
+        await world.approve()
+        await world.until(Status.FAILED)
+        for _ in range(2):
+            handle = await world.client.start_workflow(
+                "InvoiceWorkflow",
+                request if behind == "the invoice" else "garbage",
+                id=world.workflow_id,
+                task_queue=world.task_queue,
+            )
+            if behind == "the invoice":
+                await handle.signal("RejectInvoice")
+            with suppress(WorkflowFailureError):
+                await asyncio.wait_for(handle.result(), 10)
+
+        async def are_listed() -> bool:
+            return len([run async for run in world.client.list_workflows(f"WorkflowId = '{world.workflow_id}'")]) == 3
+
+        await world.when(are_listed)
+        changed = world.invoice(("7", PAST), ("2", PAST), invoice_id=invoice["invoice_id"])
+        refused = await world.refusal(world.trigger(changed))
+        assert refused.code == "INVOICE_CONFLICT"
+        assert "changes: line 1" in str(refused)
+        again = await world.trigger(invoice)
+        assert again.created
+        assert (await world.until(Status.PENDING_APPROVAL)).lines[0].settled_before
 
 
 @requirement("START-GARBAGE", "INV-MONEY")
