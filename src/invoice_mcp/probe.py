@@ -24,6 +24,8 @@ _POLLS_AT_LEAST_EVERY = timedelta(seconds=75)
 _ASK_AGAIN_AFTER = 30.0
 _RPC = timedelta(seconds=2)
 _ABSENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
+# A server that has too much to do has not said no.
+_SAYS_NOTHING = _ABSENT | {RPCStatusCode.RESOURCE_EXHAUSTED}
 
 
 class Probe:
@@ -117,7 +119,7 @@ class Probe:
         try:
             await self._client.count_workflows(f"{INVOICE_STATUS.name} = 'PAID'", rpc_timeout=_RPC)
         except RPCError as error:
-            if error.status in _ABSENT:
+            if error.status in _SAYS_NOTHING:
                 raise
             return False
         return True

@@ -148,6 +148,12 @@ async def entries(client: Client, status: Status | None, limit: int, *, indexed:
         raise
 
 
+async def unindexed(client: Client) -> int:
+    """How many invoices that have not ended have no status in the index: it came later than they, or in a moment."""
+    query = f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus = 'Running' AND {INVOICE_STATUS.name} IS NULL"
+    return (await client.count_workflows(query)).count
+
+
 async def _entry(execution: WorkflowExecution) -> InvoiceEntry:
     indexed = execution.typed_search_attributes.get(INVOICE_STATUS)
     return InvoiceEntry(

@@ -185,4 +185,6 @@ class _Tools:
         found = await self._service.list(status, limit)
         which = f" {status}" if status else ""
         count = "No" if not found else f"The first {len(found)}" if len(found) == limit else str(len(found))
-        return InvoiceList(invoices=found, summary=f"{count}{which} invoice{'' if len(found) == 1 else 's'}.")
+        more = await self._service.unindexed() if status and not status.is_terminal and len(found) < limit else 0
+        hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""
+        return InvoiceList(invoices=found, summary=f"{count}{which} invoice{'' if len(found) == 1 else 's'}{hint}.")

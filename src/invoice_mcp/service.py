@@ -31,6 +31,7 @@ from invoice_mcp.reading import (
     memo_text,
     report_of,
     require,
+    unindexed,
     workflow_id_for,
 )
 from invoice_mcp.reports import (
@@ -204,6 +205,11 @@ class InvoiceService:
         """The newest invoices, of one status if named."""
         async with answering(self._probe):
             return await entries(self._client, status, limit, indexed=await self._probe.indexes_status())
+
+    async def unindexed(self) -> int:
+        """How many invoices that have not ended can't be found by their status."""
+        async with answering(self._probe):
+            return await unindexed(self._client)
 
     async def _policy(self) -> Policy:
         """What is in force for a new run, once it is clear that somebody would go on with it."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from invoice_mcp.reports import Status
+import re
+
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reading import workflow_id_for
+from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Status
 from invoice_mcp.testing import DAY, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
@@ -75,3 +79,23 @@ async def test_invoices_of_others_are_listed_too(real_world: NewWorld) -> None:
             await lists_not(world, status, *set(by_status.values()) - {workflow_id})
         assert {entry["workflow_id"] for entry in await world.list(limit=100)} >= set(by_status.values())
         assert [entry["workflow_id"] for entry in await world.list(limit=1)] == [waiting]
+
+
+@requirement("LIST-STATUS")
+async def test_an_invoice_that_is_not_indexed_is_not_denied(real_world: NewWorld) -> None:
+    async with real_world() as world:
+        # As those that were submitted before the namespace had the attribute.
+        invoice = world.invoice()
+        request = InvoiceRequest(invoice=AcceptedInvoice.of(Invoice.model_validate(invoice)))
+        workflow_id = workflow_id_for(invoice["invoice_id"])
+        await world.client.start_workflow("InvoiceWorkflow", request, id=workflow_id, task_queue=world.task_queue)
+        world.watch(workflow_id)
+        await world.until(Status.PENDING_APPROVAL)
+
+        async def is_told() -> bool:
+            told: str = (await world.call("list", status="PENDING-APPROVAL"))["summary"]
+            return re.search(r"; [0-9]+ more .* not indexed .* `list` without status", told) is not None
+
+        await world.when(is_told)
+        assert "not indexed" not in (await world.call("list", status="PAID"))["summary"]
+        assert "not indexed" not in (await world.call("list"))["summary"]

@@ -7,12 +7,18 @@ import socket
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from mcp import Client
 from temporalio.client import Client as TemporalClient
-from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import (
+    CountWorkflowsInput,
+    Interceptor,
+    OutboundInterceptor,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -163,6 +169,27 @@ async def test_where_the_attribute_can_not_be_registered_the_worker_says_so(
     async with new_world() as world:
         assert not await Probe(world.client).register_status_index()
     assert "search-attribute create --name InvoiceStatus --type Keyword" in caplog.text
+
+
+class Busy(Interceptor):
+    """Of a client whose server has too much to do to count."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+        class Refusing(OutboundInterceptor):
+            async def count_workflows(self, input: CountWorkflowsInput) -> NoReturn:  # noqa: A002, ARG002
+                raise RPCError("busy", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
+
+        return Refusing(next)
+
+
+@requirement("LIST-INDEX")
+async def test_a_server_that_is_busy_has_not_said_that_the_attribute_is_missing(real_client: TemporalClient) -> None:
+    # Else an invoice that is submitted then could never be found by its status.
+    config = real_client.config()
+    config["interceptors"] = [Busy()]
+    busy = TemporalClient(**config)
+    with pytest.raises(RPCError, match="busy"):
+        await Probe(busy).indexes_status()
 
 
 REFUSALS = [

@@ -1,4 +1,4 @@
-"""Lists of runs: as much of Temporal's query language as `key = 'value'`, joined by AND."""
+"""Lists of runs: as much of Temporal's query language as `key = 'value'` and `key IS NULL`, joined by AND."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus
 from invoice_mcp.testing.simulator._execution import Execution
 
 _CONDITION = re.compile(r"\s*(\w+)\s*(=|!=)\s*['\"]([^'\"]*)['\"]\s*")
+_IS_NULL = re.compile(r"\s*(\w+)\s+IS\s+(NOT\s+)?NULL\s*", re.IGNORECASE)
 _STATUSES = {
     name.removeprefix("WORKFLOW_EXECUTION_STATUS_").title().replace("_", ""): value
     for name, value in WorkflowExecutionStatus.items()
@@ -32,11 +33,14 @@ def select(runs: Iterable[Execution], query: str, attributes: Container[str]) ->
     """
     found = list(runs)
     for part in re.split(r"\s+AND\s+", query.strip(), flags=re.IGNORECASE) if query.strip() else []:
-        condition = _CONDITION.fullmatch(part)
-        if condition is None:
-            raise QueryNotUnderstood(f"the simulator understands key = 'value' and AND, not {part!r}")
-        key, operator, value = condition.groups()
-        found = [run for run in found if (_value_of(run, key, attributes) == value) == (operator == "=")]
+        if (condition := _CONDITION.fullmatch(part)) is not None:
+            key, operator, value = condition.groups()
+            found = [run for run in found if (_value_of(run, key, attributes) == value) == (operator == "=")]
+        elif (condition := _IS_NULL.fullmatch(part)) is not None:
+            key, negated = condition.groups()
+            found = [run for run in found if (_value_of(run, key, attributes) is None) != bool(negated)]
+        else:
+            raise QueryNotUnderstood(f"the simulator understands key = 'value', key IS NULL and AND, not {part!r}")
     return found
 
 

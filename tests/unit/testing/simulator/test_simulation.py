@@ -164,6 +164,8 @@ async def test_a_query_of_visibility_that_is_not_understood_is_refused() -> None
         await start(client, toys.Inbox)
         assert (await client.count_workflows("WorkflowType = 'Inbox' AND ExecutionStatus = 'Running'")).count == 1
         assert (await client.count_workflows("WorkflowType != 'Inbox'")).count == 0
+        assert (await client.count_workflows("WorkflowType = 'Inbox' AND RunId IS NULL")).count == 0
+        assert (await client.count_workflows("WorkflowType is not null")).count == 1
         for query in ("WorkflowType LIKE 'In%'", "Shape = 'round'"):
             with pytest.raises(RPCError) as refused:
                 await client.count_workflows(query)
