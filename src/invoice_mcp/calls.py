@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 
 import anyio
 from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
@@ -30,11 +31,36 @@ _NO_ANSWER = frozenset(
 _NO_ACCESS = frozenset({RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED})
 
 
+# Seconds that are left for the answer under way, where several requests make one.
+_left: ContextVar[float | None] = ContextVar("left", default=None)
+
+
+@contextmanager
+def one_answer(seconds: float = ANSWER_WITHIN) -> Iterator[None]:
+    """Inside, all that is done in `answering` has the time of one answer; what is between does not count."""
+    token = _left.set(seconds)
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    left, began = _left.get(), anyio.current_time()
+    try:
+        with anyio.fail_after(ANSWER_WITHIN if left is None else left):
+            yield
+    finally:
+        if left is not None:
+            _left.set(max(0.0, left - (anyio.current_time() - began)))
+
+
 @asynccontextmanager
-async def answering(probe: Probe, *, seconds: float = ANSWER_WITHIN) -> AsyncIterator[None]:
+async def answering(probe: Probe) -> AsyncIterator[None]:
     """Bound the calls made inside, and turn whatever goes wrong with them into `Refused`."""
     try:
-        with anyio.fail_after(seconds):
+        with _bounded():
             yield
     except Refused:
         raise

@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from invoice_mcp import __version__
 from invoice_mcp.approval import ApprovalPolicy, asks, confirmed
+from invoice_mcp.calls import one_answer
 from invoice_mcp.invoice_task import client_name, invoice_binding
 from invoice_mcp.invoices import Comment, Invoice, Person
 from invoice_mcp.reading import InvoiceEntry
@@ -154,13 +155,14 @@ class _Tools:
         to confirm; NOT_CONFIRMED: they did not.
         """
         decision = DecisionRequest(by=approver or client_name(ctx.request_context), comment=comment)
-        if asks(self._approval, ctx):
-            report = await self._service.status(workflow_id, run_id or None)
-            if (question := await confirmed(report, decision, ctx)) is not None:
-                return question
-            # What was confirmed is this run, and no other that may have begun meanwhile.
-            run_id = report.run_id
-        return await self._service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
+        with one_answer():
+            if asks(self._approval, ctx):
+                report = await self._service.status(workflow_id, run_id or None)
+                if (question := await confirmed(report, decision, ctx)) is not None:
+                    return question
+                # What was confirmed is this run, and no other that may have begun meanwhile.
+                run_id = report.run_id
+            return await self._service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
 
     async def reject(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
@@ -182,9 +184,11 @@ class _Tools:
         limit: Annotated[int, Field(ge=1, le=100, description="At most this many")] = 20,
     ) -> InvoiceList:
         """List invoices, for example all that are PENDING-APPROVAL: open ones first, then those that ended last."""
-        found = await self._service.list(status, limit)
+        with one_answer():
+            found = await self._service.list(status, limit)
+            is_whole = status is None or status.is_terminal or len(found) == limit
+            more = 0 if is_whole else await self._service.unindexed()
         which = f" {status}" if status else ""
         count = "No" if not found else f"The first {len(found)}" if len(found) == limit else str(len(found))
-        more = await self._service.unindexed() if status and not status.is_terminal and len(found) < limit else 0
         hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""
         return InvoiceList(invoices=found, summary=f"{count}{which} invoice{'' if len(found) == 1 else 's'}{hint}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -207,9 +208,11 @@ class InvoiceService:
             return await entries(self._client, status, limit, indexed=await self._probe.indexes_status())
 
     async def unindexed(self) -> int:
-        """How many invoices that have not ended can't be found by their status."""
-        async with answering(self._probe):
-            return await unindexed(self._client)
+        """How many invoices that have not ended can't be found by their status; 0 also where that can't be told."""
+        with suppress(Refused):
+            async with answering(self._probe):
+                return await unindexed(self._client)
+        return 0
 
     async def _policy(self) -> Policy:
         """What is in force for a new run, once it is clear that somebody would go on with it."""

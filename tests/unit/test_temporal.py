@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import anyio
+import anyio.lowlevel
 import pytest
 from mcp import Client
 from temporalio.client import Client as TemporalClient
@@ -22,7 +24,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.calls import answering
+from invoice_mcp.calls import ANSWER_WITHIN, answering, one_answer
 from invoice_mcp.embedded import EmbeddedTemporal
 from invoice_mcp.errors import Code, ConfigurationError, Refused
 from invoice_mcp.ports import PortSettings
@@ -216,6 +218,21 @@ async def test_whatever_temporal_answers_becomes_a_code(
         async with answering(Probe(real_client)):
             raise error
     assert refused.value.code == code
+
+
+async def test_several_requests_for_one_answer_share_its_time(real_client: TemporalClient) -> None:
+    async def waits_in_vain() -> None:
+        with pytest.raises(Refused, match="No worker answered in time"):
+            async with answering(Probe(real_client)):
+                await anyio.sleep_forever()
+
+    with one_answer(seconds=0.05):
+        await waits_in_vain()
+        # What a person takes to answer in between does not count; but nothing is left of the time.
+        await asyncio.wait_for(waits_in_vain(), ANSWER_WITHIN - 1)
+    with one_answer():
+        async with answering(Probe(real_client)):
+            await anyio.lowlevel.checkpoint()
 
 
 async def test_what_is_not_temporals_doing_is_not_explained_away(real_client: TemporalClient) -> None:
