@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import timedelta
 from importlib import import_module
 from types import MappingProxyType
@@ -18,6 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from invoice_mcp import __version__
+from invoice_mcp.options import (
+    EPILOG,
+    duration,
+    embedded_option,
+    fail_options,
+    real_ports,
+    refuse,
+    temporal_options,
+    timeout_option,
+    verbose_option,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,97 +37,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))")
-
-
-def duration(_ctx: click.Context | None, _param: click.Parameter | None, value: str | None) -> timedelta | None:
-    """A span of time as people write it: 3s, 30m, 12h, 5d, or 1d12h."""
-    if value is None:
-        return None
-    parts = _DURATION.findall(value)
-    if not parts or "".join(number + unit for number, unit in parts) != value:
-        raise click.BadParameter(f"{value!r} is not a duration; write it like 3s, 30m, 12h, 5d or 1d12h.")
-    try:
-        return _checked_window(sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta()))
-    except (ValueError, OverflowError):
-        raise click.BadParameter(f"{value!r} must be longer than nothing and at most 3650 days.") from None
-
-
-def _checked_window(span: timedelta) -> timedelta:
-    from invoice_mcp.reports import Policy
-
-    return Policy(approval_timeout=span).approval_timeout
-
-
-def _not_empty(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """A variable that is not set must not turn real payments into pretended ones."""
-    if value is not None and not value.strip():
-        raise click.BadParameter("it is empty; give a URL, or leave the option out.")
-    return value
-
 
 class Common(NamedTuple):
     """The options that every command has."""
 
     temporal: TemporalSettings
     ports: PortSettings
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def decorate(command: Any) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-temporal_options = _options(
-    click.option("--address", metavar="HOST:PORT", help="Temporal frontend; instead of the embedded server."),
-    click.option("--namespace", help="Temporal namespace."),
-    click.option("--profile", help="Profile of temporal.toml to use."),
-)
-_real_ports = _options(
-    click.option(
-        "--erp-url",
-        envvar="ERP_URL",
-        show_envvar=True,
-        metavar="URL",
-        callback=_not_empty,
-        help="A real ERP, over HTTP.",
-    ),
-    click.option(
-        "--payments-url",
-        envvar="PAYMENTS_URL",
-        show_envvar=True,
-        metavar="URL",
-        callback=_not_empty,
-        help="A real payment gateway, over HTTP.",
-    ),
-)
-_embedded_option = click.option(
-    "--embedded-ports", "allow_embedded", is_flag=True, help="Pretend to pay, also on a Temporal that others share."
-)
-_fail_options = _options(
-    click.option("--fail-validate", is_flag=True, help="To try it out: this worker's ERP refuses."),
-    click.option("--fail-payment", is_flag=True, help="To try it out: this worker's gateway refuses."),
-)
-_timeout_option = click.option(
-    "--approval-timeout",
-    callback=duration,
-    metavar="DURATION",
-    default="5d",
-    show_default=True,
-    help="How long an invoice waits for its decision: 3s, 12h, 5d. Holds for invoices submitted from now on.",
-)
-_verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
-
-EPILOG = """\b
-Which Temporal: --address, --namespace and --profile come first, then Temporal's standard
-environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_PROFILE,
-temporal.toml; a namespace or key without address means localhost:7233), and where nothing
-is set the embedded server, with its data under INVOICE_MCP_HOME."""
 
 
 class _Lazy(click.Group):
@@ -165,7 +90,7 @@ def main() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http: where to listen.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
 @click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
-@_timeout_option
+@timeout_option
 @click.option(
     "--approval",
     type=click.Choice(["ask", "trust", "ask-or-refuse"]),
@@ -174,12 +99,22 @@ def main() -> None:
     help="Before an approval counts: a person confirms it through the host where that can ask; never; or always.",
 )
 @temporal_options
-@_real_ports
-@_embedded_option
-@_fail_options
-@_verbose_option
+@real_ports
+@embedded_option
+@fail_options
+@verbose_option
+@click.pass_context
 def serve(
-    *, http: bool, host: str, port: int, no_worker: bool, approval_timeout: timedelta, approval: str, **options: Any
+    ctx: click.Context,
+    /,
+    *,
+    http: bool,
+    host: str,
+    port: int,
+    no_worker: bool,
+    approval_timeout: timedelta,
+    approval: str,
+    **options: Any,
 ) -> None:
     """Serve the MCP tools to a host: on stdin and stdout, or over HTTP.
 
@@ -188,6 +123,10 @@ def serve(
     from invoice_mcp.approval import ApprovalPolicy
     from invoice_mcp.serving import serve as run_server
 
+    if not http:
+        refuse(ctx, "Without --http nothing listens", "host", "port")
+    if no_worker:
+        refuse(ctx, "With --no-worker this server does no work", "allow_embedded", "fail_validate", "fail_payment")
     common = _common(**options)
     _run(
         run_server(
@@ -203,10 +142,10 @@ def serve(
 
 @main.command(epilog=EPILOG)
 @temporal_options
-@_real_ports
-@_embedded_option
-@_fail_options
-@_verbose_option
+@real_ports
+@embedded_option
+@fail_options
+@verbose_option
 def worker(**options: Any) -> None:
     """Run a worker: it validates and pays. Start as many as you like; stop with Ctrl-C or SIGTERM."""
     from invoice_mcp.serving import work
@@ -216,8 +155,8 @@ def worker(**options: Any) -> None:
 
 
 @main.command()
-@click.option("--reject", "ending", flag_value="REJECTED", help="Play the ending where it is rejected.")
-@click.option("--expire", "ending", flag_value="EXPIRED", help="Play the ending where nobody decides.")
+@click.option("--reject", is_flag=True, help="Play the ending where it is rejected.")
+@click.option("--expire", is_flag=True, help="Play the ending where nobody decides.")
 @click.option(
     "--approval-timeout",
     callback=duration,
@@ -225,8 +164,10 @@ def worker(**options: Any) -> None:
     default=None,
     help="How long the invoice waits.  [default: 5d; with --expire 3s]",
 )
-@_fail_options
-def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool) -> None:
+@fail_options
+def demo(
+    *, reject: bool, expire: bool, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool
+) -> None:
     """Watch one invoice go through, from submission to payment.
 
     Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client with tasks: submits
@@ -239,10 +180,13 @@ def demo(ending: str | None, approval_timeout: timedelta | None, fail_validate: 
 
     from invoice_mcp.demo import Ending, play
     from invoice_mcp.embedded import default_home
+    from invoice_mcp.output import lasting
 
+    if reject and expire:
+        raise click.UsageError("It has one ending: --reject or --expire, not both.")
     played = play(
-        Ending(ending or Ending.PAID),
-        told_on(Console(highlight=False)),
+        Ending.REJECTED if reject else Ending.EXPIRED if expire else Ending.PAID,
+        told_on(Console(file=lasting(sys.stdout), highlight=False)),
         home=default_home(),
         approval_timeout=approval_timeout,
         fail_validate=fail_validate,
@@ -290,11 +234,12 @@ def _log(verbose: bool) -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
+    from invoice_mcp.output import lasting
     from invoice_mcp.temporal import log_through_python
 
     log_through_python()
-    # To stderr, always: stdout belongs to the protocol.
-    handler = RichHandler(console=Console(stderr=True), show_path=False)
+    # To stderr, always: stdout belongs to the protocol. Who reads it may go, and the work goes on.
+    handler = RichHandler(console=Console(file=lasting(sys.stderr)), show_path=False)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler])
     logging.getLogger("invoice_mcp").setLevel(logging.INFO if verbose else logging.WARNING)
 

@@ -80,11 +80,20 @@ async def play(
             report = await conversation.hold(client)
         await _show_ledger(console, PaymentLedger(ledger_path(stage)))
         return _tell_ending(console, report, ending)
-    except DemoError as failure:
-        console.print(f"[red]The server:[/] {escape(str(failure))}")
+    except (DemoError, ExceptionGroup) as failure:
+        # What is raised while a client is there may come in the groups of its tasks.
+        if (known := _demo_error_in(failure)) is None:
+            raise
+        console.print(f"[red]The server:[/] {escape(str(known))}")
         return False
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _demo_error_in(failure: Exception) -> DemoError | None:
+    if isinstance(failure, ExceptionGroup):
+        return next((known for each in failure.exceptions if (known := _demo_error_in(each)) is not None), None)
+    return failure if isinstance(failure, DemoError) else None
 
 
 def _tell_ending(console: Console, report: InvoiceReport, ending: Ending) -> bool:

@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from invoice_mcp import __version__
-from invoice_mcp.cli import EPILOG, temporal_options
-from invoice_mcp.cli import duration as parse_duration
 from invoice_mcp.histories_running import (
-    console,
     leave,
     progress,
     quiet_children,
     run,
+    shown,
     told_without_traceback,
     write_report,
 )
+from invoice_mcp.options import EPILOG, temporal_options
+from invoice_mcp.options import duration as parse_duration
+from invoice_mcp.output import tell
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -142,11 +143,8 @@ def check(
         pool = _pool(workflows, data_converter, strict=strict, time_limit=time_limit, jobs=jobs)
         with progress("Replaying", len(corpus.files)) as advance:
             report = run(check_corpus(corpus, pool, lambda _: advance()))
-    if as_json:
-        click.echo(json_of(report))
-    else:
-        print_report(report, console(), all_of_them=verbose)
     with told_without_traceback():
+        tell(lambda: json_of(report) if as_json else shown(partial(print_report, report, all_of_them=verbose)))
         if junit:
             write_report(junit, as_junit(report))
     sys.exit(0 if report.is_clean else 1)
@@ -161,7 +159,7 @@ def record(path: Path, release: str) -> None:
     """Play every path of invoice-mcp's own workflows on a real Temporal server, and record it in PATH.
 
     Once a release that changes commands; takes about a minute. Names are made up; each recording is proved to replay.
-    Never writes over a release: what it started may still be running.
+    Never writes over a release: what it started may still be running. Needs the extra `testing`, for the names.
 
     \b
     Exit status: 0 recorded, 2 could not run.
@@ -233,7 +231,8 @@ def pull(
         if each.why_not:
             click.echo(f"{each.workflow_id}: not written. {each.why_not}", err=True)
     written = [each.path for each in found if each.path]
-    click.echo(f"{len(written)} of {len(found)} workflows written to {into}.")
+    with told_without_traceback():
+        tell(lambda: f"{len(written)} of {len(found)} workflows written to {into}.")
     if not found:
         click.echo("The query finds nothing.", err=True)
     leave(0 if len(written) == len(found) > 0 else 1)
@@ -272,10 +271,8 @@ def coverage(
         with progress("Replaying", None if asks else len(corpus.files)) as advance:
             measure = partial(coverage_of, corpus, code, time_limit=time_limit, told=advance)
             found = run(_with_client(where, measure) if asks else measure(), may_hang=True)
-    if as_json:
-        click.echo(coverage_as_json(found))
-    else:
-        print_coverage(found, console())
+    with told_without_traceback():
+        tell(lambda: coverage_as_json(found) if as_json else shown(partial(print_coverage, found)))
     leave(0)
 
 

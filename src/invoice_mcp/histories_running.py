@@ -55,12 +55,13 @@ def told_without_traceback() -> Iterator[None]:
     """What keeps a command from running is told in a line, and it exits with 2, at once where it has to `leave`."""
     from invoice_mcp.embedded import EmbeddedUnavailable
     from invoice_mcp.errors import ConfigurationError
+    from invoice_mcp.output import Unwritten
     from invoice_mcp.testing import EngineStuck
     from invoice_mcp.testing.histories import CannotRun
 
     try:
         yield
-    except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, CannotWrite) as error:
+    except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, CannotWrite, Unwritten) as error:
         click.echo(f"Error: {error}", err=True)
         if _left:
             leave(2)
@@ -114,11 +115,14 @@ def quiet_children() -> Iterator[None]:
         os.close(kept)
 
 
-def console() -> Console:
-    """For stdout."""
+def shown(print_on: Callable[[Console], None]) -> str:
+    """What is printed, as stdout shows things."""
     from rich.console import Console
 
-    return told_on(Console(highlight=False))
+    console = told_on(Console(highlight=False))
+    with console.capture() as captured:
+        print_on(console)
+    return captured.get()
 
 
 @contextmanager
@@ -127,7 +131,9 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    where = Console(stderr=True)
+    from invoice_mcp.output import lasting
+
+    where = Console(file=lasting(sys.stderr))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as bar:
         task = bar.add_task(what, total=total)

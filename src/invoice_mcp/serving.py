@@ -74,6 +74,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 async def _serve_http(server: CodedServer, listening: socket.socket) -> None:
+    told = _told_to_stop()
     host, port = listening.getsockname()[:2]
     logger.warning("Serving MCP at http://%s:%d/mcp. Stop with Ctrl-C or SIGTERM", host, port)
     if host not in _LOOPBACK:
@@ -85,7 +86,7 @@ async def _serve_http(server: CodedServer, listening: socket.socket) -> None:
     serving = _HttpServer(config)
     # What it breaks off when told to stop, it would report as an error of ours.
     logging.getLogger("uvicorn.error").addFilter(lambda _record: not serving.should_exit)
-    stopping = asyncio.create_task(serving.stop_when(_told_to_stop()))
+    stopping = asyncio.create_task(serving.stop_when(told))
     with listening:
         await serving.serve(sockets=[listening])
     stopping.cancel()
@@ -106,9 +107,10 @@ class _HttpServer(uvicorn.Server):
 async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
     """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process."""
     async with connection(temporal) as reached:
+        told = _told_to_stop()
         logger.warning("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
         async with _working(reached, ports):
-            await _told_to_stop().wait()
+            await told.wait()
     logger.warning("Worker stopped")
     _leave()
 

@@ -21,6 +21,8 @@ FAULTS = ("erp-down", "erp-refuses", "payment-down", "payment-refused", "answer-
 _ALL, _NONE, _RATE = "all", "none", 0.25
 # Of an invoice of which every order of things is lived.
 _MOST_LINES = 2
+# Ids of invoices are made of them, and have their limits.
+_LARGEST = 10**15
 # Options that only lives by chance have.
 _OF_CHANCE = ("runs", "seed", "first", "faults", "html")
 
@@ -68,9 +70,13 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run or tell, 130
 )
 @click.option("--runs", type=click.IntRange(1), default=1000, show_default=True, help="How many lives.")
 @click.option(
-    "--seed", type=click.IntRange(0), help="The same seed gives the same lives.  [default: another each time, told]"
+    "--seed",
+    type=click.IntRange(0, _LARGEST),
+    help="The same seed gives the same lives.  [default: another each time, told]",
 )
-@click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="Number of the first run.")
+@click.option(
+    "--first", type=click.IntRange(0, _LARGEST), default=0, show_default=True, help="Number of the first run."
+)
 @click.option("--lines", type=click.IntRange(1, 50), default=3, show_default=True, help="Most lines of an invoice.")
 @click.option(
     "--faults",
@@ -134,8 +140,7 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     takes a few milliseconds. Every answer is held against a model, and ten promises are checked at the end.
 
     What fails is made as small as it can be, and told: the scenario, the command that plays it again, and all that
-    happened. Ctrl-C ends it after the life under way, with the totals so far; pressed again, it ends at once. Needs the
-    extra `testing`: pip install 'invoice-mcp[testing]'
+    happened. Ctrl-C ends it after the life under way, with the totals so far; pressed again, it ends at once.
     """
     from invoice_mcp.testing._stopping import asked_by_ctrl_c
 
@@ -146,12 +151,8 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
         lines = _few(ctx, lines)
     # What is imported from here on takes a second, in which somebody may think better of it.
     with asked_by_ctrl_c() as stop:
-        try:
-            from invoice_mcp import simulate_running as running
-        except ModuleNotFoundError as missing:
-            raise click.UsageError(
-                f"{missing.name} is not installed, which this command needs: pip install 'invoice-mcp[testing]'"
-            ) from None
+        from invoice_mcp import simulate_running as running
+
         if path is not None:
             status = running.along(path, workflows, as_json=as_json)
         elif exhaustive is not None:

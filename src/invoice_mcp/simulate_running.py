@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
+from invoice_mcp.output import tell
 from invoice_mcp.testing._exploration import Exhausting, told
 from invoice_mcp.testing._naming import NotFound, workflows_named
 from invoice_mcp.testing._processes import ProcessDied
@@ -24,7 +23,7 @@ _KEPT, _BROKEN, _INTERRUPTED = 0, 1, 130
 
 
 class Unable(click.ClickException):
-    """It can't be run, or nobody can be told of it."""
+    """It can't be run."""
 
     exit_code = 2
 
@@ -42,7 +41,7 @@ def by_chance(plan: Plan, jobs: int, stop: Stop, *, as_json: bool, html: Path | 
         teller.is_interrupted = stop.is_asked
     except KeyboardInterrupt:
         teller.is_interrupted = True
-    _tell(teller.as_json if as_json else teller.as_text)
+    tell(teller.as_json if as_json else teller.as_text)
     if html is not None:
         _write(html, teller.as_html())
     return _INTERRUPTED if teller.is_interrupted else _BROKEN if teller.totals.failures else _KEPT
@@ -56,7 +55,7 @@ def in_every_order(
     exhausting = Exhausting(events, lines, jobs, workflows, keep_going)
     with _told_if_unable():
         exhausting.run(stop)
-    _tell(exhausting.as_json if as_json else exhausting.as_text)
+    tell(exhausting.as_json if as_json else exhausting.as_text)
     return _INTERRUPTED if exhausting.is_interrupted else _BROKEN if exhausting.failures else _KEPT
 
 
@@ -68,7 +67,7 @@ def along(name: str, workflows: tuple[str, ...], *, as_json: bool) -> int:
             lived = live_again(Way.named(name), workflows)
     except NoSuchLife as missing:
         raise click.BadParameter(str(missing), param_hint="--path") from None
-    _tell(lambda: json.dumps(lived.as_data(), indent=2) if as_json else rendered(told(lived)))
+    tell(lambda: json.dumps(lived.as_data(), indent=2) if as_json else rendered(told(lived)))
     return _BROKEN if lived.broken else _KEPT
 
 
@@ -109,22 +108,3 @@ def _write(page: Path, text: str) -> None:
     except OSError as error:
         raise Unable(f"{page} can't be written: {error.strerror}") from None
     click.echo(f"Written: {page}", err=True)
-
-
-def _tell(form: Callable[[], str]) -> None:
-    """Print on stdout. Whoever has stopped reading is not bothered, and the exit status still tells how it went."""
-    try:
-        # Making it already touches stdout, to see what it can show.
-        text = form()
-        click.echo(text, nl=not text.endswith("\n"), color=True)
-    except BrokenPipeError:
-        _print_no_more()
-    except OSError as error:
-        _print_no_more()
-        raise Unable(f"What came of it can't be written: {error.strerror}") from None
-
-
-def _print_no_more() -> None:
-    """Else what is left in the buffer would be tried again when Python ends, with a traceback."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

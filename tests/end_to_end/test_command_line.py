@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -17,8 +19,9 @@ from click.testing import CliRunner
 from mcp import Client
 
 from invoice_mcp import __version__
-from invoice_mcp.cli import duration, main
+from invoice_mcp.cli import main
 from invoice_mcp.demo import sample_invoice
+from invoice_mcp.options import duration
 from tests.desk import Desk
 from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone
 from tests.requirements import requirement
@@ -90,13 +93,77 @@ def test_faults_are_for_the_embedded_ports_only() -> None:
     assert "embedded" in shown.output
 
 
-@pytest.mark.parametrize("option", ["--erp-url", "--payments-url"])
-def test_an_empty_url_is_no_wish_to_pretend(option: str) -> None:
+@pytest.mark.parametrize("option", ["--erp-url", "--payments-url", "--address", "--namespace", "--profile"])
+def test_an_empty_value_is_no_wish_to_pretend(option: str) -> None:
     # As a script has it whose variable is not set.
     shown = CliRunner().invoke(main, ["worker", option, ""])
     assert shown.exit_code == 2
     assert f"Invalid value for '{option}'" in shown.output
     assert "is empty" in shown.output
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        ["serve", "--port", "8001"],
+        ["serve", "--host", "0.0.0.0"],  # noqa: S104 (it is refused)
+        ["serve", "--no-worker", "--fail-payment"],
+        ["serve", "--no-worker", "--embedded-ports"],
+        ["demo", "--reject", "--expire"],
+    ],
+)
+def test_what_would_be_ignored_is_not_accepted(ignored: list[str]) -> None:
+    shown = CliRunner().invoke(main, ignored)
+    assert shown.exit_code == 2
+    assert ignored[-1] in shown.output or ignored[-2] in shown.output
+
+
+@requirement("CLI-DEMO")
+async def test_a_demo_whose_server_dies_says_so_in_a_line(home: Path) -> None:
+    command = [*PROGRAM, "demo", "--expire", "--approval-timeout", "1h"]
+    with subprocess.Popen(
+        command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        try:
+            assert demo.stdout
+            assert demo.stderr
+            await heard(demo.stdout, "which may take days")
+            listed = subprocess.run(["/bin/ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+            [server] = [pid for pid, parent in map(str.split, listed.splitlines()[1:]) if parent == str(demo.pid)]
+            os.kill(int(server), signal.SIGKILL)
+            told = (await heard(demo.stdout, "The server: "))[-1]
+            assert "it went away" in told
+            assert demo.wait(timeout=30) == 1
+            assert demo.stderr.read() == ""
+        finally:
+            demo.kill()
+    await until_gone(home)
+
+
+@requirement("CLI-DEMO")
+def test_a_demo_that_nobody_watches_plays_to_its_end(home: Path) -> None:
+    command = f"{{ {shlex.join(PROGRAM)} demo; echo $? >&2; }} | true"
+    told = subprocess.run(
+        ["/bin/sh", "-c", command], env=environment(home), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert told.stderr == "0\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["worker"], ["serve", "-v", "--http", "--port", "0"]], ids=lambda given: given[0]
+)
+async def test_whoever_stops_reading_the_log_stops_nothing(home: Path, arguments: list[str]) -> None:
+    with subprocess.Popen([*PROGRAM, *arguments], env=environment(home), stderr=subprocess.PIPE, text=True) as working:
+        try:
+            assert working.stderr
+            await heard(working.stderr, "Worker for" if "worker" in arguments else "Serving MCP")
+            working.stderr.close()
+            # Of that it says something, to nobody.
+            working.send_signal(signal.SIGTERM)
+            assert working.wait(timeout=30) == 0
+        finally:
+            working.kill()
+    await until_gone(home)
 
 
 async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its_own(home: Path) -> None:

@@ -59,7 +59,6 @@ def test_help_teaches() -> None:
         "--html",
         "answer-lost",
         "Exit status: 0",
-        "[test",
     ):
         assert words in shown.output
     assert "simulate" in CliRunner().invoke(main, ["--help"]).output

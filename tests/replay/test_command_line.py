@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -277,6 +278,27 @@ def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
     assert done.stderr == "Error: parcels.py/report.xml can't be written: parcels.py is no folder\n"
     assert "it is gone" in done.stdout
     assert not form or json.loads(done.stdout)["clean"] is False
+
+
+@requirement("HISTORY-GATE")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here")
+@pytest.mark.parametrize(
+    "command", [(*CHECK, "-v"), (*CHECK, "--json"), ("coverage",), ("coverage", "--json")], ids=" ".join
+)
+def test_what_can_not_be_printed_is_no_broken_recording(project: Path, command: tuple[str, ...]) -> None:
+    told = shlex.join([*COMMAND, *command, *PARCELS])
+    full = subprocess.run(
+        ["/bin/sh", "-c", f"{told} > /dev/full"], cwd=project, capture_output=True, text=True, check=False
+    )
+    assert (full.returncode, full.stderr) == (2, "Error: What came of it can't be written: No space left on device\n")
+    closed = subprocess.run(
+        ["/bin/sh", "-c", f"{{ {told}; echo $? >&2; }} | true"],
+        cwd=project,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert closed.stderr == "0\n"
 
 
 @requirement("HISTORY-GATE")

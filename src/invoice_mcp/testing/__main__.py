@@ -8,9 +8,10 @@ import sys
 import click
 from pydantic import ValidationError
 
+from invoice_mcp.output import Unwritten, tell
 from invoice_mcp.testing._engine import kinds
 from invoice_mcp.testing._leaving import run_and_leave
-from invoice_mcp.testing._naming import NotFound, loaded
+from invoice_mcp.testing._naming import NotFound, named
 from invoice_mcp.testing._playing import play
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._stage import StageKeeper
@@ -31,12 +32,9 @@ def _workflows(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 def _workflow(value: str, ctx: click.Context, param: click.Parameter) -> type:
     try:
-        found = loaded(value)
+        return named(value)
     except NotFound as missing:
         raise click.BadParameter(str(missing), ctx, param) from None
-    if not isinstance(found, type):
-        raise click.BadParameter(f"{value} is no class", ctx, param)
-    return found
 
 
 try:
@@ -68,7 +66,7 @@ def main(*, scenario: Scenario, world: str, workflows: tuple[type, ...], sandbox
     the invoice, is implied. Exit status: 0 if all promises are kept, 1 if not, 2 if it can't be played.
     """
     if code:
-        click.echo(scenario.as_code(world, workflows=workflows, sandboxed=sandbox))
+        tell(lambda: scenario.as_code(world, workflows=workflows, sandboxed=sandbox))
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
@@ -87,7 +85,11 @@ async def _play(keeper: StageKeeper, scenario: Scenario, times: int) -> int:
             except AssertionError as broken:
                 click.echo(f"Run {turn} of {times}: {scenario}\n{broken}", err=True)
                 return 1
-        click.echo(f"All promises kept in {times} of {times} runs: {scenario}")
+        try:
+            tell(lambda: f"All promises kept in {times} of {times} runs: {scenario}")
+        except Unwritten as error:
+            error.show()
+            return error.exit_code
         return 0
 
 

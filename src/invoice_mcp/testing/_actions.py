@@ -47,6 +47,10 @@ _CODE = {
 }
 
 
+MOST_HOURS = 1000 * 365 * 24
+"""No date is further off, nor does more time pass at once: a thousand years."""
+
+
 class Action(BaseModel):
     """One thing that is done. `hours` is how long an ADVANCE takes, `line` which line's payment meets a fault."""
 
@@ -54,7 +58,7 @@ class Action(BaseModel):
 
     verb: Verb
     line: int = Field(default=1, ge=1)
-    hours: float = Field(default=24.0, gt=0)
+    hours: float = Field(default=24.0, gt=0, le=MOST_HOURS)
 
     def __str__(self) -> str:
         if self.verb is Verb.ADVANCE:

@@ -29,7 +29,7 @@ def workflows_named(names: Iterable[str]) -> tuple[type, ...]:
     own = {_type_of(each): each for each in WORKFLOWS}
     chosen, called = dict(own), dict[str | None, str]()
     for name in dict.fromkeys(names):
-        found = _named(name)
+        found = named(name)
         kind = _type_of(found)
         if kind not in own:
             types = ", ".join(map(str, own))
@@ -57,7 +57,12 @@ def loaded(name: str) -> object:
         raise NotFound(f"{name!r} can't be loaded as MODULE:CLASS: {cause}") from missing
 
 
-def _named(name: str) -> type:
+def named(name: str) -> type:
+    """The workflow that is called `MODULE:CLASS`, imported from the current directory or from what is installed.
+
+    Raises:
+        NotFound: As its name says, or it is none.
+    """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

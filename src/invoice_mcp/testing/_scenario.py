@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from invoice_mcp.testing._actions import Action, Verb
+from invoice_mcp.testing._actions import MOST_HOURS, Action, Verb
 from invoice_mcp.testing._stage import ERAS
 from invoice_mcp.testing._task_door import DOORS, Door
 from invoice_mcp.worker import WORKFLOWS
@@ -22,7 +22,7 @@ class Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     amount: str = "100"
-    due_in_hours: float = -1
+    due_in_hours: float = Field(default=-1, ge=-MOST_HOURS, le=MOST_HOURS)
     description: str = "Widget"
 
 

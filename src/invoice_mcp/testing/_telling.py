@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from invoice_mcp.output import lasting
 from invoice_mcp.testing._lives import Broken
 from invoice_mcp.testing._page import page
 from invoice_mcp.testing._simulating import Plan
@@ -24,7 +26,7 @@ from invoice_mcp.testing.simulator import Moment
 @contextmanager
 def bar(*columns: ProgressColumn) -> Iterator[Progress]:
     """A progress bar on stderr, if that is a terminal."""
-    console = Console(stderr=True)
+    console = Console(file=lasting(sys.stderr))
     shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     if not console.is_terminal:
         # Ended, it would print an empty line.

@@ -61,6 +61,9 @@ def test_help_teaches() -> None:
         ["--workflow=invoice_mcp.worker:WORKFLOWS", "{}"],
         ["--workflow=invoice_mcp.worker", "{}"],
         ["--workflow=", "{}"],
+        ["--workflow=pathlib:Path", "{}"],
+        ['{"actions": [{"verb": "advance", "hours": 1e300}]}'],
+        ['{"lines": [{"due_in_hours": 1e12}]}'],
         ["{}", "{}"],
     ],
 )

@@ -281,6 +281,9 @@ def test_a_life_with_nothing_wrong_is_told_too() -> None:
         ("--exhaustive 0 --workflow tests.unit.testing.test_naming:OfAnotherType", "stands in for none of"),
         ("--path 1/approve/0 --exhaustive 1", "leave out --exhaustive"),
         ("--path 1/approve/0 --jobs 1 --keep-going --lines 1", "leave out --jobs, --keep-going, --lines"),
+        # Ids of invoices would be too long.
+        (f"--runs 1 --seed {10**60}", "not in the range"),
+        (f"--runs 1 --first {10**70}", "not in the range"),
         ("--path 1/approve", "is not written LINES/EVENT,.../BRANCH.BRANCH..."),
         ("--path 1/approve/99", "no life 1/approve/99"),
         (

@@ -1,0 +1,64 @@
+"""What is told goes on though nobody reads it, or nothing more can be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+from rich.console import Console
+
+from invoice_mcp.output import Unwritten, lasting, tell
+
+
+@contextmanager
+def nobody_reads() -> Iterator[IO[str]]:
+    ear, mouth = os.pipe()
+    os.close(ear)
+    with os.fdopen(mouth, "w", buffering=1) as stream:
+        yield stream
+
+
+@contextmanager
+def a_full_disk() -> Iterator[IO[str]]:
+    if not Path("/dev/full").exists():
+        pytest.skip("nothing is full here")
+    with Path("/dev/full").open("w", buffering=1, encoding="utf-8") as stream:
+        yield stream
+
+
+@pytest.mark.parametrize("unwritable", [nobody_reads, a_full_disk])
+def test_a_console_outlasts_whoever_reads_it(unwritable: object) -> None:
+    assert callable(unwritable)
+    with unwritable() as stream:
+        console = Console(file=lasting(stream))
+        console.print("one")
+        # To end the program here, as a console does by itself, would be to stop working.
+        console.print("two")
+
+
+def test_where_there_is_no_stream_nothing_is_told() -> None:
+    Console(file=lasting(None)).print("one")
+
+
+def test_whoever_stops_reading_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with nobody_reads() as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        tell(lambda: "told")
+
+
+def test_what_can_not_be_written_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with a_full_disk() as stream:
+        monkeypatch.setattr("sys.stdout", stream)
+        with pytest.raises(Unwritten, match="No space left on device") as told:
+            tell(lambda: "told")
+    assert told.value.exit_code == 2
+
+
+def test_what_is_told_ends_its_line_once(capsys: pytest.CaptureFixture[str]) -> None:
+    tell(lambda: "one")
+    tell(lambda: "two\n")
+    assert capsys.readouterr().out == "one\ntwo\n"
