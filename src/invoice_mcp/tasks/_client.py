@@ -65,8 +65,8 @@ class TasksClient(ClientExtension):
     lost ends the call, as it ends every call of its client; the task goes on, and `follow` by another client with it.
 
     Args:
-        on_task: Async. Told of each task as it begins, and whenever it has changed. Keep its `task_id`: `follow` goes on with
-            it after a crash or a lost connection, from another process too.
+        on_task: Async; told of each task as it begins, and when it has changed. Keep its `task_id`: `follow` goes on
+            with it after a crash or a lost connection, from another process too.
         patience: For how long a server that can't answer just now is asked again before its error is raised.
         peace: How long a question that was dismissed or declined is not asked again; twice as long after each time.
     """
