@@ -30,6 +30,8 @@ from invoice_mcp.options import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
     from invoice_mcp.ports import PortSettings
@@ -179,20 +181,21 @@ def demo(
     from rich.console import Console
 
     from invoice_mcp.demo import Ending, play
-    from invoice_mcp.embedded import default_home
-    from invoice_mcp.output import lasting
+    from invoice_mcp.output import lasting, require_written
 
     if reject and expire:
         raise click.UsageError("It has one ending: --reject or --expire, not both.")
     played = play(
         Ending.REJECTED if reject else Ending.EXPIRED if expire else Ending.PAID,
         told_on(Console(file=lasting(sys.stdout), highlight=False)),
-        home=default_home(),
+        home=_home(),
         approval_timeout=approval_timeout,
         fail_validate=fail_validate,
         fail_payment=fail_payment,
     )
-    sys.exit(0 if _run(played) else 1)
+    status = 0 if _run(played) else 1
+    require_written(sys.stdout)
+    sys.exit(status)
 
 
 def _common(
@@ -212,11 +215,10 @@ def _common(
         raise click.UsageError(
             "--fail-validate and --fail-payment are for the embedded ERP and gateway, not for a real one."
         )
-    from invoice_mcp.embedded import default_home
     from invoice_mcp.ports import PortSettings
     from invoice_mcp.temporal import TemporalSettings
 
-    home = default_home()
+    home = _home()
     return Common(
         TemporalSettings(address=address, namespace=namespace, profile=profile, home=home),
         PortSettings(
@@ -228,6 +230,16 @@ def _common(
             fail_payment=fail_payment,
         ),
     )
+
+
+def _home() -> Path:
+    from invoice_mcp.embedded import default_home
+    from invoice_mcp.errors import ConfigurationError
+
+    try:
+        return default_home()
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _log(verbose: bool) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.reading import WORKFLOW_TYPE, report_of
@@ -24,33 +28,45 @@ async def last_report(client: Client, run: WorkflowExecution) -> InvoiceReport |
         raise
 
 
-async def settled_by(client: Client, newest: WorkflowExecution) -> tuple[Settled, InvoiceReport | None]:
-    """Which lines are settled after this run, and the last report there is.
+async def settled_by(client: Client, newest: WorkflowExecutionDescription) -> tuple[Settled, InvoiceReport | None]:
+    """Which lines are settled after this run, and the report of the last run that settled some, or of the last one.
 
-    A run that `trigger` began tells what was settled before it. Of one that somebody else began, the runs before it
-    do, back to the first that tells it; as far as they are listed, which they are a moment after they began.
+    A run that `trigger` began tells what was settled before it. Of one that somebody else began, or that was reset to
+    an earlier time, all runs under its id are asked; as far as they are listed, which they are a moment after they
+    began.
 
     Raises:
         RPCError, RuntimeError: Temporal can't be reached, or no worker polls.
     """
+    runs: list[WorkflowExecution] = [newest]
+    if await _told(newest) is None or _is_reset(newest):
+        runs = [*await _before(client, newest), newest]
     settled: Settled = {}
-    reports: list[InvoiceReport] = []
-    async with aclosing(_backwards(client, newest)) as runs:
-        async for run in runs:
-            report = await last_report(client, run)
-            reports += [report] if report is not None else []
-            told: Any = await run.memo_value("settled", default=None)
-            if isinstance(told, dict):
-                settled = told
-                break
-    for report in reversed(reports):
+    last: InvoiceReport | None = None
+    for run in runs:
+        report = await last_report(client, run)
+        settled = {**settled, **(await _told(run) or {})}
+        if report is None:
+            continue
+        if last is None or not settled_after(last, {}) or settled_after(report, {}):
+            last = report
         settled = settled_after(report, settled)
-    return settled, reports[0] if reports else None
+    return settled, last
 
 
-async def _backwards(client: Client, newest: WorkflowExecution) -> AsyncGenerator[WorkflowExecution]:
-    """This run, and those before it, the youngest first."""
-    yield newest
+async def _told(run: WorkflowExecution) -> Settled | None:
+    told: Any = await run.memo_value("settled", default=None)
+    return told if isinstance(told, dict) else None
+
+
+def _is_reset(run: WorkflowExecutionDescription) -> bool:
+    """Whether it goes on from the middle of another run: what that one did later, its memo does not tell."""
+    first = run.raw_description.workflow_execution_info.first_run_id
+    return bool(first) and first != run.run_id
+
+
+async def _before(client: Client, newest: WorkflowExecution) -> list[WorkflowExecution]:
+    """The runs under its id that began before it, the oldest first."""
     query = f"WorkflowType = '{WORKFLOW_TYPE}' AND WorkflowId = '{newest.id}'"
     try:
         runs = [run async for run in client.list_workflows(query)]
@@ -58,7 +74,6 @@ async def _backwards(client: Client, newest: WorkflowExecution) -> AsyncGenerato
         # Only servers for tests can't list.
         if error.status is not RPCStatusCode.UNIMPLEMENTED:
             raise
-        return
-    for run in sorted(runs, key=lambda each: each.start_time, reverse=True):
-        if run.start_time <= newest.start_time and run.run_id != newest.run_id:
-            yield run
+        return []
+    before = [run for run in runs if run.start_time <= newest.start_time and run.run_id != newest.run_id]
+    return sorted(before, key=lambda run: run.start_time)

@@ -37,6 +37,8 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNa
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from invoice_mcp.errors import ConfigurationError
+
 if sys.platform != "win32":
     import fcntl
 
@@ -72,10 +74,17 @@ class Endpoint:
 
 
 def default_home() -> Path:
-    """Where all local state is: INVOICE_MCP_HOME, else the user's data directory. Absolute."""
+    """Where all local state is: INVOICE_MCP_HOME, else the user's data directory. Absolute.
+
+    Raises:
+        ConfigurationError: It is below the home of somebody who is not there.
+    """
     home = Path(os.environ.get("INVOICE_MCP_HOME") or platformdirs.user_data_path("invoice-mcp"))
     # No shell has read what a host's configuration says.
-    return home.expanduser().absolute()
+    try:
+        return home.expanduser().absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"There is no {home.parts[0]}. Look at INVOICE_MCP_HOME") from None
 
 
 def temporal_binary() -> Path:

@@ -35,6 +35,7 @@ MAX_INVOICE_BYTES = 256 * 1024
 _DECIMALS: dict[str, int] = {c.code: c.exponent for c in iso4217.Currency if c.exponent is not None}
 _AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]+)?")
 _AMOUNT_LIMIT = 10**15
+_LARGEST_FLOAT = 10.0 ** (sys.float_info.dig - max(_DECIMALS.values()))
 _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
 # Of the invisible characters only these two are needed to write names; others make one name read as another.
 _JOINERS = frozenset("\u200c\u200d")
@@ -77,13 +78,12 @@ def _to_amount(value: object) -> object:
 
 
 def _exact(value: float) -> str:
-    """The number that was written: with more digits it may have been any of several."""
-    written = Decimal(repr(value))
-    if len(written.normalize().as_tuple().digits) > sys.float_info.dig:
+    """The number that was written: above, not every currency's smallest coin makes another float."""
+    if value >= _LARGEST_FLOAT:
         raise PydanticCustomError(
-            "amount_digits", 'has more digits than a JSON number keeps: write it as text, such as "99.95"'
+            "amount_digits", 'is larger than JSON numbers with decimals are exact: write it as text, such as "99.95"'
         )
-    return format(written, "f")
+    return format(Decimal(repr(value)), "f")
 
 
 def _to_due_date(value: object) -> object:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 import click
@@ -42,6 +43,22 @@ def lasting(stream: IO[str] | None) -> IO[str]:
     return cast("IO[str]", _Lasting(stream))
 
 
+def require_written(stream: IO[str] | None) -> None:
+    """See that all went out which was written to a lasting stream, but for what nobody reads.
+
+    Raises:
+        Unwritten: It did not.
+    """
+    try:
+        if stream is not None:
+            stream.flush()
+    except BrokenPipeError:
+        _write_no_more(stream)
+    except OSError as error:
+        _write_no_more(stream)
+        raise Unwritten(f"What came of it can't be written: {error.strerror}") from None
+
+
 class _Lasting:
     """None: there is no stream, as in a process that was started without one."""
 
@@ -49,27 +66,34 @@ class _Lasting:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        if self._stream is not None:
+        with self._surviving() as stream:
             try:
-                self._stream.write(text)
-            except (OSError, ValueError):
-                _write_no_more(self._stream)
+                stream.write(text)
+            except UnicodeEncodeError as error:
+                stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
         return len(text)
 
     def flush(self) -> None:
-        if self._stream is not None:
+        with self._surviving() as stream:
+            stream.flush()
+
+    @contextmanager
+    def _surviving(self) -> Iterator[IO[str]]:
+        # What fails for another reason than that nobody reads may go well the next time.
+        with suppress(OSError):
             try:
-                self._stream.flush()
-            except (OSError, ValueError):
+                yield self._stream or io.StringIO()
+            except BrokenPipeError:
                 _write_no_more(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def _write_no_more(stream: IO[str]) -> None:
+def _write_no_more(stream: IO[str] | None) -> None:
     """Else what is left in the buffer would be tried again when Python ends, with a traceback."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, AttributeError):
+        descriptor = cast("IO[str]", stream).fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
+        os.dup2(nowhere, descriptor)
         os.close(nowhere)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from invoice_mcp.erp import EmbeddedErp, Erp, HttpErp
 from invoice_mcp.errors import ConfigurationError
@@ -65,17 +65,17 @@ class PortSettings:
             raise ConfigurationError(f"{what}. Set them, serve with --no-worker, or try things out: --embedded-ports")
 
 
-def _place(url: str | None) -> str:
+def _place(url: str | None) -> str | None:
     """Which system, and whose account there, a URL means: without the password, however the rest is written."""
     try:
         parts = urlsplit(url or "")
-        port = parts.port or _PORTS.get(parts.scheme)
+        port = "" if parts.port in {None, _PORTS.get(parts.scheme)} else f":{parts.port}"
     except ValueError:
         # Whoever opens it tells what is wrong with it.
-        return url or ""
-    return (
-        f"{parts.scheme}://{parts.username or ''}@{parts.hostname or ''}:{port}{parts.path.rstrip('/')}?{parts.query}"
-    )
+        return url
+    account = f"{parts.username}@" if parts.username else ""
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return urlunsplit((parts.scheme, f"{account}{host}{port}", parts.path.rstrip("/"), parts.query, "")) if url else url
 
 
 def ledger_path(home: Path) -> Path:

@@ -148,9 +148,10 @@ async def entries(client: Client, status: Status | None, limit: int, *, indexed:
         raise
 
 
-async def unindexed(client: Client) -> int:
-    """How many invoices that have not ended have no status in the index: it came later than they, or in a moment."""
-    query = f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus = 'Running' AND {INVOICE_STATUS.name} IS NULL"
+async def unindexed(client: Client, *, ended: bool) -> int:
+    """How many invoices that have ended, or have not, have no status in the index: it came later, or in a moment."""
+    execution = f"ExecutionStatus {'!=' if ended else '='} 'Running'"
+    query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {execution} AND {INVOICE_STATUS.name} IS NULL"
     return (await client.count_workflows(query)).count
 
 

@@ -228,9 +228,9 @@ def _standing(report: InvoiceReport) -> str:
     unpaid = [line for line in report.lines if line.status is not LineStatus.PAID]
     progress = f"{len(paid)} of {len(report.lines)} lines paid"
     uncertain = _named("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
-    # What the gateway refuses was not paid before either.
-    before = [line for line in unpaid if line.settled_before and line.status is not LineStatus.FAILED]
-    earlier = _listed("earlier submissions paid, or perhaps paid", [f"line {line.line}" for line in before])
+    before = [line for line in unpaid if line.settled_before and not line.unconfirmed]
+    names = [f"line {line.line} ({line.error})" if line.error else f"line {line.line}" for line in before]
+    earlier = _listed("earlier submissions paid, or perhaps paid", names)
     nothing = f"nothing more was paid{earlier}" if before else "nothing was paid"
     match report.status:
         case Status.INITIALIZING | Status.PENDING_VALIDATION:

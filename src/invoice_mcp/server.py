@@ -186,8 +186,7 @@ class _Tools:
         """List invoices, for example all that are PENDING-APPROVAL: open ones first, then those that ended last."""
         with one_answer():
             found = await self._service.list(status, limit)
-            is_whole = status is None or status.is_terminal or len(found) == limit
-            more = 0 if is_whole else await self._service.unindexed()
+            more = await self._service.unindexed(status) if status and len(found) < limit else 0
         which = f" {status}" if status else ""
         count = "No" if not found else f"The first {len(found)}" if len(found) == limit else str(len(found))
         hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""

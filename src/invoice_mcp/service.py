@@ -207,11 +207,11 @@ class InvoiceService:
         async with answering(self._probe):
             return await entries(self._client, status, limit, indexed=await self._probe.indexes_status())
 
-    async def unindexed(self) -> int:
-        """How many invoices that have not ended can't be found by their status; 0 also where that can't be told."""
+    async def unindexed(self, status: Status) -> int:
+        """How many invoices may have this status and can't be found by it; 0 also where that can't be told."""
         with suppress(Refused):
             async with answering(self._probe):
-                return await unindexed(self._client)
+                return await unindexed(self._client, ended=status.is_terminal)
         return 0
 
     async def _policy(self) -> Policy:

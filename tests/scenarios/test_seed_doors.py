@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from contextlib import suppress
+from decimal import Decimal
 
 import pytest
 from mcp_types import CallToolResult
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import ResetReapplyType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
+from invoice_mcp.errors import Refused
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reading import workflow_id_for
-from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Status
-from invoice_mcp.testing import DAY, PAST
+from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status, Verdict
+from invoice_mcp.service import InvoiceService
+from invoice_mcp.testing import DAY, PAST, StageKeeper
 from invoice_mcp.testing.plugin import NewWorld
+from tests.desk import an_invoice
 from tests.requirements import requirement
 
 
@@ -80,14 +88,15 @@ async def test_a_workflow_started_with_garbage_fails_and_does_not_hang(new_world
 
 
 @requirement("START-GARBAGE", "PAY-ONCE", "START-CONFLICT")
-@pytest.mark.parametrize("behind", ["garbage", "the invoice"])
+@pytest.mark.parametrize("behind", ["garbage", "another invoice"])
 async def test_what_was_paid_is_not_forgotten_for_a_run_behind_triggers_back(new_world: NewWorld, behind: str) -> None:
     async with new_world() as world:
         if not world.engine.can_list:
             pytest.skip("what ran before is found in lists")
         world.payments.refuses(line=2)
         invoice = world.invoice(("1", PAST), ("2", PAST))
-        request = InvoiceRequest(invoice=AcceptedInvoice.of(Invoice.model_validate(invoice)))
+        other = AcceptedInvoice.of(Invoice.model_validate({**invoice, "currency": "EUR"}))
+        request = InvoiceRequest(invoice=other)
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
         await world.approve()
@@ -95,11 +104,11 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_behind_triggers_back(new
         for _ in range(2):
             handle = await world.client.start_workflow(
                 "InvoiceWorkflow",
-                request if behind == "the invoice" else "garbage",
+                request if behind == "another invoice" else "garbage",
                 id=world.workflow_id,
                 task_queue=world.task_queue,
             )
-            if behind == "the invoice":
+            if behind == "another invoice":
                 await handle.signal("RejectInvoice")
             with suppress(WorkflowFailureError):
                 await asyncio.wait_for(handle.result(), 10)
@@ -112,9 +121,53 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_behind_triggers_back(new
         refused = await world.refusal(world.trigger(changed))
         assert refused.code == "INVOICE_CONFLICT"
         assert "changes: line 1" in str(refused)
+        # What counts is the currency that was paid in, not that of a run in between.
+        assert "changes: currency" in str(await world.refusal(world.trigger({**invoice, "currency": "EUR"})))
         again = await world.trigger(invoice)
         assert again.created
         assert (await world.until(Status.PENDING_APPROVAL)).lines[0].settled_before
+
+
+@requirement("PAY-ONCE", "START-CONFLICT")
+async def test_what_was_paid_is_not_forgotten_for_a_run_that_an_operator_reset(real_invoice_stage: StageKeeper) -> None:
+    # Without a world, whose checker knows nothing of operators: that run can't tell what was paid in the other one.
+    async with real_invoice_stage.take() as stage:
+        client = stage.engine.client
+        service = InvoiceService(client, task_queue=stage.task_queue)
+        stage.ports.payments.refuses(line=2)
+        invoice = Invoice.model_validate(an_invoice(f"RESET-{uuid.uuid4()}", ("1", PAST), ("2", PAST)))
+        first = await service.trigger(invoice)
+
+        async def until(status: Status) -> str:
+            report = await service.status(first.workflow_id)
+            while report.status is not status:
+                report = await service.wait_for_change(first.workflow_id, None, 10, ignored)
+            return report.run_id
+
+        async def ignored(_seconds: float, _report: object) -> None: ...
+
+        async with asyncio.timeout(60):
+            await until(Status.PENDING_APPROVAL)
+            await service.decide(Verdict.APPROVED, first.workflow_id, None, DecisionRequest(by="Ann"))
+            run_id = await until(Status.FAILED)
+            await client.workflow_service.reset_workflow_execution(
+                ResetWorkflowExecutionRequest(
+                    namespace=client.namespace,
+                    workflow_execution=WorkflowExecution(workflow_id=first.workflow_id, run_id=run_id),
+                    reason="to before its approval",
+                    # When its first task was completed.
+                    workflow_task_finish_event_id=4,
+                    request_id=str(uuid.uuid4()),
+                    reset_reapply_type=ResetReapplyType.RESET_REAPPLY_TYPE_NONE,
+                )
+            )
+            await until(Status.PENDING_APPROVAL)
+            await service.decide(Verdict.REJECTED, first.workflow_id, None, DecisionRequest(by="Bob"))
+            assert await until(Status.REJECTED) != run_id
+            cheaper = invoice.lines[0].model_copy(update={"amount": Decimal("0.50")})
+            changed = invoice.model_copy(update={"lines": (cheaper, *invoice.lines[1:])})
+            with pytest.raises(Refused, match="changes: line 1"):
+                await service.trigger(changed)
 
 
 @requirement("START-GARBAGE", "INV-MONEY")

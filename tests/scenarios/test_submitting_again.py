@@ -163,6 +163,19 @@ async def test_whoever_is_asked_again_is_told_what_was_paid_before(new_world: Ne
         assert "nothing more was paid; earlier submissions paid, or perhaps paid: line 1" in rejected.summary
 
 
+@requirement("START-ANEW")
+async def test_an_invoice_that_expired_unpaid_may_be_paid_later(new_world: NewWorld) -> None:
+    """On an engine with a clock for each run the second one pays before the first has ended."""
+    async with new_world() as world:
+        await world.submit()
+        await world.advance(6 * DAY)
+        expired = await world.until(Status.EXPIRED)
+        assert "nothing was paid" in expired.summary
+        await world.submit(invoice_id=expired.invoice_id)
+        await world.approve()
+        await world.until(Status.PAID)
+
+
 @requirement("CANCEL-PAYING", "PAY-FAILED")
 async def test_a_cancelled_invoice_tells_of_a_line_that_was_perhaps_paid(new_world: NewWorld) -> None:
     async with new_world() as world:

@@ -112,13 +112,27 @@ def test_what_is_no_amount_of_the_currency_is_refused(amount: object, currency: 
 @requirement("INV-MONEY")
 @pytest.mark.parametrize(
     ("number", "currency"),
-    [("99999999999999.99", "USD"), ("8796093022209.001", "KWD"), ("123456789012345.67", "EUR")],
+    [
+        ("99999999999999.99", "USD"),
+        ("8796093022209.001", "KWD"),
+        ("999999999999999.01", "EUR"),
+        ("140737488355328.01", "EUR"),
+        ("17592186044416.001", "KWD"),
+        ("100000000000.0001", "CLF"),
+    ],
 )
 def test_a_json_number_that_may_have_been_another_one_is_refused(number: str, currency: str) -> None:
-    # Read as a number, it is the same as its neighbour a cent away.
+    # Read as a number, it may be the same as its neighbour a cent away.
     [fault] = faults(with_amount(float(number), currency))
-    assert fault == 'lines[0].amount: has more digits than a JSON number keeps: write it as text, such as "99.95"'
+    assert fault.endswith('is larger than JSON numbers with decimals are exact: write it as text, such as "99.95"')
     assert str(Invoice.model_validate(with_amount(number, currency)).lines[0].amount) == number
+
+
+@requirement("INV-MONEY")
+@given(st.integers(1, 10**15 - 1))
+def test_a_json_number_that_is_taken_is_exact(units: int) -> None:
+    exact = Decimal(units).scaleb(-4)
+    assert Invoice.model_validate(with_amount(float(exact), "CLF")).lines[0].amount == exact
 
 
 @requirement("INV-MONEY")

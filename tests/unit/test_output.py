@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import pytest
 from rich.console import Console
 
-from invoice_mcp.output import Unwritten, lasting, tell
+from invoice_mcp.output import Unwritten, lasting, require_written, tell
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def nobody_reads() -> Iterator[IO[str]]:
 def a_full_disk() -> Iterator[IO[str]]:
     if not Path("/dev/full").exists():
         pytest.skip("nothing is full here")
-    with Path("/dev/full").open("w", buffering=1, encoding="utf-8") as stream:
+    with suppress(OSError), Path("/dev/full").open("w", buffering=1, encoding="utf-8") as stream:
         yield stream
 
 
@@ -38,6 +39,44 @@ def test_a_console_outlasts_whoever_reads_it(unwritable: object) -> None:
         console.print("one")
         # To end the program here, as a console does by itself, would be to stop working.
         console.print("two")
+
+
+class Hiccups(io.StringIO):
+    """Takes nothing once."""
+
+    has_failed = False
+
+    def write(self, text: str) -> int:
+        if not self.has_failed:
+            self.has_failed = True
+            raise BlockingIOError
+        return super().write(text)
+
+
+def test_what_can_not_be_written_now_may_be_later() -> None:
+    stream = Hiccups()
+    console = Console(file=lasting(stream))
+    console.print("one")
+    console.print("two")
+    assert stream.getvalue() == "two\n"
+
+
+def test_what_an_encoding_does_not_have_is_written_as_it_can_be() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
+    Console(file=lasting(stream)).print("EUR → €")
+    stream.seek(0)
+    assert stream.read() == "EUR \\u2192 \\u20ac\n"
+
+
+def test_whether_all_was_written_is_seen_at_the_end() -> None:
+    require_written(None)
+    with nobody_reads() as stream:
+        lasting(stream).write("told")
+        require_written(stream)
+    with a_full_disk() as stream:
+        lasting(stream).write("told")
+        with pytest.raises(Unwritten, match="No space left on device"):
+            require_written(stream)
 
 
 def test_where_there_is_no_stream_nothing_is_told() -> None:

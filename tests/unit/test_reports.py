@@ -155,9 +155,9 @@ NOT, LOST = LineStatus.NOT_PAID, LineStatus.FAILED
             ),
         ),
         (
-            # That the gateway refuses it says that it never was.
+            # Some gateways refuse what they have paid.
             before(report(Status.FAILED, LineStatus.PAID, LOST, decision=APPROVED), 1, 2),
-            "failed; 1 of 2 lines paid; not paid: line 2 (INSUFFICIENT_FUNDS).",
+            "failed; 1 of 2 lines paid; earlier submissions paid, or perhaps paid: line 2 (INSUFFICIENT_FUNDS).",
         ),
     ],
     ids=lambda value: value.status if isinstance(value, InvoiceReport) else "",

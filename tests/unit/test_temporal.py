@@ -94,10 +94,11 @@ def test_an_address_that_is_none_is_told(address: str) -> None:
         assert configured(TemporalSettings(address=address)) is None
 
 
-def test_a_file_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["typo.toml", 300 * "x"], ids=["missing", "too long"])
+def test_a_file_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str) -> None:
     # Else the embedded server would be meant, and payments only pretended.
-    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "typo.toml"))
-    with pytest.raises(ConfigurationError, match=r"(?s)typo.toml.*TEMPORAL_CONFIG_FILE"):
+    monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / name))
+    with pytest.raises(ConfigurationError, match=rf"(?s){name}.*TEMPORAL_CONFIG_FILE"):
         configured(TemporalSettings())
 
 

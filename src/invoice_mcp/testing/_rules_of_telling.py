@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 
 from invoice_mcp.errors import Code
 from invoice_mcp.reports import InvoiceReport, Status
 from invoice_mcp.testing._observations import Observations, Run
-from invoice_mcp.testing._ports import Paid
 from invoice_mcp.testing._rules_of_deciding import is_same_decision
 from invoice_mcp.testing._trace import is_same_time
 from invoice_mcp.testing._violations import Found
@@ -17,8 +16,13 @@ _ENDS_AS = {Status.CANCELLED: "CANCELED"}
 
 
 def s7(observed: Observations) -> Found:
+    lines: dict[str, set[str]] = {}
     for run in observed.runs:
-        for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, observed.ledger)):
+        # Of this run and of those before it.
+        known = lines.setdefault(run.workflow_id, set())
+        known.update(run.trace.children)
+        paid = sorted(each.order.line for each in observed.ledger if each.run_id in known)
+        for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, paid)):
             yield run.workflow_id, seen
 
 
@@ -65,14 +69,10 @@ def _tells_differently(run: Run) -> Iterator[str]:
         yield f"tells a decision ({report.decision.verdict}) that nobody sent"
 
 
-def _denies(run: Run, ledger: Iterable[Paid]) -> Iterator[str]:
+def _denies(run: Run, paid: list[int]) -> Iterator[str]:
     """What is read aloud, against the ledger: whoever believes that nothing was paid pays it himself."""
-    report, ended = run.report, run.trace.ended_at
-    if report is None or ended is None or "nothing was paid" not in report.summary:
-        return
-    paid = {each.order.line for each in ledger if each.order.invoice_id == report.invoice_id and each.at <= ended}
-    if paid:
-        yield f"tells that nothing was paid, and the ledger has line {', '.join(map(str, sorted(paid)))}"
+    if paid and run.report is not None and "nothing was paid" in run.report.summary:
+        yield f"tells that nothing was paid, and the ledger has line {', '.join(map(str, paid))}"
 
 
 def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:

@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pprint import pformat
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invoice_mcp.testing._actions import MOST_HOURS, Action, Verb
 from invoice_mcp.testing._stage import ERAS
@@ -53,6 +53,13 @@ class Scenario(BaseModel):
     door: Door = DOORS[0]
     hasty: bool = False
     seed: int | None = None
+
+    @model_validator(mode="after")
+    def _takes_no_longer_than_there_are_dates(self) -> Self:
+        passes = sum(action.hours for action in (*self.before, *self.actions) if action.verb is Verb.ADVANCE)
+        if passes > MOST_HOURS:
+            raise ValueError(f"it takes {passes:g} hours, and may take {MOST_HOURS}")
+        return self
 
     def __str__(self) -> str:
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))

@@ -63,6 +63,7 @@ def test_help_teaches() -> None:
         ["--workflow=", "{}"],
         ["--workflow=pathlib:Path", "{}"],
         ['{"actions": [{"verb": "advance", "hours": 1e300}]}'],
+        [Scenario.model_construct(actions=(Action(verb=Verb.ADVANCE, hours=8760000),) * 9).model_dump_json()],
         ['{"lines": [{"due_in_hours": 1e12}]}'],
         ["{}", "{}"],
     ],
