@@ -28,29 +28,31 @@ async def last_report(client: Client, run: WorkflowExecution) -> InvoiceReport |
         raise
 
 
-async def settled_by(client: Client, newest: WorkflowExecutionDescription) -> tuple[Settled, InvoiceReport | None]:
+async def settled_by(
+    client: Client, newest: WorkflowExecutionDescription, report: InvoiceReport | None
+) -> tuple[Settled, InvoiceReport | None]:
     """Which lines are settled after this run, and the report of the last run that settled some, or of the last one.
 
     A run that `trigger` began tells what was settled before it. Of one that somebody else began, or that was reset to
     an earlier time, all runs under its id are asked; as far as they are listed, which they are a moment after they
     began.
 
+    Args:
+        report: This run's own, as `last_report` gives it.
+
     Raises:
         RPCError, RuntimeError: Temporal can't be reached, or no worker polls.
     """
-    runs: list[WorkflowExecution] = [newest]
+    told: list[tuple[WorkflowExecution, InvoiceReport | None]] = []
     if await _told(newest) is None or _is_reset(newest):
-        runs = [*await _before(client, newest), newest]
+        told = [(run, await last_report(client, run)) for run in await _before(client, newest)]
     settled: Settled = {}
     last: InvoiceReport | None = None
-    for run in runs:
-        report = await last_report(client, run)
+    for run, each in (*told, (newest, report)):
         settled = {**settled, **(await _told(run) or {})}
-        if report is None:
-            continue
-        if last is None or not settled_after(last, {}) or settled_after(report, {}):
-            last = report
-        settled = settled_after(report, settled)
+        if each is not None:
+            last = each if last is None or not settled_after(last, {}) or settled_after(each, {}) else last
+            settled = settled_after(each, settled)
     return settled, last
 
 

@@ -109,4 +109,4 @@ def refuse(ctx: click.Context, why: str, *names: str) -> None:
     options = {param.name: param.opts[0] for param in ctx.command.params}
     given = [options[name] for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if given:
-        raise click.UsageError(f"{why}: leave out {', '.join(given)}.")
+        raise click.UsageError(f"{why}: leave out {', '.join(given)}")

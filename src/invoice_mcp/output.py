@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -24,15 +23,10 @@ def tell(form: Callable[[], str]) -> None:
     Raises:
         Unwritten: It can't be written, for another reason than that.
     """
-    try:
+    with _required(sys.stdout):
         # Making it already touches stdout, to see what it can show.
         text = form()
         click.echo(text, nl=not text.endswith("\n"), color=True)
-    except BrokenPipeError:
-        _write_no_more(sys.stdout)
-    except OSError as error:
-        _write_no_more(sys.stdout)
-        raise Unwritten(f"What came of it can't be written: {error.strerror}") from None
 
 
 def lasting(stream: IO[str] | None) -> IO[str]:
@@ -49,9 +43,15 @@ def require_written(stream: IO[str] | None) -> None:
     Raises:
         Unwritten: It did not.
     """
-    try:
-        if stream is not None:
+    if stream is not None:
+        with _required(stream):
             stream.flush()
+
+
+@contextmanager
+def _required(stream: IO[str]) -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError:
         _write_no_more(stream)
     except OSError as error:
@@ -66,23 +66,25 @@ class _Lasting:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        with self._surviving() as stream:
+        def write(stream: IO[str]) -> None:
             try:
                 stream.write(text)
             except UnicodeEncodeError as error:
                 stream.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+
+        self._try(write)
         return len(text)
 
     def flush(self) -> None:
-        with self._surviving() as stream:
-            stream.flush()
+        self._try(lambda stream: stream.flush())
 
-    @contextmanager
-    def _surviving(self) -> Iterator[IO[str]]:
+    def _try(self, do: Callable[[IO[str]], None]) -> None:
+        if self._stream is None:
+            return
         # What fails for another reason than that nobody reads may go well the next time.
         with suppress(OSError):
             try:
-                yield self._stream or io.StringIO()
+                do(self._stream)
             except BrokenPipeError:
                 _write_no_more(self._stream)
 
@@ -90,10 +92,10 @@ class _Lasting:
         return getattr(self._stream, name)
 
 
-def _write_no_more(stream: IO[str] | None) -> None:
+def _write_no_more(stream: IO[str]) -> None:
     """Else what is left in the buffer would be tried again when Python ends, with a traceback."""
-    with suppress(OSError, ValueError, AttributeError):
-        descriptor = cast("IO[str]", stream).fileno()
+    with suppress(OSError, ValueError):
+        descriptor = stream.fileno()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, descriptor)
         os.close(nowhere)

@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+
+import httpx2
 
 from invoice_mcp.erp import EmbeddedErp, Erp, HttpErp
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.payments import HttpPayments, Payments
 from invoice_mcp.workflows import TASK_QUEUE
-
-_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,11 @@ class PortSettings:
 def _place(url: str | None) -> str | None:
     """Which system, and whose account there, a URL means: without the password, however the rest is written."""
     try:
-        parts = urlsplit(url or "")
-        port = "" if parts.port in {None, _PORTS.get(parts.scheme)} else f":{parts.port}"
-    except ValueError:
+        place = httpx2.URL(url or "")
+    except httpx2.InvalidURL:
         # Whoever opens it tells what is wrong with it.
         return url
-    account = f"{parts.username}@" if parts.username else ""
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return urlunsplit((parts.scheme, f"{account}{host}{port}", parts.path.rstrip("/"), parts.query, "")) if url else url
+    return str(place.copy_with(username=place.username or None, password=None)).rstrip("/") if url else url
 
 
 def ledger_path(home: Path) -> Path:

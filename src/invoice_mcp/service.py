@@ -250,7 +250,7 @@ class InvoiceService:
             raise conflict(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
         last = await last_report(self._client, before)
         if last is None or (not is_running and last.status is not Status.PAID):
-            settled, told = await settled_by(self._client, before)
+            settled, told = await settled_by(self._client, before, last)
             if told is not None:
                 require_unchanged(invoice, settled, last=told)
             return settled

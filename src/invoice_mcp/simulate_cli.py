@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from invoice_mcp.options import refuse
+
 if TYPE_CHECKING:
     from invoice_mcp.testing._drawing import Odds
 
@@ -145,9 +147,9 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     from invoice_mcp.testing._stopping import asked_by_ctrl_c
 
     if path is not None:
-        _refuse(ctx, "--path lives one life again", "exhaustive", "jobs", "keep_going", "lines", *_OF_CHANCE)
+        refuse(ctx, "--path lives one life again", "exhaustive", "jobs", "keep_going", "lines", *_OF_CHANCE)
     elif exhaustive is not None:
-        _refuse(ctx, "--exhaustive leaves nothing to chance and has no page", *_OF_CHANCE)
+        refuse(ctx, "--exhaustive leaves nothing to chance and has no page", *_OF_CHANCE)
         lines = _few(ctx, lines)
     # What is imported from here on takes a second, in which somebody may think better of it.
     with asked_by_ctrl_c() as stop:
@@ -166,13 +168,6 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
             plan = Plan(runs, chosen, first, _odds(lines, faults), workflows, html is not None, keep_going)
             status = running.by_chance(plan, jobs, stop, as_json=as_json, html=html)
     sys.exit(status)
-
-
-def _refuse(ctx: click.Context, why: str, *names: str) -> None:
-    """What would be ignored is not accepted."""
-    given = [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
-    if given:
-        raise click.UsageError(f"{why}: leave out {', '.join('--' + name.replace('_', '-') for name in given)}")
 
 
 def _few(ctx: click.Context, lines: int) -> int:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 
-import click
 from rich.table import Table
 from rich.text import Text
 
@@ -65,7 +63,7 @@ class Exhausting:
                     self.results.append(result)
                     shown.advance(task)
                     if shown.disable and result.is_whole:
-                        self._note(result, len(every))
+                        shown.console.print(self._note(result, len(every)), soft_wrap=True)
                     if result.failure and not self.keeps_going:
                         break
             self.is_interrupted = stop.is_asked
@@ -73,11 +71,9 @@ class Exhausting:
             self.is_interrupted = True
         self.seconds = time.monotonic() - began
 
-    def _note(self, last: Result, plans: int) -> None:
+    def _note(self, last: Result, plans: int) -> Text:
         counted = f"{last.lives:,} lives, {last.states:,} states, {last.seconds:.1f} seconds"
-        # What is only told meanwhile must not end it.
-        with suppress(OSError):
-            click.echo(f"{len(self.results)} of {plans}: {last.plan}: {counted}: {_verdict(last)}", err=True)
+        return Text(f"{len(self.results)} of {plans}: {last.plan}: {counted}: {_verdict(last)}")
 
     def tell(self, lives: int, states: int) -> None:
         """So many more have been lived and seen."""

@@ -41,7 +41,7 @@ def workflows_named(names: Iterable[str]) -> tuple[type, ...]:
     return tuple(chosen.values())
 
 
-def loaded(name: str) -> object:
+def _loaded(name: str) -> object:
     """What is called `MODULE:NAME`.
 
     Raises:
@@ -66,7 +66,7 @@ def named(name: str) -> type:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    found = loaded(name)
+    found = _loaded(name)
     if not isinstance(found, type) or workflow._Definition.from_class(found) is None:  # noqa: SLF001
         raise NotFound(f"{name} is no workflow: no class with @workflow.defn")
     return found

@@ -16,10 +16,10 @@ _ENDS_AS = {Status.CANCELLED: "CANCELED"}
 
 
 def s7(observed: Observations) -> Found:
-    lines: dict[str, set[str]] = {}
+    children: dict[str, set[str]] = {}
     for run in observed.runs:
         # Of this run and of those before it.
-        known = lines.setdefault(run.workflow_id, set())
+        known = children.setdefault(run.workflow_id, set())
         known.update(run.trace.children)
         paid = sorted(each.order.line for each in observed.ledger if each.run_id in known)
         for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, paid)):
