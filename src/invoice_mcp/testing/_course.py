@@ -50,9 +50,9 @@ class Course:
         """Whether it can't be like this any more: something would have happened."""
         if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _SURELY:
             return True
-        if self._goes_on(state) or (state.status is Status.PENDING_VALIDATION and not state.tried(0)):
+        if state.untold or self._goes_on(state) or (state.status is Status.PENDING_VALIDATION and not state.tried(0)):
             return True
-        waits = [n for n in state.scheduled if not state.tried(n) and self.is_due(state, n, now - APART)]
+        waits = [n for n in state.untried if self.is_due(state, n, now - APART)]
         retries = [n for n in range(len(state.tries)) if self._retries(state, n)]
         return bool(waits) or (must and bool(retries))
 
@@ -67,9 +67,27 @@ class Course:
             yield self._validated(state, when, within=RETRIES_END if must else timedelta())
         if state.status is Status.PENDING_APPROVAL and state.deadline and when.last >= state.deadline.first:
             yield self.closed(state, Status.EXPIRED)
-        for number in state.scheduled:
-            if self._retries(state, number) or self.is_due(state, number, when.last + APART):
-                yield self._paid(state, number)
+        for number in self._may_be_asked(state, when):
+            yield self._paid(state, number)
+
+    def _may_be_asked(self, state: State, when: Span) -> list[int]:
+        """The lines of which the gateway may be asked for a payment now."""
+        return [n for n in state.scheduled if self._retries(state, n) or self.is_due(state, n, when.last + APART)]
+
+    def faulted(self, state: State, number: int, fault: Verb, when: Span) -> Iterator[State]:
+        """How it may be after a fault was scripted for payments of a line.
+
+        In haste the line may have been paid just before, and the answer be on its way: the fault is for the next one.
+        """
+        queues = dict(state.faults)
+        queue = queues.get(number, ())
+        then = replace(state, faults=frozenset({**queues, number: (*queue, fault)}.items()))
+        yield then
+        may_be_asked = number in self._may_be_asked(state, when) and state.tried(number) < _PAYMENT_ATTEMPTS
+        if self.hasty and not queue and may_be_asked:
+            assert state.content is not None  # noqa: S101 (it is being paid)
+            made = state.made | {(number, state.content)}
+            yield replace(then, made=made, untold=state.untold | {number})
 
     def unheard(self, state: State) -> Iterator[State]:
         """The same; in haste also as it is if the ERP has just been asked, and its answer comes too late."""
@@ -88,12 +106,10 @@ class Course:
         every = {state}
         if state.status is Status.PENDING_VALIDATION and state.tried(0) < _ERP_ATTEMPTS:
             every |= {replace(state, erp=state.erp[1:]).after_a_try(0), state.after_a_try(0)}
-        for number in state.scheduled:
-            if self._retries(state, number) or self.is_due(state, number, when.last + APART):
-                taken_on = [each for each in every if each.tried(number) < _PAYMENT_ATTEMPTS]
-                every |= {
-                    begun.after_a_try(number) for each in taken_on for begun in (each, self._asked(each, number)[1])
-                }
+        for number in self._may_be_asked(state, when):
+            taken_on = [each for each in every if each.tried(number) < _PAYMENT_ATTEMPTS]
+            every |= {each.after_a_try(number) for each in taken_on}
+            every |= {self._asked(each, number)[1].after_a_try(number) for each in taken_on}
         return every
 
     def _goes_on(self, state: State) -> bool:
@@ -147,6 +163,8 @@ class Course:
 
     def _asked(self, state: State, number: int) -> tuple[Verb | None, State]:
         """The gateway was asked to pay a line: the fault that was met, and what has become of faults and payments."""
+        if number in state.untold:
+            return None, state
         queues = dict(state.faults)
         queue = queues.get(number, ())
         fault, queues[number] = (queue[0], queue[1:]) if queue else (None, ())
@@ -162,7 +180,7 @@ class Course:
 
     def _line(self, state: State, number: int, status: LineStatus) -> State:
         lines = (*state.lines[: number - 1], status, *state.lines[number:])
-        return self.maybe_ended(replace(state, lines=lines))
+        return self.maybe_ended(replace(state, lines=lines, untold=state.untold - {number}))
 
     def maybe_ended(self, state: State) -> State:
         """The same, unless no line waits any more: then it has ended."""

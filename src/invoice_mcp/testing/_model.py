@@ -78,9 +78,7 @@ class Model:
             case Verb.ERP_DOWN | Verb.ERP_REFUSES:
                 yield OK, replace(state, erp=(*state.erp, action.verb))
             case Verb.PAYMENT_DOWN | Verb.PAYMENT_REFUSED | Verb.ANSWER_LOST:
-                queues = dict(state.faults)
-                queues[action.line] = (*queues.get(action.line, ()), action.verb)
-                yield OK, replace(state, faults=frozenset(queues.items()))
+                yield from ((OK, each) for each in self._course.faulted(state, action.line, action.verb, when))
             case Verb.CRASH:
                 yield from ((OK, each) for each in self._course.crashed(state, when))
             case Verb.ADVANCE:
@@ -125,12 +123,11 @@ class Model:
             for each in self._course.unheard(state):
                 yield OK, self._course.closed(each, Status.REJECTED if is_rejected else Status.CANCELLED)
         else:
-            untried = [number for number in state.scheduled if not state.tried(number)]
-            waiting = [number for number in untried if not self._course.is_due(state, number, when.last + APART)]
+            waiting = [number for number in state.untried if not self._course.is_due(state, number, when.last + APART)]
             # Of a line that falls due about now the payment may be under way, or it may still be waiting.
             about = [
                 number
-                for number in untried
+                for number in state.untried
                 if number not in waiting and (self.hasty or not self._course.is_due(state, number, when.first - APART))
             ]
             for some in chain.from_iterable(combinations(about, size) for size in range(len(about) + 1)):

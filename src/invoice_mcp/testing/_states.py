@@ -29,6 +29,7 @@ class State:
         tries: Of each line (0: of the validation) how many attempts were made without a verdict.
         settled: Line number -> which invoice it was settled with.
         faults: Of each line what its next payments meet.
+        untold: The numbers of lines that were paid just now, of which their workflow has not been told.
         made: Line number and which invoice it was, of every payment that was made, whether its answer arrived or not.
     """
 
@@ -44,6 +45,7 @@ class State:
     settled: frozenset[tuple[int, int]] = frozenset()
     erp: tuple[Verb, ...] = ()
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
+    untold: frozenset[int] = frozenset()
     made: frozenset[tuple[int, int]] = frozenset()
 
     @property
@@ -57,7 +59,8 @@ class State:
 
     def after_a_try(self, number: int) -> State:
         """The same after one more attempt at that without a verdict."""
-        return replace(self, tries=(*self.tries[:number], self.tries[number] + 1, *self.tries[number + 1 :]))
+        tries = (*self.tries[:number], self.tries[number] + 1, *self.tries[number + 1 :])
+        return replace(self, tries=tries, untold=self.untold - {number})
 
     @property
     def scheduled(self) -> list[int]:
@@ -65,6 +68,11 @@ class State:
         if self.status is not Status.PAYING:
             return []
         return [number for number, line in enumerate(self.lines, 1) if line is LineStatus.SCHEDULED]
+
+    @property
+    def untried(self) -> list[int]:
+        """The numbers of those of which no payment has begun."""
+        return [number for number in self.scheduled if not self.tried(number) and number not in self.untold]
 
 
 def shown_by(report: InvoiceReport) -> Shown:

@@ -184,13 +184,18 @@ def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() ->
 # -- in haste: what is under way when something else is done ---------------------------------------------------
 
 
-def in_haste(*words: str, story: Story | None = None) -> set[Shown]:
-    """What may be shown when all this was answered OK in no time, and what needs none has happened."""
-    story = story or Story(-1)
+def hasten(story: Story, *words: str) -> None:
+    """Do all this in no time, each answered OK."""
     story.model.hasty = True
     for word in words:
         action = Action(verb=Verb(word))
         story.model.possible = story.model.act(action, Span(story.now, story.now))[OK]
+
+
+def in_haste(*words: str, story: Story | None = None) -> set[Shown]:
+    """What may be shown when all this was answered OK in no time, and what needs none has happened."""
+    story = story or Story(-1)
+    hasten(story, *words)
     story.model.catch_up(Span(story.now, story.now))
     return story.shows
 
@@ -234,3 +239,32 @@ def test_an_invoice_that_ends_may_have_had_the_erps_refusal_without_hearing_it(e
         shown(Status.FAILED, APPROVED, NOT_PAID),
         IN_FULL,
     }
+
+
+@pytest.mark.parametrize("again", ["approve", "signal-approve"])
+def test_a_fault_scripted_after_the_gateway_has_paid_is_not_met_although_the_invoice_is_still_open(again: str) -> None:
+    assert in_haste("trigger", "approve", "payment-refused", again) == {IN_FULL, NOTHING_PAID}
+
+
+@pytest.mark.parametrize("done", [("payment-refused", "trigger", "approve"), ("trigger", "payment-refused", "approve")])
+def test_a_fault_scripted_before_the_gateway_was_asked_is_met(done: tuple[str, ...]) -> None:
+    assert in_haste(*done, "approve") == {NOTHING_PAID}
+
+
+def test_a_payment_made_but_not_told_of_is_told_although_the_invoice_is_cancelled() -> None:
+    story = Story(-1, LATER)
+    hasten(story, "trigger", "approve", "payment-refused")
+    story.model.possible = frozenset(state for state in story.model.possible if state.untold)
+    assert story.may("cancel") == {
+        OK: {shown(Status.PAYING, APPROVED, SCHEDULED, CANCELLED), shown(Status.CANCELLED, APPROVED, PAID, CANCELLED)}
+    }
+
+
+def test_a_payment_made_whose_answer_a_crash_lost_is_asked_for_again_and_never_refused() -> None:
+    story = Story(-1)
+    in_haste("trigger", "approve", "payment-refused", "payment-down", "crash", story=story)
+    unmet = frozenset({(1, (Verb.PAYMENT_REFUSED, Verb.PAYMENT_DOWN))})
+    again = frozenset(state for state in story.model.possible if state.tries == (0, 1) and state.faults == unmet)
+    assert {bool(state.made) for state in again} == {True, False}
+    story.model.possible = frozenset(state for state in again if state.made)
+    assert story.tell("advance 1").shows == {IN_FULL}
