@@ -61,6 +61,8 @@ _WORKER_MAY_TAKE = 3.0
 # How an invoice ends by itself before anything is paid, and never once its cancellation was heard.
 _BY_ITSELF = frozenset({Status.FAILED, Status.EXPIRED})
 _MOVES_ON_WITHIN = 1.5
+# Longer than the task of a killed worker takes to come back: only then it is clear that nobody takes it up.
+_CANCEL_ANSWERED_WITHIN = 6.0
 _CANCEL_SETTLES_WITHIN = 2.0
 
 
@@ -275,12 +277,13 @@ class InvoiceService:
     async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
         """The report once a cancellation has had its effect; a payment under way may take longer than we wait."""
         report: InvoiceReport | None = None
-        with anyio.move_on_after(_CANCEL_SETTLES_WITHIN):
+        with anyio.move_on_after(_CANCEL_ANSWERED_WITHIN):
             report = await report_of(self._client, found)
-            while not report.status.is_terminal:
-                await anyio.sleep(0.05)
-                report = await report_of(self._client, found)
-            report = await report_of(self._client, await require(self._client, found.id, found.run_id))
+            with anyio.move_on_after(_CANCEL_SETTLES_WITHIN):
+                while not report.status.is_terminal:
+                    await anyio.sleep(0.05)
+                    report = await report_of(self._client, found)
+                report = await report_of(self._client, await require(self._client, found.id, found.run_id))
         if report is None:
             raise no_worker("The cancellation is accepted and not lost, but no worker has taken it up yet")
         return report

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from temporalio.api.enums.v1 import TaskQueueKind
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 
 from invoice_mcp.reports import LineStatus, Status
-from invoice_mcp.testing import DAY, PAST
+from invoice_mcp.testing import DAY, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of
 from tests.requirements import requirement
@@ -114,3 +117,27 @@ async def test_a_due_date_that_passes_between_approval_and_payment_while_no_work
         await world.restart_worker()
         await world.until(Status.PAID)
         assert len(world.payments.asked) == len(world.ledger) == 1
+
+
+async def take_a_task_and_die(world: World) -> None:
+    """Be a worker that is killed in the middle of a task: it has the task, and never says a word."""
+    request = PollWorkflowTaskQueueRequest(
+        namespace=world.client.namespace,
+        task_queue=TaskQueue(name=world.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+        identity="killed",
+    )
+    polled = await world.client.workflow_service.poll_workflow_task_queue(request, timeout=timedelta(seconds=10))
+    assert polled.task_token
+
+
+@requirement("CANCEL-BEFORE")
+async def test_cancelling_waits_for_what_a_killed_worker_has_left_in_the_middle_of(real_world: NewWorld) -> None:
+    async with real_world() as world:
+        await world.submit()
+        await world.crash_worker()
+        await world.signal("RejectInvoice")
+        await take_a_task_and_die(world)
+        await world.restart_worker()
+        # The task comes back when its time is over; that a worker runs is no reason to say that none does.
+        report = await world.cancel()
+        assert report.status is Status.REJECTED
