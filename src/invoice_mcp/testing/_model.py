@@ -16,7 +16,7 @@ from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import LineStatus, Status, Verdict
 from invoice_mcp.testing._actions import Action, Verb
 from invoice_mcp.testing._course import APART, RETRIES_END, Course
-from invoice_mcp.testing._states import Span, State
+from invoice_mcp.testing._states import Shown, Span, State
 
 OK = "OK"
 
@@ -35,6 +35,7 @@ class Model:
     approval_timeout: timedelta
     hasty: bool = False
     possible: frozenset[State] = field(default_factory=lambda: frozenset({State()}))
+    _on_its_way: frozenset[State] = frozenset()
 
     @property
     def _course(self) -> Course:
@@ -54,8 +55,17 @@ class Model:
 
     def catch_up(self, when: Span) -> None:
         """Let everything happen that needs no time. Only a hasty model has anything to catch up with."""
-        prompt = replace(self._course, hasty=False)
-        self.possible = frozenset(then for state in self.possible for then in prompt.waited(state, when))
+        prompt, states = replace(self._course, hasty=False), self.possible
+        self.possible = frozenset(then for state in states for then in prompt.waited(state, when))
+        self._on_its_way = frozenset(then for state in states for then in self._course.waited(state, when))
+
+    def saw(self, shown: Shown) -> None:
+        """Follow only the states that show what was seen.
+
+        What comes to rest like that after another course, may have been seen on its way: these states stay, too.
+        """
+        self.possible = frozenset(state for state in self.possible | self._on_its_way if state.shows == shown)
+        self._on_its_way = frozenset()
 
     # -- what is done to it --------------------------------------------------------------------------------
 

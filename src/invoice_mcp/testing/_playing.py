@@ -17,7 +17,7 @@ from invoice_mcp.testing._actions import Action, Verb
 from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._stage import StageKeeper
-from invoice_mcp.testing._states import Shown, Span, State, shown_by
+from invoice_mcp.testing._states import Shown, Span, shown_by
 from invoice_mcp.testing._tools import ToolRefused
 from invoice_mcp.testing._world import World, open_world
 
@@ -173,9 +173,7 @@ class Player:
 
     async def _get_there(self) -> None:
         """Wait until the report shows what the model says, and follow only the states that do."""
-        allowed: dict[Shown, set[State]] = {}
-        for state in self._model.possible:
-            allowed.setdefault(state.shows, set()).add(state)
+        allowed = {state.shows for state in self._model.possible}
         loop, pause = asyncio.get_running_loop(), 0.003
         patience = loop.time() + _GETS_THERE_WITHIN
         while (shown := shown_by(self._told or await self._world.peek())) not in allowed:
@@ -187,7 +185,7 @@ class Player:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
         self._told = None
-        self._model.possible = frozenset(allowed[shown])
+        self._model.saw(shown)
 
     def _story(self) -> str:
         return ", ".join(self._done)

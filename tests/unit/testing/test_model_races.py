@@ -268,3 +268,25 @@ def test_a_payment_made_whose_answer_a_crash_lost_is_asked_for_again_and_never_r
     assert {bool(state.made) for state in again} == {True, False}
     story.model.possible = frozenset(state for state in again if state.made)
     assert story.tell("advance 1").shows == {IN_FULL}
+
+
+@pytest.mark.parametrize(
+    ("words", "seen", "ends"),
+    [
+        (
+            ("erp-refuses", "erp-refuses", "trigger", "trigger-changed", "trigger-changed", "erp-down"),
+            CHECKED,
+            {WAITING, shown(Status.FAILED, None, NOT_PAID)},
+        ),
+        (("trigger", "approve", "payment-down", "payment-refused"), PAYING, {IN_FULL, NOTHING_PAID}),
+    ],
+    ids=["run 2 or 3", "paid or tried again"],
+)
+def test_what_is_seen_may_be_on_its_way_although_it_is_also_how_another_course_comes_to_rest(
+    words: tuple[str, ...], seen: Shown, ends: set[Shown]
+) -> None:
+    story = Story(-1, changed=1)
+    assert seen in in_haste(*words, story=story)
+    story.model.saw(seen)
+    assert story.shows == {seen}
+    assert story.tell("advance 1").shows == ends
