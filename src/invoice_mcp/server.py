@@ -23,7 +23,7 @@ from invoice_mcp.tool_errors import CodedServer
 
 INSTRUCTIONS = """\
 Submit invoices and see them through to payment. An invoice lives for days; its state is kept by Temporal, so every
-tool answers at once and nothing is lost between calls, hosts or restarts.
+tool answers within seconds and nothing is lost between calls, hosts or restarts.
 1. `trigger` submits an invoice and returns its workflow_id. Submitting the same invoice again is safe.
 2. The ERP checks it; then it is PENDING-APPROVAL until a person decides or the deadline passes (EXPIRED).
 3. `approve` or `reject` passes on a person's decision. Never decide yourself: ask the user first, showing customer,

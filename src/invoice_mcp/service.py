@@ -61,9 +61,9 @@ _WORKER_MAY_TAKE = 3.0
 # How an invoice ends by itself before anything is paid, and never once its cancellation was heard.
 _BY_ITSELF = frozenset({Status.FAILED, Status.EXPIRED})
 _MOVES_ON_WITHIN = 1.5
-# Longer than the task of a killed worker takes to come back: only then it is clear that nobody takes it up.
-_CANCEL_ANSWERED_WITHIN = 6.0
 _CANCEL_SETTLES_WITHIN = 2.0
+# Of the time of an answer so much is kept for saying why there is no report.
+_TO_SPARE = 0.5
 
 
 class Submission(BaseModel):
@@ -275,18 +275,28 @@ class InvoiceService:
         return found
 
     async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
-        """The report once a cancellation has had its effect; a payment under way may take longer than we wait."""
+        """The report once a cancellation has had its effect; a payment under way may take longer than we wait.
+
+        Raises:
+            Refused: NO_WORKER, where in the time of an answer nobody tells how it stands. That is longer than the task
+                of a killed worker takes to come back.
+        """
         report: InvoiceReport | None = None
-        with anyio.move_on_after(_CANCEL_ANSWERED_WITHIN):
+        with anyio.CancelScope(deadline=anyio.current_effective_deadline() - _TO_SPARE):
             report = await report_of(self._client, found)
             with anyio.move_on_after(_CANCEL_SETTLES_WITHIN):
                 while not report.status.is_terminal:
                     await anyio.sleep(0.05)
                     report = await report_of(self._client, found)
                 report = await report_of(self._client, await require(self._client, found.id, found.run_id))
-        if report is None:
-            raise no_worker("The cancellation is accepted and not lost, but no worker has taken it up yet")
-        return report
+        if report is not None:
+            return report
+        found = await require(self._client, found.id, found.run_id)
+        if found.status is WorkflowExecutionStatus.COMPLETED:
+            return await report_of(self._client, found)
+        if found.status is WorkflowExecutionStatus.CANCELED:
+            raise no_worker("The invoice is cancelled, but there is no worker to tell its report")
+        raise no_worker("The cancellation is accepted and not lost, but no worker has taken it up yet")
 
 
 def _closed(report: InvoiceReport) -> Refused:

@@ -10,7 +10,7 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 
 from invoice_mcp.reports import LineStatus, Status
-from invoice_mcp.testing import DAY, PAST, World
+from invoice_mcp.testing import DAY, PAST, ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of
 from tests.requirements import requirement
@@ -130,14 +130,29 @@ async def take_a_task_and_die(world: World) -> None:
     assert polled.task_token
 
 
-@requirement("CANCEL-BEFORE")
-async def test_cancelling_waits_for_what_a_killed_worker_has_left_in_the_middle_of(real_world: NewWorld) -> None:
+@requirement("CANCEL-PAYING")
+async def test_cancelling_waits_for_what_a_killed_worker_was_in_the_middle_of(real_world: NewWorld) -> None:
     async with real_world() as world:
-        await world.submit()
+        await world.submit(("1", await world.due_in(DAY)))
+        await world.approve()
+        await world.until(Status.PAYING)
         await world.crash_worker()
-        await world.signal("RejectInvoice")
+        await world.signal("ApproveInvoice")
         await take_a_task_and_die(world)
         await world.restart_worker()
         # The task comes back when its time is over; that a worker runs is no reason to say that none does.
         report = await world.cancel()
-        assert report.status is Status.REJECTED
+        assert report.status is Status.CANCELLED
+        assert world.payments.asked == []
+
+
+@requirement("TEMPORAL-NO-WORKER")
+async def test_cancelling_again_without_a_worker_tells_that_it_is_cancelled(real_world: NewWorld) -> None:
+    async with real_world() as world:
+        await world.submit()
+        await world.cancel()
+        await world.crash_worker()
+        with pytest.raises(ToolRefused, match="NO_WORKER: The invoice is cancelled"):
+            await world.cancel()
+        await world.restart_worker()
+        assert (await world.cancel()).status is Status.CANCELLED

@@ -74,10 +74,21 @@ class Course:
         """The lines of which the gateway may be asked for a payment now."""
         return [n for n in state.scheduled if self._retries(state, n) or self.is_due(state, n, when.last + APART)]
 
-    def faulted(self, state: State, number: int, fault: Verb, when: Span) -> Iterator[State]:
+    def erp_faulted(self, state: State, fault: Verb) -> Iterator[State]:
+        """How it may be after a fault was scripted for the ERP.
+
+        In haste the ERP may have accepted it just before, and the answer be on its way: the fault is for the next time.
+        """
+        then = replace(state, erp=(*state.erp, fault))
+        yield then
+        may_be_asked = state.status is Status.PENDING_VALIDATION and state.tried(0) < _ERP_ATTEMPTS
+        if self.hasty and not state.erp and may_be_asked:
+            yield replace(then, untold=state.untold | {0})
+
+    def payment_faulted(self, state: State, number: int, fault: Verb, when: Span) -> Iterator[State]:
         """How it may be after a fault was scripted for payments of a line.
 
-        In haste the line may have been paid just before, and the answer be on its way: the fault is for the next one.
+        In haste the line may have been paid just before, and the answer be on its way: likewise.
         """
         queues = dict(state.faults)
         queue = queues.get(number, ())
@@ -92,7 +103,7 @@ class Course:
     def unheard(self, state: State) -> Iterator[State]:
         """The same; in haste also as it is if the ERP has just been asked, and its answer comes too late."""
         yield state
-        if self.hasty and state.status is Status.PENDING_VALIDATION and state.erp:
+        if self.hasty and state.status is Status.PENDING_VALIDATION and state.erp and 0 not in state.untold:
             yield replace(state, erp=state.erp[1:])
 
     def crashed(self, state: State, when: Span) -> Iterable[State]:
@@ -105,7 +116,9 @@ class Course:
             return {state}
         every = {state}
         if state.status is Status.PENDING_VALIDATION and state.tried(0) < _ERP_ATTEMPTS:
-            every |= {replace(state, erp=state.erp[1:]).after_a_try(0), state.after_a_try(0)}
+            every.add(state.after_a_try(0))
+            if 0 not in state.untold:
+                every.add(replace(state, erp=state.erp[1:]).after_a_try(0))
         for number in self._may_be_asked(state, when):
             taken_on = [each for each in every if each.tried(number) < _PAYMENT_ATTEMPTS]
             every |= {each.after_a_try(number) for each in taken_on}
@@ -132,8 +145,9 @@ class Course:
         """After one more attempt at the ERP."""
         if state.tried(0) == _ERP_ATTEMPTS:
             return self.closed(state, Status.FAILED)
-        fault, left = (state.erp[0], state.erp[1:]) if state.erp else (None, ())
-        state = replace(state, erp=left)
+        fault: Verb | None = None
+        if state.erp and 0 not in state.untold:
+            fault, state = state.erp[0], replace(state, erp=state.erp[1:])
         if fault is Verb.ERP_REFUSES:
             return self.closed(state, Status.FAILED)
         if fault is Verb.ERP_DOWN:
@@ -142,7 +156,7 @@ class Course:
         assert state.began is not None  # noqa: S101 (it runs)
         last = min(when.last, when.first + within) if within else when.last
         deadline = Span(state.began.first + self.approval_timeout, last + self.approval_timeout)
-        return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline)
+        return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline, untold=frozenset())
 
     def _paying(self, state: State) -> State:
         return replace(state, status=Status.PAYING, lines=(LineStatus.SCHEDULED,) * len(state.lines))
@@ -198,7 +212,15 @@ class Course:
         paid = {n for n, line in enumerate(lines, 1) if line is LineStatus.PAID} | state.unconfirmed
         settled = state.settled | {(number, state.content) for number in paid}
         nothing_left = (0,) * len(state.tries)
-        return replace(state, status=status, lines=lines, settled=settled, deadline=None, tries=nothing_left)
+        return replace(
+            state,
+            status=status,
+            lines=lines,
+            settled=settled,
+            deadline=None,
+            tries=nothing_left,
+            untold=frozenset(),
+        )
 
     def same_line(self, number: int, one: int, other: int) -> bool:
         """Whether a line is the same in two of the invoices."""

@@ -35,7 +35,7 @@ class Model:
     approval_timeout: timedelta
     hasty: bool = False
     possible: frozenset[State] = field(default_factory=lambda: frozenset({State()}))
-    _on_its_way: frozenset[State] = frozenset()
+    _unsettled: frozenset[State] = field(default=frozenset(), init=False, repr=False)
 
     @property
     def _course(self) -> Course:
@@ -54,18 +54,19 @@ class Model:
         return {answer: frozenset(states) for answer, states in answers.items()}
 
     def catch_up(self, when: Span) -> None:
-        """Let everything happen that needs no time. Only a hasty model has anything to catch up with."""
+        """Let everything happen that needs no time. Only a hasty model has anything to catch up with.
+
+        States in which not all of that has happened yet are kept aside, for `saw`.
+        """
         prompt, states = replace(self._course, hasty=False), self.possible
         self.possible = frozenset(then for state in states for then in prompt.waited(state, when))
-        self._on_its_way = frozenset(then for state in states for then in self._course.waited(state, when))
+        reached = frozenset(then for state in states for then in self._course.waited(state, when))
+        self._unsettled = reached - self.possible
 
     def saw(self, shown: Shown) -> None:
-        """Follow only the states that show what was seen.
-
-        What comes to rest like that after another course, may have been seen on its way: these states stay, too.
-        """
-        self.possible = frozenset(state for state in self.possible | self._on_its_way if state.shows == shown)
-        self._on_its_way = frozenset()
+        """Follow only the states that show what was seen, with those that have not come to rest and show the same."""
+        self.possible = frozenset(state for state in self.possible | self._unsettled if state.shows == shown)
+        self._unsettled = frozenset()
 
     # -- what is done to it --------------------------------------------------------------------------------
 
@@ -86,9 +87,9 @@ class Model:
             case Verb.CANCEL:
                 yield from self._cancelled(state, when)
             case Verb.ERP_DOWN | Verb.ERP_REFUSES:
-                yield OK, replace(state, erp=(*state.erp, action.verb))
+                yield from ((OK, each) for each in self._course.erp_faulted(state, action.verb))
             case Verb.PAYMENT_DOWN | Verb.PAYMENT_REFUSED | Verb.ANSWER_LOST:
-                yield from ((OK, each) for each in self._course.faulted(state, action.line, action.verb, when))
+                yield from ((OK, each) for each in self._course.payment_faulted(state, action.line, action.verb, when))
             case Verb.CRASH:
                 yield from ((OK, each) for each in self._course.crashed(state, when))
             case Verb.ADVANCE:

@@ -29,7 +29,7 @@ class State:
         tries: Of each line (0: of the validation) how many attempts were made without a verdict.
         settled: Line number -> which invoice it was settled with.
         faults: Of each line what its next payments meet.
-        untold: The numbers of lines that were paid just now, of which their workflow has not been told.
+        untold: The numbers of lines that were paid just now (0: the ERP accepted it), of which it was not told yet.
         made: Line number and which invoice it was, of every payment that was made, whether its answer arrived or not.
     """
 
@@ -50,7 +50,7 @@ class State:
 
     @property
     def shows(self) -> Shown:
-        """What its report shows, once nothing happens any more without time passing."""
+        """What its report shows."""
         return self.status, self.verdict, self.lines
 
     def tried(self, number: int) -> int:

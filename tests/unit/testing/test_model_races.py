@@ -290,3 +290,55 @@ def test_what_is_seen_may_be_on_its_way_although_it_is_also_how_another_course_c
     story.model.saw(seen)
     assert story.shows == {seen}
     assert story.tell("advance 1").shows == ends
+
+
+@pytest.mark.parametrize(
+    ("decided", "seen", "ends"),
+    [
+        ((), CHECKED, {WAITING, shown(Status.FAILED, None, NOT_PAID)}),
+        (
+            ("approve",),
+            shown(Status.PENDING_VALIDATION, APPROVED, PENDING),
+            {IN_FULL, shown(Status.FAILED, APPROVED, NOT_PAID)},
+        ),
+    ],
+)
+def test_a_fault_scripted_after_the_erp_has_accepted_it_is_not_met_although_that_is_not_told_yet(
+    decided: tuple[str, ...], seen: Shown, ends: set[Shown]
+) -> None:
+    story = Story(-1)
+    in_haste("trigger", "erp-down", "erp-refuses", *decided, story=story)
+    story.model.saw(seen)
+    assert story.tell("advance 1").shows == ends
+
+
+def test_a_fault_scripted_before_the_erp_was_asked_is_met() -> None:
+    assert in_haste("erp-down", "erp-refuses", "trigger") == {CHECKED, shown(Status.FAILED, None, NOT_PAID)}
+    assert in_haste("erp-refuses", "trigger", "erp-down", "approve") == {shown(Status.FAILED, APPROVED, NOT_PAID)}
+
+
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [(("cancel",), {NOT_PAID}), (("reject",), {NOT_PAID}), (("approve", "cancel"), {NOT_PAID, CANCELLED})],
+)
+def test_what_the_erp_has_accepted_and_not_told_meets_no_fault_when_it_ends_either(
+    words: tuple[str, ...], lines: set[LineStatus]
+) -> None:
+    story = Story(LATER)
+    hasten(story, "trigger", "erp-refuses")
+    story.model.possible = frozenset(state for state in story.model.possible if state.untold)
+    hasten(story, *words)
+    assert not any(state.untold for state in story.model.possible if state.status.is_terminal)
+    assert {line for _, _, (line,) in in_haste(story=story)} == lines
+    assert {(state.erp, state.untold) for state in story.model.possible} == {((Verb.ERP_REFUSES,), frozenset())}
+
+
+def test_a_crash_may_lose_that_the_erp_has_accepted_it_which_is_then_asked_again() -> None:
+    story = Story(-1)
+    hasten(story, "trigger", "erp-refuses")
+    story.model.possible = frozenset(state for state in story.model.possible if state.untold)
+    refused = shown(Status.FAILED, None, NOT_PAID)
+    assert in_haste("crash", story=story) == {CHECKED, WAITING, refused}
+    story.model.possible = frozenset(state for state in story.model.possible if state.shows == CHECKED)
+    assert {state.erp for state in story.model.possible} == {(Verb.ERP_REFUSES,)}
+    assert story.tell("advance 1").shows == {refused}
