@@ -272,8 +272,8 @@ class Simulation:
             await asyncio.sleep(0)
 
     def wake(self) -> None:
-        """Something became possible while nobody was looking."""
-        if self._by_hand:
+        """Something became possible; unless somebody is looking who sees it, go on by itself."""
+        if self._by_hand or self._going_on.locked():
             return
         if self._waking is None or self._waking.done():
             self._waking = asyncio.ensure_future(self.go_on())

@@ -224,6 +224,29 @@ async def test_a_crash_between_an_activity_and_its_report_has_it_done_twice() ->
         assert toys.Gate.tries == ["hasty", "hasty"]
 
 
+class Early(InOrder):
+    """In order, but a client is answered once there is something to report."""
+
+    splits_tasks = True
+    simulation: Simulation
+
+    def pauses(self) -> bool:
+        return any(step.label == "activity reports" for step in self.simulation.possible())
+
+
+async def test_a_client_may_act_before_an_activity_that_has_ended_reports_it() -> None:
+    early = Early()
+    async with a_simulation(chooser=early) as (simulation, client):
+        early.simulation = simulation
+        handle = await start(client, toys.Hasty)
+        # What a client has to do between two calls takes turns of the loop, but no time.
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await handle.signal(toys.Hasty.note, "meanwhile")
+        assert toys.Gate.tries == ["hasty"]
+        assert "ACTIVITY_TASK_COMPLETED" not in await kinds_of(handle)
+
+
 async def test_a_report_that_is_lost_has_an_activity_done_again_after_its_time_out() -> None:
     async with a_simulation(chooser=Seeded(1, loses=1.0)) as (simulation, client):
         handle = await start(client, toys.Hasty)
