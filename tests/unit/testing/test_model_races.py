@@ -246,7 +246,14 @@ def test_a_fault_scripted_after_the_gateway_has_paid_is_not_met_although_the_inv
     assert in_haste("trigger", "approve", "payment-refused", again) == {IN_FULL, NOTHING_PAID}
 
 
-@pytest.mark.parametrize("done", [("payment-refused", "trigger", "approve"), ("trigger", "payment-refused", "approve")])
+@pytest.mark.parametrize(
+    "done",
+    [
+        ("payment-refused", "trigger", "approve"),
+        ("trigger", "payment-refused", "approve"),
+        ("payment-refused", "trigger", "approve", "payment-down"),
+    ],
+)
 def test_a_fault_scripted_before_the_gateway_was_asked_is_met(done: tuple[str, ...]) -> None:
     assert in_haste(*done, "approve") == {NOTHING_PAID}
 
@@ -342,3 +349,19 @@ def test_a_crash_may_lose_that_the_erp_has_accepted_it_which_is_then_asked_again
     story.model.possible = frozenset(state for state in story.model.possible if state.shows == CHECKED)
     assert {state.erp for state in story.model.possible} == {(Verb.ERP_REFUSES,)}
     assert story.tell("advance 1").shows == {refused}
+
+
+@pytest.mark.parametrize(
+    ("words", "asked", "fault"),
+    [(("trigger", *["crash"] * 5), 0, "erp-down"), (("trigger", "approve", *["crash"] * 3), 1, "payment-down")],
+)
+def test_who_was_asked_for_the_last_time_has_no_other_answer_on_its_way(
+    words: tuple[str, ...], asked: int, fault: str
+) -> None:
+    story = Story(-1)
+    hasten(story, *words)
+    states = story.model.possible
+    tries = max(state.tries[asked] for state in states)
+    story.model.possible = frozenset(state for state in states if state.tries[asked] == tries)
+    hasten(story, fault)
+    assert not any(state.untold for state in story.model.possible)
