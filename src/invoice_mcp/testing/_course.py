@@ -67,44 +67,35 @@ class Course:
             yield self._validated(state, when, within=RETRIES_END if must else timedelta())
         if state.status is Status.PENDING_APPROVAL and state.deadline and when.last >= state.deadline.first:
             yield self.closed(state, Status.EXPIRED)
-        for number in self._may_be_asked(state, when):
+        for number in self._may_be_paid(state, when):
             yield self._paid(state, number)
 
-    def _may_be_asked(self, state: State, when: Span) -> list[int]:
-        """The lines of which the gateway may be asked for a payment now."""
+    def _may_be_paid(self, state: State, when: Span) -> list[int]:
+        """The lines that may be paid now, or have had their last attempt."""
         return [n for n in state.scheduled if self._retries(state, n) or self.is_due(state, n, when.last + APART)]
 
-    def erp_faulted(self, state: State, fault: Verb) -> Iterator[State]:
-        """How it may be after a fault was scripted for the ERP.
+    def _may_be_asked(self, state: State, when: Span) -> list[int]:
+        """The lines for which the gateway may be asked now; 0 if it is the ERP that may be."""
+        if state.status is Status.PENDING_VALIDATION:
+            return [0] if state.tried(0) < _ERP_ATTEMPTS else []
+        return [number for number in self._may_be_paid(state, when) if state.tried(number) < _PAYMENT_ATTEMPTS]
 
-        In haste the ERP may have accepted it just before, and the answer be on its way: the fault is for the next time.
+    def faulted(self, state: State, number: int, fault: Verb, when: Span) -> Iterator[State]:
+        """How it may be after a fault was scripted for payments of a line, or (0) for the ERP.
+
+        In haste that may have been asked just before, without any fault, and the answer be on its way: this fault is
+        for the next time.
         """
-        then = replace(state, erp=(*state.erp, fault))
-        yield then
-        may_be_asked = state.status is Status.PENDING_VALIDATION and state.tried(0) < _ERP_ATTEMPTS
-        if self.hasty and not state.erp and may_be_asked:
-            yield replace(then, untold=state.untold | {0})
-
-    def payment_faulted(self, state: State, number: int, fault: Verb, when: Span) -> Iterator[State]:
-        """How it may be after a fault was scripted for payments of a line.
-
-        In haste the line may have been paid just before, and the answer be on its way: likewise.
-        """
-        queues = dict(state.faults)
-        queue = queues.get(number, ())
-        then = replace(state, faults=frozenset({**queues, number: (*queue, fault)}.items()))
-        yield then
-        may_be_asked = number in self._may_be_asked(state, when) and state.tried(number) < _PAYMENT_ATTEMPTS
-        if self.hasty and not queue and may_be_asked:
-            assert state.content is not None  # noqa: S101 (it is being paid)
-            made = state.made | {(number, state.content)}
-            yield replace(then, made=made, untold=state.untold | {number})
+        yield state.with_fault(number, fault)
+        if self.hasty and not state.queue(number) and number in self._may_be_asked(state, when):
+            _, asked = self._asked(state, number)
+            yield replace(asked.with_fault(number, fault), untold=state.untold | {number})
 
     def unheard(self, state: State) -> Iterator[State]:
         """The same; in haste also as it is if the ERP has just been asked, and its answer comes too late."""
         yield state
-        if self.hasty and state.status is Status.PENDING_VALIDATION and state.erp and 0 not in state.untold:
-            yield replace(state, erp=state.erp[1:])
+        if self.hasty and state.status is Status.PENDING_VALIDATION:
+            yield self._asked(state, 0)[1]
 
     def crashed(self, state: State, when: Span) -> Iterable[State]:
         """How it may be after the worker crashed: in haste, answers of the ports may have been on their way.
@@ -115,14 +106,9 @@ class Course:
         if not self.hasty:
             return {state}
         every = {state}
-        if state.status is Status.PENDING_VALIDATION and state.tried(0) < _ERP_ATTEMPTS:
-            every.add(state.after_a_try(0))
-            if 0 not in state.untold:
-                every.add(replace(state, erp=state.erp[1:]).after_a_try(0))
         for number in self._may_be_asked(state, when):
-            taken_on = [each for each in every if each.tried(number) < _PAYMENT_ATTEMPTS]
-            every |= {each.after_a_try(number) for each in taken_on}
-            every |= {self._asked(each, number)[1].after_a_try(number) for each in taken_on}
+            asked = {self._asked(each, number)[1] for each in every}
+            every |= {each.after_a_try(number) for each in every | asked}
         return every
 
     def _goes_on(self, state: State) -> bool:
@@ -145,9 +131,7 @@ class Course:
         """After one more attempt at the ERP."""
         if state.tried(0) == _ERP_ATTEMPTS:
             return self.closed(state, Status.FAILED)
-        fault: Verb | None = None
-        if state.erp and 0 not in state.untold:
-            fault, state = state.erp[0], replace(state, erp=state.erp[1:])
+        fault, state = self._asked(state, 0)
         if fault is Verb.ERP_REFUSES:
             return self.closed(state, Status.FAILED)
         if fault is Verb.ERP_DOWN:
@@ -176,13 +160,12 @@ class Course:
         return self._line(state, number, LineStatus.FAILED)
 
     def _asked(self, state: State, number: int) -> tuple[Verb | None, State]:
-        """The gateway was asked to pay a line: the fault that was met, and what has become of faults and payments."""
+        """The gateway was asked to pay a line, or (0) the ERP: the fault that was met, and what became of the rest."""
         if number in state.untold:
             return None, state
-        queues = dict(state.faults)
-        queue = queues.get(number, ())
-        fault, queues[number] = (queue[0], queue[1:]) if queue else (None, ())
-        state = replace(state, faults=frozenset((line, left) for line, left in queues.items() if left))
+        fault, state = state.without_fault(number)
+        if number == 0:
+            return fault, state
         assert state.content is not None  # noqa: S101 (it has lines)
         content = state.content
         if fault is Verb.PAYMENT_REFUSED and any(n == number and self.same_line(n, content, c) for n, c in state.made):

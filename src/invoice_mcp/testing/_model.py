@@ -87,9 +87,9 @@ class Model:
             case Verb.CANCEL:
                 yield from self._cancelled(state, when)
             case Verb.ERP_DOWN | Verb.ERP_REFUSES:
-                yield from ((OK, each) for each in self._course.erp_faulted(state, action.verb))
+                yield from ((OK, each) for each in self._course.faulted(state, 0, action.verb, when))
             case Verb.PAYMENT_DOWN | Verb.PAYMENT_REFUSED | Verb.ANSWER_LOST:
-                yield from ((OK, each) for each in self._course.payment_faulted(state, action.line, action.verb, when))
+                yield from ((OK, each) for each in self._course.faulted(state, action.line, action.verb, when))
             case Verb.CRASH:
                 yield from ((OK, each) for each in self._course.crashed(state, when))
             case Verb.ADVANCE:
@@ -109,7 +109,6 @@ class Model:
             lines=(LineStatus.PENDING,) * lines,
             tries=(0,) * (lines + 1),
             settled=state.settled,
-            erp=state.erp,
             faults=state.faults,
             made=state.made,
         )

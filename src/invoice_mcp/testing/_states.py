@@ -28,7 +28,7 @@ class State:
         content: Which of the scenario's invoices the run is about; None before the first.
         tries: Of each line (0: of the validation) how many attempts were made without a verdict.
         settled: Line number -> which invoice it was settled with.
-        faults: Of each line what its next payments meet.
+        faults: Of each line what its next payments meet (0: what those meet who ask the ERP); none that meets nothing.
         untold: The numbers of lines that were paid just now (0: the ERP accepted it), of which it was not told yet.
         made: Line number and which invoice it was, of every payment that was made, whether its answer arrived or not.
     """
@@ -43,7 +43,6 @@ class State:
     tries: tuple[int, ...] = ()
     unconfirmed: frozenset[int] = frozenset()
     settled: frozenset[tuple[int, int]] = frozenset()
-    erp: tuple[Verb, ...] = ()
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
     untold: frozenset[int] = frozenset()
     made: frozenset[tuple[int, int]] = frozenset()
@@ -56,6 +55,23 @@ class State:
     def tried(self, number: int) -> int:
         """How often line `number` (0: the validation) was tried without a verdict."""
         return self.tries[number]
+
+    def queue(self, number: int) -> tuple[Verb, ...]:
+        """The faults that payments of line `number` (0: those who ask the ERP) meet, in their order."""
+        return dict(self.faults).get(number, ())
+
+    def with_fault(self, number: int, fault: Verb) -> State:
+        """The same with one more of those."""
+        return self._with_queue(number, (*self.queue(number), fault))
+
+    def without_fault(self, number: int) -> tuple[Verb | None, State]:
+        """The first of those, None if there is none; and the same without it."""
+        fault, *left = self.queue(number) or (None,)
+        return fault, self._with_queue(number, tuple(left))
+
+    def _with_queue(self, number: int, queue: tuple[Verb, ...]) -> State:
+        others = {(n, faults) for n, faults in self.faults if n != number}
+        return replace(self, faults=frozenset(others | ({(number, queue)} if queue else set())))
 
     def after_a_try(self, number: int) -> State:
         """The same after one more attempt at that without a verdict."""
