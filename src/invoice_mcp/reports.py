@@ -96,6 +96,10 @@ class Policy(Record):
 
     approval_timeout: timedelta = Field(default=DEFAULT_APPROVAL_TIMEOUT, gt=timedelta(0), le=timedelta(days=3650))
     index_status: bool = Field(default=False, description="Keep the search attribute InvoiceStatus up to date")
+    signals_approve: bool | None = Field(
+        default=None,
+        description="Whether the signal ApproveInvoice approves. None: submitted by release 0.1.0, where it did",
+    )
 
 
 class InvoiceRequest(Record):
@@ -108,20 +112,61 @@ class InvoiceRequest(Record):
     )
 
 
+class Confirmation(StrEnum):
+    """How a decision was confirmed before it reached the workflow.
+
+    Each value names a channel, not a person: a program can answer a form, too.
+    """
+
+    FORM = "form"
+    """The client answered a form that this server sent during the call of the tool `approve`."""
+
+    TASK = "task"
+    """The client answered the form of the invoice's MCP task."""
+
+    SIGNAL = "signal"
+    """A Temporal client sent a signal past the MCP server."""
+
+    NONE = "none"
+    """The caller of a tool decided. Nobody was asked."""
+
+
 class DecisionRequest(Record):
-    """Input of the updates `approve` and `reject`."""
+    """Input of the updates `approve` and `reject`.
+
+    Attributes:
+        by: The name that the caller gave. A claim: nothing verifies it.
+        confirmation: How the decision was confirmed. None: a client of release 0.1.0, which did not say.
+        shown: SHA-256, in hex, of the text that was shown to whoever confirmed. None: nothing was shown.
+    """
 
     by: str
     comment: str = ""
+    confirmation: Confirmation | None = None
+    shown: str | None = None
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class Decision(Record):
-    """The one decision on an invoice. The first is final."""
+    """The one decision on an invoice. The first is final.
+
+    Attributes:
+        confirmation, shown: As in DecisionRequest. Left out where they are None: release 0.1.0 recorded neither.
+    """
 
     verdict: Verdict
     by: str
     comment: str = ""
     at: datetime
+    confirmation: Confirmation | None = Field(
+        default=None, exclude_if=_is_none, description="How it was confirmed: by form, task, signal, or none"
+    )
+    shown: str | None = Field(
+        default=None, exclude_if=_is_none, description="SHA-256 of the text that was shown for confirmation"
+    )
 
 
 class PaymentOrder(Record):

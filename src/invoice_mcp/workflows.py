@@ -26,6 +26,7 @@ with workflow.unsafe.imports_passed_through():
     from invoice_mcp.invoices import faults_of
     from invoice_mcp.line_workflow import PayLineItem, reraise_unless_cancelled, told, unconfirmed
     from invoice_mcp.reports import (
+        Confirmation,
         Decision,
         DecisionRequest,
         InvoiceReport,
@@ -257,15 +258,15 @@ class InvoiceWorkflow:
         except Refused as refusal:
             raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
 
-    def _decide(self, verdict: Verdict, by: str, comment: str = "") -> None:
+    def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if self._decision is None:
-            self._decision = Decision(verdict=verdict, by=by, comment=comment, at=workflow.now())
+            self._decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
             self._changed_at = workflow.now()
 
     @workflow.update(name="approve")
     def approve(self, decision: DecisionRequest) -> InvoiceReport:
         """Approve the invoice. Repeating it changes nothing; after a rejection it is refused."""
-        self._decide(Verdict.APPROVED, decision.by, decision.comment)
+        self._decide(Verdict.APPROVED, decision)
         return self.report()
 
     @approve.validator
@@ -275,7 +276,7 @@ class InvoiceWorkflow:
     @workflow.update(name="reject")
     def reject(self, decision: DecisionRequest) -> InvoiceReport:
         """Reject the invoice. Repeating it changes nothing; after an approval it is refused."""
-        self._decide(Verdict.REJECTED, decision.by, decision.comment)
+        self._decide(Verdict.REJECTED, decision)
         return self.report()
 
     @reject.validator
@@ -314,7 +315,10 @@ class InvoiceWorkflow:
         except Refused as refusal:
             workflow.logger.warning("Signal ignored: %s", refusal.message)
         else:
-            self._decide(verdict, by="signal")
+            # Release 0.1.0 recorded no confirmation; the invoices that it began go on as they were recorded.
+            is_earlier = self._policy.signals_approve is None
+            confirmation = None if is_earlier else Confirmation.SIGNAL
+            self._decide(verdict, DecisionRequest(by="signal", confirmation=confirmation))
 
     # -- what can be asked ---------------------------------------------------------------------------------
 

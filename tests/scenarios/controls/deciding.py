@@ -11,7 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.errors import Refused
     from invoice_mcp.line_workflow import PAYMENT_GATEWAY
-    from invoice_mcp.reports import Decision, InvoiceRequest, LineStatus, Status, Verdict
+    from invoice_mcp.reports import Decision, DecisionRequest, InvoiceRequest, LineStatus, Status, Verdict
     from invoice_mcp.workflows import InvoiceWorkflow
     from tests.scenarios.controls._making import in_place_of_invoice
 
@@ -36,18 +36,18 @@ class LastDecisionWins(InvoiceWorkflow):
         with suppress(Refused):
             super()._require_open_for(verdict)
 
-    def _decide(self, verdict: Verdict, by: str, comment: str = "") -> None:
+    def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         self._decision = None
-        super()._decide(verdict, by, comment)
+        super()._decide(verdict, request)
 
 
 @in_place_of_invoice
 class RepetitionReplaces(InvoiceWorkflow):
     """Tells who repeated the decision, not who made it."""
 
-    def _decide(self, verdict: Verdict, by: str, comment: str = "") -> None:
+    def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         self._decision = None
-        super()._decide(verdict, by, comment)
+        super()._decide(verdict, request)
 
 
 @in_place_of_invoice
@@ -82,20 +82,20 @@ class LosesEarlyDecisions(InvoiceWorkflow):
 class LosesDecisionOnReplay(InvoiceWorkflow):
     """Does not take a decision again when it is replayed."""
 
-    def _decide(self, verdict: Verdict, by: str, comment: str = "") -> None:
+    def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if not workflow.unsafe.is_replaying():
-            super()._decide(verdict, by, comment)
+            super()._decide(verdict, request)
 
 
 @in_place_of_invoice
 class DecidesByTheWallClock(InvoiceWorkflow):
     """Stamps the decision with the machine's time, which is another one on replay."""
 
-    def _decide(self, verdict: Verdict, by: str, comment: str = "") -> None:
+    def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if self._decision is None:
             with workflow.unsafe.sandbox_unrestricted():
                 now = datetime.now(UTC)
-            self._decision = Decision(verdict=verdict, by=by, comment=comment, at=now)
+            self._decision = Decision(verdict=verdict, at=now, **request.model_dump())
 
 
 @in_place_of_invoice
@@ -172,7 +172,7 @@ class ApprovesOnTimeout(_AfterExpiry):
     """Takes silence for consent."""
 
     async def _go_on(self) -> None:
-        self._decide(Verdict.APPROVED, by="nobody")
+        self._decide(Verdict.APPROVED, DecisionRequest(by="nobody"))
 
 
 @in_place_of_invoice

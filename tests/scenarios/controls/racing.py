@@ -5,7 +5,7 @@ from __future__ import annotations
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.reports import Verdict
+    from invoice_mcp.reports import DecisionRequest, Verdict
     from invoice_mcp.workflows import InvoiceWorkflow
     from tests.scenarios.controls._making import in_place_of_invoice
 
@@ -16,4 +16,4 @@ class TakesLateSignals(InvoiceWorkflow):
 
     def _decide_by_signal(self, verdict: Verdict) -> None:
         if not self._status.is_terminal:
-            self._decide(verdict, by="signal")
+            self._decide(verdict, DecisionRequest(by="signal"))
