@@ -91,6 +91,7 @@ class InvoiceWorkflow:
         self._decision: Decision | None = None
         # By a signal that waits for the next task.
         self._signalled: Decision | None = None
+        self._has_run_out = False
         self._deadline: datetime | None = None
         self._reason: str | None = None
         self._cancelling = False
@@ -120,7 +121,6 @@ class InvoiceWorkflow:
         except asyncio.CancelledError:
             reraise_unless_cancelled()
             # Nothing was asked to be paid yet: _pay handles cancellation itself.
-            self._decision = self._decision or self._signalled
             self._close(Status.REJECTED if self._is_rejected() else Status.CANCELLED)
         if self._status is Status.CANCELLED:
             raise asyncio.CancelledError
@@ -155,21 +155,40 @@ class InvoiceWorkflow:
         """Whether the invoice was approved in time."""
         self._deadline = workflow.now() + self._policy.approval_timeout
         self._move_to(Status.PENDING_APPROVAL)
+        deadline = asyncio.create_task(self._run_out())
         try:
-            await workflow.wait_condition(
-                lambda: self._decision is not None,
-                timeout=self._policy.approval_timeout,
-                timeout_summary="approval deadline",
-            )
-        except TimeoutError:
-            workflow.logger.info("No decision in time")
+            await workflow.wait_condition(self._is_settled)
+        except asyncio.CancelledError:
+            reraise_unless_cancelled()
+            if self._signalled is not None:
+                # The signal came first: whether it counts, its confirmation and the deadline tell.
+                await workflow.wait_condition(self._is_settled)
+            raise
+        finally:
+            deadline.cancel()
+            # Its timer is cancelled now, before whatever comes next.
+            await asyncio.wait([deadline])
         if self._decision is None:
+            workflow.logger.info("No decision in time")
             self._close(Status.EXPIRED)
         elif self._is_rejected():
             self._close(Status.REJECTED)
         else:
             self._move_to(Status.APPROVED)
         return self._status is Status.APPROVED
+
+    def _is_settled(self) -> bool:
+        """Whether there is a decision, or none can come any more."""
+        return self._decision is not None or self._has_run_out
+
+    async def _run_out(self) -> None:
+        """Wait for the deadline.
+
+        As a task of its own, not as a time-out: where this timer and that of a signal's confirmation have fired by the
+        same task, both are seen in the order in which they fired.
+        """
+        await workflow.sleep(self._policy.approval_timeout, summary="approval deadline")
+        self._has_run_out = True
 
     async def _pay(self) -> None:
         self._move_to(Status.PAYING)
@@ -284,18 +303,19 @@ class InvoiceWorkflow:
     def _is_rejected(self) -> bool:
         return self._decision is not None and self._decision.verdict is Verdict.REJECTED
 
-    def _require_open_for(self, verdict: Verdict) -> None:
+    def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         if self._fault is not None:
             raise Refused(Code.INVOICE_INVALID, self._fault)
         made = self._decision or self._signalled
-        require_open_for(verdict, status=self._status, made=made, deadline=self._deadline, now=workflow.now())
+        require_open_for(verdict, status=self._status, made=made, deadline=deadline, now=workflow.now())
 
     def _validate_update(self, verdict: Verdict, decision: DecisionRequest) -> None:
         # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
         if not isinstance(decision, DecisionRequest):
             raise ApplicationError("it takes a DecisionRequest", type=Code.INVALID_ARGUMENT, non_retryable=True)
         try:
-            self._require_open_for(verdict)
+            # An update comes with its own task's time, and its acceptance is recorded: the clock may be asked.
+            self._require_open_for(verdict, deadline=self._deadline)
         except Refused as refusal:
             raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
 
@@ -365,22 +385,24 @@ class InvoiceWorkflow:
 
     async def _decide_by_signal(self, verdict: Verdict) -> None:
         try:
-            self._require_open_for(verdict)
+            self._require_open_for(verdict, deadline=None)
+            confirms = self._deadline is not None and workflow.patched(CONFIRMS_SIGNALS)
+            if not confirms:
+                # Before the time to decide has begun, or as release 0.1.0 did.
+                self._require_open_for(verdict, deadline=self._deadline)
         except Refused as refusal:
             workflow.logger.warning("Signal ignored: %s", refusal.message)
             return
         # Release 0.1.0 recorded no confirmation; the invoices that it began go on as they were recorded.
         confirmation = None if self._policy.signals_approve is None else Confirmation.SIGNAL
         request = DecisionRequest(by="signal", confirmation=confirmation)
-        if self._deadline is None or not workflow.patched(CONFIRMS_SIGNALS):
-            self._decide(verdict, request)
-            return
-        # The clock may be behind, and the deadline over. Signals are handled before timers that fired by then; so the
-        # deadline's timer is asked, not the clock: by the next task it has ended the invoice.
-        decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
-        self._signalled = self._signalled or decision
-        await workflow.sleep(_NEXT_TASK, summary="signal is confirmed")
-        if not self._status.is_terminal:
+        if confirms:
+            # The clock may be behind, and the deadline over. Signals are handled before timers that have fired by then.
+            # So the deadline's timer decides, not the clock: if it has fired, the next task finds the invoice ended.
+            decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
+            self._signalled = self._signalled or decision
+            await workflow.sleep(_NEXT_TASK, summary="signal is confirmed")
+        if not (self._status.is_terminal or self._has_run_out):
             self._decide(verdict, request)
 
     # -- what can be asked ---------------------------------------------------------------------------------

@@ -234,16 +234,11 @@ class Tasks:
         if not task.is_queried_first:
             return None
         try:
-            past = self.code.think(task.jobs, after_a_query=True)
+            return self.code.think(task.jobs, after_a_query=True)
         except CodeFailed:
             # The query fails, and the task comes to an instance that is replayed anew.
             self.code.evict()
             return None
-        if any(is_last(command) for command in past.commands()):
-            # Core drops an instance that ended without a task.
-            self.code.evict()
-            return None
-        return past
 
     def _end(self, task: _Task) -> None:
         run = self._execution
