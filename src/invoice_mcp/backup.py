@@ -65,7 +65,7 @@ def copy_database(source: Path, target: Path) -> None:
     """
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
-        with closing(_opened(source, "ro")) as live, closing(_opened(target, "rw")) as copy:
+        with closing(_opened(source)) as live, closing(_opened(target)) as copy:
             # One step, so of one moment. Whoever writes meanwhile is not held up: that goes to the write-ahead log.
             live.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
@@ -76,6 +76,7 @@ def copy_database(source: Path, target: Path) -> None:
         raise BackupError(f"{source} is damaged, or its copy is: {found[0]}")
 
 
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
+def _opened(path: Path) -> sqlite3.Connection:
+    # Nothing is written to a source. But whoever may only read leaves an empty log behind, if nobody else is there.
+    uri = f"{path.absolute().as_uri()}?mode=rw"
     return sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)

@@ -86,7 +86,7 @@ embedded_option = click.option(
 lost_state_option = click.option(
     "--accept-lost-state",
     is_flag=True,
-    help="Go on although local state is lost, and with it what was paid. Once: it is then forgotten.",
+    help="Go on, this once, although local state is lost, and with it what was paid.",
 )
 fail_options = _options(
     click.option("--fail-validate", is_flag=True, help="To try it out: this worker's ERP refuses."),

@@ -21,7 +21,7 @@ from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import PortSettings, open_ports
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
-from invoice_mcp.state import bind_state, require_database
+from invoice_mcp.state import ACCEPTANCE, bind_state, require_database
 from invoice_mcp.temporal import Connection, TemporalSettings, configured, connection
 from invoice_mcp.tool_errors import CodedServer
 from invoice_mcp.worker import keep_working
@@ -119,7 +119,10 @@ async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
 
 @asynccontextmanager
 async def _reached(temporal: TemporalSettings, ports: PortSettings) -> AsyncIterator[Connection]:
-    if configured(temporal) is None and not ports.accept_lost_state:
+    if configured(temporal) is not None:
+        if ports.accept_lost_state:
+            raise ConfigurationError(f"{ACCEPTANCE} is for the embedded Temporal alone: leave it out")
+    elif not ports.accept_lost_state:
         await require_database(temporal.home)
     async with connection(temporal) as reached:
         yield reached

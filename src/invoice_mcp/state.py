@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 ACCEPTANCE = "--accept-lost-state"
 """The option by which a user goes on with what is left."""
 
+_BOTH = "temporal.db, and payments.db where there was one,"
+_ADVICE = f"Stop everything and restore {_BOTH} from one backup; or go on with {ACCEPTANCE}:"
 _LEDGER = "invoice-mcp-ledger"
 _RPC = timedelta(seconds=10)
 _ATTEMPTS = 3
@@ -121,7 +123,9 @@ async def bind_state(
         if lost and not accept_lost_state:
             raise ConfigurationError(lost[0])
         for each in lost:
-            logger.warning("%s. It goes on as %s says", each.partition(". ")[0], ACCEPTANCE)
+            logger.warning("%s. That is accepted: leave out %s from now on", each.partition(". ")[0], ACCEPTANCE)
+        if accept_lost_state and not lost:
+            logger.warning("Nothing is lost: leave out %s, which would accept what is lost later, too", ACCEPTANCE)
         if ledger is not None:
             own = await ledger.bind(known.temporal, complete_since=datetime.now(UTC) if lost else None)
             if own != known.ledger_before:
@@ -214,15 +218,10 @@ def _remember(home: Path, temporal: str) -> None:
 
 
 def _temporal_lost(home: Path) -> str:
-    what = f"{database_path(home)} is missing or new, although an earlier one knew invoices"
-    return f"{what}, so what was paid is not known. {_advice(home)} that invoices it knew can be submitted anew"
+    what = f"{database_path(home)} is missing, or another one than there was: what was paid is not known"
+    return f"{what}. {_ADVICE} then the invoices it kept can be submitted, approved and paid again"
 
 
 def _ledger_lost(home: Path) -> str:
-    what = f"{ledger_path(home)} does not hold all payments that {database_path(home).name} has asked for"
-    return f"{what}, so what was paid is not known. {_advice(home)} that lines may be paid a second time"
-
-
-def _advice(home: Path) -> str:
-    files = f"{database_path(home).name} and {ledger_path(home).name}"
-    return f"Stop everything and restore both, {files}, from one backup; or accept with {ACCEPTANCE}"
+    what = f"{ledger_path(home)} is missing, or knows less than {database_path(home)} does: what was paid is not known"
+    return f"{what}. {_ADVICE} then lines that were paid may be paid again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import stat
@@ -125,7 +126,8 @@ async def test_a_ledger_that_is_lost_or_older_is_told_and_nothing_is_paid(
 ) -> None:
     file = ledger_path(home)
     async with temporal(home) as client:
-        await pay(client, await bound(client, home), 1)
+        ledger, *_ = await asyncio.gather(*[bound(client, home) for _ in range(8)])
+        await pay(client, ledger, 1)
         earlier = file.read_bytes()
         await pay(client, await bound(client, home), 2)
         assert caplog.messages == []
@@ -169,14 +171,21 @@ async def test_a_temporal_that_is_lost_is_told_and_nothing_is_bound(home: Path, 
     await ledger.pay(order(1))
     identity = await ledger.identity()
     told = await refusal(real_client, home, ledger)
-    for words in ("temporal.db is missing or new", "payments.db", "what was paid is not known", "--accept-lost-state"):
+    for words in (
+        "temporal.db is missing, or another one",
+        "payments.db",
+        "what was paid is not known",
+        "--accept-lost-state",
+    ):
         assert words in told
     assert await ledger.identity() == identity
     assert [path.name for path in home.iterdir()] == ["payments.db"]
 
 
 @requirement("STATE-LOST")
-async def test_a_temporal_that_is_lost_to_a_real_gateway_is_told(home: Path, real_client: Client) -> None:
+async def test_a_temporal_that_is_lost_to_a_real_gateway_is_told(
+    home: Path, real_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     home.mkdir()
     await bind_state(real_client, home, None, task_queue=QUEUE)
     memory = home / "temporal.id"
@@ -184,9 +193,13 @@ async def test_a_temporal_that_is_lost_to_a_real_gateway_is_told(home: Path, rea
     await bind_state(real_client, home, None, task_queue=QUEUE)
     known = memory.read_text()
     memory.write_text("T-old\n")
-    assert "temporal.db is missing or new" in await refusal(real_client, home, None)
+    assert "temporal.db is missing, or another one" in await refusal(real_client, home, None)
     assert memory.read_text() == "T-old\n"
-    await bind_state(real_client, home, None, task_queue=QUEUE, accept_lost_state=True)
+    for told in ("That is accepted", "Nothing is lost"):
+        caplog.clear()
+        await bind_state(real_client, home, None, task_queue=QUEUE, accept_lost_state=True)
+        assert told in caplog.text
+        assert "leave out --accept-lost-state" in caplog.text
     assert memory.read_text() == known
     assert [path.name for path in home.iterdir()] == ["temporal.id"]
 
@@ -196,7 +209,7 @@ async def test_a_ledger_of_release_0_1_0_whose_temporal_is_lost_is_told(home: Pa
     home.mkdir()
     with closing(sqlite3.connect(ledger_path(home))) as db:
         db.executescript(RELEASE_0_1_0)
-    assert "temporal.db is missing or new" in await refusal(
+    assert "temporal.db is missing, or another one" in await refusal(
         real_client, home, PaymentLedger(ledger_path(home)), task_queue="nothing-was-paid-here"
     )
 
@@ -208,7 +221,7 @@ async def test_a_database_that_is_gone_is_told_before_another_is_made(home: Path
     await ledger.pay(order(1))
     await require_database(home)  # it may have paid for a Temporal elsewhere
     await ledger.bind("T")
-    with pytest.raises(ConfigurationError, match="is missing or new"):
+    with pytest.raises(ConfigurationError, match="is missing, or another one"):
         await require_database(home)
     (home / "temporal.db").touch()
     await require_database(home)
@@ -216,7 +229,7 @@ async def test_a_database_that_is_gone_is_told_before_another_is_made(home: Path
     other = home / "gateway"
     other.mkdir()
     (other / "temporal.id").write_text("T\n")
-    with pytest.raises(ConfigurationError, match="is missing or new"):
+    with pytest.raises(ConfigurationError, match="is missing, or another one"):
         await require_database(other)
     (other / "temporal.id").write_bytes(b"\xff")
     with pytest.raises(ConfigurationError, match=r"temporal\.id can't be read"):
