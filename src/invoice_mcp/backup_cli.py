@@ -17,7 +17,7 @@ _WHAT = {
 }
 _NO_LEDGER = """
 There is no payments.db under {home}, so there is none in the backup. That is
-right where a real gateway pays; ask for its own backup."""
+right where a real gateway pays, or nothing was paid yet. Else it is lost."""
 _RESTORE = """
 Both belong together; restore both or none:
   1. Stop every invoice-mcp that uses {home}.
