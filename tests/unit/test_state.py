@@ -150,6 +150,8 @@ async def test_a_ledger_that_is_lost_or_older_is_told_and_nothing_is_paid(
 
         file.unlink()
         assert await refusal(client, home, PaymentLedger(file)) == told
+        # Also where nothing tells but that Temporal remembers it: no payment is listed yet.
+        assert await refusal(client, home, PaymentLedger(file), task_queue="another") == told
         assert not file.exists()
         # Another one, which pays for the same Temporal.
         await PaymentLedger(file).bind((home / "temporal.id").read_text().strip())
