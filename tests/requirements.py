@@ -123,6 +123,10 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "PORT-LEDGER": "A payment asked for twice, or by two processes at once, is one payment with one id.",
     "PORT-ERP": "Refusals of the ERP are told apart from trouble in reaching it.",
     "PORT-GATEWAY": "Refusals of the gateway are told apart from trouble in reaching it.",
+    # Local state
+    "STATE-LOST": "A ledger or Temporal database that begins anew while the other goes on is told; nothing is paid.",
+    "STATE-LINE": "A line of an invoice is paid once: the ledger refuses it under another key, and says what was paid.",
+    "STATE-BACKUP": "backup copies what is in use; restored, the invoice goes on, and nothing is paid twice.",
     # Command line
     "CLI-HELP": "--help teaches; --version and python -m invoice_mcp work.",
     "CLI-DEMO": "The demo plays an invoice to PAID, or to --reject or --expire, and leaves nothing behind.",

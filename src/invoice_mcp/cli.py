@@ -1,4 +1,4 @@
-"""The command line: serve, worker, demo; `histories` and `simulate` are in modules of their own."""
+"""The command line: serve, worker, demo; `backup`, `histories` and `simulate` are in modules of their own."""
 
 # Temporal and MCP take a second to import: each command imports what it needs, so that --help answers at once.
 # ruff: noqa: PLC0415
@@ -22,6 +22,7 @@ from invoice_mcp.options import (
     duration,
     embedded_option,
     fail_options,
+    lost_state_option,
     real_ports,
     refuse,
     temporal_options,
@@ -48,9 +49,15 @@ class Common(NamedTuple):
 
 
 class _Lazy(click.Group):
-    """Imports the groups that lie elsewhere when they are asked for."""
+    """Imports the commands that lie elsewhere when they are asked for."""
 
-    _elsewhere = MappingProxyType({"histories": "invoice_mcp.histories_cli", "simulate": "invoice_mcp.simulate_cli"})
+    _elsewhere = MappingProxyType(
+        {
+            "backup": "invoice_mcp.backup_cli",
+            "histories": "invoice_mcp.histories_cli",
+            "simulate": "invoice_mcp.simulate_cli",
+        }
+    )
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -103,6 +110,7 @@ def main() -> None:
 @temporal_options
 @real_ports
 @embedded_option
+@lost_state_option
 @fail_options
 @verbose_option
 @click.pass_context
@@ -146,6 +154,7 @@ def serve(
 @temporal_options
 @real_ports
 @embedded_option
+@lost_state_option
 @fail_options
 @verbose_option
 def worker(**options: Any) -> None:
@@ -206,6 +215,7 @@ def _common(
     erp_url: str | None,
     payments_url: str | None,
     allow_embedded: bool,
+    accept_lost_state: bool,
     fail_validate: bool,
     fail_payment: bool,
     verbose: bool,
@@ -226,6 +236,7 @@ def _common(
             erp_url=erp_url,
             payments_url=payments_url,
             allow_embedded=allow_embedded,
+            accept_lost_state=accept_lost_state,
             fail_validate=fail_validate,
             fail_payment=fail_payment,
         ),

@@ -297,6 +297,9 @@ class EmbeddedTemporal:
         return endpoint
 
     def _launch(self, state_lock: int, endpoint: Endpoint) -> subprocess.Popen[bytes]:
+        if self._endpoint and not (self._home / "temporal.db").exists():
+            # The server would make a new one, and whoever uses this one would take it for the same.
+            raise self._trouble("its database temporal.db was removed while it ran")
         state = json.dumps({**asdict(endpoint), "pid": None})
         os.pwrite(state_lock, state.encode(), 0)
         os.ftruncate(state_lock, len(state))

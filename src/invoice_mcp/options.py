@@ -83,6 +83,11 @@ real_ports = _options(
 embedded_option = click.option(
     "--embedded-ports", "allow_embedded", is_flag=True, help="Pretend to pay, also on a Temporal that others share."
 )
+lost_state_option = click.option(
+    "--accept-lost-state",
+    is_flag=True,
+    help="Go on, this once, although local state is lost, and with it what was paid.",
+)
 fail_options = _options(
     click.option("--fail-validate", is_flag=True, help="To try it out: this worker's ERP refuses."),
     click.option("--fail-payment", is_flag=True, help="To try it out: this worker's gateway refuses."),

@@ -26,6 +26,7 @@ class PortSettings:
         erp_url, payments_url: Base URLs of the real systems; None means the embedded one.
         fail_validate, fail_payment: Make the embedded ERP, or the embedded gateway, refuse everything.
         allow_embedded: Use the embedded ones also on a Temporal that others share.
+        accept_lost_state: Go on although the embedded Temporal or the embedded ledger has lost what the other knows.
     """
 
     home: Path
@@ -34,6 +35,7 @@ class PortSettings:
     fail_validate: bool = False
     fail_payment: bool = False
     allow_embedded: bool = False
+    accept_lost_state: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -17,10 +17,12 @@ import uvicorn
 
 from invoice_mcp.approval import ApprovalPolicy
 from invoice_mcp.errors import ConfigurationError
+from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import PortSettings, open_ports
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
-from invoice_mcp.temporal import Connection, TemporalSettings, connection
+from invoice_mcp.state import ACCEPTANCE, bind_state, require_database
+from invoice_mcp.temporal import Connection, TemporalSettings, configured, connection
 from invoice_mcp.tool_errors import CodedServer
 from invoice_mcp.worker import keep_working
 
@@ -49,7 +51,7 @@ async def serve(
     listening = _listen(*http) if http is not None else None
     if listening is None and sys.stdin is None:
         raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
-    async with connection(temporal) as reached:
+    async with _reached(temporal, ports) as reached:
         logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
         queue = ports.task_queue(is_embedded=reached.is_embedded)
         service = InvoiceService(reached.client, approval_timeout=approval_timeout, task_queue=queue)
@@ -106,13 +108,24 @@ class _HttpServer(uvicorn.Server):
 
 async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
     """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process."""
-    async with connection(temporal) as reached:
+    async with _reached(temporal, ports) as reached:
         told = _told_to_stop()
         logger.warning("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
         async with _working(reached, ports):
             await told.wait()
     logger.warning("Worker stopped")
     _leave()
+
+
+@asynccontextmanager
+async def _reached(temporal: TemporalSettings, ports: PortSettings) -> AsyncIterator[Connection]:
+    if configured(temporal) is not None:
+        if ports.accept_lost_state:
+            raise ConfigurationError(f"{ACCEPTANCE} is for the embedded Temporal alone: leave it out")
+    elif not ports.accept_lost_state:
+        await require_database(temporal.home)
+    async with connection(temporal) as reached:
+        yield reached
 
 
 @asynccontextmanager
@@ -123,6 +136,10 @@ async def _working(reached: Connection, settings: PortSettings) -> AsyncIterator
         logger.warning("%s not set: what stands in for that only pretends. Only for trying things out", what)
     queue = settings.task_queue(is_embedded=reached.is_embedded)
     async with open_ports(settings) as (erp, payments):
+        if reached.is_embedded:
+            ledger = payments if isinstance(payments, PaymentLedger) else None
+            accepted = settings.accept_lost_state
+            await bind_state(reached.client, settings.home, ledger, task_queue=queue, accept_lost_state=accepted)
         worker = asyncio.create_task(keep_working(reached.worker_client, erp, payments, task_queue=queue))
         try:
             yield

@@ -50,6 +50,8 @@ def home(tmp_path: Path) -> Path:
             ],
         ),
         (["worker"], ["--address", "PAYMENTS_URL", "SIGTERM"]),
+        (["worker"], ["--accept-lost-state"]),
+        (["backup"], ["DIRECTORY", "INVOICE_MCP_HOME", "Exits with 0 only if"]),
         (["demo"], ["--reject", "--expire", "Exits with 0 only if"]),
     ],
 )
@@ -102,10 +104,10 @@ def test_an_empty_value_is_no_wish_to_pretend(option: str) -> None:
     assert "is empty" in shown.output
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "demo"])
+@pytest.mark.parametrize("command", ["serve", "worker", "demo", "backup x"])
 def test_a_home_of_nobody_is_told(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVOICE_MCP_HOME", "~nobody-of-that-name/here")
-    shown = CliRunner().invoke(main, [command])
+    shown = CliRunner().invoke(main, command.split())
     assert shown.exit_code == 1
     assert "There is no ~nobody-of-that-name. Look at INVOICE_MCP_HOME" in shown.output
 
@@ -190,6 +192,7 @@ async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its
         (["worker", "--profile", "nope"], "TEMPORAL_PROFILE"),
         (["worker", "--erp-url", "ftp://x"], "the URL of the ERP must look like https://host/path"),
         (["serve", "--address", "%%garbage"], "must read host:port"),
+        (["worker", "--address", "127.0.0.1:9", "--accept-lost-state"], "for the embedded Temporal alone"),
         (["worker", "--address", "temporal.example:7233"], "ERP_URL and PAYMENTS_URL not set"),
         (["serve", "--http", "--host", "300.1.1.1"], "Look at --host and --port"),
     ],
