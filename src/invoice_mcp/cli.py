@@ -21,6 +21,7 @@ from invoice_mcp.options import (
     EPILOG,
     duration,
     embedded_option,
+    embedded_temporal_options,
     fail_options,
     real_ports,
     refuse,
@@ -101,6 +102,7 @@ def main() -> None:
     help="Before an approval counts: a person confirms it through the host where that can ask; never; or always.",
 )
 @temporal_options
+@embedded_temporal_options
 @real_ports
 @embedded_option
 @fail_options
@@ -144,6 +146,7 @@ def serve(
 
 @main.command(epilog=EPILOG)
 @temporal_options
+@embedded_temporal_options
 @real_ports
 @embedded_option
 @fail_options
@@ -203,6 +206,8 @@ def _common(
     address: str | None,
     namespace: str | None,
     profile: str | None,
+    ui: bool,
+    accepts_risk: bool,
     erp_url: str | None,
     payments_url: str | None,
     allow_embedded: bool,
@@ -220,7 +225,9 @@ def _common(
 
     home = _home()
     return Common(
-        TemporalSettings(address=address, namespace=namespace, profile=profile, home=home),
+        TemporalSettings(
+            address=address, namespace=namespace, profile=profile, home=home, ui=ui, accepts_risk=accepts_risk
+        ),
         PortSettings(
             home=home,
             erp_url=erp_url,

@@ -68,7 +68,8 @@ async def play(
         approval_timeout: How long the invoice waits; default: five days, three seconds for EXPIRED.
     """
     window = approval_timeout or (_EXPIRES_AFTER if ending is Ending.EXPIRED else None)
-    arguments = ["-m", "invoice_mcp", "serve"]
+    # Nothing real is paid, and nothing stays.
+    arguments = ["-m", "invoice_mcp", "serve", "--accept-embedded-risk"]
     arguments += ["--approval-timeout", f"{window.total_seconds()}s"] if window else []
     arguments += ["--fail-validate"] if fail_validate else []
     arguments += ["--fail-payment"] if fail_payment else []
@@ -118,7 +119,7 @@ def _environment(stage: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("TEMPORAL_") and name not in {"ERP_URL", "PAYMENTS_URL"}
+        if not name.startswith(("TEMPORAL_", "ERP_URL", "PAYMENTS_URL"))
     }
     return kept | {"INVOICE_MCP_HOME": str(stage)}
 
