@@ -88,7 +88,8 @@ def _require_nothing_else(home: Path, mode: int) -> None:
     names = [path.name for path in home.iterdir()]
     if mode & stat.S_ISVTX or (names and not any(map(_is_ours, names))):
         raise ConfigurationError(
-            f"{home} is open to other users, and not only for this. Choose a directory of its own. {_LOOK_AT}"
+            f"{home} is open to other users, and not only for this. Choose a directory of its own, or shut it yourself:"
+            f" chmod 700. {_LOOK_AT}"
         )
 
 
