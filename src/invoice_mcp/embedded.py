@@ -155,6 +155,7 @@ def _set_aside_unmade(database: Path) -> None:
                 return
     except sqlite3.Error:
         return  # the server tells what is wrong with it
+    _log.warning("%s broke off while it was made, and holds no workflow: renamed to %s.broken", database, database.name)
     for suffix in ("", "-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
             part = database.with_name(database.name + suffix)

@@ -89,6 +89,11 @@ def answer(port: int, *head: str, body: str = "{}") -> bytes:
     return said.split(b"\r\n")[0] if said.startswith(b"HTTP/") else b""
 
 
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 async def signals(client: Client) -> list[str]:
     """Those that the workflow has got."""
     history = await client.get_workflow_handle("invoice-X").fetch_history()
@@ -178,7 +183,13 @@ async def test_a_web_ui_is_there_when_asked_for_its_risk_told_and_joiners_see_it
     async with connection(TemporalSettings(home=home, ui=True)) as reached:
         assert reached.ui_url is not None
         port = int(reached.ui_url.rpartition(":")[2])
+        async with asyncio.timeout(30):  # the server does not wait for it
+            while not is_open(port):
+                await asyncio.sleep(0.02)
         assert answer(port, "GET / HTTP/1.1", f"Host: 127.0.0.1:{port}", body="").endswith(b"200 OK")
+        # What is told is so: should the Web UI ever look at the Host, the line can go.
+        foreign = answer(port, "GET /api/v1/settings HTTP/1.1", "Host: evil.example", body="")
+        assert foreign.endswith(b"200 OK")
         (told,) = caplog.messages
         assert reached.ui_url in told
         assert "web page that you visit may read and approve" in told
