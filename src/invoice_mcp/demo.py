@@ -68,11 +68,11 @@ async def play(
         approval_timeout: How long the invoice waits; default: five days, three seconds for EXPIRED.
     """
     window = approval_timeout or (_EXPIRES_AFTER if ending is Ending.EXPIRED else None)
-    # Nothing real is paid, and nothing stays.
-    arguments = ["-m", "invoice_mcp", "serve", "--accept-embedded-risk"]
+    arguments = ["-m", "invoice_mcp", "serve"]
     arguments += ["--approval-timeout", f"{window.total_seconds()}s"] if window else []
     arguments += ["--fail-validate"] if fail_validate else []
     arguments += ["--fail-payment"] if fail_payment else []
+    arguments += ["--accept-embedded-risk"]  # nothing real is paid, and nothing stays
     stage = _stage(home)
     try:
         server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(stage))

@@ -13,7 +13,7 @@ from pathlib import Path
 from invoice_mcp.errors import ConfigurationError
 
 _OTHERS = 0o077
-_OURS = ("embedded.json", "*.lock", "temporal.db*", "temporal.log*", "payments.db*", "demo-*")
+_OURS = ("embedded.json", "*.lock", "temporal.*", "payments.db*", "demo-*")
 _LOOK_AT = "Look at INVOICE_MCP_HOME"
 
 _log = logging.getLogger(__name__)
