@@ -118,6 +118,11 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TEMPORAL-RESTART": "All killed and started again: a waiting invoice is still there, approvable, payable.",
     "TEMPORAL-CLEAN": "After a clean end of all no process is left.",
     "TEMPORAL-KEEPS": "The embedded namespace keeps closed executions at least 90 days.",
+    "EMBEDDED-SHUT": "No web page can signal on the embedded Temporal; its Web UI is off unless asked for, then told.",
+    "EMBEDDED-RISK": "Who can reach the embedded Temporal is told at start; a real ERP or gateway needs that accepted.",
+    "EMBEDDED-PRIVATE": "Home and files are for their user only; another user's, or a symbolic link, is refused.",
+    "EMBEDDED-SECRETS": "No password in a command line, nor in the environment of guardian and server.",
+    "EMBEDDED-TROUBLE": "A stopped guardian disturbs nobody; a full or read-only disk is told in the server's words.",
     "TEMPORAL-FORGOTTEN": "An invoice whose execution is forgotten is not paid twice.",
     # Ports
     "PORT-LEDGER": "A payment asked for twice, or by two processes at once, is one payment with one id.",

@@ -21,6 +21,7 @@ from invoice_mcp.options import (
     EPILOG,
     duration,
     embedded_option,
+    embedded_temporal_options,
     fail_options,
     lost_state_option,
     real_ports,
@@ -108,6 +109,7 @@ def main() -> None:
     help="Before an approval counts: a person confirms it through the host where that can ask; never; or always.",
 )
 @temporal_options
+@embedded_temporal_options
 @real_ports
 @embedded_option
 @lost_state_option
@@ -152,6 +154,7 @@ def serve(
 
 @main.command(epilog=EPILOG)
 @temporal_options
+@embedded_temporal_options
 @real_ports
 @embedded_option
 @lost_state_option
@@ -212,6 +215,8 @@ def _common(
     address: str | None,
     namespace: str | None,
     profile: str | None,
+    ui: bool,
+    accepts_risk: bool,
     erp_url: str | None,
     payments_url: str | None,
     allow_embedded: bool,
@@ -230,7 +235,9 @@ def _common(
 
     home = _home()
     return Common(
-        TemporalSettings(address=address, namespace=namespace, profile=profile, home=home),
+        TemporalSettings(
+            address=address, namespace=namespace, profile=profile, home=home, ui=ui, accepts_risk=accepts_risk
+        ),
         PortSettings(
             home=home,
             erp_url=erp_url,

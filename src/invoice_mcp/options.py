@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import click
@@ -62,22 +64,65 @@ temporal_options = _options(
     click.option("--namespace", callback=_not_empty, help="Temporal namespace."),
     click.option("--profile", callback=_not_empty, help="Profile of temporal.toml to use."),
 )
+
+
+def _system_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """The URL, also from the file that e.g. ERP_URL_FILE names; none with a password from where `ps` shows it."""
+    variable = str(param.envvar)
+    if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
+        if _has_password(_not_empty(ctx, param, value) or ""):
+            raise click.BadParameter(
+                "it has a password, which every user of this machine can read in a command line. "
+                f"Set {variable} instead, or {variable}_FILE to a file that holds the URL."
+            )
+        return value
+    file = os.environ.get(f"{variable}_FILE")
+    if file is None:
+        return value
+    if value is not None:
+        raise click.BadParameter(f"both {variable} and {variable}_FILE are set; leave one out.")
+    try:
+        return _not_empty(ctx, param, Path(file).read_text(encoding="utf-8").strip())
+    except (OSError, ValueError) as error:
+        # What can't be decoded may be a piece of the password.
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise click.BadParameter(f"{variable}_FILE names {file!r}, which can't be read: {why}.") from None
+
+
+def _has_password(url: str) -> bool:
+    # As a person means it: what is not percent-encoded may be no URL at all.
+    user, at, _ = (url.partition("://")[2] or url).rpartition("@")
+    return bool(at) and ":" in user
+
+
 real_ports = _options(
     click.option(
         "--erp-url",
         envvar="ERP_URL",
         show_envvar=True,
         metavar="URL",
-        callback=_not_empty,
-        help="A real ERP, over HTTP.",
+        callback=_system_url,
+        help="A real ERP, over HTTP. With a password: in the variable, or in a file that ERP_URL_FILE names.",
     ),
     click.option(
         "--payments-url",
         envvar="PAYMENTS_URL",
         show_envvar=True,
         metavar="URL",
-        callback=_not_empty,
-        help="A real payment gateway, over HTTP.",
+        callback=_system_url,
+        help="A real payment gateway, over HTTP. With a password: in the variable, or in a file that PAYMENTS_URL_FILE"
+        " names.",
+    ),
+)
+embedded_temporal_options = _options(
+    click.option("--ui", is_flag=True, help="The embedded Temporal with its Web UI, which web pages may reach too."),
+    click.option(
+        "--accept-embedded-risk",
+        "accepts_risk",
+        envvar="INVOICE_MCP_ACCEPT_EMBEDDED_RISK",
+        show_envvar=True,
+        is_flag=True,
+        help="Use the embedded Temporal with a real ERP and gateway too, though any user of this machine can reach it.",
     ),
 )
 embedded_option = click.option(

@@ -48,6 +48,7 @@ async def serve(
     Raises:
         ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
     """
+    _tell_risk(temporal, ports)
     listening = _listen(*http) if http is not None else None
     if listening is None and sys.stdin is None:
         raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
@@ -107,7 +108,12 @@ class _HttpServer(uvicorn.Server):
 
 
 async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
-    """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process."""
+    """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process.
+
+    Raises:
+        ConfigurationError: Nothing can be worked on like this; EmbeddedUnavailable: there is no Temporal.
+    """
+    _tell_risk(temporal, ports)
     async with _reached(temporal, ports) as reached:
         told = _told_to_stop()
         logger.warning("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
@@ -115,6 +121,17 @@ async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
             await told.wait()
     logger.warning("Worker stopped")
     _leave()
+
+
+def _tell_risk(temporal: TemporalSettings, ports: PortSettings) -> None:
+    """Say what the embedded Temporal is not for, and refuse to use it for that, unless its owner accepts it."""
+    if temporal.accepts_risk or configured(temporal) is not None:
+        return
+    ports.require_pretended()
+    logger.warning(
+        "The embedded Temporal is for trying out, not for real money: any user of this machine can reach it and approve"
+        " (docs/security.md). --accept-embedded-risk accepts that"
+    )
 
 
 @asynccontextmanager

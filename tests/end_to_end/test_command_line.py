@@ -190,10 +190,14 @@ async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its
     ("arguments", "told"),
     [
         (["worker", "--profile", "nope"], "TEMPORAL_PROFILE"),
-        (["worker", "--erp-url", "ftp://x"], "the URL of the ERP must look like https://host/path"),
+        (
+            ["worker", "--accept-embedded-risk", "--erp-url", "ftp://x"],
+            "the URL of the ERP must look like https://host/path",
+        ),
         (["serve", "--address", "%%garbage"], "must read host:port"),
         (["worker", "--address", "127.0.0.1:9", "--accept-lost-state"], "for the embedded Temporal alone"),
         (["worker", "--address", "temporal.example:7233"], "ERP_URL and PAYMENTS_URL not set"),
+        (["serve", "--address", "temporal.example:7233", "--ui"], "--ui is for the embedded Temporal"),
         (["serve", "--http", "--host", "300.1.1.1"], "Look at --host and --port"),
     ],
 )
