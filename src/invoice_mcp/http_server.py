@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds. Whoever still waits in a call when we are told to stop is not waited for longer than this.
 _GRACE = 3
-# With clients of the older protocol. Each keeps a task and its buffers, some 50 kB.
+# With clients of the older protocol. Each keeps a task and its buffers, some 40 kB.
 MAX_SESSIONS = 1_000
 # Seconds without a request or an open stream until a session is taken for abandoned. A client whose session has gone
 # gets 404, as the protocol has it, and begins another.
