@@ -93,11 +93,13 @@ class GuardedApp:
         headers = Headers(scope=scope)
         for host in headers.getlist("host") or [""]:
             if not self._rule.allows_host(host):
-                logger.warning("Refused a request to the Host %r: it is not an allowed one, see --allowed-host", host)
+                logger.warning(
+                    "Refused a request to the Host %.200r: it is not an allowed one, see --allowed-host", host
+                )
                 raise _Refused(421, "this Host is not allowed here; --allowed-host allows it")
         for origin in headers.getlist("origin"):
             if not self._rule.allows_origin(origin):
-                logger.warning("Refused a request of a page of %r: not an allowed one, see --allowed-host", origin)
+                logger.warning("Refused a request of a page of %.200r: not an allowed one, see --allowed-host", origin)
                 raise _Refused(403, "this Origin is not allowed here; --allowed-host allows it")
         if int(headers.get("content-length", "0")) > self._limits.size:
             raise self._too_large()

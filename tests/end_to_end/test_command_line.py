@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -281,7 +282,10 @@ async def test_a_log_that_nobody_reads_keeps_neither_clients_nor_signals_waiting
             # Of each something is logged, of all more than a pipe holds.
             for _ in range(150):
                 assert await status_of(port, *MCP_HEADERS, host="x" * 10_000, body=INITIALIZE) == 421
+            began = time.monotonic()
+            assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=INITIALIZE) == 431
             assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
+            assert time.monotonic() - began < 5
             served.send_signal(signal.SIGTERM)
             assert served.wait(timeout=15) == 0
         finally:
