@@ -56,6 +56,30 @@ class _Refused(Exception):  # noqa: N818 (as errors.Refused)
         self.status, self.why, self.close = status, why, close
 
 
+class _Body:
+    """What has come of a body. Its size counts until the request has ended, also when the application has it."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._data: bytearray | None = bytearray()
+
+    def add(self, part: bytes) -> None:
+        if self._data is not None:
+            self._data += part
+            self.size += len(part)
+
+    def replayed_before(self, receive: Receive) -> Receive:
+        """Give it as one message, once, and then whatever else comes."""
+
+        async def replay() -> Message:
+            if self._data is None:
+                return await receive()
+            data, self._data = bytes(self._data), None
+            return {"type": "http.request", "body": data, "more_body": False}
+
+        return replay
+
+
 class GuardedApp:
     """An ASGI application that is called only for requests that are allowed and there as a whole.
 
@@ -73,17 +97,17 @@ class GuardedApp:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        body = bytearray()
+        body = _Body()
         try:
             self._check(scope)
             if await self._read(body, receive):
-                await self._app(scope, _replaying(bytes(body), receive), send)
+                await self._app(scope, body.replayed_before(receive), send)
         except _Refused as refused:
             # Else the rest of the request is read and thrown away, so that the client gets to read the answer.
             headers = {"connection": "close"} if refused.close else None
             await PlainTextResponse(refused.why, refused.status, headers)(scope, receive, send)
         finally:
-            self._held -= len(body)
+            self._held -= body.size
 
     def _check(self, scope: Scope) -> None:
         # Of what is too long nothing is read, nor logged.
@@ -104,7 +128,7 @@ class GuardedApp:
         if int(headers.get("content-length", "0")) > self._limits.size:
             raise self._too_large()
 
-    async def _read(self, body: bytearray, receive: Receive) -> bool:
+    async def _read(self, body: _Body, receive: Receive) -> bool:
         """Read the whole body. False: the client has gone, and nobody is left to be answered."""
         try:
             with anyio.fail_after(self._limits.within):
@@ -120,30 +144,17 @@ class GuardedApp:
             raise _Refused(408, why, close=True) from None
         return True
 
-    def _take(self, body: bytearray, part: bytes) -> None:
-        if len(body) + len(part) > self._limits.size:
+    def _take(self, body: _Body, part: bytes) -> None:
+        if body.size + len(part) > self._limits.size:
             raise self._too_large()
         if self._held + len(part) > self._limits.together:
             logger.warning("Refused a request: the bodies under way are larger than %d bytes", self._limits.together)
             raise _Refused(503, "too much is under way; try again")
         self._held += len(part)
-        body += part
+        body.add(part)
 
     def _too_large(self) -> _Refused:
         return _Refused(413, f"the body is larger than {self._limits.size} bytes")
-
-
-def _replaying(body: bytes, receive: Receive) -> Receive:
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
 
 
 class BoundedConnection(H11Protocol):
