@@ -139,6 +139,12 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "CLI-STDOUT": "Nothing but protocol goes to stdout.",
     "CLI-WORKER": "A worker alone stops cleanly on SIGTERM.",
     "CLI-HTTP": "serve --http serves the same tools over streamable HTTP.",
+    # HTTP
+    "HTTP-HOSTS": "Only requests to allowed hosts and of their pages are answered; off loopback they must be named.",
+    "HTTP-BOUNDS": "Headers, bodies, connections and sessions are bounded in size, time and number; streams are not.",
+    "HTTP-SESSIONS": "A client of the older protocol is asked in its session; without sessions, it is refused.",
+    "LOG-BOUNDED": "A log message has a bounded length and shows what could not be seen.",
+    "LOG-THREAD": "Whoever logs does not wait until it is written, and a stderr that nobody reads stops nothing.",
 }
 
 

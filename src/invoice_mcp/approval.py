@@ -23,6 +23,11 @@ from invoice_mcp.questions import confirmation_request, is_confirmed
 from invoice_mcp.reports import DecisionRequest, InvoiceReport
 
 _NEEDS_FORMS = "this server approves only what a person has confirmed, and this client can't ask one"
+_NO_WAY_TO_CLIENT = (
+    "an approval is to be confirmed, and this server can't ask: it keeps no session with clients of a protocol before"
+    " 2026-07-28. Connect over stdio, with a client of the current protocol, or to a server that was started without"
+    " --no-sessions; nothing was changed."
+)
 _AGAIN = "Ask the user, and call approve again only if they want the question again; or call reject."
 
 
@@ -45,9 +50,13 @@ def asks(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
     Raises:
         Refused: NOT_CONFIRMED, where it is and can't be.
     """
+    if policy is ApprovalPolicy.TRUST:
+        return False
+    if not _has_way_to_client(ctx):
+        raise Refused(Code.NOT_CONFIRMED, _NO_WAY_TO_CLIENT)
     if policy is ApprovalPolicy.ASK_OR_REFUSE and not _can_ask(ctx):
         raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}. Use a host that can (elicitation); nothing was changed.")
-    return policy is not ApprovalPolicy.TRUST and _can_ask(ctx)
+    return _can_ask(ctx)
 
 
 async def confirmed(
@@ -99,9 +108,18 @@ def _is_current(ctx: Context[Any, Any]) -> bool:
     return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
+def _has_way_to_client(ctx: Context[Any, Any]) -> bool:
+    """Whether a question can get to the client.
+
+    Without a session there is none to a client of the older protocol; nor is it known then whether it can show a form,
+    which it said when it connected, perhaps to another server. So it must not pass for one that can't.
+    """
+    return _is_current(ctx) or ctx.session.can_send_request
+
+
 def _can_ask(ctx: Context[Any, Any]) -> bool:
     """Whether the client can show a form, and there is a way to it."""
-    return shows_forms(ctx.client_capabilities) and (_is_current(ctx) or ctx.session.can_send_request)
+    return shows_forms(ctx.client_capabilities) and _has_way_to_client(ctx)
 
 
 async def _answered(

@@ -15,6 +15,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from invoice_mcp.http_hosts import Authority
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))")
 
@@ -36,6 +38,17 @@ def _checked_window(span: timedelta) -> timedelta:
     from invoice_mcp.reports import Policy
 
     return Policy(approval_timeout=span).approval_timeout
+
+
+def _authorities(
+    _ctx: click.Context | None, _param: click.Parameter | None, values: tuple[str, ...]
+) -> tuple[Authority, ...]:
+    try:
+        return tuple(Authority.given(value) for value in values)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{str(error)!r} names no host; write it like invoices.example.com, 10.0.0.5:8000 or [fd00::5]:8000."
+        ) from None
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -144,6 +157,15 @@ timeout_option = click.option(
     default="5d",
     show_default=True,
     help="How long an invoice waits for its decision: 3s, 12h, 5d. Holds for invoices submitted from now on.",
+)
+allowed_host_option = click.option(
+    "--allowed-host",
+    "allowed_hosts",
+    metavar="NAME[:PORT]",
+    multiple=True,
+    callback=_authorities,
+    help="With --http: a name of this server, for Host and Origin; all others are refused. Repeat it for several."
+    "  [default: the names of loopback, where it listens there; needed elsewhere]",
 )
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
 
