@@ -167,7 +167,7 @@ class InvoiceWorkflow:
         finally:
             deadline.cancel()
             # Its timer is cancelled now, before whatever comes next.
-            await asyncio.wait([deadline])
+            await workflow.wait([deadline])
         if self._decision is None:
             workflow.logger.info("No decision in time")
             self._close(Status.EXPIRED)
