@@ -122,6 +122,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "PORT-LEDGER": "A payment asked for twice, or by two processes at once, is one payment with one id.",
     "PORT-ERP": "Refusals of the ERP are told apart from trouble in reaching it.",
     "PORT-GATEWAY": "Refusals of the gateway are told apart from trouble in reaching it.",
+    "PORT-ANSWER": "An answer counts only for what was asked: one connection a call, and an echo has to match.",
     # Command line
     "CLI-HELP": "--help teaches; --version and python -m invoice_mcp work.",
     "CLI-DEMO": "The demo plays an invoice to PAID, or to --reject or --expire, and leaves nothing behind.",
