@@ -44,6 +44,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "PAY-FAILED": "A refused line makes the invoice FAILED, and the report says for each line what happened.",
     "PAY-ALL-FAILED": "All lines refused: FAILED, each line named.",
     "PAY-ONCE": "An answer lost after the payment was made does not pay twice.",
+    "PAY-REPEATED": "A refusal after an attempt without a verdict, in this run or an earlier one, is unconfirmed.",
+    "PAY-NAMED": "A payment that is named for two lines confirms neither.",
     "PAY-KEY": "The idempotency key is made of invoice id, line number and line content, not of the run.",
     # Cancelling
     "CANCEL-BEFORE": "Cancelled before a decision: CANCELLED, nothing paid, a cancelled execution.",
