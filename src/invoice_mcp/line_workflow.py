@@ -87,7 +87,8 @@ def told(error: FailureError) -> tuple[str, str]:
 def _is_in_doubt(error: ActivityError) -> bool:
     """Whether a refusal came after an attempt without a verdict."""
     cause = error.cause
-    return isinstance(cause, ApplicationError) and any(detail == IN_DOUBT for detail in cause.details)
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    return any(isinstance(detail, Mapping) and detail.get("unconfirmed") is True for detail in details)
 
 
 def _repeated(words: str) -> str:

@@ -77,7 +77,7 @@ class EveryOrder(Life):
         told = tuple((run.run_id, run.past(), run.tasks.digest(), run.status) for run in runs)
         under_way = tuple(str([(seq, each.digest()) for seq, each in sorted(run.activities.items())]) for run in runs)
         made = tuple((paid.order.line, paid.at) for paid in self.payments.made)
-        left = self.plan.events[self.done :], self.faults, self.can_crash
+        left = self.plan.events[self.done :], self.faults, self.payments.refused_keys, self.can_crash
         return self.simulation.agenda.digest(), told, under_way, made, left
 
 

@@ -112,7 +112,8 @@ class Life:
     def _state(self) -> Hashable:
         made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
         left = self.plan.events[self.done :]
-        return self.simulation.digest(), made, left, self.faults, self.can_crash, frozenset(self.held)
+        refused = self.payments.refused_keys
+        return self.simulation.digest(), made, left, self.faults, refused, self.can_crash, frozenset(self.held)
 
     # -- what could happen next ----------------------------------------------------------------------------
 
@@ -211,6 +212,12 @@ class Life:
                 self.payments.refuses()
             case "payment-down":
                 self.payments.is_down()
+            case "refused-again":
+                self.payments.refuses_again()
+            case "stale-answer":
+                # From a gateway that does not tell the key: else it is as if there was no answer.
+                self.payments.echoes = False
+                self.payments.repeats_an_answer()
             case _:
                 self.payments.loses_the_answer()
         self.faults = ()
