@@ -166,13 +166,9 @@ class Course:
         fault: Verb | None = None
         if number not in state.untold:
             fault, state = state.without_fault(number)
-        if number == 0:
-            return fault, state
-        assert state.content is not None  # noqa: S101 (it has lines)
-        content = state.content
         if fault is Verb.REFUSED_AGAIN:
-            state = replace(state, refused_again=state.refused_again | {(number, content)})
-        if fault is None and any(n == number and self.same_line(n, content, c) for n, c in state.refused_again):
+            state = replace(state, refused_again=state.refused_again | {number})
+        if fault is None and number in state.refused_again:
             fault = Verb.PAYMENT_REFUSED
         return fault, state
 

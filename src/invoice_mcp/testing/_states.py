@@ -31,7 +31,8 @@ class State:
         faults: Of each line what its next payments meet (0: what those meet who ask the ERP); none that meets nothing.
         untold: The numbers of lines that were answered just now (0: the ERP accepted it), of which it was not told yet.
             Paid, unless the gateway refuses their keys.
-        refused_again: Line number and which invoice it was, of every payment whose key the gateway refuses since.
+        refused_again: The numbers of lines whose keys the gateway refuses. They were paid, so that they are settled:
+            they can't come back with another key.
     """
 
     content: int | None = None
@@ -46,7 +47,7 @@ class State:
     settled: frozenset[tuple[int, int]] = frozenset()
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
     untold: frozenset[int] = frozenset()
-    refused_again: frozenset[tuple[int, int]] = frozenset()
+    refused_again: frozenset[int] = frozenset()
 
     @property
     def shows(self) -> Shown:

@@ -174,6 +174,13 @@ def test_a_key_that_is_refused_again_is_failed_and_settled_as_often_as_it_is_sub
         story.tell("trigger", "approve", "advance 1")
 
 
+def test_every_key_that_was_used_so_is_refused_again() -> None:
+    story = Story(-1, -1).tell("refused-again 1", "refused-again 2", "trigger", "approve", "advance 1")
+    both = {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
+    assert story.shows == both
+    assert story.tell("trigger", "approve").shows == both
+
+
 def test_a_key_is_refused_again_with_the_line_it_was_used_for_only() -> None:
     story = Story(-1, -1, changed=2).tell("refused-again 1", "payment-refused 2", "trigger", "approve", "advance 1")
     assert story.shows == {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
