@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
 
-from invoice_mcp.line_workflow import PAYMENT_ID_REUSED, line_outcomes, unconfirmed
+import pytest
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState
+
+from invoice_mcp.line_workflow import PAYMENT_ID_REUSED, _is_in_doubt, line_outcomes, unconfirmed
 from invoice_mcp.reports import LineOutcome, LineReport, LineStatus, PaymentOrder
 from tests.requirements import requirement
 from tests.unit.testing.ruins import an_invoice
@@ -63,3 +66,32 @@ def test_a_refusal_of_a_line_that_was_settled_before_does_not_say_that_nothing_w
     assert line_outcomes(lines(None, None, settled=1), 2, REFUSED) == {2: REFUSED}
     for outcome in (paid(), unconfirmed("TIMEOUT", "no answer")):
         assert line_outcomes(lines(None, None, settled=1), 1, outcome) == {1: outcome}
+
+
+@requirement("PAY-REPEATED")
+@pytest.mark.parametrize(
+    ("details", "is_in_doubt"),
+    [
+        # As activities of release 0.1.0 refuse.
+        ((), False),
+        (({"unconfirmed": True},), True),
+        # As a later release might.
+        (({"unconfirmed": True, "attempt": 2},), True),
+        (({"unconfirmed": False},), False),
+        (("unconfirmed", None, 7, [True], {"other": True}), False),
+    ],
+    ids=str,
+)
+def test_a_refusal_is_in_doubt_if_its_details_say_so(details: tuple[Any, ...], is_in_doubt: bool) -> None:
+    error = ActivityError(
+        "failed",
+        scheduled_event_id=1,
+        started_event_id=2,
+        identity="",
+        activity_type="payment_gateway",
+        activity_id="1",
+        retry_state=RetryState.NON_RETRYABLE_FAILURE,
+    )
+    assert not _is_in_doubt(error)
+    error.__cause__ = ApplicationError("refused", *details, type="DUPLICATE_KEY", non_retryable=True)
+    assert _is_in_doubt(error) is is_in_doubt

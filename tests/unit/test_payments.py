@@ -478,6 +478,12 @@ class TestWhoseAnswerItIs:
         assert await verdict(answers(200, {**echo, "line": "1", "currency": None})) == "P"
         assert await verdict(answers(422, {**echo, "code": "NO", "reason": "no"})) == "NO: no"
 
+    async def test_a_json_number_is_the_amount_that_it_is_nearest_to(self) -> None:
+        (order,) = orders(amount=Decimal("0.10"))
+        receipt = answers(200, {"payment_id": "P", "amount": 0.1})
+        async with misbehaving(receipt) as server, aclosing(HttpPayments(server.url)) as payments:
+            assert await asked(payments, order) == "P"
+
     @requirement("PORT-ANSWER")
     async def test_accepted_is_not_paid(self) -> None:
         said = await verdict(answers(202, {"payment_id": "P"}))
