@@ -12,7 +12,7 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
 
-from invoice_mcp.display_text import quoted, word
+from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import MAX_INVOICE_BYTES, faults_of
 
@@ -43,7 +43,7 @@ class CodedServer(MCPServer[Any]):
             what = f"there is no tool {quoted(name, 64)}. The tools are {', '.join(tools)}."
             raise Refused(Code.INVALID_ARGUMENT, what)
         known = tools[name].input_schema.get("properties", {})
-        unknown = sorted(word(argument, 64) for argument in arguments if argument not in known)
+        unknown = sorted(quoted(argument, 64) for argument in arguments if argument not in known)
         if unknown:
             what = f"{name} takes no argument {', '.join(unknown[:10])}"
             raise Refused(Code.INVALID_ARGUMENT, f"{what}. It takes {', '.join(known)}.")
