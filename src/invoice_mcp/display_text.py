@@ -54,7 +54,6 @@ _SINGLE_QUOTES = frozenset("'\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u2
 _ALWAYS_LIVE = frozenset("`[]\\")
 # Emphasis, struck-out text and tags: nothing begins or ends where both neighbours are spaces.
 _LIVE_BESIDE_TEXT = frozenset("*~<")
-_BEFORE_AT = frozenset(".-_+")
 
 _WORD = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
 _LONGEST_WORD = 64
@@ -72,7 +71,7 @@ def quoted(text: str, longest: int = LONGEST) -> str:
     if len(text) <= longest and _PLAIN_WORDS.fullmatch(text):
         return f'"{text}"'
     # Of what comes later, nothing is shown: each character takes at least one place.
-    head = text[: longest + 1]
+    head = text[:longest]
     shown: list[str] = []
     room = longest
     for piece in _pieces(head, neutral=True):
@@ -189,7 +188,7 @@ def _is_live(text: str, at: int) -> bool:
         case ".":
             return text[max(at - 3, 0) : at].lower() == "www"
         case "@":
-            return after.isalnum() and (before.isalnum() or before in _BEFORE_AT)
+            return after.isalnum() and before not in {"", " "}
         case "\u05f4":  # gershayim, as in Hebrew for "Ltd."
             return not (_is_of("HEBREW LETTER", before) and _is_of("HEBREW LETTER", after))
     return False

@@ -147,8 +147,14 @@ def test_ordinary_names_look_the_same(name: str) -> None:
         ("A &lt; B", r"A \x26lt; B"),
         ("www.a.example", r"www\x2ea.example"),
         ("pay@a.example", r"pay\x40a.example"),
+        ("*@a", r"\x2a\x40a"),
         ("\u3164", r"\u3164"),
         ("e" + "\u0301" * 6, "e" + "\u0301" * 4 + r"\u0301\u0301"),
+        # Marks that would stand on a quotation mark, a space or an escape.
+        ("\u0338ACME", r"\u0338ACME"),
+        ("a \u0336b", r"a \u0336b"),
+        ("a<\u0338b", r"a\x3c\u0338b"),
+        ("\u05f4מ", r"\u05f4מ"),
         ("\U000e0041", r"\U000e0041"),
         # Joiners where no script needs them.
         ("A\u200dB", r"A\u200dB"),
@@ -212,8 +218,8 @@ def test_it_is_one_line_between_marks_that_it_can_not_close(text: str) -> None:
     is_one_line_in_marks(text)
 
 
-def has_no_live_markup(*several: str) -> None:
-    shown = [quoted(text) for text in several]
+def has_no_live_markup(*several: str, longest: int = 200) -> None:
+    shown = [quoted(text, longest) for text in several]
     # As in a summary, as in a form, and at the beginning of a line.
     sentence = f"Invoice A from {' by '.join(shown)} is paid."
     form = "\n".join(f"{number}. {each}: USD 1.00" for number, each in enumerate(shown, 1))
@@ -232,9 +238,11 @@ def has_no_live_markup(*several: str) -> None:
 
 
 @requirement("TEXT-SHOWN")
-@given(st.lists(texts, min_size=1, max_size=3))
-def test_no_markup_of_it_is_live(several: list[str]) -> None:
+@given(st.lists(texts, min_size=1, max_size=3), st.integers(0, 40))
+def test_no_markup_of_it_is_live(several: list[str], longest: int) -> None:
     has_no_live_markup(*several)
+    # Nor where it is cut.
+    has_no_live_markup(*several, longest=longest)
 
 
 @requirement("TEXT-SHOWN", "TEXT-OURS")
