@@ -11,7 +11,7 @@ from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedErro
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.display_text import quoted
+from invoice_mcp.display_text import printable, quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.probe import Probe
 from invoice_mcp.reading import is_namespace_missing
@@ -20,6 +20,7 @@ from invoice_mcp.reading import is_namespace_missing
 ANSWER_WITHIN = 7.0
 
 START_A_WORKER = "Start one with `invoice-mcp worker` (or `invoice-mcp serve` without --no-worker)"
+_LONGEST_REFUSAL = 5000
 _CHECK_TEMPORAL = "Check that it runs and that the address, namespace and credentials are right; then try again"
 _NO_ANSWER = frozenset(
     {
@@ -99,7 +100,10 @@ def _unavailable(why: str) -> Refused:
 def _refused_by_workflow(error: WorkflowUpdateFailedError) -> Refused:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type is not None and cause.type in set(Code):
-        return Refused(Code(cause.type), f"{cause.message}. Ask `status` for the whole picture.")
+        # A worker of release 0.1.0 does not quote. Its refusal is at least one line.
+        return Refused(
+            Code(cause.type), f"{printable(cause.message, _LONGEST_REFUSAL)}. Ask `status` for the whole picture."
+        )
     return Refused(Code.INTERNAL, f"the workflow refused the request ({quoted(str(cause))})")
 
 

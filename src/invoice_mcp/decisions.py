@@ -25,7 +25,7 @@ def require_open_for(
         raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status} and takes no decision any more")
     if made is not None:
         if made.verdict is not verdict:
-            what = f"the invoice was {describe_decision(made)}; the first decision is final"
-            raise Refused(Code.ALREADY_DECIDED, what)
+            what = f"the invoice was {describe_decision(made)}"
+            raise Refused(Code.ALREADY_DECIDED, f"{what}; the first decision is final")
     elif deadline is not None and now >= deadline:
         raise Refused(Code.ALREADY_CLOSED, f"the time to decide ended on {moment(deadline)}")
