@@ -52,7 +52,7 @@ def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> El
 
 def describe(report: InvoiceReport) -> str:
     """Which invoice, how much, to whom, and each line. What is the invoice's own text is quoted."""
-    what = f"invoice {word(report.invoice_id)}: pay {report.currency} {report.total:,}"
+    what = f"invoice {word(report.invoice_id)}: pay {word(report.currency)} {report.total:,}"
     head = f"{what} to {quoted(report.customer, MAX_NAME)}."
     until = f" It expires on {moment(report.approval_deadline)}." if report.approval_deadline else ""
     shown, rest = report.lines[:MOST_LINES], report.lines[MOST_LINES:]
