@@ -108,8 +108,16 @@ def is_hidden(char: str) -> bool:
 
 
 def shows_nothing(text: str) -> bool:
-    """Whether a reader sees nothing of it, or only marks that belong on a character."""
-    return all(char == " " or is_hidden(char) or _is_mark(char) for char in text)
+    """Whether a reader sees nothing of it, or only marks that belong on a character.
+
+    What is unassigned here may be a letter of a newer Unicode, and what is private may have a glyph somewhere: they are
+    shown as escapes, but they are not nothing.
+    """
+    return all(char == " " or _is_mark(char) or (is_hidden(char) and not _may_show(char)) for char in text)
+
+
+def _may_show(char: str) -> bool:
+    return unicodedata.category(char) in {"Cn", "Co"} and char not in _IGNORABLE
 
 
 def _pieces(text: str, *, neutral: bool) -> Iterator[str]:

@@ -177,7 +177,8 @@ def test_no_character_of_unicode_that_hides_or_separates_is_shown_as_it_is() -> 
     # Beside a letter, a mark and each other; of emoji and of some scripts, a few are a part. Of the million that are
     # unassigned or private, all is decided by now; some are enough.
     few = [char for n, char in enumerate(hidden) if n % 97 == 0 or unicodedata.category(char) not in {"Cn", "Co", "Cs"}]
-    assert all(shows_nothing(char) for char in few)
+    may_show = {char for char in few if unicodedata.category(char) in {"Cn", "Co"}} - ignorable
+    assert {char for char in few if not shows_nothing(char)} == may_show
     for text in ("a".join(few), "e\u0301".join(few), "".join(few)):
         assert set(few).isdisjoint(quoted(text, 20 * len(text)))
         assert set(few).isdisjoint(printable(text, 20 * len(text)))
