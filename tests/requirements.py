@@ -36,6 +36,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "DECIDE-LATE": "After a terminal status a decision is refused with that status.",
     "DECIDE-EDGE": "A decision just before the deadline counts; at the deadline and after it, it is refused.",
     "DECIDE-WHO": "The report tells who decided, when, and with which comment.",
+    "DECIDE-CONFIRMED": "Summary and refusals say how a decision was confirmed, and assert nobody who was not asked.",
     "SIGNAL-SEED": "The seed's signals and queries work, under the same rules; a late signal is ignored.",
     "SIGNAL-POLICY": "An approving signal is refused and counted, unless the policy in the input lets signals approve.",
     # Paying
@@ -58,6 +59,9 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TOOL-WAIT": "status with wait_seconds answers when the status changes, with progress.",
     "TOOL-ERAS": "Clients of the current and of the older protocol are served alike.",
     "TOOL-TEXT": "Hostile text is refused or carried, never a traceback.",
+    "TEXT-OURS": "What others wrote is quoted in every sentence, so that it can't be read as the server's own.",
+    "TEXT-SHOWN": "Quoted text is one line, hides nothing, is no live markup, and is bounded; ordinary names stay.",
+    "TEXT-ENTERS": "New invoices and decisions are refused names that show nothing, and separators of lines.",
     "LIST-STATUS": "list finds invoices by status.",
     "LIST-UNABLE": "Where the server can't list, the tool says so.",
     "LIST-INDEX": "Whether InvoiceStatus is set travels in the input; a worker registers it or runs without.",

@@ -12,6 +12,8 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
+from invoice_mcp.display_text import printable
+
 MAX_ANSWER_BYTES = 64 * 1024
 MAX_TEXT = 300
 
@@ -25,14 +27,6 @@ _SETUP = {
 }
 _ANOTHER_TIME = frozenset({408, 425, 429})
 _ACCEPTED = 202
-
-
-def printable(text: str, longest: int = MAX_TEXT) -> str:
-    """Somebody else's text as one printable line of at most `longest` characters."""
-    # Cut before looking at each character: the text may be as long as the answer.
-    words = " ".join(text[: 4 * longest].split())
-    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in words)
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
 class NoVerdictError(Exception):
@@ -123,7 +117,7 @@ class Remote:
             raise NoVerdictError(f"{self._name} gave no complete answer within {self._timeout:g} s") from error
         except Exception as error:
             # Whatever a broken peer can make the client raise, a caller has one kind of error to expect.
-            detail = printable(f"{type(error).__name__}: {error}")
+            detail = printable(f"{type(error).__name__}: {error}", MAX_TEXT)
             raise NoVerdictError(f"{self._name} could not be asked, or broke off ({detail})") from error
         answer = Answer(status, _json_object(raw))
         if (advice := _no_verdict(status)) is not None:

@@ -11,6 +11,7 @@ from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedErro
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from invoice_mcp.display_text import printable, quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.probe import Probe
 from invoice_mcp.reading import is_namespace_missing
@@ -19,6 +20,7 @@ from invoice_mcp.reading import is_namespace_missing
 ANSWER_WITHIN = 7.0
 
 START_A_WORKER = "Start one with `invoice-mcp worker` (or `invoice-mcp serve` without --no-worker)"
+_LONGEST_REFUSAL = 5000
 _CHECK_TEMPORAL = "Check that it runs and that the address, namespace and credentials are right; then try again"
 _NO_ANSWER = frozenset(
     {
@@ -69,7 +71,7 @@ async def answering(probe: Probe) -> AsyncIterator[None]:
     except WorkflowUpdateFailedError as error:
         raise _refused_by_workflow(error) from None
     except WorkflowQueryFailedError as error:
-        raise Refused(Code.INTERNAL, f"the workflow can't tell its state ({error.message})") from None
+        raise Refused(Code.INTERNAL, f"the workflow can't tell its state ({quoted(error.message)})") from None
     except RPCError as error:
         raise await _refusal(error, probe) from None
     except RuntimeError as error:
@@ -98,13 +100,16 @@ def _unavailable(why: str) -> Refused:
 def _refused_by_workflow(error: WorkflowUpdateFailedError) -> Refused:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type is not None and cause.type in set(Code):
-        return Refused(Code(cause.type), f"{cause.message}. Ask `status` for the whole picture.")
-    return Refused(Code.INTERNAL, f"the workflow refused the request ({cause})")
+        # A worker of release 0.1.0 does not quote. Its refusal is at least one line.
+        return Refused(
+            Code(cause.type), f"{printable(cause.message, _LONGEST_REFUSAL)}. Ask `status` for the whole picture."
+        )
+    return Refused(Code.INTERNAL, f"the workflow refused the request ({quoted(str(cause))})")
 
 
 async def _refusal(error: RPCError, probe: Probe) -> Refused:
     if is_namespace_missing(error):
-        return _unavailable(error.message.rstrip("."))
+        return _unavailable(f"it says {quoted(error.message)}")
     if error.status is RPCStatusCode.NOT_FOUND:
         return Refused(Code.NOT_FOUND, "there is no such invoice any more. `list` shows the invoices there are.")
     if error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message:
@@ -112,5 +117,5 @@ async def _refusal(error: RPCError, probe: Probe) -> Refused:
     if error.status in _NO_ANSWER:
         return await _silence(probe)
     if error.status in _NO_ACCESS:
-        return _unavailable(f"it refuses access ({error.message})")
-    return Refused(Code.INTERNAL, f"Temporal answered {error.status.name} ({error.message})")
+        return _unavailable(f"it refuses access ({quoted(error.message)})")
+    return Refused(Code.INTERNAL, f"Temporal answered {error.status.name} ({quoted(error.message)})")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.reports import Decision, Status, Verdict, moment
+from invoice_mcp.reports import Decision, Status, Verdict
+from invoice_mcp.summary import describe_decision, moment
 
 
 def require_open_for(
@@ -24,7 +25,7 @@ def require_open_for(
         raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status} and takes no decision any more")
     if made is not None:
         if made.verdict is not verdict:
-            what = f"the invoice was {made.verdict.lower()} by {made.by} on {moment(made.at)}"
+            what = f"the invoice was {describe_decision(made)}"
             raise Refused(Code.ALREADY_DECIDED, f"{what}; the first decision is final")
     elif deadline is not None and now >= deadline:
         raise Refused(Code.ALREADY_CLOSED, f"the time to decide ended on {moment(deadline)}")

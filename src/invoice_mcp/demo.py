@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from invoice_mcp.display_text import printable
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
@@ -207,5 +208,5 @@ async def _show_ledger(console: Console, ledger: PaymentLedger) -> None:
         table.add_column(column, justify="right" if column in {"Line", "Amount"} else "left", overflow="fold")
     for entry in sorted(entries, key=lambda entry: (entry.invoice_id, entry.line)):
         amount = f"{entry.currency} {entry.amount}"
-        table.add_row(entry.payment_id, entry.invoice_id, str(entry.line), escape(entry.description), amount)
+        table.add_row(entry.payment_id, entry.invoice_id, str(entry.line), escape(printable(entry.description)), amount)
     console.print(table)

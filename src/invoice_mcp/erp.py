@@ -8,7 +8,8 @@ from typing import Protocol
 
 import httpx2
 
-from invoice_mcp._http import NoVerdictError, Remote, printable
+from invoice_mcp._http import NoVerdictError, Remote
+from invoice_mcp.display_text import printable
 from invoice_mcp.invoices import Invoice
 
 _PLAIN_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")

@@ -19,6 +19,7 @@ from invoice_mcp.questions import decision_in, decision_request
 from invoice_mcp.reading import WORKFLOW_TYPE
 from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineStatus, Standing, Status, Verdict
 from invoice_mcp.service import InvoiceService
+from invoice_mcp.summary import retold, summarize
 from invoice_mcp.tasks import TaskBinding, tool_result
 from invoice_mcp.tasks.workflow import TaskState
 from invoice_mcp.workflows import MOST_DISMISSALS, InvoiceWorkflow
@@ -75,7 +76,7 @@ async def task_state(handle: Handle) -> TaskState:
     asks = report.status is Status.PENDING_APPROVAL and report.decision is None
     request = decision_request(report).model_dump(by_alias=True, mode="json", exclude_none=True)
     return TaskState(
-        message=report.summary,
+        message=summarize(report),
         updated_at=standing.changed_at,
         input_requests={question(standing.dismissals): request} if asks else {},
         poll_interval_ms=_poll_interval(report) // timedelta(milliseconds=1),
@@ -139,4 +140,4 @@ def _elicited(response: Any) -> ElicitResult:
 
 def _result(outcome: Any) -> CallToolResult:
     """The report, as `status` tells it."""
-    return tool_result(InvoiceReport.model_validate(outcome))
+    return tool_result(retold(InvoiceReport.model_validate(outcome)))

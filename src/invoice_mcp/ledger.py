@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from invoice_mcp._http import printable
+from invoice_mcp.display_text import printable
 from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
 from invoice_mcp.reports import PaymentOrder, PaymentReceipt, Record
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from typing import Literal, TypeVar
 
 from mcp.server.elicitation import render_elicitation_schema
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
 from pydantic import BaseModel, Field, ValidationError
 
-from invoice_mcp.invoices import Comment, Person, faults_of
-from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineReport, moment
+from invoice_mcp.display_text import quoted, word
+from invoice_mcp.invoices import MAX_COMMENT, MAX_NAME, Comment, Person, faults_of
+from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineReport
+from invoice_mcp.summary import moment
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -44,14 +45,15 @@ def decision_request(report: InvoiceReport) -> ElicitRequest:
 
 def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> ElicitRequest:
     """Ask whether an approval is really meant, in this name and with this comment."""
-    comment = f"\nComment: {_quoted(decision.comment)}" if decision.comment else ""
-    head = f"Your assistant wants to approve, in the name of {_quoted(decision.by)}, "
+    comment = f"\nComment: {quoted(decision.comment, MAX_COMMENT)}" if decision.comment else ""
+    head = f"Your assistant wants to approve, in the name of {quoted(decision.by)}, "
     return _form(f"{head}{describe(report)}{comment}", Confirmed)
 
 
 def describe(report: InvoiceReport) -> str:
     """Which invoice, how much, to whom, and each line. What is the invoice's own text is quoted."""
-    head = f"invoice {report.invoice_id}: pay {report.currency} {report.total:,} to {_quoted(report.customer)}."
+    what = f"invoice {word(report.invoice_id)}: pay {word(report.currency)} {report.total:,}"
+    head = f"{what} to {quoted(report.customer, MAX_NAME)}."
     until = f" It expires on {moment(report.approval_deadline)}." if report.approval_deadline else ""
     shown, rest = report.lines[:MOST_LINES], report.lines[MOST_LINES:]
     lines = [_line(report, line) for line in shown]
@@ -84,11 +86,6 @@ def is_confirmed(answer: ElicitResult) -> bool:
         return False
 
 
-def _quoted(words: str) -> str:
-    """On one line, and with an end that shows: what somebody wrote can't pass for what this server tells."""
-    return json.dumps(words, ensure_ascii=False)
-
-
 def _form(message: str, form: type[BaseModel]) -> ElicitRequest:
     rendered = render_elicitation_schema(form)
     # Our own names and words for the form as a whole are not for whoever fills it in.
@@ -106,5 +103,5 @@ def _filled(form: type[T], answer: ElicitResult) -> T:
 
 def _line(report: InvoiceReport, line: LineReport) -> str:
     before = " (an earlier submission paid it, or perhaps did; it is not paid twice)" if line.settled_before else ""
-    what = f"{_quoted(line.description)}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
+    what = f"{quoted(line.description, MAX_NAME)}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
     return f"{line.line}. {what}{before}"

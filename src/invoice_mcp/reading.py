@@ -10,10 +10,12 @@ from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport, Status
 from invoice_mcp.resubmission import Settled
+from invoice_mcp.summary import retold
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
 
 WORKFLOW_TYPE = "InvoiceWorkflow"
@@ -89,7 +91,7 @@ async def require(client: Client, workflow_id: str, run_id: str | None = None) -
     """As `find`, or Refused with NOT_FOUND."""
     found = await find(client, workflow_id, run_id)
     if found is None:
-        which = f"{workflow_id[:80]!a}{f' run {run_id[:80]!a}' if run_id else ''}"
+        which = f"{quoted(workflow_id, 80)}{f' run {quoted(run_id, 80)}' if run_id else ''}"
         hint = "Workflow ids read invoice-<invoice_id>; `list` shows the invoices there are."
         raise Refused(Code.NOT_FOUND, f"there is no invoice under the workflow id {which}. {hint}")
     return found
@@ -110,8 +112,8 @@ async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceRepo
     """
     handle = client.get_workflow_handle_for(InvoiceWorkflow.run, execution.id, run_id=execution.run_id)
     if execution.status is WorkflowExecutionStatus.COMPLETED:
-        return await handle.result(follow_runs=False)
-    report = await handle.query(InvoiceWorkflow.report)
+        return retold(await handle.result(follow_runs=False))
+    report = retold(await handle.query(InvoiceWorkflow.report))
     if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.status.is_terminal:
         return report
     # Ended over the workflow's head, by an operator: only Temporal knows.

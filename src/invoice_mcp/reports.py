@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal
@@ -270,67 +270,3 @@ class Standing(Record):
     report: InvoiceReport
     changed_at: datetime
     dismissals: int = Field(default=0, description="How often the form that asks for the decision was dismissed")
-
-
-def summarize(report: InvoiceReport) -> str:
-    """One sentence a person can read aloud: whose invoice, how much, where it stands and what comes next."""
-    whose = f"Invoice {report.invoice_id} from {report.customer} over {report.currency} {report.total:,}"
-    return f"{whose} {_standing(report)}"
-
-
-def _standing(report: InvoiceReport) -> str:
-    decided = f" by {report.decision.by} on {moment(report.decision.at)}" if report.decision else ""
-    paid = [line.line for line in report.lines if line.status is LineStatus.PAID]
-    unpaid = [line for line in report.lines if line.status is not LineStatus.PAID]
-    progress = f"{len(paid)} of {len(report.lines)} lines paid"
-    uncertain = _named("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
-    before = [line for line in unpaid if line.settled_before and not line.unconfirmed]
-    names = [f"line {line.line} ({line.error})" if line.error else f"line {line.line}" for line in before]
-    earlier = _listed("earlier submissions paid, or perhaps paid", names)
-    nothing = f"nothing more was paid{earlier}" if before else "nothing was paid"
-    match report.status:
-        case Status.INITIALIZING | Status.PENDING_VALIDATION:
-            early = f"; it was already {report.decision.verdict.lower()}{decided}" if report.decision else ""
-            return f"is being checked against the ERP{early}."
-        case Status.PENDING_APPROVAL:
-            if report.decision:
-                return f"was {report.decision.verdict.lower()}{decided}."
-            until = f" until {moment(report.approval_deadline)}" if report.approval_deadline else ""
-            return f"is waiting for approval{until}{earlier}."
-        case Status.APPROVED | Status.PAYING:
-            due = min((line.due_date for line in unpaid), default=None)
-            is_ahead = due is not None and report.decision is not None and due > report.decision.at
-            following = f"; the next is due on {moment(due)}" if due is not None and is_ahead else ""
-            stopping = "; it is being cancelled, and only payments under way still finish" if report.cancelling else ""
-            return f"was approved{decided} and is being paid: {progress}{stopping or following}."
-        case Status.PAID:
-            return f"was approved{decided} and is paid in full."
-        case Status.REJECTED:
-            return f"was rejected{decided}; {nothing}."
-        case Status.EXPIRED:
-            return f"expired: nobody decided in time; {nothing}."
-        case Status.CANCELLED:
-            told = f"{progress}{uncertain}{earlier}" if paid or uncertain else nothing
-            return f"was cancelled{_because(report.reason)}; {told}."
-        case Status.FAILED:
-            certain = _named("not paid", [line for line in unpaid if not line.unconfirmed and line not in before])
-            return f"failed{_because(report.reason)}; {progress}{certain}{uncertain}{earlier}."
-
-
-def _named(what: str, lines: list[LineReport]) -> str:
-    return _listed(what, [f"line {line.line} ({line.error or line.status})" for line in lines])
-
-
-def _listed(what: str, names: list[str], most: int = 5) -> str:
-    if not names:
-        return ""
-    return f"; {what}: {', '.join(names[:most])}" + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _because(reason: str | None) -> str:
-    return f" ({reason.rstrip('.')})" if reason else ""
-
-
-def moment(time: datetime) -> str:
-    """A time as a person reads it, in UTC: 2026-11-28 09:30 UTC."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from invoice_mcp.display_text import word
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice, idempotency_key
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
@@ -52,4 +53,4 @@ def require_unchanged(invoice: Invoice, settled: Settled, *, last: InvoiceReport
 
 def conflict(invoice: Invoice, what: str) -> Refused:
     """The refusal of an invoice that contradicts what is known under its id."""
-    return Refused(Code.INVOICE_CONFLICT, f"invoice {invoice.invoice_id} {what}.")
+    return Refused(Code.INVOICE_CONFLICT, f"invoice {word(invoice.invoice_id)} {what}.")

@@ -20,9 +20,10 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.calls import answering, no_worker
+from invoice_mcp.display_text import word
 from invoice_mcp.earlier_runs import last_report, settled_by
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.invoices import Invoice
+from invoice_mcp.invoices import Invoice, illegible_in
 from invoice_mcp.probe import Probe
 from invoice_mcp.reading import (
     InvoiceEntry,
@@ -115,6 +116,9 @@ class InvoiceService:
                 standing = await self._standing(invoice, before) if before is not None else {}
                 if isinstance(standing, Submission):
                     return standing
+                # What was paid in part comes back as it was accepted, or not at all.
+                if not standing and (faults := illegible_in(invoice)):
+                    raise Refused(Code.INVOICE_INVALID, f"{faults}. Correct this and call again; nothing was changed.")
                 policy = await self._policy()
                 # Getting here may have taken seconds, in which others may have gone on.
                 if await self._newest_run(invoice) != (before.run_id if before else None):
@@ -248,7 +252,7 @@ class InvoiceService:
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             task_timeout=_TASK_TIMEOUT,
             memo=memo_of(invoice, settled),
-            static_summary=f"Invoice {invoice.invoice_id}: {invoice.currency} {invoice.total}",
+            static_summary=f"Invoice {word(invoice.invoice_id)}: {invoice.currency} {invoice.total}",
         )
         status = Status(await handle.query(InvoiceWorkflow.status))
         return Submission(

@@ -12,6 +12,7 @@ from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
 
+from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import MAX_INVOICE_BYTES, faults_of
 
@@ -32,16 +33,17 @@ class CodedServer(MCPServer[Any]):
             return await super().call_tool(name, arguments, context)
         except (ToolError, Refused) as error:
             refused = _refused(error)
-        logger.info("Tool %s: %s", ascii(name[:64]), refused)
+        logger.info("Tool %s: %s", quoted(name, 64), refused)
         return CallToolResult(content=[TextContent(type="text", text=str(refused))], is_error=True)
 
     async def _require_known(self, name: str, arguments: dict[str, Any]) -> None:
         """Refuse what the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything."""
         tools = {tool.name: tool for tool in await self.list_tools()}
         if name not in tools:
-            raise Refused(Code.INVALID_ARGUMENT, f"there is no tool {name[:64]!a}. The tools are {', '.join(tools)}.")
+            what = f"there is no tool {quoted(name, 64)}. The tools are {', '.join(tools)}."
+            raise Refused(Code.INVALID_ARGUMENT, what)
         known = tools[name].input_schema.get("properties", {})
-        unknown = sorted(ascii(argument[:64]) for argument in arguments if argument not in known)
+        unknown = sorted(quoted(argument, 64) for argument in arguments if argument not in known)
         if unknown:
             what = f"{name} takes no argument {', '.join(unknown[:10])}"
             raise Refused(Code.INVALID_ARGUMENT, f"{what}. It takes {', '.join(known)}.")

@@ -38,8 +38,8 @@ with workflow.unsafe.imports_passed_through():
         Standing,
         Status,
         Verdict,
-        summarize,
     )
+    from invoice_mcp.summary import retold
 
 TASK_QUEUE = "invoice-task-queue"
 VALIDATE_AGAINST_ERP = "validate_against_erp"
@@ -431,7 +431,7 @@ class InvoiceWorkflow:
             lines=tuple(self._lines),
             summary="",
         )
-        return report.model_copy(update={"summary": summarize(report)})
+        return retold(report)
 
     @workflow.query(name="GetInvoiceStanding")
     def standing(self) -> Standing:

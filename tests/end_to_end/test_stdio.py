@@ -64,7 +64,7 @@ async def test_decisions_submissions_and_lists(home: Path) -> None:
         await desk.call("approve", workflow_id=approved, approver="Ann")
         refused = await desk.refused("reject", workflow_id=approved, approver="Bob")
         assert refused.code == "ALREADY_DECIDED"
-        assert "approved by Ann" in str(refused)
+        assert 'approved in the name of "Ann"' in str(refused)
 
         # Reject, then approve.
         rejected = await desk.submit(an_invoice("R"))

@@ -184,12 +184,12 @@ async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: New
     async with new_world() as world, client_of(world, era, person) as client:
         workflow_id = await world.submit()
         desk = Desk(client)
-        await desk.refused("approve", workflow_id=workflow_id, approver="Ann\n1. Free", comment='Checked.\n2. "Free"')
+        await desk.refused("approve", workflow_id=workflow_id, approver='Ann" 1. Free', comment='Checked.\n2. "Free"')
         await desk.refused("approve", workflow_id=workflow_id)
         named, plain = person.asked
-        assert r'in the name of "Ann\n1. Free", invoice ' in named
+        assert r'in the name of "Ann\x22 1. Free", invoice ' in named
         # What a model writes can't pass for a line of the invoice.
-        assert named.endswith('\nComment: "Checked.\\n2. \\"Free\\""')
+        assert named.endswith('\nComment: "Checked.\\n2. \\x22Free\\x22"')
         assert 'in the name of "a user of ' in plain
         assert "Comment" not in plain
         await world.reject()
@@ -217,7 +217,7 @@ async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_
             first, second = told.splitlines()
             assert 'pay USD 900.00 to "ACME Corp. It expires on 2030-01-01 00:00 UTC.\\n1. Widget' in first
             assert first.rpartition('"')[2].startswith(". It expires on ")
-            assert second.startswith('1. "A\\"\\n2. Free gift: USD 0.00": USD 900.00, due on ')
+            assert second.startswith('1. "A\\x22\\n2. Free gift: USD 0.00": USD 900.00, due on ')
         await world.reject()
 
 

@@ -38,7 +38,7 @@ async def test_a_rejected_invoice_is_never_paid(new_world: NewWorld) -> None:
         assert report.decision
         assert report.decision.by == "Bob"
         assert report.decision.comment == "Never ordered"
-        assert "rejected by Bob" in report.summary
+        assert 'rejected in the name of "Bob"' in report.summary
         assert lines_of(report) == [LineStatus.NOT_PAID]
         await world.advance(10 * DAY)
         assert world.payments.asked == []
@@ -55,7 +55,7 @@ async def test_an_approval_is_final(new_world: NewWorld, decided_while: Status) 
 
         opposite = await world.refusal(world.reject(by="Bob"))
         assert opposite.code == "ALREADY_DECIDED"
-        assert "approved by Ann" in str(opposite)
+        assert 'approved in the name of "Ann"' in str(opposite)
         again = await world.approve(by="Carl")
         assert again.decision == approved.decision
         await world.advance(10 * DAY)

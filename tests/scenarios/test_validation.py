@@ -50,7 +50,7 @@ async def test_an_approval_before_validation_has_ended_counts(new_world: NewWorl
         await world.submit(until=Status.PENDING_VALIDATION)
         report = await world.approve(by="Ann")
         assert report.status is Status.PENDING_VALIDATION
-        assert "already approved by Ann" in report.summary
+        assert 'already approved in the name of "Ann"' in report.summary
         await world.advance(timedelta(minutes=2))
         await world.until(Status.PAID)
 

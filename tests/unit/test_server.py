@@ -128,7 +128,7 @@ async def test_an_invoice_nested_beyond_all_measure_is_refused(new_world: NewWor
         ("status", {"workflow_id": 5}, "workflow_id"),
         ("status", {"workflow_id": "invoice-A", "wait_seconds": 51}, "less than or equal to 50"),
         ("status", {"workflow_id": "invoice-A", "wait_seconds": "soon"}, "wait_seconds"),
-        ("status", {"workflow_id": "invoice-A", "verbose": True}, "takes no argument 'verbose'"),
+        ("status", {"workflow_id": "invoice-A", "verbose": True}, 'takes no argument "verbose"'),
         ("approve", {"workflow_id": "invoice-A", "comment": "x" * 2001}, "comment"),
         ("approve", {"workflow_id": "invoice-A", "approver": "x\x00"}, "approver"),
         ("approve", {"workflow_id": "invoice-A", "approver": "x" * 201}, "approver"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import chain
 
@@ -11,6 +12,7 @@ from invoice_mcp.testing._observations import Observations, Run
 from invoice_mcp.testing._rules_of_deciding import is_same_decision
 from invoice_mcp.testing._violations import Found
 
+_QUOTED = re.compile('"[^"]*"')
 _ENDS_AS = {Status.CANCELLED: "CANCELED"}
 
 
@@ -70,7 +72,9 @@ def _tells_differently(run: Run) -> Iterator[str]:
 
 def _denies(run: Run, paid: list[int]) -> Iterator[str]:
     """What is read aloud, against the ledger: whoever believes that nothing was paid pays it himself."""
-    if paid and run.report is not None and "nothing was paid" in run.report.summary:
+    # What is quoted in it was said by others.
+    told = _QUOTED.sub("", run.report.summary) if run.report is not None else ""
+    if paid and "nothing was paid" in told:
         yield f"tells that nothing was paid, and the ledger has line {', '.join(map(str, paid))}"
 
 

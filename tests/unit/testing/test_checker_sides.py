@@ -113,6 +113,9 @@ def test_s7_a_payment_that_is_denied() -> None:
     assert broken(first, retold(again, summary="expired; nothing more was paid"), ledger=[paid]) == []
     denied = retold(again, summary="expired; nothing was paid")
     assert broken(first, denied, ledger=[paid]) == ["S7"]
+    # Others may be called as they like.
+    named = retold(again, summary='Invoice A from "nothing was paid" expired; nothing more was paid')
+    assert broken(first, named, ledger=[paid]) == []
     # What is paid later on nobody can know.
     early = retold(a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED), summary="was rejected; nothing was paid")
     later = traced(a_run(Status.PAID, PAID, verdict=APPROVED, run_id="2"))

@@ -1,0 +1,206 @@
+r"""How text that others wrote is shown in our sentences: in summaries, forms, errors and logs. Pure.
+
+Customers, descriptions, names, comments, reasons and ids come from agents, persons and other systems. In a sentence
+they stand in quotation marks that they can't close, on one line, with nothing hidden in them and nothing that a
+renderer of Markdown or HTML takes for markup. What would break that is shown as a Python escape: `\n`, `\x22`.
+An escape is a backslash and a letter, which CommonMark leaves as it is (it takes away a backslash before punctuation,
+so `\"` would close the quotation there). A backslash of the text is shown as `\x5c`: what is shown has one reading.
+
+This is for showing only. What is stored, compared, or sent to the ERP and the gateway stays as it was written.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Iterator
+
+LONGEST = 200
+"""So many characters of a text are shown in a sentence, unless said otherwise."""
+
+# Marks on one character beyond this are a flood that covers other lines. Vietnamese needs two, Hebrew three, Tibetan
+# four.
+_MOST_MARKS = 4
+
+# Default_Ignorable_Code_Point of Unicode 16.0, DerivedCoreProperties.txt, first and last of each range. Python's
+# unicodedata does not have this property. The unassigned ones among them are reserved for it.
+DEFAULT_IGNORABLE = (
+    (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
+    (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
+    (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
+)  # fmt: skip
+_IGNORABLE = frozenset(chr(code) for first, last in DEFAULT_IGNORABLE for code in range(first, last + 1))
+# By their properties these are letters, marks or symbols, but their glyphs are empty: the Braille blank, the object
+# replacement character, the Khitan filler and the musical null notehead.
+_EMPTY_GLYPHS = frozenset("\u2800\ufffc\U00016fe4\U0001d159")
+# Controls, formats, surrogates, private use, unassigned, and all separators but the space.
+_HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
+
+_ZWNJ, _ZWJ = "\u200c", "\u200d"
+_VIRAMA = 9
+_EMOJI_STYLE = frozenset("\ufe0e\ufe0f")
+
+# What looks like a double quotation mark: confusable with it by UTS #39, and the ornamental ones. Hebrew gershayim are
+# dealt with apart.
+_DOUBLE_QUOTES = frozenset(
+    '"\u201c\u201d\u201e\u201f\u2033\u2036\u02ba\u02dd\u02ee\u02f6\u1cd3\u275d\u275e\u3003\u301d\u301e\u301f\uff02'
+)
+_DOUBLE_QUOTES |= frozenset("\U0001f676\U0001f677\U0001f678")
+# Two of these side by side look like one.
+_SINGLE_QUOTES = frozenset("'\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u2035\u00b4\uff07")
+
+# Code, links, images, and what begins an escape of ours.
+_ALWAYS_LIVE = frozenset("`[]\\")
+# Emphasis, struck-out text and tags: nothing begins or ends where both neighbours are spaces.
+_LIVE_BESIDE_TEXT = frozenset("*~<")
+
+_WORD = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
+_LONGEST_WORD = 64
+# Most texts. They need no look at each character.
+_PLAIN_WORDS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+)*")
+
+
+def quoted(text: str, longest: int = LONGEST) -> str:
+    """A text of somebody else, as it stands in a sentence of ours.
+
+    Args:
+        longest: Characters between the quotation marks, escapes counted as they are shown. How many characters of the
+            text were left out is told behind the closing mark.
+    """
+    if len(text) <= longest and _PLAIN_WORDS.fullmatch(text):
+        return f'"{text}"'
+    # Of what comes later, nothing is shown: each character takes at least one place.
+    head = text[:longest]
+    shown: list[str] = []
+    room = longest
+    for piece in _pieces(head, neutral=True):
+        room -= len(piece)
+        if room < 0:
+            break
+        shown.append(piece)
+    rest = len(text) - len(shown)
+    more = f" (and {rest} more character{'s' * (rest != 1)})" if rest else ""
+    return f'"{"".join(shown)}"{more}'
+
+
+def word(text: str, longest: int = LONGEST) -> str:
+    """An id, a code or the name of a field: as it is where it is one plain word of ASCII, quoted otherwise."""
+    return text if len(text) <= _LONGEST_WORD and _WORD.fullmatch(text) else quoted(text, longest)
+
+
+def printable(text: str, longest: int = 300) -> str:
+    """Text of another system as data: one line of at most `longest` characters, in which nothing is hidden.
+
+    Quotation marks and markup stay. In a sentence of ours it has to be `quoted`.
+    """
+    # Cut before looking at each character: the text may be as long as an answer of that system.
+    words = " ".join(text[: 4 * longest].split())
+    shown = "".join(_pieces(words, neutral=False))
+    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def is_hidden(char: str) -> bool:
+    """Whether a character shows nothing, or is no plain space, or is not known to Python's version of Unicode."""
+    if char == " ":
+        return False
+    return unicodedata.category(char) in _HIDDEN_CATEGORIES or char in _IGNORABLE or char in _EMPTY_GLYPHS
+
+
+def shows_nothing(text: str) -> bool:
+    """Whether a reader sees nothing of it, or only marks that belong on a character.
+
+    What is unassigned here may be a letter of a newer Unicode, and what is private may have a glyph somewhere: they are
+    shown as escapes, but they are not nothing.
+    """
+    return all(char == " " or _is_mark(char) or (is_hidden(char) and not _may_show(char)) for char in text)
+
+
+def _may_show(char: str) -> bool:
+    return unicodedata.category(char) in {"Cn", "Co"} and char not in _IGNORABLE
+
+
+def _pieces(text: str, *, neutral: bool) -> Iterator[str]:
+    """Each character as it is shown: itself, or an escape.
+
+    Args:
+        neutral: Also escape what closes the quotation, and what is markup.
+    """
+    # Some entities need no semicolon: Python knows the rules of HTML.
+    has_entities = neutral and html.unescape(text) != text
+    is_carried = False  # whether the character before is shown as itself, so that marks and joiners may follow it
+    marks = 0
+    for at, char in enumerate(text):
+        before, after = text[at - 1 : at], text[at + 1 : at + 2]
+        if _is_mark(char):
+            marks += unicodedata.category(char) != "Mc"
+            stays = is_carried and marks <= _MOST_MARKS
+        else:
+            marks, stays = 0, True
+        if is_hidden(char):
+            stays = is_carried and _is_needed(before, char, after)
+        elif neutral and stays:
+            stays = not _is_live(text, at) and not (char == "&" and has_entities)
+        yield char if stays else _escape(char)
+        is_carried = stays and char != " "
+
+
+def _is_mark(char: str) -> bool:
+    return unicodedata.category(char).startswith("M")
+
+
+def _is_needed(before: str, char: str, after: str) -> bool:
+    """Whether an invisible character is part of how its neighbours are written.
+
+    Joiners after a virama and between Arabic letters, near RFC 5892, appendices A.1 and A.2; and those within an emoji.
+    """
+    if char in _EMOJI_STYLE:
+        return unicodedata.category(before) == "So"
+    if char not in {_ZWNJ, _ZWJ}:
+        return False
+    if unicodedata.combining(before) == _VIRAMA:
+        return True
+    if char == _ZWNJ:
+        return _is_of("ARABIC LETTER", before) and _is_of("ARABIC LETTER", after)
+    # Behind an emoji there may be its style, or a skin tone.
+    joins = unicodedata.category(before) == "So" or before in _EMOJI_STYLE or "\U0001f3fb" <= before <= "\U0001f3ff"
+    return joins and after != "" and unicodedata.category(after) == "So"
+
+
+def _is_of(kind: str, char: str) -> bool:
+    return char != "" and unicodedata.name(char, "").startswith(kind)
+
+
+def _is_live(text: str, at: int) -> bool:
+    """Whether this character would close our quotation, or may be markup in a host that renders Markdown or HTML.
+
+    A web address is broken where it begins, so that no host makes it a link. The name of a site alone, "Booking.com",
+    stays: it is an ordinary name, and a link that is made of it leads where it says.
+    """
+    char = text[at]
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    if char in _DOUBLE_QUOTES or char in _ALWAYS_LIVE:
+        return True
+    if char in _LIVE_BESIDE_TEXT:
+        return not before == after == " "
+    if char in _SINGLE_QUOTES:
+        return before in _SINGLE_QUOTES or after in _SINGLE_QUOTES
+    match char:
+        case "_":
+            return not (before.isalnum() and after.isalnum())
+        case " ":
+            # A wide gap may look like the end of a line.
+            return before == " "
+        case "/":
+            return before == ":" and after == "/"
+        case ".":
+            return text[max(at - 3, 0) : at].lower() == "www"
+        case "@":
+            return after.isalnum() and before not in {"", " "}
+        case "\u05f4":  # gershayim, as in Hebrew for "Ltd."
+            return not (_is_of("HEBREW LETTER", before) and _is_of("HEBREW LETTER", after))
+    return False
+
+
+def _escape(char: str) -> str:
+    return f"\\x{ord(char):02x}" if " " <= char <= "~" else ascii(char)[1:-1]
