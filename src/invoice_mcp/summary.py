@@ -61,7 +61,7 @@ def _standing(report: InvoiceReport) -> str:
             if decided:
                 return f"was {decided}."
             until = f" until {moment(report.approval_deadline)}" if report.approval_deadline else ""
-            return f"is waiting for approval{until}{earlier}."
+            return f"is waiting for approval{until}{_refused(report.refused_signals)}{earlier}."
         case Status.APPROVED | Status.PAYING:
             due = min((line.due_date for line in unpaid), default=None)
             is_ahead = due is not None and report.decision is not None and due > report.decision.at
@@ -73,7 +73,7 @@ def _standing(report: InvoiceReport) -> str:
         case Status.REJECTED:
             return f"was {decided or 'rejected'}; {nothing}."
         case Status.EXPIRED:
-            return f"expired: nobody decided in time; {nothing}."
+            return f"expired: nobody decided in time{_refused(report.refused_signals)}; {nothing}."
         case Status.CANCELLED:
             told = f"{progress}{uncertain}{earlier}" if paid or uncertain else nothing
             return f"was cancelled{_because('reason given', report.reason)}; {told}."
@@ -90,6 +90,13 @@ def _listed(what: str, names: list[str], most: int = 5) -> str:
     if not names:
         return ""
     return f"; {what}: {', '.join(names[:most])}" + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _refused(signals: int) -> str:
+    if not signals:
+        return ""
+    many = "an approving Temporal signal was" if signals == 1 else f"{signals} approving Temporal signals were"
+    return f"; {many} refused, as a person has to be asked"
 
 
 def _because(what: str, reason: str | None) -> str:

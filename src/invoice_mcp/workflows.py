@@ -306,8 +306,12 @@ class InvoiceWorkflow:
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         if self._fault is not None:
             raise Refused(Code.INVOICE_INVALID, self._fault)
-        made = self._decision or self._signalled
-        require_open_for(verdict, status=self._status, made=made, deadline=deadline, now=workflow.now())
+        status, now = self._status, workflow.now()
+        require_open_for(verdict, status=status, made=self._decision, deadline=deadline, now=now)
+        if self._decision is None:
+            # A signal that waits to be confirmed came first. It may have come too late; so what repeats it is held
+            # against the deadline, too.
+            require_open_for(verdict, status=status, made=self._signalled, deadline=None, now=now)
 
     def _validate_update(self, verdict: Verdict, decision: DecisionRequest) -> None:
         # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
