@@ -240,16 +240,19 @@ class InvoiceWorkflow:
             self._update_line(order.line, **unconfirmed(code, words).model_dump())
 
     async def _stop_lines(self) -> None:
-        """Ask every line that was started to stop. Each knows itself whether it still waits for its due date.
+        """Ask every line that has not ended to stop. Each knows itself whether it still waits for its due date.
 
-        Which requests there are, and in which order, follows from the order of the lines alone. It may not follow from
-        the clock, nor from what else has arrived by now: a replay may see a later time, and more at once.
+        Which requests there are, and in which order, follows from what the history had before the cancellation, and
+        from the order of the lines. It may not follow from the clock, nor from what comes after the cancellation: a
+        replay may see a later time, and more at once.
         """
-        requests = []
-        for line in self._lines:
-            await workflow.wait_condition(partial(self._is_known, line.line))
-            if line.line in self._started:
-                requests.append(asyncio.create_task(self._stop_line(line.line)))
+        beginning = [line.line for line in self._lines if line.status is LineStatus.PENDING]
+        waiting = [line.line for line in self._lines if line.status is LineStatus.SCHEDULED]
+        requests = [asyncio.create_task(self._stop_line(number)) for number in waiting]
+        for number in beginning:
+            await workflow.wait_condition(partial(self._is_known, number))
+            if number in self._started:
+                requests.append(asyncio.create_task(self._stop_line(number)))
         await asyncio.gather(*requests)
 
     def _is_known(self, number: int) -> bool:

@@ -87,6 +87,13 @@ async def payment_unconfirmed(scene: Scene) -> None:
     await scene.world.until(Status.FAILED)
 
 
+async def payment_refused_again(scene: Scene) -> None:
+    scene.world.payments.refuses_again(line=1)
+    await scene.submit()
+    await scene.approve()
+    await scene.world.until(Status.FAILED)
+
+
 async def rejected(scene: Scene) -> None:
     await scene.submit()
     await scene.reject()

@@ -51,6 +51,12 @@ PATHS: tuple[InvoicePath, ...] = (
     InvoicePath("erp-unreachable", "the ERP stays down", acts.erp_unreachable),
     InvoicePath("payment-retried", "the gateway is down at first", acts.payment_retried, lines=(1,)),
     InvoicePath("payment-unconfirmed", "the gateway stays down", acts.payment_unconfirmed, lines=(1,)),
+    InvoicePath(
+        "payment-refused-again",
+        "an answer of the gateway is lost, and the repeated request refused",
+        acts.payment_refused_again,
+        lines=(1,),
+    ),
     InvoicePath("rejected", "rejected", acts.rejected),
     InvoicePath("expired", "nobody decides", acts.expired),
     InvoicePath(
