@@ -17,6 +17,7 @@ from invoice_mcp.resubmission import Settled
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
 
 WORKFLOW_TYPE = "InvoiceWorkflow"
+NONCE = "nonce"
 _LONGEST_ID = 255
 
 
@@ -40,8 +41,12 @@ def workflow_id_for(invoice_id: str) -> str:
     return f"invoice-{invoice_id}"
 
 
-def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
-    """What a workflow tells of its invoice without being asked: for lists, and to know a submission again."""
+def memo_of(invoice: Invoice, settled: Settled, nonce: str) -> dict[str, Any]:
+    """What a workflow tells of its invoice without being asked: for lists, and to know a submission again.
+
+    Args:
+        nonce: Random, for the keys of the questions about this run (see `QuestionKeys`). No tool may show it.
+    """
     return {
         "content_digest": invoice.content_digest,
         "invoice_id": invoice.invoice_id,
@@ -49,6 +54,7 @@ def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
         "currency": invoice.currency,
         "total": str(invoice.total),
         "settled": dict(settled),
+        NONCE: nonce,
     }
 
 

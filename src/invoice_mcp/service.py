@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -25,6 +26,7 @@ from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.probe import Probe
 from invoice_mcp.reading import (
+    NONCE,
     InvoiceEntry,
     entries,
     find,
@@ -75,8 +77,17 @@ class Submission(BaseModel):
     created: bool
 
 
+def random_nonce() -> str:
+    """128 random bits, as text."""
+    return secrets.token_hex(16)
+
+
 class InvoiceService:
-    """The verbs. Each ends within ten seconds, with its answer or with `Refused` (code, why, what to do next)."""
+    """The verbs. Each ends within ten seconds, with its answer or with `Refused` (code, why, what to do next).
+
+    Args:
+        nonces: Makes the nonce of each run that begins; see `memo_of`.
+    """
 
     def __init__(
         self,
@@ -85,8 +96,10 @@ class InvoiceService:
         approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
         task_queue: str = TASK_QUEUE,
         probe: Probe | None = None,
+        nonces: Callable[[], str] = random_nonce,
     ) -> None:
         self._client = client
+        self._nonces = nonces
         self._approval_timeout = approval_timeout
         self._task_queue = task_queue
         self._probe = probe or Probe(client, task_queue=task_queue)
@@ -123,6 +136,11 @@ class InvoiceService:
         """Everything known of an invoice, now."""
         async with answering(self._probe):
             return await report_of(self._client, await require(self._client, workflow_id, run_id))
+
+    async def nonce(self, workflow_id: str, run_id: str) -> str | None:
+        """The run's nonce; None where it was not begun by `trigger`, or by that of release 0.1.0."""
+        async with answering(self._probe):
+            return await memo_text(await require(self._client, workflow_id, run_id), NONCE)
 
     async def wait_for_change(
         self, workflow_id: str, run_id: str | None, seconds: float, progress: Progress
@@ -236,7 +254,7 @@ class InvoiceService:
             id_reuse_policy=reuse,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             task_timeout=_TASK_TIMEOUT,
-            memo=memo_of(invoice, settled),
+            memo=memo_of(invoice, settled, self._nonces()),
             static_summary=f"Invoice {invoice.invoice_id}: {invoice.currency} {invoice.total}",
         )
         status = Status(await handle.query(InvoiceWorkflow.status))

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import uvicorn
 
-from invoice_mcp.approval import ApprovalPolicy
+from invoice_mcp.approval import ApprovalPolicy, default_policy
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ports import PortSettings, open_ports
 from invoice_mcp.server import build_server
@@ -35,13 +35,16 @@ async def serve(
     ports: PortSettings,
     *,
     approval_timeout: timedelta,
-    approval: ApprovalPolicy = ApprovalPolicy.ASK,
+    approval: ApprovalPolicy | None = None,
     with_worker: bool = True,
     http: tuple[str, int] | None = None,
 ) -> NoReturn:
     """Serve MCP on stdin and stdout, or over streamable HTTP at `http` (host, port), until the host leaves.
 
     Then ends the process.
+
+    Args:
+        approval: None: see `default_policy`.
 
     Raises:
         ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
@@ -53,13 +56,20 @@ async def serve(
         logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
         queue = ports.task_queue(is_embedded=reached.is_embedded)
         service = InvoiceService(reached.client, approval_timeout=approval_timeout, task_queue=queue)
-        server = build_server(service, approval=approval)
+        server = build_server(service, approval=approval or _told_default(reached, ports))
         async with _working(reached, ports) if with_worker else _idle():
             if listening is None:
                 await _run_until_told(server.run_stdio_async())
             else:
                 await _serve_http(server, listening)
     _leave()
+
+
+def _told_default(reached: Connection, ports: PortSettings) -> ApprovalPolicy:
+    policy, why = default_policy(embedded_temporal=reached.is_embedded, ports=ports)
+    # Told without -v as well: who may pay is no detail.
+    logger.warning("Approvals: --approval=%s, because %s", policy, why)
+    return policy
 
 
 def _listen(host: str, port: int) -> socket.socket:

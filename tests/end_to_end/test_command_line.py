@@ -42,6 +42,7 @@ def home(tmp_path: Path) -> Path:
             [
                 "--http",
                 "--approval [ask|trust|ask-or-refuse]",
+                "[default: ask where",
                 "--approval-timeout",
                 "--no-worker",
                 "--fail-payment",
@@ -228,7 +229,7 @@ async def test_the_demo_plays_to_its_end_and_leaves_nothing(
             await anyio.sleep(0.05)
 
 
-@requirement("CLI-HTTP")
+@requirement("CLI-HTTP", "CONFIRM-DEFAULT")
 async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -255,6 +256,7 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
         finally:
             served.kill()
     assert "Traceback" not in errors
+    assert "--approval=ask, because Temporal, ERP and payment gateway are the embedded ones" in " ".join(errors.split())
     assert served.returncode == 0
     await until_gone(home)
 
