@@ -229,6 +229,13 @@ async def test_the_demo_plays_to_its_end_and_leaves_nothing(
             await anyio.sleep(0.05)
 
 
+@requirement("CONFIRM-DEFAULT")
+def test_a_policy_that_nobody_chose_is_told_with_its_reason(home: Path) -> None:
+    served = run(home, "serve", "--no-worker", "--address", "127.0.0.1:1")
+    assert served.returncode == 0
+    assert "--approval=ask-or-refuse, because this Temporal is a shared one" in " ".join(served.stderr.split())
+
+
 @requirement("CLI-HTTP", "CONFIRM-DEFAULT")
 async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
     with socket.socket() as free:
