@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -41,11 +42,10 @@ def workflow_id_for(invoice_id: str) -> str:
     return f"invoice-{invoice_id}"
 
 
-def memo_of(invoice: Invoice, settled: Settled, nonce: str) -> dict[str, Any]:
+def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
     """What a workflow tells of its invoice without being asked: for lists, and to know a submission again.
 
-    Args:
-        nonce: Random, for the keys of the questions about this run (see `QuestionKeys`). No tool may show it.
+    And a nonce, which makes the keys of the questions about this run (see `QuestionKeys`): no tool may show it.
     """
     return {
         "content_digest": invoice.content_digest,
@@ -54,7 +54,7 @@ def memo_of(invoice: Invoice, settled: Settled, nonce: str) -> dict[str, Any]:
         "currency": invoice.currency,
         "total": str(invoice.total),
         "settled": dict(settled),
-        NONCE: nonce,
+        NONCE: secrets.token_hex(16),
     }
 
 

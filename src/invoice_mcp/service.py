@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -77,17 +76,8 @@ class Submission(BaseModel):
     created: bool
 
 
-def random_nonce() -> str:
-    """128 random bits, as text."""
-    return secrets.token_hex(16)
-
-
 class InvoiceService:
-    """The verbs. Each ends within ten seconds, with its answer or with `Refused` (code, why, what to do next).
-
-    Args:
-        nonces: Makes the nonce of each run that begins; see `memo_of`.
-    """
+    """The verbs. Each ends within ten seconds, with its answer or with `Refused` (code, why, what to do next)."""
 
     def __init__(
         self,
@@ -96,10 +86,8 @@ class InvoiceService:
         approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
         task_queue: str = TASK_QUEUE,
         probe: Probe | None = None,
-        nonces: Callable[[], str] = random_nonce,
     ) -> None:
         self._client = client
-        self._nonces = nonces
         self._approval_timeout = approval_timeout
         self._task_queue = task_queue
         self._probe = probe or Probe(client, task_queue=task_queue)
@@ -254,7 +242,7 @@ class InvoiceService:
             id_reuse_policy=reuse,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             task_timeout=_TASK_TIMEOUT,
-            memo=memo_of(invoice, settled, self._nonces()),
+            memo=memo_of(invoice, settled),
             static_summary=f"Invoice {invoice.invoice_id}: {invoice.currency} {invoice.total}",
         )
         status = Status(await handle.query(InvoiceWorkflow.status))

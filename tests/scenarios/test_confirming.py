@@ -15,7 +15,6 @@ from invoice_mcp.approval import ApprovalPolicy
 from invoice_mcp.question_keys import QuestionKeys, digest_of
 from invoice_mcp.questions import confirmation_request, decision_request, message_of
 from invoice_mcp.reports import Confirmation, DecisionRequest, Status
-from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import get, input_key, update
 from invoice_mcp.testing import ERAS, PAST, World
@@ -312,28 +311,30 @@ async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: N
 @requirement("CONFIRM-QUESTION")
 async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world: NewWorld) -> None:
     """On the real server: the test server can't list."""
-    nonce = "known to who can read Temporal"
-    async with real_world() as world:
-        service = InvoiceService(world.client, task_queue=world.task_queue, nonces=lambda: nonce)
-        async with tasks_client(build_server(service)) as client, client_of(world, "auto", None) as plain:
-            task_id = await _waiting(world, client)
-            workflow_id = task_id.partition(":")[0]
-            assert await service.nonce(workflow_id, "") == nonce
-            desk = Desk(plain)
+    async with (
+        real_world() as world,
+        tasks_client(server_of(world)) as client,
+        client_of(world, "auto", None) as plain,
+    ):
+        task_id = await _waiting(world, client)
+        workflow_id = task_id.partition(":")[0]
+        nonce = await InvoiceService(world.client).nonce(workflow_id, "")
+        assert nonce
+        desk = Desk(plain)
 
-            async def is_listed() -> bool:
-                return workflow_id in str(await desk.call("list"))
+        async def is_listed() -> bool:
+            return workflow_id in str(await desk.call("list"))
 
-            await world.when(is_listed)
-            told: list[Any] = [
-                await desk.call("list"),
-                await desk.call("status", workflow_id=workflow_id),
-                await get(client.session, task_id),
-                await desk.call("approve", workflow_id=workflow_id),
-                await desk.refused("reject", workflow_id=workflow_id),
-            ]
-            await world.until(Status.PAID)
-            told += [await get(client.session, task_id), await desk.refused("cancel", workflow_id=workflow_id)]
+        await world.when(is_listed)
+        told: list[Any] = [
+            await desk.call("list"),
+            await desk.call("status", workflow_id=workflow_id),
+            await get(client.session, task_id),
+            await desk.call("approve", workflow_id=workflow_id),
+            await desk.refused("reject", workflow_id=workflow_id),
+        ]
+        await world.until(Status.PAID)
+        told += [await get(client.session, task_id), await desk.refused("cancel", workflow_id=workflow_id)]
     assert nonce not in str(told)
 
 

@@ -73,8 +73,6 @@ class Stage:
                 approval_timeout=approval_timeout,
                 task_queue=self.task_queue,
                 probe=Probe(self.engine.client, task_queue=self.task_queue),
-                # Chance would make two lives that go alike differ, and the simulator would take them for two.
-                nonces=lambda: "the same in every world",
             )
             client = Client(build_server(service), mode=era, extensions=extensions(door))
             self._clients[key] = await Kept.open(client)
