@@ -27,7 +27,10 @@ from invoice_mcp.reports import Confirmation, DecisionRequest, InvoiceReport
 
 _NEEDS_FORMS = "this server takes an approval only with an answered form"
 _NO_FORMS = "this client does not declare that it shows forms (elicitation)"
-_NO_WAY = "over this connection the server can't send the client a form: the older protocol needs a session for that"
+_NO_WAY_TO_CLIENT = (
+    "an approval is to be confirmed, and this server can't ask: it keeps no session with clients of a protocol before"
+    " 2026-07-28. Connect over stdio, or with a client of the current protocol; nothing was changed."
+)
 _AGAIN = "Ask the user, and call approve again only if they want the question again; or call reject."
 
 
@@ -39,8 +42,9 @@ class ApprovalPolicy(StrEnum):
     """
 
     ASK = "ask"
-    """A client that shows forms has to answer one with yes; one that doesn't is taken at its word. Proves nothing: any
-    client can leave out that it shows forms. The decision tells which it was (`Confirmation`)."""
+    """A client that shows forms has to answer one with yes, and is refused where the server has no way to send it one;
+    a client that shows none is taken at its word. Proves nothing: any client can leave out that it shows forms. The
+    decision tells which it was (`Confirmation`)."""
 
     TRUST = "trust"
     """The caller is taken at its word. Proves nothing."""
@@ -65,13 +69,9 @@ def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[App
 
 def needs_confirmation(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
     """Whether this caller's approval of an invoice that waits for one has to be confirmed."""
-    match policy:
-        case ApprovalPolicy.TRUST:
-            return False
-        case ApprovalPolicy.ASK:
-            return _can_ask(ctx)
-        case ApprovalPolicy.ASK_OR_REFUSE:
-            return True
+    if policy is ApprovalPolicy.TRUST:
+        return False
+    return policy is ApprovalPolicy.ASK_OR_REFUSE or _can_ask(ctx) or not _has_way_to_client(ctx)
 
 
 def awaits_decision(report: InvoiceReport) -> bool:
@@ -94,10 +94,11 @@ async def confirmed(
     Raises:
         Refused: NOT_CONFIRMED.
     """
+    if not _has_way_to_client(ctx):
+        raise Refused(Code.NOT_CONFIRMED, _NO_WAY_TO_CLIENT)
     if not _can_ask(ctx):
-        reason = _NO_WAY if shows_forms(ctx.client_capabilities) else _NO_FORMS
         remedy = "Approve from a host that shows forms; nothing was changed."
-        raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}, and {reason}. {remedy}")
+        raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}, and {_NO_FORMS}. {remedy}")
     request = confirmation_request(report, decision)
     if not _is_current(ctx):
         answer, shown = await _asked(request, ctx), digest_of(message_of(request))
@@ -138,9 +139,18 @@ def _is_current(ctx: Context[Any, Any]) -> bool:
     return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
+def _has_way_to_client(ctx: Context[Any, Any]) -> bool:
+    """Whether a question can get to the client.
+
+    Without a session there is none to a client of the older protocol; nor is it known then whether it can show a form,
+    which it said when it connected, perhaps to another server. So it must not pass for one that can't.
+    """
+    return _is_current(ctx) or ctx.session.can_send_request
+
+
 def _can_ask(ctx: Context[Any, Any]) -> bool:
     """Whether the client can show a form, and there is a way to it."""
-    return shows_forms(ctx.client_capabilities) and (_is_current(ctx) or ctx.session.can_send_request)
+    return shows_forms(ctx.client_capabilities) and _has_way_to_client(ctx)
 
 
 def _answer_in(
