@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reaches what the user has configured or stored."""
     for name in list(os.environ):
-        if name.startswith("TEMPORAL_") or name in {"ERP_URL", "PAYMENTS_URL"}:
+        if name.startswith(("TEMPORAL_", "ERP_URL", "PAYMENTS_URL", "INVOICE_MCP_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("INVOICE_MCP_HOME", str(tmp_path / "home"))
 

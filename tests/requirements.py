@@ -37,6 +37,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "DECIDE-EDGE": "A decision just before the deadline counts; at the deadline and after it, it is refused.",
     "DECIDE-WHO": "The report tells who decided, when, and with which comment.",
     "SIGNAL-SEED": "The seed's signals and queries work, under the same rules; a late signal is ignored.",
+    "SIGNAL-POLICY": "An approving signal is refused and counted, unless the policy in the input lets signals approve.",
     # Paying
     "PAY-CHILD": "One child workflow PayLineItem a line, id <workflow id>-line-<n>.",
     "PAY-DUE": "A line is paid on its due date, not before; a past one at once.",
@@ -120,11 +121,20 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TEMPORAL-RESTART": "All killed and started again: a waiting invoice is still there, approvable, payable.",
     "TEMPORAL-CLEAN": "After a clean end of all no process is left.",
     "TEMPORAL-KEEPS": "The embedded namespace keeps closed executions at least 90 days.",
+    "EMBEDDED-SHUT": "No web page can signal on the embedded Temporal; its Web UI is off unless asked for, then told.",
+    "EMBEDDED-RISK": "Who can reach the embedded Temporal is told at start; a real ERP or gateway needs that accepted.",
+    "EMBEDDED-PRIVATE": "Home and files are for their user only; another user's, or a symbolic link, is refused.",
+    "EMBEDDED-SECRETS": "No password in a command line, nor in the environment of guardian and server.",
+    "EMBEDDED-TROUBLE": "A stopped guardian disturbs nobody; a full or read-only disk is told in the server's words.",
     "TEMPORAL-FORGOTTEN": "An invoice whose execution is forgotten is not paid twice.",
     # Ports
     "PORT-LEDGER": "A payment asked for twice, or by two processes at once, is one payment with one id.",
     "PORT-ERP": "Refusals of the ERP are told apart from trouble in reaching it.",
     "PORT-GATEWAY": "Refusals of the gateway are told apart from trouble in reaching it.",
+    # Local state
+    "STATE-LOST": "A ledger or Temporal database that begins anew while the other goes on is told; nothing is paid.",
+    "STATE-LINE": "A line of an invoice is paid once: the ledger refuses it under another key, and says what was paid.",
+    "STATE-BACKUP": "backup copies what is in use; restored, the invoice goes on, and nothing is paid twice.",
     # Command line
     "CLI-HELP": "--help teaches; --version and python -m invoice_mcp work.",
     "CLI-DEMO": "The demo plays an invoice to PAID, or to --reject or --expire, and leaves nothing behind.",
@@ -132,6 +142,12 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "CLI-STDOUT": "Nothing but protocol goes to stdout.",
     "CLI-WORKER": "A worker alone stops cleanly on SIGTERM.",
     "CLI-HTTP": "serve --http serves the same tools over streamable HTTP.",
+    # HTTP
+    "HTTP-HOSTS": "Only requests to allowed hosts and of their pages are answered; off loopback they must be named.",
+    "HTTP-BOUNDS": "Headers, bodies, connections and sessions are bounded in size, time and number; streams are not.",
+    "HTTP-SESSIONS": "A client of the older protocol is asked in its session; without sessions, it is refused.",
+    "LOG-BOUNDED": "A log message has a bounded length and shows what could not be seen.",
+    "LOG-THREAD": "Whoever logs does not wait until it is written, and a stderr that nobody reads stops nothing.",
 }
 
 

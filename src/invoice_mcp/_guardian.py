@@ -53,7 +53,8 @@ def main(arguments: list[str]) -> int:
         The server's exit status; -N when signal N ended it.
     """
     state, text, members_file, *command = arguments
-    state_fd, members = int(state), os.open(members_file, os.O_RDWR | os.O_CREAT, 0o600)
+    os.umask(0o077)  # whatever the server writes is for this user only
+    state_fd, members = int(state), os.open(members_file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     stopping = False
 
     def stop(_number: int, _frame: FrameType | None) -> None:

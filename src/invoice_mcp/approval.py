@@ -29,7 +29,8 @@ _NEEDS_FORMS = "this server takes an approval only with an answered form"
 _NO_FORMS = "this client does not declare that it shows forms (elicitation)"
 _NO_WAY_TO_CLIENT = (
     "an approval is to be confirmed, and this server can't ask: it keeps no session with clients of a protocol before"
-    " 2026-07-28. Connect over stdio, or with a client of the current protocol; nothing was changed."
+    " 2026-07-28. Connect over stdio, with a client of the current protocol, or to a server that was started without"
+    " --no-sessions; nothing was changed."
 )
 _AGAIN = "Ask the user, and call approve again only if they want the question again; or call reject."
 
@@ -58,7 +59,7 @@ def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[App
     """The policy where none was chosen, and why: no approval without an answered form where money may be real.
 
     Args:
-        embedded_temporal: Whether the invoices are kept by the embedded Temporal, which nobody else uses.
+        embedded_temporal: Whether the invoices are kept by the embedded Temporal, whose workers have these ports.
     """
     if ports.erp_url or ports.payments_url:
         return ApprovalPolicy.ASK_OR_REFUSE, "the ERP or the payment gateway is a real one"

@@ -1,4 +1,4 @@
-"""The command line: serve, worker, demo; `histories` and `simulate` are in modules of their own."""
+"""The command line: serve, worker, demo; `backup`, `histories` and `simulate` are in modules of their own."""
 
 # Temporal and MCP take a second to import: each command imports what it needs, so that --help answers at once.
 # ruff: noqa: PLC0415
@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import Coroutine
 from datetime import timedelta
@@ -19,9 +18,12 @@ import click
 from invoice_mcp import __version__
 from invoice_mcp.options import (
     EPILOG,
+    allowed_host_option,
     duration,
     embedded_option,
+    embedded_temporal_options,
     fail_options,
+    lost_state_option,
     real_ports,
     refuse,
     temporal_options,
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from invoice_mcp.http_hosts import Authority
     from invoice_mcp.ports import PortSettings
     from invoice_mcp.temporal import TemporalSettings
 
@@ -48,9 +51,15 @@ class Common(NamedTuple):
 
 
 class _Lazy(click.Group):
-    """Imports the groups that lie elsewhere when they are asked for."""
+    """Imports the commands that lie elsewhere when they are asked for."""
 
-    _elsewhere = MappingProxyType({"histories": "invoice_mcp.histories_cli", "simulate": "invoice_mcp.simulate_cli"})
+    _elsewhere = MappingProxyType(
+        {
+            "backup": "invoice_mcp.backup_cli",
+            "histories": "invoice_mcp.histories_cli",
+            "simulate": "invoice_mcp.simulate_cli",
+        }
+    )
 
     def invoke(self, ctx: click.Context) -> object:
         try:
@@ -91,6 +100,13 @@ def main() -> None:
 @click.option("--http", is_flag=True, help="Serve streamable HTTP at /mcp instead of stdin and stdout.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="With --http: where to listen.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
+@allowed_host_option
+@click.option(
+    "--no-sessions",
+    is_flag=True,
+    help="With --http: for several servers behind one address. Clients of a protocol before 2026-07-28 have no session"
+    " then, and can't be asked to confirm an approval.",
+)
 @click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
 @timeout_option
 @click.option(
@@ -102,8 +118,10 @@ def main() -> None:
     "else ask-or-refuse]",
 )
 @temporal_options
+@embedded_temporal_options
 @real_ports
 @embedded_option
+@lost_state_option
 @fail_options
 @verbose_option
 @click.pass_context
@@ -114,6 +132,8 @@ def serve(
     http: bool,
     host: str,
     port: int,
+    allowed_hosts: tuple[Authority, ...],
+    no_sessions: bool,
     no_worker: bool,
     approval_timeout: timedelta,
     approval: str | None,
@@ -124,10 +144,11 @@ def serve(
     Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
     """
     from invoice_mcp.approval import ApprovalPolicy
+    from invoice_mcp.http_server import HttpSettings
     from invoice_mcp.serving import serve as run_server
 
     if not http:
-        refuse(ctx, "Without --http nothing listens", "host", "port")
+        refuse(ctx, "Without --http nothing listens", "host", "port", "allowed_hosts", "no_sessions")
     if no_worker:
         refuse(ctx, "With --no-worker this server does no work", "allow_embedded", "fail_validate", "fail_payment")
     common = _common(**options)
@@ -138,15 +159,17 @@ def serve(
             approval_timeout=approval_timeout,
             approval=ApprovalPolicy(approval) if approval else None,
             with_worker=not no_worker,
-            http=(host, port) if http else None,
+            http=HttpSettings(host, port, allowed_hosts, sessions=not no_sessions) if http else None,
         )
     )
 
 
 @main.command(epilog=EPILOG)
 @temporal_options
+@embedded_temporal_options
 @real_ports
 @embedded_option
+@lost_state_option
 @fail_options
 @verbose_option
 def worker(**options: Any) -> None:
@@ -204,29 +227,38 @@ def _common(
     address: str | None,
     namespace: str | None,
     profile: str | None,
+    ui: bool,
+    accepts_risk: bool,
     erp_url: str | None,
     payments_url: str | None,
     allow_embedded: bool,
+    accept_lost_state: bool,
     fail_validate: bool,
     fail_payment: bool,
     verbose: bool,
 ) -> Common:
-    _log(verbose)
+    from invoice_mcp.logs import log_to_stderr
+    from invoice_mcp.temporal import TemporalSettings, log_through_python
+
+    log_through_python()
+    log_to_stderr(verbose=verbose)
     if (fail_validate and erp_url) or (fail_payment and payments_url):
         raise click.UsageError(
             "--fail-validate and --fail-payment are for the embedded ERP and gateway, not for a real one."
         )
     from invoice_mcp.ports import PortSettings
-    from invoice_mcp.temporal import TemporalSettings
 
     home = _home()
     return Common(
-        TemporalSettings(address=address, namespace=namespace, profile=profile, home=home),
+        TemporalSettings(
+            address=address, namespace=namespace, profile=profile, home=home, ui=ui, accepts_risk=accepts_risk
+        ),
         PortSettings(
             home=home,
             erp_url=erp_url,
             payments_url=payments_url,
             allow_embedded=allow_embedded,
+            accept_lost_state=accept_lost_state,
             fail_validate=fail_validate,
             fail_payment=fail_payment,
         ),
@@ -241,20 +273,6 @@ def _home() -> Path:
         return default_home()
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
-
-
-def _log(verbose: bool) -> None:
-    from rich.console import Console
-    from rich.logging import RichHandler
-
-    from invoice_mcp.output import lasting
-    from invoice_mcp.temporal import log_through_python
-
-    log_through_python()
-    # To stderr, always: stdout belongs to the protocol. Who reads it may go, and the work goes on.
-    handler = RichHandler(console=Console(file=lasting(sys.stderr)), show_path=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler])
-    logging.getLogger("invoice_mcp").setLevel(logging.INFO if verbose else logging.WARNING)
 
 
 def _run(main: Coroutine[Any, Any, T]) -> T:

@@ -72,6 +72,7 @@ async def play(
     arguments += ["--approval-timeout", f"{window.total_seconds()}s"] if window else []
     arguments += ["--fail-validate"] if fail_validate else []
     arguments += ["--fail-payment"] if fail_payment else []
+    arguments += ["--accept-embedded-risk"]  # nothing real is paid, and nothing stays
     stage = _stage(home)
     try:
         server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(stage))
@@ -118,7 +119,7 @@ def _environment(stage: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("TEMPORAL_") and name not in {"ERP_URL", "PAYMENTS_URL"}
+        if not name.startswith(("TEMPORAL_", "ERP_URL", "PAYMENTS_URL"))
     }
     return kept | {"INVOICE_MCP_HOME": str(stage)}
 

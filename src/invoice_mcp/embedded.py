@@ -8,6 +8,8 @@ Three files of the home carry `flock`s, which the system frees however a process
 * `embedded.json`, held by guardian and server. Free: there is no server. Locked: there is one, where the file says.
 
 So a server outlives the process that started it as long as there is a member, and a dying owner disturbs nobody.
+
+Who can reach it, and who can't, is in docs/security.md.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import random
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import sysconfig
@@ -38,6 +41,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from invoice_mcp.errors import ConfigurationError
+from invoice_mcp.home import make_private, open_private
 
 if sys.platform != "win32":
     import fcntl
@@ -57,6 +61,11 @@ _STOP = 15.0  # seconds; more than the guardian gives the server
 _ATTEMPTS = 2  # the server takes random ports besides ours, and may lose a race for one
 # Below the ports that systems give to outgoing connections, which else could take ours while the server is away.
 _PORTS = range(20000, 32768)
+# The server's HTTP API can't be switched off, and by itself answers any web page. This lets it refuse whatever the Host
+# header says: no header can hold a line feed. An empty list would let requests without a Host pass.
+_NO_HTTP_API = 'frontend.httpAllowedHosts=["\\n"]'
+# All that guardian and server need of the environment: no password, no key, and nothing of Temporal's own.
+_ENVIRONMENT = ("DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 _log = logging.getLogger(__name__)
 
@@ -67,10 +76,10 @@ class EmbeddedUnavailable(Exception):  # noqa: N818 (it names a state of the wor
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the server listens: `address` as host:port for clients, `ui_url` for a browser."""
+    """Where the server listens: `address` as host:port for clients, `ui_url` for a browser, if its Web UI is on."""
 
     address: str
-    ui_url: str
+    ui_url: str | None = None
 
 
 def default_home() -> Path:
@@ -110,7 +119,7 @@ def _relock(descriptor: int, mode: int) -> bool:
 
 def _lock(path: Path, mode: int) -> int | None:
     """A descriptor that holds the file's lock; None if others hold it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     if _relock(descriptor, mode):
         return descriptor
     os.close(descriptor)
@@ -130,6 +139,27 @@ def _free_port(wanted: int | None, *taken: int) -> int:
                 candidate.bind(("127.0.0.1", port))
                 return port
     raise EmbeddedUnavailable("No free port on 127.0.0.1.")
+
+
+def _set_aside_unmade(database: Path) -> None:
+    """Rename a database that broke off while it was made, as on a full disk: no namespace in it, so no workflow.
+
+    The server makes its tables only where there is no file, and would fail on this one for ever.
+    """
+    if not database.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as reading:
+            tables = {name for (name,) in reading.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if "namespaces" in tables and reading.execute("SELECT 1 FROM namespaces LIMIT 1").fetchone():
+                return
+    except sqlite3.Error:
+        return  # the server tells what is wrong with it
+    _log.warning("%s broke off while it was made, and holds no workflow: renamed to %s.broken", database, database.name)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            part = database.with_name(database.name + suffix)
+            part.replace(database.with_name(f"{database.name}.broken{suffix}"))
 
 
 async def _is_ready(address: str) -> bool:
@@ -161,6 +191,7 @@ class EmbeddedTemporal:
         *,
         search_attributes: Mapping[str, str] = MappingProxyType({"InvoiceStatus": "Keyword"}),
         start_timeout: float = 30.0,
+        ui: bool = False,
     ) -> None:
         """Prepare; entering does the work.
 
@@ -168,6 +199,7 @@ class EmbeddedTemporal:
             home: Directory of the database, the log and the locks; made, for this user only, if missing.
             search_attributes: Names and Temporal types to register when this process starts the server.
             start_timeout: Seconds until a server must answer.
+            ui: Whether the server has its Web UI when this process starts it. One that runs already is taken as it is.
         """
         self._home = home.expanduser().absolute()
         self._log_file = self._home / "temporal.log"
@@ -175,6 +207,7 @@ class EmbeddedTemporal:
         self._members_file = self._home / "members.lock"
         self._search_attributes = dict(search_attributes)
         self._start_timeout = start_timeout
+        self._ui = ui
         self._endpoint: Endpoint | None = None
         self._member: int | None = None  # descriptors of the locks that this process holds
         self._owner: int | None = None
@@ -197,6 +230,7 @@ class EmbeddedTemporal:
 
         Raises:
             EmbeddedUnavailable: Not on this system, not installed, or it does not come up.
+            ConfigurationError: The home, or a file in it, is another user's, or can't be shut to others.
         """
         if not _SUPPORTED:
             raise EmbeddedUnavailable(f"The embedded Temporal needs Linux or macOS. Here, {_BY_HAND}.")
@@ -221,7 +255,7 @@ class EmbeddedTemporal:
 
     async def _find(self) -> Endpoint:
         temporal_binary()
-        self._home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._home)
         while self._member is None:
             self._member = _lock(self._members_file, fcntl.LOCK_SH)
             if self._member is None:
@@ -290,32 +324,41 @@ class EmbeddedTemporal:
         """Where to start: where it was. The address may change only while no client of ours knows it."""
         last = self._endpoint or self._state()[0]
         port = _free_port(_port(last.address) if last else None)
-        ui_port = _free_port(_port(last.ui_url) if last else None, port)
-        endpoint = Endpoint(f"127.0.0.1:{port}", f"http://127.0.0.1:{ui_port}")
+        ui_url = None
+        if self._endpoint.ui_url if self._endpoint else self._ui:
+            ui_port = _free_port(_port(last.ui_url) if last and last.ui_url else None, port)
+            ui_url = f"http://127.0.0.1:{ui_port}"
+        endpoint = Endpoint(f"127.0.0.1:{port}", ui_url)
         if self._endpoint and self._endpoint.address != endpoint.address:
             raise EmbeddedUnavailable(f"another program listens at {self._endpoint.address}")
         return endpoint
 
     def _launch(self, state_lock: int, endpoint: Endpoint) -> subprocess.Popen[bytes]:
+        if self._endpoint and not (self._home / "temporal.db").exists():
+            # The server would make a new one, and whoever uses this one would take it for the same.
+            raise self._trouble("its database temporal.db was removed while it ran")
         state = json.dumps({**asdict(endpoint), "pid": None})
         os.pwrite(state_lock, state.encode(), 0)
         os.ftruncate(state_lock, len(state))
         if self._log_file.exists():
             self._log_file.replace(self._log_file.with_suffix(".log.1"))
+        _set_aside_unmade(self._home / "temporal.db")
         # The server takes the name for a URI, and would lose what follows one of these.
         database = "temporal.db" if set("%?#") & set(str(self._home)) else str(self._home / "temporal.db")
         command = [str(temporal_binary()), "server", "start-dev", "--db-filename", database, "--log-level", "warn"]
         command += ["--ip", "127.0.0.1", "--port", str(_port(endpoint.address))]
-        command += ["--ui-port", str(_port(endpoint.ui_url))]
+        command += ["--dynamic-config-value", _NO_HTTP_API]
+        command += ["--ui-port", str(_port(endpoint.ui_url))] if endpoint.ui_url else ["--headless"]
         for pragma in ("journal_mode=wal", "synchronous=full"):
             command += ["--sqlite-pragma", pragma]
         for name, kind in self._search_attributes.items():
             command += ["--search-attribute", f"{name}={kind}"]
         guardian = [sys.executable, "-I", "-S", str(_GUARDIAN), str(state_lock), state, str(self._members_file)]
-        with self._log_file.open("wb") as log:
+        with open(open_private(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as log:  # noqa: PTH123
             return subprocess.Popen(  # noqa: S603 (our own program)
                 [*guardian, *command],
                 cwd=self._home,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -327,7 +370,7 @@ class EmbeddedTemporal:
         try:
             state = json.loads(self._state_file.read_text())
             endpoint, pid = Endpoint(state["address"], state["ui_url"]), state["pid"]
-            _port(endpoint.address), _port(endpoint.ui_url)
+            _port(endpoint.address), _port(endpoint.ui_url or endpoint.address)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None, None
         return endpoint, pid if isinstance(pid, int) and pid > 1 else None

@@ -280,7 +280,8 @@ async def _with_client(where: dict[str, str | None], work: Callable[[Client], Co
     from invoice_mcp.embedded import default_home
     from invoice_mcp.temporal import TemporalSettings, connection
 
-    async with connection(TemporalSettings(**where, home=default_home())) as reached:
+    settings = TemporalSettings(where["address"], where["namespace"], where["profile"], home=default_home())
+    async with connection(settings) as reached:
         return await work(reached.client)
 
 

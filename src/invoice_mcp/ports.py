@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -26,14 +26,16 @@ class PortSettings:
         erp_url, payments_url: Base URLs of the real systems; None means the embedded one.
         fail_validate, fail_payment: Make the embedded ERP, or the embedded gateway, refuse everything.
         allow_embedded: Use the embedded ones also on a Temporal that others share.
+        accept_lost_state: Go on although the embedded Temporal or the embedded ledger has lost what the other knows.
     """
 
     home: Path
-    erp_url: str | None = None
-    payments_url: str | None = None
+    erp_url: str | None = field(default=None, repr=False)  # may hold a password
+    payments_url: str | None = field(default=None, repr=False)
     fail_validate: bool = False
     fail_payment: bool = False
     allow_embedded: bool = False
+    accept_lost_state: bool = False
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -62,6 +64,19 @@ class PortSettings:
         if self.missing and not is_local and not self.allow_embedded:
             what = f"This worker would mark invoices as paid without paying them: {' and '.join(self.missing)} not set"
             raise ConfigurationError(f"{what}. Set them, serve with --no-worker, or try things out: --embedded-ports")
+
+    def require_pretended(self) -> None:
+        """Refuse to move real money on a Temporal that anybody on this machine can reach.
+
+        Raises:
+            ConfigurationError: The ERP or the gateway is a real one.
+        """
+        if self.erp_url or self.payments_url:
+            raise ConfigurationError(
+                "With a real ERP or gateway the embedded Temporal is too open: any user of this machine can reach it "
+                "and approve. Name one of your own (--address or TEMPORAL_ADDRESS, with TLS or a key), or accept that: "
+                "--accept-embedded-risk or INVOICE_MCP_ACCEPT_EMBEDDED_RISK=1"
+            )
 
 
 def _place(url: str | None) -> str | None:

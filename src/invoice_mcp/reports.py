@@ -249,6 +249,11 @@ class InvoiceReport(Record):
     approval_deadline: datetime | None = None
     reason: str | None = Field(default=None, description="Why the invoice failed or was cancelled")
     cancelling: bool = Field(default=False, description="A cancellation is accepted; payments under way still finish")
+    refused_signals: int = Field(
+        default=0,
+        exclude_if=lambda count: not count,
+        description="How many approving signals were refused, because the policy wants a person to be asked",
+    )
     lines: tuple[LineReport, ...]
     summary: str = Field(description="One sentence to read aloud")
 

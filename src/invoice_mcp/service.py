@@ -84,10 +84,17 @@ class InvoiceService:
         client: Client,
         *,
         approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
+        signals_approve: bool = False,
         task_queue: str = TASK_QUEUE,
         probe: Probe | None = None,
     ) -> None:
+        """Serve invoices over this client.
+
+        Args:
+            approval_timeout, signals_approve: The policy of invoices that are submitted from now on; see `Policy`.
+        """
         self._client = client
+        self._signals_approve = signals_approve
         self._approval_timeout = approval_timeout
         self._task_queue = task_queue
         self._probe = probe or Probe(client, task_queue=task_queue)
@@ -225,7 +232,11 @@ class InvoiceService:
     async def _policy(self) -> Policy:
         """What is in force for a new run, once it is clear that somebody would go on with it."""
         await self._require_worker()
-        return Policy(approval_timeout=self._approval_timeout, index_status=await self._probe.indexes_status())
+        return Policy(
+            approval_timeout=self._approval_timeout,
+            index_status=await self._probe.indexes_status(),
+            signals_approve=self._signals_approve,
+        )
 
     async def _newest_run(self, invoice: Invoice) -> str | None:
         found = await find(self._client, workflow_id_for(invoice.invoice_id))

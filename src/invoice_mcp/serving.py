@@ -6,28 +6,28 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+import threading
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
-import uvicorn
-
 from invoice_mcp.approval import ApprovalPolicy, default_policy
 from invoice_mcp.errors import ConfigurationError
+from invoice_mcp.http_server import HttpSettings, listen, serve_http
+from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import PortSettings, open_ports
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
-from invoice_mcp.temporal import Connection, TemporalSettings, connection
-from invoice_mcp.tool_errors import CodedServer
+from invoice_mcp.state import ACCEPTANCE, bind_state, require_database
+from invoice_mcp.temporal import Connection, TemporalSettings, configured, connection
 from invoice_mcp.worker import keep_working
 
 logger = logging.getLogger(__name__)
 
-_LOOPBACK = frozenset({"127.0.0.1", "::1"})
-_HTTP_GRACE = 3
+# Seconds. Who does not read what we write must not keep the process from ending.
+_LAST_WORDS_WITHIN = 2.0
 
 
 async def serve(
@@ -37,9 +37,9 @@ async def serve(
     approval_timeout: timedelta,
     approval: ApprovalPolicy | None = None,
     with_worker: bool = True,
-    http: tuple[str, int] | None = None,
+    http: HttpSettings | None = None,
 ) -> NoReturn:
-    """Serve MCP on stdin and stdout, or over streamable HTTP at `http` (host, port), until the host leaves.
+    """Serve MCP on stdin and stdout, or over streamable HTTP as `http` says, until the host leaves.
 
     Then ends the process.
 
@@ -49,19 +49,20 @@ async def serve(
     Raises:
         ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
     """
-    listening = _listen(*http) if http is not None else None
-    if listening is None and sys.stdin is None:
+    _tell_risk(temporal, ports)
+    listening = listen(http) if http is not None else None
+    if http is None and sys.stdin is None:
         raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
-    async with connection(temporal) as reached:
+    async with _reached(temporal, ports) as reached:
         logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
         queue = ports.task_queue(is_embedded=reached.is_embedded)
         service = InvoiceService(reached.client, approval_timeout=approval_timeout, task_queue=queue)
         server = build_server(service, approval=approval or _told_default(reached, ports))
         async with _working(reached, ports) if with_worker else _idle():
-            if listening is None:
+            if http is None or listening is None:
                 await _run_until_told(server.run_stdio_async())
             else:
-                await _serve_http(server, listening)
+                await serve_http(server, http, listening, _told_to_stop())
     _leave()
 
 
@@ -72,57 +73,42 @@ def _told_default(reached: Connection, ports: PortSettings) -> ApprovalPolicy:
     return policy
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    """Bound at once, before anything is started that would have to be stopped again."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigurationError(
-            f"Can't listen at {host}:{port}: {error.strerror}. Look at --host and --port"
-        ) from None
-
-
-async def _serve_http(server: CodedServer, listening: socket.socket) -> None:
-    told = _told_to_stop()
-    host, port = listening.getsockname()[:2]
-    logger.warning("Serving MCP at http://%s:%d/mcp. Stop with Ctrl-C or SIGTERM", host, port)
-    if host not in _LOOPBACK:
-        logger.warning("Whoever reaches this address can approve payments: put authentication in front")
-    # No sessions: any replica behind a load balancer answers any request.
-    app = server.streamable_http_app(host=host, stateless_http=True)
-    # Whoever still waits in a call when we are told to stop is not waited for longer than this.
-    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=_HTTP_GRACE)
-    serving = _HttpServer(config)
-    # What it breaks off when told to stop, it would report as an error of ours.
-    logging.getLogger("uvicorn.error").addFilter(lambda _record: not serving.should_exit)
-    stopping = asyncio.create_task(serving.stop_when(told))
-    with listening:
-        await serving.serve(sockets=[listening])
-    stopping.cancel()
-
-
-class _HttpServer(uvicorn.Server):
-    """Leaves the signals to us: uvicorn raises them anew at its end, which would skip what is still to be closed."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def stop_when(self, told: asyncio.Event) -> None:
-        await told.wait()
-        self.should_exit = True
-
-
 async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
-    """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process."""
-    async with connection(temporal) as reached:
+    """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process.
+
+    Raises:
+        ConfigurationError: Nothing can be worked on like this; EmbeddedUnavailable: there is no Temporal.
+    """
+    _tell_risk(temporal, ports)
+    async with _reached(temporal, ports) as reached:
         told = _told_to_stop()
         logger.warning("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
         async with _working(reached, ports):
             await told.wait()
     logger.warning("Worker stopped")
     _leave()
+
+
+def _tell_risk(temporal: TemporalSettings, ports: PortSettings) -> None:
+    """Say what the embedded Temporal is not for, and refuse to use it for that, unless its owner accepts it."""
+    if temporal.accepts_risk or configured(temporal) is not None:
+        return
+    ports.require_pretended()
+    logger.warning(
+        "The embedded Temporal is for trying out, not for real money: any user of this machine can reach it and approve"
+        " (docs/security.md). --accept-embedded-risk accepts that"
+    )
+
+
+@asynccontextmanager
+async def _reached(temporal: TemporalSettings, ports: PortSettings) -> AsyncIterator[Connection]:
+    if configured(temporal) is not None:
+        if ports.accept_lost_state:
+            raise ConfigurationError(f"{ACCEPTANCE} is for the embedded Temporal alone: leave it out")
+    elif not ports.accept_lost_state:
+        await require_database(temporal.home)
+    async with connection(temporal) as reached:
+        yield reached
 
 
 @asynccontextmanager
@@ -133,6 +119,10 @@ async def _working(reached: Connection, settings: PortSettings) -> AsyncIterator
         logger.warning("%s not set: what stands in for that only pretends. Only for trying things out", what)
     queue = settings.task_queue(is_embedded=reached.is_embedded)
     async with open_ports(settings) as (erp, payments):
+        if reached.is_embedded:
+            ledger = payments if isinstance(payments, PaymentLedger) else None
+            accepted = settings.accept_lost_state
+            await bind_state(reached.client, settings.home, ledger, task_queue=queue, accept_lost_state=accepted)
         worker = asyncio.create_task(keep_working(reached.worker_client, erp, payments, task_queue=queue))
         try:
             yield
@@ -168,8 +158,15 @@ async def _run_until_told(main: Coroutine[Any, Any, None]) -> None:
 def _leave() -> NoReturn:
     """End the process now, cleanly: a read of stdin that a thread still waits in can't be interrupted, and a thread of
     the SDK that logs while Python shuts down would abort it."""
+    # In a thread: a stream that nobody reads blocks whoever flushes it.
+    last_words = threading.Thread(target=_flush, daemon=True)
+    last_words.start()
+    last_words.join(_LAST_WORDS_WITHIN)
+    os._exit(0)
+
+
+def _flush() -> None:
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # closed, or never there
             stream.flush()
-    os._exit(0)

@@ -16,13 +16,14 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from invoice_mcp.embedded import EmbeddedTemporal, default_home
+from invoice_mcp.embedded import EmbeddedTemporal, Endpoint, default_home
 from invoice_mcp.errors import ConfigurationError
 
 # Where Temporal's own tools look when they are told a namespace or a key, but no address.
 _DEFAULT_ADDRESS = "localhost:7233"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_log = logging.getLogger(__name__)
 _LOOK_AT = "Look at TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE and the other TEMPORAL_ variables"
 
 
@@ -41,12 +42,19 @@ def log_through_python() -> None:
 @dataclass(frozen=True)
 class TemporalSettings:
     """What the command line says of Temporal. What it leaves out comes from Temporal's standard environment
-    (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS..., temporal.toml profiles)."""
+    (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS..., temporal.toml profiles).
+
+    Attributes:
+        ui: Start the embedded one with its Web UI.
+        accepts_risk: The owner knows who can reach the embedded one, and uses it all the same.
+    """
 
     address: str | None = None
     namespace: str | None = None
     profile: str | None = None
     home: Path = field(default_factory=default_home)
+    ui: bool = False
+    accepts_risk: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Connection:
         where: The address and namespace, as a person reads them.
         is_embedded: Whether it is our own server, for this user alone.
         is_local: Whether it runs on this machine: ours, or somebody's to try things out.
-        ui_url: The Web UI, where there is one of ours.
+        ui_url: The Web UI, where there is one of ours and it is on.
     """
 
     client: Client
@@ -67,7 +75,7 @@ class Connection:
     is_embedded: bool
     is_local: bool
     ui_url: str | None
-    _config: dict[str, Any]
+    _config: dict[str, Any] = field(repr=False)  # it may hold a key
 
     async def worker_client(self) -> Client:
         """A client as a worker needs it: connected.
@@ -109,18 +117,32 @@ async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
     """The configured Temporal, connected to when first used; else the embedded one, started or joined.
 
     Raises:
-        ConfigurationError: The configuration can't be read.
+        ConfigurationError: The configuration can't be read, or the embedded server's home is not this user's alone.
         EmbeddedUnavailable: The embedded server does not come up.
     """
     config = configured(settings)
     if config is not None:
+        if settings.ui:
+            raise ConfigurationError("--ui is for the embedded Temporal; the configured one has a Web UI of its own")
         where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
         yield await _connection(config, where, is_local=_is_local(config))
         return
-    async with EmbeddedTemporal(settings.home) as embedded:
+    async with EmbeddedTemporal(settings.home, ui=settings.ui) as embedded:
         endpoint = embedded.endpoint
+        _tell_ui(endpoint, is_wanted=settings.ui)
         where = f"embedded at {endpoint.address}, data in {settings.home}"
         yield await _connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
+
+
+def _tell_ui(endpoint: Endpoint, *, is_wanted: bool) -> None:
+    if endpoint.ui_url:
+        _log.warning(
+            "Web UI at %s. While it is on, a web page that you visit may read and approve too", endpoint.ui_url
+        )
+    elif is_wanted:
+        _log.warning(
+            "No Web UI: the embedded Temporal runs without. End all that use it, then start one with --ui first"
+        )
 
 
 def _is_local(config: dict[str, Any]) -> bool:

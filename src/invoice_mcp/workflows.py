@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from temporalio import workflow
@@ -44,6 +45,12 @@ TASK_QUEUE = "invoice-task-queue"
 VALIDATE_AGAINST_ERP = "validate_against_erp"
 INVOICE_STATUS = SearchAttributeKey.for_keyword("InvoiceStatus")
 
+# Changes since release 0.1.0, for the invoices that it began. See histories/README.md.
+STOPS_LINES_IN_ORDER = "stops-lines-in-order"
+CONFIRMS_SIGNALS = "confirms-signals"
+
+# The shortest timer that servers keep.
+_NEXT_TASK = timedelta(milliseconds=1)
 # Each is kept in the history, which has its limits; a host may dismiss every form by itself.
 MOST_DISMISSALS = 20
 
@@ -82,10 +89,15 @@ class InvoiceWorkflow:
         self._policy = request.policy
         self._status = Status.INITIALIZING
         self._decision: Decision | None = None
+        # By a signal that waits for the next task.
+        self._signalled: Decision | None = None
+        self._has_run_out = False
         self._deadline: datetime | None = None
         self._reason: str | None = None
         self._cancelling = False
         self._dismissals = 0
+        self._refused_signals = 0
+        self._started: set[int] = set()
         self._orders = [PaymentOrder.for_line(self._invoice, n) for n in range(1, len(self._invoice.lines) + 1)]
         self._lines = [
             LineReport(
@@ -143,21 +155,40 @@ class InvoiceWorkflow:
         """Whether the invoice was approved in time."""
         self._deadline = workflow.now() + self._policy.approval_timeout
         self._move_to(Status.PENDING_APPROVAL)
+        deadline = asyncio.create_task(self._run_out())
         try:
-            await workflow.wait_condition(
-                lambda: self._decision is not None,
-                timeout=self._policy.approval_timeout,
-                timeout_summary="approval deadline",
-            )
-        except TimeoutError:
-            workflow.logger.info("No decision in time")
+            await workflow.wait_condition(self._is_settled)
+        except asyncio.CancelledError:
+            reraise_unless_cancelled()
+            if self._signalled is not None:
+                # The signal came first: whether it counts, its confirmation and the deadline tell.
+                await workflow.wait_condition(self._is_settled)
+            raise
+        finally:
+            deadline.cancel()
+            # Its timer is cancelled now, before whatever comes next.
+            await asyncio.wait([deadline])
         if self._decision is None:
+            workflow.logger.info("No decision in time")
             self._close(Status.EXPIRED)
         elif self._is_rejected():
             self._close(Status.REJECTED)
         else:
             self._move_to(Status.APPROVED)
         return self._status is Status.APPROVED
+
+    def _is_settled(self) -> bool:
+        """Whether there is a decision, or none can come any more."""
+        return self._decision is not None or self._has_run_out
+
+    async def _run_out(self) -> None:
+        """Wait for the deadline.
+
+        As a task of its own, not as a time-out: where this timer and that of a signal's confirmation have fired by the
+        same task, both are seen in the order in which they fired.
+        """
+        await workflow.sleep(self._policy.approval_timeout, summary="approval deadline")
+        self._has_run_out = True
 
     async def _pay(self) -> None:
         self._move_to(Status.PAYING)
@@ -172,7 +203,10 @@ class InvoiceWorkflow:
             reraise_unless_cancelled()
             self._cancelling = True
             self._changed_at = workflow.now()
-            await asyncio.gather(*(self._cancel_line(line.line) for line in self._lines))
+            if workflow.patched(STOPS_LINES_IN_ORDER):
+                await self._stop_lines()
+            else:
+                await asyncio.gather(*(self._cancel_line(line.line) for line in self._lines))
             await workflow.wait_condition(settled)
         for payment in payments:
             payment.result()
@@ -191,8 +225,9 @@ class InvoiceWorkflow:
             return
         try:
             payment = await workflow.start_child_workflow(PayLineItem.run, order, id=workflow_id)
+            self._started.add(order.line)
             self._update_line(order.line, status=LineStatus.SCHEDULED)
-            if self._is_cancelling():
+            if self._is_cancelling() and not workflow.patched(STOPS_LINES_IN_ORDER):
                 await self._cancel_line(order.line)
             outcome = await payment
             self._update_line(order.line, **outcome.model_dump())
@@ -204,19 +239,43 @@ class InvoiceWorkflow:
             code, words = told(error)
             self._update_line(order.line, **unconfirmed(code, words).model_dump())
 
+    async def _stop_lines(self) -> None:
+        """Ask every line that was started to stop. Each knows itself whether it still waits for its due date.
+
+        Which requests there are, and in which order, follows from the order of the lines alone. It may not follow from
+        the clock, nor from what else has arrived by now: a replay may see a later time, and more at once.
+        """
+        requests = []
+        for line in self._lines:
+            await workflow.wait_condition(partial(self._is_known, line.line))
+            if line.line in self._started:
+                requests.append(asyncio.create_task(self._stop_line(line.line)))
+        await asyncio.gather(*requests)
+
+    def _is_known(self, number: int) -> bool:
+        """Whether a line has been started, or can't be."""
+        return self._lines[number - 1].status is not LineStatus.PENDING
+
     async def _cancel_line(self, number: int) -> None:
-        """Ask a line that waits for its due date to stop; one that is due is being paid, and finishes.
+        """As release 0.1.0 did: ask a line to stop that seems to wait for its due date.
+
+        The clock may be behind where a query was answered from a replay. Then the replay asks other lines.
+        """
+        line = self._lines[number - 1]
+        if line.status is LineStatus.SCHEDULED and line.due_date > workflow.now():
+            await self._stop_line(number)
+
+    async def _stop_line(self, number: int) -> None:
+        """Ask one line to stop.
 
         By an external request, not by cancelling our task: a result that arrives together with the cancellation
         would be lost with the task, and a paid line reported as cancelled.
         """
-        line = self._lines[number - 1]
-        if line.status is LineStatus.SCHEDULED and line.due_date > workflow.now():
-            child = workflow.get_external_workflow_handle(line_workflow_id(workflow.info().workflow_id, number))
-            try:
-                await child.cancel()
-            except FailureError as error:
-                workflow.logger.info("Line %d had already ended: %s", number, error)
+        child = workflow.get_external_workflow_handle(line_workflow_id(workflow.info().workflow_id, number))
+        try:
+            await child.cancel()
+        except FailureError as error:
+            workflow.logger.info("Line %d had already ended: %s", number, error)
 
     def _is_cancelling(self) -> bool:
         return self._cancelling
@@ -244,23 +303,27 @@ class InvoiceWorkflow:
     def _is_rejected(self) -> bool:
         return self._decision is not None and self._decision.verdict is Verdict.REJECTED
 
-    def _require_open_for(self, verdict: Verdict) -> None:
+    def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         if self._fault is not None:
             raise Refused(Code.INVOICE_INVALID, self._fault)
-        require_open_for(verdict, status=self._status, made=self._decision, deadline=self._deadline, now=workflow.now())
+        made = self._decision or self._signalled
+        require_open_for(verdict, status=self._status, made=made, deadline=deadline, now=workflow.now())
 
     def _validate_update(self, verdict: Verdict, decision: DecisionRequest) -> None:
         # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
         if not isinstance(decision, DecisionRequest):
             raise ApplicationError("it takes a DecisionRequest", type=Code.INVALID_ARGUMENT, non_retryable=True)
         try:
-            self._require_open_for(verdict)
+            # An update comes with its own task's time, and its acceptance is recorded: the clock may be asked.
+            self._require_open_for(verdict, deadline=self._deadline)
         except Refused as refusal:
             raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if self._decision is None:
-            self._decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
+            # A signal that is not confirmed yet came first; whatever is accepted now shows that it was in time.
+            decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
+            self._decision = self._signalled or decision
             self._changed_at = workflow.now()
 
     @workflow.update(name="approve")
@@ -299,26 +362,48 @@ class InvoiceWorkflow:
         if not asks or question != self._dismissals + 1 or question > MOST_DISMISSALS:
             raise ApplicationError("this is not asked", type=Code.INVALID_ARGUMENT, non_retryable=True)
 
-    @workflow.signal(name="ApproveInvoice")
-    def approve_by_signal(self) -> None:
-        """The seed's signal. Has no answer: what an update would refuse is logged and ignored."""
-        self._decide_by_signal(Verdict.APPROVED)
+    @workflow.signal(name="ApproveInvoice", unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
+    async def approve_by_signal(self) -> None:
+        """The original sample's signal. Has no answer: what an update would refuse is logged and ignored.
 
-    @workflow.signal(name="RejectInvoice")
-    def reject_by_signal(self) -> None:
-        """The seed's signal. Has no answer: what an update would refuse is logged and ignored."""
-        self._decide_by_signal(Verdict.REJECTED)
+        Refused, too, where the policy wants a person to be asked: the report counts it.
+        """
+        if self._fault is None and self._policy.signals_approve is False and not self._status.is_terminal:
+            self._refused_signals += 1
+            self._changed_at = workflow.now()
+            workflow.logger.warning("Signal refused: the policy lets no signal approve")
+            return
+        await self._decide_by_signal(Verdict.APPROVED)
 
-    def _decide_by_signal(self, verdict: Verdict) -> None:
+    @workflow.signal(name="RejectInvoice", unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
+    async def reject_by_signal(self) -> None:
+        """The original sample's signal. Has no answer: what an update would refuse is logged and ignored.
+
+        Taken whatever the policy is: after it nothing is paid.
+        """
+        await self._decide_by_signal(Verdict.REJECTED)
+
+    async def _decide_by_signal(self, verdict: Verdict) -> None:
         try:
-            self._require_open_for(verdict)
+            self._require_open_for(verdict, deadline=None)
+            confirms = self._deadline is not None and workflow.patched(CONFIRMS_SIGNALS)
+            if not confirms:
+                # Before the time to decide has begun, or as release 0.1.0 did.
+                self._require_open_for(verdict, deadline=self._deadline)
         except Refused as refusal:
             workflow.logger.warning("Signal ignored: %s", refusal.message)
-        else:
-            # Release 0.1.0 recorded no confirmation; the invoices that it began go on as they were recorded.
-            is_earlier = self._policy.signals_approve is None
-            confirmation = None if is_earlier else Confirmation.SIGNAL
-            self._decide(verdict, DecisionRequest(by="signal", confirmation=confirmation))
+            return
+        # Release 0.1.0 recorded no confirmation; the invoices that it began go on as they were recorded.
+        confirmation = None if self._policy.signals_approve is None else Confirmation.SIGNAL
+        request = DecisionRequest(by="signal", confirmation=confirmation)
+        if confirms:
+            # The clock may be behind, and the deadline over. Signals are handled before timers that have fired by then.
+            # So the deadline's timer decides, not the clock: if it has fired, the next task finds the invoice ended.
+            decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
+            self._signalled = self._signalled or decision
+            await workflow.sleep(_NEXT_TASK, summary="signal is confirmed")
+        if not (self._status.is_terminal or self._has_run_out):
+            self._decide(verdict, request)
 
     # -- what can be asked ---------------------------------------------------------------------------------
 
@@ -342,6 +427,7 @@ class InvoiceWorkflow:
             approval_deadline=self._deadline,
             reason=self._reason,
             cancelling=self._cancelling and not self._status.is_terminal,
+            refused_signals=self._refused_signals,
             lines=tuple(self._lines),
             summary="",
         )

@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +24,9 @@ from invoice_mcp.cli import main
 from invoice_mcp.demo import sample_invoice
 from invoice_mcp.options import duration
 from tests.desk import Desk
+from tests.end_to_end.cluster import free_port
 from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone
+from tests.http_serving import INITIALIZE, MCP_HEADERS, status_of
 from tests.requirements import requirement
 
 
@@ -41,6 +44,8 @@ def home(tmp_path: Path) -> Path:
             ["serve"],
             [
                 "--http",
+                "--allowed-host NAME[:PORT]",
+                "--no-sessions",
                 "--approval [ask|trust|ask-or-refuse]",
                 "[default: ask where",
                 "--approval-timeout",
@@ -51,6 +56,8 @@ def home(tmp_path: Path) -> Path:
             ],
         ),
         (["worker"], ["--address", "PAYMENTS_URL", "SIGTERM"]),
+        (["worker"], ["--accept-lost-state"]),
+        (["backup"], ["DIRECTORY", "INVOICE_MCP_HOME", "Exits with 0 only if"]),
         (["demo"], ["--reject", "--expire", "Exits with 0 only if"]),
     ],
 )
@@ -103,10 +110,10 @@ def test_an_empty_value_is_no_wish_to_pretend(option: str) -> None:
     assert "is empty" in shown.output
 
 
-@pytest.mark.parametrize("command", ["serve", "worker", "demo"])
+@pytest.mark.parametrize("command", ["serve", "worker", "demo", "backup x"])
 def test_a_home_of_nobody_is_told(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVOICE_MCP_HOME", "~nobody-of-that-name/here")
-    shown = CliRunner().invoke(main, [command])
+    shown = CliRunner().invoke(main, command.split())
     assert shown.exit_code == 1
     assert "There is no ~nobody-of-that-name. Look at INVOICE_MCP_HOME" in shown.output
 
@@ -116,6 +123,9 @@ def test_a_home_of_nobody_is_told(command: str, monkeypatch: pytest.MonkeyPatch)
     [
         ["serve", "--port", "8001"],
         ["serve", "--host", "0.0.0.0"],  # noqa: S104 (it is refused)
+        ["serve", "--allowed-host", "invoices.example.com"],
+        ["serve", "--no-sessions"],
+        ["serve", "--http", "--allowed-host", "https://invoices.example.com"],
         ["serve", "--no-worker", "--fail-payment"],
         ["serve", "--no-worker", "--embedded-ports"],
         ["demo", "--reject", "--expire"],
@@ -189,10 +199,16 @@ async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its
     ("arguments", "told"),
     [
         (["worker", "--profile", "nope"], "TEMPORAL_PROFILE"),
-        (["worker", "--erp-url", "ftp://x"], "the URL of the ERP must look like https://host/path"),
+        (
+            ["worker", "--accept-embedded-risk", "--erp-url", "ftp://x"],
+            "the URL of the ERP must look like https://host/path",
+        ),
         (["serve", "--address", "%%garbage"], "must read host:port"),
+        (["worker", "--address", "127.0.0.1:9", "--accept-lost-state"], "for the embedded Temporal alone"),
         (["worker", "--address", "temporal.example:7233"], "ERP_URL and PAYMENTS_URL not set"),
+        (["serve", "--address", "temporal.example:7233", "--ui"], "--ui is for the embedded Temporal"),
         (["serve", "--http", "--host", "300.1.1.1"], "Look at --host and --port"),
+        (["serve", "--http", "--host", "0.0.0.0", "--port", "0"], "--allowed-host NAME[:PORT]"),  # noqa: S104 (refused)
     ],
 )
 def test_a_configuration_that_can_not_work_is_told_without_traceback(
@@ -266,6 +282,30 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
     assert "--approval=ask, because Temporal, ERP and payment gateway are the embedded ones" in " ".join(errors.split())
     assert served.returncode == 0
     await until_gone(home)
+
+
+@requirement("LOG-THREAD", "LOG-BOUNDED")
+async def test_a_log_that_nobody_reads_keeps_neither_clients_nor_signals_waiting(home: Path) -> None:
+    port = free_port()
+    # It need not find any Temporal for that.
+    command = [*PROGRAM, "serve", "--http", "--port", str(port), "--no-worker", "--address", "127.0.0.1:9"]
+    with subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE) as served:
+        try:
+            with anyio.fail_after(30):
+                while not await _listens(port):
+                    assert served.poll() is None
+                    await anyio.sleep(0.05)
+            # Of each something is logged, of all more than a pipe holds.
+            for _ in range(150):
+                assert await status_of(port, *MCP_HEADERS, host="x" * 10_000, body=INITIALIZE) == 421
+            began = time.monotonic()
+            assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=INITIALIZE) == 431
+            assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
+            assert time.monotonic() - began < 5
+            served.send_signal(signal.SIGTERM)
+            assert served.wait(timeout=15) == 0
+        finally:
+            served.kill()
 
 
 async def _waits(desk: Desk, workflow_id: str) -> None:

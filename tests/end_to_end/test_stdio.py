@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,10 +15,12 @@ import pytest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
 from invoice_mcp.demo import sample_invoice
+from invoice_mcp.invoices import Invoice
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
+from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
 from tests.desk import PAST, an_invoice
-from tests.end_to_end.host import PROGRAM, environment, heard, host, temporal_of, until_gone
+from tests.end_to_end.host import PROGRAM, environment, heard, host, run, temporal_of, until_gone
 from tests.requirements import requirement
 
 
@@ -122,10 +125,10 @@ async def test_closed_executions_are_kept_for_ninety_days_at_least(home: Path) -
         assert described.config.workflow_execution_retention_ttl.ToTimedelta() >= timedelta(days=90)
 
 
-@requirement("TEMPORAL-FORGOTTEN")
+@requirement("TEMPORAL-FORGOTTEN", "STATE-LOST")
 async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: Path) -> None:
-    async def pay() -> list[str]:
-        async with host(home) as desk:
+    async def pay(*arguments: str) -> list[str]:
+        async with host(home, *arguments) as desk:
             assert (await desk.call("trigger", invoice=sample_invoice()))["created"]
             await desk.until("invoice-INV-100", "PENDING-APPROVAL")
             await desk.call("approve", workflow_id="invoice-INV-100")
@@ -135,8 +138,59 @@ async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: P
     await until_gone(home)
     for file in home.glob("temporal.db*"):
         file.unlink()
-    assert await pay() == first
+    for command in (["worker"], ["serve", "--no-worker"]):
+        ended = run(home, *command)
+        assert ended.returncode == 1
+        assert "temporal.db is missing, or another one" in " ".join(ended.stderr.split())
+        assert "Traceback" not in ended.stderr
+    assert not list(home.glob("temporal.db*"))
+    assert await pay("--accept-lost-state") == first
     assert len(await PaymentLedger(ledger_path(home)).entries()) == 2
+
+
+@requirement("STATE-LOST", "STATE-LINE")
+async def test_a_forgotten_invoice_that_comes_back_changed_is_not_paid_twice(home: Path) -> None:
+    ledger = PaymentLedger(ledger_path(home))
+    order = PaymentOrder.for_line(AcceptedInvoice.of(Invoice.model_validate(an_invoice("A", ("1", PAST)))), 1)
+    paid = (await ledger.pay(order)).payment_id
+    assert "temporal.db is missing, or another one" in " ".join(run(home, "worker").stderr.split())
+    async with host(home, "--accept-lost-state") as desk:
+        workflow_id = await desk.submit(an_invoice("A", ("1.50", PAST), ("2", PAST)))
+        await desk.call("approve", workflow_id=workflow_id)
+        report = await desk.until(workflow_id, "FAILED")
+    first, second = report["lines"]
+    assert (first["status"], first["error"], first["unconfirmed"]) == ("FAILED", "LINE_ALREADY_PAID", False)
+    assert paid in first["reason"]
+    assert second["status"] == "PAID"
+    assert "line 1 (LINE_ALREADY_PAID)" in report["summary"]
+    assert [entry.line for entry in await ledger.entries()] == [1, 2]
+
+
+@requirement("STATE-LOST", "STATE-BACKUP")
+async def test_a_backup_in_the_middle_goes_on_in_another_home(home: Path, tmp_path: Path) -> None:
+    async with host(home) as desk:
+        paying = await desk.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
+        await desk.call("approve", workflow_id=paying)
+        waiting = await desk.submit(an_invoice("B", ("3", PAST)))
+        async with asyncio.timeout(30):
+            while (await desk.call("status", workflow_id=paying))["lines"][0]["status"] != "PAID":
+                await asyncio.sleep(0.05)
+        copied = run(home, "backup", str(tmp_path / "copy"))
+        assert copied.returncode == 0, copied.stderr
+        await desk.call("approve", workflow_id=waiting)
+        await desk.until(waiting, "PAID")
+    await until_gone(home)
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "copy", other)
+    async with host(other) as desk:
+        report = await desk.until(paying, "PAYING", patient=True)
+        assert [line["status"] for line in report["lines"]] == ["PAID", "SCHEDULED"]
+        assert (await desk.call("status", workflow_id=waiting))["status"] == "PENDING-APPROVAL"
+        await desk.call("approve", workflow_id=waiting)
+        await desk.until(waiting, "PAID")
+    entries = await PaymentLedger(ledger_path(other)).entries()
+    assert [(entry.invoice_id, entry.line) for entry in entries] == [("A", 1), ("B", 1)]
+    await until_gone(other)
 
 
 CALLS_A_DEAD_SERVER = """

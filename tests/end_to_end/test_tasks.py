@@ -246,6 +246,7 @@ async def test_two_servers_behind_one_address_taking_turns_at_random(tmp_path: P
                     # Servers without sessions have no way back to a client of the older protocol.
                     refused = await desk.refused("approve", workflow_id=workflow_id)
                     assert refused.code == "NOT_CONFIRMED"
+                    assert "--no-sessions" in str(refused)
                 else:
                     await desk.call("approve", workflow_id=workflow_id)
                     await desk.until(workflow_id, "PAID")

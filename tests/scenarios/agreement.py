@@ -39,7 +39,7 @@ async def account_of(keeper: StageKeeper, scenario: Scenario) -> Account:
         AssertionError: It is not as the model says, or breaks a promise.
     """
     done: list[Done] = []
-    async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
+    async with open_world(keeper, **scenario.world) as world:
         await Player(world, scenario, done.append).play()
     observed = await world.observe()
     outlines = [

@@ -50,7 +50,7 @@ async def test_cancelled_before_the_first_task_nothing_is_paid(real_world: NewWo
 
 @requirement("CANCEL-BEFORE", "DECIDE-EARLY")
 async def test_approved_and_cancelled_at_once_nothing_is_paid(real_world: NewWorld) -> None:
-    async with real_world() as world:
+    async with real_world(signals_approve=True) as world:
         handle = await submit_to_nobody(world)
         await world.signal("ApproveInvoice")
         await handle.cancel()
@@ -80,7 +80,7 @@ async def test_rejected_and_cancelled_at_once_is_rejected(real_world: NewWorld) 
 async def test_of_two_decisions_at_once_the_first_counts(
     real_world: NewWorld, signals: list[str], status: Status
 ) -> None:
-    async with real_world() as world:
+    async with real_world(signals_approve=True) as world:
         await submit_to_nobody(world)
         for signal in signals:
             await world.signal(signal)

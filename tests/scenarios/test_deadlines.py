@@ -115,7 +115,7 @@ async def test_a_decision_at_the_deadline_or_after_it_is_refused(
 
 @requirement("DECIDE-EDGE", "SIGNAL-SEED")
 async def test_an_approval_by_signal_a_minute_before_the_deadline_counts(real_world: NewWorld) -> None:
-    async with real_world() as world:
+    async with real_world(signals_approve=True) as world:
         await world.submit()
         await advance_to(world, await deadline_of(world) - MINUTE)
         await world.signal("ApproveInvoice")
@@ -141,7 +141,7 @@ async def test_a_decision_that_meets_the_passed_deadline_at_a_worker_that_comes_
 
 @requirement("WAIT-EXPIRES", "DECIDE-LATE")
 async def test_a_signal_that_is_seen_only_after_the_deadline_does_not_count(real_world: NewWorld) -> None:
-    async with real_world() as world:
+    async with real_world(signals_approve=True) as world:
         await world.submit()
         deadline = await deadline_of(world)
         # The worker is away while the deadline passes; the signal comes after it, but both are seen at once.

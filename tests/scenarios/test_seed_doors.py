@@ -28,7 +28,7 @@ from tests.requirements import requirement
 
 @requirement("SIGNAL-SEED")
 async def test_the_seeds_signals_and_queries_decide_under_the_same_rules(new_world: NewWorld) -> None:
-    async with new_world() as world:
+    async with new_world(signals_approve=True) as world:
         await world.submit(("100", await world.due_in(DAY)))
         assert await world.handle().query("GetInvoiceStatus") == "PENDING-APPROVAL"
         with pytest.raises(WorkflowQueryFailedError):

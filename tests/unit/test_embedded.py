@@ -151,7 +151,7 @@ async def test_a_server_starts_and_answers_on_loopback_only(home: Path) -> None:
     async with EmbeddedTemporal(home) as one:
         assert one.is_owner
         assert one.endpoint.address.startswith("127.0.0.1:")
-        assert one.endpoint.ui_url.startswith("http://127.0.0.1:")
+        assert one.endpoint.ui_url is None
         assert await is_running(await start(one.endpoint.address, "w"), "w")
         assert len(servers(home)) == 1
     assert processes(home) == []
@@ -350,14 +350,15 @@ def lose_a_server(home: Path) -> int:
 
 
 async def test_a_port_in_use_at_a_cold_start_is_left_to_its_user(home: Path) -> None:
-    async with EmbeddedTemporal(home) as one:
+    async with EmbeddedTemporal(home, ui=True) as one:
         first = one.endpoint
+        assert first.ui_url is not None
         await start(first.address, "w")
     with (
         socket.create_server(("127.0.0.1", port(first.address))),
         socket.create_server(("127.0.0.1", port(first.ui_url))),
     ):
-        async with EmbeddedTemporal(home) as two:
+        async with EmbeddedTemporal(home, ui=True) as two:
             assert two.endpoint.address != first.address
             assert two.endpoint.ui_url != first.ui_url
             assert await is_running(await Client.connect(two.endpoint.address), "w")
@@ -419,7 +420,7 @@ def test_a_damaged_state_file_says_nothing(old_home: Path, content: str) -> None
 
 @pytest.mark.parametrize("pid", [-1, 0, 1, None, "7"])
 def test_a_state_file_never_names_a_process_that_is_no_guardian(old_home: Path, pid: object) -> None:
-    content = {"address": "127.0.0.1:7233", "ui_url": "http://127.0.0.1:8233", "pid": pid}
+    content: dict[str, object] = {"address": "127.0.0.1:7233", "ui_url": "http://127.0.0.1:8233", "pid": pid}
     (old_home / "embedded.json").write_text(json.dumps(content))
     assert EmbeddedTemporal(old_home)._state() == (Endpoint("127.0.0.1:7233", "http://127.0.0.1:8233"), None)
 
@@ -534,4 +535,4 @@ def test_the_default_home_is_the_environments_or_the_users(tmp_path: Path, monke
 
 
 def test_an_endpoint_is_a_value() -> None:
-    assert Endpoint("a:1", "http://a:2") == Endpoint("a:1", "http://a:2")
+    assert Endpoint("a:1", "http://a:2") == Endpoint("a:1", "http://a:2") != Endpoint("a:1")

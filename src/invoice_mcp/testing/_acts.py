@@ -161,6 +161,13 @@ async def approved_by_signal(scene: Scene) -> None:
     await scene.world.until(Status.PAID)
 
 
+async def approving_signal_refused(scene: Scene) -> None:
+    await scene.submit()
+    await scene.world.signal("ApproveInvoice")
+    await scene.approve()
+    await scene.world.until(Status.PAID)
+
+
 async def rejected_by_signal(scene: Scene) -> None:
     await scene.submit()
     await scene.world.signal("RejectInvoice")

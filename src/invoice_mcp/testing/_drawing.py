@@ -34,6 +34,8 @@ _SPINE = (
 # A worker that crashes before there is anything it could lose is none of a scenario's beginnings; and an invoice that
 # the ERP refuses does not live to see other faults.
 _BEFORE = (Verb.ERP_DOWN, *3 * (Verb.PAYMENT_DOWN, Verb.PAYMENT_REFUSED, Verb.ANSWER_LOST), Verb.ERP_REFUSES)
+# How many of the invoices may be approved by signal; the others only by a tool or a task.
+_SIGNALS_APPROVE = 0.6
 _DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 # Around the five days there are to decide, to both sides of the due dates drawn below, and over years.
 _HOURS = (0.25, 1, 6, 24, 36, 71, 118, 119.99, 120, 120.01, 122, 24 * 31, 24 * 366)
@@ -92,6 +94,7 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
         actions=_actions(chance, steps, faults, odds, len(lines)),
         era=chance.choice(ERAS),
         door=chance.choice(DOORS),
+        signals_approve=chance.random() < _SIGNALS_APPROVE,
         hasty=is_hasty,
         seed=chance.randrange(2**16) if is_hasty else None,
     )

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Any
 
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import WorkflowRunner
 
@@ -74,11 +74,13 @@ class Life:
     ends: set[Hashable] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.simulation = Simulation(chooser=_Split(), search_attributes=(INVOICE_STATUS.name,), by_hand=True)
+        self.chooser = _Split()
+        self.simulation = Simulation(chooser=self.chooser, search_attributes=(INVOICE_STATUS.name,), by_hand=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.done = 0
         self.moments: list[Moment] = []
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes
+        self.can_be_queried = self.plan.queries
         # Lines that do nothing until they are reached by something, and whether they were cancelled then.
         self.held: dict[str, bool] = {}
         self._start_worker()
@@ -112,7 +114,8 @@ class Life:
     def _state(self) -> Hashable:
         made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
         left = self.plan.events[self.done :]
-        return self.simulation.digest(), made, left, self.faults, self.can_crash, frozenset(self.held)
+        may_still = self.faults, self.can_crash, self.can_be_queried
+        return self.simulation.digest(), made, left, may_still, frozenset(self.held)
 
     # -- what could happen next ----------------------------------------------------------------------------
 
@@ -179,6 +182,7 @@ class Life:
         """
         every = [(step, fault) for step in steps for fault in (("", *self.faults) if self._is_payment(step) else ("",))]
         found = [self._happens(step, fault) for step, fault in every]
+        found += [self._after_a_query(step) for step in steps if self._may_be_queried_first(step)]
         if self.can_crash:
             found += [self._happens(step, fault, then=self._crash) for step, fault in every if step.label in _TAKEN_ON]
         return found
@@ -200,6 +204,19 @@ class Life:
             await self.simulation.happen(step)
             if then is not None:
                 await then()
+
+        return happen
+
+    def _may_be_queried_first(self, step: Step) -> bool:
+        if not self.can_be_queried or step.label != "workflow task":
+            return False
+        return any(run.tasks.may_be_queried_first for run in self.simulation.every() if run.run_id == step.run_id)
+
+    def _after_a_query(self, step: Step) -> _Act:
+        async def happen() -> None:
+            self._note("client", "asks: the answer comes from a replay, before the workflow task")
+            self.can_be_queried, self.chooser.is_queried = False, True
+            await self.simulation.happen(step)
 
         return happen
 
@@ -261,9 +278,12 @@ class Life:
         client: Client = connect(self.simulation, data_converter=pydantic_data_converter)
 
         async def report(workflow_id: str, run_id: str | None = None) -> InvoiceReport:
-            answer: InvoiceReport = await client.get_workflow_handle(workflow_id, run_id=run_id).query(
-                "GetInvoiceReport", result_type=InvoiceReport
-            )
+            handle = client.get_workflow_handle(workflow_id, run_id=run_id)
+            try:
+                answer: InvoiceReport = await handle.query("GetInvoiceReport", result_type=InvoiceReport)
+            except WorkflowQueryFailedError as error:
+                # It does something else when it is replayed.
+                raise Violations([Violation("S9", workflow_id, f"can't be asked any more: {error}")]) from None
             return answer
 
         return await observe(
@@ -279,6 +299,7 @@ class _Split:
     """Nobody is asked: the branches decide. But whatever can come in between may."""
 
     splits_tasks = True
+    is_queried = False
 
     def choose(self, options: Any) -> Step:
         step: Step = options[0]
@@ -289,3 +310,7 @@ class _Split:
 
     def loses(self) -> bool:
         return False
+
+    def queries_first(self) -> bool:
+        is_queried, self.is_queried = self.is_queried, False
+        return is_queried

@@ -96,7 +96,7 @@ class Lives:
 
 
 async def _live(keeper: StageKeeper, scenario: Scenario, name: str, told: _Told, *, tells: bool) -> Life:
-    async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
+    async with open_world(keeper, **scenario.world) as world:
         world.name = name
         told.begin(world)
         try:

@@ -28,12 +28,14 @@ class Model:
     Args:
         invoices: What may be submitted under its id, by number.
         approval_timeout: How long it waits for a decision.
+        signals_approve: Whether the signal ApproveInvoice approves, by the invoice's policy.
         hasty: Things may be done to the invoice before it has got where the last one leads; see `catch_up`.
     """
 
     invoices: tuple[Invoice, ...]
     approval_timeout: timedelta
     hasty: bool = False
+    signals_approve: bool = True
     possible: frozenset[State] = field(default_factory=lambda: frozenset({State()}))
     _unsettled: frozenset[State] = field(default=frozenset(), init=False, repr=False)
 
@@ -81,6 +83,8 @@ class Model:
                 verdict = Verdict.APPROVED if action.verb is Verb.SIGNAL_APPROVE else Verdict.REJECTED
                 if state.status.is_terminal:
                     yield Code.NOT_FOUND, state
+                elif verdict is Verdict.APPROVED and not self.signals_approve:
+                    yield OK, state
                 else:
                     # A refused signal is ignored, and its sender never knows.
                     yield OK, self._decided(state, verdict)[1]

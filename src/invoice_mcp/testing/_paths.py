@@ -21,6 +21,7 @@ class InvoicePath:
         play: Plays it, and returns where it is to be recorded.
         lines: Numbers of the lines whose own workflows are recorded too.
         approval_timeout: How long its invoice waits for a decision.
+        signals_approve: Whether the signal ApproveInvoice approves it, by its policy.
         records_invoice: False: only lines.
     """
 
@@ -29,6 +30,7 @@ class InvoicePath:
     play: Callable[[Scene], Awaitable[None]]
     lines: tuple[int, ...] = ()
     approval_timeout: timedelta = field(default=DEFAULT_APPROVAL_TIMEOUT)
+    signals_approve: bool = False
     records_invoice: bool = True
 
     def recordings(self) -> dict[str, str]:
@@ -57,7 +59,12 @@ PATHS: tuple[InvoicePath, ...] = (
         acts.expired,
         approval_timeout=timedelta(hours=36),
     ),
-    InvoicePath("decided-too-late", "decided after the deadline, while no worker was there", acts.decided_too_late),
+    InvoicePath(
+        "decided-too-late",
+        "decided after the deadline, while no worker was there",
+        acts.decided_too_late,
+        signals_approve=True,
+    ),
     InvoicePath("decided-early", "approved before the validation has ended", acts.decided_early),
     InvoicePath("rejected-early", "rejected before the validation has ended", acts.rejected_early),
     InvoicePath("cancelled-early", "cancelled before the validation has ended", acts.cancelled_early),
@@ -68,8 +75,15 @@ PATHS: tuple[InvoicePath, ...] = (
         acts.cancelled_while_paying,
         lines=(1, 2),
     ),
-    InvoicePath("approved-by-signal", "decided by the seed's signal ApproveInvoice", acts.approved_by_signal),
-    InvoicePath("rejected-by-signal", "decided by the seed's signal RejectInvoice", acts.rejected_by_signal),
+    InvoicePath(
+        "approved-by-signal", "decided by the signal ApproveInvoice", acts.approved_by_signal, signals_approve=True
+    ),
+    InvoicePath(
+        "approving-signal-refused",
+        "the policy refuses the signal ApproveInvoice, and a person approves",
+        acts.approving_signal_refused,
+    ),
+    InvoicePath("rejected-by-signal", "decided by the signal RejectInvoice", acts.rejected_by_signal),
     InvoicePath(
         "repeated-and-opposite-decision",
         "the approval is repeated, a rejection refused, a signal ignored",
@@ -83,7 +97,12 @@ PATHS: tuple[InvoicePath, ...] = (
         lines=(1, 2),
     ),
     InvoicePath("rejected-and-cancelled", "rejected and cancelled in one task", acts.rejected_and_cancelled),
-    InvoicePath("approved-and-cancelled", "approved and cancelled in one task", acts.approved_and_cancelled),
+    InvoicePath(
+        "approved-and-cancelled",
+        "approved and cancelled in one task",
+        acts.approved_and_cancelled,
+        signals_approve=True,
+    ),
     InvoicePath("line-ended-from-outside", "an operator terminates a line", acts.line_ended_from_outside),
     InvoicePath(
         "line-cancelled-from-outside",

@@ -46,12 +46,14 @@ class Plan:
             one of EVENTS or a word of ONE_OF; from the first `ANY` on all are that.
         faults: Of these one may happen to one payment.
         crashes: Whether the worker may crash once.
+        queries: Whether one query may be answered from a replay just before a workflow task.
     """
 
     lines: int = 1
     events: tuple[str, ...] = ()
     faults: tuple[str, ...] = FAULTS
     crashes: bool = True
+    queries: bool = True
 
     def __str__(self) -> str:
         lines = f"{self.lines} line{'s' if self.lines > 1 else ''}"

@@ -36,7 +36,7 @@ async def play(keeper: StageKeeper, scenario: Scenario) -> None:
         AssertionError: Something is wrong; its notes say how to play it again.
     """
     try:
-        async with open_world(keeper, era=scenario.era, door=scenario.door, seed=scenario.seed) as world:
+        async with open_world(keeper, **scenario.world) as world:
             await Player(world, scenario).play()
     except Exception as error:
         told = (
@@ -84,7 +84,10 @@ class Player:
             {Verb.TRIGGER: drafts[0], Verb.TRIGGER_CHANGED: drafts[1]}
         )
         self._model = Model(
-            tuple(Invoice.model_validate(draft) for draft in drafts), world.approval_timeout, hasty=scenario.hasty
+            tuple(Invoice.model_validate(draft) for draft in drafts),
+            world.approval_timeout,
+            hasty=scenario.hasty,
+            signals_approve=scenario.signals_approve,
         )
         for action in scenario.before:
             await self._act(action)

@@ -105,7 +105,9 @@ async def record_path(keeper: StageKeeper, path: InvoicePath, release: str) -> d
     """Play one path, and return its recordings by name."""
     people = Faker("en_US", use_weighting=False)
     people.seed_instance(path.name)
-    async with open_world(keeper, approval_timeout=path.approval_timeout) as world:
+    async with open_world(
+        keeper, approval_timeout=path.approval_timeout, signals_approve=path.signals_approve
+    ) as world:
         await path.play(Scene(world, path.name, people))
         origin = {
             "release": release,

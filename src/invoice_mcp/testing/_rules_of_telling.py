@@ -9,7 +9,6 @@ from invoice_mcp.errors import Code
 from invoice_mcp.reports import Confirmation, InvoiceReport, Status
 from invoice_mcp.testing._observations import Observations, Run
 from invoice_mcp.testing._rules_of_deciding import is_same_decision
-from invoice_mcp.testing._trace import is_same_time
 from invoice_mcp.testing._violations import Found
 
 _ENDS_AS = {Status.CANCELLED: "CANCELED"}
@@ -77,7 +76,10 @@ def _denies(run: Run, paid: list[int]) -> Iterator[str]:
 
 
 def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:
-    """Whether two reports tell the same; a decision by signal may be told with the time of a replay."""
+    """Whether two reports tell the same; a decision by signal, and the deadline, may have the time of a replay."""
+    deadlines = (one.approval_deadline, other.approval_deadline)
+    if all(each is not None and run.trace.may_tell_deadline(each) for each in deadlines):
+        other = other.model_copy(update={"approval_deadline": one.approval_deadline})
     if one.decision != other.decision and is_same_decision(one.decision, other.decision, run):
         other = other.model_copy(update={"decision": one.decision, "summary": one.summary})
     return one == other
@@ -97,7 +99,7 @@ def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
         wanted = [(line.description, line.amount, line.due_date) for line in invoice.lines]
         if lines != wanted:
             yield f"tells of lines {lines}, but has {wanted}"
-    if report.approval_deadline is not None and not is_same_time(report.approval_deadline, trace.deadline):
+    if report.approval_deadline is not None and not trace.may_tell_deadline(report.approval_deadline):
         yield f"tells the deadline {report.approval_deadline}, which is {trace.deadline}"
     decision, decided = report.decision, trace.decided
     if decision is not None and decided is not None and decision.verdict is decided.verdict:

@@ -35,6 +35,7 @@ class Scenario(BaseModel):
         actions: What is done afterwards.
         era: Which MCP protocol the client speaks.
         door: Whether the client goes by the plain tools or by the task; the outcomes are the same.
+        signals_approve: Whether the signal ApproveInvoice approves, by the policy that the invoice is submitted with.
         hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
             time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
             together with `seed`.
@@ -51,6 +52,7 @@ class Scenario(BaseModel):
     actions: tuple[Action, ...] = ()
     era: Literal["auto", "legacy"] = ERAS[0]
     door: Door = DOORS[0]
+    signals_approve: bool = True
     hasty: bool = False
     seed: int | None = None
 
@@ -60,6 +62,11 @@ class Scenario(BaseModel):
         if passes > MOST_HOURS:
             raise ValueError(f"it takes {passes:g} hours, and may take {MOST_HOURS}")
         return self
+
+    @property
+    def world(self) -> dict[str, Any]:
+        """What `open_world` is given for it."""
+        return self.model_dump(include={"era", "door", "signals_approve", "seed"})
 
     def __str__(self) -> str:
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))
@@ -103,7 +110,8 @@ class Scenario(BaseModel):
 
     def _more(self) -> str:
         door = "" if self.door == DOORS[0] else f', door="{self.door}"'
-        return door if self.seed is None else f"{door}, seed={self.seed}"
+        signals = ", signals_approve=True" if self.signals_approve else ""
+        return f"{door}{signals}" if self.seed is None else f"{door}{signals}, seed={self.seed}"
 
     def command(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True

@@ -62,15 +62,18 @@ class Stage:
         self._workflows = workflows
         self._sandboxed = sandboxed
         self._worker: Kept[EngineWorker] | None = None
-        self._clients: dict[tuple[str, timedelta, Door], Kept[Client]] = {}
+        self._clients: dict[tuple[str, timedelta, Door, bool], Kept[Client]] = {}
 
-    async def client(self, era: str, approval_timeout: timedelta, door: Door = "tools") -> Client:
+    async def client(
+        self, era: str, approval_timeout: timedelta, door: Door = "tools", *, signals_approve: bool = False
+    ) -> Client:
         """An MCP client on the production server. Each is made once: hosts keep their sessions too."""
-        key = (era, approval_timeout, door)
+        key = (era, approval_timeout, door, signals_approve)
         if key not in self._clients:
             service = InvoiceService(
                 self.engine.client,
                 approval_timeout=approval_timeout,
+                signals_approve=signals_approve,
                 task_queue=self.task_queue,
                 probe=Probe(self.engine.client, task_queue=self.task_queue),
             )

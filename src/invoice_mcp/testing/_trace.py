@@ -40,7 +40,8 @@ class Arrival:
         replayed_at: Other times at which it may be seen on replay. The SDK's core takes a task that commanded nothing,
             and after which another was scheduled at once, for a heartbeat, and replays what it brought in the next
             task, at that one's time (temporalio/sdk-rust#1606). On the time-skipping server queries and refused
-            updates leave such tasks in the history; a real server drops them.
+            updates leave such tasks in the history; a real server drops them. And a signal may be delivered with the
+            time of the task before its own: see docs/upstream/query-before-task.md.
     """
 
     verdict: Verdict
@@ -63,6 +64,8 @@ class Trace:
         approval_timeout: How long it was to wait; 0 if the input is no invoice, for which nobody has promised anything.
         arrivals: Decisions, in the order in which the workflow saw them, whether it took them or not.
         validated_at: When the workflow learnt that the ERP accepts; None if it did not.
+        before_validated: When the task before that one began: a workflow that learnt it early, as a query was answered
+            from a replay, counts the deadline from there until it is replayed.
         learnt_by: When the task in which it learnt that was over: only then did any timer of its begin.
         cancelled_at: When a cancellation was first asked for.
         ended_at: When it ended; None while it runs.
@@ -80,6 +83,7 @@ class Trace:
     approval_timeout: timedelta = timedelta()
     arrivals: tuple[Arrival, ...] = ()
     validated_at: datetime | None = None
+    before_validated: datetime | None = None
     learnt_by: datetime | None = None
     cancelled_at: datetime | None = None
     ended_at: datetime | None = None
@@ -96,6 +100,11 @@ class Trace:
     def deadline(self) -> datetime | None:
         """When the time to decide ended, by what was promised; None if it never began."""
         return self.validated_at + self.approval_timeout if self.validated_at and self.approval_timeout else None
+
+    def may_tell_deadline(self, moment: datetime) -> bool:
+        """Whether the workflow, or a replay of it, may give this as its deadline."""
+        times = (self.validated_at, self.before_validated)
+        return any(is_same_time(moment, each + self.approval_timeout) for each in times if each is not None)
 
     @property
     def expires_by(self) -> datetime | None:
@@ -126,6 +135,7 @@ class _Reader:
     def __init__(self, decode: Decode, validation: str) -> None:
         self._decode = decode
         self._task = datetime.min.replace(tzinfo=UTC)
+        self._last_task: datetime | None = None
         self._seen = 0
         self._roused: datetime | None = None
         self._unseen: list[tuple[int, Verdict]] = []
@@ -134,6 +144,8 @@ class _Reader:
         self._task_is_over = False
         self._validation = validation
         self._validations: set[int] = set()
+        # Where the policy in the input forbids it, an approving signal is none of the decisions that count.
+        self._signals_approve = True
         self._validation_ended = 0
         self.arrivals: list[Arrival] = []
         self.validated_at: datetime | None = None
@@ -184,12 +196,19 @@ class _Reader:
             arrival = self.arrivals[index]
             self.arrivals[index] = replace(arrival, replayed_at=(*arrival.replayed_at, self._task))
         seen = [verdict for number, verdict in self._unseen if number < self._seen]
-        self._signals_at_once += range(len(self.arrivals), len(self.arrivals) + len(seen))
-        self.arrivals += [Arrival(verdict, self._task, by_signal=True) for verdict in seen]
+        known = len(self.arrivals)
+        before = () if self._last_task is None else (self._last_task,)
+        self.arrivals += [
+            Arrival(verdict, self._task, by_signal=True, replayed_at=before)
+            for verdict in seen
+            if verdict is not Verdict.APPROVED or self._signals_approve
+        ]
+        self._signals_at_once += range(known, len(self.arrivals))
         self._unseen = [(number, verdict) for number, verdict in self._unseen if number >= self._seen]
         if self.validated_at is None and 0 < self._validation_ended < self._seen:
             self.validated_at = self._task
-            self.facts["learnt_by"] = over
+            self.facts |= {"learnt_by": over, "before_validated": self._last_task}
+        self._last_task = self._task
 
     def _read_happening(self, event: HistoryEvent) -> None:
         match event.event_type:
@@ -230,6 +249,8 @@ class _Reader:
         request = self._first(payloads, dict)
         if isinstance(request, dict):
             self.facts["request"] = request
+            policy = request.get("policy")
+            self._signals_approve = not isinstance(policy, dict) or policy.get("signals_approve") is not False
 
     def _first(self, payloads: Payloads, kind: type[Any]) -> Any:
         return self._decode(payloads.payloads, kind) if payloads.payloads else None

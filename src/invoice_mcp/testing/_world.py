@@ -202,6 +202,7 @@ async def open_world(
     era: str = "auto",
     door: Door = "tools",
     approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
+    signals_approve: bool = False,
     settles: bool = True,
     seed: int | None = None,
 ) -> AsyncIterator[World]:
@@ -210,6 +211,7 @@ async def open_world(
     Args:
         era: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
         door: Whether the client submits, decides and cancels by the plain tools, or by the task where it can.
+        signals_approve: Whether the signal ApproveInvoice approves: see `Policy`.
         settles: False: open invoices are cancelled at the end rather than waited for.
         seed: See `Engine.shuffle`.
 
@@ -218,7 +220,7 @@ async def open_world(
     """
     async with keeper.take() as stage:
         stage.engine.shuffle(seed)
-        client = await stage.client(era, approval_timeout, door)
+        client = await stage.client(era, approval_timeout, door, signals_approve=signals_approve)
         world = World(stage, client, approval_timeout=approval_timeout, door=door)
         try:
             yield world

@@ -32,9 +32,9 @@ class PaysBeforeApproval(InvoiceWorkflow):
 class LastDecisionWins(InvoiceWorkflow):
     """Takes every decision, and keeps the last one."""
 
-    def _require_open_for(self, verdict: Verdict) -> None:
+    def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         with suppress(Refused):
-            super()._require_open_for(verdict)
+            super()._require_open_for(verdict, deadline=deadline)
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         self._decision = None
@@ -54,17 +54,17 @@ class RepetitionReplaces(InvoiceWorkflow):
 class AcknowledgesTheOpposite(InvoiceWorkflow):
     """Answers the opposite decision as if it counted, and does nothing."""
 
-    def _require_open_for(self, verdict: Verdict) -> None:
-        super()._require_open_for(self._decision.verdict if self._decision else verdict)
+    def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
+        super()._require_open_for(self._decision.verdict if self._decision else verdict, deadline=deadline)
 
 
 @in_place_of_invoice
 class RefusesWithABareError(InvoiceWorkflow):
     """Refuses a decision with an error that has no code."""
 
-    def _require_open_for(self, verdict: Verdict) -> None:
+    def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         try:
-            super()._require_open_for(verdict)
+            super()._require_open_for(verdict, deadline=deadline)
         except Refused as refusal:
             raise ValueError(refusal.message) from None
 
@@ -183,6 +183,6 @@ class AcceptsAfterTheDeadline(_AfterExpiry):
         with suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._decision is not None, timeout=_DAY)
 
-    def _require_open_for(self, verdict: Verdict) -> None:
+    def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         if self._decision is not None:
-            super()._require_open_for(verdict)
+            super()._require_open_for(verdict, deadline=deadline)

@@ -14,6 +14,6 @@ with workflow.unsafe.imports_passed_through():
 class TakesLateSignals(InvoiceWorkflow):
     """Takes a decision by signal as long as it waits for one, also if the deadline has just passed."""
 
-    def _decide_by_signal(self, verdict: Verdict) -> None:
+    async def _decide_by_signal(self, verdict: Verdict) -> None:
         if not self._status.is_terminal:
             self._decide(verdict, DecisionRequest(by="signal"))

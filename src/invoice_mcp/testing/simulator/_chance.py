@@ -31,6 +31,13 @@ class Chooser(Protocol):
         """Whether the report of an attempt of an activity is lost: then its time runs out, and it may be done again."""
         ...
 
+    def queries_first(self) -> bool:
+        """Whether a worker answers a query from a replay just before it takes the workflow task that is scheduled.
+
+        The SDK's core then delivers the task's events to the workflow with the time of the task before.
+        """
+        ...
+
 
 class InOrder:
     """What could happen first happens first; nothing comes in between."""
@@ -49,18 +56,24 @@ class InOrder:
         """See `Chooser.loses`."""
         return False
 
+    def queries_first(self) -> bool:
+        """See `Chooser.queries_first`."""
+        return False
+
 
 class Seeded:
     """Chance, the same for the same seed.
 
     Args:
         loses: How many reports of activities are lost, from 0 to 1.
+        queries_first: How many of the workflow tasks that allow it come after a query, from 0 to 1.
     """
 
     splits_tasks = True
 
-    def __init__(self, seed: int, *, loses: float = 0.0) -> None:
+    def __init__(self, seed: int, *, loses: float = 0.0, queries_first: float = 0.0) -> None:
         self._loses = loses
+        self._queries_first = queries_first
         self._random = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
 
     def choose(self, options: Sequence[Step]) -> Step:
@@ -74,6 +87,10 @@ class Seeded:
     def loses(self) -> bool:
         """See `Chooser.loses`."""
         return self._loses > 0 and self._random.random() < self._loses
+
+    def queries_first(self) -> bool:
+        """See `Chooser.queries_first`."""
+        return self._queries_first > 0 and self._random.random() < self._queries_first
 
 
 # How often, at each step, a client is answered before the next one.

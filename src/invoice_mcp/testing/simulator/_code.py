@@ -74,12 +74,14 @@ class Past:
         time: When it began, by which the code's own clock goes.
         length: How many events there were then.
         flags: Which ways of the SDK the code took.
+        is_early: Whether the code was told what happened with the time of the task before; see `Code.think`.
     """
 
     time: int
     length: int
     turns: list[_Turn] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
+    is_early: bool = False
 
     def commands(self) -> list[WorkflowCommand]:
         """Everything it wanted."""
@@ -93,21 +95,35 @@ class Code:
         self._execution = execution
         self._past: list[Past] = []
         self._instance: WorkflowInstance | None = None
+        # Whether it was ever told of a task with the time of the one before: what it says of times then differs.
+        self._has_thought_early = False
         # Of which past what it knew was looked up.
         self._known: tuple[int, bytes | None] | None = None
 
     # -- thinking ------------------------------------------------------------------------------------------
 
-    def think(self, jobs: list[WorkflowActivationJob]) -> Past:
+    @property
+    def comes_back_by_replay(self) -> bool:
+        """Whether it has been in memory, and is not now."""
+        return self._instance is None and bool(self._past)
+
+    def think(self, jobs: list[WorkflowActivationJob], *, after_a_query: bool = False) -> Past:
         """Tell it what happened; what it wants now, to be remembered once that is done.
+
+        Args:
+            after_a_query: It comes back by replay to answer a query, before its worker takes the workflow task. Core
+                replays all events there are, also those of the task that has not begun. It delivers them with the time
+                of the task before, and later takes the commands for those of the task.
+                See docs/upstream/query-before-task.md.
 
         Raises:
             CodeFailed: It failed.
         """
-        past = Past(self._execution.now, len(self._execution.history))
+        past = Past(self._execution.now, len(self._execution.history), is_early=after_a_query)
+        told = Past(self._past[-1].time, past.length) if after_a_query else past
         instance = self._awake(past)
         while jobs:
-            done = self._activate(instance, jobs, past, is_replaying=False)
+            done = self._activate(instance, jobs, told, is_replaying=False)
             commands = list(done.successful.commands)
             past.flags += done.successful.used_internal_flags
             past.turns.append(_Turn(jobs, commands))
@@ -146,6 +162,7 @@ class Code:
         if past.turns:
             past.turns[0].jobs[:0] = patches
             self._past.append(past)
+            self._has_thought_early |= past.is_early
 
     def query(self, kind: str, given: Iterable[Payload], header: Mapping[str, Payload]) -> Payload:
         """What it answers.
@@ -230,7 +247,8 @@ class Code:
             if not turn.jobs:
                 continue
             done = self._activate(instance, turn.jobs, past, is_replaying=True)
-            if differs := difference(list(done.successful.commands), turn.commands):
+            now, before = list(done.successful.commands), turn.commands
+            if differs := difference(now, before, in_kind_only=self._has_thought_early):
                 message = f"[TMPRL1100] Nondeterminism: replayed, the workflow wanted {differs}"
                 raise CodeFailed(Failure(message=message), NONDETERMINISTIC)
 

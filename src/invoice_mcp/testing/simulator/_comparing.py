@@ -6,12 +6,28 @@ from collections.abc import Collection, Iterable
 
 from temporalio.bridge.proto.workflow_commands import SetPatchMarker, WorkflowCommand
 
+_IDENTIFYING = (
+    "seq",
+    "patch_id",
+    "activity_id",
+    "activity_type",
+    "workflow_id",
+    "workflow_type",
+    "workflow_execution",
+    "signal_name",
+    "child_workflow_id",
+    "protocol_instance_id",
+)
 
-def difference(now: list[WorkflowCommand], before: list[WorkflowCommand]) -> str:
+
+def difference(now: list[WorkflowCommand], before: list[WorkflowCommand], *, in_kind_only: bool = False) -> str:
     """How commands of a replay differ from what they were, in words; "" if they do not.
 
     More is held against each other than the SDK does, which looks at types and ids: whoever pays another amount when
     replayed is not deterministic either. A patch may be deprecated meanwhile, and then be gone, as the SDK allows.
+
+    Args:
+        in_kind_only: Compare types and ids only, as the SDK does.
     """
     if now == before:
         # As nearly always: each replay passes here.
@@ -23,6 +39,8 @@ def difference(now: list[WorkflowCommand], before: list[WorkflowCommand]) -> str
         return ""
     if (names := _names(now)) != (had := _names(before)):
         return f"{names}, but it had wanted {had}"
+    if in_kind_only and [_identity(each) for each in now] == [_identity(each) for each in before]:
+        return ""
     first, was = next((each, other) for each, other in zip(now, before, strict=True) if each != other)
     return f"as before {names}, but not with the same contents: {_words(first)}, which had been {_words(was)}"
 
@@ -38,6 +56,12 @@ def _undeprecated(command: WorkflowCommand) -> WorkflowCommand:
     other.CopyFrom(command)
     other.set_patch_marker.deprecated = False
     return other
+
+
+def _identity(command: WorkflowCommand) -> tuple[object, ...]:
+    """What the SDK compares on replay: the number of a command, and the type and id of what it begins or reaches."""
+    wanted = getattr(command, command.WhichOneof("variant") or "")
+    return tuple(str(getattr(wanted, name, "")) for name in _IDENTIFYING)
 
 
 def _words(command: WorkflowCommand) -> str:

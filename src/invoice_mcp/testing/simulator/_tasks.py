@@ -49,6 +49,7 @@ class _Task:
     started: int
     jobs: list[WorkflowActivationJob]
     updates: list[Update]
+    is_queried_first: bool = False
     past: Past | None = None
     failure: CodeFailed | None = None
 
@@ -204,10 +205,13 @@ class Tasks:
             event(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY)
         )
         worker = run.simulation.workers[run.start.task_queue]
-        task = self._task = _Task(worker, self._scheduled, started, self._jobs, self._asked)
+        is_queried_first = self.may_be_queried_first and run.simulation.chooser.queries_first()
+        task = self._task = _Task(worker, self._scheduled, started, self._jobs, self._asked, is_queried_first)
         self._jobs, self._asked = [], []
         try:
-            task.past = self.code.think([*task.jobs, *(update.job() for update in task.updates)])
+            task.past = self._thought_of_early(task) or self.code.think(
+                [*task.jobs, *(update.job() for update in task.updates)]
+            )
         except CodeFailed as failure:
             if failure.cause == NONDETERMINISTIC and worker.lets_nondeterminism_fail(run.start.workflow_type):
                 task.past = self.code.give_up(application(str(failure), "NondeterminismError"))
@@ -216,6 +220,25 @@ class Tasks:
             self._ends = run.soon("workflow task ends", lambda: self._end(task), queue=run.start.task_queue)
         else:
             self._end(task)
+
+    @property
+    def may_be_queried_first(self) -> bool:
+        """Whether a query may be answered from a replay before the next task; see `Chooser.queries_first`.
+
+        Not simulated together with updates: they are in no history, and come with the task itself.
+        """
+        return self.code.comes_back_by_replay and bool(self._jobs) and not (self._asked or self.is_failing)
+
+    def _thought_of_early(self, task: _Task) -> Past | None:
+        """What it wants, if a query was answered from a replay just before this task; None if none was."""
+        if not task.is_queried_first:
+            return None
+        try:
+            return self.code.think(task.jobs, after_a_query=True)
+        except CodeFailed:
+            # The query fails, and the task comes to an instance that is replayed anew.
+            self.code.evict()
+            return None
 
     def _end(self, task: _Task) -> None:
         run = self._execution

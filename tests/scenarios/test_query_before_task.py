@@ -1,0 +1,162 @@
+"""A query that a new worker answers from a replay, before it takes the workflow task that waits: on the real server.
+
+Core then delivers the task's events with the time of the task before: docs/upstream/query-before-task.md. The order is
+forced here by the server's own rules. It keeps the next task of a workflow for the worker that completed the last one,
+and a query as well; each goes to any worker when its own time for that is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.api.enums.v1 import TaskQueueKind
+from temporalio.api.taskqueue.v1 import StickyExecutionAttributes, TaskQueue
+from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Replayer, Worker
+
+from invoice_mcp.invoices import Invoice
+from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineStatus, Status, Verdict
+from invoice_mcp.service import InvoiceService
+from invoice_mcp.testing import DAY, PAST, RecordingPayments, ScriptedErp, an_invoice
+from invoice_mcp.worker import REPLAY, build_worker
+from tests.desk import lines_of
+from tests.requirements import requirement
+
+# How long the server keeps a task, and a query, for the worker that is gone.
+_KEPT = timedelta(seconds=2)
+# The shortest poll that a server takes. It answers a second before that is over.
+_SHORTEST_POLL = timedelta(seconds=2.2)
+_ANSWERED_AFTER = timedelta(seconds=1.2)
+# From the beginning of an invoice to the moment that its clock must not know of.
+_AHEAD = timedelta(seconds=6)
+# So long before that moment the worker is seen for the last time. A second later the server takes it for gone.
+_LAST_SEEN = timedelta(seconds=1)
+# The query is anybody's by now, the task, which came a second after it, is not.
+_COMES_BACK = _KEPT - _LAST_SEEN + timedelta(seconds=0.6)
+
+
+async def until(moment: datetime) -> None:
+    """Wait for a moment of real time."""
+    await asyncio.sleep((moment - datetime.now(UTC)).total_seconds())
+
+
+@dataclass
+class Scene:
+    """One invoice on the real server, with workers that come and go.
+
+    Attributes:
+        service: The tools' service, for the same task queue.
+    """
+
+    client: Client
+    queue: str
+    service: InvoiceService
+    payments: RecordingPayments
+
+    def worker(self) -> Worker:
+        """The production worker."""
+        options: dict[str, Any] = {"task_queue": self.queue, "graceful_shutdown_timeout": timedelta(0)}
+        return build_worker(self.client, ScriptedErp(), self.payments, **options)
+
+    async def submit(self, *dues: str) -> WorkflowHandle[Any, Any]:
+        """Submit an invoice, and wait for its approval to be asked for."""
+        invoice = an_invoice(self.queue, *(("1", due) for due in dues))
+        submitted = await self.service.trigger(Invoice.model_validate(invoice))
+        await self.until(submitted.workflow_id, lambda report: report.status is Status.PENDING_APPROVAL)
+        return self.client.get_workflow_handle(submitted.workflow_id)
+
+    async def until(self, workflow_id: str, stands: Callable[[InvoiceReport], bool]) -> InvoiceReport:
+        """Wait until its report is as wanted."""
+        async with asyncio.timeout(20):
+            while not stands(report := await self.service.status(workflow_id)):
+                await asyncio.sleep(0.02)
+        return report
+
+    async def complete_a_task_and_die(self, handle: WorkflowHandle[Any, Any], before: datetime) -> None:
+        """Be a worker that completes one task, promises to remember the workflow, and is never seen again.
+
+        Until it is replayed, the workflow's clock shows when that task began: a moment before the one that is given.
+        """
+        await until(before - _LAST_SEEN - _ANSWERED_AFTER)
+        service, namespace = self.client.workflow_service, self.client.namespace
+        queue = TaskQueue(name=self.queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+        own = TaskQueue(name=f"{self.queue}-gone", kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY, normal_name=self.queue)
+        # A server takes the promise of a worker that it has just seen poll.
+        await service.poll_workflow_task_queue(
+            PollWorkflowTaskQueueRequest(namespace=namespace, task_queue=own), timeout=_SHORTEST_POLL
+        )
+        # No handler has this name, so the task has nothing to command.
+        await handle.signal("Nothing")
+        polled = await service.poll_workflow_task_queue(
+            PollWorkflowTaskQueueRequest(namespace=namespace, task_queue=queue), timeout=timedelta(seconds=10)
+        )
+        promise = StickyExecutionAttributes(worker_task_queue=own)
+        promise.schedule_to_start_timeout.FromTimedelta(_KEPT)
+        await service.respond_workflow_task_completed(
+            RespondWorkflowTaskCompletedRequest(
+                namespace=namespace, task_token=polled.task_token, sticky_attributes=promise
+            )
+        )
+        assert polled.started_time.ToDatetime(UTC) < before, "its clock must be behind"
+
+    async def replays(self, handle: WorkflowHandle[Any, Any]) -> Exception | None:
+        """Why the history does not replay; None if it does."""
+        history = await handle.fetch_history()
+        return (await Replayer(**REPLAY).replay_workflow(history, raise_on_replay_failure=False)).replay_failure
+
+
+def scene(client: Client, queue: str, **policy: Any) -> Scene:
+    """A scene with a task queue of its own."""
+    return Scene(client, queue, InvoiceService(client, task_queue=queue, **policy), RecordingPayments())
+
+
+@requirement("CANCEL-PAYING", "HISTORY-NONDETERMINISM")
+async def test_cancelled_while_a_line_is_due_and_a_query_waits_the_history_still_replays(
+    real_client: Client, invoice_id: str
+) -> None:
+    here = scene(real_client, invoice_id)
+    due = datetime.now(UTC) + _AHEAD
+    async with here.worker():
+        handle = await here.submit(due.isoformat(), (due + DAY).isoformat())
+        await here.service.decide(Verdict.APPROVED, handle.id, None, DecisionRequest(by="Ann"))
+        await here.until(handle.id, lambda report: set(lines_of(report)) == {LineStatus.SCHEDULED})
+    await here.complete_a_task_and_die(handle, before=due)
+    query = asyncio.create_task(handle.query("GetInvoiceReport", result_type=InvoiceReport))
+    await until(due)
+    await handle.cancel()
+    await until(due + _COMES_BACK)
+    async with here.worker():
+        assert (await query).cancelling
+        report = await here.until(handle.id, lambda report: report.status.is_terminal)
+        assert report.status is Status.CANCELLED
+        assert lines_of(report)[1] is LineStatus.CANCELLED
+    assert await here.replays(handle) is None
+    assert len(here.payments.made) == lines_of(report).count(LineStatus.PAID)
+
+
+@requirement("DECIDE-EDGE", "SIGNAL-SEED", "HISTORY-NONDETERMINISM")
+async def test_a_signal_after_the_deadline_does_not_count_where_a_query_is_answered_first(
+    real_client: Client, invoice_id: str
+) -> None:
+    here = scene(real_client, invoice_id, approval_timeout=_AHEAD, signals_approve=True)
+    async with here.worker():
+        handle = await here.submit(PAST)
+        deadline = (await here.service.status(handle.id)).approval_deadline
+        assert deadline is not None
+    await here.complete_a_task_and_die(handle, before=deadline)
+    query = asyncio.create_task(handle.query("GetInvoiceReport", result_type=InvoiceReport))
+    await until(deadline + timedelta(seconds=0.5))
+    await handle.signal("ApproveInvoice")
+    await until(deadline + _COMES_BACK)
+    async with here.worker():
+        await query
+        report = await here.until(handle.id, lambda report: report.status.is_terminal)
+    assert report.status is Status.EXPIRED
+    assert report.decision is None
+    assert here.payments.asked == []
+    assert await here.replays(handle) is None

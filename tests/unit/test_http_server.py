@@ -1,0 +1,245 @@
+"""What a server on HTTP takes from whoever reaches it: real connections to the server as the program runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from mcp.server import MCPServer
+
+from invoice_mcp import http_limits, http_server
+from invoice_mcp.errors import ConfigurationError
+from invoice_mcp.http_hosts import Authority
+from invoice_mcp.http_limits import MAX_BODY, MAX_HEAD, BodyLimits
+from invoice_mcp.http_server import HttpSettings, listen
+from tests.http_serving import INITIALIZE, MCP_HEADERS, Connection, connected, served, status_of
+from tests.requirements import requirement
+
+LISTEN = (
+    b'{"jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": {"notifications":'
+    b' {"toolsListChanged": true}, "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",'
+    b' "io.modelcontextprotocol/clientCapabilities": {}}}}'
+)
+LISTEN_HEADERS = (*MCP_HEADERS, "Mcp-Protocol-Version: 2026-07-28", "Mcp-Method: subscriptions/listen")
+
+
+@pytest.fixture
+def server() -> MCPServer[Any]:
+    return MCPServer[Any]("empty")
+
+
+def since_start(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What has been logged but for the two lines that every server begins with."""
+    return caplog.messages[2:]
+
+
+async def session_of(connection: Connection) -> str:
+    """Open a session on this connection, and leave the answer's stream read."""
+    await connection.request(*MCP_HEADERS, body=INITIALIZE)
+    status, headers = await connection.head()
+    assert status == 200
+    return headers["mcp-session-id"]
+
+
+@requirement("HTTP-BOUNDS", "LOG-BOUNDED")
+async def test_headers_without_measure_are_refused_at_once_and_not_logged(
+    server: MCPServer[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(server) as port:
+        began = time.monotonic()
+        assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=b"{}") == 431
+        assert await status_of(port, *MCP_HEADERS, "Cookie: " + "x" * MAX_HEAD, body=b"{}") == 431
+        assert time.monotonic() - began < 5
+        assert since_start(caplog) == []
+        assert await status_of(port, *MCP_HEADERS, "Cookie: " + "x" * (MAX_HEAD - 1_000), body=INITIALIZE) == 200
+
+
+@requirement("HTTP-HOSTS")
+async def test_only_allowed_hosts_and_their_pages_are_answered(server: MCPServer[Any]) -> None:
+    named = (Authority.given("invoices.example.com"),)
+    async with served(server) as port, served(server_again(), allowed_hosts=named) as proxied:
+        for host, origin, here, there in [
+            ("localhost", None, 200, 200),
+            (f"LOCALHOST:{port}", "https://[::1]:9", 200, 200),
+            ("invoices.example.com", None, 421, 200),
+            ("localhost", "https://invoices.example.com", 403, 200),
+            ("evil.example", None, 421, 421),
+            ("evil.example", "http://localhost", 421, 421),
+            ("localhost", "http://evil.example", 403, 403),
+            ("localhost", "null", 403, 403),
+        ]:
+            headers = [*MCP_HEADERS, *([f"Origin: {origin}"] if origin else [])]
+            assert await status_of(port, *headers, host=host, body=INITIALIZE) == here
+            assert await status_of(proxied, *headers, host=host, body=INITIALIZE) == there
+        # Two that say different things are none.
+        two = (*MCP_HEADERS, "Origin: http://localhost", "Origin: http://evil.example")
+        assert await status_of(port, *two, body=INITIALIZE) == 403
+
+
+def server_again() -> MCPServer[Any]:
+    return MCPServer[Any]("empty")
+
+
+@requirement("HTTP-HOSTS")
+async def test_off_loopback_it_must_be_named_and_loopback_is_no_name(server: MCPServer[Any]) -> None:
+    everywhere = "0.0.0.0"  # noqa: S104 (it is refused, or only named hosts are answered)
+    for host in (everywhere, ""):
+        with pytest.raises(ConfigurationError, match="--allowed-host"):
+            listen(HttpSettings(host, 0))
+    named = (Authority.given("invoices.example.com"),)
+    async with served(server, host=everywhere, allowed_hosts=named) as port:
+        assert await status_of(port, *MCP_HEADERS, host="invoices.example.com:1", body=INITIALIZE) == 200
+        assert await status_of(port, *MCP_HEADERS, host=f"127.0.0.1:{port}", body=INITIALIZE) == 421
+
+
+@pytest.mark.parametrize("host", ["300.1.1.1", "x" * 70, "no host", "::1%nowhere"])
+def test_where_nothing_can_listen_it_says_so(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="Look at --host and --port"):
+        listen(HttpSettings(host, 0))
+
+
+@requirement("HTTP-BOUNDS")
+async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
+    async with served(server) as port:
+        assert await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(MAX_BODY)) == 200
+        assert await status_of(port, *MCP_HEADERS, f"Content-Length: {MAX_BODY + 1}") == 413
+        async with connected(port) as chunked:
+            await chunked.request(*MCP_HEADERS, "Transfer-Encoding: chunked")
+            for _ in range(17):
+                await chunked.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+            assert (await chunked.head())[0] == 413
+        # Who sends on is let finish, and gets to read why.
+        async with connected(port) as stubborn:
+            await stubborn.request(*MCP_HEADERS, body=b" " * 4 * MAX_BODY)
+            assert (await stubborn.head())[0] == 413
+
+
+@requirement("HTTP-BOUNDS")
+async def test_a_body_is_bounded_in_time(server: MCPServer[Any]) -> None:
+    async with served(server, bodies=BodyLimits(within=0.1)) as port, connected(port) as slow:
+        await slow.request(*MCP_HEADERS, "Content-Length: 100")
+        await slow.send(b"{")
+        status, headers = await slow.head()
+        assert (status, headers["connection"]) == (408, "close")
+        while await slow.read(5):
+            pass
+
+
+@requirement("HTTP-BOUNDS")
+async def test_all_bodies_together_are_bounded_and_what_is_left_is_given_free(
+    server: MCPServer[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with served(server, bodies=BodyLimits(together=10_000)) as port:
+        async with AsyncExitStack() as unfinished:
+            for _ in range(4):
+                connection = await unfinished.enter_async_context(connected(port))
+                await connection.request(*MCP_HEADERS, "Content-Length: 3000")
+                await connection.send(b" " * 2_400)
+            async with asyncio.timeout(5):
+                while await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(2_500)) != 503:
+                    await asyncio.sleep(0.01)
+        # They hung up in the middle: nobody is told, and there is room again.
+        async with asyncio.timeout(5):
+            while await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(2_500)) != 200:
+                await asyncio.sleep(0.01)
+    assert {message.partition(":")[0] for message in since_start(caplog)} == {"Refused a request"}
+
+
+@requirement("HTTP-BOUNDS")
+async def test_who_does_not_say_a_request_is_not_waited_for_and_streams_are_left_alone(
+    server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_limits, "HEAD_WITHIN", 0.5)
+    monkeypatch.setattr(http_server, "IDLE_FOR", 1)
+    async with (
+        served(server, bodies=BodyLimits(within=0.5)) as port,
+        connected(port) as legacy,
+        connected(port) as current,
+        AsyncExitStack() as others,
+    ):
+        await current.request(*LISTEN_HEADERS, body=LISTEN)
+        assert (await current.head())[0] == 200
+        session = await session_of(legacy)
+        while not (await legacy.read(5) or b"").endswith(b"0\r\n\r\n"):
+            pass
+        await legacy.request(*MCP_HEADERS, f"Mcp-Session-Id: {session}", method="GET")
+        assert (await legacy.head())[0] == 200
+        for connection in (current, legacy):
+            while await connection.read(0.05):
+                pass
+
+        second_half, between = [await others.enter_async_context(connected(port)) for _ in range(2)]
+        for connection in (second_half, between):
+            assert await status_of_one(connection) == 405
+        silent, half, early = [await others.enter_async_context(connected(port)) for _ in range(3)]
+        await half.send(b"POST /mcp HTTP/1.1\r\nHost: loc")
+        await second_half.send(b"POST /mcp HTTP/1.1\r\nHost: loc")
+        # Answered before its body came, which never comes.
+        await early.request(*MCP_HEADERS, f"Content-Length: {MAX_BODY + 1}")
+        await early.send(b" ")
+        for connection in (silent, half, second_half, early, between):
+            async with asyncio.timeout(5):
+                while await connection.read(5):
+                    pass
+        # Longer than all limits together they were silent, and are open still.
+        assert await legacy.read(0.05) is None
+        assert await current.read(0.05) is None
+
+
+@requirement("HTTP-BOUNDS")
+async def test_connections_are_bounded_in_number(server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_limits, "MAX_CONNECTIONS", 3)
+    monkeypatch.setattr(http_limits, "SPARE_CONNECTIONS", 1)
+    async with served(server) as port:
+        async with AsyncExitStack() as others:
+            for _ in range(2):
+                assert await status_of_one(await others.enter_async_context(connected(port))) == 405
+            assert await status_of(port, method="OPTIONS") == 503
+            for _ in range(2):
+                await others.enter_async_context(connected(port))
+            async with connected(port) as refused:
+                assert await refused.read(5) == b""
+        async with asyncio.timeout(5):
+            while await status_of(port, method="OPTIONS") != 405:
+                await asyncio.sleep(0.01)
+
+
+async def status_of_one(connection: Connection) -> int:
+    await connection.request(method="OPTIONS")
+    return (await connection.head())[0]
+
+
+@requirement("HTTP-BOUNDS")
+async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
+    server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "MAX_SESSIONS", 1)
+    monkeypatch.setattr(http_server, "SESSION_IDLE_FOR", 0.3)
+    async with served(server) as port:
+        async with connected(port) as connection:
+            session = await session_of(connection)
+        assert len(session) == 32
+        ping = b'{"jsonrpc": "2.0", "id": 2, "method": "ping"}'
+        assert await status_of(port, *MCP_HEADERS, f"Mcp-Session-Id: {session}", body=ping) == 200
+        assert await status_of(port, *MCP_HEADERS, f"Mcp-Session-Id: {'0' * 32}", body=ping) == 404
+        assert await status_of(port, *MCP_HEADERS, f"Mcp-Session-Id: {session}", host="evil.example", body=ping) == 421
+        assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 503
+        async with asyncio.timeout(5):
+            while await status_of(port, *MCP_HEADERS, body=INITIALIZE) != 200:
+                await asyncio.sleep(0.05)
+        assert await status_of(port, *MCP_HEADERS, f"Mcp-Session-Id: {session}", body=ping) == 404
+
+
+@requirement("HTTP-SESSIONS")
+@pytest.mark.parametrize("sessions", [True, False])
+async def test_it_says_at_its_start_what_it_keeps(
+    server: MCPServer[Any], caplog: pytest.LogCaptureFixture, *, sessions: bool
+) -> None:
+    async with served(server, host="localhost", sessions=sessions) as port:
+        assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
+    [where, kept] = caplog.messages
+    assert f":{port}/mcp" in where
+    assert kept.startswith("Clients of a protocol before 2026-07-28 have a session" if sessions else "No sessions are")

@@ -1,0 +1,137 @@
+"""What is logged is bounded and on its own line, and whoever logs does not wait for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from invoice_mcp.logs import MAX_MESSAGE, MAX_TRACEBACK, BackgroundHandler, bounded
+from tests.requirements import requirement
+
+
+class Written(logging.Handler):
+    """Keeps what is written, once it may write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_write = threading.Event()
+        self.texts: list[str] = []
+        self.threads: set[int] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.may_write.wait(10)
+        self.threads.add(threading.get_ident())
+        self.texts.append(logging.Formatter().format(record))
+
+
+@pytest.fixture
+def written() -> Iterator[Written]:
+    target = Written()
+    yield target
+    target.may_write.set()
+
+
+def record(message: str, *arguments: object, exc_info: object = None) -> logging.LogRecord:
+    given: dict[str, object] = {"msg": message, "args": arguments, "exc_info": exc_info}
+    return logging.makeLogRecord(given)
+
+
+@requirement("LOG-BOUNDED")
+def test_a_message_is_cut_and_says_so() -> None:
+    assert bounded(record("%s", "x" * MAX_MESSAGE)).getMessage() == "x" * MAX_MESSAGE
+    cut = bounded(record("Invalid Host header: %s", "x" * 60_000)).getMessage()
+    assert cut.startswith("Invalid Host header: xxx")
+    assert cut.endswith(f"… ({60_000 + len('Invalid Host header: ')} characters in all)")
+    assert len(cut) < MAX_MESSAGE + 50
+    # Escapes are longer than what they stand for.
+    assert len(bounded(record("\U000e0001" * 60_000)).getMessage()) < MAX_MESSAGE + 50
+
+
+@requirement("LOG-BOUNDED")
+@pytest.mark.parametrize(
+    ("hostile", "shown"),
+    [
+        ("a\nERROR forged", r"a\nERROR forged"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\u202egnp", r"\u202egnp"),
+        ("a\u200bb\u2028c", r"a\u200bb\u2028c"),
+        ("\ud800", r"\ud800"),
+        ("50 % of Müller & 漢字", "50 % of Müller & 漢字"),
+    ],
+)
+def test_what_can_not_be_seen_is_escaped(hostile: str, shown: str) -> None:
+    assert bounded(record("%s", hostile)).getMessage() == shown
+    # What is no argument is no format either.
+    assert bounded(record(hostile)).getMessage() == shown
+
+
+@requirement("LOG-BOUNDED")
+def test_a_traceback_keeps_its_first_and_last_lines() -> None:
+    def deep(depth: int) -> None:
+        if depth:
+            deep(depth - 1)
+        raise ValueError("the cause\x1b[2J" + "x" * 60_000)
+
+    with pytest.raises(ValueError, match="the cause") as caught:
+        deep(400)
+    copied = bounded(record("It failed", exc_info=(caught.type, caught.value, caught.tb)))
+    assert copied.exc_text is not None
+    assert copied.exc_info is None
+    assert copied.exc_text.startswith("Traceback (most recent call last):\n")
+    assert len(copied.exc_text) < MAX_TRACEBACK + 200
+    assert "characters left out" in copied.exc_text
+    short = bounded(record("It failed", exc_info=(KeyError, KeyError("lost\x1b"), None))).exc_text
+    assert short == r"KeyError: 'lost\x1b'"
+
+
+@requirement("LOG-THREAD")
+def test_whoever_logs_does_not_wait_for_the_one_that_writes(written: Written) -> None:
+    handler = BackgroundHandler(written, max_queued=3)
+    began = time.monotonic()
+    for number in range(100):
+        handler.handle(record("message %d", number))
+    assert time.monotonic() - began < 1
+    written.may_write.set()
+    handler.flush()
+    assert written.threads.isdisjoint({threading.get_ident()})
+    kept = [text for text in written.texts if text.startswith("message")]
+    # Three that waited, and perhaps one that was being written.
+    assert kept[:3] == ["message 0", "message 1", "message 2"]
+    assert len(kept) in {3, 4}
+    [missing] = [text for text in written.texts if "missing" in text]
+    assert missing.startswith(f"{100 - len(kept)} messages are missing here")
+
+
+@requirement("LOG-THREAD")
+def test_the_end_waits_for_what_was_logged_but_not_for_ever(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invoice_mcp.logs._FLUSH_WITHIN", 0.05)
+    handler = BackgroundHandler(written)
+    handler.handle(record("the last word"))
+    handler.flush()
+    assert written.texts == []
+    written.may_write.set()
+    monkeypatch.setattr("invoice_mcp.logs._FLUSH_WITHIN", 10)
+    handler.flush()
+    assert written.texts == ["the last word"]
+
+
+@requirement("LOG-THREAD")
+def test_a_record_that_can_not_be_written_does_not_end_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+    texts: list[str] = []
+
+    class Choosy(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == "bad":
+                raise RuntimeError
+            texts.append(record.getMessage())
+
+    handler = BackgroundHandler(Choosy())
+    for each in (record("bad"), record("%d", "no number"), record("good")):
+        handler.handle(each)
+    handler.flush()
+    assert texts == ["good"]
+    assert "--- Logging error ---" in capsys.readouterr().err

@@ -1,0 +1,148 @@
+"""Real systems: where their passwords may stand, and on which Temporal they are used."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from invoice_mcp.cli import main
+from invoice_mcp.errors import ConfigurationError
+from invoice_mcp.options import real_ports
+from invoice_mcp.ports import PortSettings
+from invoice_mcp.serving import _tell_risk
+from invoice_mcp.temporal import Connection, TemporalSettings
+from tests.requirements import requirement
+
+OPTIONS = [("--payments-url", "PAYMENTS_URL"), ("--erp-url", "ERP_URL")]
+SECRET = "hunter2"
+
+
+@click.command()
+@real_ports
+def show(**urls: str | None) -> None:
+    """What the options came to."""
+    click.echo(next((url for url in urls.values() if url), "nothing"))
+
+
+@requirement("EMBEDDED-SECRETS")
+@pytest.mark.parametrize(("option", "variable"), OPTIONS)
+@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize(
+    "url", [f"https://acme:{SECRET}@bank.example", f"https://acme:{SECRET}/@bank.example", f"acme:{SECRET}@bank"]
+)
+def test_a_password_in_the_command_line_is_refused_and_not_repeated(
+    command: str, option: str, variable: str, url: str
+) -> None:
+    shown = CliRunner().invoke(main, [command, option, url])
+    assert shown.exit_code == 2
+    assert f"Set {variable} instead, or {variable}_FILE" in " ".join(shown.output.split())
+    assert SECRET not in shown.output
+
+
+@requirement("EMBEDDED-SECRETS")
+@pytest.mark.parametrize(("option", "variable"), OPTIONS)
+def test_a_password_may_stand_in_the_variable_or_in_a_file(option: str, variable: str, tmp_path: Path) -> None:
+    url = f"https://acme:{SECRET}@bank.example"
+    file = tmp_path / "url"
+    file.write_text(f"{url}\n")
+    run = CliRunner().invoke
+    assert run(show, env={variable: url}).output == f"{url}\n"
+    assert run(show, env={f"{variable}_FILE": str(file)}).output == f"{url}\n"
+    assert run(show).output == "nothing\n"
+    given = [option, "https://acme@bank.example:8443/v1"]
+    assert run(show, given, env={f"{variable}_FILE": str(file)}).output == f"{given[1]}\n", (
+        "the command line comes first"
+    )
+
+
+@requirement("EMBEDDED-SECRETS")
+@pytest.mark.parametrize("content", [None, b"", b"  \n", SECRET.encode() + b"\xff"])
+def test_a_file_that_holds_no_url_is_told_and_never_means_to_pretend(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "url"
+    if content is not None:
+        file.write_bytes(content)
+    shown = CliRunner().invoke(show, env={"PAYMENTS_URL_FILE": str(file)})
+    assert shown.exit_code == 2
+    assert "--payments-url" in shown.output
+    assert SECRET not in shown.output
+
+
+def test_a_variable_and_a_file_at_once_are_refused(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(show, env={"ERP_URL": "https://a.example", "ERP_URL_FILE": str(tmp_path / "url")})
+    assert shown.exit_code == 2
+    assert "both ERP_URL and ERP_URL_FILE are set" in shown.output
+
+
+@requirement("EMBEDDED-SECRETS")
+def test_what_is_printed_of_the_settings_holds_no_secret(tmp_path: Path) -> None:
+    url = f"https://acme:{SECRET}@bank.example"
+    assert SECRET not in repr(PortSettings(home=tmp_path, erp_url=url, payments_url=url))
+    client: Any = None
+    assert SECRET not in repr(Connection(client, "there", False, False, None, {"api_key": SECRET}))
+
+
+@requirement("EMBEDDED-RISK")
+def test_who_can_reach_the_embedded_temporal_is_told_in_a_line(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _tell_risk(TemporalSettings(), PortSettings(tmp_path))
+    (told,) = caplog.records
+    assert told.levelno == logging.WARNING
+    assert "not for real money: any user of this machine can reach it" in told.getMessage()
+    assert "\n" not in told.getMessage()
+
+
+@requirement("EMBEDDED-RISK")
+@pytest.mark.parametrize("settings", [TemporalSettings(accepts_risk=True), TemporalSettings(address="db.example:7233")])
+def test_nothing_is_told_of_another_temporal_or_to_who_has_accepted_it(
+    tmp_path: Path, settings: TemporalSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    _tell_risk(settings, PortSettings(tmp_path))
+    _tell_risk(settings, PortSettings(tmp_path, payments_url="https://bank.example"))
+    assert caplog.messages == []
+
+
+@requirement("EMBEDDED-RISK")
+@pytest.mark.parametrize("name", ["erp_url", "payments_url"])
+def test_real_systems_are_not_used_on_the_embedded_temporal_unless_that_is_accepted(tmp_path: Path, name: str) -> None:
+    url: Any = {name: "https://x.example"}
+    with pytest.raises(
+        ConfigurationError, match=r"--address or TEMPORAL_ADDRESS.*--accept-embedded-risk or INVOICE_MC"
+    ):
+        _tell_risk(TemporalSettings(), PortSettings(tmp_path, **url))
+
+
+@requirement("EMBEDDED-RISK")
+@pytest.mark.parametrize(
+    "command", [["worker"], ["serve", "--http", "--port", "0"], ["serve", "--no-worker", "--http", "--port", "0"]]
+)
+def test_a_command_that_would_says_so_before_anything_is_started(command: list[str], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shown = CliRunner().invoke(
+        main, command, env={"PAYMENTS_URL": "https://bank.example", "INVOICE_MCP_HOME": str(home)}
+    )
+    assert shown.exit_code == 1
+    assert "INVOICE_MCP_ACCEPT_EMBEDDED_RISK=1" in shown.output
+    assert not home.exists()
+
+
+@requirement("EMBEDDED-RISK")
+@pytest.mark.parametrize(
+    ("given", "variable", "accepts"),
+    [(["--accept-embedded-risk"], {}, True), ([], {"INVOICE_MCP_ACCEPT_EMBEDDED_RISK": "1"}, True), ([], {}, False)],
+)
+@pytest.mark.parametrize("command", ["serve", "worker"])
+def test_the_risk_is_accepted_by_option_or_environment(
+    monkeypatch: pytest.MonkeyPatch, command: str, given: list[str], variable: dict[str, str], accepts: bool
+) -> None:
+    def told(temporal: TemporalSettings, _ports: PortSettings) -> None:
+        raise ConfigurationError(f"accepts: {temporal.accepts_risk}, UI: {temporal.ui}")
+
+    monkeypatch.setattr("invoice_mcp.serving._tell_risk", told)
+    assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [command, *given], env=variable).output
+    assert f"accepts: {accepts}, UI: True" in CliRunner().invoke(main, [command, "--ui", *given], env=variable).output
