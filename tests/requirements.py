@@ -45,6 +45,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "PAY-FAILED": "A refused line makes the invoice FAILED, and the report says for each line what happened.",
     "PAY-ALL-FAILED": "All lines refused: FAILED, each line named.",
     "PAY-ONCE": "An answer lost after the payment was made does not pay twice.",
+    "PAY-REPEATED": "A refusal after an attempt without a verdict, in this run or an earlier one, is unconfirmed.",
+    "PAY-NAMED": "A payment that is named for two lines confirms neither.",
     "PAY-KEY": "The idempotency key is made of invoice id, line number and line content, not of the run.",
     # Cancelling
     "CANCEL-BEFORE": "Cancelled before a decision: CANCELLED, nothing paid, a cancelled execution.",
@@ -131,6 +133,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "PORT-LEDGER": "A payment asked for twice, or by two processes at once, is one payment with one id.",
     "PORT-ERP": "Refusals of the ERP are told apart from trouble in reaching it.",
     "PORT-GATEWAY": "Refusals of the gateway are told apart from trouble in reaching it.",
+    "PORT-ANSWER": "An answer counts only for what was asked: one connection a call, and an echo has to match.",
     # Local state
     "STATE-LOST": "A ledger or Temporal database that begins anew while the other goes on is told; nothing is paid.",
     "STATE-LINE": "A line of an invoice is paid once: the ledger refuses it under another key, and says what was paid.",

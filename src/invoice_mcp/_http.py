@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
@@ -23,6 +24,7 @@ _SETUP = {
     407: "check the proxy and its credentials",
 }
 _ANOTHER_TIME = frozenset({408, 425, 429})
+_ACCEPTED = 202
 
 
 def printable(text: str, longest: int = MAX_TEXT) -> str:
@@ -59,7 +61,9 @@ class Answer:
 
 
 class Remote:
-    """One address of another system, to which JSON is posted over one pool of connections.
+    """One address of another system, to which JSON is posted, each time over a connection of its own.
+
+    On a connection that is used again, an answer that arrives twice, or too late, is taken for the next request's.
 
     Args:
         name: What messages call the system, such as "the ERP".
@@ -67,6 +71,8 @@ class Remote:
         path: What is added to `base_url`, with its leading slash.
         timeout: Seconds for a whole call, from connecting to the last byte of the answer.
         client: A client to use instead, for other authentication, certificates or proxies; whoever made it closes it.
+            It must speak HTTP/1.1, and is best used for nothing else: a connection that others left open in it may
+            be taken for a request.
 
     Raises:
         ValueError: `base_url` is no such URL.
@@ -96,15 +102,23 @@ class Remote:
         if self._owns_client:
             await self._client.aclose()
 
-    async def post(self, content: object, headers: Mapping[str, str] | None = None) -> Answer:
+    async def post(
+        self, content: object, *, about: Mapping[str, object], headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """Post `content` as JSON and return the verdict.
+
+        Args:
+            about: Field -> text or number. Each that the answer has as well must be the same there: else it is the
+                answer to something else.
+            headers: Are sent; those that come back must be the same.
 
         Raises:
             NoVerdictError: everything else that can happen, in words that tell what to check.
         """
+        sent = headers or {}
         try:
             async with asyncio.timeout(self._timeout):
-                status, raw = await self._exchange(content, headers or {})
+                status, raw, echoed = await self._exchange(content, sent)
         except (TimeoutError, httpx2.TimeoutException) as error:
             raise NoVerdictError(f"{self._name} gave no complete answer within {self._timeout:g} s") from error
         except Exception as error:
@@ -115,35 +129,47 @@ class Remote:
         if (advice := _no_verdict(status)) is not None:
             said = answer.text("reason", "error")
             raise NoVerdictError(f"{self._name} answered {status}{f' ({said})' if said else ''}: {advice}")
+        for asked, told in ((about, answer.body or {}), (sent, echoed)):
+            for name, value in asked.items():
+                if told.get(name) is not None and not _is_same(value, told[name]):
+                    is_plain = isinstance(told[name], str | int | float)
+                    shown = printable(str(told[name]), 80) if is_plain else "neither text nor number"
+                    what = f"its {name} is {shown}, not {value}"
+                    raise NoVerdictError(f"{self._name} gave an answer for something else: {what}")
         return answer
 
-    async def _exchange(self, content: object, headers: Mapping[str, str]) -> tuple[int, bytes | None]:
-        """The status and the body; None for a body that is too long or compressed."""
+    async def _exchange(
+        self, content: object, headers: Mapping[str, str]
+    ) -> tuple[int, bytes | None, Mapping[str, object]]:
+        """The status, the body (None for one that is too long or compressed), and the headers."""
         async with self._client.stream(
             "POST",
             self._url,
             json=content,
             # Uncompressed, so that a small answer can't swell while it is read.
-            headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers},
+            # And over a connection that is closed afterwards.
+            headers={"Accept": "application/json", "Accept-Encoding": "identity", "Connection": "close", **headers},
             auth=self._auth,
             follow_redirects=False,
             timeout=self._timeout,
         ) as response:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                return response.status_code, None
+                return response.status_code, None, response.headers
             raw = b""
             async with aclosing(response.aiter_raw()) as chunks:
                 async for chunk in chunks:
                     raw += chunk
                     if len(raw) > MAX_ANSWER_BYTES:
-                        return response.status_code, None
-            return response.status_code, raw
+                        return response.status_code, None, response.headers
+            return response.status_code, raw, response.headers
 
 
 def _no_verdict(status: int) -> str | None:
     """What to do about a status that settles nothing; None for a verdict."""
     if status in _SETUP:
         return _SETUP[status]
+    if status == _ACCEPTED:
+        return "it was accepted, and is not done yet"
     if 300 <= status < 400:
         return "check the base URL: redirects are not followed"
     if 200 <= status < 300 or (400 <= status < 500 and status not in _ANOTHER_TIME):
@@ -158,3 +184,19 @@ def _json_object(raw: bytes | None) -> Mapping[str, object] | None:
         # Garbage, a broken encoding, a number of thousands of digits, or brackets nested beyond all measure.
         return None
     return body if isinstance(body, dict) else None
+
+
+def _is_same(asked: object, told: object) -> bool:
+    """Whether an answer has the text, or the number in whichever notation, that was asked about."""
+    if isinstance(told, bool) or not isinstance(told, str | int | float):
+        return False
+    if isinstance(asked, str):
+        return asked == str(told)
+    number = Decimal(str(asked))
+    if isinstance(told, float):
+        # JSON numbers are read as floats.
+        return float(number) == told
+    try:
+        return Decimal(told) == number
+    except InvalidOperation:
+        return False

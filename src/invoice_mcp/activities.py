@@ -12,13 +12,14 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from invoice_mcp.erp import Erp, ErpMismatch, ErpUnavailable
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice, faults_of
-from invoice_mcp.line_workflow import PAYMENT_GATEWAY
+from invoice_mcp.line_workflow import IN_DOUBT, PAYMENT_GATEWAY
 from invoice_mcp.payments import PaymentRefused, Payments, PaymentUnavailable
 from invoice_mcp.reports import AcceptedInvoice, PaymentOrder, PaymentReceipt
 from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 
 # A refusal is an answer: no stack trace in the worker's log, no failure in its metrics.
 _EXPECTED = ApplicationErrorCategory.BENIGN
+_NO_VERDICT = "PAYMENT_GATEWAY_ERROR"
 
 
 class InvoiceActivities:
@@ -47,13 +48,23 @@ class InvoiceActivities:
 
     @activity.defn(name=PAYMENT_GATEWAY)
     async def payment_gateway(self, order: PaymentOrder) -> PaymentReceipt:
-        """Pay once, however often it is tried. Raise ApplicationError: a refusal is final, the rest is retried."""
+        """Pay once, however often it is tried.
+
+        Raise ApplicationError: a refusal is not tried again, the rest is. A refusal of an attempt that is not the first
+        has IN_DOUBT in its details: an earlier attempt was left without a verdict, and may have paid.
+        """
         try:
-            return await self._payments.pay(order)
+            receipt = await self._payments.pay(order)
         except PaymentRefused as refusal:
-            raise ApplicationError(refusal.reason, type=refusal.code, non_retryable=True, category=_EXPECTED) from None
+            details = [IN_DOUBT] if activity.info().attempt > 1 else []
+            raise ApplicationError(
+                refusal.reason, *details, type=refusal.code, non_retryable=True, category=_EXPECTED
+            ) from None
         except PaymentUnavailable as trouble:
-            raise ApplicationError(str(trouble), type="PAYMENT_GATEWAY_ERROR") from None
+            raise ApplicationError(str(trouble), type=_NO_VERDICT) from None
+        if receipt.idempotency_key not in {None, order.idempotency_key}:
+            raise ApplicationError("the payment system gave the receipt of another payment", type=_NO_VERDICT)
+        return PaymentReceipt(payment_id=receipt.payment_id)
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """Every activity, bound to these ports."""

@@ -78,10 +78,13 @@ def _check_total(expected: str, invoice: Invoice) -> None:
 class HttpErp:
     """An ERP behind `POST {base_url}/invoices/validate`, which is sent the invoice as JSON and its `total` as text.
 
-    A 2xx with a JSON object accepts the invoice, unless the object says `"valid": false` and a `"reason"`. A 4xx
-    refuses it, for the `"reason"` or `"error"` of its JSON body. What speaks of the set-up (401, 403, 404, 405, 407, a
-    redirect) or of the moment (408, 425, 429, 5xx, the network, an answer too slow, too long or unreadable) is no
-    verdict.
+    Each request has a connection of its own, which is closed after the answer. An answer should echo the `invoice_id`:
+    one with another is no verdict.
+
+    A 2xx with a JSON object accepts the invoice, unless the object says `"valid": false` and a `"reason"`; but for 202,
+    which is no verdict. A 4xx refuses it, for the `"reason"` or `"error"` of its JSON body. What speaks of the set-up
+    (401, 403, 404, 405, 407, a redirect) or of the moment (408, 425, 429, 5xx, the network, an answer too slow, too
+    long or unreadable) is no verdict.
 
     Args:
         base_url: http or https; a user and password in it are sent as basic authentication.
@@ -102,7 +105,10 @@ class HttpErp:
     async def validate(self, invoice: Invoice) -> None:
         """As `Erp.validate`."""
         try:
-            answer = await self._remote.post(invoice.model_dump(mode="json") | {"total": format(invoice.total, "f")})
+            answer = await self._remote.post(
+                invoice.model_dump(mode="json") | {"total": format(invoice.total, "f")},
+                about={"invoice_id": invoice.invoice_id},
+            )
         except NoVerdictError as error:
             raise ErpUnavailable(str(error)) from error
         if answer.status >= 400:

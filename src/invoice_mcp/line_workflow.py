@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from temporalio import workflow
@@ -12,9 +13,13 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
-    from invoice_mcp.reports import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
+    from invoice_mcp.reports import LineOutcome, LineReport, LineStatus, PaymentOrder, PaymentReceipt
 
 PAYMENT_GATEWAY = "payment_gateway"
+IN_DOUBT: Mapping[str, bool] = {"unconfirmed": True}
+"""Detail of a refusal that came after an attempt without a verdict. Activities of release 0.1.0 did not give it."""
+PAYMENT_ID_REUSED = "PAYMENT_ID_REUSED"
+"""Code of lines for which the payment system named the same payment."""
 
 # A change since release 0.1.0, for the lines that it began. See histories/README.md.
 COUNTS_DOWN = "counts-down-to-due-date"
@@ -57,10 +62,11 @@ class PayLineItem:
             receipt = payment.result()
         except ActivityError as error:
             code, words = told(error)
-            is_final = error.retry_state is RetryState.NON_RETRYABLE_FAILURE
-            if is_final:
-                return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
-            return unconfirmed(code, words)
+            if error.retry_state is not RetryState.NON_RETRYABLE_FAILURE:
+                return unconfirmed(code, words)
+            if _is_in_doubt(error):
+                return unconfirmed(code, _repeated(words))
+            return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
         return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)
 
 
@@ -97,6 +103,37 @@ def told(error: FailureError) -> tuple[str, str]:
         return cause.type or "ERROR", cause.message
     kind = type(cause or error).__name__.removesuffix("Error").upper()
     return kind, str(cause or error)
+
+
+def _is_in_doubt(error: ActivityError) -> bool:
+    """Whether a refusal came after an attempt without a verdict."""
+    cause = error.cause
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    return any(isinstance(detail, Mapping) and detail.get("unconfirmed") is True for detail in details)
+
+
+def _repeated(words: str) -> str:
+    return f"A repeated request was refused: {words}"
+
+
+def line_outcomes(lines: Sequence[LineReport], number: int, outcome: LineOutcome) -> Mapping[int, LineOutcome]:
+    """What the outcome of one line says of the lines of its invoice, by their numbers (from 1).
+
+    It is no verdict, if it names the payment that another line has: one of the two, nobody can say which, was given the
+    other one's receipt. Nor if it is a refusal of a line that an earlier submission paid, or perhaps paid.
+
+    Args:
+        lines: What is known of all of them so far.
+    """
+    if outcome.status is LineStatus.FAILED and not outcome.unconfirmed and lines[number - 1].settled_before:
+        return {number: unconfirmed(outcome.error or "ERROR", _repeated(outcome.reason or ""))}
+    alike = {number, *(line.line for line in lines if outcome.payment_id and line.payment_id == outcome.payment_id)}
+    if len(alike) == 1:
+        return {number: outcome}
+    named = ", ".join(str(each) for each in sorted(alike))
+    words = f"The payment system named one payment, {outcome.payment_id}, for several lines: {named}"
+    doubtful = unconfirmed(PAYMENT_ID_REUSED, words).model_copy(update={"payment_id": outcome.payment_id})
+    return dict.fromkeys(sorted(alike), doubtful)
 
 
 def unconfirmed(code: str, words: str) -> LineOutcome:

@@ -11,10 +11,14 @@ from invoice_mcp.reports import PaymentOrder, PaymentReceipt
 
 MAX_PAYMENT_ID = 200
 _MAX_CODE = 64
+_ECHOED = ("idempotency_key", "invoice_id", "line", "amount", "currency")
 
 
 class PaymentRefused(Exception):  # noqa: N818 - a verdict on the payment, not an error of the program
-    """The final word against a payment: nothing was paid, and asking again won't change it.
+    """The final word against a request: it paid nothing, and asking again won't change that.
+
+    Where an earlier request with the same key was left without a verdict, that one may have paid all the same: some
+    systems refuse a key that comes again, rather than to repeat their answer.
 
     Attributes:
         code: A stable name for it, such as INSUFFICIENT_FUNDS.
@@ -40,8 +44,10 @@ class Payments(Protocol):
     async def pay(self, order: PaymentOrder) -> PaymentReceipt:
         """Pay once: however often the same key is asked for, it is one payment with one payment id.
 
+        No other payment has that id. A receipt that tells another key than the order's is taken for none.
+
         Raises:
-            PaymentRefused: It is not paid, for good.
+            PaymentRefused: It is not paid by this request, for good.
             PaymentUnavailable: It may or may not have been paid; ask again.
         """
         ...
@@ -50,10 +56,15 @@ class Payments(Protocol):
 class HttpPayments:
     """A gateway behind `POST {base_url}/payments`, which is sent the order as JSON and its key as `Idempotency-Key`.
 
-    A 2xx with `{"payment_id": "..."}` is the receipt. A 4xx with a `"code"` is a refusal, for its `"reason"` or
-    `"error"`; without a code, 402 means INSUFFICIENT_FUNDS and any other PAYMENT_REFUSED. 409 says that the same key is
-    just being worked on: no verdict. What speaks of the set-up (401, 403, 404, 405, 407, a redirect) or of the moment
-    (408, 425, 429, 5xx, the network, an answer too slow, too long or unreadable) is no verdict, code or not.
+    Each request has a connection of its own, which is closed after the answer. An answer should echo the key, in the
+    header `Idempotency-Key` or the field `idempotency_key`; it may echo `invoice_id`, `line`, `amount` and `currency`
+    as well. Whatever of that it has must be as it was sent: else it is the answer to something else, and no verdict.
+
+    A 2xx with `{"payment_id": "..."}` is the receipt, but for 202, which is no verdict: accepted is not paid. Each
+    payment has an id of its own. A 4xx with a `"code"` is a refusal, for its `"reason"` or `"error"`; without a code,
+    402 means INSUFFICIENT_FUNDS and any other PAYMENT_REFUSED. 409 says that the same key is just being worked on, or
+    was used before: no verdict. What speaks of the set-up (401, 403, 404, 405, 407, a redirect) or of the moment (408,
+    425, 429, 5xx, the network, an answer too slow, too long or unreadable) is no verdict, code or not.
 
     Args:
         base_url: http or https; a user and password in it are sent as basic authentication.
@@ -74,7 +85,11 @@ class HttpPayments:
     async def pay(self, order: PaymentOrder) -> PaymentReceipt:
         """As `Payments.pay`."""
         try:
-            answer = await self._remote.post(order.model_dump(mode="json"), {"Idempotency-Key": order.idempotency_key})
+            answer = await self._remote.post(
+                order.model_dump(mode="json"),
+                about={name: getattr(order, name) for name in _ECHOED},
+                headers={"Idempotency-Key": order.idempotency_key},
+            )
         except NoVerdictError as error:
             raise PaymentUnavailable(str(error)) from error
         reason = answer.text("reason", "error") or f"the payment gateway answered {answer.status}"

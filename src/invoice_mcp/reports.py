@@ -198,9 +198,15 @@ class PaymentOrder(Record):
 
 
 class PaymentReceipt(Record):
-    """What the payment system answers: the same id however often the same payment is asked for."""
+    """What the payment system answers: the same id however often the same payment is asked for.
+
+    Attributes:
+        payment_id: Of this payment alone.
+        idempotency_key: Of the payment that the receipt is for. None: the payment system does not tell.
+    """
 
     payment_id: str
+    idempotency_key: str | None = Field(default=None, exclude_if=_is_none)
 
 
 class LineOutcome(Record):

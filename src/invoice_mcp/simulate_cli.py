@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from invoice_mcp.testing._drawing import Odds
 
 # As `Verb` calls them; tests/unit/testing/test_simulating.py compares.
-FAULTS = ("erp-down", "erp-refuses", "payment-down", "payment-refused", "answer-lost", "crash")
+FAULTS = (
+    "erp-down",
+    "erp-refuses",
+    "payment-down",
+    "payment-refused",
+    "answer-lost",
+    "refused-again",
+    "stale-answer",
+    "crash",
+)
 _ALL, _NONE, _RATE = "all", "none", 0.25
 # Of an invoice of which every order of things is lived.
 _MOST_LINES = 2

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from invoice_mcp.errors import Code, Refused
     from invoice_mcp.giving_up import give_up, may_be_given_up
     from invoice_mcp.invoices import faults_of
-    from invoice_mcp.line_workflow import PayLineItem, reraise_unless_cancelled, told, unconfirmed
+    from invoice_mcp.line_workflow import PayLineItem, line_outcomes, reraise_unless_cancelled, told, unconfirmed
     from invoice_mcp.reports import (
         Confirmation,
         Decision,
@@ -167,7 +167,7 @@ class InvoiceWorkflow:
         finally:
             deadline.cancel()
             # Its timer is cancelled now, before whatever comes next.
-            await asyncio.wait([deadline])
+            await workflow.wait([deadline])
         if self._decision is None:
             workflow.logger.info("No decision in time")
             self._close(Status.EXPIRED)
@@ -229,8 +229,8 @@ class InvoiceWorkflow:
             self._update_line(order.line, status=LineStatus.SCHEDULED)
             if self._is_cancelling() and not workflow.patched(STOPS_LINES_IN_ORDER):
                 await self._cancel_line(order.line)
-            outcome = await payment
-            self._update_line(order.line, **outcome.model_dump())
+            for number, outcome in line_outcomes(self._lines, order.line, await payment).items():
+                self._update_line(number, **outcome.model_dump())
         except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
             if is_cancelled_exception(error):
                 self._update_line(order.line, status=LineStatus.CANCELLED)

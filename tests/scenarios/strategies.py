@@ -8,6 +8,7 @@ from faker import Faker
 from hypothesis import strategies as st
 
 from invoice_mcp.testing import DOORS, ERAS, Action, Line, Scenario, Verb
+from invoice_mcp.testing._actions import PAYMENT_FAULTS
 
 # How many decimals a currency's amounts have: none, two, three.
 CURRENCIES = {"JPY": 0, "USD": 2, "EUR": 2, "KWD": 3}
@@ -74,7 +75,6 @@ def realistic_lines(draw: st.DrawFn) -> tuple[str, tuple[Line, ...]]:
     return faker.company(), made
 
 
-PAYMENT_FAULTS = (Verb.PAYMENT_REFUSED, Verb.PAYMENT_DOWN, Verb.ANSWER_LOST)
 ERP_FAULTS = (Verb.ERP_DOWN, Verb.ERP_REFUSES)
 HOURS = [0.5, 6, 24, 71, 118, 122, 24 * 31, 24 * 366]
 

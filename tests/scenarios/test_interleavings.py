@@ -24,7 +24,8 @@ from invoice_mcp.testing.simulator._tasks import _told
 from invoice_mcp.workflows import InvoiceWorkflow
 from tests.requirements import requirement
 from tests.scenarios.controls._making import in_place_of_invoice
-from tests.scenarios.controls.lines import PaysTwiceOnRetry
+from tests.scenarios.controls.lines import PaysTwiceOnRetry, SureOfARepeatedRefusal
+from tests.scenarios.controls.paying import TakesAnotherLinesPayment
 from tests.scenarios.controls.racing import TakesLateSignals
 
 pytestmark = pytest.mark.thorough
@@ -60,6 +61,23 @@ def test_a_crash_between_a_payment_and_its_record_is_among_the_orders() -> None:
     assert explored(Plan(1, ("approve",), faults=(), crashes=False), (InvoiceWorkflow, PaysTwiceOnRetry)).lives
 
 
+@requirement("ORDER-ALL", "PAY-REPEATED")
+def test_a_key_that_is_refused_again_is_among_the_orders() -> None:
+    plan = Plan(1, ("approve",), faults=("refused-again",), crashes=False)
+    with pytest.raises(Violations) as broken:
+        explored(plan, (InvoiceWorkflow, SureOfARepeatedRefusal))
+    assert {violation.rule for violation in broken.value.found} == {"S4"}
+
+
+@requirement("ORDER-ALL", "PAY-NAMED")
+def test_the_receipt_of_another_line_is_among_the_orders() -> None:
+    plan = Plan(2, ("approve",), faults=("stale-answer",), crashes=False)
+    assert explored(plan).lives >= 5
+    with pytest.raises(Violations) as broken:
+        explored(plan, (TakesAnotherLinesPayment, PayLineItem))
+    assert {violation.rule for violation in broken.value.found} == {"S4"}
+
+
 class EveryOrder(Life):
     """Nothing is left out, nothing is done at once, and only what has the same history is the same."""
 
@@ -77,7 +95,7 @@ class EveryOrder(Life):
         told = tuple((run.run_id, run.past(), run.tasks.digest(), run.status) for run in runs)
         under_way = tuple(str([(seq, each.digest()) for seq, each in sorted(run.activities.items())]) for run in runs)
         made = tuple((paid.order.line, paid.at) for paid in self.payments.made)
-        left = self.plan.events[self.done :], self.faults, self.can_crash
+        left = self.plan.events[self.done :], self.faults, self.payments.refused_keys, self.can_crash
         return self.simulation.agenda.digest(), told, under_way, made, left
 
 
@@ -162,6 +180,18 @@ def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) 
     one_by_one = [of(event) for event in ONE_OF[word]]
     together = tuple(set().union(*sets) for sets in zip(*one_by_one, strict=True))
     assert of(word) == together
+
+
+@requirement("ORDER-ALL")
+def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> None:
+    # After either the payment is made and its answer lost; only what follows is another thing.
+    def of(*faults: str) -> tuple[set[object], set[Hashable]]:
+        endings, told, _ = shown(Life, Plan(1, ("approve", "cancel"), faults=faults, crashes=False))
+        return endings, told
+
+    one_by_one = [of(fault) for fault in ("answer-lost", "refused-again")]
+    together = tuple(set().union(*sets) for sets in zip(*one_by_one, strict=True))
+    assert of("answer-lost", "refused-again") == together
 
 
 @requirement("ORDER-ALL")

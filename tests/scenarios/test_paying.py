@@ -93,3 +93,51 @@ async def test_an_answer_that_is_lost_after_the_payment_does_not_pay_twice(new_w
         assert len(world.payments.asked) == 3
         (paid,) = world.ledger
         assert report.lines[0].payment_id == paid.payment_id
+
+
+@requirement("PAY-REPEATED", "PAY-ONCE", "START-ANEW")
+async def test_a_key_that_is_refused_again_is_unconfirmed_in_every_run_and_can_not_come_back_changed(
+    new_world: NewWorld,
+) -> None:
+    async with new_world() as world:
+        world.payments.refuses_again(line=1)
+        invoice = world.invoice()
+        changed = world.invoice(("7", PAST), invoice_id=invoice["invoice_id"])
+        for is_again in (False, True):
+            await world.trigger(invoice)
+            await world.until(Status.PENDING_APPROVAL)
+            await world.approve()
+            await world.advance(timedelta(minutes=2))
+            (line,) = (await world.until(Status.FAILED, Status.PAID)).lines
+            assert (line.status, line.error, line.unconfirmed) == (LineStatus.FAILED, "DUPLICATE_KEY", True)
+            assert str(line.reason).startswith("A repeated request was refused: this key was used before. Whether")
+            assert line.settled_before is is_again
+            assert (await world.refusal(world.trigger(changed))).code == "INVOICE_CONFLICT"
+        assert len(world.ledger) == 1
+
+
+@requirement("PORT-ANSWER", "PAY-RETRY")
+async def test_a_receipt_for_another_key_is_asked_for_again(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        world.payments.repeats_an_answer(line=2)
+        await world.submit(("1", PAST), ("2", await world.due_in(DAY)))
+        await world.approve()
+        await world.advance(DAY + timedelta(minutes=2))
+        report = await world.until(Status.PAID, Status.FAILED)
+        assert [line.payment_id for line in report.lines] == [paid.payment_id for paid in world.ledger]
+        assert [order.line for order in world.payments.asked] == [1, 2, 2]
+
+
+@requirement("PAY-NAMED")
+async def test_a_payment_that_is_named_for_two_lines_confirms_neither_and_both_are_settled(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        world.payments.echoes = False
+        world.payments.repeats_an_answer(line=2)
+        await world.submit(("1", PAST), ("2", await world.due_in(DAY)))
+        await world.approve()
+        await world.advance(DAY + timedelta(minutes=2))
+        report = await world.until(Status.PAID, Status.FAILED)
+        assert [(line.error, line.unconfirmed) for line in report.lines] == [("PAYMENT_ID_REUSED", True)] * 2
+        assert [paid.order.line for paid in world.ledger] == [1]
+        other = world.invoice(("7", PAST), ("7", PAST), invoice_id=report.invoice_id)
+        assert "changes: line 1, line 2" in str(await world.refusal(world.trigger(other)))

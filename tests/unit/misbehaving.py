@@ -16,12 +16,13 @@ _CLOSING_TIMEOUT = 5.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the server was asked. Names of headers are in lower case."""
+    """What the server was asked. Names of headers are in lower case; `connection` is the number of the connection."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    connection: int = 1
 
     def json(self) -> Any:
         return json.loads(self.body)
@@ -33,6 +34,7 @@ class Connection:
 
     writer: asyncio.StreamWriter
     over: asyncio.Event
+    request: Request
 
     async def send(self, data: bytes) -> None:
         self.writer.write(data)
@@ -49,11 +51,16 @@ class Server:
     behaviour: Behaviour
     url: str = ""
     requests: list[Request] = field(default_factory=list)
+    connections: int = 0
 
 
 @asynccontextmanager
-async def misbehaving(behaviour: Behaviour) -> AsyncIterator[Server]:
-    """Serve for the length of the block; every connection still open is let go at its end."""
+async def misbehaving(behaviour: Behaviour, *, keeps_alive: bool = False) -> AsyncIterator[Server]:
+    """Serve for the length of the block; every connection still open is let go at its end.
+
+    Args:
+        keeps_alive: Answer any number of requests on one connection, one after another.
+    """
     server = Server(behaviour)
     over = asyncio.Event()
     answering: set[asyncio.Task[None]] = set()
@@ -63,11 +70,17 @@ async def misbehaving(behaviour: Behaviour) -> AsyncIterator[Server]:
         assert task is not None
         answering.add(task)
         task.add_done_callback(answering.discard)
+        server.connections += 1
+        number = server.connections
         # A client that hangs up, in the middle of anything, is what many of the tests are after.
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             try:
-                server.requests.append(await _request(reader))
-                await server.behaviour(Connection(writer, over))
+                while True:
+                    request = await _request(reader, number)
+                    server.requests.append(request)
+                    await server.behaviour(Connection(writer, over, request))
+                    if not keeps_alive:
+                        break
             finally:
                 writer.close()
                 await writer.wait_closed()
@@ -84,11 +97,12 @@ async def misbehaving(behaviour: Behaviour) -> AsyncIterator[Server]:
             await listener.wait_closed()
 
 
-async def _request(reader: asyncio.StreamReader) -> Request:
+async def _request(reader: asyncio.StreamReader, connection: int) -> Request:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()
     method, path, _ = head[0].split()
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-    return Request(method, path, headers, await reader.readexactly(int(headers.get("content-length", 0))))
+    body = await reader.readexactly(int(headers.get("content-length", 0)))
+    return Request(method, path, headers, body, connection)
 
 
 def answers(status: int, body: object = b"", **headers: str) -> Behaviour:
@@ -107,6 +121,16 @@ def says(raw: bytes) -> Behaviour:
 
     async def behave(connection: Connection) -> None:
         await connection.send(raw)
+
+    return behave
+
+
+def answers_twice(answer: Callable[[Request], object]) -> Behaviour:
+    """Answer 200 with JSON and keep the connection, and send the same answer once more."""
+
+    async def behave(connection: Connection) -> None:
+        raw = json.dumps(answer(connection.request)).encode()
+        await connection.send(2 * (b"HTTP/1.1 200 As Told\r\nContent-Length: %d\r\n\r\n" % len(raw) + raw))
 
     return behave
 

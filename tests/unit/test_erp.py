@@ -18,7 +18,9 @@ from tests.requirements import requirement
 from tests.unit.misbehaving import (
     Behaviour,
     Connection,
+    Request,
     answers,
+    answers_twice,
     drips,
     floods,
     hangs,
@@ -126,6 +128,32 @@ class TestRequest:
                 assert await asked(erp) == "accepted"
             assert not client.is_closed
         assert server.requests[0].headers["x-key"] == "k"
+
+    @requirement("PORT-ANSWER")
+    async def test_an_answer_that_arrives_twice_is_not_taken_for_the_next_invoices(self) -> None:
+        def refuses_the_first(request: Request) -> dict[str, object]:
+            return {"valid": request.json()["invoice_id"] != "INV-1", "reason": "blocked"}
+
+        async with (
+            misbehaving(answers_twice(refuses_the_first), keeps_alive=True) as server,
+            aclosing(HttpErp(server.url)) as erp,
+        ):
+            assert await asked(erp) == "mismatch: blocked"
+            assert await asked(erp, an_invoice(invoice_id="INV-2")) == "accepted"
+
+    @requirement("PORT-ANSWER")
+    @pytest.mark.parametrize("status", [200, 422])
+    async def test_an_answer_for_another_invoice_is_no_verdict(self, status: int) -> None:
+        said = await verdict(answers(status, {"invoice_id": "INV-2", "valid": status == 200, "reason": "blocked"}))
+        assert said.startswith("unavailable: the ERP at ")
+        assert said.endswith(" gave an answer for something else: its invoice_id is INV-2, not INV-1")
+        own = await verdict(answers(status, {"invoice_id": "INV-1", "valid": status == 200, "reason": "blocked"}))
+        assert own == ("accepted" if status == 200 else "mismatch: blocked")
+
+    @requirement("PORT-ANSWER")
+    async def test_accepted_for_later_is_no_verdict(self) -> None:
+        said = await verdict(answers(202, {"valid": True}))
+        assert said.endswith(" answered 202: it was accepted, and is not done yet")
 
     @pytest.mark.parametrize("url", ["", "erp.local", "ftp://erp", "http://", "http://erp?key=1", "http://u:top#1@erp"])
     def test_a_url_that_is_none_is_refused_at_once(self, url: str) -> None:

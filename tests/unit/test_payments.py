@@ -23,7 +23,19 @@ from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.payments import HttpPayments, PaymentRefused, Payments, PaymentUnavailable
 from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
 from tests.requirements import requirement
-from tests.unit.misbehaving import Behaviour, answers, drips, floods, hangs, misbehaving, resets, says, truncates
+from tests.unit.misbehaving import (
+    Behaviour,
+    Request,
+    answers,
+    answers_twice,
+    drips,
+    floods,
+    hangs,
+    misbehaving,
+    resets,
+    says,
+    truncates,
+)
 
 SHORT = 0.3
 LONG = 5.0
@@ -399,3 +411,81 @@ class TestHttp:
                 said = await asked(payments, orders(idempotency_key=key)[0])
                 assert said.startswith("unavailable: the payment gateway at ")
         assert server.requests == []
+
+
+def _receipt(request: Request) -> dict[str, str]:
+    return {"payment_id": f"P-{request.json()['line']}"}
+
+
+class TestWhoseAnswerItIs:
+    @requirement("PORT-ANSWER")
+    @pytest.mark.parametrize("is_own", [True, False], ids=["own client", "passed-in client"])
+    async def test_an_answer_that_arrives_twice_is_not_taken_for_the_next_payments(self, is_own: bool) -> None:
+        async with (
+            misbehaving(answers_twice(_receipt), keeps_alive=True) as server,
+            httpx2.AsyncClient() as client,
+            aclosing(HttpPayments(server.url, client=None if is_own else client)) as payments,
+        ):
+            assert [await asked(payments, order) for order in orders(3)] == ["P-1", "P-2", "P-3"]
+        assert [request.connection for request in server.requests] == [1, 2, 3]
+
+    @requirement("PORT-ANSWER")
+    @pytest.mark.parametrize(
+        "echo",
+        [
+            {"idempotency_key": "another"},
+            {"amount": "99.51"},
+            {"amount": 99.51},
+            {"amount": 9950},
+            {"amount": True},
+            {"amount": {"value": "99.50"}},
+            {"amount": json.loads("[" * 900 + "]" * 900)},
+            {"amount": "99,50"},
+            {"amount": "1E+999999999999999999999"},
+            {"amount": float("inf")},
+            {"currency": "USD"},
+            {"invoice_id": "INV-2"},
+            {"line": 2},
+            {"line": True},
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize("status", [200, 422])
+    async def test_an_answer_that_speaks_of_something_else_is_no_verdict(
+        self, status: int, echo: dict[str, Any]
+    ) -> None:
+        said = await verdict(answers(status, {"payment_id": "P", "code": "NO", **echo}))
+        assert said.startswith("unavailable: the payment gateway at ")
+        assert f" gave an answer for something else: its {next(iter(echo))} is " in said
+
+    @requirement("PORT-ANSWER")
+    @pytest.mark.parametrize("status", [200, 402])
+    async def test_the_key_is_echoed_in_a_header_as_well(self, status: int) -> None:
+        (order,) = orders()
+        receipt = {"payment_id": "P"}
+        said = await verdict(answers(status, receipt, Idempotency_Key="another"))
+        assert (
+            f" gave an answer for something else: its Idempotency-Key is another, not {order.idempotency_key}" in said
+        )
+        right = await verdict(answers(status, receipt, Idempotency_Key=order.idempotency_key))
+        assert not right.startswith("unavailable")
+
+    @pytest.mark.parametrize("amount", ["99.50", "99.5", 99.5, "0099.500"])
+    async def test_an_answer_that_speaks_of_what_was_asked_is_a_verdict(self, amount: object) -> None:
+        (order,) = orders()
+        echo = {**order.model_dump(mode="json"), "amount": amount, "payment_id": "P", "description": "anything"}
+        assert await verdict(answers(200, echo)) == "P"
+        assert await verdict(answers(200, {**echo, "line": "1", "currency": None})) == "P"
+        assert await verdict(answers(422, {**echo, "code": "NO", "reason": "no"})) == "NO: no"
+
+    async def test_a_json_number_is_the_amount_that_it_is_nearest_to(self) -> None:
+        (order,) = orders(amount=Decimal("0.10"))
+        receipt = answers(200, {"payment_id": "P", "amount": 0.1})
+        async with misbehaving(receipt) as server, aclosing(HttpPayments(server.url)) as payments:
+            assert await asked(payments, order) == "P"
+
+    @requirement("PORT-ANSWER")
+    async def test_accepted_is_not_paid(self) -> None:
+        said = await verdict(answers(202, {"payment_id": "P"}))
+        assert said.startswith("unavailable: the payment gateway at ")
+        assert said.endswith(" answered 202: it was accepted, and is not done yet")

@@ -24,10 +24,21 @@ class Verb(StrEnum):
     PAYMENT_REFUSED = "payment-refused"
     PAYMENT_DOWN = "payment-down"
     ANSWER_LOST = "answer-lost"
+    REFUSED_AGAIN = "refused-again"
+    STALE_ANSWER = "stale-answer"
     ERP_DOWN = "erp-down"
     ERP_REFUSES = "erp-refuses"
     CRASH = "crash"
 
+
+PAYMENT_FAULTS: tuple[Verb, ...] = (
+    Verb.PAYMENT_DOWN,
+    Verb.PAYMENT_REFUSED,
+    Verb.ANSWER_LOST,
+    Verb.REFUSED_AGAIN,
+    Verb.STALE_ANSWER,
+)
+"""What can go wrong at the gateway, with the payment of one line."""
 
 _CODE = {
     Verb.TRIGGER: "await world.trigger(invoice)",
@@ -41,6 +52,8 @@ _CODE = {
     Verb.PAYMENT_REFUSED: "world.payments.refuses(line={line})",
     Verb.PAYMENT_DOWN: "world.payments.is_down(line={line})",
     Verb.ANSWER_LOST: "world.payments.loses_the_answer(line={line})",
+    Verb.REFUSED_AGAIN: "world.payments.refuses_again(line={line})",
+    Verb.STALE_ANSWER: "world.payments.repeats_an_answer(line={line})",
     Verb.ERP_DOWN: "world.erp.is_down()",
     Verb.ERP_REFUSES: "world.erp.refuses()",
     Verb.CRASH: "await world.crash_worker()\nawait world.restart_worker()",
@@ -63,8 +76,7 @@ class Action(BaseModel):
     def __str__(self) -> str:
         if self.verb is Verb.ADVANCE:
             return f"advance-{self.hours:g}h"
-        faults = {Verb.PAYMENT_REFUSED, Verb.PAYMENT_DOWN, Verb.ANSWER_LOST}
-        return f"{self.verb}-{self.line}" if self.verb in faults else self.verb.value
+        return f"{self.verb}-{self.line}" if self.verb in PAYMENT_FAULTS else self.verb.value
 
     @property
     def code(self) -> str:

@@ -151,28 +151,25 @@ class Course:
             fault, state = self._asked(state, number)
             if fault is None:
                 return self._line(state, number, LineStatus.PAID)
-            if fault is Verb.PAYMENT_REFUSED:
+            if fault is Verb.PAYMENT_REFUSED and not state.tried(number):
                 return self._line(state, number, LineStatus.FAILED)
-            state = state.after_a_try(number)
-            if state.tried(number) < _PAYMENT_ATTEMPTS:
-                return state
+            if fault is not Verb.PAYMENT_REFUSED:
+                state = state.after_a_try(number)
+                if state.tried(number) < _PAYMENT_ATTEMPTS:
+                    return state
+        # Some attempt was left without a verdict: it may have paid, whatever the last one was answered.
         state = replace(state, unconfirmed=state.unconfirmed | {number})
         return self._line(state, number, LineStatus.FAILED)
 
     def _asked(self, state: State, number: int) -> tuple[Verb | None, State]:
         """The gateway was asked to pay a line, or (0) the ERP: the fault that was met, and what became of the rest."""
-        if number in state.untold:
-            return None, state
-        fault, state = state.without_fault(number)
-        if number == 0:
-            return fault, state
-        assert state.content is not None  # noqa: S101 (it has lines)
-        content = state.content
-        if fault is Verb.PAYMENT_REFUSED and any(n == number and self.same_line(n, content, c) for n, c in state.made):
-            # A payment that was made is never refused afterwards.
-            fault = None
-        if fault in {None, Verb.ANSWER_LOST}:
-            state = replace(state, made=state.made | {(number, content)})
+        fault: Verb | None = None
+        if number not in state.untold:
+            fault, state = state.without_fault(number)
+        if fault is Verb.REFUSED_AGAIN:
+            state = replace(state, refused_again=state.refused_again | {number})
+        if fault is None and number in state.refused_again:
+            fault = Verb.PAYMENT_REFUSED
         return fault, state
 
     def _line(self, state: State, number: int, status: LineStatus) -> State:

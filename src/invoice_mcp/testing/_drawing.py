@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from invoice_mcp.testing._actions import Action, Verb
+from invoice_mcp.testing._actions import PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing._scenario import Line, Scenario
 from invoice_mcp.testing._stage import ERAS
 from invoice_mcp.testing._task_door import DOORS
@@ -14,14 +14,11 @@ from invoice_mcp.testing._task_door import DOORS
 FAULTS: tuple[Verb, ...] = (
     Verb.ERP_DOWN,
     Verb.ERP_REFUSES,
-    Verb.PAYMENT_DOWN,
-    Verb.PAYMENT_REFUSED,
-    Verb.ANSWER_LOST,
+    *PAYMENT_FAULTS,
     Verb.CRASH,
 )
 """What can go wrong around an invoice: at the ERP, at the gateway, to the worker."""
 
-_OF_A_LINE = frozenset({Verb.PAYMENT_DOWN, Verb.PAYMENT_REFUSED, Verb.ANSWER_LOST})
 _STEPS = tuple(verb for verb in Verb if verb not in FAULTS)
 # What leads to the end of the longest lives, and round again: whatever else is done comes in between.
 _SPINE = (
@@ -33,7 +30,7 @@ _SPINE = (
 )
 # A worker that crashes before there is anything it could lose is none of a scenario's beginnings; and an invoice that
 # the ERP refuses does not live to see other faults.
-_BEFORE = (Verb.ERP_DOWN, *3 * (Verb.PAYMENT_DOWN, Verb.PAYMENT_REFUSED, Verb.ANSWER_LOST), Verb.ERP_REFUSES)
+_BEFORE = (Verb.ERP_DOWN, *3 * PAYMENT_FAULTS, Verb.ERP_REFUSES)
 # How many of the invoices may be approved by signal; the others only by a tool or a task.
 _SIGNALS_APPROVE = 0.6
 _DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
@@ -150,7 +147,7 @@ def _actions(
 def _action(chance: random.Random, verb: Verb, lines: int) -> Action:
     if verb is Verb.ADVANCE:
         return Action(verb=verb, hours=chance.choice(_HOURS))
-    return Action(verb=verb, line=chance.randint(1, lines)) if verb in _OF_A_LINE else Action(verb=verb)
+    return Action(verb=verb, line=chance.randint(1, lines)) if verb in PAYMENT_FAULTS else Action(verb=verb)
 
 
 def _before(chance: random.Random, faults: Sequence[Verb], odds: Odds, lines: int) -> tuple[Action, ...]:

@@ -114,7 +114,7 @@ class Life:
     def _state(self) -> Hashable:
         made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
         left = self.plan.events[self.done :]
-        may_still = self.faults, self.can_crash, self.can_be_queried
+        may_still = self.faults, self.payments.refused_keys, self.can_crash, self.can_be_queried
         return self.simulation.digest(), made, left, may_still, frozenset(self.held)
 
     # -- what could happen next ----------------------------------------------------------------------------
@@ -228,6 +228,12 @@ class Life:
                 self.payments.refuses()
             case "payment-down":
                 self.payments.is_down()
+            case "refused-again":
+                self.payments.refuses_again()
+            case "stale-answer":
+                # From a gateway that does not tell the key: else it is as if there was no answer.
+                self.payments.echoes = False
+                self.payments.repeats_an_answer()
             case _:
                 self.payments.loses_the_answer()
         self.faults = ()

@@ -14,7 +14,7 @@ from itertools import chain, combinations
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import LineStatus, Status, Verdict
-from invoice_mcp.testing._actions import Action, Verb
+from invoice_mcp.testing._actions import PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing._course import APART, RETRIES_END, Course
 from invoice_mcp.testing._states import Shown, Span, State
 
@@ -92,8 +92,8 @@ class Model:
                 yield from self._cancelled(state, when)
             case Verb.ERP_DOWN | Verb.ERP_REFUSES:
                 yield from ((OK, each) for each in self._course.faulted(state, 0, action.verb, when))
-            case Verb.PAYMENT_DOWN | Verb.PAYMENT_REFUSED | Verb.ANSWER_LOST:
-                yield from ((OK, each) for each in self._course.faulted(state, action.line, action.verb, when))
+            case verb if verb in PAYMENT_FAULTS:
+                yield from ((OK, each) for each in self._course.faulted(state, action.line, verb, when))
             case Verb.CRASH:
                 yield from ((OK, each) for each in self._course.crashed(state, when))
             case Verb.ADVANCE:
@@ -114,7 +114,7 @@ class Model:
             tries=(0,) * (lines + 1),
             settled=state.settled,
             faults=state.faults,
-            made=state.made,
+            refused_again=state.refused_again,
         )
         return OK, fresh
 

@@ -18,7 +18,7 @@ from invoice_mcp.testing.simulator import BEGINS, Execution
 EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
 """What may be done to the invoice from outside."""
 
-FAULTS = ("payment-refused", "payment-down", "answer-lost")
+FAULTS = ("payment-refused", "payment-down", "answer-lost", "refused-again", "stale-answer")
 """What may go wrong with one payment."""
 
 ANY = "any"

@@ -173,6 +173,10 @@ class Player:
                 self._world.payments.refuses(line=action.line)
             case Verb.ANSWER_LOST:
                 self._world.payments.loses_the_answer(line=action.line)
+            case Verb.REFUSED_AGAIN:
+                self._world.payments.refuses_again(line=action.line)
+            case Verb.STALE_ANSWER:
+                self._world.payments.repeats_an_answer(line=action.line)
 
     async def _get_there(self) -> None:
         """Wait until the report shows what the model says, and follow only the states that do."""

@@ -20,16 +20,21 @@ from invoice_mcp.testing._actions import Verb
 
 @dataclass(frozen=True)
 class Stamp:
-    """When a port is asked, by the clock of whoever asks, and which run asks ("" outside of a workflow)."""
+    """When a port is asked, by the clock of whoever asks, which run asks ("" outside of a workflow), and how often.
+
+    Attributes:
+        attempt: Of the activity that asks, from 1.
+    """
 
     at: datetime
     run_id: str = ""
+    attempt: int = 1
 
 
 def activity_clock() -> Stamp:
     """The time of the server that started the activity which asks. Call it inside of an activity only."""
     info = activity.info()
-    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "")
+    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "", info.attempt)
 
 
 def wall_clock() -> Stamp:
@@ -57,11 +62,26 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request to the gateway, and how it was answered. `run_id` as for `Paid`."""
+    """One request to the gateway, and how it was answered. `run_id` as for `Paid`.
+
+    Attributes:
+        attempt: Of the activity that asked, from 1.
+        payment_id: The payment that the answer named, if it named one.
+    """
 
     order: PaymentOrder
     outcome: Outcome
     run_id: str = ""
+    attempt: int = 1
+    payment_id: str = ""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What one request meets. `code` is of a refusal."""
+
+    verb: Verb
+    code: str = ""
 
 
 class _Slowness:
@@ -143,6 +163,7 @@ class RecordingPayments:
     for, those of a line's own number first.
 
     Attributes:
+        echoes: Whether receipts tell the key they are for.
         asked: Every request, in order.
         made: Every payment, in order.
         answered: Every request and how it was answered, in the order of the answers.
@@ -154,21 +175,39 @@ class RecordingPayments:
         self.made: list[Paid] = []
         self.answered: list[Attempt] = []
         self.faults_met: list[Verb] = []
+        self.echoes = True
         self._stamp = stamp
-        self._faults: dict[int | None, deque[tuple[Exception, bool]]] = {}
+        self._faults: dict[int | None, deque[_Fault]] = {}
+        self._refused_again: set[str] = set()
         self._slowness = _Slowness()
 
     def is_down(self, times: int = 1, *, line: int | None = None) -> None:
         """Fail the next `times` requests (for one line number, or any) before anything is paid."""
-        self._add(line, times, PaymentUnavailable("gateway timeout"), pays=False)
+        self._add(line, times, _Fault(Verb.PAYMENT_DOWN))
 
     def refuses(self, code: str = "INSUFFICIENT_FUNDS", *, line: int | None = None, times: int = 1) -> None:
         """Refuse the next requests (for one line number, or any) for good."""
-        self._add(line, times, PaymentRefused(code, "refused by script"), pays=False)
+        self._add(line, times, _Fault(Verb.PAYMENT_REFUSED, code))
 
     def loses_the_answer(self, times: int = 1, *, line: int | None = None) -> None:
         """Make the next payments, but let their answers get lost on the way."""
-        self._add(line, times, PaymentUnavailable("connection reset"), pays=True)
+        self._add(line, times, _Fault(Verb.ANSWER_LOST))
+
+    def refuses_again(self, times: int = 1, *, line: int | None = None) -> None:
+        """Make the next payments, let their answers get lost, and refuse their keys from then on, until `heal`."""
+        self._add(line, times, _Fault(Verb.REFUSED_AGAIN))
+
+    def repeats_an_answer(self, times: int = 1, *, line: int | None = None) -> None:
+        """Answer the next requests with the receipt of another line of the invoice, and pay nothing.
+
+        Where no other line's payment was answered yet, there is no answer.
+        """
+        self._add(line, times, _Fault(Verb.STALE_ANSWER))
+
+    @property
+    def refused_keys(self) -> frozenset[str]:
+        """The keys that are refused because they were used before."""
+        return frozenset(self._refused_again)
 
     def is_slow(self, times: int = 1) -> None:
         """Let the next `times` payments be under way until `answers` or `heal`."""
@@ -184,8 +223,9 @@ class RecordingPayments:
         return self._slowness.waiting
 
     def heal(self) -> None:
-        """Drop every fault that has not happened yet, and answer what waits."""
+        """Drop every fault that has not happened yet, refuse no key for good, and answer what waits."""
         self._faults.clear()
+        self._refused_again.clear()
         self.answers()
 
     def of_invoice(self, invoice_id: str) -> list[Paid]:
@@ -197,45 +237,57 @@ class RecordingPayments:
         """See `Payments.pay`."""
         self.asked.append(order)
         stamp = self._stamp()
-        outcome = Outcome.UNKNOWN
+        outcome, payment_id = Outcome.UNKNOWN, ""
         try:
             receipt = await self._answer(order, stamp)
-            outcome = Outcome.PAID
+            payment_id = receipt.payment_id
+            # The receipt of another payment is no answer to this request.
+            outcome = Outcome.PAID if receipt.idempotency_key == order.idempotency_key else Outcome.UNKNOWN
         except PaymentRefused:
             outcome = Outcome.REFUSED
             raise
         finally:
-            self.answered.append(Attempt(order, outcome, stamp.run_id))
-        return receipt
+            self.answered.append(Attempt(order, outcome, stamp.run_id, stamp.attempt, payment_id))
+        return receipt if self.echoes else PaymentReceipt(payment_id=receipt.payment_id)
 
     async def _answer(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
         faults = self._faults.get(order.line) or self._faults.get(None)
-        fault, pays = faults.popleft() if faults else (None, True)
-        if isinstance(fault, PaymentRefused) and self._has_paid(order):
-            # A refusal says that nothing was paid: no port may answer so once it has.
-            fault, pays = None, True
+        fault = faults.popleft() if faults else None
         await self._slowness.pass_by()
-        receipt = self._book(order, stamp) if pays else None
-        if fault is not None:
-            refused = isinstance(fault, PaymentRefused)
-            self.faults_met.append(Verb.PAYMENT_REFUSED if refused else Verb.ANSWER_LOST if pays else Verb.PAYMENT_DOWN)
-            raise fault
-        assert receipt is not None  # noqa: S101 (only a fault leaves it unpaid)
-        return receipt
+        if fault is None:
+            if order.idempotency_key in self._refused_again:
+                raise PaymentRefused("DUPLICATE_KEY", "this key was used before")
+            return self._book(order, stamp)
+        self.faults_met.append(fault.verb)
+        match fault.verb:
+            case Verb.PAYMENT_REFUSED:
+                raise PaymentRefused(fault.code, "refused by script")
+            case Verb.STALE_ANSWER if receipt := self._receipt_of_another(order):
+                return receipt
+            case Verb.ANSWER_LOST | Verb.REFUSED_AGAIN:
+                self._book(order, stamp)
+                if fault.verb is Verb.REFUSED_AGAIN:
+                    self._refused_again.add(order.idempotency_key)
+        raise PaymentUnavailable("gateway timeout" if fault.verb is Verb.PAYMENT_DOWN else "connection reset")
 
-    def _has_paid(self, order: PaymentOrder) -> bool:
-        return any(paid.order.idempotency_key == order.idempotency_key for paid in self.made)
+    def _receipt_of_another(self, order: PaymentOrder) -> PaymentReceipt | None:
+        """The last one that another line of the invoice was given."""
+        for each in reversed(self.answered):
+            is_of_it = each.order.invoice_id == order.invoice_id and each.order.line != order.line
+            if is_of_it and each.outcome is Outcome.PAID:
+                return PaymentReceipt(payment_id=each.payment_id, idempotency_key=each.order.idempotency_key)
+        return None
 
     def _book(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
         for paid in self.made:
             if paid.order.idempotency_key == order.idempotency_key:
                 if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
                     raise PaymentRefused("IDEMPOTENCY_CONFLICT", "this key paid something else")
-                return PaymentReceipt(payment_id=paid.payment_id)
+                return PaymentReceipt(payment_id=paid.payment_id, idempotency_key=order.idempotency_key)
         number = sum(paid.order.line == order.line for paid in self.of_invoice(order.invoice_id)) + 1
         payment_id = f"PAY-{order.invoice_id}-{order.line}-{number}"
         self.made.append(Paid(order, payment_id, stamp.at, stamp.run_id))
-        return PaymentReceipt(payment_id=payment_id)
+        return PaymentReceipt(payment_id=payment_id, idempotency_key=order.idempotency_key)
 
-    def _add(self, line: int | None, times: int, fault: Exception, *, pays: bool) -> None:
-        self._faults.setdefault(line, deque()).extend((fault, pays) for _ in range(times))
+    def _add(self, line: int | None, times: int, fault: _Fault) -> None:
+        self._faults.setdefault(line, deque()).extend([fault] * times)

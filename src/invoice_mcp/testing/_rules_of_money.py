@@ -81,21 +81,44 @@ def _misreports(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: 
 
 
 def _is_sure_of_something_else(run: Run, attempts: tuple[Attempt, ...] | None) -> Iterator[str]:
-    """What a report says is certain of a line that failed, against the last that its workflow heard of the gateway.
+    """What a report says is certain of a line that failed, against what its workflow heard of the gateway.
 
     A line's workflow that somebody ended, or that is still at work, may have heard of less.
     """
     if run.report is None or attempts is None:
         return
-    heard = {each.order.line: each.outcome for each in attempts if each.run_id in run.told_by_children}
+    heard = {each.order.line: (n, each) for n, each in enumerate(attempts) if each.run_id in run.told_by_children}
     for line in run.report.lines:
         if line.status is not LineStatus.FAILED or line.line not in heard:
             continue
-        outcome = heard[line.line]
-        if line.unconfirmed and outcome is not Outcome.UNKNOWN:
-            yield f"reports line {line.line} as not confirmed, which the gateway {_ANSWERS[outcome]}"
-        if not line.unconfirmed and outcome is not Outcome.REFUSED:
-            yield f"reports line {line.line} as not paid for certain, which the gateway {_ANSWERS[outcome]}"
+        n, last = heard[line.line]
+        in_doubt = _leaves_in_doubt(last, attempts[:n])
+        # What an attempt that never got to the gateway has left in doubt, only those who began it know.
+        is_certain = last.outcome is not Outcome.UNKNOWN and not in_doubt and not line.settled_before
+        if line.unconfirmed and is_certain and not _is_named_twice(last, attempts):
+            yield f"reports line {line.line} as not confirmed, which the gateway {_ANSWERS[last.outcome]}"
+        if not line.unconfirmed and (in_doubt or last.outcome is not Outcome.REFUSED):
+            how = " after an attempt without a verdict" if last.outcome is Outcome.REFUSED else ""
+            yield f"reports line {line.line} as not paid for certain, which the gateway {_ANSWERS[last.outcome]}{how}"
+
+
+def _leaves_in_doubt(last: Attempt, before: tuple[Attempt, ...]) -> bool:
+    """Whether the last answer of the gateway leaves it open if the payment was made.
+
+    A refusal does, if any request with the same key before it was not refused; or was sent, and nobody knows that it
+    arrived.
+    """
+    if last.outcome is not Outcome.REFUSED:
+        return last.outcome is Outcome.UNKNOWN
+    same = [each for each in before if each.order.idempotency_key == last.order.idempotency_key]
+    return last.attempt > 1 or any(each.outcome is not Outcome.REFUSED for each in same)
+
+
+def _is_named_twice(last: Attempt, attempts: tuple[Attempt, ...]) -> bool:
+    """Whether the gateway has named the payment that it named last for another line as well."""
+    return bool(last.payment_id) and any(
+        each.payment_id == last.payment_id and each.order.line != last.order.line for each in attempts
+    )
 
 
 _ANSWERS = {

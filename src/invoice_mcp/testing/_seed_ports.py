@@ -131,12 +131,14 @@ class SeedPorts:
         )
         _asking.set(origin.run_id)
         try:
-            await self.payments.pay(order)
+            receipt = await self.payments.pay(order)
         except PaymentRefused as refusal:
             # The code alone, as the seed's gateway has no words.
             raise ApplicationError(refusal.code, type=refusal.code, non_retryable=True) from None
         except PaymentUnavailable:
-            raise ApplicationError("PAYMENT_GATEWAY_ERROR", type="PAYMENT_GATEWAY_ERROR") from None
+            receipt = None
+        if receipt is None or receipt.idempotency_key not in {None, order.idempotency_key}:
+            raise ApplicationError("PAYMENT_GATEWAY_ERROR", type="PAYMENT_GATEWAY_ERROR")
 
     def _stamp(self) -> Stamp:
         """A payment is the invoice's own, whatever child, or run of a child, has it made."""

@@ -29,8 +29,10 @@ class State:
         tries: Of each line (0: of the validation) how many attempts were made without a verdict.
         settled: Line number -> which invoice it was settled with.
         faults: Of each line what its next payments meet (0: what those meet who ask the ERP); none that meets nothing.
-        untold: The numbers of lines that were paid just now (0: the ERP accepted it), of which it was not told yet.
-        made: Line number and which invoice it was, of every payment that was made, whether its answer arrived or not.
+        untold: The numbers of lines that were answered just now (0: the ERP accepted it), of which it was not told yet.
+            Paid, unless the gateway refuses their keys.
+        refused_again: The numbers of lines whose keys the gateway refuses. They were paid, so that they are settled:
+            they can't come back with another key.
     """
 
     content: int | None = None
@@ -45,7 +47,7 @@ class State:
     settled: frozenset[tuple[int, int]] = frozenset()
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
     untold: frozenset[int] = frozenset()
-    made: frozenset[tuple[int, int]] = frozenset()
+    refused_again: frozenset[int] = frozenset()
 
     @property
     def shows(self) -> Shown:

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT
-from invoice_mcp.testing._actions import LETTERS, Action, Verb
+from invoice_mcp.testing._actions import LETTERS, PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing._model import Model
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._states import Span, State
 
 Word = tuple[Action, ...]
 
-_FAULTS = frozenset({Verb.PAYMENT_REFUSED, Verb.PAYMENT_DOWN, Verb.ANSWER_LOST, Verb.ERP_DOWN, Verb.ERP_REFUSES})
+_FAULTS = frozenset({*PAYMENT_FAULTS, Verb.ERP_DOWN, Verb.ERP_REFUSES})
 
 
 class _Walk:

@@ -10,13 +10,23 @@ from invoice_mcp.worker import WORKFLOWS
 from invoice_mcp.workflows import InvoiceWorkflow
 from tests.scenarios.controls import deciding, lines, paying, telling
 from tests.scenarios.controls.playing import MODEL, Control, Story
-from tests.scenarios.controls.stories import CRASHED, FORGOTTEN, LATE, OPPOSITE, REFUSED, STORIES, UNDER_WAY
+from tests.scenarios.controls.stories import (
+    CRASHED,
+    FORGOTTEN,
+    LATE,
+    NAMED_TWICE,
+    OPPOSITE,
+    REFUSED,
+    STORIES,
+    UNDER_WAY,
+)
 
 _APPROVE, _REJECT, _CANCEL = Action(verb=Verb.APPROVE), Action(verb=Verb.REJECT), Action(verb=Verb.CANCEL)
 _AGAIN, _CRASH = Action(verb=Verb.TRIGGER), Action(verb=Verb.CRASH)
 _PAST_DEADLINE, _PAST_DUE = Action(verb=Verb.ADVANCE, hours=122), Action(verb=Verb.ADVANCE, hours=61)
 _REFUSED_1, _REFUSED_2 = (Action(verb=Verb.PAYMENT_REFUSED, line=line) for line in (1, 2))
 _DOWN_1, _LOST_1 = Action(verb=Verb.PAYMENT_DOWN), Action(verb=Verb.ANSWER_LOST)
+_REFUSED_AGAIN_1, _STALE_2 = Action(verb=Verb.REFUSED_AGAIN), Action(verb=Verb.STALE_ANSWER, line=2)
 _ALL_DUE = (Line(), Line(amount="250"))
 
 # The ERP is asked again only when the actions are over: what goes on then is the checker's alone to judge.
@@ -37,6 +47,8 @@ _APPROVED = _word(_APPROVE)
 _CENTS = _word(_APPROVE, lines=(Line(amount="99.50"),))
 # Time passes before it ends: else, on a busy machine, the gateway may be healthy again before it is asked at all.
 _LOST = _word(_LOST_1, _APPROVE, _PAST_DUE)
+_REFUSED_AGAIN = _word(_REFUSED_AGAIN_1, _APPROVE, _PAST_DUE)
+_RESUBMITTED_REFUSED = _word(_REFUSED_AGAIN_1, _APPROVE, _PAST_DUE, _AGAIN, _APPROVE, _PAST_DUE)
 _DOWN = _word(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE)
 _UNANSWERED = _word(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE, _PAST_DUE)
 _RESUBMITTED = _word(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
@@ -60,6 +72,9 @@ COMMON: tuple[Scenario | Story, ...] = (
     _word(_REFUSED_1, _APPROVE, _PAST_DUE),
     _LOST,
     _word(_LOST_1, _LOST_1, _LOST_1, _APPROVE, _AGAIN),
+    _REFUSED_AGAIN,
+    _RESUBMITTED_REFUSED,
+    _word(_STALE_2, _APPROVE, _PAST_DUE),
     _DOWN,
     _UNANSWERED,
     _RESUBMITTED,
@@ -103,6 +118,8 @@ CONTROLS: tuple[Control, ...] = (
     _control(deciding.AcceptsAfterTheDeadline, MODEL, _EXPIRED),
     _control(paying.DropsALine, "S4", _EARLY),
     _control(paying.ResubmissionPaysAgain, "S2", _RESUBMITTED),
+    _control(paying.ForgetsWhatWasSettled, "S4", _RESUBMITTED_REFUSED),
+    _control(paying.TakesAnotherLinesPayment, "S4", NAMED_TWICE),
     _control(paying.IgnoresCancellation, MODEL, _CANCELLED_IN_HASTE),
     _control(paying.CancelsWhatIsUnderWay, "S4", UNDER_WAY),
     _control(paying.HangsOnABadLine, "L1", REFUSED),
@@ -118,4 +135,5 @@ CONTROLS: tuple[Control, ...] = (
     _control(lines.CountsFailedAsPaid, "S4", REFUSED),
     _control(lines.DoubtsARefusal, "S4", REFUSED),
     _control(lines.SureOfNoAnswer, "S4", _UNANSWERED),
+    _control(lines.SureOfARepeatedRefusal, "S4", _REFUSED_AGAIN),
 )

@@ -86,6 +86,16 @@ class SureOfNoAnswer(PayLineItem):
 
 
 @in_place_of_line
+class SureOfARepeatedRefusal(PayLineItem):
+    """Takes every refusal for certain, also after an attempt without a verdict."""
+
+    async def _run(self, order: PaymentOrder) -> LineOutcome:
+        outcome = await PayLineItem.run(self, order)
+        is_refused = (outcome.reason or "").startswith("A repeated request was refused")
+        return outcome.model_copy(update={"unconfirmed": outcome.unconfirmed and not is_refused})
+
+
+@in_place_of_line
 class CountsFailedAsPaid(PayLineItem):
     """Takes a refused payment for one that was made."""
 

@@ -8,7 +8,7 @@ import itertools
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.line_workflow import PayLineItem
+    from invoice_mcp.line_workflow import PAYMENT_ID_REUSED, PayLineItem
     from invoice_mcp.reports import InvoiceRequest, LineStatus, PaymentOrder
     from invoice_mcp.workflows import InvoiceWorkflow, line_workflow_id
     from tests.scenarios.controls._making import in_place_of_invoice
@@ -35,6 +35,24 @@ class ResubmissionPaysAgain(InvoiceWorkflow):
         self._orders = [
             order.model_copy(update={"idempotency_key": f"{order.idempotency_key}-{run_id}"}) for order in self._orders
         ]
+
+
+@in_place_of_invoice
+class ForgetsWhatWasSettled(InvoiceWorkflow):
+    """Takes the refusal of a line for certain that an earlier run got no verdict on."""
+
+    def _start_from(self, request: InvoiceRequest) -> None:
+        super()._start_from(request.model_copy(update={"settled": ()}))
+
+
+@in_place_of_invoice
+class TakesAnotherLinesPayment(InvoiceWorkflow):
+    """Takes the payment of another line for a line's own."""
+
+    def _update_line(self, number: int, **changes: object) -> None:
+        if changes.get("error") == PAYMENT_ID_REUSED:
+            changes |= {"status": LineStatus.PAID, "error": None, "reason": None, "unconfirmed": False}
+        super()._update_line(number, **changes)
 
 
 @in_place_of_invoice

@@ -63,6 +63,15 @@ async def _under_way(world: World) -> None:
     world.payments.answers()
 
 
+async def _named_twice(world: World) -> None:
+    world.payments.echoes = False
+    world.payments.repeats_an_answer(line=2)
+    await world.submit(("100", PAST), ("250", await world.due_in(timedelta(hours=60))))
+    await world.approve()
+    await world.advance(timedelta(hours=61))
+    await world.when(lambda: len(world.payments.answered) == 2)
+
+
 async def _is_cancelled(world: World) -> bool:
     report = await world.peek()
     return report.cancelling or report.status.is_terminal
@@ -74,4 +83,5 @@ FORGOTTEN = Story("erp-down approve crash (checker only)", _forgotten)
 REFUSED = Story("payment-refused-1 approve (checker only)", _refused)
 CRASHED = Story("approve crash (checker only)", _crashed)
 UNDER_WAY = Story("payment-slow-1 approve cancel (checker only)", _under_way)
-STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY)
+NAMED_TWICE = Story("stale-answer-2 approve advance-61h (checker only, nothing echoed)", _named_twice)
+STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY, NAMED_TWICE)

@@ -126,12 +126,16 @@ async def test_the_sound_workflow_is_acquitted(scenario: Scenario) -> None:
 
 
 async def test_a_sound_life_is_acquitted_on_a_stage_that_is_kept() -> None:
-    """Lines alike, one of them paid at the third attempt, and one due after the time to decide is over."""
+    """Lines alike, one of them paid at the third attempt, and one due after the time to decide is over.
+
+    That one is given another line's receipt at first.
+    """
     keeper = StageKeeper(kinds()["time-skipping"])
     try:
         async with open_seed_world(keeper, SOUND) as seed:
             seed.erp.is_down(2)
             seed.payments.is_down(2, line=1)
+            seed.payments.repeats_an_answer(line=3)
             invoice = seed.invoice((9.95, PAST), (9.95, PAST), (20, await seed.due_in(30 * DAY)))
             invoice["lines"][1]["description"] = invoice["lines"][0]["description"]
             workflow_id = await seed.start(invoice)

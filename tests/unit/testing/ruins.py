@@ -127,9 +127,10 @@ def an_answer(tool: str = "status", content: dict[str, Any] | None = None, refus
     return Answer(tool, {"workflow_id": WORKFLOW_ID}, content, refusal)
 
 
-def an_attempt(outcome: Outcome, line: int = 1, *, run_id: str = "1") -> Attempt:
-    """A request for a line's payment, by the line's workflow in that run."""
-    return Attempt(PaymentOrder.for_line(an_invoice(line), line), outcome, f"{run_id}-line-{line}")
+def an_attempt(outcome: Outcome, line: int = 1, *, run_id: str = "1", attempt: int = 1, names: int = 0) -> Attempt:
+    """A request for a line's payment, by the line's workflow in that run; it may name the payment of a line."""
+    order = PaymentOrder.for_line(an_invoice(line), line)
+    return Attempt(order, outcome, f"{run_id}-line-{line}", attempt, f"PAY-{names}" if names else "")
 
 
 def broken(

@@ -88,6 +88,11 @@ def test_s2_a_line_paid_twice() -> None:
     assert broken(IN_FULL, ledger=[*payments_of(IN_FULL), a_payment(2)]) == ["S2"]
 
 
+def test_s2_a_line_paid_twice_whatever_the_key_the_run_and_the_content() -> None:
+    assert "S2" in broken(IN_FULL, ledger=[*payments_of(IN_FULL), a_payment(2, idempotency_key="another")])
+    assert "S2" in broken(IN_FULL, ledger=[*payments_of(IN_FULL), a_payment(2, run_id="nobody", amount=7)])
+
+
 def test_s2_a_line_paid_again_by_a_second_run() -> None:
     again = a_run(Status.PAID, PAID, PAID, verdict=APPROVED, run_id="2")
     assert broken(HALF, again) == ["S2"]
@@ -168,6 +173,9 @@ def test_s4_a_line_told_as_paid_that_is_not() -> None:
 
 def test_s4_a_line_told_as_paid_by_another_payment() -> None:
     assert broken(retold(HALF, line=1, payment_id="PAY-2"), ledger=[a_payment(1)]) == ["S4"]
+    # As after an answer that arrived twice: line 2 was never asked for.
+    both = retold(IN_FULL, line=2, payment_id="PAY-1")
+    assert broken(both, ledger=[a_payment(1)]) == ["S4"]
 
 
 def test_s4_failed_with_every_line_paid() -> None:
@@ -198,11 +206,12 @@ UNCONFIRMED = retold(HALF, line=2, unconfirmed=True)
     ("run", "outcomes", "rules"),
     [
         (HALF, [Outcome.REFUSED], []),
-        (HALF, [Outcome.UNKNOWN, Outcome.REFUSED], []),
+        (HALF, [Outcome.UNKNOWN, Outcome.REFUSED], ["S4"]),
+        (HALF, [Outcome.PAID, Outcome.REFUSED], ["S4"]),
         (HALF, [Outcome.UNKNOWN] * 3, ["S4"]),
         (UNCONFIRMED, [Outcome.UNKNOWN] * 3, []),
         (UNCONFIRMED, [Outcome.REFUSED], ["S4"]),
-        (UNCONFIRMED, [Outcome.UNKNOWN, Outcome.REFUSED], ["S4"]),
+        (UNCONFIRMED, [Outcome.UNKNOWN, Outcome.REFUSED], []),
         (UNCONFIRMED, [Outcome.UNKNOWN, Outcome.PAID], ["S4"]),
         (UNCONFIRMED, [], []),
     ],
@@ -212,6 +221,29 @@ def test_s4_a_failed_line_is_as_certain_as_the_gateway_was(run: Run, outcomes: l
     assert broken(run, attempts=attempts) == rules
 
 
+@pytest.mark.parametrize(("run", "rules"), [(HALF, ["S4"]), (UNCONFIRMED, [])], ids=["certain", "unconfirmed"])
+def test_s4_a_refusal_is_not_certain_if_an_attempt_before_it_never_arrived(run: Run, rules: list[str]) -> None:
+    assert broken(run, attempts=[an_attempt(Outcome.PAID), an_attempt(Outcome.REFUSED, 2, attempt=2)]) == rules
+
+
+@pytest.mark.parametrize(("is_sure", "rules"), [(True, ["S4"]), (False, [])], ids=["certain", "unconfirmed"])
+def test_s4_a_refusal_is_not_certain_if_an_earlier_run_got_no_verdict(is_sure: bool, rules: list[str]) -> None:
+    again = a_run(Status.FAILED, PAID, FAILED, verdict=APPROVED, run_id="2")
+    again = retold(again, line=2, unconfirmed=not is_sure, settled_before=True)
+    attempts = [an_attempt(Outcome.UNKNOWN, 2), an_attempt(Outcome.REFUSED, 2, run_id="2")]
+    assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=attempts) == rules
+    other = replace(attempts[0], order=attempts[0].order.model_copy(update={"idempotency_key": "another"}))
+    assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=[other, attempts[1]]) == []
+
+
+def test_s4_a_line_is_not_certain_if_the_gateway_named_its_payment_for_another_line() -> None:
+    both = retold(a_run(Status.FAILED, FAILED, FAILED, verdict=APPROVED), line=1, unconfirmed=True)
+    both = retold(both, line=2, unconfirmed=True)
+    named = an_attempt(Outcome.PAID, names=1)
+    assert broken(both, ledger=[a_payment(1)], attempts=[named, an_attempt(Outcome.UNKNOWN, 2, names=1)]) == []
+    assert broken(both, ledger=[a_payment(1)], attempts=[named, an_attempt(Outcome.UNKNOWN, 2)]) == ["S4"]
+
+
 def test_what_a_line_heard_that_somebody_ended_is_not_known() -> None:
     ended = replace(UNCONFIRMED, told_by_children=frozenset({"1-line-1"}))
     assert broken(ended, attempts=[an_attempt(Outcome.REFUSED, 2)]) == []
@@ -219,7 +251,7 @@ def test_what_a_line_heard_that_somebody_ended_is_not_known() -> None:
 
 def test_what_another_run_heard_of_a_line_says_nothing() -> None:
     again = a_run(Status.FAILED, PAID, FAILED, verdict=APPROVED, run_id="2")
-    attempts = [*(an_attempt(Outcome.UNKNOWN, 2) for _ in range(3)), an_attempt(Outcome.REFUSED, 2, run_id="2")]
+    attempts = [an_attempt(Outcome.REFUSED, 2, run_id="2"), *(an_attempt(Outcome.UNKNOWN, 2) for _ in range(3))]
     assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=attempts) == []
 
 

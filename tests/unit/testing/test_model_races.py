@@ -135,14 +135,14 @@ def test_a_line_that_falls_due_while_the_invoice_is_cancelled_is_cancelled_or_pa
     assert outcomes == {OK: {cancelled, PAYING, IN_FULL}, CLOSED: {IN_FULL}}
 
 
-@pytest.mark.parametrize("fault", ["payment-down", "answer-lost"])
+@pytest.mark.parametrize("fault", ["payment-down", "answer-lost", "stale-answer"])
 def test_a_payment_without_a_verdict_is_tried_again_up_to_three_times(fault: str) -> None:
     story = Story(-1).tell(*[fault] * 2, "trigger", "approve")
     assert story.shows == {PAYING, IN_FULL}
     assert story.tell("advance 1").shows == {IN_FULL}
 
 
-@pytest.mark.parametrize("fault", ["payment-down", "answer-lost"])
+@pytest.mark.parametrize("fault", ["payment-down", "answer-lost", "stale-answer"])
 def test_a_payment_without_a_verdict_three_times_is_failed_and_settled(fault: str) -> None:
     story = Story(-1, changed=1).tell(*[fault] * 3, "trigger", "approve", "advance 1")
     assert story.shows == {NOTHING_PAID}
@@ -157,8 +157,42 @@ def test_a_refused_payment_settles_nothing() -> None:
     assert set(story.may("trigger-changed")) == {OK}
 
 
-def test_a_refusal_after_no_verdict_is_final() -> None:
-    story = Story(-1, changed=1).tell("payment-down", "payment-refused", "trigger", "approve", "advance 1")
+@pytest.mark.parametrize("fault", ["payment-down", "answer-lost", "stale-answer"])
+def test_a_refusal_after_no_verdict_is_failed_and_settled(fault: str) -> None:
+    story = Story(-1, changed=1).tell(fault, "payment-refused", "trigger", "approve", "advance 1")
+    assert story.shows == {NOTHING_PAID}
+    # The attempt before it may have paid: other content could be paid beside it.
+    assert set(story.may("trigger-changed")) == {CONFLICT}
+    assert story.tell("trigger", "approve").shows == {IN_FULL}
+
+
+def test_a_key_that_is_refused_again_is_failed_and_settled_as_often_as_it_is_submitted() -> None:
+    story = Story(-1, changed=1).tell("refused-again", "trigger", "approve", "advance 1")
+    for _ in range(2):
+        assert story.shows == {NOTHING_PAID}
+        assert set(story.may("trigger-changed")) == {CONFLICT}
+        story.tell("trigger", "approve", "advance 1")
+
+
+def test_every_key_that_was_used_so_is_refused_again() -> None:
+    story = Story(-1, -1).tell("refused-again 1", "refused-again 2", "trigger", "approve", "advance 1")
+    both = {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
+    assert story.shows == both
+    assert story.tell("trigger", "approve").shows == both
+
+
+def test_a_key_is_refused_again_with_the_line_it_was_used_for_only() -> None:
+    story = Story(-1, -1, changed=2).tell("refused-again 1", "payment-refused 2", "trigger", "approve", "advance 1")
+    assert story.shows == {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
+    # Line 1 is the same in the changed invoice, and so is its key; line 2 is another.
+    assert story.tell("trigger-changed", "approve").shows == {shown(Status.FAILED, APPROVED, FAILED, PAID)}
+
+
+@pytest.mark.parametrize("fault", ["payment-down", "answer-lost"])
+def test_a_fault_is_met_before_the_key_is_refused_again(fault: str) -> None:
+    story = Story(-1).tell("refused-again", *[fault] * 2, "trigger", "approve", "advance 1")
+    assert {state.tries for state in story.model.possible} == {(0, 0)}
+    assert {state.queue(1) for state in story.model.possible} == {()}
     assert story.shows == {NOTHING_PAID}
 
 
@@ -273,14 +307,23 @@ def test_a_payment_made_but_not_told_of_is_told_although_the_invoice_is_cancelle
     }
 
 
-def test_a_payment_made_whose_answer_a_crash_lost_is_asked_for_again_and_never_refused() -> None:
-    story = Story(-1)
-    in_haste("trigger", "approve", "payment-refused", "payment-down", "crash", story=story)
-    unmet = frozenset({(1, (Verb.PAYMENT_REFUSED, Verb.PAYMENT_DOWN))})
+def test_a_refusal_after_an_answer_that_a_crash_lost_settles_the_line() -> None:
+    story = Story(-1, changed=1)
+    in_haste("trigger", "approve", "payment-refused", "crash", story=story)
+    unmet = frozenset({(1, (Verb.PAYMENT_REFUSED,))})
     only(story, lambda state: state.tries == (0, 1) and state.faults == unmet)
-    assert {bool(state.made) for state in story.model.possible} == {True, False}
-    only(story, lambda state: state.made)
-    assert story.tell("advance 1").shows == {IN_FULL}
+    assert story.tell("advance 1").shows == {NOTHING_PAID}
+    assert set(story.may("trigger-changed")) == {CONFLICT}
+
+
+def test_an_answer_on_its_way_is_a_refusal_if_the_key_was_used_before() -> None:
+    story = Story(-1)
+    hasten(story, "refused-again", "trigger", "approve", "approve")
+    only(story, lambda state: state.tries == (0, 1))
+    hasten(story, "payment-down")
+    only(story, lambda state: state.untold)
+    assert story.tell("advance 1").shows == {NOTHING_PAID}
+    assert {state.queue(1) for state in story.model.possible} == {(Verb.PAYMENT_DOWN,)}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from invoice_mcp.erp import Erp, ErpMismatch, ErpUnavailable
 from invoice_mcp.payments import PaymentRefused, Payments, PaymentUnavailable
 from invoice_mcp.reports import PaymentOrder
-from invoice_mcp.testing import RecordingPayments, ScriptedErp, Stamp
+from invoice_mcp.testing import Outcome, RecordingPayments, ScriptedErp, Stamp, Verb
 from tests.unit.testing.ruins import an_invoice
 from tests.unit.testing.stories import invoice
 
@@ -111,10 +111,11 @@ async def test_a_key_that_paid_something_else_is_refused(other: dict[str, object
 
 
 async def test_a_payment_is_stamped_with_when_it_was_asked_for_and_by_which_run() -> None:
-    times = iter([Stamp(NOW, "first"), Stamp(NOW + timedelta(hours=1), "second")])
+    times = iter([Stamp(NOW, "first"), Stamp(NOW + timedelta(hours=1), "second", 2)])
     payments = RecordingPayments(lambda: next(times))
     await payments.pay(order())
     await payments.pay(order())
+    assert [(each.run_id, each.attempt) for each in payments.answered] == [("first", 1), ("second", 2)]
     assert [(paid.at, paid.run_id) for paid in payments.made] == [(NOW, "first")]
 
 
@@ -169,15 +170,73 @@ async def test_a_fault_of_a_line_is_that_lines_own_and_comes_before_those_of_any
     await payments.pay(order(1))
 
 
-async def test_a_payment_that_was_made_is_not_refused_afterwards() -> None:
-    # A refusal says that nothing was paid, for good. The answer of the first request was lost.
+async def test_a_payment_whose_answer_was_lost_may_be_refused_afterwards() -> None:
     payments = RecordingPayments()
     payments.loses_the_answer()
     payments.refuses()
     with pytest.raises(PaymentUnavailable):
         await payments.pay(order())
+    with pytest.raises(PaymentRefused):
+        await payments.pay(order())
+    assert len(payments.made) == 1
+    assert payments.faults_met == [Verb.ANSWER_LOST, Verb.PAYMENT_REFUSED]
+
+
+async def test_a_key_that_was_used_is_refused_again_until_the_gateway_is_healed() -> None:
+    payments = RecordingPayments()
+    payments.refuses_again(line=1)
+    with pytest.raises(PaymentUnavailable):
+        await payments.pay(order())
+    payments.is_down()
+    with pytest.raises(PaymentUnavailable):
+        await payments.pay(order())
+    for _ in range(2):
+        with pytest.raises(PaymentRefused, match="DUPLICATE_KEY"):
+            await payments.pay(order())
+    await payments.pay(order(2))
+    assert payments.refused_keys == {order().idempotency_key}
+    payments.heal()
     receipt = await payments.pay(order())
-    assert [paid.payment_id for paid in payments.made] == [receipt.payment_id]
+    assert [paid.payment_id for paid in payments.made][:1] == [receipt.payment_id]
+    assert len(payments.made) == 2
+    assert payments.faults_met == [Verb.REFUSED_AGAIN, Verb.PAYMENT_DOWN]
+
+
+async def test_a_repeated_answer_is_the_receipt_of_another_line_and_pays_nothing() -> None:
+    payments = RecordingPayments()
+    payments.repeats_an_answer(2, line=2)
+    with pytest.raises(PaymentUnavailable):
+        # There is none yet.
+        await payments.pay(order(2))
+    first = await payments.pay(order(1))
+    assert await payments.pay(order(2)) == first
+    assert first.idempotency_key == order(1).idempotency_key
+    assert [paid.order.line for paid in payments.made] == [1]
+    assert [(each.outcome, each.payment_id) for each in payments.answered] == [
+        (Outcome.UNKNOWN, ""),
+        (Outcome.PAID, first.payment_id),
+        (Outcome.UNKNOWN, first.payment_id),
+    ]
+    assert (await payments.pay(order(2))).payment_id != first.payment_id
+    assert payments.faults_met == [Verb.STALE_ANSWER] * 2
+
+
+async def test_an_answer_that_was_lost_or_is_of_another_invoice_is_not_repeated() -> None:
+    payments = RecordingPayments()
+    payments.loses_the_answer(line=1)
+    with pytest.raises(PaymentUnavailable):
+        await payments.pay(order(1))
+    await payments.pay(order(3).model_copy(update={"invoice_id": "B"}))
+    payments.repeats_an_answer()
+    with pytest.raises(PaymentUnavailable):
+        await payments.pay(order(2))
+
+
+async def test_a_gateway_that_echoes_nothing_gives_receipts_without_a_key() -> None:
+    payments = RecordingPayments()
+    assert (await payments.pay(order())).idempotency_key == order().idempotency_key
+    payments.echoes = False
+    assert (await payments.pay(order())).idempotency_key is None
 
 
 async def test_slow_payments_are_under_way_until_the_gateway_answers() -> None:

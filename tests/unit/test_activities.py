@@ -1,0 +1,71 @@
+"""The activity that pays: what it makes of a port's answer, by itself and after other attempts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from invoice_mcp.activities import InvoiceActivities
+from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.reports import PaymentOrder, PaymentReceipt
+from invoice_mcp.testing import ScriptedErp
+from tests.requirements import requirement
+from tests.unit.testing.ruins import an_invoice
+
+ORDER = PaymentOrder.for_line(an_invoice(1), 1)
+
+
+class Answers:
+    """A payment system that has one answer."""
+
+    def __init__(self, answer: PaymentReceipt | Exception) -> None:
+        self._answer = answer
+
+    async def pay(self, order: PaymentOrder) -> PaymentReceipt:  # noqa: ARG002
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return self._answer
+
+
+async def paid(answer: PaymentReceipt | Exception, attempt: int = 1) -> PaymentReceipt:
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=attempt)
+    activities = InvoiceActivities(ScriptedErp(), Answers(answer))
+    receipt: PaymentReceipt = await environment.run(activities.payment_gateway, ORDER)
+    return receipt
+
+
+@requirement("PAY-REPEATED")
+@pytest.mark.parametrize(("attempt", "details"), [(1, []), (2, [{"unconfirmed": True}]), (3, [{"unconfirmed": True}])])
+async def test_a_refusal_tells_whether_an_attempt_before_it_was_left_without_a_verdict(
+    attempt: int, details: list[Any]
+) -> None:
+    with pytest.raises(ApplicationError, match="used before") as refused:
+        await paid(PaymentRefused("DUPLICATE_KEY", "used before"), attempt)
+    assert (refused.value.type, refused.value.non_retryable) == ("DUPLICATE_KEY", True)
+    assert [*refused.value.details] == details
+
+
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_no_verdict_is_retried_and_has_no_details(attempt: int) -> None:
+    with pytest.raises(ApplicationError) as trouble:
+        await paid(PaymentUnavailable("reset"), attempt)
+    assert (trouble.value.type, trouble.value.non_retryable) == ("PAYMENT_GATEWAY_ERROR", False)
+    assert not trouble.value.details
+
+
+@requirement("PORT-ANSWER")
+async def test_the_receipt_of_another_payment_is_no_verdict() -> None:
+    with pytest.raises(ApplicationError, match="receipt of another payment") as trouble:
+        await paid(PaymentReceipt(payment_id="P", idempotency_key="another"))
+    assert (trouble.value.type, trouble.value.non_retryable) == ("PAYMENT_GATEWAY_ERROR", False)
+
+
+@pytest.mark.parametrize("key", [None, ORDER.idempotency_key])
+async def test_a_receipt_is_told_with_its_id_alone(key: str | None) -> None:
+    receipt = await paid(PaymentReceipt(payment_id="P", idempotency_key=key))
+    assert receipt.model_dump(mode="json") == {"payment_id": "P"}
