@@ -75,7 +75,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TASK-ID": "An id that is no task's, made up, misspelt or of another workflow, is unknown: -32602.",
     "TASK-CAPABILITY": "Only clients that declare tasks get any; the others get the plain answer, or -32021.",
     "TASK-UPDATE": "Answers to what is not asked are ignored; what can't be read is an error and changes nothing.",
-    "TASK-CANCEL": "Cancelling is acknowledged, as often as it is asked for; what was paid until then is told.",
+    "TASK-CANCEL": "Cancelling is acknowledged, as often as asked for; it cancels what is not approved, and only that.",
     "TASK-WIRE": "Times are the history's; spans are whole milliseconds; a task is kept for its ttlMs.",
     "TASK-WAITS": "A task waits for days.",
     "TASK-INVOICE": "A waiting invoice asks for its decision; after it, the task ends with the report.",
@@ -84,8 +84,11 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TASK-KILLED": "Server, worker or Temporal killed between any two steps: the task goes on, nothing is lost.",
     "TASK-REPLICAS": "Over stdio and over HTTP; two servers behind one address answer in turn.",
     # Confirming
-    "CONFIRM-ASK": "Where the host can ask, a person confirms an approval; whatever is not a yes approves nothing.",
+    "CONFIRM-ASK": "A client that shows forms has to confirm an approval; whatever is not a yes approves nothing.",
     "CONFIRM-POLICY": "--approval=trust asks nobody; ask-or-refuse refuses where nobody can be asked, by any door.",
+    "CONFIRM-DEFAULT": "Where money may be real the default is ask-or-refuse, with the embedded parts ask; it is told.",
+    "CONFIRM-QUESTION": "Only the answer to a question that was asked counts, for an hour; nobody can compute its key.",
+    "CONFIRM-RECORD": "A decision tells how it was confirmed and what was shown, and of nobody who was not asked.",
     "CONFIRM-RUN": "A confirmation counts for the run, name and comment that were shown only; any server takes it.",
     # The harness
     "WORDS-ALL": "Every word of actions up to a length is answered and ends as the model says, all promises kept.",

@@ -15,10 +15,9 @@ from temporalio.api.enums.v1 import ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client as TemporalClient
 
-from invoice_mcp.invoice_task import question
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
-from invoice_mcp.tasks import CreateTaskResult, TasksClient, input_key, run_of
+from invoice_mcp.tasks import CreateTaskResult, TasksClient, get
 from invoice_mcp.testing import World
 
 
@@ -48,16 +47,20 @@ def tasks_client(server: Any, person: Person | None = None, tasks: TasksClient |
     return Client(server, extensions=[tasks or TasksClient()], elicitation_callback=person)
 
 
-def asked(task_id: str, dismissals: int = 0) -> str:
-    """Under which key the task of an invoice, of one run, asks for its decision."""
-    run = run_of(task_id)
-    assert run is not None
-    return input_key(question(dismissals), run.run_id)
+async def asked(client: Client, task_id: str) -> str:
+    """Under which key the task asks now; only who reads the task can know."""
+    [key] = (await get(client.session, task_id)).input_requests or {}
+    return key
 
 
-def decided(task_id: str, dismissals: int = 0, **content: Any) -> dict[str, Any]:
-    """The form of that question, filled in."""
-    return {asked(task_id, dismissals): {"action": "accept", "content": content}}
+def filled_in(key: str, **content: Any) -> dict[str, Any]:
+    """The form under this key, filled in."""
+    return {key: {"action": "accept", "content": content}}
+
+
+async def decided(client: Client, task_id: str, **content: Any) -> dict[str, Any]:
+    """The form that is open now, filled in."""
+    return filled_in(await asked(client, task_id), **content)
 
 
 async def begin(client: Client, tool: str, **arguments: Any) -> CreateTaskResult:

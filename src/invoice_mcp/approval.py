@@ -1,9 +1,9 @@
-"""A person decides: an approval that a model passes on is confirmed through the host, where it can ask."""
+"""Who confirms an approval: the policies, and the question to the client before an approval counts."""
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -12,6 +12,7 @@ from mcp_types import (
     MISSING_REQUIRED_CLIENT_CAPABILITY,
     ClientCapabilities,
     ElicitationCapability,
+    ElicitRequest,
     ElicitResult,
     InputRequiredResult,
     MissingRequiredClientCapabilityErrorData,
@@ -19,10 +20,13 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.questions import confirmation_request, is_confirmed
-from invoice_mcp.reports import DecisionRequest, InvoiceReport
+from invoice_mcp.ports import PortSettings
+from invoice_mcp.question_keys import QuestionKeys, digest_of
+from invoice_mcp.questions import confirmation_request, message_of, unconfirmed
+from invoice_mcp.reports import Confirmation, DecisionRequest, InvoiceReport
 
-_NEEDS_FORMS = "this server approves only what a person has confirmed, and this client can't ask one"
+_NEEDS_FORMS = "this server takes an approval only with an answered form"
+_NO_FORMS = "this client does not declare that it shows forms (elicitation)"
 _NO_WAY_TO_CLIENT = (
     "an approval is to be confirmed, and this server can't ask: it keeps no session with clients of a protocol before"
     " 2026-07-28. Connect over stdio, with a client of the current protocol, or to a server that was started without"
@@ -32,53 +36,86 @@ _AGAIN = "Ask the user, and call approve again only if they want the question ag
 
 
 class ApprovalPolicy(StrEnum):
-    """What happens before an approval counts: by the tool `approve`, or by the form of a task."""
+    """What an approval needs to count, by the tool `approve` or by the form of a task. A rejection needs nothing.
+
+    None of them proves that a person was there. An answered form is consent as far as the host is to be trusted: a
+    host shows the form to its user, but may as well answer it by program. What they do prove is told with each.
+    """
 
     ASK = "ask"
-    """The person confirms through the host; where it can't ask, the caller is taken at its word."""
+    """A client that shows forms has to answer one with yes, and is refused where the server has no way to send it one;
+    a client that shows none is taken at its word. Proves nothing: any client can leave out that it shows forms. The
+    decision tells which it was (`Confirmation`)."""
 
     TRUST = "trust"
-    """The caller is taken at its word."""
+    """The caller is taken at its word. Proves nothing."""
 
     ASK_OR_REFUSE = "ask-or-refuse"
-    """The person confirms through the host; where it can't ask, the approval is refused."""
+    """A client has to answer a form with yes; one that doesn't show forms is refused. Proves that the client was given
+    the text whose digest is kept (`Decision.shown`), and answered it with yes within the hour; not who did."""
+
+    @property
+    def lets_signals_approve(self) -> bool:
+        """Whether Temporal's signals, which ask nobody, may approve what is submitted under this policy."""
+        return self is ApprovalPolicy.TRUST
 
 
-def asks(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
-    """Whether this caller's approval is to be confirmed.
+def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[ApprovalPolicy, str]:
+    """The policy where none was chosen, and why: no approval without an answered form where money may be real.
 
-    Raises:
-        Refused: NOT_CONFIRMED, where it is and can't be.
+    Args:
+        embedded_temporal: Whether the invoices are kept by the embedded Temporal, whose workers have these ports.
     """
+    if ports.erp_url or ports.payments_url:
+        return ApprovalPolicy.ASK_OR_REFUSE, "the ERP or the payment gateway is a real one"
+    if not embedded_temporal:
+        return ApprovalPolicy.ASK_OR_REFUSE, "this Temporal is a shared one, whose workers may pay real money"
+    return ApprovalPolicy.ASK, "Temporal, ERP and payment gateway are the embedded ones, which pay nobody"
+
+
+def needs_confirmation(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
+    """Whether this caller's approval of an invoice that waits for one has to be confirmed."""
     if policy is ApprovalPolicy.TRUST:
         return False
-    if not _has_way_to_client(ctx):
-        raise Refused(Code.NOT_CONFIRMED, _NO_WAY_TO_CLIENT)
-    if policy is ApprovalPolicy.ASK_OR_REFUSE and not _can_ask(ctx):
-        raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}. Use a host that can (elicitation); nothing was changed.")
-    return _can_ask(ctx)
+    return policy is ApprovalPolicy.ASK_OR_REFUSE or _can_ask(ctx) or not _has_way_to_client(ctx)
+
+
+def awaits_decision(report: InvoiceReport) -> bool:
+    """Whether a decision would change anything. Else what comes now has no effect, or is refused."""
+    return report.workflow_status == "RUNNING" and not report.status.is_terminal and report.decision is None
 
 
 async def confirmed(
-    report: InvoiceReport, decision: DecisionRequest, ctx: Context[Any, Any]
-) -> InputRequiredResult | None:
-    """Have the person confirm this approval of this very run.
+    report: InvoiceReport, decision: DecisionRequest, keys: QuestionKeys, ctx: Context[Any, Any]
+) -> DecisionRequest | InputRequiredResult:
+    """Have the client confirm this approval of this very run.
+
+    Args:
+        keys: Of the report's run.
 
     Returns:
-        None to go on; or, in the current protocol, what the client has to be asked before it calls again.
+        The decision as it was confirmed; or, in the current protocol, what the client has to be asked before it calls
+        again.
 
     Raises:
         Refused: NOT_CONFIRMED.
     """
-    if report.status.is_terminal or report.decision is not None:
-        # Nothing is left to confirm: what comes now changes nothing, or is refused.
-        return None
-    answer = await (_answered if _is_current(ctx) else _asked)(report, decision, ctx)
-    if isinstance(answer, InputRequiredResult):
-        return answer
-    if not is_confirmed(answer):
-        raise Refused(Code.NOT_CONFIRMED, f"the user was asked and did not confirm; nothing was changed. {_AGAIN}")
-    return None
+    if not _has_way_to_client(ctx):
+        raise Refused(Code.NOT_CONFIRMED, _NO_WAY_TO_CLIENT)
+    if not _can_ask(ctx):
+        remedy = "Approve from a host that shows forms; nothing was changed."
+        raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}, and {_NO_FORMS}. {remedy}")
+    request = confirmation_request(report, decision)
+    if not _is_current(ctx):
+        answer, shown = await _asked(request, ctx), digest_of(message_of(request))
+    elif (found := _answer_in(ctx, keys, decision)) is not None:
+        answer, shown = found
+    else:
+        key = keys.of_confirmation(decision, digest_of(message_of(request)), int(time.time()))
+        return InputRequiredResult(input_requests={key: request})
+    if (why := unconfirmed(answer)) is not None:
+        raise Refused(Code.NOT_CONFIRMED, f"{why}; nothing was changed. {_AGAIN}")
+    return decision.model_copy(update={"confirmation": Confirmation.FORM, "shown": shown})
 
 
 def require_forms(policy: ApprovalPolicy, capabilities: ClientCapabilities | None) -> None:
@@ -93,7 +130,7 @@ def require_forms(policy: ApprovalPolicy, capabilities: ClientCapabilities | Non
         )
         raise MCPError(
             MISSING_REQUIRED_CLIENT_CAPABILITY,
-            f"NOT_CONFIRMED: {_NEEDS_FORMS}. Declare elicitation, or reject; nothing was changed.",
+            f"NOT_CONFIRMED: {_NEEDS_FORMS}, and {_NO_FORMS}. Declare elicitation, or reject; nothing was changed.",
             needed.model_dump(by_alias=True, mode="json", exclude_none=True),
         )
 
@@ -122,29 +159,30 @@ def _can_ask(ctx: Context[Any, Any]) -> bool:
     return shows_forms(ctx.client_capabilities) and _has_way_to_client(ctx)
 
 
-async def _answered(
-    report: InvoiceReport, decision: DecisionRequest, ctx: Context[Any, Any]
-) -> ElicitResult | InputRequiredResult:
-    """The current protocol: the answer comes with the call, or the call is answered with the question.
+def _answer_in(
+    ctx: Context[Any, Any], keys: QuestionKeys, decision: DecisionRequest
+) -> tuple[ElicitResult, str] | None:
+    """The current protocol: the answer to this server's question that came with the call, and the digest of what was
+    shown; None: there is none, and the call is answered with the question.
 
-    Which question that was, its key tells: the run, whose content never changes, and what is kept with the approval. So
-    any replica can go on with it, and an answer never counts for another invoice, name or comment than the person has
-    seen.
+    Which question that was, its key tells: about which run, whose content never changes, which name and comment, and
+    when. So any replica goes on with it, and nothing else counts.
     """
-    words = sha256(decision.model_dump_json().encode()).hexdigest()[:16]
-    key = f"approve-{report.run_id}-{words}"
-    answer = (ctx.input_responses or {}).get(key)
-    if isinstance(answer, ElicitResult):
-        return answer
-    return InputRequiredResult(input_requests={key: confirmation_request(report, decision)})
+    for key, answer in (ctx.input_responses or {}).items():
+        shown = keys.shown_by(key, decision, time.time())
+        if shown is not None and isinstance(answer, ElicitResult):
+            return answer, shown
+    return None
 
 
-async def _asked(report: InvoiceReport, decision: DecisionRequest, ctx: Context[Any, Any]) -> ElicitResult:
-    """The older protocol: the client is asked while it waits for its answer."""
-    params: Any = confirmation_request(report, decision).params
+async def _asked(request: ElicitRequest, ctx: Context[Any, Any]) -> ElicitResult:
+    """The older protocol: the client is asked while it waits for its answer, which comes on the same session."""
+    params: Any = request.params
     form = (params.message, params.requested_schema)
     try:
         answer: ElicitResult = await ctx.session.elicit_form(*form, related_request_id=ctx.request_id)
     except MCPError:
-        raise Refused(Code.NOT_CONFIRMED, f"the client could not ask its user; nothing was changed. {_AGAIN}") from None
+        raise Refused(
+            Code.NOT_CONFIRMED, f"the client did not answer the form; nothing was changed. {_AGAIN}"
+        ) from None
     return answer

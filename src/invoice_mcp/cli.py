@@ -112,9 +112,10 @@ def main() -> None:
 @click.option(
     "--approval",
     type=click.Choice(["ask", "trust", "ask-or-refuse"]),
-    default="ask",
-    show_default=True,
-    help="Before an approval counts: a person confirms it through the host where that can ask; never; or always.",
+    default=None,
+    help="What an approval needs: where the client shows forms, one answered with yes (ask); nothing (trust); always a "
+    "form answered with yes (ask-or-refuse).  [default: ask where Temporal, ERP and gateway are all the embedded ones; "
+    "else ask-or-refuse]",
 )
 @temporal_options
 @embedded_temporal_options
@@ -135,7 +136,7 @@ def serve(
     no_sessions: bool,
     no_worker: bool,
     approval_timeout: timedelta,
-    approval: str,
+    approval: str | None,
     **options: Any,
 ) -> None:
     """Serve the MCP tools to a host: on stdin and stdout, or over HTTP.
@@ -156,7 +157,7 @@ def serve(
             common.temporal,
             common.ports,
             approval_timeout=approval_timeout,
-            approval=ApprovalPolicy(approval),
+            approval=ApprovalPolicy(approval) if approval else None,
             with_worker=not no_worker,
             http=HttpSettings(host, port, allowed_hosts, sessions=not no_sessions) if http else None,
         )

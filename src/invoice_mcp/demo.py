@@ -69,7 +69,7 @@ async def play(
         approval_timeout: How long the invoice waits; default: five days, three seconds for EXPIRED.
     """
     window = approval_timeout or (_EXPIRES_AFTER if ending is Ending.EXPIRED else None)
-    arguments = ["-m", "invoice_mcp", "serve"]
+    arguments = ["-m", "invoice_mcp", "serve", "--approval", "ask"]
     arguments += ["--approval-timeout", f"{window.total_seconds()}s"] if window else []
     arguments += ["--fail-validate"] if fail_validate else []
     arguments += ["--fail-payment"] if fail_payment else []

@@ -9,22 +9,31 @@ from typing import Any
 
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, CallToolResult, ElicitResult
+from mcp_types import INTERNAL_ERROR, CallToolResult, ElicitRequest, ElicitResult
 from pydantic import ValidationError
 from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
 
 from invoice_mcp.approval import ApprovalPolicy, require_forms
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.questions import decision_in, decision_request
-from invoice_mcp.reading import WORKFLOW_TYPE
-from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineStatus, Standing, Status, Verdict
+from invoice_mcp.question_keys import QuestionKeys, decision_number, digest_of
+from invoice_mcp.questions import decision_in, decision_request, message_of
+from invoice_mcp.reading import NONCE, WORKFLOW_TYPE, memo_text
+from invoice_mcp.reports import (
+    Confirmation,
+    DecisionRequest,
+    InvoiceReport,
+    LineStatus,
+    Standing,
+    Status,
+    Verdict,
+)
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.summary import retold, summarize
 from invoice_mcp.tasks import TaskBinding, tool_result
 from invoice_mcp.tasks.workflow import TaskState
 from invoice_mcp.workflows import MOST_DISMISSALS, InvoiceWorkflow
 
-_QUESTION = "decision-"
+_STOPPING = "Stopping this task does not cancel an approved invoice: for that call the tool `cancel`."
 # Who was faster, or came too late: nothing is asked any more.
 _SETTLED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
 
@@ -37,19 +46,28 @@ def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = Approval
     """Makes `trigger` start a task for clients that know tasks; the others get its plain answer.
 
     Args:
-        approval: Whose approval counts; a rejection is taken from anybody.
+        approval: Which approvals count; a rejection is taken from anybody.
     """
 
     async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
         [(key, response)] = responses.items()
         decided = decision_in(_elicited(response))
         if decided is None:
-            await _dismissed(service, handle, int(key.removeprefix(_QUESTION)))
+            await _dismissed(service, handle, decision_number(key))
+            return
+        request = (await _open_form(handle, await _standing(handle))).get(key)
+        if request is None:
+            # Decided or dismissed in the meantime.
             return
         verdict = Verdict.APPROVED if decided.decision == "approve" else Verdict.REJECTED
         if verdict is Verdict.APPROVED:
             require_forms(approval, ctx.session.client_capabilities)
-        decision = DecisionRequest(by=decided.name or client_name(ctx), comment=decided.comment)
+        decision = DecisionRequest(
+            by=decided.name or client_name(ctx),
+            comment=decided.comment,
+            confirmation=Confirmation.TASK,
+            shown=digest_of(message_of(request)),
+        )
         try:
             await service.decide(verdict, handle.id, handle.run_id, decision)
         except Refused as refusal:
@@ -61,6 +79,7 @@ def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = Approval
         without_tasks="answer",
         state=task_state,
         answer=answer,
+        cancellable=_is_cancellable,
         result=_result,
         poll_interval=_SOON,
     )
@@ -73,29 +92,55 @@ async def task_state(handle: Handle) -> TaskState:
     """What the workflow's report means for its task."""
     standing = await _standing(handle)
     report = standing.report
-    asks = report.status is Status.PENDING_APPROVAL and report.decision is None
-    request = decision_request(report).model_dump(by_alias=True, mode="json", exclude_none=True)
+    form = await _open_form(handle, standing)
+    summary = summarize(report)
+    goes_on = _is_approved(report) and not report.status.is_terminal and not report.cancelling
     return TaskState(
-        message=summarize(report),
+        message=f"{summary} {_STOPPING}" if goes_on else summary,
         updated_at=standing.changed_at,
-        input_requests={question(standing.dismissals): request} if asks else {},
+        input_requests={
+            key: each.model_dump(by_alias=True, mode="json", exclude_none=True) for key, each in form.items()
+        },
         poll_interval_ms=_poll_interval(report) // timedelta(milliseconds=1),
     )
 
 
-def question(dismissals: int = 0) -> str:
-    """Key of the input request: the same until it is answered, and a new one after each form that was dismissed.
+async def _open_form(handle: Handle, standing: Standing) -> dict[str, ElicitRequest]:
+    """The form that asks for the decision, by its key: the same until it is answered, and a new one after each that was
+    dismissed. Empty: nothing is asked.
 
-    After very many it stays the same: what is kept in a history has its limits.
+    After very many dismissals it stays the same: what is kept in a history has its limits.
     """
-    return f"{_QUESTION}{min(dismissals, MOST_DISMISSALS) + 1}"
+    report = standing.report
+    if report.status is not Status.PENDING_APPROVAL or report.decision is not None:
+        return {}
+    execution = await handle.describe()
+    keys = QuestionKeys(execution.run_id, await memo_text(execution, NONCE))
+    dismissals = min(standing.dismissals, MOST_DISMISSALS)
+    request = decision_request(report, dismissals)
+    return {keys.of_decision(dismissals + 1, message_of(request)): request}
+
+
+async def _is_cancellable(handle: Handle) -> bool:
+    """Whether stopping the task cancels the invoice: not once it is approved.
+
+    Hosts stop a task by one key, Escape say, when a person only wants to see it no longer. While the invoice waits,
+    nothing is lost by that: nothing is paid, and it may be submitted again. But an approval is a decision about money
+    that somebody made on purpose, and that others rely on; it is undone on purpose only, by the tool `cancel`. The
+    tasks extension leaves that to the server: "Cancellation is cooperative".
+    """
+    return not _is_approved((await _standing(handle)).report)
+
+
+def _is_approved(report: InvoiceReport) -> bool:
+    return report.decision is not None and report.decision.verdict is Verdict.APPROVED
 
 
 def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
-    """Who decided, when nobody says: the MCP client, by the name it gives itself."""
+    """Who decided, when nobody says: the MCP client, by the name it gives itself. It speaks of no person."""
     params = ctx.session.client_params
     name = params.client_info.name if params else ""
-    return f"a user of {name[:100]}" if name.isprintable() and name.strip() else "a user of an MCP client"
+    return f"the client {name[:100]}" if name.isprintable() and name.strip() else "an MCP client"
 
 
 async def _standing(handle: Handle) -> Standing:

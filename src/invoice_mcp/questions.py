@@ -18,6 +18,11 @@ T = TypeVar("T", bound=BaseModel)
 # A form that can't be taken in at a glance gets waved through. All lines together are always told.
 MOST_LINES = 50
 
+_DISMISSED = (
+    "The last form was dismissed or declined, which decides nothing. To reject the invoice, choose reject and send the "
+    "form.\n\n"
+)
+
 
 class Decided(BaseModel):
     """The form of a waiting invoice."""
@@ -26,7 +31,7 @@ class Decided(BaseModel):
         title="Decision", description="approve: every line is paid on its due date. reject: nothing is paid. Final."
     )
     comment: Comment = Field(default="", title="Comment", description="Why; kept with the decision")
-    name: Person = Field(default="", title="Your name", description="Kept with the decision; default: your client's")
+    name: Person = Field(default="", title="Your name", description="Kept as you write it; default: your client's name")
 
 
 class Confirmed(BaseModel):
@@ -38,9 +43,9 @@ class Confirmed(BaseModel):
     )
 
 
-def decision_request(report: InvoiceReport) -> ElicitRequest:
-    """Ask for a decision: approve or reject."""
-    return _form(f"Approve or reject {describe(report)}", Decided)
+def decision_request(report: InvoiceReport, dismissals: int = 0) -> ElicitRequest:
+    """Ask for a decision: approve or reject. After a form that was dismissed, it says first what came of that."""
+    return _form(f"{_DISMISSED if dismissals else ''}Approve or reject {describe(report)}", Decided)
 
 
 def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> ElicitRequest:
@@ -78,12 +83,23 @@ def decision_in(answer: ElicitResult) -> Decided | None:
     return _filled(Decided, answer) if answer.action == "decline" and said == "reject" else None
 
 
-def is_confirmed(answer: ElicitResult) -> bool:
-    """Whether the person said yes."""
+def unconfirmed(answer: ElicitResult) -> str | None:
+    """Why the answer to the form of an approval is no yes; None: it is one.
+
+    It tells what the client answered, and of no person: some clients dismiss every form by themselves.
+    """
+    if answer.action != "accept":
+        what = f"nobody confirmed: the client answered {answer.action!r} to the form"
+        return f"{what} (hosts without a screen do so by themselves)"
     try:
-        return answer.action == "accept" and _filled(Confirmed, answer).approve
+        return None if _filled(Confirmed, answer).approve else "the form was answered with no"
     except ValueError:
-        return False
+        return "the form came back without a yes or no"
+
+
+def message_of(request: ElicitRequest) -> str:
+    """The text that is shown above the form."""
+    return request.params.message
 
 
 def _form(message: str, form: type[BaseModel]) -> ElicitRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from invoice_mcp.summary import retold
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
 
 WORKFLOW_TYPE = "InvoiceWorkflow"
+NONCE = "nonce"
 _LONGEST_ID = 255
 
 
@@ -43,7 +45,10 @@ def workflow_id_for(invoice_id: str) -> str:
 
 
 def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
-    """What a workflow tells of its invoice without being asked: for lists, and to know a submission again."""
+    """What a workflow tells of its invoice without being asked: for lists, and to know a submission again.
+
+    And a nonce, which makes the keys of the questions about this run (see `QuestionKeys`): no tool may show it.
+    """
     return {
         "content_digest": invoice.content_digest,
         "invoice_id": invoice.invoice_id,
@@ -51,6 +56,7 @@ def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
         "currency": invoice.currency,
         "total": str(invoice.total),
         "settled": dict(settled),
+        NONCE: secrets.token_hex(16),
     }
 
 

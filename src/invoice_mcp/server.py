@@ -11,12 +11,13 @@ from mcp_types import InputRequiredResult, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
 
 from invoice_mcp import __version__
-from invoice_mcp.approval import ApprovalPolicy, asks, confirmed
+from invoice_mcp.approval import ApprovalPolicy, awaits_decision, confirmed, needs_confirmation
 from invoice_mcp.calls import one_answer
 from invoice_mcp.invoice_task import client_name, invoice_binding
 from invoice_mcp.invoices import Comment, Invoice, Person
+from invoice_mcp.question_keys import QuestionKeys
 from invoice_mcp.reading import InvoiceEntry
-from invoice_mcp.reports import DecisionRequest, InvoiceReport, Status, Verdict
+from invoice_mcp.reports import Confirmation, DecisionRequest, InvoiceReport, Status, Verdict
 from invoice_mcp.service import LONGEST_WAIT, InvoiceService, Submission
 from invoice_mcp.tasks import TasksExtension
 from invoice_mcp.tool_errors import CodedServer
@@ -27,8 +28,8 @@ tool answers within seconds and nothing is lost between calls, hosts or restarts
 1. `trigger` submits an invoice and returns its workflow_id. Submitting the same invoice again is safe.
 2. The ERP checks it; then it is PENDING-APPROVAL until a person decides or the deadline passes (EXPIRED).
 3. `approve` or `reject` passes on a person's decision. Never decide yourself: ask the user first, showing customer,
-   amount and lines. The first decision is final. `approve` pays real money; the host may have the user confirm it, so
-   call it also where you would rather not decide: the question then reaches the user.
+   amount and lines. The first decision is final. `approve` pays real money; a host that shows forms has the user
+   confirm it, so call it also where you would rather not decide: the question then reaches the user.
 4. Once approved, each line is paid on its due date; `status` tells how far it is (PAYING, then PAID or FAILED).
    `status` with wait_seconds waits for the next change. `cancel` stops what is not paid yet.
 5. `list` finds invoices by status when you have no workflow_id.
@@ -44,7 +45,11 @@ def _text(value: object) -> object:
 # Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
 WorkflowId = Annotated[str, Field(description="As returned by trigger: invoice-<invoice_id>")]
 RunId = Annotated[str, BeforeValidator(_text), Field(description="Only to address an earlier run; default: the newest")]
-Who = Annotated[Person, BeforeValidator(_text), Field(description="Who decided, a person's name; default: your client")]
+Who = Annotated[
+    Person,
+    BeforeValidator(_text),
+    Field(description="Who decided, a person's name, kept as your claim; default: your client's"),
+]
 Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words")]
 WaitSeconds = Annotated[
     float, Field(ge=0, le=LONGEST_WAIT, description="Wait up to this long for the status to change; 0: answer now")
@@ -117,6 +122,11 @@ def _either(*schemas: dict[str, Any] | None) -> dict[str, Any]:
     return {"type": "object", "anyOf": alternatives, "$defs": definitions}
 
 
+def _on_its_word(by: str, comment: str) -> DecisionRequest:
+    """A decision that nobody was asked about."""
+    return DecisionRequest(by=by, comment=comment, confirmation=Confirmation.NONE)
+
+
 class _Tools:
     """The tools, as a model sees them: names, signatures and docstrings are the public surface."""
 
@@ -130,7 +140,9 @@ class _Tools:
         Returns at once with the workflow_id to use in every other tool. The same invoice submitted again returns the
         one that is there (created: false); other content under an invoice_id that is under way or paid is refused.
 
-        For a client with tasks it is a task, which asks the user for the decision and ends with the report.
+        For a client with tasks it is a task, which asks the user for the decision and ends with the report. Stopping
+        the task cancels the invoice while it waits for its decision. Once it is approved, stopping the task stops
+        nothing: the invoice goes on being paid, and only the tool `cancel` withdraws it.
         """
         return await self._service.trigger(invoice)
 
@@ -151,30 +163,35 @@ class _Tools:
 
         Repeating it changes nothing; once the invoice has ended it is refused with how it ended.
 
-        Call this only after the user has said yes to this invoice and amount. Where the host can ask, the user is asked
-        to confirm; NOT_CONFIRMED: they did not.
+        Call this only after the user has said yes to this invoice and amount. Where the host shows forms, one asks to
+        confirm; NOT_CONFIRMED: it was not answered with yes.
         """
-        decision = DecisionRequest(by=approver or client_name(ctx.request_context), comment=comment)
+        decision = _on_its_word(approver or client_name(ctx.request_context), comment)
         with one_answer():
-            if asks(self._approval, ctx):
+            if needs_confirmation(self._approval, ctx):
                 report = await self._service.status(workflow_id, run_id or None)
-                if (question := await confirmed(report, decision, ctx)) is not None:
-                    return question
-                # What was confirmed is this run, and no other that may have begun meanwhile.
+                # What is confirmed is this run, and no other that may have begun meanwhile.
                 run_id = report.run_id
+                if awaits_decision(report):
+                    keys = QuestionKeys(run_id, await self._service.nonce(workflow_id, run_id))
+                    outcome = await confirmed(report, decision, keys, ctx)
+                    if isinstance(outcome, InputRequiredResult):
+                        return outcome
+                    decision = outcome
             return await self._service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
 
     async def reject(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
     ) -> InvoiceReport:
         """Pass on a person's rejection: nothing is paid. Final; an approved invoice stays approved (see cancel)."""
-        decision = DecisionRequest(by=approver or client_name(ctx.request_context), comment=reason)
+        decision = _on_its_word(approver or client_name(ctx.request_context), reason)
         return await self._service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId = "", reason: Why = "") -> InvoiceReport:
         """Withdraw an invoice. Before a decision nothing is paid; while paying, lines not yet due are not paid.
 
-        A payment under way finishes; the report tells which lines were paid.
+        A payment under way finishes; the report tells which lines were paid. For an approved invoice this is the only
+        way: call it only when the user wants that.
         """
         return await self._service.cancel(workflow_id, run_id or None, reason)
 

@@ -26,6 +26,7 @@ from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice, illegible_in
 from invoice_mcp.probe import Probe
 from invoice_mcp.reading import (
+    NONCE,
     InvoiceEntry,
     entries,
     find,
@@ -134,6 +135,11 @@ class InvoiceService:
         """Everything known of an invoice, now."""
         async with answering(self._probe):
             return await report_of(self._client, await require(self._client, workflow_id, run_id))
+
+    async def nonce(self, workflow_id: str, run_id: str) -> str | None:
+        """The run's nonce; None where it was not begun by `trigger`, or by that of release 0.1.0."""
+        async with answering(self._probe):
+            return await memo_text(await require(self._client, workflow_id, run_id), NONCE)
 
     async def wait_for_change(
         self, workflow_id: str, run_id: str | None, seconds: float, progress: Progress

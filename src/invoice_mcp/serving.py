@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from invoice_mcp.approval import ApprovalPolicy
+from invoice_mcp.approval import ApprovalPolicy, default_policy
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.http_server import HttpSettings, listen, serve_http
 from invoice_mcp.ledger import PaymentLedger
@@ -35,13 +35,16 @@ async def serve(
     ports: PortSettings,
     *,
     approval_timeout: timedelta,
-    approval: ApprovalPolicy = ApprovalPolicy.ASK,
+    approval: ApprovalPolicy | None = None,
     with_worker: bool = True,
     http: HttpSettings | None = None,
 ) -> NoReturn:
     """Serve MCP on stdin and stdout, or over streamable HTTP as `http` says, until the host leaves.
 
     Then ends the process.
+
+    Args:
+        approval: None: see `default_policy`.
 
     Raises:
         ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
@@ -53,14 +56,27 @@ async def serve(
     async with _reached(temporal, ports) as reached:
         logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
         queue = ports.task_queue(is_embedded=reached.is_embedded)
-        service = InvoiceService(reached.client, approval_timeout=approval_timeout, task_queue=queue)
-        server = build_server(service, approval=approval)
+        policy = approval or _told_default(reached, ports)
+        service = InvoiceService(
+            reached.client,
+            approval_timeout=approval_timeout,
+            signals_approve=policy.lets_signals_approve,
+            task_queue=queue,
+        )
+        server = build_server(service, approval=policy)
         async with _working(reached, ports) if with_worker else _idle():
             if http is None or listening is None:
                 await _run_until_told(server.run_stdio_async())
             else:
                 await serve_http(server, http, listening, _told_to_stop())
     _leave()
+
+
+def _told_default(reached: Connection, ports: PortSettings) -> ApprovalPolicy:
+    policy, why = default_policy(embedded_temporal=reached.is_embedded, ports=ports)
+    # Told without -v as well: who may pay is no detail.
+    logger.warning("Approvals: --approval=%s, because %s", policy, why)
+    return policy
 
 
 async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:

@@ -87,7 +87,8 @@ class Cluster:
         safe = ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=full"]
         self.temporal = self._process("temporal", [*start, *kept, *safe], port)
         self.worker = self._process("worker", [*PROGRAM, "worker", "-v", "--address", address])
-        serve = [*PROGRAM, "serve", "--no-worker", "--address", address, "--http"]
+        # On a Temporal of its own the default would refuse the clients of these tests that show no forms.
+        serve = [*PROGRAM, "serve", "--no-worker", "--approval", "ask", "--address", address, "--http"]
         serve += [*(["--no-sessions"] if self.servers > 1 else []), "--port"]
         ports = [free_port() for _ in range(self.servers)]
         self.mcp = [self._process(f"serve-{n}", [*serve, str(port)], port) for n, port in enumerate(ports)]

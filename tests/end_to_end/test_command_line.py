@@ -47,6 +47,7 @@ def home(tmp_path: Path) -> Path:
                 "--allowed-host NAME[:PORT]",
                 "--no-sessions",
                 "--approval [ask|trust|ask-or-refuse]",
+                "[default: ask where",
                 "--approval-timeout",
                 "--no-worker",
                 "--fail-payment",
@@ -244,7 +245,14 @@ async def test_the_demo_plays_to_its_end_and_leaves_nothing(
             await anyio.sleep(0.05)
 
 
-@requirement("CLI-HTTP")
+@requirement("CONFIRM-DEFAULT")
+def test_a_policy_that_nobody_chose_is_told_with_its_reason(home: Path) -> None:
+    served = run(home, "serve", "--no-worker", "--address", "127.0.0.1:1")
+    assert served.returncode == 0
+    assert "--approval=ask-or-refuse, because this Temporal is a shared one" in " ".join(served.stderr.split())
+
+
+@requirement("CLI-HTTP", "CONFIRM-DEFAULT")
 async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -271,6 +279,7 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
         finally:
             served.kill()
     assert "Traceback" not in errors
+    assert "--approval=ask, because Temporal, ERP and payment gateway are the embedded ones" in " ".join(errors.split())
     assert served.returncode == 0
     await until_gone(home)
 

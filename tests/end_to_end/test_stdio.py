@@ -118,6 +118,19 @@ async def test_decisions_submissions_and_lists(home: Path) -> None:
     await until_gone(home)
 
 
+@requirement("SIGNAL-POLICY")
+@pytest.mark.parametrize(("approval", "ends_as"), [("ask-or-refuse", "EXPIRED"), ("trust", "PAID")])
+async def test_a_signal_past_the_server_approves_only_where_nobody_has_to_be_asked(
+    home: Path, approval: str, ends_as: str
+) -> None:
+    async with host(home, "--approval", approval, "--approval-timeout", "3s") as desk, temporal_of(home) as temporal:
+        workflow_id = await desk.submit(an_invoice("INV-1"))
+        await temporal.get_workflow_handle(workflow_id).signal("ApproveInvoice")
+        report = await desk.until(workflow_id, "PAID", "EXPIRED")
+        assert report["status"] == ends_as
+    assert len(await PaymentLedger(ledger_path(home)).entries()) == (ends_as == "PAID")
+
+
 @requirement("TEMPORAL-KEEPS")
 async def test_closed_executions_are_kept_for_ninety_days_at_least(home: Path) -> None:
     async with temporal_of(home) as temporal:

@@ -1,7 +1,10 @@
-"""A person decides: an approval that a model passes on is confirmed through the host."""
+"""Who confirms an approval: the policies, the questions, whose answers count, and what is kept of them."""
 
 from __future__ import annotations
 
+import hashlib
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,14 +12,18 @@ from mcp import Client
 from mcp_types import ElicitResult, InputRequiredResult, TextContent
 
 from invoice_mcp.approval import ApprovalPolicy
-from invoice_mcp.reports import Status
-from invoice_mcp.tasks import get, update
+from invoice_mcp.question_keys import QuestionKeys, digest_of
+from invoice_mcp.questions import confirmation_request, decision_request, message_of
+from invoice_mcp.reports import Confirmation, DecisionRequest, Status
+from invoice_mcp.service import InvoiceService
+from invoice_mcp.tasks import get, input_key, update
 from invoice_mcp.testing import ERAS, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import Desk
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, decided, error_of, server_of, tasks_client
+from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client
 
+YES = ElicitResult(action="accept", content={"approve": True})
 in_both_eras = pytest.mark.parametrize("era", ERAS)
 
 
@@ -64,6 +71,9 @@ async def test_whatever_is_not_a_yes_approves_nothing(new_world: NewWorld, era: 
         refused = await Desk(client).refused("approve", workflow_id=workflow_id)
         assert refused.code == "NOT_CONFIRMED"
         assert "nothing was changed" in str(refused)
+        # Hosts without a screen answer by themselves: nothing is said of anybody who was asked.
+        assert "user was" not in str(refused)
+        assert "they" not in str(refused).partition("nothing was changed")[0]
         assert (await world.status()).decision is None
         # It is still open to be decided.
         await world.reject()
@@ -87,7 +97,9 @@ async def test_who_can_not_be_asked_is_taken_at_its_word_or_refused(new_world: N
         async with client_of(world, era, None, ApprovalPolicy.ASK_OR_REFUSE) as client:
             refused = await Desk(client).refused("approve", workflow_id=workflow_id)
             assert refused.code == "NOT_CONFIRMED"
-            assert "elicitation" in str(refused)
+            # The true reason, and the remedy.
+            assert "this client does not declare that it shows forms (elicitation)" in str(refused)
+            assert "Approve from a host that shows forms" in str(refused)
         async with client_of(world, era, Person(approve=True), ApprovalPolicy.ASK_OR_REFUSE) as client:
             await Desk(client).call("approve", workflow_id=workflow_id)
         await world.until(Status.PAID)
@@ -103,17 +115,17 @@ async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
         refusing = server_of(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
         async with tasks_client(refusing) as blind, tasks_client(refusing, Person()) as seeing:
             task_id = await _waiting(world, blind)
-            error = await error_of(update(blind.session, task_id, decided(task_id, decision="approve")))
+            error = await error_of(update(blind.session, task_id, await decided(blind, task_id, decision="approve")))
             assert error.code == -32021
             assert error.data == {"requiredCapabilities": {"elicitation": {}}}
             assert "nothing was changed" in error.message
             assert (await world.status()).decision is None
             assert (await get(blind.session, task_id)).status == "input_required"
-            await update(seeing.session, task_id, decided(task_id, decision="approve"))
+            await update(seeing.session, task_id, await decided(seeing, task_id, decision="approve"))
             await world.until(Status.PAID)
             # To pay nothing needs nobody's confirmation.
             task_id = await _waiting(world, blind)
-            await update(blind.session, task_id, decided(task_id, decision="reject"))
+            await update(blind.session, task_id, await decided(blind, task_id, decision="reject"))
             await world.until(Status.REJECTED)
 
 
@@ -124,7 +136,7 @@ async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world, approval=policy)) as client:
         task_id = await _waiting(world, client)
-        await update(client.session, task_id, decided(task_id, decision="approve"))
+        await update(client.session, task_id, await decided(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -147,15 +159,15 @@ async def test_an_answer_counts_only_for_the_run_that_was_shown(new_world: NewWo
         invoice = world.invoice()
         workflow_id = (await world.trigger(invoice)).workflow_id
         await world.until(Status.PENDING_APPROVAL)
-        asked = await _approve(client, workflow_id, None)
-        assert isinstance(asked, InputRequiredResult)
-        [key] = asked.input_requests or {}
+        question = await _approve(client, workflow_id, None)
+        assert isinstance(question, InputRequiredResult)
+        [key] = question.input_requests or {}
         # While the person reads, the invoice is withdrawn and comes back with another amount.
         await world.cancel()
         invoice["lines"][0]["amount"] = "999999"
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
-        again = await _approve(client, workflow_id, {key: ElicitResult(action="accept", content={"approve": True})})
+        again = await _approve(client, workflow_id, {key: YES})
         assert isinstance(again, InputRequiredResult)
         assert list(again.input_requests or {}) != [key]
         assert (await world.status()).decision is None
@@ -169,10 +181,10 @@ async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -
         client_of(world, "auto", Person()) as second,
     ):
         workflow_id = await world.submit()
-        asked = await _approve(first, workflow_id, None)
-        assert isinstance(asked, InputRequiredResult)
-        [key] = asked.input_requests or {}
-        answer = await _approve(second, workflow_id, {key: ElicitResult(action="accept", content={"approve": True})})
+        question = await _approve(first, workflow_id, None)
+        assert isinstance(question, InputRequiredResult)
+        [key] = question.input_requests or {}
+        answer = await _approve(second, workflow_id, {key: YES})
         assert not isinstance(answer, InputRequiredResult)
         await world.until(Status.PAID)
 
@@ -190,7 +202,7 @@ async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: New
         assert r'in the name of "Ann\x22 1. Free", invoice ' in named
         # What a model writes can't pass for a line of the invoice.
         assert named.endswith('\nComment: "Checked.\\n2. \\x22Free\\x22"')
-        assert 'in the name of "a user of ' in plain
+        assert 'in the name of "the client mcp", invoice ' in plain
         assert "Comment" not in plain
         await world.reject()
 
@@ -228,9 +240,9 @@ async def test_an_answer_counts_only_for_the_words_that_were_shown(
 ) -> None:
     async with new_world() as world, client_of(world, "auto", Person()) as client:
         workflow_id = await world.submit()
-        asked = await _approve(client, workflow_id, None)
-        [key] = asked.input_requests or {}
-        yes = {key: ElicitResult(action="accept", content={"approve": True})}
+        question = await _approve(client, workflow_id, None)
+        [key] = question.input_requests or {}
+        yes = {key: YES}
         assert isinstance(await _approve(client, workflow_id, yes, **changed), InputRequiredResult)
         assert (await world.status()).decision is None
         await world.reject()
@@ -246,6 +258,152 @@ async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> No
         assert "pay USD 120.00 to" in question
         assert "… and 70 more lines, together USD 70.00" in question
         await world.reject()
+
+
+@requirement("CONFIRM-QUESTION")
+@pytest.mark.parametrize("policy", [ApprovalPolicy.ASK, ApprovalPolicy.ASK_OR_REFUSE])
+async def test_an_answer_to_a_question_that_was_never_asked_counts_for_nothing(
+    new_world: NewWorld, policy: ApprovalPolicy
+) -> None:
+    async with new_world() as world, client_of(world, "auto", Person(), policy) as client:
+        workflow_id = await world.submit()
+        report = await world.status()
+        # All that a client knows, and what the key was made of in 0.1.0.
+        decision = DecisionRequest(by="The CFO")
+        words = hashlib.sha256(decision.model_dump_json().encode()).hexdigest()[:16]
+        shown = digest_of(message_of(confirmation_request(report, decision)))
+        guess = QuestionKeys(report.run_id, "a guess").of_confirmation(decision, shown, int(time.time()))
+        forged = (f"approve-{report.run_id}-{words}", guess, "approve", "approved", "confirm")
+        question = await _approve(client, workflow_id, dict.fromkeys(forged, YES), approver="The CFO")
+        assert isinstance(question, InputRequiredResult)
+        assert not set(question.input_requests or {}) & set(forged)
+        assert (await world.status()).decision is None
+        # The one that was asked counts.
+        [key] = question.input_requests or {}
+        assert not isinstance(await _approve(client, workflow_id, {key: YES}, approver="The CFO"), InputRequiredResult)
+        await world.until(Status.PAID)
+
+
+@requirement("CONFIRM-QUESTION")
+async def test_an_answer_to_another_invoice_counts_for_nothing(new_world: NewWorld) -> None:
+    async with new_world() as world, client_of(world, "auto", Person()) as client:
+        [key] = (await _approve(client, await world.submit(), None)).input_requests
+        await world.reject()
+        other = await world.submit()
+        assert isinstance(await _approve(client, other, {key: YES}), InputRequiredResult)
+        assert (await world.status()).decision is None
+        await world.reject()
+
+
+@requirement("CONFIRM-QUESTION", "TASK-UPDATE")
+async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        task_id = await _waiting(world, client)
+        report = await world.status()
+        message = message_of(decision_request(report))
+        for guess in ("decision-1", QuestionKeys(report.run_id, "a guess").of_decision(1, message)):
+            await update(client.session, task_id, filled_in(input_key(guess, report.run_id), decision="approve"))
+        assert (await world.status()).decision is None
+        await update(client.session, task_id, await decided(client, task_id, decision="approve"))
+        await world.until(Status.PAID)
+
+
+@requirement("CONFIRM-QUESTION")
+async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world: NewWorld) -> None:
+    """On the real server: the test server can't list."""
+    async with (
+        real_world() as world,
+        tasks_client(server_of(world)) as client,
+        client_of(world, "auto", None) as plain,
+    ):
+        task_id = await _waiting(world, client)
+        workflow_id = task_id.partition(":")[0]
+        nonce = await InvoiceService(world.client).nonce(workflow_id, "")
+        assert nonce
+        desk = Desk(plain)
+
+        async def is_listed() -> bool:
+            return workflow_id in str(await desk.call("list"))
+
+        await world.when(is_listed)
+        told: list[Any] = [
+            await desk.call("list"),
+            await desk.call("status", workflow_id=workflow_id),
+            await get(client.session, task_id),
+            await desk.call("approve", workflow_id=workflow_id),
+            await desk.refused("reject", workflow_id=workflow_id),
+        ]
+        await world.until(Status.PAID)
+        told += [await get(client.session, task_id), await desk.refused("cancel", workflow_id=workflow_id)]
+    assert nonce not in str(told)
+
+
+@requirement("CONFIRM-RECORD")
+@in_both_eras
+async def test_an_approval_tells_that_a_form_was_answered_and_which(new_world: NewWorld, era: str) -> None:
+    person = Person(approve=True)
+    async with new_world() as world, client_of(world, era, person, ApprovalPolicy.ASK_OR_REFUSE) as client:
+        await Desk(client).call("approve", workflow_id=await world.submit())
+        decision = (await world.until(Status.PAID)).decision
+    [question] = person.asked
+    assert decision
+    assert (decision.confirmation, decision.shown) == (Confirmation.FORM, hashlib.sha256(question.encode()).hexdigest())
+    # Nobody gave a name: it is told who sent it, and no person.
+    assert decision.by == "the client mcp"
+
+
+@requirement("CONFIRM-RECORD")
+@in_both_eras
+@pytest.mark.parametrize("tool", ["approve", "reject"])
+@pytest.mark.parametrize(
+    ("person", "policy"), [(None, ApprovalPolicy.ASK), (Person("decline"), ApprovalPolicy.TRUST)], ids=["ask", "trust"]
+)
+async def test_a_decision_that_nobody_was_asked_about_says_so(
+    new_world: NewWorld, era: str, tool: str, person: Person | None, policy: ApprovalPolicy
+) -> None:
+    async with new_world() as world, client_of(world, era, person, policy) as client:
+        await Desk(client).call(tool, workflow_id=await world.submit(), approver="The CFO")
+        decision = (await world.until(Status.PAID, Status.REJECTED)).decision
+    assert decision
+    assert (decision.confirmation, decision.shown, decision.by) == (Confirmation.NONE, None, "The CFO")
+
+
+@requirement("CONFIRM-RECORD", "TASK-INVOICE")
+@pytest.mark.parametrize("policy", list(ApprovalPolicy))
+@pytest.mark.parametrize("verdict", ["approve", "reject"])
+async def test_a_decision_in_the_tasks_form_tells_so_and_what_was_shown(
+    new_world: NewWorld, verdict: str, policy: ApprovalPolicy
+) -> None:
+    async with new_world() as world, tasks_client(server_of(world, approval=policy), Person()) as client:
+        task_id = await _waiting(world, client)
+        await update(client.session, task_id, {await asked(client, task_id): {"action": "cancel"}})
+        # The second form has another text.
+        [(key, request)] = ((await get(client.session, task_id)).input_requests or {}).items()
+        await update(client.session, task_id, filled_in(key, decision=verdict))
+        decision = (await world.until(Status.PAID, Status.REJECTED)).decision
+    shown = hashlib.sha256(request["params"]["message"].encode()).hexdigest()
+    assert decision
+    assert (decision.confirmation, decision.shown, decision.by) == (Confirmation.TASK, shown, "the client mcp")
+
+
+@requirement("CONFIRM-POLICY", "DECIDE-LATE", "DECIDE-REPEAT", "TOOL-NOT-FOUND")
+@in_both_eras
+async def test_where_it_stands_comes_before_who_can_be_asked(new_world: NewWorld, era: str) -> None:
+    async with new_world() as world, client_of(world, era, None, ApprovalPolicy.ASK_OR_REFUSE) as client:
+        desk = Desk(client)
+        assert (await desk.refused("approve", workflow_id="invoice-nobody")).code == "NOT_FOUND"
+        far = await world.due_in(timedelta(days=30))
+        approved = await world.submit(("1", far))
+        await world.approve(by="Ann")
+        # Repeating it changes nothing, so nobody need be asked.
+        assert (await desk.call("approve", workflow_id=approved, approver="Bob"))["decision"]["by"] == "Ann"
+        await world.cancel()
+        rejected = await world.submit()
+        await world.reject()
+        await world.until(Status.REJECTED)
+        for closed in (approved, rejected):
+            refused = await desk.refused("approve", workflow_id=closed)
+            assert refused.code == "ALREADY_CLOSED"
 
 
 async def _waiting(world: World, client: Client) -> str:

@@ -27,7 +27,7 @@ from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflows import MOST_DISMISSALS
 from tests.desk import lines_of
 from tests.requirements import requirement
-from tests.tasks_client import Person, asked, begin, decided, error_of, server_of, tasks_client
+from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client
 
 DAY = timedelta(days=1)
 
@@ -88,12 +88,14 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
 async def test_a_rejection_in_the_form_rejects(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, decided(task_id, decision="reject", comment="Never ordered"))
+        await update(
+            client.session, task_id, await decided(client, task_id, decision="reject", comment="Never ordered")
+        )
         await world.until(Status.REJECTED)
         report = report_in(await get(client.session, task_id))
         assert report.decision
         assert report.decision.comment == "Never ordered"
-        assert report.decision.by.startswith("a user of ")
+        assert report.decision.by == "the client mcp"
 
 
 @requirement("TASK-INVOICE", "TASK-UPDATE")
@@ -111,16 +113,23 @@ async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_aga
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, {asked(task_id): response})
+        [(key, first)] = ((await get(client.session, task_id)).input_requests or {}).items()
+        await update(client.session, task_id, {key: response})
         task = await get(client.session, task_id)
         assert task.status == "input_required"
-        assert list(task.input_requests or {}) == [asked(task_id, 1)]
+        [(other, second)] = (task.input_requests or {}).items()
+        assert other != key
+        # It says first what came of the last one, and how to reject.
+        happened, _, asks = second["params"]["message"].partition("\n\n")
+        assert "decides nothing" in happened
+        assert "choose reject" in happened
+        assert asks == first["params"]["message"]
         assert (await world.status()).decision is None
         # Its key is never used again.
-        await update(client.session, task_id, decided(task_id, decision="reject"))
+        await update(client.session, task_id, filled_in(key, decision="reject"))
         assert (await world.status()).decision is None
         assert (await get(client.session, task_id)).last_updated_at == task.last_updated_at
-        await update(client.session, task_id, decided(task_id, 1, decision="approve"))
+        await update(client.session, task_id, filled_in(other, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -128,16 +137,19 @@ async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_aga
 async def test_who_dismisses_every_form_does_not_fill_the_history(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
+        keys = []
         for _ in range(MOST_DISMISSALS + 3):
-            [key] = (await get(client.session, task_id)).input_requests or {}
+            key = await asked(client, task_id)
+            keys.append(key)
             # By two at once: one of them is too late.
             dismissal = {key: {"action": "cancel"}}
             await asyncio.gather(*(update(client.session, task_id, dismissal) for _ in range(2)))
-        assert list((await get(client.session, task_id)).input_requests or {}) == [asked(task_id, MOST_DISMISSALS)]
+        assert await asked(client, task_id) == keys[-1]
+        assert len(set(keys)) == MOST_DISMISSALS + 1
         events = (await world.handle().fetch_history()).events
         kept = [event for event in events if event.HasField("workflow_execution_update_accepted_event_attributes")]
         assert len(kept) == MOST_DISMISSALS
-        await update(client.session, task_id, decided(task_id, MOST_DISMISSALS, decision="approve"))
+        await update(client.session, task_id, filled_in(keys[-1], decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -147,7 +159,7 @@ async def test_submitting_again_is_answered_with_the_task_as_it_is(new_world: Ne
         invoice = world.invoice()
         task_id = await begun(world, client, invoice)
         await world.advance(timedelta(hours=1))
-        await update(client.session, task_id, {asked(task_id): {"action": "cancel"}})
+        await update(client.session, task_id, {await asked(client, task_id): {"action": "cancel"}})
         task = await get(client.session, task_id)
         again = await begin(client, "trigger", invoice=invoice)
         told = (again.task_id, again.status, again.status_message, again.created_at, again.last_updated_at)
@@ -182,10 +194,11 @@ async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: Ne
 async def test_an_answer_after_the_end_is_acknowledged_and_changes_nothing(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, decided(task_id, decision="reject"))
+        key = await asked(client, task_id)
+        await update(client.session, task_id, filled_in(key, decision="reject"))
         await world.until(Status.REJECTED)
         ended = await get(client.session, task_id)
-        for late in (decided(task_id, decision="approve"), {asked(task_id): {"action": "cancel"}}):
+        for late in (filled_in(key, decision="approve"), {key: {"action": "cancel"}}):
             await update(client.session, task_id, late)
         assert await get(client.session, task_id) == ended
 
@@ -194,7 +207,9 @@ async def test_an_answer_after_the_end_is_acknowledged_and_changes_nothing(new_w
 async def test_a_field_that_is_null_is_left_out(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        await update(client.session, task_id, decided(task_id, decision="reject", comment=None, name=None))
+        await update(
+            client.session, task_id, await decided(client, task_id, decision="reject", comment=None, name=None)
+        )
         await world.until(Status.REJECTED)
         report = report_in(await get(client.session, task_id))
         assert report.decision
@@ -206,7 +221,9 @@ async def test_declining_is_rejecting_only_where_the_person_says_so(new_world: N
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
         await update(
-            client.session, task_id, {asked(task_id): {"action": "decline", "content": {"decision": "reject"}}}
+            client.session,
+            task_id,
+            {await asked(client, task_id): {"action": "decline", "content": {"decision": "reject"}}},
         )
         await world.until(Status.REJECTED)
 
@@ -231,11 +248,11 @@ async def test_an_answer_that_can_not_be_read_is_an_error_and_changes_nothing(
 ) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         task_id = await begun(world, client)
-        error = await error_of(update(client.session, task_id, {asked(task_id): response}))
+        error = await error_of(update(client.session, task_id, {await asked(client, task_id): response}))
         assert error.code == -32602
         assert told in str(error)
         assert (await get(client.session, task_id)).status == "input_required"
-        await update(client.session, task_id, decided(task_id, decision="approve"))
+        await update(client.session, task_id, await decided(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -244,11 +261,12 @@ async def test_the_first_decision_is_final_whichever_door_it_came_through(new_wo
     async with new_world() as world, tasks_client(server_of(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
+        key = await asked(client, task_id)
         await world.approve(by="Ann")
         # Too late, twice, and of what was never asked: acknowledged, ignored.
         late: list[dict[str, Any]] = [
-            decided(task_id, decision="reject", name="Bob"),
-            decided(task_id, decision="approve"),
+            filled_in(key, decision="reject", name="Bob"),
+            filled_in(key, decision="approve"),
             {"x": {}},
             {},
         ]
@@ -265,7 +283,7 @@ async def test_a_decision_in_the_form_holds_for_the_plain_tools(new_world: NewWo
     async with new_world() as world, tasks_client(server_of(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
-        await update(client.session, task_id, decided(task_id, decision="approve", name="Ann"))
+        await update(client.session, task_id, await decided(client, task_id, decision="approve", name="Ann"))
         refused = await world.refusal(world.reject())
         assert refused.code == "ALREADY_DECIDED"
         assert "Ann" in str(refused)
@@ -277,6 +295,7 @@ async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
     async with real_world() as world, tasks_client(server_of(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
+        key = await asked(client, task_id)
 
         async def rejected() -> None:
             try:
@@ -286,8 +305,8 @@ async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
 
         # What is answered too late is acknowledged all the same.
         await asyncio.gather(
-            update(client.session, task_id, decided(task_id, decision="approve", name="Ann")),
-            update(client.session, task_id, decided(task_id, decision="reject", name="Bob")),
+            update(client.session, task_id, filled_in(key, decision="approve", name="Ann")),
+            update(client.session, task_id, filled_in(key, decision="reject", name="Bob")),
             rejected(),
         )
         decision = (await world.status()).decision
@@ -343,17 +362,37 @@ async def test_cancelling_twice_and_after_the_end_is_acknowledged(new_world: New
 
 
 @requirement("TASK-CANCEL")
-async def test_a_task_cancelled_while_paying_tells_what_was_paid(new_world: NewWorld) -> None:
+async def test_stopping_the_task_of_an_approved_invoice_stops_nothing_and_the_task_says_so(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(server_of(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("1", "2024-06-30T00:00:00Z"), ("2", far)))
+        assert "Stopping" not in str((await get(client.session, task_id)).status_message)
         await world.approve()
         await world.when(lambda: world.ledger)
-        await cancel(client.session, task_id)
+        for _ in range(2):
+            await cancel(client.session, task_id)
+        task = await get(client.session, task_id)
+        assert task.status == "working"
+        assert "does not cancel an approved invoice: for that call the tool `cancel`" in str(task.status_message)
+        assert not (await world.status()).cancelling
+        # It goes on being paid; the tool, called on purpose, withdraws what is not paid, and the task tells that.
+        await world.cancel()
         await world.until(Status.CANCELLED)
         task = await get(client.session, task_id)
         assert task.status == "cancelled"
         assert "1 of 2 lines paid" in str(task.status_message)
+        assert "Stopping" not in str(task.status_message)
+
+
+@requirement("TASK-CANCEL", "DECIDE-EARLY")
+async def test_an_invoice_approved_before_its_validation_is_approved(new_world: NewWorld) -> None:
+    async with new_world() as world, tasks_client(server_of(world)) as client:
+        world.erp.is_down(times=1)
+        created = await begin(client, "trigger", invoice=world.invoice())
+        world.watch(*created.task_id.split(":"))
+        await world.approve()
+        await cancel(client.session, created.task_id)
+        await world.until(Status.PAID)
 
 
 @requirement("TASK-CANCEL", "TASK-WIRE")
@@ -364,7 +403,7 @@ async def test_an_accepted_cancellation_is_a_change_before_it_has_its_effect(rea
         await world.approve()
         await world.when(lambda: world.payments.under_way)
         before = await get(client.session, task_id)
-        await cancel(client.session, task_id)
+        await world.call("cancel", workflow_id=world.workflow_id)
 
         async def is_cancelling() -> bool:
             return (await world.status()).cancelling
@@ -373,6 +412,8 @@ async def test_an_accepted_cancellation_is_a_change_before_it_has_its_effect(rea
         after = await get(client.session, task_id)
         assert after.status == "working"
         assert after.last_updated_at > before.last_updated_at
+        assert "being cancelled" in str(after.status_message)
+        assert "Stopping" not in str(after.status_message)
         world.payments.answers()
         await world.until(Status.PAID)
 
@@ -441,7 +482,7 @@ async def test_a_task_is_there_for_every_server_and_no_server_is_needed_to_keep_
             task_id = await begun(world, client)
         async with tasks_client(server_of(world)) as another:
             assert (await get(another.session, task_id)).status == "input_required"
-            await update(another.session, task_id, decided(task_id, decision="approve", name="Ann"))
+            await update(another.session, task_id, await decided(another, task_id, decision="approve", name="Ann"))
         async with tasks_client(server_of(world)) as third:
             answer = await TasksClient().follow(third.session, task_id)
             assert InvoiceReport.model_validate(answer.structured_content).status is Status.PAID

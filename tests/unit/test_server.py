@@ -55,7 +55,7 @@ async def test_a_whole_life_in_both_eras_of_the_protocol(new_world: NewWorld, er
         workflow_id = await world.submit()
         report = await world.call("approve", workflow_id=workflow_id, comment='{"looks": "like JSON"}', run_id=None)
         assert report["decision"]["comment"] == '{"looks": "like JSON"}'
-        assert report["decision"]["by"].startswith("a user of ")
+        assert report["decision"]["by"] == "the client mcp"
         assert (await world.until(Status.PAID)).lines[0].payment_id
         assert (await world.refusal(world.approve())).code == "ALREADY_CLOSED"
 

@@ -47,6 +47,11 @@ async def answer_by_update(handle: Handle, responses: Mapping[str, Any], _ctx: S
     await handle.execute_update(TASK_INPUT, dict(responses))
 
 
+async def always(_handle: Handle) -> bool:
+    """Any workflow that goes on may be cancelled."""
+    return True
+
+
 def tool_result(outcome: Any) -> CallToolResult:
     """A workflow's outcome as a tool would have returned it: a text as it is, an object as structured content too."""
     if isinstance(outcome, str):
@@ -77,6 +82,8 @@ class TaskBinding:
         state: What the workflow tells of itself while it goes on.
         answer: How it is given the client's responses, of which only those to open input requests are left. Raise
             ValueError for what can't be taken; ignore what comes too late.
+        cancellable: Whether `tasks/cancel` cancels the workflow, as it stands. Where not, it is acknowledged and has no
+            effect, as the extension allows; say so in the state's message.
         result: The tool result for the workflow's outcome, which is what Temporal's JSON says.
         poll_interval: How often a client should ask.
     """
@@ -87,5 +94,6 @@ class TaskBinding:
     started: Callable[[CallToolResult], Run | None] = run_started
     state: Callable[[Handle], Awaitable[TaskState]] = state_by_query
     answer: Callable[[Handle, Mapping[str, Any], ServerRequestContext[Any, Any]], Awaitable[None]] = answer_by_update
+    cancellable: Callable[[Handle], Awaitable[bool]] = always
     result: Callable[[Any], CallToolResult] = tool_result
     poll_interval: timedelta = timedelta(seconds=1)

@@ -120,13 +120,20 @@ class Tasks:
                     raise
 
     async def cancel(self, task_id: str) -> None:
-        """Ask the workflow to stop. Whether and when it does is its own affair; one that has ended stays as it is.
+        """Ask the workflow to stop. Whether and when it does is its own affair; one that has ended stays as it is, and
+        one that its binding does not let be cancelled.
 
         Raises:
-            MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
+            MCPError: -32602 for an id that is no task's; -32603 while Temporal is away, or a worker that is needed to
+                tell whether it may be cancelled.
         """
         async with answering(_ANSWER_WITHIN):
             while (found := await find(self._client, self._by_workflow, task_id)).is_open:
+                is_cancellable = await _is_cancellable(found)
+                if is_cancellable is None:
+                    continue
+                if not is_cancellable:
+                    return
                 try:
                     # Not the run that was found: where it went on as another since, that succeeds and does nothing.
                     await found.chain.cancel(reason="The client of the task cancelled it")
@@ -174,6 +181,15 @@ class Tasks:
             "ttl_ms": _milliseconds(kept),
             "poll_interval_ms": _milliseconds(own or found.binding.poll_interval),
         }
+
+
+async def _is_cancellable(found: Found) -> bool | None:
+    """What the binding says; None: it says nothing in time, as a question that the workflow's end has overtaken."""
+    if not found.has_begun:
+        return True
+    with anyio.move_on_after(_LOOK_AGAIN_AFTER):
+        return await found.binding.cancellable(found.handle)
+    return None
 
 
 async def _told(found: Found) -> TaskState | None:

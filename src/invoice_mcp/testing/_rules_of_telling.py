@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from itertools import chain
 
 from invoice_mcp.errors import Code
-from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.reports import Confirmation, InvoiceReport, Status
 from invoice_mcp.testing._observations import Observations, Run
 from invoice_mcp.testing._rules_of_deciding import is_same_decision
 from invoice_mcp.testing._violations import Found
 
 _QUOTED = re.compile('"[^"]*"')
 _ENDS_AS = {Status.CANCELLED: "CANCELED"}
+_SHOWS = frozenset({Confirmation.FORM, Confirmation.TASK})
 
 
 def s7(observed: Observations) -> Found:
@@ -110,6 +111,8 @@ def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
             yield f"was decided at {decided.at}, but tells {decision.at}"
         if decided.by not in {"", decision.by}:
             yield f"was decided by {decided.by}, but tells {decision.by}"
+    if decision is not None and (decision.confirmation in _SHOWS) != (decision.shown is not None):
+        yield f"tells that it was confirmed by {decision.confirmation}, and that {decision.shown} was shown"
     if report.cancelling and report.status.is_terminal:
         yield "has ended, but tells that it is being cancelled"
 

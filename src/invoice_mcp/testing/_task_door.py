@@ -8,7 +8,7 @@ from typing import Any, Literal
 from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
 
-from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.reports import InvoiceReport, Status, Verdict
 from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
 from invoice_mcp.testing._engine import GIVES_UP_AFTER
 from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
@@ -106,14 +106,24 @@ class TaskTools(Tools):
         run = self._run(arguments)
         # A task is cancelled without a reason: who has one calls the tool.
         task = None if arguments.get("reason") else await self._task(run)
-        if run is None or task is None or task.is_terminal:
+        # Stopping the task of an approved invoice cancels nothing: that is for the plain tool.
+        if run is None or task is None or task.is_terminal or await self._is_approved(run):
             return None
         await cancel(self.client.session, task.task_id)
         # It is acknowledged, and takes effect when it does: the plain tool waits for that a little, too.
         report = await self._reported(run, wait_seconds=2)
-        # What had ended by itself in the meantime is acknowledged all the same: only the plain tool says so.
-        came_too_late = report.status.is_terminal and report.status is not Status.CANCELLED
-        return None if came_too_late else self._answered("cancel", arguments, report)
+        # What had ended by itself, or was approved, in the meantime is acknowledged all the same: only the plain tool
+        # says so, or cancels it.
+        is_cancelled = report.cancelling or report.status is Status.CANCELLED
+        return self._answered("cancel", arguments, report) if is_cancelled else None
+
+    async def _is_approved(self, run: Run) -> bool:
+        try:
+            decision = (await self._reported(run)).decision
+        except ToolRefused:
+            # Nobody can tell of it: then nobody has heard of an approval either.
+            return False
+        return decision is not None and decision.verdict is Verdict.APPROVED
 
     async def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         content = await super().call("status", arguments)

@@ -25,9 +25,9 @@ async def jobs(client: Client) -> AsyncIterator[MCPServer[Any]]:
         yield build(client)
 
 
-def tasks_of(client: Client, workflow: type) -> MCPServer[Any]:
-    """A server for the tasks of a workflow that something else starts."""
-    binding = TaskBinding(tool="none", workflow=workflow.__name__)
+def tasks_of(client: Client, workflow: type, **options: Any) -> MCPServer[Any]:
+    """A server for the tasks of a workflow that something else starts, bound with these options."""
+    binding = TaskBinding(tool="none", workflow=workflow.__name__, **options)
     return MCPServer[Any]("tasks", extensions=[TasksExtension(client, [binding], retention=Retention(client))])
 
 

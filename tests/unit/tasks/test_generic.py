@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import anyio
 import httpx2
@@ -21,13 +22,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from invoice_mcp import tasks
-from invoice_mcp.tasks import DetailedTask, Retention, TasksClient, cancel, get, update
-from tests.conformance.jobs import JOBS
+from invoice_mcp.tasks import DetailedTask, Retention, Run, TasksClient, _reading, cancel, get, task_id_of, update
+from tests.conformance.jobs import JOBS, ConfirmDelete
 from tests.conformance.server import TASK_QUEUE, build
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, error_of, tasks_client
 from tests.unit.tasks import deployments
-from tests.unit.tasks.served import jobs, over_http
+from tests.unit.tasks.served import jobs, over_http, tasks_of
 
 GIVES_UP_AFTER = 20
 
@@ -235,6 +236,33 @@ async def _post(
         answer = await http.post(url, json=body, headers=headers)
     error: dict[str, Any] = answer.json()["error"]
     return answer.status_code, error
+
+
+@requirement("TASK-CANCEL", "TASK-GENERIC")
+async def test_a_workflow_that_may_not_be_cancelled_goes_on(
+    real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def cancellable(handle: Any) -> bool:
+        asked.append(handle.id)
+        if len(asked) == 1:
+            # As a query that the workflow's end has overtaken.
+            await anyio.sleep_forever()
+        return len(asked) > 2
+
+    monkeypatch.setattr(_reading, "_LOOK_AGAIN_AFTER", 0.05)
+    server = tasks_of(real_client, ConfirmDelete, cancellable=cancellable)
+    async with jobs(real_client), tasks_client(server) as client:
+        run = await real_client.start_workflow(ConfirmDelete.run, "a file", id=f"kept-{uuid4()}", task_queue=TASK_QUEUE)
+        task_id = task_id_of(Run(run.id, str(run.first_execution_run_id)))
+        await until(client, task_id, lambda task: task.status == "input_required")
+        await cancel(client.session, task_id)
+        assert asked == [run.id] * 2
+        history = await run.fetch_history()
+        assert not any(each.HasField("workflow_execution_cancel_requested_event_attributes") for each in history.events)
+        await cancel(client.session, task_id)
+        assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
 @requirement("TASK-ID")

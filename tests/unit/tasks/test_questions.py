@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from invoice_mcp.tasks._questions import Questions
 from tests.requirements import requirement
 
@@ -43,3 +45,18 @@ def test_an_answer_that_can_not_be_taken_is_asked_for_three_times() -> None:
         assert questions.to_ask({"1": "When?"}, 0) == ["1"]
         assert questions.may_ask_again("1") is again
     assert questions.to_ask({"1": "When?"}, 0) == []
+
+
+@requirement("TASK-CLIENT")
+def test_what_is_asked_again_with_a_word_before_is_the_same() -> None:
+    def form(message: str, **schema: str) -> dict[str, Any]:
+        return {"method": "elicitation/create", "params": {"message": message, "requestedSchema": schema}}
+
+    questions = Questions(PEACE)
+    questions.to_ask({"1": form("Pay?")}, 0)
+    questions.is_answered(form("Pay?"), DISMISSED, 0)
+    assert questions.to_ask({"2": form("You dismissed it. Pay?")}, 1) == []
+    assert questions.to_ask({"3": form("Pay?", name="string")}, 1) == ["3"]
+    assert questions.to_ask({"4": form("Pay? Or not?")}, 1) == ["4"]
+    assert questions.to_ask({"5": form("")}, 1) == ["5"]
+    assert questions.to_ask({"2": form("You dismissed it. Pay?")}, PEACE) == ["2"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from invoice_mcp.errors import Code
-from invoice_mcp.reports import InvoiceReport, LineStatus, Status, Verdict
+from invoice_mcp.reports import Confirmation, InvoiceReport, LineStatus, Status, Verdict
 from invoice_mcp.testing import Arrival, Run
 from tests.unit.testing.ruins import (
     BEGAN,
@@ -264,3 +264,26 @@ def test_an_answer_is_no_error_whatever_it_tells() -> None:
 
 def test_the_times_of_these_runs_are_in_order() -> None:
     assert BEGAN < DECIDED < ENDED < DEADLINE
+
+
+@pytest.mark.parametrize(
+    ("confirmation", "shown", "wrong"),
+    [
+        (Confirmation.FORM, "digest", []),
+        (Confirmation.TASK, "digest", []),
+        (Confirmation.NONE, None, []),
+        (Confirmation.SIGNAL, None, []),
+        (None, None, []),
+        (Confirmation.FORM, None, ["S7"]),
+        (Confirmation.TASK, None, ["S7"]),
+        (Confirmation.NONE, "digest", ["S7"]),
+        (None, "digest", ["S7"]),
+    ],
+)
+def test_s7_a_confirmation_tells_what_was_shown_or_that_nothing_was(
+    confirmation: Confirmation | None, shown: str | None, wrong: list[str]
+) -> None:
+    assert NO_THANKS.report
+    assert NO_THANKS.report.decision
+    told = NO_THANKS.report.decision.model_copy(update={"confirmation": confirmation, "shown": shown})
+    assert broken(retold(NO_THANKS, decision=told)) == wrong
