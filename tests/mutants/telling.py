@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -151,7 +152,7 @@ def _cell(said: str | None) -> str:
 
 
 def _shortened(text: str, longest: int = 110) -> str:
-    text = text.removeprefix("from_0.1.0/")
+    text = re.sub(r"^from_[0-9.]+/", "", text)
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

@@ -24,6 +24,7 @@ _MAKES_UP = {"person", "company", "lorem"}
 _TEMPORALS = (
     "request-from-RespondWorkflowTaskCompleted",
     "WORKFLOWALREADYSTARTED",
+    "KeywordList",
     "WorkerShutdown",
     "Worker is shutting down and this activity did not complete in time",
 )

@@ -38,7 +38,7 @@ from tests.replay import couriers, parcels, slips
 from tests.replay.planting import NAME, every_event, left_in, planted
 from tests.replay.playing import edited, record_parcels, replay
 from tests.replay.strangers import texts_of
-from tests.replay.test_corpus import CORPUS, RECORDINGS
+from tests.replay.test_corpus import CORPUS, RECORDINGS, RELEASES
 from tests.requirements import requirement
 
 # Parcels are never delivered on a Sunday: the day steers the code.
@@ -61,8 +61,9 @@ async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
         assert bare.workflow_id != recording.workflow_id
 
 
+# To the letter replays what this code has written.
 @requirement("HISTORY-PULL")
-@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize("name", [name for name in RECORDINGS if name.startswith(f"{RELEASES[-1]}/")])
 async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str) -> None:
     recording = read(CORPUS / name)
     bare = await scrub_and_prove(recording, TARGET.load(), keep=KEEP)

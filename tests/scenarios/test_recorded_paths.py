@@ -54,10 +54,13 @@ def test_a_workflow_can_log_whatever_the_log_imports(simulator: StageRunner) -> 
 def events_of(recording: Recording) -> Counter[str]:
     """How often each thing happened. In how many tasks the workflow learned of it is a matter of speed.
 
-    A wait that takes more than one timer counts as one: a server's clock is set, and so jumps over some.
+    A wait that takes more than one timer counts as one: a server's clock is set, and so jumps over some. And a real
+    server fires timers up to a second late, several at once: of those that nobody waits for any more, some fire.
     """
     kinds_of = [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in recording.events]
     counts = Counter(kind for kind in kinds_of if not kind.startswith("WORKFLOW_TASK_"))
     for kind in counts.keys() & {"TIMER_STARTED", "TIMER_FIRED"} if "century" in recording.workflow_id.lower() else ():
         counts[kind] = 1
+    if "too-late" in recording.workflow_id.lower():
+        del counts["TIMER_FIRED"]
     return counts

@@ -5,5 +5,5 @@ from invoice_mcp.testing.histories import Target
 TARGET = Target("invoice_mcp.worker:REPLAY")
 """Our own workflows, as our own worker runs them."""
 
-KEEP = frozenset({"status", "workflow_status", "verdict", "currency", "error", "InvoiceStatus"})
+KEEP = frozenset({"status", "workflow_status", "verdict", "confirmation", "currency", "error", "InvoiceStatus"})
 """Fields of invoices whose texts steer the workflows. Whatever else anybody wrote is scrubbed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from temporalio.bridge.proto.workflow_activation import (
     FireTimer,
     WorkflowActivationJob,
 )
-from temporalio.bridge.proto.workflow_commands import WorkflowCommand
+from temporalio.bridge.proto.workflow_commands import UpsertWorkflowSearchAttributes, WorkflowCommand
 from temporalio.converter import DataConverter
 
 from invoice_mcp.testing.simulator._activities import Activity
@@ -25,6 +26,9 @@ from invoice_mcp.testing.simulator._history import (
     event,
     nanoseconds,
 )
+
+# The search attribute in which core lists the patches that a run has met.
+_CHANGE_VERSION = "TemporalChangeVersion"
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
@@ -257,6 +261,18 @@ def _set_patch_marker(orders: _Orders, command: WorkflowCommand) -> None:
             workflow_task_completed_event_id=orders.completed,
         )
     )
+    _index_patch(orders, marker.patch_id)
+
+
+def _index_patch(orders: _Orders, patch_id: str) -> None:
+    """As core does: visibility can be asked which patches a run has met."""
+    known = orders.run.search_attributes.get(_CHANGE_VERSION)
+    patches = [*(json.loads(known.data) if known is not None else ()), patch_id]
+    value = Payload(data=json.dumps(patches, separators=(",", ":")).encode())
+    value.metadata.update({"encoding": b"json/plain", "type": b"KeywordList"})
+    upsert = UpsertWorkflowSearchAttributes()
+    upsert.search_attributes.indexed_fields[_CHANGE_VERSION].CopyFrom(value)
+    _upsert_search_attributes(orders, WorkflowCommand(upsert_workflow_search_attributes=upsert))
 
 
 # -- the end ---------------------------------------------------------------------------------------------------

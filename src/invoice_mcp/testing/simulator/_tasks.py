@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 # How long a failing workflow task waits for its next try; twice as long each time.
 _TRIES_AGAIN_AFTER = SECOND
 _LONGEST_PAUSE = 600 * SECOND
+# Ways of the SDK's core that temporalio 1.35 takes; with the second one it indexes patches.
+_CORE_FLAGS: tuple[int, ...] = (1, 2, 3, 4)
 _TOO_LATE = application("the workflow ended before the update did", "AcceptedUpdateCompletedWorkflow")
 
 
@@ -99,6 +101,8 @@ class Tasks:
         self._ends: Step | None = None
         self._task: _Task | None = None
         self._scheduled = 0
+        # Written with the first task that completes.
+        self._core_flags = _CORE_FLAGS
         self._attempt = 1
         self._is_resting = False
 
@@ -285,9 +289,10 @@ class Tasks:
                 scheduled_event_id=task.scheduled,
                 started_event_id=task.started,
                 identity=IDENTITY,
-                sdk_metadata={"lang_used_flags": past.flags},
+                sdk_metadata={"lang_used_flags": past.flags, "core_used_flags": self._core_flags},
             )
         )
+        self._core_flags = ()
         refused = carry_out(self._execution, self._updates, commands, number)
         for update_id in refused:
             del self._updates[update_id]
