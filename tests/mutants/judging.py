@@ -29,27 +29,30 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
     except CannotRun as why:
         return str(why)
     listed = read_corpus(corpus)
-    names = {path.stem: name for name, path in listed.files.items()}
     wrong: list[str] = []
 
     def told(outcome: Outcome) -> None:
-        name = names[outcome.recording]
-        drifted = [each for each in outcome.drift if not any(entry.covers(name, each) for entry in listed.accepted)]
+        name = listed.files[outcome.recording].stem
+        drifted = [
+            each
+            for each in outcome.drift
+            if not any(entry.covers(outcome.recording, each) for entry in listed.accepted)
+        ]
         if outcome.problem:
             problem = outcome.problem
             differs = problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
             # What the code fails with has a traceback: its first line says enough.
             what = differs if differs and problem.fault is Fault.NONDETERMINISM else problem.told
-            wrong.append(f"{outcome.recording}: {problem.fault}: {what}")
+            wrong.append(f"{name}: {problem.fault}: {what}")
         elif drifted:
             drift = drifted[0]
-            wrong.append(f"{outcome.recording}: drift: {drift.command}, {drift.field}: {drift.old} -> {drift.new}")
+            wrong.append(f"{name}: drift: {drift.command}, {drift.field}: {drift.old} -> {drift.new}")
 
     async def until_wrong() -> AsyncIterator[tuple[str, Recording]]:
-        for path in sorted(corpus.rglob("*.json")):
+        for recording, path in sorted(listed.files.items()):
             if wrong:
                 return
-            yield path.stem, read(path)
+            yield recording, read(path)
 
     await Replaying(code, strict=strict).replay(until_wrong(), told)
     return wrong[0] if wrong else ""

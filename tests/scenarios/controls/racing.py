@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.errors import Refused
     from invoice_mcp.reports import DecisionRequest, Verdict
     from invoice_mcp.workflows import InvoiceWorkflow
     from tests.scenarios.controls._making import in_place_of_invoice
@@ -17,3 +20,23 @@ class TakesLateSignals(InvoiceWorkflow):
     async def _decide_by_signal(self, verdict: Verdict) -> None:
         if not self._status.is_terminal:
             self._decide(verdict, DecisionRequest(by="signal"))
+
+
+@in_place_of_invoice
+class StopsLinesByTheClock(InvoiceWorkflow):
+    """Asks only those lines to stop that are due later, by a clock that may be behind. So did release 0.1.0."""
+
+    async def _stop_lines(self) -> None:
+        await asyncio.gather(*(self._cancel_line(line.line) for line in self._lines))
+
+
+@in_place_of_invoice
+class TakesSignalsByTheClock(InvoiceWorkflow):
+    """Holds a signal against the deadline, by a clock that may be behind. So did release 0.1.0."""
+
+    async def _decide_by_signal(self, verdict: Verdict) -> None:
+        try:
+            self._require_open_for(verdict, deadline=self._deadline)
+        except Refused:
+            return
+        self._decide(verdict, DecisionRequest(by="signal"))
