@@ -43,8 +43,8 @@ EQUIVALENT: Mapping[str, str] = {
     "workflows.py: _pay_line+5, catch everything for `(ChildWorkflowError, WorkflowAlreadyStartedError)`": (
         _ONLY_FORGOTTEN
     ),
-    "workflows.py: _cancel_line+9, catch everything for `FailureError`": _ONLY_FORGOTTEN,
-    "line_workflow.py: run+13, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
+    "workflows.py: _stop_line+7, catch everything for `FailureError`": _ONLY_FORGOTTEN,
+    "line_workflow.py: run+12, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
     'decisions.py: require_open_for+13, swallow: `raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status…`': (
         _NOBODY_IS_THERE
     ),

@@ -23,7 +23,7 @@ _CUSTOMER_QUERY = """\
         return self._invoice.customer
 
 """
-_REJECT_SIGNAL = '    @workflow.signal(name="RejectInvoice")'
+_REJECT_SIGNAL = '    @workflow.signal(name="RejectInvoice",'
 _REMIND_SIGNAL = """\
     @workflow.signal(name="Remind")
     def remind(self) -> None:
@@ -37,8 +37,8 @@ _LOOK_UPDATE = """\
         return self.report()
 
 """
-_IMPORTS = "import asyncio\nfrom datetime import datetime, timedelta\nfrom typing import Any\n"
-_IMPORTS_SHUFFLED = "from typing import Any\nfrom datetime import timedelta, datetime\nimport asyncio\n"
+_IMPORTS = "import asyncio\nfrom datetime import datetime, timedelta\nfrom functools import partial\n"
+_IMPORTS_SHUFFLED = "from functools import partial\nfrom datetime import timedelta, datetime\nimport asyncio\n"
 _STATUSES = "        statuses = {line.status for line in self._lines}\n"
 _STATUSES_BY_LOOP = """\
         statuses = set()
@@ -95,7 +95,7 @@ SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
             ),
         ),
     ),
-    ("a timer's summary", "workflows.py", (('timeout_summary="approval deadline"', 'timeout_summary="decide until"'),)),
+    ("a timer's summary", "workflows.py", (('summary="approval deadline"', 'summary="decide until"'),)),
     (
         "a default spelt out",
         "workflows.py",

@@ -158,7 +158,7 @@ def test_an_operator_finds_its_places(operator: str) -> None:
 # Who notices what, of the gate's two halves and of the scenarios.
 NOTICED = {
     "line_workflow.py: run+0, a timer more": {PLAIN, STRICT},
-    "line_workflow.py: line 22, retry policy without maximum_interval": {STRICT},
+    "line_workflow.py: line 30, retry policy without maximum_interval": {STRICT},
     "decisions.py: require_open_for+17, swallow": {SIMULATED},
     "workflows.py: a log line in run": set(),
 }
