@@ -103,9 +103,9 @@ class Code:
     # -- thinking ------------------------------------------------------------------------------------------
 
     @property
-    def comes_back_by_replay(self) -> bool:
-        """Whether it has been in memory, and is not now."""
-        return self._instance is None and bool(self._past)
+    def may_fall_behind(self) -> bool:
+        """Whether it is in no memory, and a replay would leave its clock behind the time that it is now."""
+        return self._instance is None and bool(self._past) and self._past[-1].time < self._execution.now
 
     def think(self, jobs: list[WorkflowActivationJob], *, after_a_query: bool = False) -> Past:
         """Tell it what happened; what it wants now, to be remembered once that is done.

@@ -231,7 +231,7 @@ class Tasks:
 
         Not simulated together with updates: they are in no history, and come with the task itself.
         """
-        return self.code.comes_back_by_replay and bool(self._jobs) and not (self._asked or self.is_failing)
+        return self.code.may_fall_behind and bool(self._jobs) and not (self._asked or self.is_failing)
 
     def _thought_of_early(self, task: _Task) -> Past | None:
         """What it wants, if a query was answered from a replay just before this task; None if none was."""
