@@ -170,10 +170,11 @@ allowed_host_option = click.option(
 verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
 
 EPILOG = """\b
-Which Temporal: --address, --namespace and --profile come first, then Temporal's standard
-environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_PROFILE,
-temporal.toml; a namespace or key without address means localhost:7233), and where nothing
-is set the embedded server, with its data under INVOICE_MCP_HOME."""
+Which Temporal: --address, --namespace and --profile come first, then
+Temporal's standard environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
+TEMPORAL_API_KEY, TEMPORAL_PROFILE, temporal.toml; a namespace or key without
+address means localhost:7233), and where nothing is set the embedded server,
+with its data under INVOICE_MCP_HOME."""
 
 
 def refuse(ctx: click.Context, why: str, *names: str) -> None:
