@@ -39,6 +39,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "DECIDE-CONFIRMED": "Summary and refusals say how a decision was confirmed, and assert nobody who was not asked.",
     "SIGNAL-SEED": "The seed's signals and queries work, under the same rules; a late signal is ignored.",
     "SIGNAL-POLICY": "An approving signal is refused and counted, unless the policy in the input lets signals approve.",
+    "ATTACK-MODEL": "What comes by Temporal's own API, past the MCP server, does no more than the model allows.",
     # Paying
     "PAY-CHILD": "One child workflow PayLineItem a line, id <workflow id>-line-<n>.",
     "PAY-DUE": "A line is paid on its due date, not before; a past one at once.",

@@ -38,6 +38,7 @@ MISTAKES = {
     "takes another line's payment for a line's own": "TakesAnotherLinesPayment",
     "approves on timeout": "ApprovesOnTimeout",
     "acknowledges the opposite decision": "AcknowledgesTheOpposite",
+    "lets a signal approve against the policy": "SignalsAlwaysApprove",
     "goes otherwise on replay": "OtherwiseOnReplay",
 }
 

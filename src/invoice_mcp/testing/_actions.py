@@ -20,6 +20,11 @@ class Verb(StrEnum):
     CANCEL = "cancel"
     SIGNAL_APPROVE = "signal-approve"
     SIGNAL_REJECT = "signal-reject"
+    RAW_APPROVE = "raw-approve"
+    RAW_REJECT = "raw-reject"
+    RAW_CANCEL = "raw-cancel"
+    RAW_QUERY = "raw-query"
+    TERMINATE = "terminate"
     ADVANCE = "advance"
     PAYMENT_REFUSED = "payment-refused"
     PAYMENT_DOWN = "payment-down"
@@ -40,6 +45,15 @@ PAYMENT_FAULTS: tuple[Verb, ...] = (
 )
 """What can go wrong at the gateway, with the payment of one line."""
 
+ATTACKS: tuple[Verb, ...] = (
+    Verb.RAW_APPROVE,
+    Verb.RAW_REJECT,
+    Verb.RAW_CANCEL,
+    Verb.RAW_QUERY,
+    Verb.TERMINATE,
+)
+"""What anybody who reaches Temporal can do past the MCP server, besides the signals."""
+
 _CODE = {
     Verb.TRIGGER: "await world.trigger(invoice)",
     Verb.TRIGGER_CHANGED: "await world.trigger(changed)",
@@ -48,6 +62,11 @@ _CODE = {
     Verb.CANCEL: "await world.cancel()",
     Verb.SIGNAL_APPROVE: 'await world.signal("ApproveInvoice")',
     Verb.SIGNAL_REJECT: 'await world.signal("RejectInvoice")',
+    Verb.RAW_APPROVE: 'await world.raw_update("approve")',
+    Verb.RAW_REJECT: 'await world.raw_update("reject")',
+    Verb.RAW_CANCEL: "await world.handle().cancel()",
+    Verb.RAW_QUERY: 'await world.handle().query("GetInvoiceReport")',
+    Verb.TERMINATE: "await world.handle().terminate()",
     Verb.ADVANCE: "await world.advance(timedelta(hours={hours!r}))",
     Verb.PAYMENT_REFUSED: "world.payments.refuses(line={line})",
     Verb.PAYMENT_DOWN: "world.payments.is_down(line={line})",

@@ -48,6 +48,8 @@ class Course:
 
     def _is_late(self, state: State, now: datetime, *, must: bool) -> bool:
         """Whether it can't be like this any more: something would have happened."""
+        if state.terminated:
+            return False
         if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _SURELY:
             return True
         if state.untold or self._goes_on(state) or (state.status is Status.PENDING_VALIDATION and not state.tried(0)):
@@ -57,6 +59,8 @@ class Course:
         return bool(waits) or (must and bool(retries))
 
     def _happens(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
+        if state.terminated:
+            return
         if self._goes_on(state):
             if state.verdict is Verdict.REJECTED:
                 yield from (self.closed(each, Status.REJECTED) for each in self.unheard(state))
@@ -76,6 +80,8 @@ class Course:
 
     def _may_be_asked(self, state: State, when: Span) -> list[int]:
         """The lines for which the gateway may be asked now; 0 if it is the ERP that may be."""
+        if state.terminated:
+            return []
         if state.status is Status.PENDING_VALIDATION:
             return [0] if state.tried(0) < _ERP_ATTEMPTS else []
         return [number for number in self._may_be_paid(state, when) if state.tried(number) < _PAYMENT_ATTEMPTS]
@@ -201,6 +207,13 @@ class Course:
             tries=nothing_left,
             untold=frozenset(),
         )
+
+    def terminated(self, state: State) -> State:
+        """After somebody has terminated it: of one that was paying, any line may have been paid."""
+        assert state.content is not None  # noqa: S101 (it runs)
+        may_be_paid = range(1, len(state.lines) + 1) if state.status is Status.PAYING else ()
+        settled = state.settled | {(number, state.content) for number in may_be_paid}
+        return replace(state, terminated=True, settled=settled)
 
     def same_line(self, number: int, one: int, other: int) -> bool:
         """Whether a line is the same in two of the invoices."""

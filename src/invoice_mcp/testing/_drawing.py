@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from invoice_mcp.testing._actions import PAYMENT_FAULTS, Action, Verb
+from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing._scenario import Line, Scenario
 from invoice_mcp.testing._stage import ERAS
 from invoice_mcp.testing._task_door import DOORS
@@ -19,7 +19,7 @@ FAULTS: tuple[Verb, ...] = (
 )
 """What can go wrong around an invoice: at the ERP, at the gateway, to the worker."""
 
-_STEPS = tuple(verb for verb in Verb if verb not in FAULTS)
+_STEPS = tuple(verb for verb in Verb if verb not in {*FAULTS, *ATTACKS})
 # What leads to the end of the longest lives, and round again: whatever else is done comes in between.
 _SPINE = (
     (Verb.APPROVE, Verb.APPROVE, Verb.SIGNAL_APPROVE),
@@ -33,6 +33,8 @@ _SPINE = (
 _BEFORE = (Verb.ERP_DOWN, *3 * PAYMENT_FAULTS, Verb.ERP_REFUSES)
 # How many of the invoices may be approved by signal; the others only by a tool or a task.
 _SIGNALS_APPROVE = 0.6
+# How many of the scenarios without haste meet an attacker at Temporal's own API.
+_ATTACKED = 0.3
 _DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 # Around the five days there are to decide, to both sides of the due dates drawn below, and over years.
 _HOURS = (0.25, 1, 6, 24, 36, 71, 118, 119.99, 120, 120.01, 122, 24 * 31, 24 * 366)
@@ -82,13 +84,14 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
     is_hasty = chance.random() < odds.haste
     # Swarm: what a run leaves out lets the rest of it go deeper.
     steps, faults = _some(chance, _STEPS), _some(chance, [verb for verb in FAULTS if verb in odds.faults])
+    actions = _actions(chance, steps, faults, odds, len(lines))
     return Scenario(
         customer=chance.choice(_CUSTOMERS),
         currency=currency,
         lines=lines,
         changed_line=chance.randint(1, len(lines)),
         before=_before(chance, [verb for verb in _BEFORE if verb in faults], odds, len(lines)),
-        actions=_actions(chance, steps, faults, odds, len(lines)),
+        actions=actions if is_hasty else _attacked(f"{seed}/{run}/attacker", actions, odds),
         era=chance.choice(ERAS),
         door=chance.choice(DOORS),
         signals_approve=chance.random() < _SIGNALS_APPROVE,
@@ -142,6 +145,16 @@ def _actions(
     for place, verb in zip(places, reversed(spine), strict=True):
         others.insert(place, verb)
     return tuple(_action(chance, verb, lines) for verb in others)
+
+
+def _attacked(seed: str, actions: tuple[Action, ...], odds: Odds) -> tuple[Action, ...]:
+    """The same actions, now and then with attacks in between; by a chance of its own, so that the rest is the same."""
+    chance = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
+    attacked = list(actions)
+    if chance.random() < _ATTACKED:
+        for _ in range(min(chance.randint(1, 3), odds.actions - len(attacked))):
+            attacked.insert(chance.randint(0, len(attacked)), Action(verb=chance.choice(ATTACKS)))
+    return tuple(attacked)
 
 
 def _action(chance: random.Random, verb: Verb, lines: int) -> Action:

@@ -2,6 +2,9 @@
 
 It says what was promised and knows nothing of how that is kept. Where two outcomes are right, because something
 happens by itself at a time nobody controls, it follows both until an observation tells them apart.
+
+Temporal's API is not authenticated by the product: an update `approve` or `reject` that comes by it is no different
+from one that the MCP server sends, and may do exactly what the tools may.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from itertools import chain, combinations
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import LineStatus, Status, Verdict
-from invoice_mcp.testing._actions import PAYMENT_FAULTS, Action, Verb
+from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing._course import APART, RETRIES_END, Course
 from invoice_mcp.testing._states import Shown, Span, State
 
@@ -81,7 +84,7 @@ class Model:
                 yield self._decided(state, verdict)
             case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
                 verdict = Verdict.APPROVED if action.verb is Verb.SIGNAL_APPROVE else Verdict.REJECTED
-                if state.status.is_terminal:
+                if state.has_ended:
                     yield Code.NOT_FOUND, state
                 elif verdict is Verdict.APPROVED and not self.signals_approve:
                     yield OK, state
@@ -90,6 +93,8 @@ class Model:
                     yield OK, self._decided(state, verdict)[1]
             case Verb.CANCEL:
                 yield from self._cancelled(state, when)
+            case verb if verb in ATTACKS:
+                yield from self._attacked(state, verb, when)
             case Verb.ERP_DOWN | Verb.ERP_REFUSES:
                 yield from ((OK, each) for each in self._course.faulted(state, 0, action.verb, when))
             case verb if verb in PAYMENT_FAULTS:
@@ -99,8 +104,23 @@ class Model:
             case Verb.ADVANCE:
                 yield OK, state
 
+    def _attacked(self, state: State, verb: Verb, when: Span) -> Iterator[tuple[str, State]]:
+        """What a raw client of Temporal is answered, and what comes of it."""
+        if state.content is None:
+            yield Code.NOT_FOUND, state
+        elif verb is Verb.RAW_QUERY:
+            yield OK, state
+        elif state.has_ended:
+            yield (OK if verb is Verb.RAW_CANCEL else Code.NOT_FOUND), state
+        elif verb is Verb.TERMINATE:
+            yield OK, self._course.terminated(state)
+        elif verb is Verb.RAW_CANCEL:
+            yield from self._cancelled(state, when)
+        else:
+            yield self._decided(state, Verdict.APPROVED if verb is Verb.RAW_APPROVE else Verdict.REJECTED)
+
     def _triggered(self, state: State, content: int, when: Span) -> tuple[str, State]:
-        is_open = state.content is not None and not state.status.is_terminal
+        is_open = state.content is not None and not state.has_ended
         if is_open or state.status is Status.PAID:
             return (OK if content == state.content else Code.INVOICE_CONFLICT), state
         if any(not self._course.same_line(number, content, before) for number, before in state.settled):
@@ -121,7 +141,7 @@ class Model:
     def _decided(self, state: State, verdict: Verdict) -> tuple[str, State]:
         if state.content is None:
             return Code.NOT_FOUND, state
-        if state.status.is_terminal:
+        if state.has_ended:
             return Code.ALREADY_CLOSED, state
         if state.verdict is not None:
             return (OK if state.verdict is verdict else Code.ALREADY_DECIDED), state
@@ -130,7 +150,7 @@ class Model:
     def _cancelled(self, state: State, when: Span) -> Iterator[tuple[str, State]]:
         if state.content is None:
             yield Code.NOT_FOUND, state
-        elif state.status.is_terminal:
+        elif state.has_ended:
             yield (OK if state.status is Status.CANCELLED else Code.ALREADY_CLOSED), state
         elif state.status is not Status.PAYING:
             is_rejected = state.verdict is Verdict.REJECTED

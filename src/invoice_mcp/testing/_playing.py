@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
 
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport
-from invoice_mcp.testing._actions import Action, Verb
+from invoice_mcp.testing._actions import ATTACKS, Action, Verb
 from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._stage import StageKeeper
@@ -143,6 +144,8 @@ class Player:
                     self._told = await world.cancel()
                 case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
                     return await self._signalled(action)
+                case verb if verb in ATTACKS:
+                    return await self._attacked(verb)
                 case Verb.ADVANCE:
                     await world.advance(timedelta(hours=action.hours))
                 case Verb.CRASH:
@@ -159,6 +162,24 @@ class Player:
             await self._world.signal("ApproveInvoice" if action.verb is Verb.SIGNAL_APPROVE else "RejectInvoice")
         except RPCError as error:
             return error.status.name
+        return OK
+
+    async def _attacked(self, verb: Verb) -> str:
+        handle = self._world.handle()
+        try:
+            match verb:
+                case Verb.RAW_APPROVE | Verb.RAW_REJECT:
+                    await self._world.raw_update("approve" if verb is Verb.RAW_APPROVE else "reject")
+                case Verb.RAW_CANCEL:
+                    await handle.cancel()
+                case Verb.RAW_QUERY:
+                    await handle.query("GetInvoiceReport")
+                case _:
+                    await handle.terminate()
+        except RPCError as error:
+            return error.status.name
+        except WorkflowUpdateFailedError as error:
+            return str(getattr(error.cause, "type", error.cause))
         return OK
 
     def _script(self, action: Action) -> None:

@@ -87,6 +87,9 @@ def _counts(decided: Arrival, run: Run) -> bool:
             return True
         case Status.EXPIRED:
             return False
+        case status if run.trace.end == "TERMINATED" and not Status(status).is_terminal:
+            # Somebody ended it before it could go on.
+            return True
         case Status.CANCELLED if cancelled_at is not None:
             # A rejection ends the invoice: there is nothing left to cancel, unless both came at once.
             return decided.verdict is Verdict.APPROVED or cancelled_at <= decided.at

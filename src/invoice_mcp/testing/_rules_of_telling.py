@@ -37,6 +37,9 @@ def _ends_differently(run: Run) -> Iterator[str]:
     if run.temporal_status == "RUNNING" or run.status not in set(Status):
         return
     status = Status(run.status)
+    if run.trace.end == "TERMINATED":
+        # Somebody ended it over the workflow's head, which keeps the status that it had.
+        return
     if not status.is_terminal:
         yield f"has ended ({run.temporal_status}) with the status {status}"
     elif _ENDS_AS.get(status, "COMPLETED") != run.temporal_status:
@@ -84,6 +87,9 @@ def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:
     deadlines = (one.approval_deadline, other.approval_deadline)
     if all(each is not None and run.trace.may_tell_deadline(each) for each in deadlines):
         other = other.model_copy(update={"approval_deadline": one.approval_deadline})
+    if run.trace.end == "TERMINATED" and other.workflow_status == "RUNNING":
+        # The workflow itself never knew; all else it tells as before.
+        other = other.model_copy(update={"workflow_status": one.workflow_status, "summary": one.summary})
     if one.decision != other.decision and is_same_decision(one.decision, other.decision, run):
         other = other.model_copy(update={"decision": one.decision, "summary": one.summary})
     return one == other

@@ -127,7 +127,7 @@ class Scenario(BaseModel):
 def _attempt(action: Action) -> str:
     if not action.code.startswith("await") or action.verb in {Verb.ADVANCE, Verb.CRASH}:
         return action.code
-    return f"with suppress(ToolRefused, RPCError):\n    {action.code}"
+    return f"with suppress(ToolRefused, RPCError, WorkflowUpdateFailedError):\n    {action.code}"
 
 
 _PROGRAM = """\
@@ -136,6 +136,7 @@ _PROGRAM = """\
 from contextlib import suppress
 from datetime import timedelta
 
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_world, run_and_leave
 {imports}

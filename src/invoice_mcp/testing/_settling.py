@@ -49,6 +49,9 @@ async def settle(world: World) -> list[Violation]:
             return [Violation("L1", world.workflow_id, f"something in it holds up the clock: {stuck}")]
     found = []
     for workflow_id in world.workflow_ids:
+        if (await world.handle(workflow_id).describe()).status is WorkflowExecutionStatus.TERMINATED:
+            # Ended over the workflow's head: its status stays as it was.
+            continue
         try:
             await world.until(*_TERMINAL, workflow_id=workflow_id, within=_ENDS_WITHIN)
         except (AssertionError, ToolRefused) as stuck:

@@ -33,6 +33,7 @@ class State:
             Paid, unless the gateway refuses their keys.
         refused_again: The numbers of lines whose keys the gateway refuses. They were paid, so that they are settled:
             they can't come back with another key.
+        terminated: Whether somebody ended the run over the workflow's head; its status stays as it was.
     """
 
     content: int | None = None
@@ -47,7 +48,13 @@ class State:
     settled: frozenset[tuple[int, int]] = frozenset()
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
     untold: frozenset[int] = frozenset()
+    terminated: bool = False
     refused_again: frozenset[int] = frozenset()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the run has ended, by itself or not."""
+        return self.terminated or self.status.is_terminal
 
     @property
     def shows(self) -> Shown:
@@ -83,7 +90,7 @@ class State:
     @property
     def scheduled(self) -> list[int]:
         """The numbers of the lines that wait to be paid."""
-        if self.status is not Status.PAYING:
+        if self.status is not Status.PAYING or self.terminated:
             return []
         return [number for number, line in enumerate(self.lines, 1) if line is LineStatus.SCHEDULED]
 

@@ -15,7 +15,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, InvoiceReport, Status
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, DecisionRequest, InvoiceReport, Status
 from invoice_mcp.service import Submission
 from invoice_mcp.testing._base_world import BaseWorld
 from invoice_mcp.testing._checker import check
@@ -105,6 +105,15 @@ class World(BaseWorld):
             temporalio.service.RPCError: NOT_FOUND, for an invoice that has ended.
         """
         await self.handle(workflow_id).signal(name)
+
+    async def raw_update(self, name: str, workflow_id: str = "", *, by: str = "Mallory") -> None:
+        """Send one of the workflow's updates, approve or reject, past the MCP server.
+
+        Raises:
+            temporalio.client.WorkflowUpdateFailedError: The workflow refuses it; its cause's type is the code.
+            temporalio.service.RPCError: NOT_FOUND, for an invoice that has ended.
+        """
+        await self.handle(workflow_id).execute_update(name, DecisionRequest(by=by))
 
     async def advance(self, span: timedelta) -> None:
         """Let time pass for every invoice of this world. A slow port answers before.

@@ -38,6 +38,7 @@ def _word(*actions: Action, lines: tuple[Line, ...] = Scenario().lines, hasty: b
 
 
 _NOTHING = _word()
+_SIGNALLED = Scenario(actions=(Action(verb=Verb.SIGNAL_APPROVE),), signals_approve=False)
 _EARLY = Scenario(before=_ERP_AWAY, actions=(_APPROVE,))
 _TWICE = _word(_APPROVE, _APPROVE)
 _OPPOSITE = _word(_APPROVE, _REJECT)
@@ -62,6 +63,7 @@ _CRASHED_WHEN_DUE = _word(_APPROVE, _CRASH, _PAST_DUE)
 COMMON: tuple[Scenario | Story, ...] = (
     *(_word(letter) for letter in LETTERS),
     _NOTHING,
+    _SIGNALLED,
     _EARLY,
     _TWICE,
     _OPPOSITE,
@@ -116,6 +118,7 @@ CONTROLS: tuple[Control, ...] = (
     _control(deciding.ExpiresAMinuteLate, "S8", _NOTHING),
     _control(deciding.ApprovesOnTimeout, "S1 S8", _NOTHING),
     _control(deciding.AcceptsAfterTheDeadline, MODEL, _EXPIRED),
+    _control(deciding.SignalsAlwaysApprove, "S1 S8", _SIGNALLED),
     _control(paying.DropsALine, "S4", _EARLY),
     _control(paying.ResubmissionPaysAgain, "S2", _RESUBMITTED),
     _control(paying.ForgetsWhatWasSettled, "S4", _RESUBMITTED_REFUSED),

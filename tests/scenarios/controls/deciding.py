@@ -186,3 +186,12 @@ class AcceptsAfterTheDeadline(_AfterExpiry):
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         if self._decision is not None:
             super()._require_open_for(verdict, deadline=deadline)
+
+
+@in_place_of_invoice
+class SignalsAlwaysApprove(InvoiceWorkflow):
+    """Lets a signal approve, whatever the policy says."""
+
+    @workflow.signal(name="ApproveInvoice")
+    async def approve_by_signal(self) -> None:
+        await self._decide_by_signal(Verdict.APPROVED)
