@@ -105,9 +105,9 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run or tell, 130
     metavar="K",
     type=click.IntRange(0, 3),
     help="Not by chance: every order in which things can happen, with up to K things done to invoices of up to --lines "
-    "(at most 2) lines, and perhaps one worker crash and one payment fault, anywhere. 1 takes a quarter of a "
-    "minute, 2 eleven minutes, 3 almost four hours, and of one line only 3 takes seven minutes; two --jobs take a good "
-    "half of that. Not with --runs, --seed, --first, --faults and --html.",
+    "(at most 2) lines, and perhaps one worker crash, one payment fault and one query that is answered before a "
+    "workflow task, anywhere. 1 takes a minute, each more over ten times as long; of one line only, 1 takes ten "
+    "seconds. Two --jobs take a good half of that. Not with --runs, --seed, --first, --faults and --html.",
 )
 @click.option(
     "--path",
