@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from mcp.server.mcpserver import Context
@@ -58,6 +60,16 @@ class ApprovalPolicy(StrEnum):
     def lets_signals_approve(self) -> bool:
         """Whether Temporal's signals, which ask nobody, may approve what is submitted under this policy."""
         return self is ApprovalPolicy.TRUST
+
+
+WITHOUT_FORMS: Mapping[ApprovalPolicy, str] = MappingProxyType(
+    {
+        ApprovalPolicy.ASK: "A client that shows no forms is taken at its word",
+        ApprovalPolicy.TRUST: "Every client is taken at its word",
+        ApprovalPolicy.ASK_OR_REFUSE: "A client that shows no forms is refused",
+    }
+)
+"""What each policy means for a client that shows no forms, in a sentence without its end."""
 
 
 def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[ApprovalPolicy, str]:

@@ -113,9 +113,9 @@ def main() -> None:
     "--approval",
     type=click.Choice(["ask", "trust", "ask-or-refuse"]),
     default=None,
-    help="What an approval needs: where the client shows forms, one answered with yes (ask); nothing (trust); always a "
-    "form answered with yes (ask-or-refuse).  [default: ask where Temporal, ERP and gateway are all the embedded ones; "
-    "else ask-or-refuse]",
+    help="What an approval needs: where the client shows forms, one answered with yes, else the client is taken at its "
+    "word (ask); nothing (trust); always a form answered with yes (ask-or-refuse).  [default: ask where Temporal, ERP "
+    "and gateway are all the embedded ones; else ask-or-refuse]",
 )
 @temporal_options
 @embedded_temporal_options

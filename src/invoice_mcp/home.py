@@ -13,7 +13,11 @@ from pathlib import Path
 from invoice_mcp.errors import ConfigurationError
 
 _OTHERS = 0o077
-_OURS = ("embedded.json", "*.lock", "temporal.*", "payments.db*", "demo-*")
+# Whole names, or databases with what SQLite puts beside them: another program's uv.lock is none of ours.
+_OURS = (
+    *("embedded.json", "embedded.lock", "members.lock", "temporal.id*", "temporal.log*"),
+    *("temporal.db", "temporal.db-*", "temporal.db.*", "payments.db", "payments.db-*", "payments.db.*"),
+)
 _LOOK_AT = "Look at INVOICE_MCP_HOME"
 
 _log = logging.getLogger(__name__)

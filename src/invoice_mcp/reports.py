@@ -98,7 +98,7 @@ class Policy(Record):
     index_status: bool = Field(default=False, description="Keep the search attribute InvoiceStatus up to date")
     signals_approve: bool | None = Field(
         default=None,
-        description="Whether the signal ApproveInvoice approves. None: submitted by release 0.1.0, where it did",
+        description="Whether the signal ApproveInvoice approves. None, as release 0.1.0 submitted: it does not",
     )
 
 

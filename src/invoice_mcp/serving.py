@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
-from invoice_mcp.approval import ApprovalPolicy, default_policy
+from invoice_mcp.approval import WITHOUT_FORMS, ApprovalPolicy, default_policy
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.http_server import HttpSettings, listen, serve_http
 from invoice_mcp.ledger import PaymentLedger
@@ -49,10 +49,10 @@ async def serve(
     Raises:
         ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
     """
-    _tell_risk(temporal, ports)
     listening = listen(http) if http is not None else None
     if http is None and sys.stdin is None:
         raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
+    _tell_risk(temporal, ports)
     async with _reached(temporal, ports) as reached:
         logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
         queue = ports.task_queue(is_embedded=reached.is_embedded)
@@ -75,7 +75,7 @@ async def serve(
 def _told_default(reached: Connection, ports: PortSettings) -> ApprovalPolicy:
     policy, why = default_policy(embedded_temporal=reached.is_embedded, ports=ports)
     # Told without -v as well: who may pay is no detail.
-    logger.warning("Approvals: --approval=%s, because %s", policy, why)
+    logger.warning("Approvals: --approval=%s, because %s. %s", policy, why, WITHOUT_FORMS[policy])
     return policy
 
 

@@ -48,6 +48,7 @@ INVOICE_STATUS = SearchAttributeKey.for_keyword("InvoiceStatus")
 # Changes since release 0.1.0, for the invoices that it began. See histories/README.md.
 STOPS_LINES_IN_ORDER = "stops-lines-in-order"
 CONFIRMS_SIGNALS = "confirms-signals"
+REFUSES_SIGNALS = "refuses-signals"
 
 # The shortest timer that servers keep.
 _NEXT_TASK = timedelta(milliseconds=1)
@@ -242,9 +243,8 @@ class InvoiceWorkflow:
     async def _stop_lines(self) -> None:
         """Ask every line that has not ended to stop. Each knows itself whether it still waits for its due date.
 
-        Which requests there are, and in which order, follows from what the history had before the cancellation, and
-        from the order of the lines. It may not follow from the clock, nor from what comes after the cancellation: a
-        replay may see a later time, and more at once.
+        Which requests there are, and in which order, follows from which lines had ended, and from the order of the
+        lines. It may not follow from the clock: a replay may see a later time.
         """
         beginning = [line.line for line in self._lines if line.status is LineStatus.PENDING]
         waiting = [line.line for line in self._lines if line.status is LineStatus.SCHEDULED]
@@ -375,12 +375,17 @@ class InvoiceWorkflow:
 
         Refused, too, where the policy wants a person to be asked: the report counts it.
         """
-        if self._fault is None and self._policy.signals_approve is False and not self._status.is_terminal:
+        if self._fault is None and not self._status.is_terminal and self._refuses_signals():
             self._refused_signals += 1
             self._changed_at = workflow.now()
             workflow.logger.warning("Signal refused: the policy lets no signal approve")
             return
         await self._decide_by_signal(Verdict.APPROVED)
+
+    def _refuses_signals(self) -> bool:
+        """Whether no signal may approve. The policy of an invoice that release 0.1.0 began does not say: then none."""
+        allowed = self._policy.signals_approve
+        return workflow.patched(REFUSES_SIGNALS) if allowed is None else not allowed
 
     @workflow.signal(name="RejectInvoice", unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def reject_by_signal(self) -> None:
@@ -447,12 +452,12 @@ class InvoiceWorkflow:
 
     @workflow.query(name="GetInvoiceStatus")
     def status(self) -> str:
-        """The seed's query: the status alone."""
+        """The original sample's query: the status alone."""
         return self._status.value
 
     @workflow.query(name="IsInvoiceApproved")
     def is_approved(self) -> bool:
-        """The seed's query: the decision. Fails while there is none."""
+        """The original sample's query: the decision. Fails while there is none."""
         if self._decision is None:
             raise ApplicationError("Invoice approval status is not set yet.")
         return self._decision.verdict is Verdict.APPROVED

@@ -27,7 +27,26 @@ _ONLY_FORGOTTEN = (
     "sees."
 )
 
+_UNIT_TESTS_HOLD = (
+    "Only activities of other makes show it; tests/unit/test_line_outcomes.py and test_activities.py hold it."
+)
+
 EQUIVALENT: Mapping[str, str] = {
+    "workflows.py: _decided+1, swap `self._move_to(Status.PENDING_APPROVAL)` and what follows": _BEGUN_LATER,
+    "workflows.py: _decided+5, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
+    "workflows.py: _decided+14, do twice `deadline.cancel()`": "A task that is being cancelled is cancelled once.",
+    "line_workflow.py: _wait_for+14, swap `await workflow.sleep(timer, summary=summary)` and what follows": (
+        "What is left to wait is counted before or after the wait: nobody else looks at it."
+    ),
+    "line_workflow.py: reraise_unless_cancelled+4, swallow: `raise  # noqa: PLE0704 (called inside the handler)`": (
+        _ONLY_FORGOTTEN
+    ),
+    'line_workflow.py: line 21, rename "PAYMENT_ID_REUSED"': _UNIT_TESTS_HOLD,
+    'line_workflow.py: _is_in_doubt+4, and/or: `isinstance(detail, Mapping) and detail.get("unconfirmed") i…`': (
+        _UNIT_TESTS_HOLD
+    ),
+    'line_workflow.py: line_outcomes+10, and/or: `outcome.error or "ERROR"`': _UNIT_TESTS_HOLD,
+    'line_workflow.py: line_outcomes+10, and/or: `outcome.reason or ""`': _UNIT_TESTS_HOLD,
     "workflows.py: run+9, Status.REJECTED becomes EXPIRED": _AT_ONCE,
     "workflows.py: _validate+12, swap `give_up(validation)` and what follows": _BEGUN_LATER,
     "workflows.py: _validate+19, swallow: `raise asyncio.CancelledError from error`": _NEVER_CANCELLED,

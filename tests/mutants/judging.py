@@ -69,12 +69,13 @@ def _strict(corpus: Path) -> str:
 def _scenarios(engine: str) -> str:
     """What the first scenario says that is broken; "" if none is."""
     from invoice_mcp.testing import StageRunner, kinds
-    from tests.mutants.stories import STORIES
+    from tests.mutants.stories import ORDERS, STORIES
     from tests.scenarios.controls.catalogue import COMMON
     from tests.scenarios.controls.playing import first_broken
 
     with StageRunner(kinds()[engine], sandboxed=False) as stage:
-        broken = first_broken(stage, (*COMMON, *STORIES))
+        orders = ORDERS if engine == "simulated" else ()
+        broken = first_broken(stage, (*COMMON, *STORIES, *orders))
     return f"{broken.scenario}: {', '.join(sorted(broken.by))}" if broken else ""
 
 

@@ -14,7 +14,7 @@ from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedErro
 from temporalio.exceptions import ApplicationError
 
 from invoice_mcp.reports import Standing, Status
-from invoice_mcp.testing import DAY, PAST, World
+from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
 from invoice_mcp.workflows import MOST_DISMISSALS
 from tests.scenarios.controls.playing import Story
 
@@ -173,3 +173,15 @@ STORIES: tuple[Story, ...] = (
     Story("a payment that is refused, told", _declined_card),
     Story("a payment that nobody confirms, told", _lost_answers),
 )
+
+_LINES = (Line(due_in_hours=60), Line(due_in_hours=70))
+_APPROVED_AND_CANCELLED = (Action(verb=Verb.APPROVE), Action(verb=Verb.CANCEL))
+_SIGNALLED_AND_REJECTED = (Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.REJECT))
+
+ORDERS: tuple[Scenario, ...] = (
+    # Cancelled while a line's workflow begins, the first one or the second.
+    *(Scenario(lines=_LINES, actions=_APPROVED_AND_CANCELLED, hasty=True, seed=seed) for seed in (21, 34)),
+    # Rejected while a signal waits to be confirmed.
+    *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_REJECTED, hasty=True, seed=seed) for seed in (5, 11)),
+)
+"""Orders of things that only the simulator brings about: found by trying seeds."""

@@ -67,6 +67,18 @@ def test_files_that_are_not_of_this_program_are_left_as_they_are(home: Path) -> 
 
 
 @requirement("EMBEDDED-PRIVATE")
+@pytest.mark.parametrize("name", ["uv.lock", "temporal.toml", "temporal.py", "demo-1"])
+def test_a_name_like_ours_does_not_make_a_directory_ours(home: Path, name: str) -> None:
+    home.mkdir()
+    home.chmod(0o755)
+    (home / name).write_text("of somebody else")
+    (home / name).chmod(0o644)
+    with pytest.raises(ConfigurationError, match="not only for this"):
+        make_private(home)
+    assert (mode(home), mode(home / name)) == (0o755, 0o644)
+
+
+@requirement("EMBEDDED-PRIVATE")
 def test_a_directory_that_is_not_only_ours_is_not_shut_but_refused(home: Path) -> None:
     home.mkdir(0o755)
     (home / "other-program").mkdir()

@@ -208,9 +208,9 @@ class Life:
         return happen
 
     def _may_be_queried_first(self, step: Step) -> bool:
-        if not self.can_be_queried or step.label != "workflow task":
-            return False
-        return any(run.tasks.may_be_queried_first for run in self.simulation.every() if run.run_id == step.run_id)
+        # Of the invoice alone: what a line does, it does at once, and is not explored in every order.
+        is_invoices_task = step.label == "workflow task" and step.run_id == self.run.run_id
+        return self.can_be_queried and is_invoices_task and self.run.tasks.may_be_queried_first
 
     def _after_a_query(self, step: Step) -> _Act:
         async def happen() -> None:

@@ -12,7 +12,7 @@ from temporalio.api.update.v1 import Input, Meta, Request
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceRequest
+from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceRequest, Policy
 from invoice_mcp.testing.simulator import BEGINS, Execution
 
 EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
@@ -89,7 +89,7 @@ def request(lines: int) -> Payloads:
             ],
         }
     )
-    return _payloads(InvoiceRequest(invoice=AcceptedInvoice.of(invoice)))
+    return _payloads(InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(signals_approve=True)))
 
 
 def do(run: Execution, event: str) -> None:

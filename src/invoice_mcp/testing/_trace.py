@@ -250,7 +250,8 @@ class _Reader:
         if isinstance(request, dict):
             self.facts["request"] = request
             policy = request.get("policy")
-            self._signals_approve = not isinstance(policy, dict) or policy.get("signals_approve") is not False
+            # An input without the word is release 0.1.0's, or the original sample's, where signals approved.
+            self._signals_approve = not isinstance(policy, dict) or policy.get("signals_approve", True) is True
 
     def _first(self, payloads: Payloads, kind: type[Any]) -> Any:
         return self._decode(payloads.payloads, kind) if payloads.payloads else None
