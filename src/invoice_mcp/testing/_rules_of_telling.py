@@ -37,7 +37,7 @@ def _ends_differently(run: Run) -> Iterator[str]:
     if run.temporal_status == "RUNNING" or run.status not in set(Status):
         return
     status = Status(run.status)
-    if run.trace.end == "TERMINATED":
+    if run.trace.end == "TERMINATED" and not status.is_terminal:
         # Somebody ended it over the workflow's head, which keeps the status that it had.
         return
     if not status.is_terminal:

@@ -287,3 +287,29 @@ def test_s7_a_confirmation_tells_what_was_shown_or_that_nothing_was(
     assert NO_THANKS.report.decision
     told = NO_THANKS.report.decision.model_copy(update={"confirmation": confirmation, "shown": shown})
     assert broken(retold(NO_THANKS, decision=told)) == wrong
+
+
+def _ended_as(run: Run, end: str) -> Run:
+    """The run, ended this way by all sides; the workflow itself tells the status that it had."""
+    ended = traced(retold(run, workflow_status=end), end=end, result=None)
+    return replace(ended, temporal_status=end)
+
+
+WAITING = a_run(Status.PENDING_APPROVAL, PENDING)
+PAYING = a_run(Status.PAYING, PAID, SCHEDULED, verdict=APPROVED)
+
+
+@pytest.mark.parametrize("run", [WAITING, PAYING], ids=["waiting", "paying"])
+@pytest.mark.parametrize(("end", "rules"), [("TERMINATED", []), ("FAILED", ["S7"]), ("TIMED_OUT", ["S7"])])
+def test_s7_only_a_run_that_was_terminated_may_end_with_an_open_status(run: Run, end: str, rules: list[str]) -> None:
+    assert broken(_ended_as(run, end)) == rules
+
+
+def test_s7_a_run_that_tells_its_end_was_not_terminated() -> None:
+    assert broken(_ended_as(NO_THANKS, "TERMINATED")) == ["S7"]
+
+
+def test_s4_a_terminated_run_that_tells_of_a_payment_that_the_ledger_lacks() -> None:
+    assert broken(_ended_as(PAYING, "TERMINATED"), ledger=[]) == ["S4"]
+    paid = a_run(Status.PAID, PAID, verdict=APPROVED)
+    assert broken(_ended_as(paid, "TERMINATED"), ledger=[]) == ["S4", "S7"]
