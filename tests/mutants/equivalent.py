@@ -41,6 +41,9 @@ EQUIVALENT: Mapping[str, str] = {
     "line_workflow.py: reraise_unless_cancelled+4, swallow: `raise  # noqa: PLE0704 (called inside the handler)`": (
         _ONLY_FORGOTTEN
     ),
+    "workflows.py: _require_open_for+5, the last decision counts for `self._decision is None`": (
+        "Once there is a decision, a signal that waited to be confirmed is that decision."
+    ),
     'line_workflow.py: line 21, rename "PAYMENT_ID_REUSED"': _UNIT_TESTS_HOLD,
     'line_workflow.py: _is_in_doubt+4, and/or: `isinstance(detail, Mapping) and detail.get("unconfirmed") i…`': (
         _UNIT_TESTS_HOLD

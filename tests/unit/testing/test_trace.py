@@ -107,7 +107,9 @@ class History:
 
 def begun() -> History:
     return History().started(
-        payload(InvoiceRequest(invoice=an_invoice(2), policy=Policy(approval_timeout=SECOND * 60)))
+        payload(
+            InvoiceRequest(invoice=an_invoice(2), policy=Policy(approval_timeout=SECOND * 60, signals_approve=True))
+        )
     )
 
 
