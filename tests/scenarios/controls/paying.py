@@ -59,9 +59,9 @@ class TakesAnotherLinesPayment(InvoiceWorkflow):
 class IgnoresCancellation(InvoiceWorkflow):
     """Goes on as if it was not cancelled, for some seconds: a harness has to be able to end it."""
 
-    async def _cancel_line(self, number: int) -> None:
+    async def _stop_lines(self) -> None:
         await workflow.sleep(5)
-        await super()._cancel_line(number)
+        await super()._stop_lines()
 
 
 @in_place_of_invoice
@@ -102,7 +102,7 @@ class AbandonsItsLines(InvoiceWorkflow):
         changes = child.result().model_dump() if child.done() else {"status": LineStatus.CANCELLED}
         self._update_line(order.line, **changes)
 
-    async def _cancel_line(self, number: int) -> None:
+    async def _stop_line(self, number: int) -> None:
         pass
 
 

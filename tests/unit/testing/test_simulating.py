@@ -161,7 +161,9 @@ def test_the_real_workflows_break_nothing() -> None:
     totals = simulated(Plan(runs=150, seed=20))
     assert not totals.failures
     assert totals.runs == sum(totals.outcomes.values()) == sum(totals.spans.values()) == 150
-    assert set(totals.outcomes) == {"PAID", "EXPIRED", "REJECTED", "FAILED", "CANCELLED"}
+    # A run that was terminated ends with the status that it had.
+    ended = {"PAID", "EXPIRED", "REJECTED", "FAILED", "CANCELLED"}
+    assert ended <= set(totals.outcomes) <= ended | {"PENDING-APPROVAL", "PAYING"}
     assert set(totals.faults) == {fault.value for fault in FAULTS}
     assert totals.virtual_days > 150
 
