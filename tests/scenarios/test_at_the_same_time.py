@@ -12,7 +12,7 @@ from temporalio.exceptions import CancelledError
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.reading import workflow_id_for
-from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest, LineStatus, PaymentOrder, Status
+from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest, LineStatus, PaymentOrder, Policy, Status
 from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflows import InvoiceWorkflow, line_workflow_id
@@ -28,7 +28,7 @@ async def submit_to_nobody(world: World) -> WorkflowHandle[InvoiceWorkflow, Invo
     invoice = AcceptedInvoice.of(Invoice.model_validate(world.invoice()))
     handle = await world.client.start_workflow(
         InvoiceWorkflow.run,
-        InvoiceRequest(invoice=invoice),
+        InvoiceRequest(invoice=invoice, policy=Policy(signals_approve=True)),
         id=workflow_id_for(invoice.invoice_id),
         task_queue=world.task_queue,
     )

@@ -17,6 +17,7 @@ from tests.scenarios.controls.stories import (
     NAMED_TWICE,
     OPPOSITE,
     REFUSED,
+    SIGNALLED,
     STORIES,
     UNDER_WAY,
 )
@@ -118,7 +119,7 @@ CONTROLS: tuple[Control, ...] = (
     _control(deciding.ExpiresAMinuteLate, "S8", _NOTHING),
     _control(deciding.ApprovesOnTimeout, "S1 S8", _NOTHING),
     _control(deciding.AcceptsAfterTheDeadline, MODEL, _EXPIRED),
-    _control(deciding.SignalsAlwaysApprove, "S1 S8", _SIGNALLED),
+    _control(deciding.SignalsAlwaysApprove, "S1 S8", SIGNALLED),
     _control(paying.DropsALine, "S4", _EARLY),
     _control(paying.ResubmissionPaysAgain, "S2", _RESUBMITTED),
     _control(paying.ForgetsWhatWasSettled, "S4", _RESUBMITTED_REFUSED),

@@ -75,6 +75,9 @@ class CancelsWhatIsUnderWay(InvoiceWorkflow):
             paying.cancel()
             self._update_line(order.line, status=LineStatus.CANCELLED)
 
+    async def _stop_lines(self) -> None:
+        """Nobody is left to be asked."""
+
 
 @in_place_of_invoice
 class HangsOnABadLine(InvoiceWorkflow):

@@ -85,3 +85,11 @@ CRASHED = Story("approve crash (checker only)", _crashed)
 UNDER_WAY = Story("payment-slow-1 approve cancel (checker only)", _under_way)
 NAMED_TWICE = Story("stale-answer-2 approve advance-61h (checker only, nothing echoed)", _named_twice)
 STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY, NAMED_TWICE)
+
+
+async def _signalled(world: World) -> None:
+    await world.submit(("100", PAST))
+    await world.signal("ApproveInvoice")
+
+
+SIGNALLED = Story("an approving signal, which the policy refuses (checker only)", _signalled)
