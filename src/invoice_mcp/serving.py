@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -49,26 +49,26 @@ async def serve(
     Raises:
         ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
     """
-    listening = listen(http) if http is not None else None
     if http is None and sys.stdin is None:
         raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
-    _tell_risk(temporal, ports)
-    async with _reached(temporal, ports) as reached:
-        logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
-        queue = ports.task_queue(is_embedded=reached.is_embedded)
-        policy = approval or _told_default(reached, ports)
-        service = InvoiceService(
-            reached.client,
-            approval_timeout=approval_timeout,
-            signals_approve=policy.lets_signals_approve,
-            task_queue=queue,
-        )
-        server = build_server(service, approval=policy)
-        async with _working(reached, ports) if with_worker else _idle():
-            if http is None or listening is None:
-                await _run_until_told(server.run_stdio_async())
-            else:
-                await serve_http(server, http, listening, _told_to_stop())
+    with listen(http) if http is not None else nullcontext() as listening:
+        _tell_risk(temporal, ports)
+        async with _reached(temporal, ports) as reached:
+            logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
+            queue = ports.task_queue(is_embedded=reached.is_embedded)
+            policy = approval or _told_default(reached, ports)
+            service = InvoiceService(
+                reached.client,
+                approval_timeout=approval_timeout,
+                signals_approve=policy.lets_signals_approve,
+                task_queue=queue,
+            )
+            server = build_server(service, approval=policy)
+            async with _working(reached, ports) if with_worker else _idle():
+                if http is None or listening is None:
+                    await _run_until_told(server.run_stdio_async())
+                else:
+                    await serve_http(server, http, listening, _told_to_stop())
     _leave()
 
 

@@ -134,7 +134,9 @@ async def test_cancelled_while_a_line_is_due_and_a_query_waits_the_history_still
         await handle.cancel()
         await until(due + _COMES_BACK)
         async with here.worker():
-            assert (await query).cancelling
+            # Temporal may answer it before the cancellation is taken up, and after.
+            seen = await query
+            assert seen.cancelling or seen.status is Status.CANCELLED
             report = await here.until(handle.id, lambda report: report.status.is_terminal)
         assert report.status is Status.CANCELLED
         assert lines_of(report)[1] is LineStatus.CANCELLED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ def test_a_command_that_would_says_so_before_anything_is_started(command: list[s
     assert shown.exit_code == 1
     assert "INVOICE_MCP_ACCEPT_EMBEDDED_RISK=1" in shown.output
     assert not home.exists()
+    gc.collect()  # A socket that was left open would be told here, as an error.
 
 
 @requirement("EMBEDDED-RISK")
