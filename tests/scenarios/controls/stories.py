@@ -77,6 +77,11 @@ async def _is_cancelled(world: World) -> bool:
     return report.cancelling or report.status.is_terminal
 
 
+async def _signalled(world: World) -> None:
+    await world.submit(("100", PAST))
+    await world.signal("ApproveInvoice")
+
+
 OPPOSITE = Story("approve reject (checker only)", _opposite)
 LATE = Story("advance-122h approve (checker only)", _late)
 FORGOTTEN = Story("erp-down approve crash (checker only)", _forgotten)
@@ -84,12 +89,5 @@ REFUSED = Story("payment-refused-1 approve (checker only)", _refused)
 CRASHED = Story("approve crash (checker only)", _crashed)
 UNDER_WAY = Story("payment-slow-1 approve cancel (checker only)", _under_way)
 NAMED_TWICE = Story("stale-answer-2 approve advance-61h (checker only, nothing echoed)", _named_twice)
-STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY, NAMED_TWICE)
-
-
-async def _signalled(world: World) -> None:
-    await world.submit(("100", PAST))
-    await world.signal("ApproveInvoice")
-
-
 SIGNALLED = Story("an approving signal, which the policy refuses (checker only)", _signalled)
+STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY, NAMED_TWICE, SIGNALLED)
