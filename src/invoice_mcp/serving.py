@@ -45,6 +45,8 @@ _HANDSHAKE = frozenset({"initialize", "server/discover", "tools/list", "ping"})
 _WRITTEN_WITHIN = 0.05
 # Seconds until everything begins for a host that says nothing.
 _BEGINS_ANYWAY_AFTER = 1.0
+# Seconds, for a host that has left: by then it is known whether the configuration can work.
+_CHECKED_WITHIN = 10.0
 
 
 async def serve(load: Load, *, http: HttpSettings | None = None, names: ToolNames = PLAIN) -> NoReturn:
@@ -88,9 +90,10 @@ async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend
     begin, checked = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().call_later(_BEGINS_ANYWAY_AFTER, begin.set)
     server.middleware.append(_behind_the_handshake(begin))
+    # Before the server runs: while it does, descriptor 1 points elsewhere.
+    unheard = asyncio.create_task(_until_closed(_stdout()))
     running = asyncio.create_task(_run(server))
     connecting = asyncio.create_task(_connect(load, startup, begin, checked))
-    unheard = asyncio.create_task(_until_stdout_closes())
     stops = [asyncio.create_task(told_to_stop().wait()), unheard]
     try:
         await asyncio.wait({running, connecting, *stops}, return_when=asyncio.FIRST_COMPLETED)
@@ -98,7 +101,7 @@ async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend
             # Whoever leaves at once is told all the same if the configuration can't work.
             begin.set()
             stops.append(asyncio.create_task(checked.wait()))
-            await asyncio.wait({connecting, *stops}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({connecting, *stops}, timeout=_CHECKED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
         elif unheard.done():
             _tell_stdout_closed()
     finally:
@@ -150,8 +153,15 @@ def _behind_the_handshake(begin: asyncio.Event) -> Any:
     return note
 
 
-async def _until_stdout_closes() -> None:
-    """Return when nobody can read our stdout any more. Who writes there notices with the next answer, if one comes."""
+def _stdout() -> int | None:
+    """A descriptor of our stdout; None where it is closed, none, or no file."""
+    with suppress(OSError, AttributeError, ValueError):
+        return os.dup(sys.stdout.fileno())
+    return None
+
+
+async def _until_closed(wire: int | None) -> None:
+    """Return when nobody can read any more what is written there. Who writes would notice with the next answer only."""
     loop, closed = asyncio.get_running_loop(), asyncio.Event()
 
     def watch(wire: int) -> None:
@@ -162,9 +172,7 @@ async def _until_stdout_closes() -> None:
         with suppress(RuntimeError):  # the loop is closed: we end anyway
             loop.call_soon_threadsafe(closed.set)
 
-    with suppress(OSError, AttributeError, ValueError):  # it is closed, none, or no file
-        # The server points descriptor 1 elsewhere while it runs.
-        wire = os.dup(sys.stdout.fileno())
+    if wire is not None:
         threading.Thread(target=watch, args=(wire,), name="stdout-watch", daemon=True).start()
     await closed.wait()
 
