@@ -22,6 +22,7 @@ from invoice_mcp.tasks import CreateTaskResult, DetailedTask, TasksClient, cance
 from tests.desk import PAST, Desk, an_invoice
 from tests.end_to_end.cluster import Cluster, behind_one_address, client_without_keep_alive
 from tests.end_to_end.host import environment, until_gone
+from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, filled_in, tasks_client
 
@@ -31,7 +32,7 @@ GIVES_UP_AFTER = 90.0
 def victims(each_time: str) -> list[Any]:
     """Who is killed: one of them each time, the others at night. Each is killed by some test each time."""
     every = ("server", "worker", "temporal")
-    return [pytest.param(who, marks=[pytest.mark.nightly] if who != each_time else []) for who in every]
+    return [who if who == each_time else at_night(who) for who in every]
 
 
 async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:

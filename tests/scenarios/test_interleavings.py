@@ -23,6 +23,7 @@ from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, S
 from invoice_mcp.testing.simulator._recalling import Recalling
 from invoice_mcp.testing.simulator._tasks import _told
 from invoice_mcp.workflows import InvoiceWorkflow
+from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.scenarios.controls._making import in_place_of_invoice
 from tests.scenarios.controls.lines import PaysTwiceOnRetry, SureOfARepeatedRefusal
@@ -188,8 +189,8 @@ def require_the_same(few: type[Life], every: type[Life], plan: Plan, *, told: bo
     [
         Plan(1, ("approve",), faults=()),
         Plan(1, ("signal-reject", "cancel"), faults=(), crashes=False),
-        pytest.param(Plan(1, ("approve", "cancel"), faults=(), crashes=False), marks=pytest.mark.nightly),
-        pytest.param(Plan(2, ("approve",), faults=(), crashes=False), marks=pytest.mark.nightly),
+        at_night(Plan(1, ("approve", "cancel"), faults=(), crashes=False)),
+        at_night(Plan(2, ("approve",), faults=(), crashes=False)),
         Plan(1, ("cancel",)),
     ],
     ids=str,
@@ -271,7 +272,7 @@ class EveryOrderLate(Late, EveryOrder):
 @pytest.mark.parametrize(
     "plan",
     [
-        pytest.param(Plan(1, ("approve", "cancel"), faults=()), marks=pytest.mark.nightly),
+        at_night(Plan(1, ("approve", "cancel"), faults=())),
         Plan(1, ("approve", "signal-reject", "cancel"), faults=(), crashes=False),
     ],
     ids=str,
