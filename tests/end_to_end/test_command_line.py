@@ -27,6 +27,7 @@ from tests.desk import Desk
 from tests.end_to_end.cluster import free_port
 from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone
 from tests.http_serving import INITIALIZE, MCP_HEADERS, status_of
+from tests.nightly import at_night
 from tests.requirements import requirement
 
 
@@ -225,10 +226,10 @@ def test_a_configuration_that_can_not_work_is_told_without_traceback(
     ("arguments", "status", "told"),
     [
         ([], 0, ["Approve.", "PAY-INV-100-1", "USD 200.00", "Done: the invoice is PAID."]),
-        (["--reject"], 0, ["Reject.", "ledger is empty", "Done: the invoice is REJECTED."]),
-        (["--expire"], 0, ["nobody decides", "Done: the invoice is EXPIRED."]),
+        at_night(["--reject"], 0, ["Reject.", "ledger is empty", "Done: the invoice is REJECTED."]),
+        at_night(["--expire"], 0, ["nobody decides", "Done: the invoice is EXPIRED."]),
         (["--fail-payment"], 1, ["INSUFFICIENT_FUNDS", "Not as it should be: the invoice is FAILED."]),
-        (["--fail-validate"], 1, ["MISMATCH", "Not as it should be: the invoice is FAILED."]),
+        at_night(["--fail-validate"], 1, ["MISMATCH", "Not as it should be: the invoice is FAILED."]),
     ],
 )
 async def test_the_demo_plays_to_its_end_and_leaves_nothing(

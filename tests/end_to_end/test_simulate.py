@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from invoice_mcp.cli import main
 from tests.end_to_end.host import PROGRAM
+from tests.nightly import at_night
 from tests.requirements import requirement
 
 LAST_WINS = "tests.scenarios.controls.deciding:LastDecisionWins"
@@ -119,7 +120,7 @@ def test_json_is_all_there_is_on_stdout_and_two_processes_live_the_same() -> Non
 
 
 @requirement("SIMULATE-CLI", "SIMULATE-CONVICTS")
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [at_night(1), 2])
 def test_a_broken_workflow_is_told_with_all_it_takes_to_play_it_again(jobs: int, tmp_path: Path) -> None:
     page = tmp_path / "failure.html"
     told = simulate("--runs=500", "--seed=3", f"--workflow={LAST_WINS}", f"--jobs={jobs}", f"--html={page}")
@@ -175,7 +176,9 @@ def test_looking_whether_a_page_can_be_written_leaves_things_as_they_are(tmp_pat
 
 @requirement("SIMULATE-CLI")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here")
-@pytest.mark.parametrize("arguments", ["--runs=2", "--runs=2 --json", "--exhaustive=0", "--path=1/nothing/0 --json"])
+@pytest.mark.parametrize(
+    "arguments", [at_night("--runs=2"), "--runs=2 --json", "--exhaustive=0", at_night("--path=1/nothing/0 --json")]
+)
 def test_what_can_not_be_printed_is_told_in_a_line_and_whoever_reads_no_more_is_left_alone(arguments: str) -> None:
     command = f"{shlex.join(PROGRAM)} simulate {arguments}"
     # That of which a line is told meanwhile.
@@ -199,7 +202,7 @@ def test_there_are_no_more_processes_than_lives() -> None:
 
 
 @requirement("SIMULATE-CLI")
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [at_night(1), 2])
 @pytest.mark.parametrize("what", [("--runs=1000000", "--seed=1"), ("--exhaustive=3",)])
 def test_ctrl_c_ends_with_the_totals_so_far(what: tuple[str, ...], jobs: int) -> None:
     process = subprocess.Popen(
@@ -251,7 +254,7 @@ if __name__ == "__main__":
 
 
 @requirement("SIMULATE-CLI")
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [at_night(1), 2])
 def test_what_is_not_simulated_is_told(jobs: int) -> None:
     workflow = "tests.foreign:GoesOnAsNew"
     told = simulate("--runs=20", "--seed=1", f"--workflow={workflow}", f"--jobs={jobs}", "--json")

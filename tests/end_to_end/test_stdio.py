@@ -26,6 +26,7 @@ from invoice_mcp.ports import ledger_path
 from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
 from tests.desk import PAST, an_invoice
 from tests.end_to_end.host import PROGRAM, environment, heard, host, run, temporal_of, until_gone
+from tests.nightly import at_night
 from tests.requirements import requirement
 
 
@@ -338,7 +339,7 @@ os._exit(0)  # as our commands end: an SDK thread that logs while Python shuts d
 
 
 @requirement("CLI-STDOUT")
-@pytest.mark.parametrize("log", ["forwarded", "as it is"])
+@pytest.mark.parametrize("log", ["forwarded", at_night("as it is")])
 def test_the_sdks_own_log_is_kept_from_stdout(home: Path, log: str) -> None:
     """Without forwarding, its core writes there as soon as Temporal is away: the control shows that this can fail."""
     ended = subprocess.run(

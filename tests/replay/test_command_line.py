@@ -23,6 +23,7 @@ from click.testing import CliRunner
 
 from invoice_mcp.cli import main as cli
 from invoice_mcp.testing.histories import Recording, add_to_paths, write
+from tests.nightly import at_night
 from tests.replay import parcels
 from tests.requirements import requirement
 
@@ -283,7 +284,9 @@ def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
 @requirement("HISTORY-GATE")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here")
 @pytest.mark.parametrize(
-    "command", [(*CHECK, "-v"), (*CHECK, "--json"), ("coverage",), ("coverage", "--json")], ids=" ".join
+    "command",
+    [(*CHECK, "-v"), at_night((*CHECK, "--json")), at_night(("coverage",)), ("coverage", "--json")],
+    ids=" ".join,
 )
 def test_what_can_not_be_printed_is_no_broken_recording(project: Path, command: tuple[str, ...]) -> None:
     told = shlex.join([*COMMAND, *command, *PARCELS])

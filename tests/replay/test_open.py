@@ -9,6 +9,7 @@ import pytest
 from invoice_mcp.testing.histories import Recording, read, read_corpus
 from invoice_mcp.testing.histories._recorded import attributes
 from invoice_mcp.testing.invoice_paths import TARGET
+from tests.nightly import at_night
 from tests.replay.playing import replay
 from tests.replay.test_corpus import CORPUS, RECORDINGS
 from tests.requirements import requirement
@@ -23,7 +24,7 @@ def cut(recording: Recording) -> dict[str, Recording]:
 
 
 @requirement("HISTORY-STRICT")
-@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("strict", [True, at_night(False)])
 async def test_a_task_that_waits_to_be_started_is_not_charged_to_the_one_before(strict: bool) -> None:
     every = {f"{name}, {at}": each for name in RECORDINGS for at, each in cut(read(CORPUS / name)).items()}
     assert len(every) > len(RECORDINGS)

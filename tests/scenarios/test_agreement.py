@@ -64,6 +64,7 @@ def test_the_simulator_goes_as_the_servers_do(
 
 
 @requirement("ENGINES-AGREE")
+@pytest.mark.nightly
 @settings(max_examples=settings().max_examples // 10, suppress_health_check=[HealthCheck.too_slow])
 @given(scenario=scenarios())
 def test_a_random_life_goes_on_the_simulator_as_on_the_servers(

@@ -64,9 +64,9 @@ _DECISIONS = {"approve", "reject", "cancel"}
 
 pytestmark = pytest.mark.thorough
 
-# Each of the two eras gets half of the examples.
+# Each of the two eras gets its own, and each example is several calls.
 several = settings(
-    max_examples=max(settings().max_examples // 2, 10),
+    max_examples=max(settings().max_examples // 4, 10),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

@@ -23,6 +23,7 @@ from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, S
 from invoice_mcp.testing.simulator._recalling import Recalling
 from invoice_mcp.testing.simulator._tasks import _told
 from invoice_mcp.workflows import InvoiceWorkflow
+from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.scenarios.controls._making import in_place_of_invoice
 from tests.scenarios.controls.lines import PaysTwiceOnRetry, SureOfARepeatedRefusal
@@ -188,8 +189,8 @@ def require_the_same(few: type[Life], every: type[Life], plan: Plan, *, told: bo
     [
         Plan(1, ("approve",), faults=()),
         Plan(1, ("signal-reject", "cancel"), faults=(), crashes=False),
-        Plan(1, ("approve", "cancel"), faults=(), crashes=False),
-        Plan(2, ("approve",), faults=(), crashes=False),
+        at_night(Plan(1, ("approve", "cancel"), faults=(), crashes=False)),
+        at_night(Plan(2, ("approve",), faults=(), crashes=False)),
         Plan(1, ("cancel",)),
     ],
     ids=str,
@@ -201,6 +202,7 @@ def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
 
 
 @requirement("ORDER-ALL")
+@pytest.mark.nightly
 @pytest.mark.parametrize("word", ONE_OF)
 def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) -> None:
     def of(second: str) -> tuple[set[object], set[Hashable]]:
@@ -225,6 +227,7 @@ def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> Non
 
 
 @requirement("ORDER-ALL")
+@pytest.mark.nightly
 def test_two_ways_to_decide_share_a_plan_and_states() -> None:
     way, other, both = (explored(Plan(1, (event,))) for event in (*ONE_OF["approval"], "approval"))
     # A signal waits for a task of its own, and leaves a marker: only what is before and after has the same states.
@@ -269,7 +272,7 @@ class EveryOrderLate(Late, EveryOrder):
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan(1, ("approve", "cancel"), faults=()),
+        at_night(Plan(1, ("approve", "cancel"), faults=())),
         Plan(1, ("approve", "signal-reject", "cancel"), faults=(), crashes=False),
     ],
     ids=str,

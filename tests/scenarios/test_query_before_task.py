@@ -10,7 +10,7 @@ certain: tests/scenarios/test_interleavings.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,6 +43,14 @@ _LAST_SEEN = timedelta(seconds=1)
 _COMES_BACK = _KEPT - _LAST_SEEN + timedelta(seconds=0.6)
 
 
+# Where the machine is too slow to be ready by that moment, another invoice is tried with more time.
+_TRIES = 4
+
+
+class TooSlowError(Exception):
+    """The order that a test is about can't come about any more: the workflow's clock is not behind."""
+
+
 async def until(moment: datetime) -> None:
     """Wait for a moment of real time."""
     await asyncio.sleep((moment - datetime.now(UTC)).total_seconds())
@@ -67,10 +75,10 @@ class Scene:
         return build_worker(self.client, ScriptedErp(), self.payments, **options)
 
     async def submit(self, *dues: str) -> WorkflowHandle[Any, Any]:
-        """Submit an invoice, and wait for its approval to be asked for."""
+        """Submit an invoice, and wait until it is validated."""
         invoice = an_invoice(self.queue, *(("1", due) for due in dues))
         submitted = await self.service.trigger(Invoice.model_validate(invoice))
-        await self.until(submitted.workflow_id, lambda report: report.status is Status.PENDING_APPROVAL)
+        await self.until(submitted.workflow_id, lambda report: report.status is not Status.PENDING_VALIDATION)
         return self.client.get_workflow_handle(submitted.workflow_id)
 
     async def until(self, workflow_id: str, stands: Callable[[InvoiceReport], bool]) -> InvoiceReport:
@@ -85,7 +93,10 @@ class Scene:
 
         Until it is replayed, the workflow's clock shows when that task began: a moment before the one that is given.
         """
-        await until(before - _LAST_SEEN - _ANSWERED_AFTER)
+        begins = before - _LAST_SEEN - _ANSWERED_AFTER
+        if datetime.now(UTC) >= begins:
+            raise TooSlowError
+        await until(begins)
         service, namespace = self.client.workflow_service, self.client.namespace
         queue = TaskQueue(name=self.queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
         own = TaskQueue(name=f"{self.queue}-gone", kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY, normal_name=self.queue)
@@ -105,7 +116,8 @@ class Scene:
                 namespace=namespace, task_token=polled.task_token, sticky_attributes=promise
             )
         )
-        assert polled.started_time.ToDatetime(UTC) < before, "its clock must be behind"
+        if polled.started_time.ToDatetime(UTC) >= before:
+            raise TooSlowError
 
     async def replays(self, handle: WorkflowHandle[Any, Any]) -> Exception | None:
         """Why the history does not replay; None if it does."""
@@ -118,16 +130,31 @@ def scene(client: Client, queue: str, **policy: Any) -> Scene:
     return Scene(client, queue, InvoiceService(client, task_queue=queue, **policy), RecordingPayments())
 
 
+async def at_once(play: Callable[[str, timedelta], Awaitable[None]], invoice_id: str) -> None:
+    """Play it for several invoices, each with a task queue, and a time until the moment that matters, of its own."""
+
+    async def in_time(number: int) -> None:
+        for tried in range(_TRIES):
+            try:
+                return await play(f"{invoice_id}-{number}-{tried}", _AHEAD * 2**tried)
+            except TooSlowError:
+                continue
+        raise TooSlowError
+
+    await asyncio.gather(*map(in_time, range(_AT_ONCE)))
+
+
 @requirement("CANCEL-PAYING", "HISTORY-NONDETERMINISM")
 async def test_cancelled_while_a_line_is_due_and_a_query_waits_the_history_still_replays(
     real_client: Client, invoice_id: str
 ) -> None:
-    async def cancelled(here: Scene) -> None:
-        due = datetime.now(UTC) + _AHEAD
+    async def cancelled(queue: str, ahead: timedelta) -> None:
+        here = scene(real_client, queue)
+        due = datetime.now(UTC) + ahead
         async with here.worker():
             handle = await here.submit(due.isoformat(), (due + DAY).isoformat())
             await here.service.decide(Verdict.APPROVED, handle.id, None, DecisionRequest(by="Ann"))
-            await here.until(handle.id, lambda report: set(lines_of(report)) == {LineStatus.SCHEDULED})
+            await here.until(handle.id, lambda report: lines_of(report)[1] is LineStatus.SCHEDULED)
         await here.complete_a_task_and_die(handle, before=due)
         query = asyncio.create_task(handle.query("GetInvoiceReport", result_type=InvoiceReport))
         await until(due)
@@ -143,14 +170,15 @@ async def test_cancelled_while_a_line_is_due_and_a_query_waits_the_history_still
         assert await here.replays(handle) is None
         assert len(here.payments.made) == lines_of(report).count(LineStatus.PAID)
 
-    await asyncio.gather(*(cancelled(scene(real_client, f"{invoice_id}-{number}")) for number in range(_AT_ONCE)))
+    await at_once(cancelled, invoice_id)
 
 
 @requirement("DECIDE-EDGE", "SIGNAL-SEED", "HISTORY-NONDETERMINISM")
 async def test_a_signal_after_the_deadline_does_not_count_where_a_query_is_answered_first(
     real_client: Client, invoice_id: str
 ) -> None:
-    async def signalled(here: Scene) -> None:
+    async def signalled(queue: str, ahead: timedelta) -> None:
+        here = scene(real_client, queue, approval_timeout=ahead, signals_approve=True)
         async with here.worker():
             handle = await here.submit(PAST)
             deadline = (await here.service.status(handle.id)).approval_deadline
@@ -168,6 +196,4 @@ async def test_a_signal_after_the_deadline_does_not_count_where_a_query_is_answe
         assert here.payments.asked == []
         assert await here.replays(handle) is None
 
-    policy = {"approval_timeout": _AHEAD, "signals_approve": True}
-    scenes = [scene(real_client, f"{invoice_id}-{number}", **policy) for number in range(_AT_ONCE)]
-    await asyncio.gather(*map(signalled, scenes))
+    await at_once(signalled, invoice_id)

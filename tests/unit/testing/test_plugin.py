@@ -189,10 +189,18 @@ def test_an_engine_of_an_installed_project_can_be_chosen_everywhere(project: Pat
 )
 def test_a_broken_entry_point_is_told_by_its_project(project: Path, entry: str, fault: str) -> None:
     install(project, entry)
-    for told in (run_in(project, "invoice_mcp.testing", "--help"), pytest_in(project, GREEN)):
-        assert told.returncode != 0
-        assert f"The entry point {entry[:3]!r} of toys {fault}" in told.stderr
-        assert "Traceback" not in told.stderr
+    told = run_in(project, "invoice_mcp.testing", "--help")
+    assert told.returncode != 0
+    assert f"The entry point {entry[:3]!r} of toys {fault}" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_pytest_tells_a_broken_entry_point_too(project: Path) -> None:
+    install(project, "toy = toy:start")
+    told = pytest_in(project, GREEN)
+    assert told.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "The entry point 'toy' of toys must give an EngineKind of that name" in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 @pytest.mark.parametrize("name", ["real", "time-skipping"])
