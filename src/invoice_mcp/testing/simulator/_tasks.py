@@ -7,9 +7,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Outcome, Request
 from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
@@ -233,6 +235,20 @@ class Tasks:
         """
         return self.code.may_fall_behind and bool(self._jobs) and not (self._asked or self.is_failing)
 
+    def query(self, query: WorkflowQuery) -> Payload:
+        """What the code answers.
+
+        Of a workflow that somebody ended over its head also the events are replayed that no task has told it, as a
+        worker does. What it wants then is not done.
+
+        Raises:
+            CodeFailed: It can't.
+        """
+        if not self._execution.is_open and self._jobs:
+            self.code.evict()
+            self.code.think(list(self._jobs), after_a_query=not self.code.is_new)
+        return self.code.query(query.query_type, query.query_args.payloads, query.header.fields)
+
     def _thought_of_early(self, task: _Task) -> Past | None:
         """What it wants, if a query was answered from a replay just before this task; None if none was."""
         if not task.is_queried_first:
@@ -375,6 +391,10 @@ class Tasks:
         """The workflow has ended: there are no more tasks, and no answers to updates."""
         if self._wanted is not None:
             self._execution.simulation.agenda.drop(self._wanted)
+        if self._task is not None:
+            # What the code made of that task is in no history; what it was told is.
+            self.code.evict()
+            self._jobs = [*self._task.jobs, *self._jobs]
         for update in self._every_update():
             if not update.outcome.done():
                 update.outcome.set_result(Outcome(failure=_TOO_LATE) if update.accepted else None)
