@@ -40,6 +40,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "SIGNAL-SEED": "The seed's signals and queries work, under the same rules; a late signal is ignored.",
     "SIGNAL-POLICY": "An approving signal is refused and counted, unless the policy in the input lets signals approve.",
     "ATTACK-MODEL": "What comes by Temporal's own API, past the MCP server, does no more than the model allows.",
+    "ATTACK-LINE": "A line's workflow that no invoice waits for pays nothing, whoever started it.",
+    "ATTACK-RESET": "After a reset only what the new run waits for is paid, and its report tells what was paid before.",
     # Paying
     "PAY-CHILD": "One child workflow PayLineItem a line, id <workflow id>-line-<n>.",
     "PAY-DUE": "A line is paid on its due date, not before; a past one at once.",

@@ -120,11 +120,15 @@ async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceRepo
     if execution.status is WorkflowExecutionStatus.COMPLETED:
         return retold(await handle.result(follow_runs=False))
     report = retold(await handle.query(InvoiceWorkflow.report))
-    if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.status.is_terminal:
+    if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.workflow_status == execution.status.name:
         return report
-    # Ended over the workflow's head, by an operator: only Temporal knows.
+    # Ended over the workflow's head, by an operator: only Temporal knows. The report may tell another end all the same,
+    # where what leads to it had happened, and no task had told it yet: the query's replay does.
     ended = execution.status.name
     summary = f"{report.summary} Its workflow was ended from outside ({ended}) and does not go on."
+    if report.status in {Status.APPROVED, Status.PAYING}:
+        # A payment that was under way then finishes, and the workflow never hears of it.
+        summary += " What is not told as paid may have been paid; submitting it again pays no line twice."
     return report.model_copy(update={"workflow_status": ended, "summary": summary})
 
 

@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.calls import answering, no_worker
 from invoice_mcp.display_text import word
-from invoice_mcp.earlier_runs import last_report, settled_by
+from invoice_mcp.earlier_runs import last_report, report_of, settled_by
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice, illegible_in
 from invoice_mcp.probe import Probe
@@ -32,7 +32,6 @@ from invoice_mcp.reading import (
     find,
     memo_of,
     memo_text,
-    report_of,
     require,
     unindexed,
     workflow_id_for,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,6 +19,7 @@ from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
 from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.payments import Payments
+from invoice_mcp.pending_lines import is_awaited
 from invoice_mcp.probe import Probe
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 
@@ -67,7 +69,7 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=workflows,
-        activities=InvoiceActivities(erp, payments).all(),
+        activities=InvoiceActivities(erp, payments, partial(is_awaited, client)).all(),
         **{**_DEFAULTS, **options},
     )
 

@@ -41,6 +41,7 @@ _Conflict = enums.WorkflowIdConflictPolicy
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
 _LOOKS_AGAIN_AFTER = 0.01
+_TASK_STARTED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
 _CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
@@ -249,9 +250,11 @@ class SimulatedService(ServiceClient):
             )
         if run.tasks.is_failing:
             raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
-        query = request.query
+        if not run.is_open and all(each.event_type != _TASK_STARTED for each in run.history):
+            message = "Workflow execution closed before WorkflowTaskStarted event"
+            raise refusal(RPCStatusCode.FAILED_PRECONDITION, message)
         try:
-            answer = run.tasks.code.query(query.query_type, query.query_args.payloads, query.header.fields)
+            answer = run.tasks.query(request.query)
         except CodeFailed as failed:
             raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
         return api.QueryWorkflowResponse(query_result=Payloads(payloads=[answer]))
@@ -260,19 +263,20 @@ class SimulatedService(ServiceClient):
         self, request: api.DescribeWorkflowExecutionRequest
     ) -> api.DescribeWorkflowExecutionResponse:
         run = self._run(request.execution.workflow_id, request.execution.run_id)
-        children = [
+        activities, children = run.pending
+        pending_children = [
             PendingChildExecutionInfo(
                 workflow_id=child.order.workflow_id,
                 run_id=child.run_id,
                 workflow_type_name=child.order.workflow_type,
                 initiated_id=child.initiated,
             )
-            for child in run.children.values()
+            for child in children
         ]
         return api.DescribeWorkflowExecutionResponse(
             workflow_execution_info=info_of(run),
-            pending_children=children if run.is_open else [],
-            pending_activities=[pending(each) for each in run.activities.values()] if run.is_open else [],
+            pending_children=pending_children,
+            pending_activities=[pending(each) for each in activities],
         )
 
     async def _get_workflow_execution_history(
