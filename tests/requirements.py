@@ -63,6 +63,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TEXT-OURS": "What others wrote is quoted in every sentence, so that it can't be read as the server's own.",
     "TEXT-SHOWN": "Quoted text is one line, hides nothing, is no live markup, and is bounded; ordinary names stay.",
     "TEXT-ENTERS": "New invoices and decisions are refused names that show nothing, and separators of lines.",
+    "RPC-ERRORS": "Input that is no message of the protocol gets JSON-RPC's error, with its id where one can be found.",
+    "RPC-END": "Each request that came before stdin ended is answered.",
     "LIST-STATUS": "list finds invoices by status.",
     "LIST-UNABLE": "Where the server can't list, the tool says so.",
     "LIST-INDEX": "Whether InvoiceStatus is set travels in the input; a worker registers it or runs without.",
