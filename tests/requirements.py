@@ -126,6 +126,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",
     "TEMPORAL-AWAY": "No Temporal: every tool answers TEMPORAL_UNAVAILABLE within ten seconds.",
     "TEMPORAL-NO-WORKER": "No worker: every tool that needs one answers NO_WORKER within ten seconds.",
+    "TEMPORAL-BUSY": "Where nobody answers in time and a worker may be there, the code is NO_ANSWER, not NO_WORKER.",
     "TEMPORAL-SHARED": "Two servers share one embedded Temporal; when the owner is killed the other goes on.",
     "TEMPORAL-RESTART": "All killed and started again: a waiting invoice is still there, approvable, payable.",
     "TEMPORAL-CLEAN": "After a clean end of all no process is left.",
