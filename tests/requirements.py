@@ -66,6 +66,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "RPC-ERRORS": "Input that is no message of the protocol gets JSON-RPC's error, with its id where one can be found.",
     "RPC-END": "Each request that came before stdin ended is answered.",
     "LIST-STATUS": "list finds invoices by status.",
+    "LIST-PAGES": "list gives all invoices page by page, each once, but for those that change in between.",
     "LIST-UNABLE": "Where the server can't list, the tool says so.",
     "LIST-INDEX": "Whether InvoiceStatus is set travels in the input; a worker registers it or runs without.",
     # Tasks

@@ -27,11 +27,11 @@ from invoice_mcp.invoices import Invoice, illegible_in
 from invoice_mcp.probe import Probe
 from invoice_mcp.reading import (
     NONCE,
-    InvoiceEntry,
-    entries,
+    Page,
     find,
     memo_of,
     memo_text,
+    page,
     report_of,
     require,
     unindexed,
@@ -228,10 +228,10 @@ class InvoiceService:
                 raise _closed(report)
             return report
 
-    async def list(self, status: Status | None = None, limit: int = 20) -> list[InvoiceEntry]:
-        """The newest invoices, of one status if named."""
+    async def list(self, status: Status | None = None, limit: int = 20, cursor: str = "") -> Page:
+        """Open invoices first, then those that ended last, of one status if named; see `reading.page`."""
         async with answering(self._probe):
-            return await entries(self._client, status, limit, indexed=await self._probe.indexes_status())
+            return await page(self._client, status, limit, cursor, indexed=await self._probe.indexes_status())
 
     async def unindexed(self, status: Status) -> int:
         """How many invoices may have this status and can't be found by it; 0 also where that can't be told."""
