@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -15,6 +15,11 @@ from pydantic import ValidationError
 from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import MAX_INVOICE_BYTES, faults_of
+from invoice_mcp.stdio_streams import stdio_streams
+
+if TYPE_CHECKING:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+    from mcp.shared.message import SessionMessage
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +40,21 @@ class CodedServer(MCPServer[Any]):
             refused = _refused(error)
         logger.info("Tool %s: %s", quoted(name, 64), refused)
         return CallToolResult(content=[TextContent(type="text", text=str(refused))], is_error=True)
+
+    async def run_stdio_async(self) -> None:
+        """As the base class, but what the SDK drops or leaves unanswered is answered. Who hangs up ends it in peace."""
+        try:
+            async with stdio_streams() as streams:
+                await self.serve_streams(*streams)
+        except* BrokenPipeError:
+            logger.info("The host does not read our answers any more")
+
+    async def serve_streams(
+        self, messages: ReadStream[SessionMessage | Exception], answers: WriteStream[SessionMessage]
+    ) -> None:
+        """Serve one client until its messages end."""
+        options = self._lowlevel_server.create_initialization_options()
+        await self._lowlevel_server.run(messages, answers, options)
 
     async def _require_known(self, name: str, arguments: dict[str, Any]) -> None:
         """Refuse what the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything."""

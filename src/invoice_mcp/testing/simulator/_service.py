@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -300,14 +301,15 @@ class SimulatedService(ServiceClient):
     async def _list_workflow_executions(
         self, request: api.ListWorkflowExecutionsRequest
     ) -> api.ListWorkflowExecutionsResponse:
-        found = self._selected(request.query)
-        # Open ones first, then those that ended last.
-        found.sort(key=lambda run: (run.is_open, run.ended_at, run.started_at), reverse=True)
-        begin = int(request.next_page_token or b"0")
+        found = sorted(self._selected(request.query), key=_place)
+        if request.next_page_token:
+            last = _place_in(request.next_page_token)
+            found = [run for run in found if _place(run) > last]
         size = request.page_size or len(found)
-        more = str(begin + size).encode() if begin + size < len(found) else b""
-        page = [info_of(run) for run in found[begin : begin + size]]
-        return api.ListWorkflowExecutionsResponse(executions=page, next_page_token=more)
+        page = found[:size]
+        # As on the server: behind a full page there may be another one, which may be empty.
+        more = json.dumps(_place(page[-1])).encode() if page and len(page) == size else b""
+        return api.ListWorkflowExecutionsResponse(executions=map(info_of, page), next_page_token=more)
 
     async def _count_workflow_executions(
         self, request: api.CountWorkflowExecutionsRequest
@@ -341,6 +343,18 @@ class SimulatedService(ServiceClient):
         answer.namespace_info.name = request.namespace
         answer.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
         return answer
+
+
+def _place(run: Execution) -> tuple[bool, int, int, str]:
+    """Open ones first, then those that ended last."""
+    return not run.is_open, -run.ended_at, -run.started_at, run.run_id
+
+
+def _place_in(token: bytes) -> tuple[Any, ...]:
+    try:
+        return tuple(json.loads(token))
+    except (ValueError, TypeError):
+        raise refusal(RPCStatusCode.INVALID_ARGUMENT, "invalid page token") from None
 
 
 def _require_first(run: Execution, first_run_id: str) -> None:
