@@ -57,6 +57,11 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "CANCEL-PAYING": "Cancelled while paying: waiting lines are not paid, a payment under way finishes.",
     # Tools
     "TOOL-LIST": "Six tools, with titles, descriptions, annotations and output schemas.",
+    "TOOL-SCHEMAS": "Schemas are small, have no references and no internals in them, and strict hosts take them.",
+    "TOOL-ANSWER": "Text content is the summary, then compact JSON; no answer holds idempotency keys.",
+    "TOOL-DECLARED": "What is declared is there: no prompts, no resources.",
+    "TOOL-HOSTS": "Arguments that known hosts add are ignored; others are named.",
+    "TOOL-NAMES": "Titles and descriptions speak of invoices; --tool-prefix stands before every name, in texts too.",
     "TOOL-CODES": "Every error is a tool error with a stable code first, and says what to do next.",
     "TOOL-NOT-FOUND": "An id that is no invoice's is NOT_FOUND, also if some other workflow has it.",
     "TOOL-WAIT": "status with wait_seconds answers when the status changes, with progress.",
@@ -125,6 +130,10 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "HISTORY-FOREIGN": "Any project's workflows are gated by the same command.",
     "HISTORY-MUTANTS": "docs/mutants.md tells of every edit of the workflows who notices: somebody, if it breaks them.",
     "HISTORY-DEPLOYMENT": "Pinned to its version or upgraded on the way, an invoice is approved and paid.",
+    # First contact
+    "FIRST-AT-ONCE": "Handshake and tools are answered at once, whether Temporal starts, hangs or can't be reached.",
+    "FIRST-WAITS": "A call before Temporal is there waits some seconds; then it is done, or told why not.",
+    "FIRST-FAILS": "An embedded Temporal that does not come up is logged once, told by every tool, and tried again.",
     # Temporal
     "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",
     "TEMPORAL-AWAY": "No Temporal: every tool answers TEMPORAL_UNAVAILABLE within ten seconds.",
@@ -154,6 +163,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "CLI-DEMO": "The demo plays an invoice to PAID, or to --reject or --expire, and leaves nothing behind.",
     "CLI-FAIL": "--fail-validate and --fail-payment make the embedded ERP or gateway refuse.",
     "CLI-STDOUT": "Nothing but protocol goes to stdout.",
+    "CLI-STDIO": "A stdout that the host closes ends serve with a line; on a terminal it says whom it waits for.",
+    "CLI-NEWS": "Normal news is logged as INFO, and shown; -v shows details.",
     "CLI-WORKER": "A worker alone stops cleanly on SIGTERM.",
     "CLI-HTTP": "serve --http serves the same tools over streamable HTTP.",
     # HTTP

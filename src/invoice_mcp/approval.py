@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
@@ -22,10 +23,13 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.ports import PortSettings
 from invoice_mcp.question_keys import QuestionKeys, digest_of
 from invoice_mcp.questions import confirmation_request, message_of, unconfirmed
 from invoice_mcp.reports import Confirmation, DecisionRequest, InvoiceReport
+
+if TYPE_CHECKING:
+    # It brings Temporal's client with it, for which no first answer waits.
+    from invoice_mcp.ports import PortSettings
 
 _NEEDS_FORMS = "this server takes an approval only with an answered form"
 _NO_FORMS = "this client does not declare that it shows forms (elicitation)"
@@ -83,6 +87,13 @@ def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[App
     if not embedded_temporal:
         return ApprovalPolicy.ASK_OR_REFUSE, "this Temporal is a shared one, whose workers may pay real money"
     return ApprovalPolicy.ASK, "Temporal, ERP and payment gateway are the embedded ones, which pay nobody"
+
+
+def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
+    """Who decided, when nobody says: the MCP client, by the name it gives itself. It speaks of no person."""
+    params = ctx.session.client_params
+    name = params.client_info.name if params else ""
+    return f"the client {name[:100]}" if name.isprintable() and name.strip() else "an MCP client"
 
 
 def needs_confirmation(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:

@@ -37,8 +37,8 @@ def backup(directory: Path) -> None:
     Exits with 0 only if all is copied; else nothing is left of the copy.
     """
     from invoice_mcp.backup import BackupError, back_up
-    from invoice_mcp.embedded import default_home
     from invoice_mcp.errors import ConfigurationError
+    from invoice_mcp.home import default_home
 
     try:
         home = default_home()

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from types import MappingProxyType
@@ -28,6 +30,7 @@ from invoice_mcp.options import (
     refuse,
     temporal_options,
     timeout_option,
+    tool_prefix_option,
     verbose_option,
 )
 
@@ -36,9 +39,11 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from invoice_mcp.backend import BackendSource
     from invoice_mcp.http_hosts import Authority
     from invoice_mcp.ports import PortSettings
     from invoice_mcp.temporal import TemporalSettings
+    from invoice_mcp.tool_names import ToolNames
 
 T = TypeVar("T")
 
@@ -108,6 +113,7 @@ def main() -> None:
     " then, and can't be asked to confirm an approval.",
 )
 @click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
+@tool_prefix_option
 @timeout_option
 @click.option(
     "--approval",
@@ -135,6 +141,7 @@ def serve(
     allowed_hosts: tuple[Authority, ...],
     no_sessions: bool,
     no_worker: bool,
+    names: ToolNames,
     approval_timeout: timedelta,
     approval: str | None,
     **options: Any,
@@ -143,25 +150,29 @@ def serve(
 
     Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
     """
-    from invoice_mcp.approval import ApprovalPolicy
-    from invoice_mcp.http_server import HttpSettings
-    from invoice_mcp.serving import serve as run_server
+    with _without_collector():
+        from invoice_mcp.serving import serve as run_server
 
     if not http:
         refuse(ctx, "Without --http nothing listens", "host", "port", "allowed_hosts", "no_sessions")
     if no_worker:
         refuse(ctx, "With --no-worker this server does no work", "allow_embedded", "fail_validate", "fail_payment")
-    common = _common(**options)
-    _run(
-        run_server(
-            common.temporal,
-            common.ports,
-            approval_timeout=approval_timeout,
-            approval=ApprovalPolicy(approval) if approval else None,
-            with_worker=not no_worker,
-            http=HttpSettings(host, port, allowed_hosts, sessions=not no_sessions) if http else None,
-        )
-    )
+    settings = _settings(**options)
+
+    def load() -> BackendSource:
+        from invoice_mcp.approval import ApprovalPolicy
+        from invoice_mcp.backend import BackendSource
+
+        common = settings()
+        policy = ApprovalPolicy(approval) if approval else None
+        return BackendSource(common.temporal, common.ports, approval_timeout, policy, with_worker=not no_worker)
+
+    over_http = None
+    if http:
+        from invoice_mcp.http_server import HttpSettings
+
+        over_http = HttpSettings(host, port, allowed_hosts, sessions=not no_sessions)
+    _run(run_server(load, http=over_http, names=names))
 
 
 @main.command(epilog=EPILOG)
@@ -174,9 +185,9 @@ def serve(
 @verbose_option
 def worker(**options: Any) -> None:
     """Run a worker: it validates and pays. Start as many as you like; stop with Ctrl-C or SIGTERM."""
-    from invoice_mcp.serving import work
+    from invoice_mcp.backend import work
 
-    common = _common(**options)
+    common = _settings(**options)()
     _run(work(common.temporal, common.ports))
 
 
@@ -222,7 +233,22 @@ def demo(
     sys.exit(status)
 
 
-def _common(
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Import without the garbage collector: there is no garbage, and a tenth of the time goes into looking for some."""
+    if "mcp" in sys.modules:
+        # In a process that did other things before, there may be.
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _settings(
     *,
     address: str | None,
     namespace: str | None,
@@ -236,38 +262,43 @@ def _common(
     fail_validate: bool,
     fail_payment: bool,
     verbose: bool,
-) -> Common:
+) -> Callable[[], Common]:
+    """What gives the options that every command has, called once: it imports Temporal's client, which takes long."""
     from invoice_mcp.logs import log_to_stderr
-    from invoice_mcp.temporal import TemporalSettings, log_through_python
 
-    log_through_python()
     log_to_stderr(verbose=verbose)
     if (fail_validate and erp_url) or (fail_payment and payments_url):
         raise click.UsageError(
             "--fail-validate and --fail-payment are for the embedded ERP and gateway, not for a real one."
         )
-    from invoice_mcp.ports import PortSettings
-
     home = _home()
-    return Common(
-        TemporalSettings(
-            address=address, namespace=namespace, profile=profile, home=home, ui=ui, accepts_risk=accepts_risk
-        ),
-        PortSettings(
-            home=home,
-            erp_url=erp_url,
-            payments_url=payments_url,
-            allow_embedded=allow_embedded,
-            accept_lost_state=accept_lost_state,
-            fail_validate=fail_validate,
-            fail_payment=fail_payment,
-        ),
-    )
+
+    def settings() -> Common:
+        from invoice_mcp.ports import PortSettings
+        from invoice_mcp.temporal import TemporalSettings, log_through_python
+
+        log_through_python()
+        return Common(
+            TemporalSettings(
+                address=address, namespace=namespace, profile=profile, home=home, ui=ui, accepts_risk=accepts_risk
+            ),
+            PortSettings(
+                home=home,
+                erp_url=erp_url,
+                payments_url=payments_url,
+                allow_embedded=allow_embedded,
+                accept_lost_state=accept_lost_state,
+                fail_validate=fail_validate,
+                fail_payment=fail_payment,
+            ),
+        )
+
+    return settings
 
 
 def _home() -> Path:
-    from invoice_mcp.embedded import default_home
     from invoice_mcp.errors import ConfigurationError
+    from invoice_mcp.home import default_home
 
     try:
         return default_home()

@@ -34,13 +34,11 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
-import platformdirs
 from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.home import make_private, open_private
 
 if sys.platform != "win32":
@@ -80,20 +78,6 @@ class Endpoint:
 
     address: str
     ui_url: str | None = None
-
-
-def default_home() -> Path:
-    """Where all local state is: INVOICE_MCP_HOME, else the user's data directory. Absolute.
-
-    Raises:
-        ConfigurationError: It is below the home of somebody who is not there.
-    """
-    home = Path(os.environ.get("INVOICE_MCP_HOME") or platformdirs.user_data_path("invoice-mcp"))
-    # No shell has read what a host's configuration says.
-    try:
-        return home.expanduser().absolute()
-    except RuntimeError:
-        raise ConfigurationError(f"There is no {home.parts[0]}. Look at INVOICE_MCP_HOME") from None
 
 
 def temporal_binary() -> Path:

@@ -277,7 +277,7 @@ def coverage(
 
 
 async def _with_client(where: dict[str, str | None], work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-    from invoice_mcp.embedded import default_home
+    from invoice_mcp.home import default_home
     from invoice_mcp.temporal import TemporalSettings, connection
 
     settings = TemporalSettings(where["address"], where["namespace"], where["profile"], home=default_home())

@@ -10,6 +10,8 @@ from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
+import platformdirs
+
 from invoice_mcp.errors import ConfigurationError
 
 _OTHERS = 0o077
@@ -21,6 +23,20 @@ _OURS = (
 _LOOK_AT = "Look at INVOICE_MCP_HOME"
 
 _log = logging.getLogger(__name__)
+
+
+def default_home() -> Path:
+    """Where all local state is: INVOICE_MCP_HOME, else the user's data directory. Absolute.
+
+    Raises:
+        ConfigurationError: It is below the home of somebody who is not there.
+    """
+    home = Path(os.environ.get("INVOICE_MCP_HOME") or platformdirs.user_data_path("invoice-mcp"))
+    # No shell has read what a host's configuration says.
+    try:
+        return home.expanduser().absolute()
+    except RuntimeError:
+        raise ConfigurationError(f"There is no {home.parts[0]}. Look at INVOICE_MCP_HOME") from None
 
 
 def make_private(home: Path) -> None:

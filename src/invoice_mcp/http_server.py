@@ -89,8 +89,8 @@ async def serve_http(
     """Serve on this socket until told to stop."""
     host, port = listening.getsockname()[:2]
     here = is_loopback(host)
-    logger.warning("Serving MCP at http://%s/mcp. Stop with Ctrl-C or SIGTERM", Authority(host, port))
-    logger.warning("%s", _SESSIONS if settings.sessions else _NO_SESSIONS)
+    logger.info("Serving MCP at http://%s/mcp. Stop with Ctrl-C or SIGTERM", Authority(host, port))
+    logger.info("%s", _SESSIONS if settings.sessions else _NO_SESSIONS)
     if not here:
         logger.warning("Whoever reaches this address can approve payments: put authentication in front")
     app = server.streamable_http_app(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, ElicitRequest, ElicitResul
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 
-from invoice_mcp.approval import ApprovalPolicy, require_forms
+from invoice_mcp.approval import ApprovalPolicy, client_name, require_forms
 from invoice_mcp.earlier_runs import with_earlier_runs
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.question_keys import QuestionKeys, decision_number, digest_of
@@ -28,11 +29,14 @@ from invoice_mcp.reports import (
     Standing,
     Status,
     Verdict,
+    without_keys,
 )
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.summary import retold, summarize
-from invoice_mcp.tasks import TaskBinding, tool_result
+from invoice_mcp.tasks import TaskBinding
 from invoice_mcp.tasks.workflow import TaskState
+from invoice_mcp.tool_names import PLAIN, ToolNames
+from invoice_mcp.tool_results import result_of
 from invoice_mcp.workflows import MOST_DISMISSALS, InvoiceWorkflow
 
 _STOPPING = "Stopping this task does not cancel an approved invoice: for that call the tool `cancel`."
@@ -44,13 +48,20 @@ _WAITING = timedelta(seconds=2)
 _FAR = timedelta(minutes=1)
 
 
-def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK) -> TaskBinding:
+def invoice_binding(
+    service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK, *, names: ToolNames = PLAIN
+) -> TaskBinding:
     """Makes `trigger` start a task for clients that know tasks; the others get its plain answer.
 
     Args:
         approval: Which approvals count; a rejection is taken from anybody.
+        names: What the tools are called.
     """
     client = service.client
+
+    async def state(handle: Handle) -> TaskState:
+        found = await task_state(client, handle)
+        return replace(found, message=names.in_text(found.message or ""))
 
     async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
         [(key, response)] = responses.items()
@@ -77,10 +88,10 @@ def invoice_binding(service: InvoiceService, approval: ApprovalPolicy = Approval
             _require_in(_SETTLED, refusal)
 
     return TaskBinding(
-        tool="trigger",
+        tool=names.of("trigger"),
         workflow=WORKFLOW_TYPE,
         without_tasks="answer",
-        state=partial(task_state, client),
+        state=state,
         answer=answer,
         cancellable=partial(_is_cancellable, client),
         result=partial(_result, client),
@@ -139,13 +150,6 @@ def _is_approved(report: InvoiceReport) -> bool:
     return report.decision is not None and report.decision.verdict is Verdict.APPROVED
 
 
-def client_name(ctx: ServerRequestContext[Any, Any]) -> str:
-    """Who decided, when nobody says: the MCP client, by the name it gives itself. It speaks of no person."""
-    params = ctx.session.client_params
-    name = params.client_info.name if params else ""
-    return f"the client {name[:100]}" if name.isprintable() and name.strip() else "an MCP client"
-
-
 async def _standing(client: Client, handle: Handle) -> Standing:
     execution = await handle.describe()
     try:
@@ -193,4 +197,4 @@ async def _result(client: Client, outcome: Any) -> CallToolResult:
     """The report, as `status` tells it."""
     report = retold(InvoiceReport.model_validate(outcome))
     execution = await client.get_workflow_handle(report.workflow_id, run_id=report.run_id).describe()
-    return tool_result(await with_earlier_runs(client, execution, report))
+    return result_of(without_keys(await with_earlier_runs(client, execution, report)))

@@ -24,6 +24,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
+    WithJsonSchema,
     field_validator,
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -118,6 +119,18 @@ def _to_currency(value: object) -> object:
     return code
 
 
+def _to_metadata(value: object) -> object:
+    """Take a list of `{"key": ..., "value": ...}` for the object it means."""
+    if not isinstance(value, list):
+        return value
+    if not all(isinstance(pair, dict) and pair.keys() == _PAIR.keys() for pair in value):
+        raise PydanticCustomError("metadata_pair", "must be an object, or a list of objects with key and value")
+    keys = [pair["key"] for pair in value]
+    if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+        raise PydanticCustomError("metadata_key", "must have texts as keys, and none of them twice")
+    return {pair["key"]: pair["value"] for pair in value}
+
+
 def _not_a_line(invoice_id: str) -> str:
     if _LOOKS_LIKE_A_LINE.search(invoice_id):
         raise PydanticCustomError("invoice_id_reserved", "must not end in -line-<number>, which names a line's payment")
@@ -172,6 +185,15 @@ Comment = Annotated[
 ]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_visible)]
 MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
+# Strict hosts take no schema of an object with any names in it, so theirs is a list of pairs. Both are taken.
+_PAIR = {"key": {"type": "string"}, "value": {"type": "string"}}
+_PAIRS = {
+    "type": "array",
+    "items": {"type": "object", "properties": _PAIR, "required": list(_PAIR), "additionalProperties": False},
+}
+Metadata = Annotated[
+    dict[MetadataKey, MetadataValue], Field(max_length=64), BeforeValidator(_to_metadata), WithJsonSchema(_PAIRS)
+]
 
 
 class _Submitted(BaseModel):
@@ -198,12 +220,12 @@ class Invoice(_Submitted):
     invoice_id: InvoiceId = Field(description="The invoice's own number; the same id is the same invoice")
     customer: Name = Field(description="Whom the invoice is for")
     currency: Annotated[str, BeforeValidator(_to_currency)] = Field(
-        default="USD", description="ISO 4217 code", validate_default=True
+        default="USD", description="ISO 4217 code; default USD", validate_default=True
     )
     # The count is checked with the amounts: Pydantic's own check counts only the lines without fault.
     lines: tuple[LineItem, ...] = Field(json_schema_extra={"minItems": 1, "maxItems": MAX_LINES})
-    metadata: dict[MetadataKey, MetadataValue] = Field(
-        default_factory=dict, max_length=64, description="Carried to the ERP untouched"
+    metadata: Metadata = Field(
+        default_factory=dict, description="Carried to the ERP untouched: pairs, or an object of texts. Default: none"
     )
 
     @field_validator("lines", mode="wrap")

@@ -29,7 +29,7 @@ def log_to_stderr(*, verbose: bool) -> None:
     handler = RichHandler(console=Console(file=lasting(sys.stderr)), show_path=False)
     handler.setFormatter(logging.Formatter("%(message)s", datefmt="%X"))
     logging.basicConfig(level=logging.WARNING, handlers=[BackgroundHandler(handler)])
-    logging.getLogger("invoice_mcp").setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("invoice_mcp").setLevel(logging.DEBUG if verbose else logging.INFO)
 
 
 class BackgroundHandler(logging.Handler):

@@ -16,6 +16,7 @@ import click
 from click.core import ParameterSource
 
 from invoice_mcp.http_hosts import Authority
+from invoice_mcp.tool_names import ToolNames
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))")
@@ -49,6 +50,13 @@ def _authorities(
         raise click.BadParameter(
             f"{str(error)!r} names no host; write it like invoices.example.com, 10.0.0.5:8000 or [fd00::5]:8000."
         ) from None
+
+
+def _names(_ctx: click.Context | None, _param: click.Parameter | None, value: str) -> ToolNames:
+    try:
+        return ToolNames(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} can't begin the name of a tool: {error}.") from None
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -167,7 +175,16 @@ allowed_host_option = click.option(
     help="With --http: a name of this server, for Host and Origin; all others are refused. Repeat it for several."
     "  [default: the names of loopback, where it listens there; needed elsewhere]",
 )
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what goes on.")
+tool_prefix_option = click.option(
+    "--tool-prefix",
+    "names",
+    metavar="PREFIX",
+    default="",
+    callback=_names,
+    help="Put this before the name of each tool, where a host would show a bare `list` or `status` beside its own:"
+    " invoice_ makes them invoice_list and invoice_status.",
+)
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr of what goes on.")
 
 EPILOG = """\b
 Which Temporal: --address, --namespace and --profile come first, then

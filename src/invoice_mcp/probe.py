@@ -17,7 +17,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.retention import Retention
+from invoice_mcp.tasks._retention import Retention
 from invoice_mcp.workflows import INVOICE_STATUS, TASK_QUEUE
 
 logger = logging.getLogger(__name__)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from datetime import datetime
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, Field
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -15,7 +13,7 @@ from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.list_cursors import cursor_of, token_of
-from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.reports import InvoiceEntry, InvoiceReport, Status
 from invoice_mcp.resubmission import Settled
 from invoice_mcp.summary import retold
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
@@ -31,21 +29,6 @@ class Page(NamedTuple):
     invoices: list[InvoiceEntry]
     next_cursor: str | None
     """Where the next page begins, if there is one: it may be empty, if this one was full."""
-
-
-class InvoiceEntry(BaseModel):
-    """One row of a list."""
-
-    workflow_id: str
-    run_id: str
-    invoice_id: str | None = None
-    customer: str | None = None
-    currency: str | None = None
-    total: str | None = None
-    status: Status | None = Field(default=None, description="Missing where the server does not index InvoiceStatus")
-    workflow_status: str
-    submitted_at: datetime
-    closed_at: datetime | None = None
 
 
 def workflow_id_for(invoice_id: str) -> str:

@@ -8,10 +8,13 @@ from enum import StrEnum
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from invoice_mcp.invoices import Invoice, idempotency_key
 
 DEFAULT_APPROVAL_TIMEOUT = timedelta(days=5)
+LONGEST_WAIT = 50.0
+"""Seconds that `status` waits for a change at most: hosts drop a call at about a minute."""
 
 
 class Record(BaseModel):
@@ -237,7 +240,8 @@ class LineReport(Record):
         exclude_if=lambda settled: not settled,
         description="An earlier submission paid it, or perhaps did; it is not paid twice",
     )
-    idempotency_key: str
+    # Always set where a workflow reports. What a tool answers has none: see `without_keys`.
+    idempotency_key: SkipJsonSchema[str] = Field(default="", exclude_if=lambda key: not key)
 
 
 class InvoiceReport(Record):
@@ -262,6 +266,38 @@ class InvoiceReport(Record):
     )
     lines: tuple[LineReport, ...]
     summary: str = Field(description="One sentence to read aloud")
+
+
+def without_keys(report: InvoiceReport) -> InvoiceReport:
+    """The report as a tool answers it: idempotency keys are between workflow, ledger and payment gateway."""
+    lines = tuple(line.model_copy(update={"idempotency_key": ""}) for line in report.lines)
+    return report.model_copy(update={"lines": lines})
+
+
+class Submission(BaseModel):
+    """Answer to `trigger`: which execution keeps the invoice, and whether this call began it."""
+
+    workflow_id: str
+    run_id: str
+    status: Status
+    # Not required in the schema: as a task, `trigger` ends with a report.
+    created: bool = Field(default=False, description="Whether this call began it; false: it was submitted before")
+    summary: str = Field(default="", description="One sentence to read aloud")
+
+
+class InvoiceEntry(BaseModel):
+    """One row of a list."""
+
+    workflow_id: str
+    run_id: str
+    invoice_id: str | None = None
+    customer: str | None = None
+    currency: str | None = None
+    total: str | None = None
+    status: Status | None = Field(default=None, description="Missing where the server does not index InvoiceStatus")
+    workflow_status: str
+    submitted_at: datetime
+    closed_at: datetime | None = None
 
 
 class Standing(Record):

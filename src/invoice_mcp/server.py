@@ -1,10 +1,14 @@
-"""The MCP server: six tools over one InvoiceService."""
+"""The MCP server: six tools over one InvoiceService, which may come once Temporal is connected."""
 
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import InputRequiredResult, ToolAnnotations
@@ -12,16 +16,31 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from invoice_mcp import __version__
-from invoice_mcp.approval import ApprovalPolicy, awaits_decision, confirmed, needs_confirmation
-from invoice_mcp.calls import one_answer
-from invoice_mcp.invoice_task import client_name, invoice_binding
+from invoice_mcp.approval import ApprovalPolicy, awaits_decision, client_name, confirmed, needs_confirmation
+from invoice_mcp.capabilities import without_prompts_and_resources
+from invoice_mcp.display_text import word
 from invoice_mcp.invoices import Comment, Invoice, Person
+from invoice_mcp.late_tasks import LateTasks
 from invoice_mcp.question_keys import QuestionKeys
-from invoice_mcp.reading import InvoiceEntry
-from invoice_mcp.reports import Confirmation, DecisionRequest, InvoiceReport, Status, Verdict
-from invoice_mcp.service import LONGEST_WAIT, InvoiceService, Submission
-from invoice_mcp.tasks import TasksExtension
+from invoice_mcp.reports import (
+    LONGEST_WAIT,
+    Confirmation,
+    DecisionRequest,
+    InvoiceEntry,
+    InvoiceReport,
+    Status,
+    Submission,
+    Verdict,
+    without_keys,
+)
 from invoice_mcp.tool_errors import CodedServer
+from invoice_mcp.tool_names import PLAIN, ToolNames
+from invoice_mcp.tool_schemas import compact, outline, without_descriptions
+
+if TYPE_CHECKING:
+    # With what they need, Temporal's client before all, they take longer to import than the whole handshake may take.
+    from invoice_mcp.service import InvoiceService
+    from invoice_mcp.tasks import TasksExtension
 
 INSTRUCTIONS = """\
 Submit invoices and see them through to payment. An invoice lives for days; its state is kept by Temporal, so every
@@ -58,13 +77,15 @@ Who = Annotated[
     BeforeValidator(_text),
     Field(description="Who decided, a person's name, kept as your claim; default: your client's"),
 ]
-Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words")]
+Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words; default: none")]
 WaitSeconds = Annotated[
     float,
     BeforeValidator(_number),
-    Field(ge=0, le=LONGEST_WAIT, description="Wait up to this long for the status to change; 0: answer now"),
+    Field(ge=0, le=LONGEST_WAIT, description="Wait so long for the status to change; default 0: answer now"),
 ]
-Limit = Annotated[int, BeforeValidator(_number), Field(ge=1, le=100, description="At most this many on a page")]
+Limit = Annotated[
+    int, BeforeValidator(_number), Field(ge=1, le=100, description="At most this many on a page; default 20")
+]
 Cursor = Annotated[
     str,
     BeforeValidator(_text),
@@ -82,45 +103,89 @@ class InvoiceList(BaseModel):
     )
 
 
+@dataclass(frozen=True)
+class Backend:
+    """What the tools work on.
+
+    Attributes:
+        approval: What an approval needs.
+    """
+
+    service: InvoiceService
+    approval: ApprovalPolicy = ApprovalPolicy.ASK
+
+
+Connected = Callable[[], Awaitable[Backend]]
+"""Gives the backend, or waits for it some seconds at most. Raises Refused: TEMPORAL_UNAVAILABLE."""
+
+
 def build_server(
-    service: InvoiceService, *, name: str = "invoice-mcp", approval: ApprovalPolicy = ApprovalPolicy.ASK
+    service: InvoiceService,
+    *,
+    name: str = "invoice-mcp",
+    approval: ApprovalPolicy = ApprovalPolicy.ASK,
+    names: ToolNames = PLAIN,
 ) -> CodedServer:
     """The server with all its tools, and with tasks for clients that know them.
 
     It keeps no state of its own: any number of them may serve the same invoices.
     """
-    tools = _Tools(service, approval)
-    tasks = TasksExtension(service.client, [invoice_binding(service, approval)], retention=service.retention)
-    trigger = _tool(tools.trigger, "Submit an invoice", idempotent=True)
-    status = _tool(tools.status, "Where an invoice stands", read_only=True)
-    # As a task it ends with the report.
-    trigger.fn_metadata.output_schema = _either(trigger.fn_metadata.output_schema, status.fn_metadata.output_schema)
+
+    async def connected() -> Backend:
+        return backend
+
+    backend = Backend(service, approval)
+    return build_late_server(connected, name=name, names=names)
+
+
+def build_late_server(connected: Connected, *, name: str = "invoice-mcp", names: ToolNames = PLAIN) -> CodedServer:
+    """As `build_server`, before Temporal is connected: all that needs no Temporal is answered at once."""
+
+    async def extension() -> TasksExtension:
+        # Loaded by now, with the backend.
+        from invoice_mcp.invoice_task import invoice_binding  # noqa: PLC0415
+        from invoice_mcp.tasks import TasksExtension  # noqa: PLC0415
+
+        backend = await connected()
+        binding = invoice_binding(backend.service, backend.approval, names=names)
+        return TasksExtension(backend.service.client, [binding], retention=backend.service.retention)
+
+    tools = _Tools(connected, names)
+    tasks = LateTasks(extension, tools={names.of("trigger")})
     return CodedServer(
         name,
         title="Invoices with human approval",
-        instructions=INSTRUCTIONS,
+        instructions=names.in_text(INSTRUCTIONS),
         version=__version__,
         tools=[
-            trigger,
-            status,
-            _tool(tools.approve, "Approve and pay an invoice", idempotent=True, destructive=True),
-            _tool(tools.reject, "Reject an invoice", idempotent=True, destructive=True),
-            _tool(tools.cancel, "Cancel an invoice", idempotent=True, destructive=True),
-            _tool(tools.list, "List invoices", read_only=True),
+            _tool(names, tools.trigger, "Submit an invoice", idempotent=True),
+            _tool(names, tools.status, "Status of an invoice", read_only=True),
+            _tool(names, tools.approve, "Approve and pay an invoice", idempotent=True, destructive=True),
+            _tool(names, tools.reject, "Reject an invoice", idempotent=True, destructive=True),
+            _tool(names, tools.cancel, "Cancel an invoice", idempotent=True, destructive=True),
+            _tool(names, tools.list, "List invoices", read_only=True),
         ],
+        names=names,
         extensions=[tasks],
-        middleware=[tasks.listening],
+        middleware=[without_prompts_and_resources, tasks.listening],
         log_level="WARNING",
     )
 
 
 def _tool(
-    function: Any, title: str, *, read_only: bool = False, destructive: bool = False, idempotent: bool = False
+    names: ToolNames,
+    function: Any,
+    title: str,
+    *,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
 ) -> Tool:
     tool = Tool.from_function(
         function,
+        name=names.of(function.__name__),
         title=title,
-        description=inspect.getdoc(function),
+        description=names.in_text(inspect.getdoc(function) or ""),
         annotations=ToolAnnotations(
             title=title,
             read_only_hint=read_only,
@@ -129,16 +194,11 @@ def _tool(
             open_world_hint=True,
         ),
     )
-    tool.parameters["additionalProperties"] = False
+    tool.parameters = {**compact(tool.parameters), "additionalProperties": False}
+    output = without_descriptions(compact(tool.fn_metadata.output_schema or {}))
+    # Four tools answer with a report: one says all that is in it.
+    tool.fn_metadata.output_schema = output if read_only else outline(output)
     return tool
-
-
-def _either(*schemas: dict[str, Any] | None) -> dict[str, Any]:
-    """The schema of an object that fits one of these."""
-    given = [schema for schema in schemas if schema]
-    definitions = {name: each for schema in given for name, each in schema.get("$defs", {}).items()}
-    alternatives = [{key: value for key, value in schema.items() if key != "$defs"} for schema in given]
-    return {"type": "object", "anyOf": alternatives, "$defs": definitions}
 
 
 def _on_its_word(by: str, comment: str) -> DecisionRequest:
@@ -149,9 +209,9 @@ def _on_its_word(by: str, comment: str) -> DecisionRequest:
 class _Tools:
     """The tools, as a model sees them: names, signatures and docstrings are the public surface."""
 
-    def __init__(self, service: InvoiceService, approval: ApprovalPolicy) -> None:
-        self._service = service
-        self._approval = approval
+    def __init__(self, connected: Connected, names: ToolNames) -> None:
+        self._connected = connected
+        self._names = names
 
     async def trigger(self, invoice: Invoice) -> Submission:
         """Submit an invoice for validation, a person's approval, and payment of each line on its due date.
@@ -163,7 +223,11 @@ class _Tools:
         the task cancels the invoice while it waits for its decision. Once it is approved, stopping the task stops
         nothing: the invoice goes on being paid, and only the tool `cancel` withdraws it.
         """
-        return await self._service.trigger(invoice)
+        async with self._answering() as backend:
+            submission = await backend.service.trigger(invoice)
+        what = "is submitted" if submission.created else "was submitted before"
+        summary = f"Invoice {word(invoice.invoice_id)} {what} and is {submission.status}."
+        return submission.model_copy(update={"summary": summary})
 
     async def status(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", wait_seconds: WaitSeconds = 0
@@ -173,38 +237,48 @@ class _Tools:
         async def progress(waited: float, report: InvoiceReport) -> None:
             await ctx.report_progress(waited, wait_seconds, report.summary)
 
-        return await self._service.wait_for_change(workflow_id, run_id or None, wait_seconds, progress)
+        if not wait_seconds:
+            async with self._answering() as backend:
+                return without_keys(await backend.service.status(workflow_id, run_id or None))
+        began = anyio.current_time()
+        service = (await self._connected()).service
+        left = max(0.0, wait_seconds - (anyio.current_time() - began))
+        return without_keys(await service.wait_for_change(workflow_id, run_id or None, left, progress))
 
     async def approve(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", comment: Why = ""
     ) -> InvoiceReport | InputRequiredResult:
-        """Pass on a person's approval: every line is then paid on its due date. Final; a rejected invoice stays so.
+        """Pass on a person's approval of an invoice: every line is then paid on its due date. Final.
 
-        Repeating it changes nothing; once the invoice has ended it is refused with how it ended.
+        Repeating it changes nothing; a rejected invoice stays rejected; once the invoice has ended it is refused with
+        how it ended.
 
         Call this only after the user has said yes to this invoice and amount. Where the host shows forms, one asks to
         confirm; NOT_CONFIRMED: it was not answered with yes.
         """
         decision = _on_its_word(approver or client_name(ctx.request_context), comment)
-        with one_answer():
-            if needs_confirmation(self._approval, ctx):
-                report = await self._service.status(workflow_id, run_id or None)
+        async with self._answering() as backend:
+            if needs_confirmation(backend.approval, ctx):
+                report = await backend.service.status(workflow_id, run_id or None)
                 # What is confirmed is this run, and no other that may have begun meanwhile.
                 run_id = report.run_id
                 if awaits_decision(report):
-                    keys = QuestionKeys(run_id, await self._service.nonce(workflow_id, run_id))
+                    keys = QuestionKeys(run_id, await backend.service.nonce(workflow_id, run_id))
                     outcome = await confirmed(report, decision, keys, ctx)
                     if isinstance(outcome, InputRequiredResult):
                         return outcome
                     decision = outcome
-            return await self._service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
+            decided = await backend.service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
+            return without_keys(decided)
 
     async def reject(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
     ) -> InvoiceReport:
-        """Pass on a person's rejection: nothing is paid. Final; an approved invoice stays approved (see cancel)."""
+        """Pass on a person's rejection of an invoice: nothing is paid. Final; of an approved one see `cancel`."""
         decision = _on_its_word(approver or client_name(ctx.request_context), reason)
-        return await self._service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
+        async with self._answering() as backend:
+            decided = await backend.service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
+            return without_keys(decided)
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId = "", reason: Why = "") -> InvoiceReport:
         """Withdraw an invoice. Before a decision nothing is paid; while paying, lines not yet due are not paid.
@@ -212,11 +286,12 @@ class _Tools:
         A payment under way finishes; the report tells which lines were paid. For an approved invoice this is the only
         way: call it only when the user wants that.
         """
-        return await self._service.cancel(workflow_id, run_id or None, reason)
+        async with self._answering() as backend:
+            return without_keys(await backend.service.cancel(workflow_id, run_id or None, reason))
 
     async def list(
         self,
-        status: Annotated[Status | None, Field(description="Only invoices with this status")] = None,
+        status: Annotated[Status | None, Field(description="Only invoices with this status; default: all")] = None,
         limit: Limit = 20,
         cursor: Cursor = "",
     ) -> InvoiceList:
@@ -225,11 +300,23 @@ class _Tools:
         Where there may be more, the answer has a next_cursor: call again with it, and with the same status. Of invoices
         that are submitted or change between two pages, some may be on none of them, or on two.
         """
-        with one_answer():
-            found, next_cursor = await self._service.list(status, limit, cursor)
-            more = await self._service.unindexed(status) if status and not next_cursor else 0
+        async with self._answering() as backend:
+            found, next_cursor = await backend.service.list(status, limit, cursor)
+            more = await backend.service.unindexed(status) if status and not next_cursor else 0
         which = f" {status}" if status else ""
         count = f"{len(found) or 'No'}{' more' if cursor else ''}{which} invoice{'' if len(found) == 1 else 's'}"
         hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""
         following = "; there may be more: call `list` with cursor set to next_cursor" if next_cursor else ""
-        return InvoiceList(invoices=found, next_cursor=next_cursor, summary=f"{count}{following}{hint}.")
+        summary = self._names.in_text(f"{count}{following}{hint}.")
+        return InvoiceList(invoices=found, next_cursor=next_cursor, summary=summary)
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[Backend]:
+        """The backend; inside is the time of one answer, less what was waited for Temporal to be connected."""
+        began = anyio.current_time()
+        backend = await self._connected()
+        # Loaded by now, with the backend.
+        from invoice_mcp.calls import ANSWER_WITHIN, one_answer  # noqa: PLC0415
+
+        with one_answer(ANSWER_WITHIN - (anyio.current_time() - began)):
+            yield backend

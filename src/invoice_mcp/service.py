@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import TypeVar
 
 import anyio
-from pydantic import BaseModel
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -38,6 +37,7 @@ from invoice_mcp.reading import (
 )
 from invoice_mcp.reports import (
     DEFAULT_APPROVAL_TIMEOUT,
+    LONGEST_WAIT,
     AcceptedInvoice,
     DecisionRequest,
     InvoiceReport,
@@ -45,14 +45,13 @@ from invoice_mcp.reports import (
     LineStatus,
     Policy,
     Status,
+    Submission,
     Verdict,
 )
 from invoice_mcp.resubmission import Settled, conflict, lines_of, require_unchanged
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 
 T = TypeVar("T")
-
-LONGEST_WAIT = 50.0
 
 Progress = Callable[[float, InvoiceReport], Awaitable[None]]
 
@@ -67,15 +66,6 @@ _MOVES_ON_WITHIN = 1.5
 _CANCEL_SETTLES_WITHIN = 2.0
 # Of the time of an answer so much is kept for finding out why there is no report.
 _TO_SPARE = 0.5
-
-
-class Submission(BaseModel):
-    """Answer to `trigger`: which execution keeps the invoice, and whether this call began it."""
-
-    workflow_id: str
-    run_id: str
-    status: Status
-    created: bool
 
 
 class InvoiceService:

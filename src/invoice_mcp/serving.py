@@ -1,149 +1,194 @@
-"""Running the parts together: the MCP server with or without its worker, or a worker alone, until told to stop."""
+"""Serving MCP on stdin and stdout, or over HTTP, until told to stop.
+
+What takes long is loaded and connected behind the first answers: hosts wait for these, some for five seconds at most,
+and some begin their first turn without our tools.
+"""
+
+# What no first answer needs is imported when it is needed.
+# ruff: noqa: PLC0415
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+import select
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, nullcontext, suppress
-from datetime import timedelta
-from typing import Any, NoReturn
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from invoice_mcp.approval import WITHOUT_FORMS, ApprovalPolicy, default_policy
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
 from invoice_mcp.errors import ConfigurationError
-from invoice_mcp.http_server import HttpSettings, listen, serve_http
-from invoice_mcp.ledger import PaymentLedger
-from invoice_mcp.ports import PortSettings, open_ports
-from invoice_mcp.server import build_server
-from invoice_mcp.service import InvoiceService
-from invoice_mcp.state import ACCEPTANCE, bind_state, require_database
-from invoice_mcp.temporal import Connection, TemporalSettings, configured, connection
-from invoice_mcp.worker import keep_working
+from invoice_mcp.server import Backend, build_late_server
+from invoice_mcp.startup import Startup
+from invoice_mcp.tool_names import PLAIN, ToolNames
+
+if TYPE_CHECKING:
+    from invoice_mcp.backend import BackendSource
+    from invoice_mcp.http_server import HttpSettings
+    from invoice_mcp.tool_errors import CodedServer
 
 logger = logging.getLogger(__name__)
 
+Load = Callable[[], "BackendSource"]
+"""Imports what the tools work on, and says how it is made. It takes long: called in a thread."""
+
 # Seconds. Who does not read what we write must not keep the process from ending.
 _LAST_WORDS_WITHIN = 2.0
+# What a host asks before it needs anything. What it asks next shows that it has the answer.
+_HANDSHAKE = frozenset({"initialize", "server/discover", "tools/list", "ping"})
+# Seconds. In this time the answer is written: it has the processor for itself.
+_WRITTEN_WITHIN = 0.05
+# Seconds until everything begins for a host that says nothing.
+_BEGINS_ANYWAY_AFTER = 1.0
+# Seconds, for a host that has left: by then it is known whether the configuration can work.
+_CHECKED_WITHIN = 10.0
 
 
-async def serve(
-    temporal: TemporalSettings,
-    ports: PortSettings,
-    *,
-    approval_timeout: timedelta,
-    approval: ApprovalPolicy | None = None,
-    with_worker: bool = True,
-    http: HttpSettings | None = None,
-) -> NoReturn:
+async def serve(load: Load, *, http: HttpSettings | None = None, names: ToolNames = PLAIN) -> NoReturn:
     """Serve MCP on stdin and stdout, or over streamable HTTP as `http` says, until the host leaves.
 
     Then ends the process.
 
-    Args:
-        approval: None: see `default_policy`.
-
     Raises:
-        ConfigurationError: Nothing can be served like this; EmbeddedUnavailable: there is no Temporal.
+        ConfigurationError: Nothing can be served like this.
     """
-    if http is None and sys.stdin is None:
-        raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
-    with listen(http) if http is not None else nullcontext() as listening:
-        _tell_risk(temporal, ports)
-        async with _reached(temporal, ports) as reached:
-            logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
-            queue = ports.task_queue(is_embedded=reached.is_embedded)
-            policy = approval or _told_default(reached, ports)
-            service = InvoiceService(
-                reached.client,
-                approval_timeout=approval_timeout,
-                signals_approve=policy.lets_signals_approve,
-                task_queue=queue,
-            )
-            server = build_server(service, approval=policy)
-            async with _working(reached, ports) if with_worker else _idle():
-                if http is None or listening is None:
-                    await _run_until_told(server.run_stdio_async())
-                else:
-                    await serve_http(server, http, listening, _told_to_stop())
-    _leave()
+    startup: Startup[Backend] = Startup()
+    server = build_late_server(startup, names=names)
+    if http is None:
+        await _serve_stdio(server, load, startup)
+    else:
+        await _serve_http(server, http, load, startup)
+    leave()
 
 
-def _told_default(reached: Connection, ports: PortSettings) -> ApprovalPolicy:
-    policy, why = default_policy(embedded_temporal=reached.is_embedded, ports=ports)
-    # Told without -v as well: who may pay is no detail.
-    logger.warning("Approvals: --approval=%s, because %s. %s", policy, why, WITHOUT_FORMS[policy])
-    return policy
+async def _serve_http(server: CodedServer, http: HttpSettings, load: Load, startup: Startup[Backend]) -> None:
+    from invoice_mcp.http_server import listen, serve_http
 
-
-async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
-    """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process.
-
-    Raises:
-        ConfigurationError: Nothing can be worked on like this; EmbeddedUnavailable: there is no Temporal.
-    """
-    _tell_risk(temporal, ports)
-    async with _reached(temporal, ports) as reached:
-        told = _told_to_stop()
-        logger.warning("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
-        async with _working(reached, ports):
-            await told.wait()
-    logger.warning("Worker stopped")
-    _leave()
-
-
-def _tell_risk(temporal: TemporalSettings, ports: PortSettings) -> None:
-    """Say what the embedded Temporal is not for, and refuse to use it for that, unless its owner accepts it."""
-    if temporal.accepts_risk or configured(temporal) is not None:
-        return
-    ports.require_pretended()
-    logger.warning(
-        "The embedded Temporal is for trying out, not for real money: any user of this machine can reach it and approve"
-        " (docs/security.md). --accept-embedded-risk accepts that"
-    )
-
-
-@asynccontextmanager
-async def _reached(temporal: TemporalSettings, ports: PortSettings) -> AsyncIterator[Connection]:
-    if configured(temporal) is not None:
-        if ports.accept_lost_state:
-            raise ConfigurationError(f"{ACCEPTANCE} is for the embedded Temporal alone: leave it out")
-    elif not ports.accept_lost_state:
-        await require_database(temporal.home)
-    async with connection(temporal) as reached:
-        yield reached
-
-
-@asynccontextmanager
-async def _working(reached: Connection, settings: PortSettings) -> AsyncIterator[None]:
-    settings.require_real(is_local=reached.is_local)
-    if settings.missing and not reached.is_embedded:
-        what = " and ".join(settings.missing)
-        logger.warning("%s not set: what stands in for that only pretends. Only for trying things out", what)
-    queue = settings.task_queue(is_embedded=reached.is_embedded)
-    async with open_ports(settings) as (erp, payments):
-        if reached.is_embedded:
-            ledger = payments if isinstance(payments, PaymentLedger) else None
-            accepted = settings.accept_lost_state
-            await bind_state(reached.client, settings.home, ledger, task_queue=queue, accept_lost_state=accepted)
-        worker = asyncio.create_task(keep_working(reached.worker_client, erp, payments, task_queue=queue))
+    with listen(http) as listening:
+        source = await asyncio.to_thread(load)
+        found = await source.configuration()
+        told = told_to_stop()
+        connecting = asyncio.create_task(source.keep(found, source.policy(found), startup))
+        # It ends by itself only where nothing can be served.
+        connecting.add_done_callback(lambda _: told.set())
         try:
-            yield
+            await serve_http(server, http, listening, told)
         finally:
-            worker.cancel()
-            with suppress(asyncio.CancelledError):
-                await worker
+            await _ended(connecting)
 
 
-@asynccontextmanager
-async def _idle() -> AsyncIterator[None]:
-    yield
+async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend]) -> None:
+    if sys.stdin is None:
+        raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
+    if sys.stdin.isatty():
+        logger.info("This waits for an MCP host to speak on stdin. To look around, try: invoice-mcp demo")
+    begin, checked = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().call_later(_BEGINS_ANYWAY_AFTER, begin.set)
+    server.middleware.append(_behind_the_handshake(begin))
+    # Before the server runs: while it does, descriptor 1 points elsewhere.
+    unheard = asyncio.create_task(_until_closed(_stdout()))
+    running = asyncio.create_task(_run(server))
+    connecting = asyncio.create_task(_connect(load, startup, begin, checked))
+    stops = [asyncio.create_task(told_to_stop().wait()), unheard]
+    try:
+        await asyncio.wait({running, connecting, *stops}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            # Whoever leaves at once is told all the same if the configuration can't work.
+            begin.set()
+            stops.append(asyncio.create_task(checked.wait()))
+            await asyncio.wait({connecting, *stops}, timeout=_CHECKED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+        elif unheard.done():
+            _tell_stdout_closed()
+    finally:
+        for stop in stops:
+            stop.cancel()
+        try:
+            await _ended(connecting)
+        except Exception as error:
+            if running.done():
+                raise
+            if not isinstance(error, ConfigurationError):
+                logger.exception("serve can't go on")
+            logging.shutdown()
+            sys.stderr.write(f"Error: {error}\n")
+            # A thread still reads stdin, and would be waited for.
+            leave(1)
+    if running.done():
+        running.result()
 
 
-def _told_to_stop() -> asyncio.Event:
+async def _connect(load: Load, startup: Startup[Backend], begin: asyncio.Event, checked: asyncio.Event) -> NoReturn:
+    await begin.wait()
+    source = await asyncio.to_thread(load)
+    found = await source.configuration()
+    policy = source.policy(found)
+    checked.set()
+    await source.keep(found, policy, startup)
+
+
+async def _run(server: CodedServer) -> None:
+    try:
+        await server.run_stdio_async()
+    except* BrokenPipeError:
+        _tell_stdout_closed()
+
+
+def _behind_the_handshake(begin: asyncio.Event) -> Any:
+    """Middleware that lets the rest begin, once the handshake is answered, or something else is asked."""
+
+    async def note(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        if ctx.method not in _HANDSHAKE:
+            begin.set()
+            return await call_next(ctx)
+        try:
+            return await call_next(ctx)
+        finally:
+            asyncio.get_running_loop().call_later(_WRITTEN_WITHIN, begin.set)
+
+    return note
+
+
+def _stdout() -> int | None:
+    """A descriptor of our stdout; None where it is closed, none, or no file."""
+    with suppress(OSError, AttributeError, ValueError):
+        return os.dup(sys.stdout.fileno())
+    return None
+
+
+async def _until_closed(wire: int | None) -> None:
+    """Return when nobody can read any more what is written there. Who writes would notice with the next answer only."""
+    loop, closed = asyncio.get_running_loop(), asyncio.Event()
+
+    def watch(wire: int) -> None:
+        poll = select.poll()
+        # Of no event: that the other end is gone is always told.
+        poll.register(wire, 0)
+        poll.poll()
+        with suppress(RuntimeError):  # the loop is closed: we end anyway
+            loop.call_soon_threadsafe(closed.set)
+
+    if wire is not None:
+        threading.Thread(target=watch, args=(wire,), name="stdout-watch", daemon=True).start()
+    await closed.wait()
+
+
+def _tell_stdout_closed() -> None:
+    logger.warning("The host closed stdout, where answers go")
+
+
+async def _ended(task: asyncio.Task[NoReturn]) -> None:
+    """Have the task end, and raise what it failed with."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+def told_to_stop() -> asyncio.Event:
     """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -151,24 +196,14 @@ def _told_to_stop() -> asyncio.Event:
     return stop
 
 
-async def _run_until_told(main: Coroutine[Any, Any, None]) -> None:
-    """Run `main` to its end, or until we are told to stop: then it is left running."""
-    running = asyncio.create_task(main)
-    stopping = asyncio.create_task(_told_to_stop().wait())
-    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if running.done():
-        running.result()
-
-
-def _leave() -> NoReturn:
+def leave(status: int = 0) -> NoReturn:
     """End the process now, cleanly: a read of stdin that a thread still waits in can't be interrupted, and a thread of
     the SDK that logs while Python shuts down would abort it."""
     # In a thread: a stream that nobody reads blocks whoever flushes it.
     last_words = threading.Thread(target=_flush, daemon=True)
     last_words.start()
     last_words.join(_LAST_WORDS_WITHIN)
-    os._exit(0)
+    os._exit(status)
 
 
 def _flush() -> None:

@@ -16,8 +16,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from invoice_mcp.embedded import EmbeddedTemporal, Endpoint, default_home
+from invoice_mcp.embedded import EmbeddedTemporal, Endpoint
 from invoice_mcp.errors import ConfigurationError
+from invoice_mcp.home import default_home
 
 # Where Temporal's own tools look when they are told a namespace or a key, but no address.
 _DEFAULT_ADDRESS = "localhost:7233"
@@ -120,18 +121,33 @@ async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
         ConfigurationError: The configuration can't be read, or the embedded server's home is not this user's alone.
         EmbeddedUnavailable: The embedded server does not come up.
     """
-    config = configured(settings)
+    async with connected(settings, configured(settings)) as reached:
+        yield reached
+
+
+@asynccontextmanager
+async def connected(settings: TemporalSettings, config: dict[str, Any] | None) -> AsyncIterator[Connection]:
+    """As `connection`, with the configuration as `configured` has read it."""
     if config is not None:
-        if settings.ui:
-            raise ConfigurationError("--ui is for the embedded Temporal; the configured one has a Web UI of its own")
+        require_no_ui(settings)
         where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
-        yield await _connection(config, where, is_local=_is_local(config))
+        yield await _connection(config, where, is_local=is_local(config))
         return
     async with EmbeddedTemporal(settings.home, ui=settings.ui) as embedded:
         endpoint = embedded.endpoint
         _tell_ui(endpoint, is_wanted=settings.ui)
         where = f"embedded at {endpoint.address}, data in {settings.home}"
         yield await _connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
+
+
+def require_no_ui(settings: TemporalSettings) -> None:
+    """Refuse the Web UI of a Temporal that is not ours.
+
+    Raises:
+        ConfigurationError: It is asked for.
+    """
+    if settings.ui:
+        raise ConfigurationError("--ui is for the embedded Temporal; the configured one has a Web UI of its own")
 
 
 def _tell_ui(endpoint: Endpoint, *, is_wanted: bool) -> None:
@@ -145,7 +161,8 @@ def _tell_ui(endpoint: Endpoint, *, is_wanted: bool) -> None:
         )
 
 
-def _is_local(config: dict[str, Any]) -> bool:
+def is_local(config: dict[str, Any]) -> bool:
+    """Whether a configured Temporal is one on this machine, to try things out."""
     # What asks for a key or a certificate is somebody's, and lies behind a tunnel.
     is_here = config["target_host"].rpartition(":")[0] in _LOCAL
     return is_here and not config.get("tls") and not config.get("api_key")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from mcp.server import MCPServer
@@ -16,6 +18,8 @@ from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import MAX_INVOICE_BYTES, faults_of
 from invoice_mcp.stdio_streams import stdio_streams
+from invoice_mcp.tool_names import PLAIN, ToolNames
+from invoice_mcp.tool_results import texts_of
 
 if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
@@ -25,29 +29,46 @@ logger = logging.getLogger(__name__)
 
 _TOO_LARGE = f"the arguments are larger than {MAX_INVOICE_BYTES // 1024} KiB, or nested too deeply"
 
+OF_HOSTS: Mapping[str, str] = MappingProxyType(
+    {
+        "wait_for_previous": "Gemini CLI adds it to every tool's schema, to put calls in order, and sends it on",
+    }
+)
+"""Arguments that hosts are known to add of their own, and why: they are no mistakes of a model, and are ignored."""
+
 
 class CodedServer(MCPServer[Any]):
-    """`MCPServer`, but whatever goes wrong in a tool is answered as `CODE: why. What to do next.`"""
+    """`MCPServer`, but whatever goes wrong in a tool is answered as `CODE: why. What to do next.`
+
+    The text of an answer is as `texts_of` writes it.
+
+    Args:
+        names: What the tools are called in sentences of ours.
+    """
+
+    def __init__(self, *args: Any, names: ToolNames = PLAIN, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._names = names
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
         """As the base class, but a failure is an answer, not an exception; protocol errors pass."""
         try:
-            await self._require_known(name, arguments)
-            return await super().call_tool(name, arguments, context)
+            arguments = await self._known(name, arguments)
+            result = await super().call_tool(name, arguments, context)
         except (ToolError, Refused) as error:
-            refused = _refused(error)
-        logger.info("Tool %s: %s", quoted(name, 64), refused)
-        return CallToolResult(content=[TextContent(type="text", text=str(refused))], is_error=True)
+            text = self._names.in_text(str(_refused(error)))
+            logger.debug("Tool %s: %s", quoted(name, 64), text)
+            return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+        if isinstance(result, CallToolResult) and result.structured_content is not None:
+            return result.model_copy(update={"content": texts_of(result.structured_content)})
+        return result
 
     async def run_stdio_async(self) -> None:
-        """As the base class, but what the SDK drops or leaves unanswered is answered. Who hangs up ends it in peace."""
-        try:
-            async with stdio_streams() as streams:
-                await self.serve_streams(*streams)
-        except* BrokenPipeError:
-            logger.info("The host does not read our answers any more")
+        """As the base class, but what the SDK drops or leaves unanswered is answered."""
+        async with stdio_streams() as streams:
+            await self.serve_streams(*streams)
 
     async def serve_streams(
         self, messages: ReadStream[SessionMessage | Exception], answers: WriteStream[SessionMessage]
@@ -56,13 +77,18 @@ class CodedServer(MCPServer[Any]):
         options = self._lowlevel_server.create_initialization_options()
         await self._lowlevel_server.run(messages, answers, options)
 
-    async def _require_known(self, name: str, arguments: dict[str, Any]) -> None:
-        """Refuse what the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything."""
+    async def _known(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, less those of hosts.
+
+        Raises:
+            Refused: What the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything.
+        """
         tools = {tool.name: tool for tool in await self.list_tools()}
         if name not in tools:
             what = f"there is no tool {quoted(name, 64)}. The tools are {', '.join(tools)}."
             raise Refused(Code.INVALID_ARGUMENT, what)
         known = tools[name].input_schema.get("properties", {})
+        arguments = {key: value for key, value in arguments.items() if key in known or key not in OF_HOSTS}
         unknown = sorted(quoted(argument, 64) for argument in arguments if argument not in known)
         if unknown:
             what = f"{name} takes no argument {', '.join(unknown[:10])}"
@@ -74,6 +100,7 @@ class CodedServer(MCPServer[Any]):
         if size > MAX_INVOICE_BYTES:
             code = Code.INVOICE_INVALID if "invoice" in known else Code.INVALID_ARGUMENT
             raise Refused(code, f"{_TOO_LARGE}. Send less and call again; nothing was changed.")
+        return arguments
 
 
 def _refused(error: ToolError | Refused) -> Refused:

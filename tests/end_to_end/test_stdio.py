@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import shutil
 import subprocess
 import sys
 import time
 from datetime import timedelta
+from fcntl import LOCK_EX
+from fcntl import flock as lock_file
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
@@ -205,6 +210,108 @@ async def test_a_backup_in_the_middle_goes_on_in_another_home(home: Path, tmp_pa
     entries = await PaymentLedger(ledger_path(other)).entries()
     assert [(entry.invoice_id, entry.line) for entry in entries] == [("A", 1), ("B", 1)]
     await until_gone(other)
+
+
+def message(method: str, number: int | None = None, **params: object) -> str:
+    """A line as a host writes it. Without a number: a notification."""
+    what: dict[str, object] = {"jsonrpc": "2.0", "method": method}
+    what |= {} if number is None else {"id": number}
+    return json.dumps(what | ({"params": params} if params else {})) + "\n"
+
+
+HELLO = message(
+    "initialize", 1, protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "t", "version": "0"}
+) + message("notifications/initialized")
+# As if the import of Temporal's client took for ever.
+WITHOUT_TEMPORALS_CLIENT = """
+import sys, threading
+
+class Never:
+    def find_spec(self, name, path=None, target=None):
+        if name == "temporalio":
+            threading.Event().wait()
+
+sys.meta_path.insert(0, Never())
+from invoice_mcp.cli import main
+main(["serve"])
+"""
+
+
+@requirement("FIRST-AT-ONCE", "CLI-STDIO", "CLI-NEWS")
+async def test_a_host_is_answered_before_temporals_client_is_loaded_and_may_close_stdout(home: Path) -> None:
+    ours, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", WITHOUT_TEMPORALS_CLIENT],
+        env=environment(home),
+        stdin=terminal,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as served:
+        try:
+            assert served.stdout
+            assert served.stderr
+            os.close(terminal)
+            [waits] = await heard(served.stderr, "waits for an MCP host")
+            assert "INFO" in waits
+            os.write(ours, (HELLO + message("tools/list", 2)).encode())
+            first, second = [json.loads(line)["result"] for line in await heard(served.stdout, '"id":2')]
+            assert first["serverInfo"]["name"] == "invoice-mcp"
+            assert len(second["tools"]) == 6
+            served.stdout.close()
+            assert served.wait(timeout=30) == 0
+            told = " ".join(line.strip() for line in served.stderr)
+            assert told.count("The host closed stdout") == 1
+            assert "Traceback" not in told
+            assert "Error" not in told
+        finally:
+            served.kill()
+            os.close(ours)
+
+
+@requirement("FIRST-AT-ONCE", "FIRST-WAITS")
+async def test_a_host_is_answered_while_temporal_hangs_and_served_once_it_is_there(home: Path) -> None:
+    home.mkdir(mode=0o700)
+    # Somebody else says that he starts it, and does not.
+    with (home / "embedded.lock").open("w") as lock:
+        lock_file(lock, LOCK_EX)
+        with subprocess.Popen(
+            [*PROGRAM, "serve", "--no-worker"],
+            env=environment(home),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        ) as served:
+            try:
+                assert served.stdin
+                assert served.stdout
+                served.stdin.write(HELLO + message("tools/list", 2))
+                served.stdin.flush()
+                assert len(await heard(served.stdout, '"id":2')) == 2
+                began = time.monotonic()
+                served.stdin.write(message("tools/call", 3, name="list", arguments={}))
+                served.stdin.flush()
+                assert (
+                    "TEMPORAL_UNAVAILABLE: Temporal is still being started"
+                    in (await heard(served.stdout, '"id":3'))[-1]
+                )
+                assert time.monotonic() - began < 10
+                lock.close()
+                number = 4
+                answer: dict[str, Any] = {"isError": True}
+                while answer.get("isError"):
+                    assert number < 10, answer
+                    served.stdin.write(message("tools/call", number, name="list", arguments={}))
+                    served.stdin.flush()
+                    answer = json.loads((await heard(served.stdout, f'"id":{number}'))[-1])["result"]
+                    number += 1
+                assert answer["structuredContent"]["invoices"] == []
+                served.stdin.close()
+                assert served.wait(timeout=30) == 0
+            finally:
+                served.kill()
+    await until_gone(home)
 
 
 CALLS_A_DEAD_SERVER = """

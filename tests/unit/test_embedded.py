@@ -24,7 +24,8 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 from temporalio.service import RPCError
 
 from invoice_mcp import embedded
-from invoice_mcp.embedded import EmbeddedTemporal, EmbeddedUnavailable, Endpoint, default_home, temporal_binary
+from invoice_mcp.embedded import EmbeddedTemporal, EmbeddedUnavailable, Endpoint, temporal_binary
+from invoice_mcp.home import default_home
 
 BOUND = 30.0  # seconds; for what takes two at most, on a machine that is busy with other tests
 

@@ -11,11 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from invoice_mcp.backend import configuration, tell_risk
 from invoice_mcp.cli import main
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.options import real_ports
 from invoice_mcp.ports import PortSettings
-from invoice_mcp.serving import _tell_risk
 from invoice_mcp.temporal import Connection, TemporalSettings
 from tests.requirements import requirement
 
@@ -91,20 +91,23 @@ def test_what_is_printed_of_the_settings_holds_no_secret(tmp_path: Path) -> None
 def test_who_can_reach_the_embedded_temporal_is_told_in_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _tell_risk(TemporalSettings(), PortSettings(tmp_path))
+    caplog.set_level(logging.INFO)
+    tell_risk(TemporalSettings(), PortSettings(tmp_path))
     (told,) = caplog.records
-    assert told.levelno == logging.WARNING
+    assert told.levelno == logging.INFO
     assert "not for real money: any user of this machine can reach it" in told.getMessage()
     assert "\n" not in told.getMessage()
 
 
 @requirement("EMBEDDED-RISK")
-@pytest.mark.parametrize("settings", [TemporalSettings(accepts_risk=True), TemporalSettings(address="db.example:7233")])
-def test_nothing_is_told_of_another_temporal_or_to_who_has_accepted_it(
-    tmp_path: Path, settings: TemporalSettings, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("given", [{"accepts_risk": True}, {"address": "db.example:7233"}])
+async def test_nothing_is_told_of_another_temporal_or_to_who_has_accepted_it(
+    tmp_path: Path, given: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    _tell_risk(settings, PortSettings(tmp_path))
-    _tell_risk(settings, PortSettings(tmp_path, payments_url="https://bank.example"))
+    caplog.set_level(logging.INFO)
+    settings = TemporalSettings(home=tmp_path / "home", **given)
+    for url in (None, "https://bank.example"):
+        await configuration(settings, PortSettings(settings.home, payments_url=url), with_worker=False)
     assert caplog.messages == []
 
 
@@ -115,7 +118,7 @@ def test_real_systems_are_not_used_on_the_embedded_temporal_unless_that_is_accep
     with pytest.raises(
         ConfigurationError, match=r"--address or TEMPORAL_ADDRESS.*--accept-embedded-risk or INVOICE_MC"
     ):
-        _tell_risk(TemporalSettings(), PortSettings(tmp_path, **url))
+        tell_risk(TemporalSettings(), PortSettings(tmp_path, **url))
 
 
 @requirement("EMBEDDED-RISK")
@@ -145,6 +148,6 @@ def test_the_risk_is_accepted_by_option_or_environment(
     def told(temporal: TemporalSettings, _ports: PortSettings) -> None:
         raise ConfigurationError(f"accepts: {temporal.accepts_risk}, UI: {temporal.ui}")
 
-    monkeypatch.setattr("invoice_mcp.serving._tell_risk", told)
+    monkeypatch.setattr("invoice_mcp.backend.tell_risk", told)
     assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [command, *given], env=variable).output
     assert f"accepts: {accepts}, UI: True" in CliRunner().invoke(main, [command, "--ui", *given], env=variable).output

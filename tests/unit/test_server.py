@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
-from mcp import Client
+from click.testing import CliRunner
+from mcp import Client, MCPError
+from mcp_types import METHOD_NOT_FOUND, CallToolResult, TextContent
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
+from invoice_mcp.cli import main
 from invoice_mcp.errors import Code
 from invoice_mcp.reading import workflow_id_for
 from invoice_mcp.reports import Status
 from invoice_mcp.server import INSTRUCTIONS, build_server
 from invoice_mcp.service import InvoiceService
+from invoice_mcp.tasks import TasksClient, get
 from invoice_mcp.testing import ERAS
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.tool_names import TOOLS, ToolNames
 from invoice_mcp.workflows import line_workflow_id
 from tests.desk import an_invoice
 from tests.foreign import SomebodyElses
 from tests.requirements import requirement
+from tests.tasks_client import begin
 
 in_both_eras = pytest.mark.parametrize("era", ERAS)
 
@@ -43,9 +50,85 @@ async def test_six_tools_with_titles_descriptions_annotations_and_schemas(new_wo
     assert hints["approve"].destructive_hint is True
     assert hints["trigger"].destructive_hint is False
     assert hints["trigger"].idempotent_hint is True
-    invoice = tools["trigger"].input_schema["$defs"]["Invoice"]["properties"]
+    invoice = tools["trigger"].input_schema["properties"]["invoice"]["properties"]
     assert invoice["lines"]["minItems"] == 1
     assert "description" in invoice["invoice_id"]
+
+
+@requirement("TOOL-DECLARED", "TOOL-ERAS")
+@in_both_eras
+async def test_only_what_there_is_is_declared(new_world: NewWorld, era: str) -> None:
+    async with new_world(era=era) as world:
+        declared = world.tools.client.server_capabilities
+        assert declared.tools is not None
+        assert declared.prompts is None
+        assert declared.resources is None
+        for ask in (world.tools.client.list_prompts, world.tools.client.list_resources):
+            with pytest.raises(MCPError) as refused:
+                await ask()
+            assert refused.value.code == METHOD_NOT_FOUND
+
+
+@requirement("TOOL-ANSWER")
+async def test_the_text_of_an_answer_is_its_summary_then_all_of_it_as_compact_json(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        workflow_id = await world.submit()
+        calls: list[tuple[str, dict[str, Any]]] = [
+            ("trigger", {"invoice": world.invoice()}),
+            ("status", {"workflow_id": workflow_id}),
+            ("reject", {"workflow_id": workflow_id}),
+        ]
+        for tool, arguments in calls:
+            answer = await world.tools.client.call_tool(tool, arguments)
+            assert isinstance(answer, CallToolResult)
+            summary, whole = [block.text for block in answer.content if isinstance(block, TextContent)]
+            assert answer.structured_content
+            assert summary == answer.structured_content["summary"] != ""
+            assert json.loads(whole) == answer.structured_content
+            assert whole == json.dumps(answer.structured_content, separators=(",", ":"), ensure_ascii=False)
+            assert "idempotency_key" not in whole
+
+
+@requirement("TOOL-HOSTS")
+async def test_what_a_known_host_adds_is_ignored(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        workflow_id = (await world.call("trigger", invoice=world.invoice(), wait_for_previous=True))["workflow_id"]
+        assert (await world.call("status", workflow_id=workflow_id, wait_for_previous=False))["workflow_id"]
+        refused = await world.refusal(world.call("status", workflow_id=workflow_id, wait_for_next=True))
+        assert 'takes no argument "wait_for_next"' in str(refused)
+
+
+@requirement("TOOL-NAMES")
+async def test_a_prefix_stands_before_every_name_and_in_every_text(new_world: NewWorld) -> None:
+    bare = re.compile(f"`({'|'.join(TOOLS)})`")
+    async with new_world() as world:
+        service = InvoiceService(world.client, task_queue=world.task_queue)
+        server = build_server(service, names=ToolNames("invoice_"))
+        async with Client(server, extensions=[TasksClient()]) as client:
+            tools = (await client.list_tools()).tools
+            assert [tool.name for tool in tools] == [f"invoice_{name}" for name in TOOLS]
+            assert not bare.search(f"{client.instructions} {tools}")
+            assert "`invoice_trigger`" in str(client.instructions)
+            refused = await client.call_tool("invoice_status", {"workflow_id": "invoice-nobody"})
+            assert "`invoice_list` shows" in str(refused.content)
+            created = await begin(client, "invoice_trigger", invoice=world.invoice())
+            assert (await get(client.session, created.task_id)).status in {"working", "input_required"}
+
+
+@requirement("TOOL-NAMES")
+async def test_titles_and_descriptions_speak_of_invoices(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        for tool in (await world.tools.client.list_tools()).tools:
+            assert "nvoice" in str(tool.title)
+            assert "nvoice" in str(tool.description).partition(".")[0]
+
+
+@requirement("TOOL-NAMES")
+@pytest.mark.parametrize("prefix", ["_", "9", "a b", "x" * 25, "ä"])
+def test_a_prefix_that_can_begin_no_name_is_refused(prefix: str) -> None:
+    shown = CliRunner().invoke(main, ["serve", "--tool-prefix", prefix])
+    assert shown.exit_code == 2
+    assert "can't begin the name of a tool" in " ".join(shown.output.split())
 
 
 @requirement("TOOL-ERAS")

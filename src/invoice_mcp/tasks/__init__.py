@@ -43,49 +43,11 @@ This makes a workflow of your own one, with a question to the person on its way:
 A workflow that fails is a tool error, unless it raises `protocol_error`; one that is cancelled is a cancelled task. How
 a client without tasks is served, what a workflow tells of itself, how it takes answers and how its outcome becomes the
 tool's result can be said otherwise: see `TaskBinding`. `TasksClient` is the client's side.
+
+Each part is loaded when it is first used: a server can answer its first messages before it has loaded Temporal's
+client. The .pyi says what there is.
 """
 
-from invoice_mcp.retention import Retention
-from invoice_mcp.tasks._binding import TaskBinding, run_started, started, tool_result
-from invoice_mcp.tasks._client import TasksClient, cancel, get, update
-from invoice_mcp.tasks._ids import Run, input_key, run_of, task_id_of
-from invoice_mcp.tasks._server import TasksExtension
-from invoice_mcp.tasks._wire import (
-    EXTENSION_ID,
-    CancelTask,
-    CreateTaskResult,
-    DetailedTask,
-    GetTask,
-    Task,
-    TaskParams,
-    TaskStatus,
-    UpdateTask,
-    UpdateTaskParams,
-)
+import lazy_loader
 
-__all__ = [
-    "EXTENSION_ID",
-    "CancelTask",
-    "CreateTaskResult",
-    "DetailedTask",
-    "GetTask",
-    "Retention",
-    "Run",
-    "Task",
-    "TaskBinding",
-    "TaskParams",
-    "TaskStatus",
-    "TasksClient",
-    "TasksExtension",
-    "UpdateTask",
-    "UpdateTaskParams",
-    "cancel",
-    "get",
-    "input_key",
-    "run_of",
-    "run_started",
-    "started",
-    "task_id_of",
-    "tool_result",
-    "update",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -15,8 +15,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError
 
-from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, DecisionRequest, InvoiceReport, Status
-from invoice_mcp.service import Submission
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, DecisionRequest, InvoiceReport, Status, Submission
 from invoice_mcp.testing._base_world import BaseWorld
 from invoice_mcp.testing._checker import check
 from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck

@@ -1,0 +1,117 @@
+"""Before Temporal is there: what is answered at once, what waits, and what is told meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, MCPError
+
+from invoice_mcp import backend
+from invoice_mcp.approval import ApprovalPolicy
+from invoice_mcp.backend import BackendSource
+from invoice_mcp.embedded import EmbeddedUnavailable
+from invoice_mcp.errors import Refused
+from invoice_mcp.ports import PortSettings
+from invoice_mcp.server import INSTRUCTIONS, Backend, build_late_server
+from invoice_mcp.service import InvoiceService
+from invoice_mcp.startup import Startup
+from invoice_mcp.tasks import EXTENSION_ID, TasksClient, get
+from invoice_mcp.temporal import TemporalSettings
+from invoice_mcp.testing import ERAS
+from invoice_mcp.testing.plugin import NewWorld
+from tests.requirements import requirement
+
+
+@requirement("FIRST-AT-ONCE", "FIRST-WAITS")
+@pytest.mark.parametrize("era", ERAS)
+async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(era: str) -> None:
+    startup: Startup[Backend] = Startup(patience=0.05)
+    async with Client(build_late_server(startup), mode=era, extensions=[TasksClient()]) as client:
+        assert client.instructions == INSTRUCTIONS
+        assert len((await client.list_tools()).tools) == 6
+        answer = await client.call_tool("status", {"workflow_id": "invoice-A"})
+        assert answer.is_error
+        assert "TEMPORAL_UNAVAILABLE: Temporal is still being started" in str(answer.content)
+        startup.fail("The embedded Temporal is not available: the disk is full. Mend that.\nEnd of its log: ...")
+        answer = await client.call_tool("list", {})
+        assert "TEMPORAL_UNAVAILABLE: The embedded Temporal is not available: the disk is full. Mend" in str(
+            answer.content
+        )
+        assert "End of its log" not in str(answer.content)
+        if era != "legacy":
+            assert EXTENSION_ID in (client.server_capabilities.extensions or {})
+            with pytest.raises(MCPError, match=r"TEMPORAL_UNAVAILABLE: .*the disk is full"):
+                await get(client.session, "invoice-A:01a20fc5-9476-4000-8000-000000000000")
+
+
+@requirement("FIRST-WAITS")
+async def test_a_call_that_waits_is_done_as_soon_as_temporal_is_there(new_world: NewWorld) -> None:
+    startup: Startup[Backend] = Startup(patience=30)
+    async with new_world() as world, Client(build_late_server(startup)) as client:
+        calls = [
+            client.call_tool("trigger", {"invoice": world.invoice()}),
+            client.call_tool("status", {"workflow_id": "invoice-nobody", "wait_seconds": 30}),
+        ]
+        waiting = asyncio.gather(*calls)
+        await startup.needed()
+        assert not waiting.done()
+        startup.provide(Backend(InvoiceService(world.client, task_queue=world.task_queue)))
+        submitted, asked = await waiting
+        assert submitted.structured_content
+        assert submitted.structured_content["created"]
+        assert "NOT_FOUND" in str(asked.content)
+
+
+@requirement("FIRST-FAILS")
+async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_when_it_is_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    attempts = 0
+
+    @asynccontextmanager
+    async def connected(*_: Any) -> AsyncIterator[Any]:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise EmbeddedUnavailable("It is not installed. Install it.")
+        yield Reached
+
+    class Reached:
+        client: Any = None
+        where = "there"
+        ui_url = None
+
+    monkeypatch.setattr(backend, "connected", connected)
+    monkeypatch.setattr(backend, "_RETRY_AFTER", 0.0)
+    monkeypatch.setattr(backend, "InvoiceService", lambda _, **_options: "the service")
+    settings = TemporalSettings(home=tmp_path / "home")
+    ports = PortSettings(settings.home)
+    source = BackendSource(settings, ports, timedelta(days=5), ApprovalPolicy.ASK, with_worker=False)
+    startup: Startup[Backend] = Startup(patience=30)
+    keeping = asyncio.create_task(source.keep(await source.configuration(), ApprovalPolicy.ASK, startup))
+    with pytest.raises(Refused, match=r"It is not installed\. Install it\. It is tried again"):
+        await startup()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert attempts == 1, "each attempt costs a process: without need there is none"
+    found: list[Any] = []
+    async with asyncio.timeout(5):
+        while not found:
+            with suppress(Refused):
+                found.append((await startup()).service)
+            await asyncio.sleep(0)
+    assert found == ["the service"]
+    assert attempts == 3
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "It is not installed. Install it."
+    ]
