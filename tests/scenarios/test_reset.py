@@ -32,6 +32,7 @@ from invoice_mcp.reports import (
     PaymentOrder,
     Status,
     Verdict,
+    without_keys,
 )
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks._ending import ending_of
@@ -209,7 +210,7 @@ async def test_after_a_reset_nothing_is_paid_that_the_new_run_does_not_wait_for(
         assert (target.paid, report.run_id) == (case.paid, new)
         assert case.says in report.summary
         if report.status.is_terminal:
-            assert await target.result_of_task(report) == report
+            assert await target.result_of_task(report) == without_keys(report)
         if case.line_2 is not None:
             outcome = await target.comes_due(2)
             assert outcome.status is case.line_2
