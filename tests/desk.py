@@ -43,14 +43,14 @@ class Desk:
         return workflow_id
 
     async def until(self, workflow_id: str, *statuses: str, calls: int = 20, patient: bool = False) -> dict[str, Any]:
-        """Follow an invoice, change by change, until it has one of these statuses. Patient: take NO_WORKER for a
-        "not yet", as its text says."""
+        """Follow an invoice, change by change, until it has one of these statuses. Patient: take NO_WORKER
+        and NO_ANSWER for a "not yet", as their text says."""
         seen: list[str] = []
         for _ in range(calls):
             try:
                 report = await self.call("status", workflow_id=workflow_id, wait_seconds=2 if seen else 0)
             except ToolRefused as refusal:
-                if patient and refusal.code == "NO_WORKER":
+                if patient and refusal.code in {"NO_WORKER", "NO_ANSWER"}:
                     seen.append(refusal.code)
                     continue
                 raise

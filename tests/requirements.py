@@ -40,6 +40,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "SIGNAL-SEED": "The seed's signals and queries work, under the same rules; a late signal is ignored.",
     "SIGNAL-POLICY": "An approving signal is refused and counted, unless the policy in the input lets signals approve.",
     "ATTACK-MODEL": "What comes by Temporal's own API, past the MCP server, does no more than the model allows.",
+    "ATTACK-LINE": "A line's workflow that no invoice waits for pays nothing, whoever started it.",
+    "ATTACK-RESET": "After a reset only what the new run waits for is paid, and its report tells what was paid before.",
     # Paying
     "PAY-CHILD": "One child workflow PayLineItem a line, id <workflow id>-line-<n>.",
     "PAY-DUE": "A line is paid on its due date, not before; a past one at once.",
@@ -68,7 +70,10 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TEXT-OURS": "What others wrote is quoted in every sentence, so that it can't be read as the server's own.",
     "TEXT-SHOWN": "Quoted text is one line, hides nothing, is no live markup, and is bounded; ordinary names stay.",
     "TEXT-ENTERS": "New invoices and decisions are refused names that show nothing, and separators of lines.",
+    "RPC-ERRORS": "Input that is no message of the protocol gets JSON-RPC's error, with its id where one can be found.",
+    "RPC-END": "Each request that came before stdin ended is answered.",
     "LIST-STATUS": "list finds invoices by status.",
+    "LIST-PAGES": "list gives all invoices page by page, each once, but for those that change in between.",
     "LIST-UNABLE": "Where the server can't list, the tool says so.",
     "LIST-INDEX": "Whether InvoiceStatus is set travels in the input; a worker registers it or runs without.",
     # Tasks
@@ -133,6 +138,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TEMPORAL-CHOICE": "Flags, then Temporal's environment, then the embedded server.",
     "TEMPORAL-AWAY": "No Temporal: every tool answers TEMPORAL_UNAVAILABLE within ten seconds.",
     "TEMPORAL-NO-WORKER": "No worker: every tool that needs one answers NO_WORKER within ten seconds.",
+    "TEMPORAL-BUSY": "Where nobody answers in time and a worker may be there, the code is NO_ANSWER, not NO_WORKER.",
     "TEMPORAL-SHARED": "Two servers share one embedded Temporal; when the owner is killed the other goes on.",
     "TEMPORAL-RESTART": "All killed and started again: a waiting invoice is still there, approvable, payable.",
     "TEMPORAL-CLEAN": "After a clean end of all no process is left.",
@@ -166,6 +172,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "HTTP-BOUNDS": "Headers, bodies, connections and sessions are bounded in size, time and number; streams are not.",
     "HTTP-SESSIONS": "A client of the older protocol is asked in its session; without sessions, it is refused.",
     "LOG-BOUNDED": "A log message has a bounded length and shows what could not be seen.",
+    "LOG-RETRIES": "An attempt that is tried again is one line in the log, without a traceback.",
     "LOG-THREAD": "Whoever logs does not wait until it is written, and a stderr that nobody reads stops nothing.",
 }
 

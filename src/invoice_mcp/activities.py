@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCError
 
 from invoice_mcp.erp import Erp, ErpMismatch, ErpUnavailable
 from invoice_mcp.errors import Code
@@ -20,14 +21,25 @@ from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 # A refusal is an answer: no stack trace in the worker's log, no failure in its metrics.
 _EXPECTED = ApplicationErrorCategory.BENIGN
 _NO_VERDICT = "PAYMENT_GATEWAY_ERROR"
+NOT_AWAITED = "NOT_AWAITED"
+"""Code of a payment that no invoice waits for."""
+
+IsAwaited = Callable[[str, str], Awaitable[bool]]
+"""Whether an invoice waits for a line's workflow, by the workflow's id and run id; may raise RPCError."""
 
 
 class InvoiceActivities:
     """Validation and payment against the given ports."""
 
-    def __init__(self, erp: Erp, payments: Payments) -> None:
+    def __init__(self, erp: Erp, payments: Payments, is_awaited: IsAwaited | None = None) -> None:
+        """Use these ports.
+
+        Args:
+            is_awaited: Asked before each payment: one that no invoice waits for is not made. None: every one is.
+        """
         self._erp = erp
         self._payments = payments
+        self._is_awaited = is_awaited
 
     @activity.defn(name=VALIDATE_AGAINST_ERP)
     async def validate_against_erp(self, accepted: AcceptedInvoice) -> None:
@@ -51,21 +63,38 @@ class InvoiceActivities:
         """Pay once, however often it is tried.
 
         Raise ApplicationError: a refusal is not tried again, the rest is. A refusal of an attempt that is not the first
-        has IN_DOUBT in its details: an earlier attempt was left without a verdict, and may have paid.
+        has IN_DOUBT in its details: an earlier attempt was left without a verdict, and may have paid. NOT_AWAITED is
+        such a refusal, by ourselves: the gateway is not asked.
         """
+        await self._require_awaited()
         try:
             receipt = await self._payments.pay(order)
         except PaymentRefused as refusal:
-            details = [IN_DOUBT] if activity.info().attempt > 1 else []
-            raise ApplicationError(
-                refusal.reason, *details, type=refusal.code, non_retryable=True, category=_EXPECTED
-            ) from None
+            raise _refused(refusal.code, refusal.reason) from None
         except PaymentUnavailable as trouble:
             raise ApplicationError(str(trouble), type=_NO_VERDICT) from None
         if receipt.idempotency_key not in {None, order.idempotency_key}:
             raise ApplicationError("the payment system gave the receipt of another payment", type=_NO_VERDICT)
         return PaymentReceipt(payment_id=receipt.payment_id)
 
+    async def _require_awaited(self) -> None:
+        info = activity.info()
+        if self._is_awaited is None:
+            return
+        try:
+            awaited = await self._is_awaited(info.workflow_id or "", info.workflow_run_id or "")
+        except RPCError as trouble:
+            message = f"whether the invoice still waits for it can't be asked: {trouble}"
+            raise ApplicationError(message, type=Code.TEMPORAL_UNAVAILABLE) from None
+        if not awaited:
+            raise _refused(NOT_AWAITED, "no invoice waits for this payment: its run was reset or ended")
+
     def all(self) -> Sequence[Callable[..., Any]]:
         """Every activity, bound to these ports."""
         return [self.validate_against_erp, self.payment_gateway]
+
+
+def _refused(code: str, reason: str) -> ApplicationError:
+    """The final word against this attempt; earlier ones may have paid."""
+    details = [IN_DOUBT] if activity.info().attempt > 1 else []
+    return ApplicationError(reason, *details, type=code, non_retryable=True, category=_EXPECTED)

@@ -13,23 +13,17 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.display_text import printable, quoted
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.probe import Probe
+from invoice_mcp.probe import Probe, Silence, lost_connection
 from invoice_mcp.reading import is_namespace_missing
 
 # With the two seconds that finding out the reason may take, an answer is there within ten.
 ANSWER_WITHIN = 7.0
 
 START_A_WORKER = "Start one with `invoice-mcp worker` (or `invoice-mcp serve` without --no-worker)"
+_NOT_IN_TIME = "No answer came in time, and the request may still be done"
 _LONGEST_REFUSAL = 5000
 _CHECK_TEMPORAL = "Check that it runs and that the address, namespace and credentials are right; then try again"
-_NO_ANSWER = frozenset(
-    {
-        RPCStatusCode.UNAVAILABLE,
-        RPCStatusCode.DEADLINE_EXCEEDED,
-        RPCStatusCode.CANCELLED,
-        RPCStatusCode.RESOURCE_EXHAUSTED,
-    }
-)
+_NO_ANSWER = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.RESOURCE_EXHAUSTED})
 _NO_ACCESS = frozenset({RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED})
 
 
@@ -67,7 +61,7 @@ async def answering(probe: Probe) -> AsyncIterator[None]:
     except Refused:
         raise
     except TimeoutError:
-        raise await _silence(probe) from None
+        raise await unanswered(probe, _NOT_IN_TIME) from None
     except WorkflowUpdateFailedError as error:
         raise _refused_by_workflow(error) from None
     except WorkflowQueryFailedError as error:
@@ -81,11 +75,26 @@ async def answering(probe: Probe) -> AsyncIterator[None]:
         raise _unavailable("it can't be connected to") from None
 
 
-async def _silence(probe: Probe) -> Refused:
-    """Nobody answered in time: the server, or no worker behind it?"""
-    if await probe.is_reachable():
-        return no_worker("No worker answered in time (none runs, or it is too busy); the request may still be done")
-    return _unavailable("it does not answer")
+async def unanswered(probe: Probe, what: str) -> Refused:
+    """The refusal when nobody answered in time: is it the server, or no worker behind it, or one that is busy?
+
+    Args:
+        what: What is known of the request, as the beginning of a sentence.
+    """
+    match await probe.silence():
+        case Silence.UNREACHABLE:
+            return _unavailable("it does not answer")
+        case Silence.NO_WORKER:
+            return no_worker(f"{what}: no worker polls for invoices")
+        case Silence.WORKER_POLLS:
+            return no_answer(f"{what}: a worker has polled lately, so it or Temporal is busy, or it has just ended")
+        case Silence.UNKNOWN:
+            return no_answer(f"{what}: Temporal answers, but does not tell whether a worker runs")
+
+
+def no_answer(what: str) -> Refused:
+    """The refusal when nobody answered, and it is not known that nobody works."""
+    return Refused(Code.NO_ANSWER, f"{what}. Wait a little, then ask `status`. Repeating a call is safe.")
 
 
 def no_worker(what: str) -> Refused:
@@ -114,8 +123,13 @@ async def _refusal(error: RPCError, probe: Probe) -> Refused:
         return Refused(Code.NOT_FOUND, "there is no such invoice any more. `list` shows the invoices there are.")
     if error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message:
         return no_worker("No worker polls for invoices")
+    if error.status is RPCStatusCode.FAILED_PRECONDITION and "Workflow Task in failed state" in error.message:
+        return no_answer("The invoice's workflow can't go on now, and is tried again; the log of its worker says why")
     if error.status in _NO_ANSWER:
-        return await _silence(probe)
+        return await unanswered(probe, _NOT_IN_TIME)
+    if lost_connection(error):
+        # Also if it is there again by now.
+        return _unavailable(f"{error.status.name} ({quoted(error.message)})")
     if error.status in _NO_ACCESS:
         return _unavailable(f"it refuses access ({quoted(error.message)})")
     return Refused(Code.INTERNAL, f"Temporal answered {error.status.name} ({quoted(error.message)})")

@@ -13,15 +13,62 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.reading import WORKFLOW_TYPE, report_of
-from invoice_mcp.reports import InvoiceReport
+from invoice_mcp import reading
+from invoice_mcp.line_workflow import line_outcomes
+from invoice_mcp.reading import WORKFLOW_TYPE
+from invoice_mcp.reports import InvoiceReport, LineOutcome, LineStatus
 from invoice_mcp.resubmission import Settled, settled_after
+from invoice_mcp.summary import retold, summarize
+
+
+async def report_of(client: Client, execution: WorkflowExecutionDescription) -> InvoiceReport:
+    """As `reading.report_of`; of a run that was reset also with what the runs before it paid, or may have paid.
+
+    Such a run has the input of the first one, which tells nothing of that.
+    """
+    report = await reading.report_of(client, execution)
+    return await with_earlier_runs(client, execution, report)
+
+
+async def with_earlier_runs(
+    client: Client, execution: WorkflowExecutionDescription, report: InvoiceReport
+) -> InvoiceReport:
+    """The report of a run, and where that was reset also what the runs before it settled; see `report_of`."""
+    if not _is_reset(execution):
+        return report
+    settled: Settled = {}
+    for run in await _before(client, execution):
+        before = await last_report(client, run)
+        settled = {**settled, **(await _told(run) or {})}
+        settled = settled_after(before, settled) if before is not None else settled
+    return marked(report, settled)
+
+
+def marked(report: InvoiceReport, settled: Settled) -> InvoiceReport:
+    """The report, with these lines as settled before. Pure.
+
+    One of them that it tells as refused may be paid all the same: by the same rule as in the workflow, unconfirmed.
+    """
+    lines = [
+        line.model_copy(update={"settled_before": line.settled_before or str(line.line) in settled})
+        for line in report.lines
+    ]
+    for line in report.lines:
+        if line.status is LineStatus.FAILED and not line.unconfirmed:
+            refused = LineOutcome(status=LineStatus.FAILED, error=line.error, reason=line.reason)
+            outcome = line_outcomes(lines, line.line, refused)[line.line]
+            lines[line.line - 1] = lines[line.line - 1].model_copy(update=outcome.model_dump())
+    # A second sentence, on how the run ended, stays.
+    sentence = summarize(report)
+    end = report.summary.removeprefix(sentence) if report.summary.startswith(sentence) else ""
+    told = retold(report.model_copy(update={"lines": tuple(lines)}))
+    return told.model_copy(update={"summary": f"{told.summary}{end}"})
 
 
 async def last_report(client: Client, run: WorkflowExecution) -> InvoiceReport | None:
     """The report of a run, or None if it never was an invoice's: started by somebody else, with garbage."""
     try:
-        return await report_of(client, run)
+        return await reading.report_of(client, run)
     except WorkflowQueryFailedError:
         if run.status is WorkflowExecutionStatus.FAILED:
             return None

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import anyio
 from starlette.datastructures import Headers
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from invoice_mcp.http_hosts import HostRule
+from invoice_mcp.jsonrpc_input import InputError, read
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,11 @@ class _Body:
             self._data += part
             self.size += len(part)
 
+    @property
+    def data(self) -> bytes:
+        """What has come; nothing once the application has it."""
+        return bytes(self._data or b"")
+
     def replayed_before(self, receive: Receive) -> Receive:
         """Give it as one message, once, and then whatever else comes."""
 
@@ -81,7 +87,7 @@ class _Body:
 
 
 class GuardedApp:
-    """An ASGI application that is called only for requests that are allowed and there as a whole.
+    """An ASGI application that is called only for requests that are allowed, there as a whole, and JSON-RPC.
 
     What it does then, a stream of days among it, is not limited.
     """
@@ -101,7 +107,10 @@ class GuardedApp:
         try:
             self._check(scope)
             if await self._read(body, receive):
-                await self._app(scope, body.replayed_before(receive), send)
+                if scope["method"] == "POST" and isinstance(found := read(body.data), list) and found:
+                    await _answer(found)(scope, receive, send)
+                else:
+                    await self._app(scope, body.replayed_before(receive), send)
         except _Refused as refused:
             # Else the rest of the request is read and thrown away, so that the client gets to read the answer.
             headers = {"connection": "close"} if refused.close else None
@@ -155,6 +164,13 @@ class GuardedApp:
 
     def _too_large(self) -> _Refused:
         return _Refused(413, f"the body is larger than {self._limits.size} bytes")
+
+
+def _answer(errors: list[InputError]) -> Response:
+    """400 with the error, or with those of a batch in a list, as JSON-RPC has it."""
+    sent = [error.model_dump_json(by_alias=True, exclude_unset=True) for error in errors]
+    body = sent[0] if len(sent) == 1 else f"[{','.join(sent)}]"
+    return Response(body, 400, media_type="application/json")
 
 
 class BoundedConnection(H11Protocol):

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, ElicitRequest, ElicitResult
 from pydantic import ValidationError
-from temporalio.client import WorkflowHandle, WorkflowQueryFailedError
+from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 
 from invoice_mcp.approval import ApprovalPolicy, client_name, require_forms
+from invoice_mcp.earlier_runs import with_earlier_runs
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.question_keys import QuestionKeys, decision_number, digest_of
 from invoice_mcp.questions import decision_in, decision_request, message_of
@@ -55,9 +57,10 @@ def invoice_binding(
         approval: Which approvals count; a rejection is taken from anybody.
         names: What the tools are called.
     """
+    client = service.client
 
     async def state(handle: Handle) -> TaskState:
-        found = await task_state(handle)
+        found = await task_state(client, handle)
         return replace(found, message=names.in_text(found.message or ""))
 
     async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
@@ -66,7 +69,7 @@ def invoice_binding(
         if decided is None:
             await _dismissed(service, handle, decision_number(key))
             return
-        request = (await _open_form(handle, await _standing(handle))).get(key)
+        request = (await _open_form(handle, await _standing(client, handle))).get(key)
         if request is None:
             # Decided or dismissed in the meantime.
             return
@@ -90,8 +93,8 @@ def invoice_binding(
         without_tasks="answer",
         state=state,
         answer=answer,
-        cancellable=_is_cancellable,
-        result=_result,
+        cancellable=partial(_is_cancellable, client),
+        result=partial(_result, client),
         poll_interval=_SOON,
     )
 
@@ -99,9 +102,9 @@ def invoice_binding(
 Handle = WorkflowHandle[Any, Any]
 
 
-async def task_state(handle: Handle) -> TaskState:
+async def task_state(client: Client, handle: Handle) -> TaskState:
     """What the workflow's report means for its task."""
-    standing = await _standing(handle)
+    standing = await _standing(client, handle)
     report = standing.report
     form = await _open_form(handle, standing)
     summary = summarize(report)
@@ -132,7 +135,7 @@ async def _open_form(handle: Handle, standing: Standing) -> dict[str, ElicitRequ
     return {keys.of_decision(dismissals + 1, message_of(request)): request}
 
 
-async def _is_cancellable(handle: Handle) -> bool:
+async def _is_cancellable(client: Client, handle: Handle) -> bool:
     """Whether stopping the task cancels the invoice: not once it is approved.
 
     Hosts stop a task by one key, Escape say, when a person only wants to see it no longer. While the invoice waits,
@@ -140,20 +143,23 @@ async def _is_cancellable(handle: Handle) -> bool:
     that somebody made on purpose, and that others rely on; it is undone on purpose only, by the tool `cancel`. The
     tasks extension leaves that to the server: "Cancellation is cooperative".
     """
-    return not _is_approved((await _standing(handle)).report)
+    return not _is_approved((await _standing(client, handle)).report)
 
 
 def _is_approved(report: InvoiceReport) -> bool:
     return report.decision is not None and report.decision.verdict is Verdict.APPROVED
 
 
-async def _standing(handle: Handle) -> Standing:
+async def _standing(client: Client, handle: Handle) -> Standing:
+    execution = await handle.describe()
     try:
-        return await handle.query(InvoiceWorkflow.standing)
+        standing: Standing = await handle.query(InvoiceWorkflow.standing)
     except WorkflowQueryFailedError:
         # A worker of an older release can't tell since when.
         report = await handle.query(InvoiceWorkflow.report)
-        return Standing(report=report, changed_at=(await handle.describe()).start_time)
+        standing = Standing(report=report, changed_at=execution.start_time)
+    whole = await with_earlier_runs(client, execution, standing.report)
+    return standing.model_copy(update={"report": whole})
 
 
 async def _dismissed(service: InvoiceService, handle: Handle, number: int) -> None:
@@ -187,6 +193,8 @@ def _elicited(response: Any) -> ElicitResult:
         raise ValueError("it is not the result of an elicitation") from None
 
 
-def _result(outcome: Any) -> CallToolResult:
+async def _result(client: Client, outcome: Any) -> CallToolResult:
     """The report, as `status` tells it."""
-    return result_of(without_keys(retold(InvoiceReport.model_validate(outcome))))
+    report = retold(InvoiceReport.model_validate(outcome))
+    execution = await client.get_workflow_handle(report.workflow_id, run_id=report.run_id).describe()
+    return result_of(without_keys(await with_earlier_runs(client, execution, report)))

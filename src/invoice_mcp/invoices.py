@@ -112,7 +112,8 @@ def _to_utc(value: datetime) -> datetime:
 
 
 def _to_currency(value: object) -> object:
-    code = value.upper() if isinstance(value, str) else ""
+    # ASCII only: the capitals of other letters may be ASCII too, as those of U+017F, the long s, are.
+    code = value.upper() if isinstance(value, str) and value.isascii() else ""
     if code not in _DECIMALS:
         raise PydanticCustomError("currency", "must be an ISO 4217 currency code such as USD, EUR or JPY")
     return code

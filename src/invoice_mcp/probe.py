@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 
 import anyio
 import temporalio.api.enums.v1 as enums
@@ -24,18 +27,64 @@ _POLLS_AT_LEAST_EVERY = timedelta(seconds=75)
 _ASK_AGAIN_AFTER = 30.0
 _RPC = timedelta(seconds=2)
 _ABSENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
-# A server that has too much to do has not said no.
-_SAYS_NOTHING = _ABSENT | {RPCStatusCode.RESOURCE_EXHAUSTED}
+# As the SDK's transport words what happened to a connection, in errors of status UNKNOWN or INTERNAL.
+_BROKEN = re.compile("transport error|h2 protocol error|error reading a body|operation was canceled|broken pipe")
+
+
+def lost_connection(error: RPCError) -> bool:
+    """Whether it is no answer of Temporal's, but what became of the connection to it."""
+    is_transports = error.status in {RPCStatusCode.UNKNOWN, RPCStatusCode.INTERNAL} and _BROKEN.search(error.message)
+    return error.status in _ABSENT or bool(is_transports)
+
+
+def _says_nothing(error: RPCError) -> bool:
+    # A server that has too much to do has not said no.
+    return lost_connection(error) or error.status is RPCStatusCode.RESOURCE_EXHAUSTED
+
+
+class Silence(Enum):
+    """Why there is no answer."""
+
+    UNREACHABLE = auto()
+    """Temporal does not answer either."""
+    NO_WORKER = auto()
+    """Nobody polls for work."""
+    WORKER_POLLS = auto()
+    """A worker polled so short ago that it may be there: it, or Temporal, is busy, or it has just ended."""
+    UNKNOWN = auto()
+    """Temporal answers, but does not tell who polls."""
+
+
+class _ServerClock:
+    """A time that the server's clock has passed: the latest that it was seen to tell, and what has gone by since.
+
+    The clock of this machine may differ from it by minutes.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._latest = datetime.min.replace(tzinfo=UTC)
+        self._seen_at = monotonic()
+
+    def note(self, told: Iterable[datetime]) -> datetime:
+        """Take note of times that it told, and give the one that it has passed by now."""
+        gone_by = timedelta(seconds=self._monotonic() - self._seen_at)
+        self._latest = max([self._latest + gone_by, *told])
+        self._seen_at += gone_by.total_seconds()
+        return self._latest
 
 
 class Probe:
     """Questions to the Temporal server itself. Everything about workflows goes through the client instead."""
 
-    def __init__(self, client: Client, *, task_queue: str = TASK_QUEUE) -> None:
+    def __init__(
+        self, client: Client, *, task_queue: str = TASK_QUEUE, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self._task_queue = task_queue
         self._indexed: bool | None = None
         self._ask_again_at = 0.0
+        self._clock = _ServerClock(monotonic)
         self._retention = Retention(client)
 
     async def retention(self) -> timedelta:
@@ -49,17 +98,39 @@ class Probe:
             try:
                 await self._client.service_client.check_health(timeout=_RPC)
             except RPCError as error:
-                return error.status not in _ABSENT
+                return not lost_connection(error)
             except RuntimeError:  # a lazy client that cannot connect
                 return False
             return True
         return False
 
+    async def silence(self) -> Silence:
+        """Why nobody has answered. Never fails, and takes two seconds at most."""
+        found = Silence.UNREACHABLE
+        with anyio.move_on_after(_RPC.total_seconds()):
+            if await self.is_reachable():
+                found = Silence.UNKNOWN
+                try:
+                    polled = await self._is_polled()
+                except (RPCError, RuntimeError):
+                    return found
+                if polled is not None:
+                    found = Silence.WORKER_POLLS if polled else Silence.NO_WORKER
+        return found
+
     async def has_worker(self) -> bool:
-        """Whether a worker polls the task queue. A server that cannot tell is taken to have one.
+        """Whether a worker may be there. Only where the server knows of none, none is.
 
         Raises:
             RPCError, RuntimeError: Temporal can't be reached.
+        """
+        return await self._is_polled() is not False
+
+    async def _is_polled(self) -> bool | None:
+        """Whether a worker polled the task queue so short ago that it may be there; None: the server does not tell.
+
+        A worker that this process sees for the first time is taken to be there: how long ago it polled is not known, as
+        only the server's own times are compared. It forgets workers after five minutes.
         """
         request = DescribeTaskQueueRequest(
             namespace=self._client.namespace,
@@ -70,10 +141,11 @@ class Probe:
             answer = await self._client.workflow_service.describe_task_queue(request, retry=True)
         except RPCError as error:
             if error.status in {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}:
-                return True
+                return None
             raise
-        oldest = datetime.now(UTC) - _POLLS_AT_LEAST_EVERY
-        return any(poller.last_access_time.ToDatetime(UTC) > oldest for poller in answer.pollers)
+        polled = [poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers]
+        now = self._clock.note(polled)
+        return any(now - last <= _POLLS_AT_LEAST_EVERY for last in polled)
 
     async def indexes_status(self) -> bool:
         """Whether workflows may set the search attribute InvoiceStatus here. Setting an unknown one would stop them.
@@ -98,7 +170,7 @@ class Probe:
         try:
             await self._client.operator_service.add_search_attributes(request)
         except RPCError as error:
-            if error.status in _ABSENT:
+            if lost_connection(error):
                 raise
             why = error.message
         self._ask_again_at = 0.0
@@ -119,7 +191,7 @@ class Probe:
         try:
             await self._client.count_workflows(f"{INVOICE_STATUS.name} = 'PAID'", rpc_timeout=_RPC)
         except RPCError as error:
-            if error.status in _SAYS_NOTHING:
+            if _says_nothing(error):
                 raise
             return False
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
@@ -12,6 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice
+from invoice_mcp.list_cursors import cursor_of, token_of
 from invoice_mcp.reports import InvoiceEntry, InvoiceReport, Status
 from invoice_mcp.resubmission import Settled
 from invoice_mcp.summary import retold
@@ -20,6 +21,14 @@ from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
 WORKFLOW_TYPE = "InvoiceWorkflow"
 NONCE = "nonce"
 _LONGEST_ID = 255
+
+
+class Page(NamedTuple):
+    """Some invoices of a list."""
+
+    invoices: list[InvoiceEntry]
+    next_cursor: str | None
+    """Where the next page begins, if there is one: it may be empty, if this one was full."""
 
 
 def workflow_id_for(invoice_id: str) -> str:
@@ -103,20 +112,32 @@ async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceRepo
     if execution.status is WorkflowExecutionStatus.COMPLETED:
         return retold(await handle.result(follow_runs=False))
     report = retold(await handle.query(InvoiceWorkflow.report))
-    if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.status.is_terminal:
+    if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.workflow_status == execution.status.name:
         return report
-    # Ended over the workflow's head, by an operator: only Temporal knows.
+    # Ended over the workflow's head, by an operator: only Temporal knows. The report may tell another end all the same,
+    # where what leads to it had happened, and no task had told it yet: the query's replay does.
     ended = execution.status.name
     summary = f"{report.summary} Its workflow was ended from outside ({ended}) and does not go on."
+    if report.status in {Status.APPROVED, Status.PAYING}:
+        # A payment that was under way then finishes, and the workflow never hears of it.
+        summary += " What is not told as paid may have been paid; submitting it again pays no line twice."
     return report.model_copy(update={"workflow_status": ended, "summary": summary})
 
 
-async def entries(client: Client, status: Status | None, limit: int, *, indexed: bool) -> list[InvoiceEntry]:
-    """The newest `limit` invoices, of one status if named. Visibility may lag behind by a moment.
+async def page(client: Client, status: Status | None, limit: int, cursor: str, *, indexed: bool) -> Page:
+    """The next `limit` invoices, of one status if named: open ones first, then those that ended last.
+
+    Visibility may lag behind by a moment. Between two pages, what is begun, or comes to the status, may be on none of
+    them, as may what leaves the status. What ends may be on two.
+
+    Args:
+        cursor: Of the page before; empty for the first one.
 
     Raises:
-        Refused: NOT_SUPPORTED where the server can't list, or can't filter by status.
+        Refused: NOT_SUPPORTED where the server can't list, or can't filter by status; INVALID_ARGUMENT where the cursor
+            is of another list, or none.
     """
+    token = token_of(cursor, status)
     query = f"WorkflowType = '{WORKFLOW_TYPE}'"
     if status is not None:
         if not indexed:
@@ -129,14 +150,15 @@ async def entries(client: Client, status: Status | None, limit: int, *, indexed:
             # What an operator terminated keeps its last status for ever.
             query += " AND ExecutionStatus = 'Running'"
     try:
-        return [
-            await _entry(execution) async for execution in client.list_workflows(query, limit=limit, page_size=limit)
-        ]
+        found = client.list_workflows(query, page_size=limit, next_page_token=token)
+        await found.fetch_next_page()
     except RPCError as error:
         if error.status is RPCStatusCode.UNIMPLEMENTED:
             what = "this Temporal server can't list workflows"
             raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `status` with a workflow id instead.") from None
         raise
+    invoices = [await _entry(execution) for execution in found.current_page or ()]
+    return Page(invoices, cursor_of(found.next_page_token, status) if found.next_page_token else None)
 
 
 async def unindexed(client: Client, *, ended: bool) -> int:

@@ -13,6 +13,7 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.tools import Tool
 from mcp_types import InputRequiredResult, ToolAnnotations
 from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
 
 from invoice_mcp import __version__
 from invoice_mcp.approval import ApprovalPolicy, awaits_decision, client_name, confirmed, needs_confirmation
@@ -61,6 +62,13 @@ def _text(value: object) -> object:
     return "" if value is None else value
 
 
+def _number(value: object) -> object:
+    # To Pydantic, true is 1.
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "must be a number, not true or false")
+    return value
+
+
 # Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
 WorkflowId = Annotated[str, Field(description="As returned by trigger: invoice-<invoice_id>")]
 RunId = Annotated[str, BeforeValidator(_text), Field(description="Only to address an earlier run; default: the newest")]
@@ -72,7 +80,16 @@ Who = Annotated[
 Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words; default: none")]
 WaitSeconds = Annotated[
     float,
+    BeforeValidator(_number),
     Field(ge=0, le=LONGEST_WAIT, description="Wait so long for the status to change; default 0: answer now"),
+]
+Limit = Annotated[
+    int, BeforeValidator(_number), Field(ge=1, le=100, description="At most this many on a page; default 20")
+]
+Cursor = Annotated[
+    str,
+    BeforeValidator(_text),
+    Field(description="The next_cursor of the page before, with the same status; default: the first page"),
 ]
 
 
@@ -81,6 +98,9 @@ class InvoiceList(BaseModel):
 
     invoices: list[InvoiceEntry]
     summary: str
+    next_cursor: str | None = Field(
+        default=None, description="Pass it as cursor for the next page; null: there is none"
+    )
 
 
 @dataclass(frozen=True)
@@ -272,17 +292,23 @@ class _Tools:
     async def list(
         self,
         status: Annotated[Status | None, Field(description="Only invoices with this status; default: all")] = None,
-        limit: Annotated[int, Field(ge=1, le=100, description="At most this many; default 20")] = 20,
+        limit: Limit = 20,
+        cursor: Cursor = "",
     ) -> InvoiceList:
-        """List invoices, for example all that are PENDING-APPROVAL: open ones first, then those that ended last."""
+        """List invoices, for example all that are PENDING-APPROVAL: open ones first, then those that ended last.
+
+        Where there may be more, the answer has a next_cursor: call again with it, and with the same status. Of invoices
+        that are submitted or change between two pages, some may be on none of them, or on two.
+        """
         async with self._answering() as backend:
-            found = await backend.service.list(status, limit)
-            more = await backend.service.unindexed(status) if status and len(found) < limit else 0
+            found, next_cursor = await backend.service.list(status, limit, cursor)
+            more = await backend.service.unindexed(status) if status and not next_cursor else 0
         which = f" {status}" if status else ""
-        count = "No" if not found else f"The first {len(found)}" if len(found) == limit else str(len(found))
+        count = f"{len(found) or 'No'}{' more' if cursor else ''}{which} invoice{'' if len(found) == 1 else 's'}"
         hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""
-        summary = f"{count}{which} invoice{'' if len(found) == 1 else 's'}{hint}."
-        return InvoiceList(invoices=found, summary=self._names.in_text(summary))
+        following = "; there may be more: call `list` with cursor set to next_cursor" if next_cursor else ""
+        summary = self._names.in_text(f"{count}{following}{hint}.")
+        return InvoiceList(invoices=found, next_cursor=next_cursor, summary=summary)
 
     @asynccontextmanager
     async def _answering(self) -> AsyncIterator[Backend]:

@@ -18,19 +18,19 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.calls import answering, no_worker
+from invoice_mcp.calls import ANSWER_WITHIN, answering, no_worker, one_answer, unanswered
 from invoice_mcp.display_text import word
-from invoice_mcp.earlier_runs import last_report, settled_by
+from invoice_mcp.earlier_runs import last_report, report_of, settled_by
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice, illegible_in
 from invoice_mcp.probe import Probe
 from invoice_mcp.reading import (
     NONCE,
-    entries,
+    Page,
     find,
     memo_of,
     memo_text,
-    report_of,
+    page,
     require,
     unindexed,
     workflow_id_for,
@@ -40,7 +40,6 @@ from invoice_mcp.reports import (
     LONGEST_WAIT,
     AcceptedInvoice,
     DecisionRequest,
-    InvoiceEntry,
     InvoiceReport,
     InvoiceRequest,
     LineStatus,
@@ -59,11 +58,13 @@ Progress = Callable[[float, InvoiceReport], Awaitable[None]]
 # How long a workflow waits for a worker that was killed in the middle of a task: less than a tool waits for its answer.
 _TASK_TIMEOUT = timedelta(seconds=4)
 _WORKER_MAY_TAKE = 3.0
+# When a wait is over, the last look may take this long.
+_LAST_LOOK = 3.0
 # How an invoice ends by itself before anything is paid, and never once its cancellation was heard.
 _BY_ITSELF = frozenset({Status.FAILED, Status.EXPIRED})
 _MOVES_ON_WITHIN = 1.5
 _CANCEL_SETTLES_WITHIN = 2.0
-# Of the time of an answer so much is kept for saying why there is no report.
+# Of the time of an answer so much is kept for finding out why there is no report.
 _TO_SPARE = 0.5
 
 
@@ -134,7 +135,10 @@ class InvoiceService:
     async def wait_for_change(
         self, workflow_id: str, run_id: str | None, seconds: float, progress: Progress
     ) -> InvoiceReport:
-        """As `status`, but answers only when the status has changed, the invoice has ended, or `seconds` are over."""
+        """As `status`, but answers only when the status has changed, the invoice has ended, or `seconds` are over.
+
+        Where nobody answers any more, it is refused at most five seconds after these, or ten after it was called.
+        """
         began = anyio.current_time()
         first = report = await self.status(workflow_id, run_id)
         pause = 0.1
@@ -145,7 +149,9 @@ class InvoiceService:
             await progress(waited, report)
             await anyio.sleep(min(pause, seconds - waited))
             pause = min(pause * 1.5, 1.0)
-            report = await self.status(workflow_id, first.run_id)
+            left = seconds - (anyio.current_time() - began)
+            with one_answer(min(max(left, _LAST_LOOK), ANSWER_WITHIN)):
+                report = await self.status(workflow_id, first.run_id)
         return report
 
     async def decide(
@@ -211,10 +217,10 @@ class InvoiceService:
                 raise _closed(report)
             return report
 
-    async def list(self, status: Status | None = None, limit: int = 20) -> list[InvoiceEntry]:
-        """The newest invoices, of one status if named."""
+    async def list(self, status: Status | None = None, limit: int = 20, cursor: str = "") -> Page:
+        """Open invoices first, then those that ended last, of one status if named; see `reading.page`."""
         async with answering(self._probe):
-            return await entries(self._client, status, limit, indexed=await self._probe.indexes_status())
+            return await page(self._client, status, limit, cursor, indexed=await self._probe.indexes_status())
 
     async def unindexed(self, status: Status) -> int:
         """How many invoices may have this status and can't be found by it; 0 also where that can't be told."""
@@ -289,8 +295,8 @@ class InvoiceService:
         """The report once a cancellation has had its effect; a payment under way may take longer than we wait.
 
         Raises:
-            Refused: NO_WORKER, where in the time of an answer nobody tells how it stands. That is longer than the task
-                of a killed worker takes to come back.
+            Refused: NO_WORKER or NO_ANSWER, where in the time of an answer nobody tells how it stands. That is longer
+                than the task of a killed worker takes to come back.
         """
         report: InvoiceReport | None = None
         with anyio.CancelScope(deadline=anyio.current_effective_deadline() - _TO_SPARE):
@@ -306,8 +312,8 @@ class InvoiceService:
         if found.status is WorkflowExecutionStatus.COMPLETED:
             return await report_of(self._client, found)
         if found.status is WorkflowExecutionStatus.CANCELED:
-            raise no_worker("The invoice is cancelled, but there is no worker to tell its report")
-        raise no_worker("The cancellation is accepted and not lost, but no worker has taken it up yet")
+            raise await unanswered(self._probe, "The invoice is cancelled, but its report is not told")
+        raise await unanswered(self._probe, "The cancellation is accepted and not lost, but not taken up yet")
 
 
 def _closed(report: InvoiceReport) -> Refused:

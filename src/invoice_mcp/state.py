@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import anyio
 from temporalio.api.namespace.v1 import NamespaceInfo, UpdateNamespaceInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
 from temporalio.client import Client
@@ -39,6 +40,9 @@ _ADVICE = f"Stop everything and restore {_BOTH} from one backup; or go on with {
 _LEDGER = "invoice-mcp-ledger"
 _RPC = timedelta(seconds=10)
 _ATTEMPTS = 3
+# How many lines, and for how many seconds, are asked for the newest payment: a start must not take for ever.
+_MOST_LINES = 500
+_ASKS_FOR = 15.0
 
 
 def database_path(home: Path) -> Path:
@@ -158,7 +162,8 @@ async def _known(client: Client, home: Path, ledger: PaymentLedger | None, task_
 async def _payments_of(client: Client, task_queue: str, since: datetime | None) -> tuple[bool, str | None]:
     """Whether any line was begun to be paid, and the id of the newest payment, after `since`, that Temporal knows of.
 
-    The newest is enough: a ledger only grows, so one that holds it holds all before it.
+    The newest is enough: a ledger only grows, so one that holds it holds all before it. It is looked for among the
+    lines that ended last, so many and so long as a start may take; a warning says so where none of them was paid.
     """
     lines = f"WorkflowType = 'PayLineItem' AND TaskQueue = '{task_queue}'"
     if not (await client.count_workflows(lines, rpc_timeout=_RPC)).count:
@@ -166,11 +171,20 @@ async def _payments_of(client: Client, task_queue: str, since: datetime | None) 
     # The server lists what ended last first.
     ended = f"{lines} AND ExecutionStatus = 'Completed'"
     ended += f" AND CloseTime > '{since.isoformat()}'" if since is not None else ""
-    async for line in client.list_workflows(ended, rpc_timeout=_RPC):
-        handle = client.get_workflow_handle(line.id, run_id=line.run_id, result_type=LineOutcome)
-        outcome = await handle.result(follow_runs=False, rpc_timeout=_RPC)
-        if outcome.status is LineStatus.PAID:
-            return True, outcome.payment_id
+    asked = 0
+    with anyio.move_on_after(_ASKS_FOR):
+        async for line in client.list_workflows(ended, limit=_MOST_LINES + 1, page_size=100, rpc_timeout=_RPC):
+            if asked == _MOST_LINES:
+                break
+            handle = client.get_workflow_handle(line.id, run_id=line.run_id, result_type=LineOutcome)
+            outcome = await handle.result(follow_runs=False, rpc_timeout=_RPC)
+            asked += 1
+            if outcome.status is LineStatus.PAID:
+                return True, outcome.payment_id
+        else:
+            return True, None
+    what = f"Of the {asked} lines that ended last on {task_queue} none was paid, and there are more"
+    logger.warning("%s: whether the ledger holds the payments before them was not looked at", what)
     return True, None
 
 

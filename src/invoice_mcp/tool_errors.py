@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
@@ -17,8 +17,13 @@ from pydantic import ValidationError
 from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import MAX_INVOICE_BYTES, faults_of
+from invoice_mcp.stdio_streams import stdio_streams
 from invoice_mcp.tool_names import PLAIN, ToolNames
 from invoice_mcp.tool_results import texts_of
+
+if TYPE_CHECKING:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+    from mcp.shared.message import SessionMessage
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +64,18 @@ class CodedServer(MCPServer[Any]):
         if isinstance(result, CallToolResult) and result.structured_content is not None:
             return result.model_copy(update={"content": texts_of(result.structured_content)})
         return result
+
+    async def run_stdio_async(self) -> None:
+        """As the base class, but what the SDK drops or leaves unanswered is answered."""
+        async with stdio_streams() as streams:
+            await self.serve_streams(*streams)
+
+    async def serve_streams(
+        self, messages: ReadStream[SessionMessage | Exception], answers: WriteStream[SessionMessage]
+    ) -> None:
+        """Serve one client until its messages end."""
+        options = self._lowlevel_server.create_initialization_options()
+        await self._lowlevel_server.run(messages, answers, options)
 
     async def _known(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments, less those of hosts.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import anyio
+from temporalio import activity
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -18,6 +21,7 @@ from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
 from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.payments import Payments
+from invoice_mcp.pending_lines import is_awaited
 from invoice_mcp.probe import Probe
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 
@@ -49,6 +53,25 @@ _CONNECTS_WITHIN = 10.0
 _LONGEST_PAUSE = 10.0
 
 
+class _OneLine(logging.Filter):
+    """Takes the traceback from the SDK's message about an attempt that failed as our activities say that it may.
+
+    It is tried again, and its traceback leads to the line that says so. Other exceptions are faults, and keep theirs.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ApplicationError):
+            about = getattr(record, "temporal_activity", {})
+            which = [about.get(name, "unknown") for name in ("activity_type", "workflow_id", "attempt")]
+            record.msg, record.args = "%s of %s, attempt %s: %s", (*which, error)
+            record.exc_info = None
+        return True
+
+
+_ONE_LINE = _OneLine()
+
+
 def build_worker(
     client: Client,
     erp: Erp,
@@ -63,11 +86,13 @@ def build_worker(
     Args:
         workflows: Others than the product's, of the same names: a harness proves itself on broken ones.
     """
+    # Once in a process, however often this is called.
+    activity.logger.base_logger.addFilter(_ONE_LINE)
     return Worker(
         client,
         task_queue=task_queue,
         workflows=workflows,
-        activities=InvoiceActivities(erp, payments).all(),
+        activities=InvoiceActivities(erp, payments, partial(is_awaited, client)).all(),
         **{**_DEFAULTS, **options},
     )
 

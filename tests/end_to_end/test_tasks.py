@@ -59,7 +59,7 @@ async def submitted(url: str, invoice: dict[str, Any]) -> str:
                 answer: Any = await client.session.call_tool("trigger", {"invoice": invoice}, allow_claimed=True)
                 if isinstance(answer, CreateTaskResult):
                     return answer.task_id
-                assert answer.content[0].text.startswith(("NO_WORKER", "TEMPORAL_UNAVAILABLE")), answer
+                assert answer.content[0].text.startswith(("NO_WORKER", "NO_ANSWER", "TEMPORAL_UNAVAILABLE")), answer
                 await anyio.sleep(0.1)
 
 

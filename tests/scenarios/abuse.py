@@ -17,7 +17,7 @@ TOOLS: Final = {
     "approve": ("workflow_id", "run_id", "approver", "comment"),
     "reject": ("workflow_id", "run_id", "approver", "reason"),
     "cancel": ("workflow_id", "run_id", "reason"),
-    "list": ("status", "limit"),
+    "list": ("status", "limit", "cursor"),
 }
 """The tools, and what each takes."""
 
@@ -210,6 +210,7 @@ _EACH = {
     "reason": texts | anything,
     "status": st.sampled_from(("PAID", "PENDING-APPROVAL", "LOST")) | anything,
     "limit": st.integers(-1, 102) | anything,
+    "cursor": texts | anything,
 }
 
 

@@ -20,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import MAX_INVOICE_BYTES, Invoice
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
-from invoice_mcp.server import RunId, WaitSeconds, Who, Why, WorkflowId
+from invoice_mcp.server import Cursor, Limit, RunId, WaitSeconds, Who, Why, WorkflowId
 from invoice_mcp.testing import ERAS, StageKeeper, StageRunner, ToolRefused, World, kinds, open_world
 from invoice_mcp.worker import WORKFLOWS
 from tests.foreign import SomebodyElses
@@ -57,7 +57,9 @@ _ADAPTERS: dict[str, TypeAdapter[Any]] = {
     "reason": TypeAdapter(Why),
     "wait_seconds": TypeAdapter(WaitSeconds),
     "status": TypeAdapter(Status | None),
-    "limit": TypeAdapter(Annotated[int, Field(ge=1, le=100)]),
+    "limit": TypeAdapter(Limit),
+    # Nobody here has been given one.
+    "cursor": TypeAdapter(Annotated[Cursor, Field(max_length=0)]),
 }
 _REQUIRED = {"invoice", "workflow_id"}
 _DECISIONS = {"approve", "reject", "cancel"}

@@ -51,6 +51,25 @@ async def test_an_invoice_is_listed_under_each_status_it_comes_to_and_under_no_o
         assert (entry["run_id"], entry["workflow_status"]) == (report.run_id, "COMPLETED")
 
 
+@requirement("LIST-PAGES")
+async def test_all_invoices_are_listed_page_by_page(real_world: NewWorld) -> None:
+    async with real_world() as world:
+        waiting = [await world.submit() for _ in range(3)]
+        await lists(world, Status.PENDING_APPROVAL, *waiting)
+        cursor, seen, since = None, [], ""
+        while cursor or not since:
+            page = await world.call("list", status="PENDING-APPROVAL", limit=2, cursor=cursor)
+            seen += [entry["workflow_id"] for entry in page["invoices"]]
+            assert ("call `list` with cursor" in page["summary"]) == (page["next_cursor"] is not None)
+            if not since:
+                since = await world.submit()
+                await lists(world, Status.PENDING_APPROVAL, since)
+            cursor = page["next_cursor"]
+        assert [each for each in seen if each in waiting] == waiting[::-1]
+        assert since not in seen
+        assert len(set(seen)) == len(seen)
+
+
 @requirement("LIST-STATUS")
 async def test_invoices_of_others_are_listed_too(real_world: NewWorld) -> None:
     async with real_world() as world:

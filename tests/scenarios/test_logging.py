@@ -38,3 +38,27 @@ async def test_an_ignored_signal_that_is_logged_by_rich_does_not_stop_the_invoic
         await world.advance(2 * DAY)
         await world.until(Status.PAID)
     assert "Signal ignored" in rich_logging.getvalue()
+
+
+@requirement("LOG-RETRIES")
+async def test_what_is_tried_again_is_one_line_in_the_log_and_a_fault_of_ours_has_its_traceback(
+    new_world: NewWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with new_world() as world:
+        world.erp.is_down()
+        world.payments.loses_the_answer()
+        workflow_id = await world.submit()
+        await world.approve()
+        await world.until(Status.PAID)
+        told = [record for record in caplog.records if record.name == "temporalio.activity"]
+        assert [(record.levelname, record.exc_info) for record in told] == [("WARNING", None)] * 2
+        erp, payment = (record.getMessage() for record in told)
+        assert erp.startswith(
+            f"validate_against_erp of {workflow_id}, attempt 1: ERP_UNAVAILABLE: the ERP can't be reached"
+        )
+        assert payment.startswith(f"payment_gateway of {workflow_id}-line-1, attempt 1: PAYMENT_GATEWAY_ERROR: ")
+    broken = logging.LogRecord(
+        "temporalio.activity", logging.WARNING, "", 0, "broken", (), (KeyError, KeyError(1), None)
+    )
+    assert logging.getLogger("temporalio.activity").filter(broken)
+    assert broken.exc_info

@@ -28,7 +28,7 @@ async def test_no_answer_tells_a_forged_name_as_its_own_words(new_world: NewWorl
         assert waiting.customer == FORGED  # the fields are data
         assert f"from {FORGED_SHOWN} over" in waiting.summary
         handle: WorkflowHandle[Any, Any] = world.client.get_workflow_handle(workflow_id)
-        task = await task_state(handle)
+        task = await task_state(world.client, handle)
         [form] = task.input_requests.values()
         assert f"from {FORGED_SHOWN} over" in str(task.message)
         assert f"to {FORGED_SHOWN}." in form["params"]["message"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from invoice_mcp.activities import InvoiceActivities
@@ -24,8 +25,10 @@ class Answers:
 
     def __init__(self, answer: PaymentReceipt | Exception) -> None:
         self._answer = answer
+        self.asked: list[PaymentOrder] = []
 
-    async def pay(self, order: PaymentOrder) -> PaymentReceipt:  # noqa: ARG002
+    async def pay(self, order: PaymentOrder) -> PaymentReceipt:
+        self.asked.append(order)
         if isinstance(self._answer, Exception):
             raise self._answer
         return self._answer
@@ -69,3 +72,36 @@ async def test_the_receipt_of_another_payment_is_no_verdict() -> None:
 async def test_a_receipt_is_told_with_its_id_alone(key: str | None) -> None:
     receipt = await paid(PaymentReceipt(payment_id="P", idempotency_key=key))
     assert receipt.model_dump(mode="json") == {"payment_id": "P"}
+
+
+@requirement("ATTACK-LINE")
+@pytest.mark.parametrize(("attempt", "details"), [(1, []), (2, [{"unconfirmed": True}])])
+async def test_a_payment_that_no_invoice_waits_for_is_refused_before_the_gateway_is_asked(
+    attempt: int, details: list[Any]
+) -> None:
+    error, asked = await unpaid(False, attempt)
+    assert (error.type, error.non_retryable, [*error.details], asked) == ("NOT_AWAITED", True, details, [])
+
+
+@requirement("ATTACK-LINE")
+async def test_a_payment_is_tried_again_while_nobody_can_tell_whether_it_is_awaited() -> None:
+    error, asked = await unpaid(RPCError("away", RPCStatusCode.UNAVAILABLE, b""))
+    assert (error.type, error.non_retryable, [*error.details], asked) == ("TEMPORAL_UNAVAILABLE", False, [], [])
+
+
+async def unpaid(answer: bool | RPCError, attempt: int = 1) -> tuple[ApplicationError, list[PaymentOrder]]:
+    """How a payment fails, of which Temporal says this; and what the gateway was asked."""
+
+    async def is_awaited(workflow_id: str, run_id: str) -> bool:
+        assert workflow_id
+        assert run_id
+        if isinstance(answer, RPCError):
+            raise answer
+        return answer
+
+    gateway = Answers(PaymentReceipt(payment_id="P-1"))
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=attempt)
+    with pytest.raises(ApplicationError) as failed:
+        await environment.run(InvoiceActivities(ScriptedErp(), gateway, is_awaited).payment_gateway, ORDER)
+    return failed.value, gateway.asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from contextlib import AsyncExitStack
@@ -123,6 +124,27 @@ async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
         async with connected(port) as stubborn:
             await stubborn.request(*MCP_HEADERS, body=b" " * 4 * MAX_BODY)
             assert (await stubborn.head())[0] == 413
+
+
+@requirement("RPC-ERRORS", "TOOL-ERAS")
+@pytest.mark.parametrize("headers", [(), ("Mcp-Protocol-Version: 2026-07-28",)], ids=["old", "new"])
+async def test_what_is_no_message_gets_an_error_with_its_id(server: MCPServer[Any], headers: tuple[str, ...]) -> None:
+    deep = b'{"jsonrpc":"2.0","id":"deep","method":"ping","params":' + b'{"x":' * 400 + b"1" + b"}" * 401
+    async with served(server) as port:
+        for body, found in [
+            (deep, [("deep", -32700)]),
+            (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', [(None, -32600)]),
+            (b'{"jsonrpc":"2.0","id":1.5,"method":"ping","params":[]}', [(1.5, -32600)]),
+            (b"", [(None, -32700)]),
+            (b'[{"id":1,"method":"ping"},{"id":2,"method":"ping"}]', [(1, -32600), (2, -32600)]),
+        ]:
+            async with connected(port) as connection:
+                await connection.request(*MCP_HEADERS, *headers, body=body)
+                status, said = await connection.head()
+                answer = json.loads(await connection.read(5) or b"")
+            assert (status, said["content-type"]) == (400, "application/json")
+            errors = answer if isinstance(answer, list) else [answer]
+            assert [(error["id"], error["error"]["code"]) for error in errors] == found
 
 
 @requirement("HTTP-BOUNDS")

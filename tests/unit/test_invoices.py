@@ -110,6 +110,15 @@ def test_what_is_no_amount_of_the_currency_is_refused(amount: object, currency: 
 
 
 @requirement("INV-MONEY")
+@pytest.mark.parametrize("code", ["u\u017fd", "\u00dfp", "\u0131nr", "\uff35\uff33\uff24", "usd ", "us"])
+def test_only_ascii_letters_name_a_currency_in_either_case(code: str) -> None:
+    # In capitals, the first three are USD, SSP and INR.
+    [fault] = faults(with_amount("1", code))
+    assert fault.startswith("currency: must be an ISO 4217 currency code")
+    assert Invoice.model_validate(with_amount("1", "usd")).currency == "USD"
+
+
+@requirement("INV-MONEY")
 @pytest.mark.parametrize(
     ("number", "currency"),
     [

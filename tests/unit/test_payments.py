@@ -437,6 +437,8 @@ class TestWhoseAnswerItIs:
             {"amount": "99.51"},
             {"amount": 99.51},
             {"amount": 9950},
+            {"amount": "\u0669\u0669.50"},
+            {"amount": "9_9.50"},
             {"amount": True},
             {"amount": {"value": "99.50"}},
             {"amount": json.loads("[" * 900 + "]" * 900)},

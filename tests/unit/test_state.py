@@ -17,16 +17,20 @@ import anyio
 import pytest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Worker
 
+from invoice_mcp import state
+from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.embedded import EmbeddedTemporal
 from invoice_mcp.erp import EmbeddedErp
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import LedgerIdentity, PaymentLedger
 from invoice_mcp.line_workflow import PayLineItem
+from invoice_mcp.payments import Payments
 from invoice_mcp.ports import ledger_path
 from invoice_mcp.reports import PaymentOrder
 from invoice_mcp.state import Known, bind_state, is_ledger_lost, is_temporal_lost, require_database
-from invoice_mcp.worker import build_worker
+from invoice_mcp.testing import RecordingPayments
 from tests.requirements import requirement
 from tests.unit.test_embedded import kill
 from tests.unit.test_ledger import RELEASE_0_1_0
@@ -115,13 +119,16 @@ async def refusal(client: Client, home: Path, ledger: PaymentLedger | None, task
     return str(refused.value)
 
 
-async def pay(client: Client, ledger: PaymentLedger, line: int) -> None:
-    async with build_worker(client, EmbeddedErp(), ledger, task_queue=QUEUE):
-        name = f"invoice-INV-1-line-{line}"
-        await client.execute_workflow(PayLineItem.run, order(line), id=name, task_queue=QUEUE)
+async def pay(client: Client, payments: Payments, *lines: int, queue: str = QUEUE) -> None:
+    """Pay lines one after another, without an invoice: the worker asks for none."""
+    activities = InvoiceActivities(EmbeddedErp(), payments).all()
+    async with Worker(client, task_queue=queue, workflows=[PayLineItem], activities=activities):
+        for line in lines:
+            await client.execute_workflow(PayLineItem.run, order(line), id=f"{queue}-line-{line}", task_queue=queue)
     # What has ended is listed a moment later.
+    ended = f"WorkflowId = '{queue}-line-{lines[-1]}' AND ExecutionStatus = 'Completed'"
     with anyio.fail_after(BOUND):
-        while not (await client.count_workflows(f"WorkflowId = '{name}' AND ExecutionStatus = 'Completed'")).count:
+        while not (await client.count_workflows(ended)).count:
             await anyio.sleep(0.02)
 
 
@@ -172,6 +179,28 @@ async def test_a_ledger_that_is_lost_or_older_is_told_and_nothing_is_paid(
         with closing(sqlite3.connect(file)) as db, db:
             db.execute("DELETE FROM payments")
         assert await refusal(client, home, copy) == told
+
+
+@requirement("STATE-LOST")
+@pytest.mark.parametrize(("bound", "value"), [("_MOST_LINES", 2), ("_ASKS_FOR", 0.0)])
+async def test_the_newest_payment_is_looked_for_within_bounds_which_are_told(
+    real_client: Client,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    bound: str,
+    value: float,
+) -> None:
+    queue = f"bounded{bound}"
+    payments = RecordingPayments()
+    payments.refuses(line=2)
+    payments.refuses(line=3)
+    await pay(real_client, payments, 1, 2, 3, queue=queue)
+    assert await state._payments_of(real_client, queue, None) == (True, "PAY-INV-1-1-1")
+    assert caplog.messages == []
+    monkeypatch.setattr(state, bound, value)
+    assert await state._payments_of(real_client, queue, None) == (True, None)
+    [told] = caplog.messages
+    assert told.startswith(f"Of the {value:.0f} lines that ended last on {queue} none was paid")
 
 
 @requirement("STATE-LOST")

@@ -202,6 +202,11 @@ REFUSALS = [
     (RPCError("no such right", RPCStatusCode.PERMISSION_DENIED, b""), "TEMPORAL_UNAVAILABLE"),
     (RPCError("busy", RPCStatusCode.RESOURCE_EXHAUSTED, b""), "NO_WORKER"),
     (RPCError("broken", RPCStatusCode.DATA_LOSS, b""), "INTERNAL"),
+    (RPCError("what?", RPCStatusCode.UNKNOWN, b""), "INTERNAL"),
+    (RPCError("transport error", RPCStatusCode.UNKNOWN, b""), "TEMPORAL_UNAVAILABLE"),
+    (RPCError("h2 protocol error: error reading a body", RPCStatusCode.INTERNAL, b""), "TEMPORAL_UNAVAILABLE"),
+    (RPCError("database or disk is full (13)", RPCStatusCode.UNAVAILABLE, b""), "TEMPORAL_UNAVAILABLE"),
+    (RPCError("Workflow Task in failed state.", RPCStatusCode.FAILED_PRECONDITION, b""), "NO_ANSWER"),
     (WorkflowQueryFailedError("no such query"), "INTERNAL"),
     (WorkflowUpdateFailedError(ApplicationError("late", type="ALREADY_CLOSED")), "ALREADY_CLOSED"),
     (WorkflowUpdateFailedError(ApplicationError("what?", type="Unheard")), "INTERNAL"),
@@ -223,7 +228,7 @@ async def test_whatever_temporal_answers_becomes_a_code(
 
 async def test_several_requests_for_one_answer_share_its_time(real_client: TemporalClient) -> None:
     async def waits_in_vain() -> None:
-        with pytest.raises(Refused, match="No worker answered in time"):
+        with pytest.raises(Refused, match=r"NO_WORKER: No answer came in time.* no worker polls"):
             async with answering(Probe(real_client)):
                 await anyio.sleep_forever()
 

@@ -84,7 +84,8 @@ class TaskBinding:
             ValueError for what can't be taken; ignore what comes too late.
         cancellable: Whether `tasks/cancel` cancels the workflow, as it stands. Where not, it is acknowledged and has no
             effect, as the extension allows; say so in the state's message.
-        result: The tool result for the workflow's outcome, which is what Temporal's JSON says.
+        result: The tool result for the workflow's outcome, which is what Temporal's JSON says; may be a coroutine
+            function.
         poll_interval: How often a client should ask.
     """
 
@@ -95,5 +96,5 @@ class TaskBinding:
     state: Callable[[Handle], Awaitable[TaskState]] = state_by_query
     answer: Callable[[Handle, Mapping[str, Any], ServerRequestContext[Any, Any]], Awaitable[None]] = answer_by_update
     cancellable: Callable[[Handle], Awaitable[bool]] = always
-    result: Callable[[Any], CallToolResult] = tool_result
+    result: Callable[[Any], CallToolResult | Awaitable[CallToolResult]] = tool_result
     poll_interval: timedelta = timedelta(seconds=1)

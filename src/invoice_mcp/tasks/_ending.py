@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,8 @@ async def ending_of(handle: Handle, binding: TaskBinding) -> Ending:
         outcome = await handle.result(follow_runs=False)
     except WorkflowFailureError as failure:
         return _failed(failure.cause)
-    return Ending("completed", result=_on_the_wire(binding.result(outcome)))
+    result = binding.result(outcome)
+    return Ending("completed", result=_on_the_wire(await result if isinstance(result, Awaitable) else result))
 
 
 def _failed(cause: BaseException | None) -> Ending:

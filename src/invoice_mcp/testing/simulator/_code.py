@@ -100,6 +100,11 @@ class Code:
         # Of which past what it knew was looked up.
         self._known: tuple[int, bytes | None] | None = None
 
+    @property
+    def is_new(self) -> bool:
+        """Whether no task has told it anything yet."""
+        return not self._past
+
     # -- thinking ------------------------------------------------------------------------------------------
 
     @property

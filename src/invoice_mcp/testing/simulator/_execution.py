@@ -82,6 +82,7 @@ class Execution:
         self.children: dict[int, Child] = {}
         self.closed = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
+        self._left: tuple[tuple[Activity, ...], tuple[Child, ...]] | None = None
         self.is_cancelling = False
         self.tasks = Tasks(self, Code(self))
         self._begin()
@@ -121,6 +122,11 @@ class Execution:
     def is_open(self) -> bool:
         """Whether it runs."""
         return self.status == RUNNING
+
+    @property
+    def pending(self) -> tuple[tuple[Activity, ...], tuple[Child, ...]]:
+        """The activities and children that a server tells of: when it has ended, those that it left."""
+        return self._left or (tuple(self.activities.values()), tuple(self.children.values()))
 
     @property
     def name(self) -> WorkflowExecution:
@@ -265,6 +271,7 @@ class Execution:
         if not self.is_open:
             return
         self.record(last)
+        self._left = self.pending
         self.status, self.ended_at = status, self.now
         for timer in self.timers.values():
             self.simulation.agenda.drop(timer.step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar, cast
@@ -41,6 +42,7 @@ _Conflict = enums.WorkflowIdConflictPolicy
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
 _LOOKS_AGAIN_AFTER = 0.01
+_TASK_STARTED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
 _CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
@@ -249,9 +251,11 @@ class SimulatedService(ServiceClient):
             )
         if run.tasks.is_failing:
             raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
-        query = request.query
+        if not run.is_open and all(each.event_type != _TASK_STARTED for each in run.history):
+            message = "Workflow execution closed before WorkflowTaskStarted event"
+            raise refusal(RPCStatusCode.FAILED_PRECONDITION, message)
         try:
-            answer = run.tasks.code.query(query.query_type, query.query_args.payloads, query.header.fields)
+            answer = run.tasks.query(request.query)
         except CodeFailed as failed:
             raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
         return api.QueryWorkflowResponse(query_result=Payloads(payloads=[answer]))
@@ -260,19 +264,20 @@ class SimulatedService(ServiceClient):
         self, request: api.DescribeWorkflowExecutionRequest
     ) -> api.DescribeWorkflowExecutionResponse:
         run = self._run(request.execution.workflow_id, request.execution.run_id)
-        children = [
+        activities, children = run.pending
+        pending_children = [
             PendingChildExecutionInfo(
                 workflow_id=child.order.workflow_id,
                 run_id=child.run_id,
                 workflow_type_name=child.order.workflow_type,
                 initiated_id=child.initiated,
             )
-            for child in run.children.values()
+            for child in children
         ]
         return api.DescribeWorkflowExecutionResponse(
             workflow_execution_info=info_of(run),
-            pending_children=children if run.is_open else [],
-            pending_activities=[pending(each) for each in run.activities.values()] if run.is_open else [],
+            pending_children=pending_children,
+            pending_activities=[pending(each) for each in activities],
         )
 
     async def _get_workflow_execution_history(
@@ -296,14 +301,15 @@ class SimulatedService(ServiceClient):
     async def _list_workflow_executions(
         self, request: api.ListWorkflowExecutionsRequest
     ) -> api.ListWorkflowExecutionsResponse:
-        found = self._selected(request.query)
-        # Open ones first, then those that ended last.
-        found.sort(key=lambda run: (run.is_open, run.ended_at, run.started_at), reverse=True)
-        begin = int(request.next_page_token or b"0")
+        found = sorted(self._selected(request.query), key=_place)
+        if request.next_page_token:
+            last = _place_in(request.next_page_token)
+            found = [run for run in found if _place(run) > last]
         size = request.page_size or len(found)
-        more = str(begin + size).encode() if begin + size < len(found) else b""
-        page = [info_of(run) for run in found[begin : begin + size]]
-        return api.ListWorkflowExecutionsResponse(executions=page, next_page_token=more)
+        page = found[:size]
+        # As on the server: behind a full page there may be another one, which may be empty.
+        more = json.dumps(_place(page[-1])).encode() if page and len(page) == size else b""
+        return api.ListWorkflowExecutionsResponse(executions=map(info_of, page), next_page_token=more)
 
     async def _count_workflow_executions(
         self, request: api.CountWorkflowExecutionsRequest
@@ -337,6 +343,18 @@ class SimulatedService(ServiceClient):
         answer.namespace_info.name = request.namespace
         answer.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
         return answer
+
+
+def _place(run: Execution) -> tuple[bool, int, int, str]:
+    """Open ones first, then those that ended last."""
+    return not run.is_open, -run.ended_at, -run.started_at, run.run_id
+
+
+def _place_in(token: bytes) -> tuple[Any, ...]:
+    try:
+        return tuple(json.loads(token))
+    except (ValueError, TypeError):
+        raise refusal(RPCStatusCode.INVALID_ARGUMENT, "invalid page token") from None
 
 
 def _require_first(run: Execution, first_run_id: str) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Outcome, Request
 from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
@@ -19,7 +21,7 @@ from invoice_mcp.testing.simulator._agenda import SECOND, Step
 from invoice_mcp.testing.simulator._cancelling import is_last
 from invoice_mcp.testing.simulator._code import NONDETERMINISTIC, Code, CodeFailed, Past
 from invoice_mcp.testing.simulator._commands import carry_out
-from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link
+from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link, moment
 from invoice_mcp.testing.simulator._updates import Update
 
 if TYPE_CHECKING:
@@ -29,9 +31,15 @@ if TYPE_CHECKING:
 # How long a failing workflow task waits for its next try; twice as long each time.
 _TRIES_AGAIN_AFTER = SECOND
 _LONGEST_PAUSE = 600 * SECOND
+MOST_FAILURES = 2_000
+"""So many times in a row a workflow task may fail: about two weeks. A server tries for ever, and so would a test."""
 # Ways of the SDK's core that temporalio 1.35 takes; with the second one it indexes patches.
 _CORE_FLAGS: tuple[int, ...] = (1, 2, 3, 4)
 _TOO_LATE = application("the workflow ended before the update did", "AcceptedUpdateCompletedWorkflow")
+
+
+class EndlessTaskFailureError(AssertionError):
+    """A workflow task failed so often in a row that nobody is expected to mend it."""
 
 
 @dataclass(eq=False)
@@ -104,6 +112,7 @@ class Tasks:
         # Written with the first task that completes.
         self._core_flags = _CORE_FLAGS
         self._attempt = 1
+        self._failing_since = 0
         self._is_resting = False
 
     # -- what there is to tell -----------------------------------------------------------------------------
@@ -233,6 +242,20 @@ class Tasks:
         """
         return self.code.may_fall_behind and bool(self._jobs) and not (self._asked or self.is_failing)
 
+    def query(self, query: WorkflowQuery) -> Payload:
+        """What the code answers.
+
+        Of a workflow that somebody ended over its head also the events are replayed that no task has told it, as a
+        worker does. What it wants then is not done.
+
+        Raises:
+            CodeFailed: It can't.
+        """
+        if not self._execution.is_open and self._jobs:
+            self.code.evict()
+            self.code.think(list(self._jobs), after_a_query=not self.code.is_new)
+        return self.code.query(query.query_type, query.query_args.payloads, query.header.fields)
+
     def _thought_of_early(self, task: _Task) -> Past | None:
         """What it wants, if a query was answered from a replay just before this task; None if none was."""
         if not task.is_queried_first:
@@ -325,6 +348,11 @@ class Tasks:
         if not is_harmless:
             self.is_failing = self._is_resting = True
             pause = min(_TRIES_AGAIN_AFTER << min(self._attempt - 1, 20), _LONGEST_PAUSE)
+            if self._attempt == MOST_FAILURES:
+                which = f"{run.start.workflow_type} {run.workflow_id} (run {run.run_id})"
+                often = f"failed {self._attempt} times in a row, since {moment(self._failing_since)}"
+                raise EndlessTaskFailureError(f"The workflow task of {which} {often}: {failure.message}")
+            self._failing_since = self._failing_since if self._attempt > 1 else run.now
             self._attempt += 1
             run.later(run.now + pause, "workflow task again", self._try_again)
         self._go_on()
@@ -375,6 +403,10 @@ class Tasks:
         """The workflow has ended: there are no more tasks, and no answers to updates."""
         if self._wanted is not None:
             self._execution.simulation.agenda.drop(self._wanted)
+        if self._task is not None:
+            # What the code made of that task is in no history; what it was told is.
+            self.code.evict()
+            self._jobs = [*self._task.jobs, *self._jobs]
         for update in self._every_update():
             if not update.outcome.done():
                 update.outcome.set_result(Outcome(failure=_TOO_LATE) if update.accepted else None)

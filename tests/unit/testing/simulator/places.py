@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -27,10 +27,11 @@ Handle = WorkflowHandle[Any, Any]
 
 @dataclass
 class Place:
-    """One of them. `advance` lets time pass, for one workflow at least."""
+    """One of them. `advance` lets time pass, for one workflow at least; while `away` is open nobody works."""
 
     client: Client
     advance: Callable[[Handle, timedelta], Awaitable[None]]
+    away: Callable[[], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
@@ -41,7 +42,13 @@ async def simulated() -> AsyncIterator[Place]:
     async def advance(_: Handle, span: timedelta) -> None:
         await simulation.advance(span)
 
-    yield Place(connect(simulation), advance)
+    @asynccontextmanager
+    async def away() -> AsyncIterator[None]:
+        simulation.crash_worker(QUEUE)
+        yield
+        simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
+
+    yield Place(connect(simulation), advance, away)
     await simulation.close()
 
 
@@ -60,13 +67,23 @@ async def real() -> AsyncIterator[Place]:
             with suppress(RPCError):
                 await environment.fast_forward(handle, span)
 
-        worker = RealWorker(
-            environment.client,
-            task_queue=QUEUE,
-            workflows=WORKFLOWS,
-            activities=ACTIVITIES,
-            workflow_runner=UnsandboxedWorkflowRunner(),
-            graceful_shutdown_timeout=timedelta(0),
-        )
-        async with worker:
-            yield Place(environment.client, advance)
+        def worker() -> RealWorker:
+            return RealWorker(
+                environment.client,
+                task_queue=QUEUE,
+                workflows=WORKFLOWS,
+                activities=ACTIVITIES,
+                workflow_runner=UnsandboxedWorkflowRunner(),
+                graceful_shutdown_timeout=timedelta(0),
+            )
+
+        async with AsyncExitStack() as working:
+
+            @asynccontextmanager
+            async def away() -> AsyncIterator[None]:
+                await working.aclose()
+                yield
+                await working.enter_async_context(worker())
+
+            await working.enter_async_context(worker())
+            yield Place(environment.client, advance, away)

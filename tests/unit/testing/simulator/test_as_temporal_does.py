@@ -20,7 +20,7 @@ from temporalio.client import (
     WorkflowUpdateStage,
 )
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, CancelledError, WorkflowAlreadyStartedError
+from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
@@ -265,3 +265,61 @@ async def test_a_signal_starts_a_workflow_that_is_not_there(place: Place) -> Non
     assert await handle.query(toys.Inbox.notes) == ["with start"]
     await handle.signal(toys.Inbox.finish)
     assert await until_ended(place, handle) == ["with start"]
+
+
+async def test_what_no_task_has_told_a_workflow_that_was_terminated_its_queries_tell(place: Place) -> None:
+    # Nobody polls there: nothing is told before it ends.
+    handle = await start(place, toys.Inbox)
+    assert await handle.query(toys.Inbox.notes) == []
+    async with place.away():
+        await handle.signal(toys.Inbox.note, "late")
+        await handle.terminate()
+        never = await start(place, toys.Inbox)
+        await never.terminate()
+    assert await handle.query(toys.Inbox.notes) == ["late"]
+    with pytest.raises(RPCError, match="closed before WorkflowTaskStarted") as refused:
+        await never.query(toys.Inbox.notes)
+    assert refused.value.status is RPCStatusCode.FAILED_PRECONDITION
+    await replays(handle)
+
+
+async def test_a_terminated_workflow_takes_its_children_with_it_and_never_hears_of_its_activity(place: Place) -> None:
+    toys.Gate.closed = asyncio.Event()
+    handle = await start(place, toys.Family)
+    async with asyncio.timeout(10):
+        while toys.Gate.tries != ["under way"]:
+            await asyncio.sleep(0.01)
+    before = await events(handle)
+    await handle.terminate(reason="enough")
+    with pytest.raises(WorkflowFailureError, match="Workflow execution failed") as ended:
+        await asyncio.wait_for(handle.result(), 10)
+    assert isinstance(ended.value.cause, TerminatedError)
+    children = {name: place.client.get_workflow_handle(f"{handle.id}-{name}") for name in _BY_POLICY}
+    async with asyncio.timeout(10):
+        while {name: (await child.describe()).status for name, child in children.items()} != _BY_POLICY:
+            await asyncio.sleep(0.01)
+    toys.Gate.closed.set()
+    await place.advance(children["ABANDON"], timedelta(hours=1))
+    left = (await handle.describe()).raw_description
+    assert {child.workflow_id for child in left.pending_children} == {child.id for child in children.values()}
+    assert [activity.activity_type.name for activity in left.pending_activities] == ["waits"]
+    assert await events(handle) - before == {"WORKFLOW_EXECUTION_TERMINATED": 1}
+    assert await handle.query(toys.Family.children) == list(_BY_POLICY)
+    assert toys.Gate.tries == ["under way"]
+    with pytest.raises(RPCError) as refused:
+        await handle.signal(toys.Family.note, "late")
+    assert refused.value.status is RPCStatusCode.NOT_FOUND
+    await replays(handle)
+    # The ids are free again, but for the one that was left alone.
+    again = await start(place, toys.Child, "ends", id=handle.id)
+    assert await until_ended(place, again) == "child ends"
+    with pytest.raises(WorkflowAlreadyStartedError):
+        await start(place, toys.Child, "ends", id=children["ABANDON"].id)
+    await children["ABANDON"].cancel()
+
+
+_BY_POLICY = {
+    "TERMINATE": WorkflowExecutionStatus.TERMINATED,
+    "REQUEST_CANCEL": WorkflowExecutionStatus.CANCELED,
+    "ABANDON": WorkflowExecutionStatus.RUNNING,
+}

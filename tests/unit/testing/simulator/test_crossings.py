@@ -323,3 +323,18 @@ async def test_nondeterminism_fails_the_workflow_where_that_is_wanted() -> None:
     assert "Nondeterminism" in str(failed.value.__cause__)
     assert EventType.Name((await handle.fetch_history()).events[-1].event_type).endswith("EXECUTION_FAILED")
     await simulation.close()
+
+
+async def test_a_task_that_its_workflow_does_not_outlive_has_no_effect_but_what_it_was_told() -> None:
+    bench = Bench("Inbox")
+    await bench.everything()
+    bench.signal("note", "late")
+    update = asyncio.create_task(bench.handle.execute_update("add", args=["never", 0]))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    await bench.happen("workflow task")
+    bench.run.terminate("enough")
+    assert await bench.handle.query("notes") == ["late"]
+    with pytest.raises(RPCError):
+        await update
+    await bench.simulation.close()

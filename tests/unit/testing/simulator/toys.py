@@ -356,6 +356,30 @@ class ChildCanceller:
         return seen
 
 
-WORKFLOWS: tuple[type, ...] = (Activities, Anew, Canceller, Child, ChildCanceller, Fickle, Hasty, Inbox)
-WORKFLOWS += (Local, Parent, Raiser, Stubborn, Teller, Timers, Told)
+@workflow.defn
+class Family:
+    """Has a child for each parent close policy, and an activity under way."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @workflow.run
+    async def run(self) -> str:
+        for policy in (ParentClosePolicy.TERMINATE, ParentClosePolicy.REQUEST_CANCEL, ParentClosePolicy.ABANDON):
+            name = f"{workflow.info().workflow_id}-{policy.name}"
+            _ = await workflow.start_child_workflow(Child.run, "waits", id=name, parent_close_policy=policy)
+            self.seen.append(policy.name)
+        return await workflow.execute_activity(waits, "under way", start_to_close_timeout=timedelta(days=1))
+
+    @workflow.query
+    def children(self) -> list[str]:
+        return self.seen
+
+    @workflow.signal
+    def note(self, text: str) -> None:
+        self.seen.append(text)
+
+
+WORKFLOWS: tuple[type, ...] = (Activities, Anew, Canceller, Child, ChildCanceller, Family, Fickle, Hasty)
+WORKFLOWS += (Inbox, Local, Parent, Raiser, Stubborn, Teller, Timers, Told)
 ACTIVITIES = (echo, third_time_lucky, never, waits)

@@ -1,0 +1,120 @@
+"""What comes in as JSON-RPC: taken as the SDK takes it, answered with an error, or in need of no answer."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+
+from invoice_mcp.jsonrpc_input import read
+from tests.requirements import requirement
+
+PARSE, INVALID = -32700, -32600
+
+
+def call(request_id: str = '"a"', name: str = '"list"', arguments: str = "{}") -> bytes:
+    params = f'{{"name":{name},"arguments":{arguments}}}'
+    return f'{{"jsonrpc":"2.0","id":{request_id},"method":"tools/call","params":{params}}}'.encode()
+
+
+def nested(levels: int) -> str:
+    return '{"x":' * levels + "1" + "}" * levels
+
+
+def request(**fields: Any) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": "a", "method": "ping"} | fields).encode()
+
+
+def errors(raw: bytes) -> list[tuple[Any, int]]:
+    """Id and code of each error that is answered, as they are sent."""
+    answer = read(raw)
+    assert isinstance(answer, list)
+    sent = [json.loads(each.model_dump_json(by_alias=True, exclude_unset=True)) for each in answer]
+    assert all(each["jsonrpc"] == "2.0" and each["error"]["message"] for each in sent)
+    return [(each["id"], each["error"]["code"]) for each in sent]
+
+
+@requirement("RPC-ERRORS")
+@pytest.mark.parametrize(
+    ("raw", "request_id", "code"),
+    [
+        (call(arguments=nested(400)), "a", PARSE),
+        (call("7", arguments=nested(50_000)), 7, PARSE),
+        (call(name=r'"\ud800"'), "a", PARSE),
+        (call(name='"a\x0bb"'), "a", PARSE),
+        (call(name='"a\rb"'), "a", PARSE),
+        (call(arguments=r'{"workflow_id":"\ud800"}'), "a", PARSE),
+        (call(arguments=r'{"\udc00":1}'), "a", PARSE),
+        (call(arguments='{"limit":1' + 5000 * "0" + "}"), "a", PARSE),
+        (call().replace(b"list", b"\xff\xfe"), "a", PARSE),
+        (call()[:-1], "a", PARSE),
+        (b'{"params": {"id": 1, "x": [{"id": 2}]}, "x": "id", "id" : 1.5, ', 1.5, PARSE),
+        (call('"\\ud800"'), None, PARSE),
+        (call("1" + 5000 * "0"), None, PARSE),
+        (call('"never closed').replace(b'",', b","), None, PARSE),
+        (b'{"id": {"id": 1}, ', None, PARSE),
+        (b'[{"id": 1}, ', None, PARSE),
+        (b"garbage", None, PARSE),
+        (b"[" * 50_000, None, PARSE),
+        (b"\xef\xbb\xbf" + request(), None, PARSE),
+        (request(id=None), None, INVALID),
+        (request(id=True), None, INVALID),
+        (request(id=1.5), 1.5, INVALID),
+        (request(id={}), None, INVALID),
+        (request(id=float("nan")), None, INVALID),
+        (request(params=[]), "a", INVALID),
+        (request(params="x"), "a", INVALID),
+        (request(jsonrpc="1.0"), "a", INVALID),
+        (request(method=5), "a", INVALID),
+        (b'{"jsonrpc":"2.0","id":0}', 0, INVALID),
+        (b'{"jsonrpc":"2.0","method":1,"params":"bar"}', None, INVALID),
+        (b"{}", None, INVALID),
+        (b"5", None, INVALID),
+        (b"null", None, INVALID),
+        (b"[]", None, INVALID),
+        (b"[1,2,3]", None, INVALID),
+    ],
+    ids=lambda value: value[:60].decode("latin-1") if isinstance(value, bytes) else "",
+)
+def test_what_is_no_message_gets_the_error_that_json_rpc_has_for_it(raw: bytes, request_id: object, code: int) -> None:
+    assert errors(raw) == [(request_id, code)]
+
+
+@requirement("RPC-ERRORS")
+def test_each_request_of_a_batch_gets_an_error() -> None:
+    batch = b"[" + b",".join([request(id=1), request(id="b"), b'{"jsonrpc":"2.0","method":"x"}', b"5"]) + b"]"
+    assert errors(batch) == [(1, INVALID), ("b", INVALID)]
+
+
+@requirement("RPC-ERRORS")
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"jsonrpc":"2.0","method":"notifications/initialized","params":[]}',
+        b'{"jsonrpc":"1.0","method":"notifications/initialized"}',
+        b'{"jsonrpc":"2.0","id":"a","result":5}',
+        b'{"jsonrpc":"2.0","id":[],"error":{}}',
+    ],
+)
+def test_notifications_and_answers_get_none(raw: bytes) -> None:
+    assert errors(raw) == []
+
+
+@requirement("RPC-ERRORS")
+def test_messages_are_taken_as_the_sdk_takes_them() -> None:
+    assert isinstance(read(request(id=10**30)), JSONRPCRequest)
+    assert isinstance(read(call(arguments='{"limit":NaN}')), JSONRPCRequest)
+    assert isinstance(read(b'{"jsonrpc":\r"2.0","id":1,"method":"ping","extra":1}'), JSONRPCRequest)
+    assert isinstance(read(b'{"jsonrpc":"2.0","method":"notifications/initialized"}'), JSONRPCNotification)
+    assert isinstance(read(b'{"jsonrpc":"2.0","id":1,"result":{}}'), JSONRPCResponse)
+
+
+@requirement("RPC-ERRORS")
+@pytest.mark.parametrize("unit", [b'\\"', b'"', b'{"id', b'"id":', b"[", b"\\"])
+def test_looking_for_an_id_takes_linear_time(unit: bytes) -> None:
+    began = time.process_time()
+    read(b'{"x' + unit * (500_000 // len(unit)))
+    assert time.process_time() - began < 2

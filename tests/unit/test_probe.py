@@ -1,0 +1,158 @@
+"""What is said where nobody answers: only what Temporal tells, and no clock is compared with another one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import NoReturn
+
+import anyio
+import pytest
+import temporalio.api.workflowservice.v1 as api
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.client import Client, DescribeWorkflowInput, Interceptor, OutboundInterceptor
+from temporalio.client import WorkflowExecutionDescription as Description
+from temporalio.service import RPCError, RPCStatusCode
+
+from invoice_mcp import service as module
+from invoice_mcp.calls import answering
+from invoice_mcp.errors import Refused
+from invoice_mcp.probe import Probe
+from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.service import InvoiceService
+from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.simulator import Simulation
+from invoice_mcp.testing.simulator._service import SimulatedService
+from tests.requirements import requirement
+
+NOW = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+class Server(SimulatedService):
+    """A server that tells when workers polled, by a clock of its own; or only why it does not tell."""
+
+    def __init__(self, *polled: datetime, error: RPCError | None = None) -> None:
+        super().__init__(Simulation())
+        self.polled = polled
+        self.error = error
+
+    async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:  # noqa: ARG002
+        if self.error is not None:
+            raise self.error
+        answer = api.DescribeTaskQueueResponse()
+        for polled in self.polled:
+            poller = PollerInfo()
+            poller.last_access_time.FromDatetime(polled)
+            answer.pollers.append(poller)
+        return answer
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def probe_of(server: Server, watch: Watch | None = None) -> Probe:
+    return Probe(Client(server), monotonic=watch or Watch())
+
+
+async def said(probe: Probe, error: Exception | None = None) -> str:
+    with pytest.raises(Refused) as refused:
+        async with answering(probe):
+            raise error or TimeoutError
+    return str(refused.value)
+
+
+@requirement("TEMPORAL-BUSY")
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=2), timedelta(days=-400)])
+async def test_a_worker_polls_whatever_the_time_is_here(ahead: timedelta) -> None:
+    probe = probe_of(Server(datetime.now(UTC) + ahead))
+    assert await probe.has_worker()
+    assert (await said(probe)).startswith(
+        "NO_ANSWER: No answer came in time, and the request may still be done: a worker"
+    )
+    assert "tart one" not in await said(probe)
+
+
+@requirement("TEMPORAL-BUSY", "TEMPORAL-NO-WORKER")
+async def test_a_worker_that_does_not_poll_any_more_is_gone_after_a_while() -> None:
+    server, watch = Server(NOW, NOW - timedelta(minutes=2)), Watch()
+    probe = probe_of(server, watch)
+    assert await probe.has_worker()
+    watch.now += 60
+    assert await probe.has_worker()
+    watch.now += 60
+    assert not await probe.has_worker()
+    assert (await said(probe)).startswith("NO_WORKER: No answer came in time")
+    server.polled = (NOW + timedelta(seconds=130), *server.polled)
+    assert await probe.has_worker()
+
+
+@requirement("TEMPORAL-BUSY", "TEMPORAL-NO-WORKER")
+async def test_where_nobody_ever_polled_there_is_no_worker() -> None:
+    probe = probe_of(Server())
+    assert not await probe.has_worker()
+    busy = RPCError("too much", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
+    assert "Start one with `invoice-mcp worker`" in await said(probe, busy)
+
+
+@requirement("TEMPORAL-BUSY")
+@pytest.mark.parametrize(
+    "status", [RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.INTERNAL]
+)
+async def test_what_temporal_does_not_tell_is_not_said(status: RPCStatusCode) -> None:
+    probe = probe_of(Server(error=RPCError("no", status, b"")))
+    assert "NO_ANSWER: No answer came in time" in (told := await said(probe))
+    assert "does not tell whether a worker runs" in told
+
+
+@requirement("TEMPORAL-AWAY")
+async def test_a_broken_connection_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = RPCError("transport error", RPCStatusCode.UNKNOWN, b"")
+
+    async def breaks(*_: object) -> NoReturn:
+        raise broken
+
+    server = Server(NOW)
+    monkeypatch.setattr(server, "_check", breaks)
+    monkeypatch.setattr(server, "_count_workflow_executions", breaks)
+    assert not await probe_of(server).is_reachable()
+    assert (await said(probe_of(server))).startswith("TEMPORAL_UNAVAILABLE")
+    # That the attribute is missing, nobody has said.
+    with pytest.raises(RPCError, match="transport error"):
+        await probe_of(server).indexes_status()
+
+
+class Silent(Interceptor):
+    """Of a client whose server says nothing any more, once it has told of one execution."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+        told: list[Description] = []
+
+        class Silencing(OutboundInterceptor):
+            async def describe_workflow(self, input: DescribeWorkflowInput) -> Description:  # noqa: A002
+                if told:
+                    await anyio.sleep_forever()
+                told.append(await super().describe_workflow(input))
+                return told[0]
+
+        return Silencing(next)
+
+
+@requirement("TOOL-WAIT", "TEMPORAL-AWAY")
+async def test_a_wait_that_nobody_answers_any_more_ends_soon_after_its_time(
+    new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def progress(waited: float, report: InvoiceReport) -> None:
+        assert (waited < 0.3, report.status) == (True, Status.PENDING_APPROVAL)
+
+    monkeypatch.setattr(module, "_LAST_LOOK", 0.2)
+    async with new_world() as world:
+        workflow_id = await world.submit()
+        config = world.client.config()
+        config["interceptors"] = [*config["interceptors"], Silent()]
+        service = InvoiceService(Client(**config), task_queue=world.task_queue)
+        with pytest.raises(Refused, match="No answer came in time"), anyio.fail_after(6):
+            await service.wait_for_change(workflow_id, None, 0.3, progress)

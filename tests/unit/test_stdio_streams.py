@@ -1,0 +1,90 @@
+"""A server on streams of bytes: every request is answered, whatever comes in and whenever the input ends."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import anyio
+import pytest
+
+from invoice_mcp import stdio_streams as module
+from invoice_mcp.stdio_streams import stdio_streams
+from invoice_mcp.tool_errors import CodedServer
+from tests.requirements import requirement
+
+INITIALIZE = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}
+ENVELOPE = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+
+
+def a_server() -> CodedServer:
+    server = CodedServer("raw")
+
+    async def waits() -> str:
+        await anyio.sleep_forever()
+        return "never"
+
+    server.add_tool(waits)
+    return server
+
+
+def message(method: str, request_id: object = None, **params: Any) -> bytes:
+    named = {} if request_id is None else {"id": request_id}
+    return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, **named}).encode()
+
+
+async def answered(*lines: bytes, era: str = "old") -> dict[Any, dict[str, Any]]:
+    """The answers by id to these lines, when stdin ends behind them. Where an id has two, it fails."""
+    begin = [message("initialize", 0, **INITIALIZE), message("notifications/initialized")]
+    lines = (*begin, *lines) if era == "old" else (message("tools/list", 0, _meta=ENVELOPE), *lines)
+    stdout = io.StringIO()
+    with anyio.fail_after(10):
+        async with stdio_streams(anyio.wrap_file(io.BytesIO(b"\n".join(lines))), anyio.wrap_file(stdout)) as streams:
+            await a_server().serve_streams(*streams)
+    answers = [json.loads(line) for line in stdout.getvalue().splitlines()]
+    by_id = {answer["id"]: answer for answer in answers}
+    assert len(by_id) == len(answers)
+    return by_id
+
+
+@requirement("RPC-ERRORS", "TOOL-ERAS")
+@pytest.mark.parametrize("era", ["old", "new"])
+async def test_what_is_no_message_is_answered_and_the_next_one_is_served(era: str) -> None:
+    deep = b'{"jsonrpc":"2.0","id":"deep","method":"ping","params":' + b'{"x":' * 400 + b"1" + b"}" * 401
+    answers = await answered(
+        deep, b" ", b"garbage", message("ping", 1.5), b'{"jsonrpc":\r"2.0","id":"ok","method":"ping"}', era=era
+    )
+    assert {request_id: answer.get("error", {}).get("code") for request_id, answer in answers.items()} == {
+        0: None,
+        "deep": -32700,
+        None: -32700,
+        1.5: -32600,
+        "ok": None if era == "old" else -32602,
+    }
+
+
+@requirement("RPC-END")
+async def test_whatever_came_before_stdin_ended_is_answered() -> None:
+    answers = await answered(*(message("ping", number) for number in range(1, 300)))
+    assert set(answers) == set(range(300))
+    assert not any("error" in answer for answer in answers.values())
+
+
+@requirement("RPC-END")
+async def test_what_is_still_under_way_gets_an_error_and_what_was_given_up_gets_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_ANSWERED_WITHIN", 0.1)
+    answers = await answered(
+        message("tools/call", "waits", name="waits", arguments={}),
+        message("tools/call", "given up", name="waits", arguments={}),
+        message("notifications/cancelled", requestId="given up"),
+    )
+    assert {request_id: "error" in answer for request_id, answer in answers.items()} == {0: False, "waits": True}
+
+
+@requirement("RPC-END")
+async def test_who_does_not_wait_for_answers_does_not_wait_for_the_end() -> None:
+    with anyio.fail_after(0.8):
+        await answered(message("notifications/progress", progressToken=1, progress=1))
