@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -27,6 +28,7 @@ from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from invoice_mcp.reports import InvoiceReport, Status
+from invoice_mcp.startup import STARTING
 from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Task, TasksClient
 
 _EXPIRES_AFTER = timedelta(seconds=3)
@@ -125,6 +127,17 @@ def _environment(stage: Path) -> dict[str, str]:
     return kept | {"INVOICE_MCP_HOME": str(stage)}
 
 
+async def until_ready(client: Client, within: float = 60.0) -> None:
+    """Wait until a server that has only just begun does not refuse any more because Temporal is not there yet.
+
+    Raises:
+        TimeoutError: So many seconds are over.
+    """
+    async with asyncio.timeout(within):
+        while STARTING in str((await client.call_tool("list", {"limit": 1})).content):
+            """The call has waited a while."""
+
+
 class _Conversation:
     """What the user says, which tool the agent then calls, and what the user is told and asked."""
 
@@ -141,6 +154,7 @@ class _Conversation:
             try:
                 with self._console.status("Starting Temporal, a worker and the MCP server …"):
                     await stack.enter_async_context(client)
+                    await until_ready(client)
             except (MCPError, OSError, ExceptionGroup) as error:
                 raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` tells more") from None
             yield client

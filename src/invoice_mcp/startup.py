@@ -14,8 +14,11 @@ T = TypeVar("T")
 PATIENCE = 5.0
 """Seconds that a call waits. With what is left of an answer's time it is answered within ten."""
 
-_STARTING = "Temporal is still being started, or connected to. Call again in some seconds; nothing is lost."
-_AGAIN = "It is tried again: call again in some seconds. Nothing is lost."
+STARTING = "Temporal is still being started, or connected to"
+"""What a refusal says of a server that has only just begun."""
+
+_LATER = "Call again in some seconds; nothing is lost."
+_AGAIN = f"It is tried again. {_LATER}"
 _LONGEST_REASON = 700
 
 
@@ -43,7 +46,9 @@ class Startup(Generic[T]):
             with anyio.move_on_after(self._patience):
                 await self._settled.wait()
         if self._value is None:
-            raise Refused(Code.TEMPORAL_UNAVAILABLE, f"{self._trouble} {_AGAIN}" if self._trouble else _STARTING)
+            raise Refused(
+                Code.TEMPORAL_UNAVAILABLE, f"{self._trouble} {_AGAIN}" if self._trouble else f"{STARTING}. {_LATER}"
+            )
         return self._value
 
     def provide(self, value: T) -> None:

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 from mcp import Client, ClientSession, MCPError, StdioServerParameters
 
-from invoice_mcp.demo import sample_invoice
+from invoice_mcp.demo import sample_invoice, until_ready
 from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from invoice_mcp.reports import InvoiceReport
@@ -268,10 +268,12 @@ async def test_over_stdio_a_task_outlives_its_server_and_approvals_are_confirmed
     server = StdioServerParameters(command=sys.executable, args=["-m", "invoice_mcp", "serve"], env=environment(home))
     if mode == "auto":
         async with tasks_client(server) as client:
+            await until_ready(client)
             task_id = (await begin(client, "trigger", invoice=sample_invoice())).task_id
         await until_gone(home)
         person = Person(decision="approve", name="Ann")
         async with tasks_client(server, person) as later:
+            await until_ready(later)
             answer = await TasksClient().follow(later.session, task_id)
         assert answer.structured_content
         assert answer.structured_content["status"] == "PAID"
@@ -279,6 +281,7 @@ async def test_over_stdio_a_task_outlives_its_server_and_approvals_are_confirmed
     else:
         person = Person(approve=True)
         async with Client(server, mode=mode, elicitation_callback=person) as client:
+            await until_ready(client)
             desk = Desk(client)
             workflow_id = await desk.submit(sample_invoice())
             await desk.call("approve", workflow_id=workflow_id)
