@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import Enum, auto
 
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 _POLLS_AT_LEAST_EVERY = timedelta(seconds=75)
 _ASK_AGAIN_AFTER = 30.0
 _RPC = timedelta(seconds=2)
+# Seconds. What one request has found out is told to all that want to know it at the same time.
+_HOLDS_FOR = 0.5
 _ABSENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
 # As the SDK's transport words what happened to a connection, in errors of status UNKNOWN or INTERNAL.
 _BROKEN = re.compile("transport error|h2 protocol error|error reading a body|operation was canceled|broken pipe")
@@ -84,7 +88,13 @@ class Probe:
         self._task_queue = task_queue
         self._indexed: bool | None = None
         self._ask_again_at = 0.0
+        self._monotonic = monotonic
         self._clock = _ServerClock(monotonic)
+        self._asking = anyio.Lock()
+        self._found, self._found_at = Silence.UNREACHABLE, -math.inf
+        self._describing = anyio.Lock()
+        self._polled: bool | None = None
+        self._polled_until = -math.inf
         self._retention = Retention(client)
 
     async def retention(self) -> timedelta:
@@ -105,18 +115,27 @@ class Probe:
         return False
 
     async def silence(self) -> Silence:
-        """Why nobody has answered. Never fails, and takes two seconds at most."""
-        found = Silence.UNREACHABLE
+        """Why nobody has answered. Never fails, and takes two seconds at most.
+
+        Under load hundreds ask at once: one asks Temporal for all of them.
+        """
         with anyio.move_on_after(_RPC.total_seconds()):
-            if await self.is_reachable():
-                found = Silence.UNKNOWN
-                try:
-                    polled = await self._is_polled()
-                except (RPCError, RuntimeError):
-                    return found
-                if polled is not None:
-                    found = Silence.WORKER_POLLS if polled else Silence.NO_WORKER
-        return found
+            async with self._asking:
+                if self._monotonic() - self._found_at >= _HOLDS_FOR:
+                    await self._find_reason()
+        is_recent = self._monotonic() - self._found_at <= _RPC.total_seconds() + _HOLDS_FOR
+        return self._found if is_recent else Silence.UNREACHABLE
+
+    async def _find_reason(self) -> None:
+        if not await self.is_reachable():
+            self._found, self._found_at = Silence.UNREACHABLE, self._monotonic()
+            return
+        # Where the rest takes longer than there is time, this much is known.
+        self._found, self._found_at = Silence.UNKNOWN, self._monotonic()
+        with suppress(RPCError, RuntimeError):
+            polled = await self._is_polled()
+            if polled is not None:
+                self._found = Silence.WORKER_POLLS if polled else Silence.NO_WORKER
 
     async def has_worker(self) -> bool:
         """Whether a worker may be there. Only where the server knows of none, none is.
@@ -132,6 +151,14 @@ class Probe:
         A worker that this process sees for the first time is taken to be there: how long ago it polled is not known, as
         only the server's own times are compared. It forgets workers after five minutes.
         """
+        async with self._describing:
+            if self._monotonic() >= self._polled_until:
+                self._polled = await self._describe_pollers()
+                # One that has just started is not to be waited for.
+                self._polled_until = self._monotonic() + (0.1 if self._polled is False else _HOLDS_FOR)
+        return self._polled
+
+    async def _describe_pollers(self) -> bool | None:
         request = DescribeTaskQueueRequest(
             namespace=self._client.namespace,
             task_queue=TaskQueue(name=self._task_queue),
