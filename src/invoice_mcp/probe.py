@@ -6,9 +6,9 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from enum import Enum, auto
 
 import anyio
@@ -24,8 +24,8 @@ from invoice_mcp.workflows import INVOICE_STATUS, TASK_QUEUE
 
 logger = logging.getLogger(__name__)
 
-# A worker asks for work at least once a minute; the server remembers one that is gone for five.
-_POLLS_AT_LEAST_EVERY = timedelta(seconds=75)
+# Seconds. A worker asks for work at least once a minute; the server remembers one that is gone for five.
+_POLLS_AT_LEAST_EVERY = 75.0
 _ASK_AGAIN_AFTER = 30.0
 _RPC = timedelta(seconds=2)
 # Seconds. What one request has found out is told to all that want to know it at the same time.
@@ -59,25 +59,6 @@ class Silence(Enum):
     """Temporal answers, but does not tell who polls."""
 
 
-class _ServerClock:
-    """A time that the server's clock has passed: the latest that it was seen to tell, and what has gone by since.
-
-    The clock of this machine may differ from it by minutes.
-    """
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._latest = datetime.min.replace(tzinfo=UTC)
-        self._seen_at = monotonic()
-
-    def note(self, told: Iterable[datetime]) -> datetime:
-        """Take note of times that it told, and give the one that it has passed by now."""
-        gone_by = timedelta(seconds=self._monotonic() - self._seen_at)
-        self._latest = max([self._latest + gone_by, *told])
-        self._seen_at += gone_by.total_seconds()
-        return self._latest
-
-
 class Probe:
     """Questions to the Temporal server itself. Everything about workflows goes through the client instead."""
 
@@ -89,10 +70,11 @@ class Probe:
         self._indexed: bool | None = None
         self._ask_again_at = 0.0
         self._monotonic = monotonic
-        self._clock = _ServerClock(monotonic)
         self._asking = anyio.Lock()
         self._found, self._found_at = Silence.UNREACHABLE, -math.inf
         self._describing = anyio.Lock()
+        self._polls: frozenset[tuple[str, int]] = frozenset()
+        self._last_poll_seen_at = -math.inf
         self._polled: bool | None = None
         self._polled_until = -math.inf
         self._retention = Retention(client)
@@ -148,8 +130,9 @@ class Probe:
     async def _is_polled(self) -> bool | None:
         """Whether a worker polled the task queue so short ago that it may be there; None: the server does not tell.
 
-        A worker that this process sees for the first time is taken to be there: how long ago it polled is not known, as
-        only the server's own times are compared. It forgets workers after five minutes.
+        The server tells when each worker polled last, by its own clock, which may differ from ours by minutes. So what
+        counts is whether that has changed, and when we saw it. A worker that is seen for the first time is taken to be
+        there; the server forgets one that is gone after five minutes.
         """
         async with self._describing:
             if self._monotonic() >= self._polled_until:
@@ -170,9 +153,12 @@ class Probe:
             if error.status in {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}:
                 return None
             raise
-        polled = [poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers]
-        now = self._clock.note(polled)
-        return any(now - last <= _POLLS_AT_LEAST_EVERY for last in polled)
+        polls = frozenset((poller.identity, poller.last_access_time.ToNanoseconds()) for poller in answer.pollers)
+        now = self._monotonic()
+        if polls - self._polls:
+            self._last_poll_seen_at = now
+        self._polls = polls
+        return bool(polls) and now - self._last_poll_seen_at <= _POLLS_AT_LEAST_EVERY
 
     async def indexes_status(self) -> bool:
         """Whether workflows may set the search attribute InvoiceStatus here. Setting an unknown one would stop them.
