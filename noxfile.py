@@ -145,10 +145,11 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print how many scenarios a second each engine plays, and how many histories the gate, beside Temporal's own."""
+    """Print how fast scenarios, the gate and the handshake are, beside Temporal's own and a bare MCP server."""
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.bench", *session.posargs)
     session.run("python", "-m", "tests.bench.replays")
+    session.run("python", "-m", "tests.bench.handshake")
 
 
 @nox.session

@@ -138,7 +138,7 @@ class BackendSource:
     @asynccontextmanager
     async def _opened(self, found: Configuration, policy: ApprovalPolicy) -> AsyncIterator[Backend]:
         async with connected(found.temporal, found.connect) as reached:
-            logger.info("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
+            logger.debug("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
             service = InvoiceService(
                 reached.client,
                 approval_timeout=self.approval_timeout,

@@ -293,7 +293,7 @@ class EmbeddedTemporal:
                 raise self._trouble(f"it does not answer at {endpoint.address}") from error
             raise
         launcher.wait()
-        _log.info("started the embedded Temporal at %s", endpoint.address)
+        _log.debug("started the embedded Temporal at %s", endpoint.address)
 
     async def _answers(self, endpoint: Endpoint) -> None:
         while True:

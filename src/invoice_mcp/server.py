@@ -35,7 +35,7 @@ from invoice_mcp.reports import (
 )
 from invoice_mcp.tool_errors import CodedServer
 from invoice_mcp.tool_names import PLAIN, ToolNames
-from invoice_mcp.tool_schemas import compact, outline, without_descriptions
+from invoice_mcp.tool_schemas import compact, outline, strict, without_descriptions
 
 if TYPE_CHECKING:
     # With what they need, Temporal's client before all, they take longer to import than the whole handshake may take.
@@ -194,7 +194,7 @@ def _tool(
             open_world_hint=True,
         ),
     )
-    tool.parameters = {**compact(tool.parameters), "additionalProperties": False}
+    tool.parameters = {**strict(compact(tool.parameters)), "additionalProperties": False}
     output = without_descriptions(compact(tool.fn_metadata.output_schema or {}))
     # Four tools answer with a report: one says all that is in it.
     tool.fn_metadata.output_schema = output if read_only else outline(output)

@@ -112,7 +112,7 @@ async def keep_working(
                 client = await connect()
                 await Probe(client).register_status_index()
             worker = build_worker(client, erp, payments, task_queue=task_queue)
-            logger.info("Worker polls %s in namespace %s", task_queue, client.namespace)
+            logger.debug("Worker polls %s in namespace %s", task_queue, client.namespace)
             pause = 0.5
             await worker.run()
         except (RPCError, RuntimeError, TimeoutError) as error:

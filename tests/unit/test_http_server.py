@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from contextlib import AsyncExitStack
 from typing import Any
@@ -25,6 +26,13 @@ LISTEN = (
     b' "io.modelcontextprotocol/clientCapabilities": {}}}}'
 )
 LISTEN_HEADERS = (*MCP_HEADERS, "Mcp-Protocol-Version: 2026-07-28", "Mcp-Method: subscriptions/listen")
+
+
+@pytest.fixture
+def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """Of our messages also the news, as the command line has it."""
+    caplog.set_level(logging.INFO, "invoice_mcp")
+    return caplog
 
 
 @pytest.fixture
@@ -255,7 +263,7 @@ async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
         assert await status_of(port, *MCP_HEADERS, f"Mcp-Session-Id: {session}", body=ping) == 404
 
 
-@requirement("HTTP-SESSIONS")
+@requirement("HTTP-SESSIONS", "CLI-NEWS")
 @pytest.mark.parametrize("sessions", [True, False])
 async def test_it_says_at_its_start_what_it_keeps(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture, *, sessions: bool
@@ -263,5 +271,6 @@ async def test_it_says_at_its_start_what_it_keeps(
     async with served(server, host="localhost", sessions=sessions) as port:
         assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
     [where, kept] = caplog.messages
+    assert [record.levelno for record in caplog.records] == [logging.INFO] * 2
     assert f":{port}/mcp" in where
     assert kept.startswith("Clients of a protocol before 2026-07-28 have a session" if sessions else "No sessions are")

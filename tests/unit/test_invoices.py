@@ -232,3 +232,31 @@ def test_an_invoice_survives_its_way_through_json_unchanged(amounts: list[Decima
     assert again.content_digest == invoice.content_digest
     assert invoice.total == sum(amounts)
     assert invoice.metadata == metadata
+
+
+@requirement("INV-UNKNOWN", "TOOL-SCHEMAS")
+def test_metadata_may_come_as_pairs_for_hosts_that_know_no_open_objects() -> None:
+    pairs = [{"key": "order", "value": "4711"}, {"key": "by", "value": "Ann"}]
+    as_pairs = Invoice.model_validate(an_invoice("A", metadata=pairs))
+    assert as_pairs == Invoice.model_validate(an_invoice("A", metadata={"order": "4711", "by": "Ann"}))
+    assert as_pairs.content_digest == Invoice.model_validate(an_invoice("A", metadata=as_pairs.metadata)).content_digest
+    assert Invoice.model_validate(an_invoice("A", metadata=[])).metadata == {}
+
+
+@requirement("INV-FAULTS")
+@pytest.mark.parametrize(
+    ("metadata", "told"),
+    [
+        ("text", "metadata: must be an object"),
+        ([1], "metadata: must be an object, or a list of objects with key and value"),
+        ([{"key": "a"}], "metadata: must be an object, or a list of objects with key and value"),
+        ([{"key": "a", "value": "1"}] * 2, "metadata: must have texts as keys, and none of them twice"),
+        ([{"key": ["a"], "value": "1"}], "metadata: must have texts as keys, and none of them twice"),
+        ([{"key": "a", "value": 1}], "metadata.a: "),
+        ([{"key": str(n), "value": ""} for n in range(65)], "metadata: "),
+    ],
+)
+def test_metadata_that_is_none_is_named(metadata: object, told: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Invoice.model_validate(an_invoice("A", metadata=metadata))
+    assert faults_of(refused.value).startswith(told)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from invoice_mcp.logs import MAX_MESSAGE, MAX_TRACEBACK, BackgroundHandler, bounded
+from invoice_mcp.logs import MAX_MESSAGE, MAX_TRACEBACK, BackgroundHandler, bounded, log_to_stderr
 from tests.requirements import requirement
 
 
@@ -135,3 +135,17 @@ def test_a_record_that_can_not_be_written_does_not_end_the_log(capsys: pytest.Ca
     handler.flush()
     assert texts == ["good"]
     assert "--- Logging error ---" in capsys.readouterr().err
+
+
+@requirement("CLI-NEWS")
+@pytest.mark.parametrize(("verbose", "level"), [(False, logging.INFO), (True, logging.DEBUG)])
+def test_news_is_shown_and_details_to_who_wants_them(*, verbose: bool, level: int) -> None:
+    ours, root = logging.getLogger("invoice_mcp"), logging.getLogger()
+    before, level_before, handlers = ours.level, root.level, list(root.handlers)
+    try:
+        log_to_stderr(verbose=verbose)
+        assert ours.level == level
+        assert root.level == level_before
+    finally:
+        ours.setLevel(before)
+        root.handlers[:] = handlers

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from invoice_mcp.demo import sample_invoice
 from invoice_mcp.server import Backend, build_late_server
 from invoice_mcp.startup import Startup
-from invoice_mcp.tool_schemas import compact, outline, without_descriptions
+from invoice_mcp.tool_schemas import compact, outline, strict, without_descriptions
 from tests.requirements import requirement
 
 # What the tools of release 0.1.0 took.
@@ -85,7 +85,7 @@ async def test_every_output_is_one_object() -> None:
         assert tool.output_schema
         assert tool.output_schema["type"] == "object"
         assert "anyOf" not in tool.output_schema
-        assert tool.output_schema["properties"]["summary"] == {"type": "string"}
+        assert tool.output_schema["properties"]["summary"]["type"] == "string"
 
 
 @requirement("TOOL-SCHEMAS", "INV-SAMPLE")
@@ -111,16 +111,19 @@ def test_a_compact_schema_takes_the_same_objects() -> None:
         assert Draft202012Validator(whole).is_valid(value) == Draft202012Validator(schema).is_valid(value) == is_good
     assert schema["properties"]["one"] == {
         "description": "The one",
-        "properties": {"title": {"type": "string", "description": "A title"}},
+        "properties": {"title": {"type": "string", "description": "A title", "maxLength": 5}},
         "required": ["title"],
         "type": "object",
     }
+    assert schema["properties"]["pattern"] == {"default": "x", "pattern": "^x$", "type": "string"}
+    assert strict(schema)["properties"]["pattern"] == {"pattern": "^x$", "type": "string"}
+    assert "maxLength" not in str(strict(schema))
 
 
 def test_an_outline_does_not_say_what_is_in_an_objects_objects() -> None:
     schema = outline(without_descriptions(compact(Outer.model_json_schema())))
     assert schema["properties"]["one"] == {"type": "object"}
-    assert schema["properties"]["many"] == {"items": {"type": "object"}, "type": "array"}
+    assert schema["properties"]["many"] == {"default": [], "items": {"type": "object"}, "type": "array"}
     assert schema["required"] == ["one"]
 
 

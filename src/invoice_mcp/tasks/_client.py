@@ -177,7 +177,7 @@ class _Following:
             except MCPError as error:
                 if error.code not in _TRANSIENT or anyio.current_time() + pause > until:
                     raise
-                logger.info("The server can't tell of task %s just now: %s", self._task_id, error)
+                logger.debug("The server can't tell of task %s just now: %s", self._task_id, error)
             await anyio.sleep(pause)
             pause = min(2 * pause, 5.0)
 

@@ -72,7 +72,7 @@ class Listening:
             except MCPError as error:
                 if error.code == INVALID_PARAMS:
                     return
-                logger.info("Task %s can't be followed just now: %s", task_id, error)
+                logger.debug("Task %s can't be followed just now: %s", task_id, error)
             except Exception:
                 # A binding's own code: no reason for the stream, or the other tasks, to fall silent.
                 logger.exception("Task %s can't be followed just now", task_id)

@@ -198,7 +198,7 @@ async def _told(found: Found) -> TaskState | None:
         try:
             return await found.binding.state(found.handle)
         except Exception as error:  # noqa: BLE001 (whatever it is, there is an answer without it)
-            logger.info("Task %s can't tell its state: %s", found.task_id, error)
+            logger.debug("Task %s can't tell its state: %s", found.task_id, error)
     return None
 
 

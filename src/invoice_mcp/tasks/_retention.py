@@ -33,7 +33,7 @@ class Retention:
             try:
                 answer = await self._client.workflow_service.describe_namespace(request, timeout=_RPC)
             except (RPCError, RuntimeError) as error:
-                logger.info("The retention of %s is not told: %s", self._client.namespace, error)
+                logger.debug("The retention of %s is not told: %s", self._client.namespace, error)
             else:
                 self._known = answer.config.workflow_execution_retention_ttl.ToTimedelta() or SHORTEST
             self._ask_again_at = time.monotonic() + _ASK_AGAIN_AFTER

@@ -29,10 +29,10 @@ async def behind(world: World, monkeypatch: pytest.MonkeyPatch, **broken: Any) -
     """The tools through the door of a server whose binding is broken in this way."""
     honest = invoice_task.invoice_binding
 
-    def binding(service: InvoiceService, approval: ApprovalPolicy) -> TaskBinding:
-        return replace(honest(service, approval), **broken)
+    def binding(service: InvoiceService, approval: ApprovalPolicy, **options: Any) -> TaskBinding:
+        return replace(honest(service, approval, **options), **broken)
 
-    monkeypatch.setattr(server, "invoice_binding", binding)
+    monkeypatch.setattr(invoice_task, "invoice_binding", binding)
     built = server.build_server(InvoiceService(world.client, task_queue=world.task_queue))
     async with Client(built, extensions=[TasksClient()]) as client:
         yield TaskTools(client)
