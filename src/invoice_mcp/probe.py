@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
 from enum import Enum, auto
 
 import anyio
@@ -22,10 +24,12 @@ from invoice_mcp.workflows import INVOICE_STATUS, TASK_QUEUE
 
 logger = logging.getLogger(__name__)
 
-# A worker asks for work at least once a minute; the server remembers one that is gone for five.
-_POLLS_AT_LEAST_EVERY = timedelta(seconds=75)
+# Seconds. A worker asks for work at least once a minute; the server remembers one that is gone for five.
+_POLLS_AT_LEAST_EVERY = 75.0
 _ASK_AGAIN_AFTER = 30.0
 _RPC = timedelta(seconds=2)
+# Seconds. What one request has found out is told to all that want to know it at the same time.
+_HOLDS_FOR = 0.5
 _ABSENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
 # As the SDK's transport words what happened to a connection, in errors of status UNKNOWN or INTERNAL.
 _BROKEN = re.compile("transport error|h2 protocol error|error reading a body|operation was canceled|broken pipe")
@@ -55,25 +59,6 @@ class Silence(Enum):
     """Temporal answers, but does not tell who polls."""
 
 
-class _ServerClock:
-    """A time that the server's clock has passed: the latest that it was seen to tell, and what has gone by since.
-
-    The clock of this machine may differ from it by minutes.
-    """
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._latest = datetime.min.replace(tzinfo=UTC)
-        self._seen_at = monotonic()
-
-    def note(self, told: Iterable[datetime]) -> datetime:
-        """Take note of times that it told, and give the one that it has passed by now."""
-        gone_by = timedelta(seconds=self._monotonic() - self._seen_at)
-        self._latest = max([self._latest + gone_by, *told])
-        self._seen_at += gone_by.total_seconds()
-        return self._latest
-
-
 class Probe:
     """Questions to the Temporal server itself. Everything about workflows goes through the client instead."""
 
@@ -84,7 +69,14 @@ class Probe:
         self._task_queue = task_queue
         self._indexed: bool | None = None
         self._ask_again_at = 0.0
-        self._clock = _ServerClock(monotonic)
+        self._monotonic = monotonic
+        self._asking = anyio.Lock()
+        self._found, self._found_at = Silence.UNREACHABLE, -math.inf
+        self._describing = anyio.Lock()
+        self._polls: frozenset[tuple[str, int]] = frozenset()
+        self._last_poll_seen_at = -math.inf
+        self._polled: bool | None = None
+        self._polled_until = -math.inf
         self._retention = Retention(client)
 
     async def retention(self) -> timedelta:
@@ -105,18 +97,27 @@ class Probe:
         return False
 
     async def silence(self) -> Silence:
-        """Why nobody has answered. Never fails, and takes two seconds at most."""
-        found = Silence.UNREACHABLE
+        """Why nobody has answered. Never fails, and takes two seconds at most.
+
+        Under load hundreds ask at once: one asks Temporal for all of them.
+        """
         with anyio.move_on_after(_RPC.total_seconds()):
-            if await self.is_reachable():
-                found = Silence.UNKNOWN
-                try:
-                    polled = await self._is_polled()
-                except (RPCError, RuntimeError):
-                    return found
-                if polled is not None:
-                    found = Silence.WORKER_POLLS if polled else Silence.NO_WORKER
-        return found
+            async with self._asking:
+                if self._monotonic() - self._found_at >= _HOLDS_FOR:
+                    await self._find_reason()
+        is_recent = self._monotonic() - self._found_at <= _RPC.total_seconds() + _HOLDS_FOR
+        return self._found if is_recent else Silence.UNREACHABLE
+
+    async def _find_reason(self) -> None:
+        if not await self.is_reachable():
+            self._found, self._found_at = Silence.UNREACHABLE, self._monotonic()
+            return
+        # Where the rest takes longer than there is time, this much is known.
+        self._found, self._found_at = Silence.UNKNOWN, self._monotonic()
+        with suppress(RPCError, RuntimeError):
+            polled = await self._is_polled()
+            if polled is not None:
+                self._found = Silence.WORKER_POLLS if polled else Silence.NO_WORKER
 
     async def has_worker(self) -> bool:
         """Whether a worker may be there. Only where the server knows of none, none is.
@@ -129,9 +130,18 @@ class Probe:
     async def _is_polled(self) -> bool | None:
         """Whether a worker polled the task queue so short ago that it may be there; None: the server does not tell.
 
-        A worker that this process sees for the first time is taken to be there: how long ago it polled is not known, as
-        only the server's own times are compared. It forgets workers after five minutes.
+        The server tells when each worker polled last, by its own clock, which may differ from ours by minutes. So what
+        counts is whether that has changed, and when we saw it. A worker that is seen for the first time is taken to be
+        there; the server forgets one that is gone after five minutes.
         """
+        async with self._describing:
+            if self._monotonic() >= self._polled_until:
+                self._polled = await self._describe_pollers()
+                # One that has just started is not to be waited for.
+                self._polled_until = self._monotonic() + (0.1 if self._polled is False else _HOLDS_FOR)
+        return self._polled
+
+    async def _describe_pollers(self) -> bool | None:
         request = DescribeTaskQueueRequest(
             namespace=self._client.namespace,
             task_queue=TaskQueue(name=self._task_queue),
@@ -143,9 +153,12 @@ class Probe:
             if error.status in {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}:
                 return None
             raise
-        polled = [poller.last_access_time.ToDatetime(UTC) for poller in answer.pollers]
-        now = self._clock.note(polled)
-        return any(now - last <= _POLLS_AT_LEAST_EVERY for last in polled)
+        polls = frozenset((poller.identity, poller.last_access_time.ToNanoseconds()) for poller in answer.pollers)
+        now = self._monotonic()
+        if polls - self._polls:
+            self._last_poll_seen_at = now
+        self._polls = polls
+        return bool(polls) and now - self._last_poll_seen_at <= _POLLS_AT_LEAST_EVERY
 
     async def indexes_status(self) -> bool:
         """Whether workflows may set the search attribute InvoiceStatus here. Setting an unknown one would stop them.

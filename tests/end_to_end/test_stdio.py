@@ -352,7 +352,7 @@ def test_the_sdks_own_log_is_kept_from_stdout(home: Path, log: str) -> None:
     assert (ended.stdout == "") == (log == "forwarded")
 
 
-@requirement("CLI-STDOUT", "TOOL-TEXT")
+@requirement("CLI-STDOUT", "TOOL-TEXT", "RPC-ERRORS")
 async def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path) -> None:
     def call(number: int, tool: str, arguments: str) -> str:
         params = f'{{"name":"{tool}","arguments":{arguments}}}'
@@ -397,5 +397,7 @@ async def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path)
     assert served.returncode == 0
     assert rest == ""
     assert all(answer["jsonrpc"] == "2.0" for answer in answers)
+    codes = sorted((str(answer["id"]), answer.get("error", {}).get("code", 0)) for answer in answers)
+    assert codes == [("1", 0), ("2", -32700), ("3", -32700), ("4", 0), ("None", -32700), ("None", -32700)]
     assert "Traceback" not in json.dumps(answers)
     assert "Temporal: embedded at" in errors.replace("\n", " ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 
@@ -16,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp import service as module
 from invoice_mcp.calls import answering
 from invoice_mcp.errors import Refused
-from invoice_mcp.probe import Probe
+from invoice_mcp.probe import Probe, Silence
 from invoice_mcp.reports import InvoiceReport, Status
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing.plugin import NewWorld
@@ -34,8 +35,10 @@ class Server(SimulatedService):
         super().__init__(Simulation())
         self.polled = polled
         self.error = error
+        self.asked = 0
 
     async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:  # noqa: ARG002
+        self.asked += 1
         if self.error is not None:
             raise self.error
         answer = api.DescribeTaskQueueResponse()
@@ -86,7 +89,9 @@ async def test_a_worker_that_does_not_poll_any_more_is_gone_after_a_while() -> N
     watch.now += 60
     assert not await probe.has_worker()
     assert (await said(probe)).startswith("NO_WORKER: No answer came in time")
-    server.polled = (NOW + timedelta(seconds=130), *server.polled)
+    # Also if the server's clock was put back meanwhile.
+    server.polled = (NOW - timedelta(hours=1), *server.polled)
+    watch.now += 1
     assert await probe.has_worker()
 
 
@@ -106,6 +111,17 @@ async def test_what_temporal_does_not_tell_is_not_said(status: RPCStatusCode) ->
     probe = probe_of(Server(error=RPCError("no", status, b"")))
     assert "NO_ANSWER: No answer came in time" in (told := await said(probe))
     assert "does not tell whether a worker runs" in told
+
+
+@requirement("TEMPORAL-BUSY")
+async def test_hundreds_that_nobody_answers_ask_once() -> None:
+    server, watch = Server(NOW), Watch()
+    probe = probe_of(server, watch)
+    assert set(await asyncio.gather(*(probe.silence() for _ in range(300)))) == {Silence.WORKER_POLLS}
+    assert server.asked == 1
+    watch.now += 10
+    server.polled = ()
+    assert await probe.silence() is Silence.NO_WORKER
 
 
 @requirement("TEMPORAL-AWAY")

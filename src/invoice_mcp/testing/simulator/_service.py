@@ -333,7 +333,7 @@ class SimulatedService(ServiceClient):
     async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:
         if request.task_queue.name not in self._simulation.workers:
             return api.DescribeTaskQueueResponse()
-        # Whoever asks compares it with a clock on the wall.
+        # Whoever asks compares it with times told earlier, and with how long ago that was.
         seen = Timestamp()
         seen.GetCurrentTime()
         return api.DescribeTaskQueueResponse(pollers=[PollerInfo(last_access_time=seen, identity="simulated")])
