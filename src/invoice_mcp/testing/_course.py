@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import chain, combinations
 
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import LineStatus, Status, Verdict
@@ -52,7 +53,9 @@ class Course:
             return False
         if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _SURELY:
             return True
-        if state.untold or self._goes_on(state) or (state.status is Status.PENDING_VALIDATION and not state.tried(0)):
+        if state.untold or state.stopping or self._goes_on(state):
+            return True
+        if state.status is Status.PENDING_VALIDATION and not state.tried(0):
             return True
         waits = [n for n in state.untried if self.is_due(state, n, now - APART)]
         retries = [n for n in range(len(state.tries)) if self._retries(state, n)]
@@ -61,11 +64,13 @@ class Course:
     def _happens(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
         if state.terminated:
             return
+        if state.stopping:
+            yield from self.stopped(state, when)
         if self._goes_on(state):
             if state.verdict is Verdict.REJECTED:
                 yield from (self.closed(each, Status.REJECTED) for each in self.unheard(state))
             else:
-                yield self._paying(state)
+                yield from self._paying(state)
             return
         if state.status is Status.PENDING_VALIDATION:
             yield self._validated(state, when, within=RETRIES_END if must else timedelta())
@@ -148,8 +153,15 @@ class Course:
         deadline = Span(state.began.first + self.approval_timeout, last + self.approval_timeout)
         return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline, untold=frozenset())
 
-    def _paying(self, state: State) -> State:
-        return replace(state, status=Status.PAYING, lines=(LineStatus.SCHEDULED,) * len(state.lines))
+    def _paying(self, state: State) -> Iterator[State]:
+        """After its lines have begun; except those whose ids may still be taken, which then are not confirmed."""
+        assert state.content is not None  # noqa: S101 (it runs)
+        lines = range(1, len(state.lines) + 1)
+        taken = [number for number in lines if number in state.left]
+        for some in chain.from_iterable(combinations(taken, size) for size in range(len(taken) + 1)):
+            begun = tuple(LineStatus.FAILED if number in some else LineStatus.SCHEDULED for number in lines)
+            paying = replace(state, status=Status.PAYING, lines=begun, unconfirmed=state.unconfirmed | {*some})
+            yield self.maybe_ended(paying)
 
     def _paid(self, state: State, number: int) -> State:
         """After one more attempt to pay a line."""
@@ -206,14 +218,54 @@ class Course:
             deadline=None,
             tries=nothing_left,
             untold=frozenset(),
+            stopping=False,
         )
 
-    def terminated(self, state: State) -> State:
-        """After somebody has terminated it: of one that was paying, any line may have been paid."""
+    def stopped(self, state: State, when: Span) -> Iterator[State]:
+        """After it has taken up its cancellation: what waits is not paid, a payment under way finishes."""
+        if state.status is not Status.PAYING:
+            is_rejected = state.verdict is Verdict.REJECTED
+            for each in self.unheard(state):
+                yield self.closed(each, Status.REJECTED if is_rejected else Status.CANCELLED)
+            return
+        waiting = [number for number in state.untried if not self.is_due(state, number, when.last + APART)]
+        # Of a line that falls due about now the payment may be under way, or it may still be waiting.
+        about = [
+            number
+            for number in state.untried
+            if number not in waiting and (self.hasty or not self.is_due(state, number, when.first - APART))
+        ]
+        for some in chain.from_iterable(combinations(about, size) for size in range(len(about) + 1)):
+            lines = tuple(
+                LineStatus.CANCELLED if number in {*waiting, *some} else line
+                for number, line in enumerate(state.lines, 1)
+            )
+            yield self.maybe_ended(replace(state, cancelling=True, stopping=False, lines=lines))
+
+    def terminated(self, state: State, when: Span) -> Iterable[State]:
+        """How it may be after somebody has terminated it: of one that was paying, any line may have been paid.
+
+        In haste, what has happened may not have been told to the workflow: the decision, that a line has begun, and
+        what a port was asked, which has had its effect. Or it is told by the replay that answers for the workflow from
+        then on, which may go on to any status; nothing else comes of that.
+        """
         assert state.content is not None  # noqa: S101 (it runs)
         may_be_paid = range(1, len(state.lines) + 1) if state.status is Status.PAYING else ()
         settled = state.settled | {(number, state.content) for number in may_be_paid}
-        return replace(state, terminated=True, settled=settled)
+        if not self.hasty:
+            return {replace(state, terminated=True, settled=settled)}
+        left = state.left | {*state.scheduled}
+        every = {replace(state, terminated=True, stopping=False, settled=settled, left=left)}
+        for number in self._may_be_asked(state, when):
+            every |= {self._asked(each, number)[1] for each in every}
+        if state.status in {Status.PENDING_VALIDATION, Status.PENDING_APPROVAL}:
+            every |= {replace(each, verdict=None) for each in every}
+        for number in state.scheduled:
+            begun = {(*each.lines[: number - 1], LineStatus.PENDING, *each.lines[number:]) for each in every}
+            every |= {replace(each, lines=lines) for each in every for lines in begun}
+        return every | {
+            replace(then, terminated=True, left=left) for then in self.waited(state, when) if then.has_ended
+        }
 
     def same_line(self, number: int, one: int, other: int) -> bool:
         """Whether a line is the same in two of the invoices."""

@@ -33,7 +33,7 @@ _SPINE = (
 _BEFORE = (Verb.ERP_DOWN, *3 * PAYMENT_FAULTS, Verb.ERP_REFUSES)
 # How many of the invoices may be approved by signal; the others only by a tool or a task.
 _SIGNALS_APPROVE = 0.6
-# How many of the scenarios without haste meet an attacker at Temporal's own API.
+# How many of the scenarios meet an attacker at Temporal's own API.
 _ATTACKED = 0.3
 _DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 # Around the five days there are to decide, to both sides of the due dates drawn below, and over years.
@@ -91,7 +91,7 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
         lines=lines,
         changed_line=chance.randint(1, len(lines)),
         before=_before(chance, [verb for verb in _BEFORE if verb in faults], odds, len(lines)),
-        actions=actions if is_hasty else _attacked(f"{seed}/{run}/attacker", actions, odds),
+        actions=_attacked(f"{seed}/{run}/attacker", actions, odds),
         era=chance.choice(ERAS),
         door=chance.choice(DOORS),
         signals_approve=chance.random() < _SIGNALS_APPROVE,

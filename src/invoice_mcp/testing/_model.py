@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import chain, combinations
 
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import LineStatus, Status, Verdict
 from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, Action, Verb
-from invoice_mcp.testing._course import APART, RETRIES_END, Course
+from invoice_mcp.testing._course import RETRIES_END, Course
 from invoice_mcp.testing._states import Shown, Span, State
 
 OK = "OK"
@@ -64,6 +63,8 @@ class Model:
         States in which not all of that has happened yet are kept aside, for `saw`.
         """
         prompt, states = replace(self._course, hasty=False), self.possible
+        # By then the lines of runs that were terminated have ended.
+        states = frozenset(replace(state, left=frozenset()) for state in states)
         self.possible = frozenset(then for state in states for then in prompt.waited(state, when))
         reached = frozenset(then for state in states for then in self._course.waited(state, when))
         self._unsettled = reached - self.possible
@@ -113,7 +114,10 @@ class Model:
         elif state.has_ended:
             yield (OK if verb is Verb.RAW_CANCEL else Code.NOT_FOUND), state
         elif verb is Verb.TERMINATE:
-            yield OK, self._course.terminated(state)
+            yield from ((OK, each) for each in self._course.terminated(state, when))
+        elif verb is Verb.RAW_CANCEL and self.hasty:
+            # It is answered when it is requested. Whether the workflow has taken it up by then is the course's choice.
+            yield OK, replace(state, stopping=True)
         elif verb is Verb.RAW_CANCEL:
             yield from self._cancelled(state, when)
         else:
@@ -135,6 +139,7 @@ class Model:
             settled=state.settled,
             faults=state.faults,
             refused_again=state.refused_again,
+            left=state.left,
         )
         return OK, fresh
 
@@ -151,22 +156,7 @@ class Model:
         if state.content is None:
             yield Code.NOT_FOUND, state
         elif state.has_ended:
-            yield (OK if state.status is Status.CANCELLED else Code.ALREADY_CLOSED), state
-        elif state.status is not Status.PAYING:
-            is_rejected = state.verdict is Verdict.REJECTED
-            for each in self._course.unheard(state):
-                yield OK, self._course.closed(each, Status.REJECTED if is_rejected else Status.CANCELLED)
+            is_cancelled = state.status is Status.CANCELLED and not state.terminated
+            yield (OK if is_cancelled else Code.ALREADY_CLOSED), state
         else:
-            waiting = [number for number in state.untried if not self._course.is_due(state, number, when.last + APART)]
-            # Of a line that falls due about now the payment may be under way, or it may still be waiting.
-            about = [
-                number
-                for number in state.untried
-                if number not in waiting and (self.hasty or not self._course.is_due(state, number, when.first - APART))
-            ]
-            for some in chain.from_iterable(combinations(about, size) for size in range(len(about) + 1)):
-                lines = tuple(
-                    LineStatus.CANCELLED if number in {*waiting, *some} else line
-                    for number, line in enumerate(state.lines, 1)
-                )
-                yield OK, self._course.maybe_ended(replace(state, cancelling=True, lines=lines))
+            yield from ((OK, each) for each in self._course.stopped(state, when))

@@ -17,6 +17,7 @@ from invoice_mcp.reports import InvoiceReport
 from invoice_mcp.testing._actions import ATTACKS, Action, Verb
 from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._scenario import Scenario
+from invoice_mcp.testing._settling import terminated_lines_end
 from invoice_mcp.testing._stage import StageKeeper
 from invoice_mcp.testing._states import Shown, Span, shown_by
 from invoice_mcp.testing._tools import ToolRefused
@@ -55,6 +56,26 @@ class Done:
     action: Action
     answer: str
     when: Span
+
+
+async def attack(world: World, verb: Verb) -> str:
+    """Do one of `ATTACKS` to the last invoice by Temporal's own client; OK, or how it is refused."""
+    handle = world.handle()
+    try:
+        match verb:
+            case Verb.RAW_APPROVE | Verb.RAW_REJECT:
+                await world.raw_update("approve" if verb is Verb.RAW_APPROVE else "reject")
+            case Verb.RAW_CANCEL:
+                await handle.cancel()
+            case Verb.RAW_QUERY:
+                await handle.query("GetInvoiceReport")
+            case _:
+                await handle.terminate()
+    except RPCError as error:
+        return error.status.name
+    except WorkflowUpdateFailedError as error:
+        return str(getattr(error.cause, "type", error.cause))
+    return OK
 
 
 class Player:
@@ -165,22 +186,10 @@ class Player:
         return OK
 
     async def _attacked(self, verb: Verb) -> str:
-        handle = self._world.handle()
-        try:
-            match verb:
-                case Verb.RAW_APPROVE | Verb.RAW_REJECT:
-                    await self._world.raw_update("approve" if verb is Verb.RAW_APPROVE else "reject")
-                case Verb.RAW_CANCEL:
-                    await handle.cancel()
-                case Verb.RAW_QUERY:
-                    await handle.query("GetInvoiceReport")
-                case _:
-                    await handle.terminate()
-        except RPCError as error:
-            return error.status.name
-        except WorkflowUpdateFailedError as error:
-            return str(getattr(error.cause, "type", error.cause))
-        return OK
+        answer = await attack(self._world, verb)
+        if verb is Verb.TERMINATE and answer == OK and not self._scenario.hasty:
+            await terminated_lines_end(self._world, self._world.workflow_id)
+        return answer
 
     def _script(self, action: Action) -> None:
         match action.verb:

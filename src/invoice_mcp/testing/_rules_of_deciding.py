@@ -62,7 +62,7 @@ def s8(observed: Observations) -> Found:
             yield from _expired_at_another_time(run)
         if decided is not None and run.temporal_status != "RUNNING" and not _counts(decided, run):
             yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but is {run.status}"
-        if decided is not None and report is not None and report.decision is None:
+        if decided is not None and report is not None and report.decision is None and not _was_confirming(decided, run):
             yield run.workflow_id, f"was {decided.verdict} in time, at {decided.at}, but tells no decision"
         if decided is None and decision is not None and run.trace.arrivals:
             yield run.workflow_id, f"tells a decision ({decision.verdict}), and none came in time"
@@ -79,6 +79,11 @@ def _expired_at_another_time(run: Run) -> Found:
         yield run.workflow_id, f"was roused at {trace.roused_at} only to expire, after its deadline {trace.deadline}"
 
 
+def _was_confirming(decided: Arrival, run: Run) -> bool:
+    """Whether somebody ended a run over the workflow's head that may have been about to confirm a signal."""
+    return decided.by_signal and run.trace.end == "TERMINATED" and run.status == Status.PENDING_APPROVAL
+
+
 def _counts(decided: Arrival, run: Run) -> bool:
     """Whether a run ended as this decision allows. One that can't be asked how it ended is not judged."""
     cancelled_at = run.trace.cancelled_at
@@ -87,7 +92,7 @@ def _counts(decided: Arrival, run: Run) -> bool:
             return True
         case Status.EXPIRED:
             return False
-        case status if run.trace.end == "TERMINATED" and not Status(status).is_terminal:
+        case status if run.trace.is_cut_off or (run.trace.end == "TERMINATED" and not Status(status).is_terminal):
             # Somebody ended it before it could go on.
             return True
         case Status.CANCELLED if cancelled_at is not None:

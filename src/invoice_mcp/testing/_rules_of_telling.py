@@ -37,8 +37,8 @@ def _ends_differently(run: Run) -> Iterator[str]:
     if run.temporal_status == "RUNNING" or run.status not in set(Status):
         return
     status = Status(run.status)
-    if run.trace.end == "TERMINATED" and not status.is_terminal:
-        # Somebody ended it over the workflow's head, which keeps the status that it had.
+    if run.trace.end == "TERMINATED" and (run.trace.is_cut_off or not status.is_terminal):
+        # Somebody ended it over the workflow's head, which keeps the status that it had, or was about to have.
         return
     if not status.is_terminal:
         yield f"has ended ({run.temporal_status}) with the status {status}"
@@ -67,7 +67,7 @@ def _tells_differently(run: Run) -> Iterator[str]:
         yield f"is {run.status} by the seed's query, {report.status} by its report"
     if report.workflow_status != run.temporal_status:
         yield f"is {run.temporal_status}, but tells {report.workflow_status}"
-    if run.trace.indexed and run.trace.indexed[-1] != report.status:
+    if run.trace.indexed and run.trace.indexed[-1] != report.status and not run.trace.is_cut_off:
         yield f"is {report.status}, but indexed as {run.trace.indexed[-1]}"
     yield from _tells_another_story(run, report)
     if report.decision is not None and not run.trace.arrivals:
@@ -87,7 +87,7 @@ def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:
     deadlines = (one.approval_deadline, other.approval_deadline)
     if all(each is not None and run.trace.may_tell_deadline(each) for each in deadlines):
         other = other.model_copy(update={"approval_deadline": one.approval_deadline})
-    if run.trace.end == "TERMINATED" and other.workflow_status == "RUNNING":
+    if run.trace.end == "TERMINATED":
         # The workflow itself never knew; all else it tells as before.
         other = other.model_copy(update={"workflow_status": one.workflow_status, "summary": one.summary})
     if one.decision != other.decision and is_same_decision(one.decision, other.decision, run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from invoice_mcp.reports import InvoiceReport, LineStatus, Status
 from invoice_mcp.testing._engine import GIVES_UP_AFTER, EngineStuck
 from invoice_mcp.testing._tools import ToolRefused
 from invoice_mcp.testing._violations import Violation
+from invoice_mcp.workflows import line_workflow_id
 
 if TYPE_CHECKING:
     from invoice_mcp.testing._world import World
@@ -33,6 +35,8 @@ async def settle(world: World) -> list[Violation]:
     world.heal()
     # What was under way may be all that an invoice that has ended left behind.
     await world.ports_answer()
+    for workflow_id in world.workflow_ids:
+        await terminated_lines_end(world, workflow_id)
     waited: set[str] = set()
     for _ in range(_ROUNDS):
         try:
@@ -57,6 +61,19 @@ async def settle(world: World) -> list[Violation]:
         except (AssertionError, ToolRefused) as stuck:
             found.append(Violation("L1", workflow_id, f"does not end: {stuck}"))
     return found
+
+
+async def terminated_lines_end(world: World, workflow_id: str) -> None:
+    """Where an invoice was terminated, give the server the time to end its lines: that comes a moment later."""
+    if (await world.handle(workflow_id).describe()).status is not WorkflowExecutionStatus.TERMINATED:
+        return
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_ENDS_WITHIN):
+            for line in (await world.status(workflow_id)).lines:
+                handle = world.handle(line_workflow_id(workflow_id, line.line))
+                with suppress(RPCError):
+                    while (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
+                        await asyncio.sleep(0.01)
 
 
 async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timedelta | None:

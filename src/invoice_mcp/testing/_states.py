@@ -34,6 +34,9 @@ class State:
         refused_again: The numbers of lines whose keys the gateway refuses. They were paid, so that they are settled:
             they can't come back with another key.
         terminated: Whether somebody ended the run over the workflow's head; its status stays as it was.
+        left: The numbers of lines of which a run that was terminated may have left a workflow, which ends in a moment.
+            Until then another one of that id can't begin.
+        stopping: Whether a cancellation was requested that the workflow has not taken up yet.
     """
 
     content: int | None = None
@@ -49,6 +52,8 @@ class State:
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
     untold: frozenset[int] = frozenset()
     terminated: bool = False
+    stopping: bool = False
+    left: frozenset[int] = frozenset()
     refused_again: frozenset[int] = frozenset()
 
     @property

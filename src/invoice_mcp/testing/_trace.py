@@ -77,6 +77,8 @@ class Trace:
         failed_tasks: Why workflow tasks failed, one text each.
         is_failing: Whether it runs, and no workflow task has gone well since the last one failed.
         indexed: Every value that InvoiceStatus was set to, in order.
+        is_cut_off: Whether somebody terminated it when something had happened that no task had told it yet. Who asks it
+            then is answered from a replay that tells it, and may go on to any status; nothing else comes of that.
     """
 
     invoice: AcceptedInvoice | None = None
@@ -95,6 +97,7 @@ class Trace:
     failed_tasks: tuple[str, ...] = ()
     is_failing: bool = False
     indexed: tuple[str, ...] = ()
+    is_cut_off: bool = False
 
     @property
     def deadline(self) -> datetime | None:
@@ -163,6 +166,9 @@ class _Reader:
         if kind in _ENDS:
             self.facts |= {"end": _ENDS[kind], "ended_at": _time(event.event_time)}
             self.is_failing = False
+            if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED and self._roused:
+                self.facts["is_cut_off"], self._seen = True, event.event_id
+                self._learn(_time(event.event_time))
             if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
                 result = event.workflow_execution_completed_event_attributes.result
                 self.facts["result"] = self._first(result, InvoiceReport)

@@ -313,3 +313,10 @@ def test_s4_a_terminated_run_that_tells_of_a_payment_that_the_ledger_lacks() -> 
     assert broken(_ended_as(PAYING, "TERMINATED"), ledger=[]) == ["S4"]
     paid = a_run(Status.PAID, PAID, verdict=APPROVED)
     assert broken(_ended_as(paid, "TERMINATED"), ledger=[]) == ["S4", "S7"]
+
+
+@pytest.mark.parametrize(("is_cut_off", "rules"), [(True, []), (False, ["S7"])])
+def test_s7_only_a_terminated_run_that_was_to_be_told_something_tells_its_end(
+    is_cut_off: bool, rules: list[str]
+) -> None:
+    assert broken(traced(_ended_as(NO_THANKS, "TERMINATED"), is_cut_off=is_cut_off)) == rules

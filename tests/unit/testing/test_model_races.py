@@ -413,3 +413,48 @@ def test_who_was_asked_for_the_last_time_has_no_other_answer_on_its_way(
     only(story, lambda state: state.tries[asked] == tries)
     hasten(story, fault)
     assert not any(state.untold for state in story.model.possible)
+
+
+# -- in haste: attacks -----------------------------------------------------------------------------------------
+
+WITHDRAWN = shown(Status.CANCELLED, None, NOT_PAID)
+
+
+def test_a_raw_cancel_is_answered_before_or_after_it_has_its_effect() -> None:
+    story = Story(LATER)
+    hasten(story, "trigger", "raw-cancel")
+    assert story.may("raw-approve").keys() == {OK, "NOT_FOUND"}
+    assert in_haste(story=story) == {WITHDRAWN}
+
+
+def test_what_is_decided_after_a_raw_cancel_may_still_count() -> None:
+    ended = shown(Status.CANCELLED, APPROVED, NOT_PAID), shown(Status.CANCELLED, APPROVED, CANCELLED)
+    assert in_haste("trigger", "raw-cancel", "raw-approve", story=Story(LATER)) == {*ended}
+    assert in_haste("trigger", "raw-cancel", "raw-reject") == {shown(Status.REJECTED, REJECTED, NOT_PAID)}
+
+
+def test_a_payment_begun_before_a_raw_cancel_is_taken_up_is_told() -> None:
+    assert in_haste("trigger", "raw-approve", "raw-cancel") >= {IN_FULL, shown(Status.CANCELLED, APPROVED, CANCELLED)}
+
+
+def test_what_is_terminated_in_haste_may_never_have_heard_of_its_decision() -> None:
+    frozen = in_haste("trigger", "signal-approve", "terminate", story=Story(LATER))
+    assert frozen >= {WAITING, shown(Status.PENDING_APPROVAL, APPROVED, PENDING), PAYING}
+    assert IN_FULL not in frozen
+
+
+def test_a_fault_scripted_after_a_terminated_invoice_may_be_left_for_the_next_run_or_not() -> None:
+    story = Story(-1)
+    assert in_haste(
+        "trigger", "raw-approve", "payment-refused", "terminate", "trigger", "raw-approve", story=story
+    ) >= {
+        IN_FULL,
+        NOTHING_PAID,
+    }
+
+
+def test_a_line_of_a_terminated_run_may_still_hold_the_id_that_the_next_run_needs() -> None:
+    story = Story(-1)
+    hasten(story, "trigger", "raw-approve", "terminate", "trigger", "raw-approve")
+    states = [state for state in story.model.possible if state.status is Status.FAILED]
+    assert {state.unconfirmed for state in states} == {frozenset({1})}
