@@ -19,6 +19,7 @@ from invoice_mcp.testing.simulator._exploring import Branches, Explored, explore
 from invoice_mcp.testing.simulator._recalling import RecallingRunner
 from invoice_mcp.testing.simulator._service import connect
 from invoice_mcp.testing.simulator._simulation import BEGINS, GoesInCircles, Simulation
+from invoice_mcp.testing.simulator._tasks import EndlessTaskFailureError
 from invoice_mcp.testing.simulator._timeline import Moment, timeline
 from invoice_mcp.testing.simulator._virtual_loop import EverythingWaits, VirtualTimeLoop
 from invoice_mcp.testing.simulator._worker import Worker
@@ -27,6 +28,7 @@ __all__ = [
     "BEGINS",
     "Branches",
     "Chooser",
+    "EndlessTaskFailureError",
     "EverythingWaits",
     "Execution",
     "Explored",

@@ -19,6 +19,7 @@ from invoice_mcp.testing.simulator._commands import NotSimulated
 from invoice_mcp.testing.simulator._execution import Execution, Start
 from invoice_mcp.testing.simulator._fingerprint import condensed
 from invoice_mcp.testing.simulator._history import NAMESPACE, application, moment
+from invoice_mcp.testing.simulator._tasks import EndlessTaskFailureError
 from invoice_mcp.testing.simulator._virtual_loop import VirtualTimeLoop
 from invoice_mcp.testing.simulator._worker import Worker
 
@@ -80,6 +81,7 @@ class Simulation:
         self._going_on = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
         self.broken: Exception | None = None
+        self._unheard: EndlessTaskFailureError | None = None
 
     @property
     def splits_tasks(self) -> bool:
@@ -226,6 +228,7 @@ class Simulation:
         Raises:
             NotSimulated: A workflow wants what the simulator does not know; from then on every call raises it.
             GoesInCircles: It does not end.
+            EndlessTaskFailureError: A workflow's tasks fail for ever.
         """
         async with self._going_on:
             if self.broken is not None:
@@ -277,6 +280,12 @@ class Simulation:
             return
         if self._waking is None or self._waking.done():
             self._waking = asyncio.ensure_future(self.go_on())
+            self._waking.add_done_callback(self._heard)
+
+    def _heard(self, waking: asyncio.Future[None]) -> None:
+        """Nobody awaits that: an endless failure is for whoever lets time pass next."""
+        if not waking.cancelled() and isinstance(error := waking.exception(), EndlessTaskFailureError):
+            self._unheard = error
 
     # -- as a follower of a loop on virtual time -----------------------------------------------------------
 
@@ -287,7 +296,15 @@ class Simulation:
         return isinstance(loop, VirtualTimeLoop) and loop.is_followed_by(self)
 
     def due_in(self) -> float | None:
-        """Seconds until something is due; None if nothing is."""
+        """Seconds until something is due; None if nothing is.
+
+        Raises:
+            EndlessTaskFailureError: Since it was asked last, a workflow's tasks have failed too often.
+        """
+        if self._unheard is not None:
+            # Once: the loop goes on when it is closed.
+            error, self._unheard = self._unheard, None
+            raise error
         due = self.agenda.next_time()
         return None if due is None else (due - self.agenda.now) / SECOND
 

@@ -21,7 +21,7 @@ from invoice_mcp.testing.simulator._agenda import SECOND, Step
 from invoice_mcp.testing.simulator._cancelling import is_last
 from invoice_mcp.testing.simulator._code import NONDETERMINISTIC, Code, CodeFailed, Past
 from invoice_mcp.testing.simulator._commands import carry_out
-from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link
+from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link, moment
 from invoice_mcp.testing.simulator._updates import Update
 
 if TYPE_CHECKING:
@@ -31,9 +31,15 @@ if TYPE_CHECKING:
 # How long a failing workflow task waits for its next try; twice as long each time.
 _TRIES_AGAIN_AFTER = SECOND
 _LONGEST_PAUSE = 600 * SECOND
+MOST_FAILURES = 2_000
+"""So many times in a row a workflow task may fail: about two weeks. A server tries for ever, and so would a test."""
 # Ways of the SDK's core that temporalio 1.35 takes; with the second one it indexes patches.
 _CORE_FLAGS: tuple[int, ...] = (1, 2, 3, 4)
 _TOO_LATE = application("the workflow ended before the update did", "AcceptedUpdateCompletedWorkflow")
+
+
+class EndlessTaskFailureError(AssertionError):
+    """A workflow task failed so often in a row that nobody is expected to mend it."""
 
 
 @dataclass(eq=False)
@@ -106,6 +112,7 @@ class Tasks:
         # Written with the first task that completes.
         self._core_flags = _CORE_FLAGS
         self._attempt = 1
+        self._failing_since = 0
         self._is_resting = False
 
     # -- what there is to tell -----------------------------------------------------------------------------
@@ -341,6 +348,11 @@ class Tasks:
         if not is_harmless:
             self.is_failing = self._is_resting = True
             pause = min(_TRIES_AGAIN_AFTER << min(self._attempt - 1, 20), _LONGEST_PAUSE)
+            if self._attempt == MOST_FAILURES:
+                which = f"{run.start.workflow_type} {run.workflow_id} (run {run.run_id})"
+                often = f"failed {self._attempt} times in a row, since {moment(self._failing_since)}"
+                raise EndlessTaskFailureError(f"The workflow task of {which} {often}: {failure.message}")
+            self._failing_since = self._failing_since if self._attempt > 1 else run.now
             self._attempt += 1
             run.later(run.now + pause, "workflow task again", self._try_again)
         self._go_on()

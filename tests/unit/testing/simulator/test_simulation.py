@@ -14,6 +14,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.testing.simulator import (
+    EndlessTaskFailureError,
     EverythingWaits,
     InOrder,
     NotSimulated,
@@ -23,6 +24,7 @@ from invoice_mcp.testing.simulator import (
     StaysInMemory,
     VirtualTimeLoop,
     Worker,
+    _tasks,
     connect,
 )
 from tests.unit.testing.simulator import toys
@@ -369,3 +371,31 @@ async def test_by_hand_nothing_happens_by_itself_when_an_activity_ends() -> None
         await asyncio.sleep(0.01)
         possible = {(step.label, step.run_id) for step in simulation.possible()}
         assert possible == {("activity reports", one.run_id), ("workflow task", other.run_id)}
+
+
+@pytest.fixture
+def _soon_tired(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tasks, "MOST_FAILURES", 5)
+    monkeypatch.setattr(toys.Raiser, "is_mended", False)
+
+
+@pytest.mark.usefixtures("_soon_tired")
+async def test_a_workflow_whose_tasks_fail_for_ever_ends_the_simulation_by_name() -> None:
+    async with a_simulation() as (simulation, client):
+        await start(client, toys.Raiser)
+        await simulation.advance(timedelta(seconds=14))
+        with pytest.raises(EndlessTaskFailureError, match=r"Raiser toy .* failed 5 times in a row.*: a bug"):
+            await simulation.advance(timedelta(days=1))
+
+
+@pytest.mark.usefixtures("_soon_tired")
+def test_who_waits_for_it_in_a_loop_on_virtual_time_is_told() -> None:
+    async def main() -> None:
+        async with a_simulation() as (simulation, client):
+            loop = asyncio.get_running_loop()
+            assert isinstance(loop, VirtualTimeLoop)
+            loop.follow(simulation)
+            await (await start(client, toys.Raiser)).result()
+
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(EndlessTaskFailureError, match="a bug"):
+        runner.run(main())
