@@ -4,7 +4,14 @@ It says what was promised and knows nothing of how that is kept. Where two outco
 happens by itself at a time nobody controls, it follows both until an observation tells them apart.
 
 Temporal's API is not authenticated by the product: an update `approve` or `reject` that comes by it is no different
-from one that the MCP server sends, and may do exactly what the tools may.
+from one that the MCP server sends, and may do exactly what the tools may. What else comes by it is among `ATTACKS`.
+
+Not modelled is a reset, as the simulator has none. On the real server (tests/scenarios/test_reset.py), reset to
+
+- before its approval, a run waits for a decision of its own, and pays no line again; a line that the old run left
+  waiting pays nothing on its due date, and fails, not confirmed, if it is approved before that;
+- the same with updates and signals reapplied: it is decided as before, once, and then as above;
+- after its lines began, it goes on with them, and pays them once.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ def test_the_real_workflows_break_nothing() -> None:
     assert totals.runs == sum(totals.outcomes.values()) == sum(totals.spans.values()) == 150
     # A run that was terminated ends with the status that it had.
     ended = {"PAID", "EXPIRED", "REJECTED", "FAILED", "CANCELLED"}
-    assert ended <= set(totals.outcomes) <= ended | {"PENDING-APPROVAL", "PAYING"}
+    assert ended <= set(totals.outcomes) <= ended | {"PENDING-VALIDATION", "PENDING-APPROVAL", "PAYING"}
     assert set(totals.faults) == {fault.value for fault in FAULTS}
     assert totals.virtual_days > 150
 
