@@ -29,8 +29,9 @@ from invoice_mcp.jsonrpc_input import read
 if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
 
-# Seconds. When stdin ends, requests under way have this long to be answered: less than hosts wait for our end.
-_ANSWERED_WITHIN = 1.0
+# Seconds. When stdin ends, requests under way have this long to be answered, as each call of a tool is promised. A host
+# that waits for our end asks for it by SIGTERM when it has waited enough.
+_ANSWERED_WITHIN = 10.0
 _UNKNOWN_OUTCOME = "stdin ended before the answer was there. What was asked for may have been done: ask again"
 
 
