@@ -77,6 +77,7 @@ class Trace:
         failed_tasks: Why workflow tasks failed, one text each.
         is_failing: Whether it runs, and no workflow task has gone well since the last one failed.
         indexed: Every value that InvoiceStatus was set to, in order.
+        begun_after_cancel: Workflow ids of the lines that it began after the task that told it of a cancellation.
     """
 
     invoice: AcceptedInvoice | None = None
@@ -95,6 +96,7 @@ class Trace:
     failed_tasks: tuple[str, ...] = ()
     is_failing: bool = False
     indexed: tuple[str, ...] = ()
+    begun_after_cancel: tuple[str, ...] = ()
 
     @property
     def deadline(self) -> datetime | None:
@@ -153,6 +155,10 @@ class _Reader:
         self.is_failing = False
         self.children: dict[str, str] = {}
         self.indexed: list[str] = []
+        # The event that asks for a cancellation; whether the last task has seen it, and whether one before that has.
+        self._cancel = 0
+        self._has_heard = self._had_heard = False
+        self.begun_after_cancel: list[str] = []
         self.facts: dict[str, Any] = {}
 
     def read(self, event: HistoryEvent) -> None:
@@ -190,6 +196,7 @@ class _Reader:
 
     def _learn(self, over: datetime) -> None:
         """A completed task has seen all that was in the history when it started."""
+        self._had_heard, self._has_heard = self._has_heard, 0 < self._cancel < self._seen
         if self._roused:
             self.facts["roused_at"], self._roused = self._roused, None
         for index in self._signals_at_once:
@@ -224,6 +231,11 @@ class _Reader:
                     self.arrivals.append(Arrival(_UPDATES[name], self._task, by=self._decider(event)))
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
                 self.facts.setdefault("cancelled_at", _time(event.event_time))
+                self._cancel = self._cancel or event.event_id
+            case EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
+                if self._had_heard:
+                    begun = event.start_child_workflow_execution_initiated_event_attributes.workflow_id
+                    self.begun_after_cancel.append(begun)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED | EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 self._read_activity(event)
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
@@ -303,5 +315,6 @@ def trace_of(
         failed_tasks=tuple(reader.failed_tasks),
         is_failing=reader.is_failing,
         indexed=tuple(reader.indexed),
+        begun_after_cancel=tuple(reader.begun_after_cancel),
         **reader.facts,
     )
