@@ -108,9 +108,14 @@ def replay(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Edit the workflow code in every way there is, show who notices, and write docs/mutants.md. Takes a while."""
+    """Edit the workflows in every way, other code in some: who notices, in docs/mutants*.md. Takes a while.
+
+    Arguments go to the first: for the other `python -m tests.mutants.elsewhere --help`.
+    """
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.mutants", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "tests.mutants.elsewhere")
 
 
 @nox.session

@@ -107,6 +107,8 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "ORDER-ALL": "So does a small invoice, whatever is done to it, in every order in which things can happen.",
     "ENGINES-AGREE": "A scenario goes on the simulator as on the servers: same answers, reports, payments, commands.",
     "HARNESS-CONTROLS": "Every workflow that is broken on purpose is caught.",
+    "CONTENT-KEPT": "Every field that trigger is given reaches workflow, ERP, gateway and report as it was submitted.",
+    "HARNESS-MUTANTS": "Edits of product or harness that once passed every check are noticed.",
     "HARNESS-SEED": "The checker judges any workflow with the seed's signals and queries: the seed's six faults.",
     "SIMULATE-CLEAN": "simulate: thousands of random lives of the real workflows break nothing.",
     "SIMULATE-CONVICTS": "simulate convicts a broken workflow: a small scenario, its story, how to play it again.",

@@ -148,7 +148,7 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
 
     Each life is drawn by chance: an invoice, what people do to it, what fails meanwhile, and in which order what comes
     at once comes. It is lived by the production workflows behind the production MCP server, on virtual time: a month
-    takes a few milliseconds. Every answer is held against a model, and ten promises are checked at the end.
+    takes a few milliseconds. Every answer is held against a model, and eleven promises are checked at the end.
 
     What fails is made as small as it can be, and told: the scenario, the command that plays it again, and all that
     happened. Ctrl-C ends it after the life under way, with the totals so far; pressed again, it ends at once.

@@ -71,3 +71,11 @@ EQUIVALENT: Mapping[str, str] = {
         _NOBODY_IS_THERE
     ),
 }
+
+EQUIVALENT_ELSEWHERE: Mapping[str, str] = {
+    "testing/histories/_values.py: text+2, without ensure_ascii: "
+    "`json.dumps(value, ensure_ascii=False, sort_keys=True)`": (
+        "Only how a drift shows letters that are not ASCII: what differs, differs either way."
+    ),
+}
+"""The same for the edits of `elsewhere.py`."""

@@ -66,26 +66,26 @@ def _strict(corpus: Path) -> str:
     return asyncio.run(_gate(corpus, strict=True))
 
 
-def _scenarios(engine: str) -> str:
+def played(engine: str) -> str:
     """What the first scenario says that is broken; "" if none is."""
     from invoice_mcp.testing import StageRunner, kinds
-    from tests.mutants.stories import ORDERS, STORIES
+    from tests.mutants.stories import ORDERS, RARE, STORIES
     from tests.scenarios.controls.catalogue import COMMON
     from tests.scenarios.controls.playing import first_broken
 
     with StageRunner(kinds()[engine], sandboxed=False) as stage:
-        orders = ORDERS if engine == "simulated" else ()
+        orders = (*ORDERS, *RARE) if engine == "simulated" else ()
         broken = first_broken(stage, (*COMMON, *STORIES, *orders))
     return f"{broken.scenario}: {', '.join(sorted(broken.by))}" if broken else ""
 
 
 def _simulated(_corpus: Path) -> str:
-    return _scenarios("simulated")
+    return played("simulated")
 
 
 def _on_a_server(_corpus: Path) -> str:
     """The same, and a life with a worker that forgets every workflow after each of its tasks."""
-    return _scenarios("time-skipping") or asyncio.run(_forgetful())
+    return played("time-skipping") or asyncio.run(_forgetful())
 
 
 async def _forgetful() -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,12 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 import invoice_mcp
-from tests.mutants.operators import OPERATORS
+from tests.mutants.operators import OPERATORS, Edit
 
 PACKAGE = Path(invoice_mcp.__file__).parent
+Place = tuple[str, str, cst.CSTNode, cst.CSTNode]
+"""Which operator fits there, what it does, to which node, and the node in its place."""
+Chosen = Callable[[list[Place]], list[Place]]
 FILES = ("workflows.py", "line_workflow.py", "decisions.py")
 
 
@@ -48,21 +51,34 @@ class Mutant:
 
 
 def breaking() -> Iterator[Mutant]:
-    """Every operator at every place it finds."""
+    """Every operator at every place it finds in the workflow code."""
     for file in FILES:
-        text = (PACKAGE / file).read_text(encoding="utf-8")
-        wrapper = MetadataWrapper(cst.parse_module(text))
-        positions = wrapper.resolve(PositionProvider)
-        lines = {node: position.start.line for node, position in positions.items()}
-        for node, function in _with_functions(wrapper.module):
-            # By the line within its function: that stays while others change.
-            place = f"{function.name.value}{lines[node] - lines[function]:+d}" if function else f"line {lines[node]}"
-            for operator, edits in OPERATORS.items():
-                for about, old, new in edits(node):
-                    edited = wrapper.module.deep_replace(old, new)
-                    code = edited.code if isinstance(edited, cst.Module) else ""
-                    if code and code != text:
-                        yield Mutant(operator, f"{place}, {about}", file, code)
+        yield from edits_of(file, OPERATORS)
+
+
+def edits_of(
+    file: str, operators: Mapping[str, Callable[[cst.CSTNode], Iterable[Edit]]], chosen: Chosen = list
+) -> Iterator[Mutant]:
+    """What operators, by their names, do to a file of the package.
+
+    Args:
+        chosen: Which of all places are edited, given the operator of each: making an edit takes time.
+    """
+    text = (PACKAGE / file).read_text(encoding="utf-8")
+    wrapper = MetadataWrapper(cst.parse_module(text))
+    positions = wrapper.resolve(PositionProvider)
+    lines = {node: position.start.line for node, position in positions.items()}
+    places: list[Place] = []
+    for node, function in _with_functions(wrapper.module):
+        # By the line within its function: that stays while others change.
+        place = f"{function.name.value}{lines[node] - lines[function]:+d}" if function else f"line {lines[node]}"
+        for operator, edits in operators.items():
+            places += [(operator, f"{place}, {about}", old, new) for about, old, new in edits(node)]
+    for operator, about, old, new in chosen(places):
+        edited = wrapper.module.deep_replace(old, new)
+        code = edited.code if isinstance(edited, cst.Module) else ""
+        if code and code != text:
+            yield Mutant(operator, about, file, code)
 
 
 def _with_functions(

@@ -6,14 +6,25 @@
 from __future__ import annotations
 
 from asyncio import wait_for
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowInput,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+)
 from temporalio.exceptions import ApplicationError
 
+from invoice_mcp.errors import Code, Refused
+from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import Standing, Status
+from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
 from invoice_mcp.workflows import MOST_DISMISSALS
 from tests.scenarios.controls.playing import Story
@@ -160,7 +171,57 @@ async def _lost_answers(world: World) -> None:
     assert "is not confirmed" in str(line.reason)
 
 
+async def _more_than_a_page(world: World) -> None:
+    """More invoices than a list has if nobody says how many."""
+    began = [await world.trigger(world.invoice(("100", PAST))) for _ in range(23)]
+    listed = [entry["run_id"] for entry in await world.list(limit=50)]
+    assert {each.run_id for each in began} <= set(listed)
+    assert len(await world.list()) == 20
+
+
+class _Overtaken(Interceptor):
+    """Lets something happen just before the first workflow is started."""
+
+    def __init__(self, first: Callable[[], Awaitable[None]]) -> None:
+        self.first: Callable[[], Awaitable[None]] | None = first
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (as the SDK calls it)
+        others = self
+
+        class Outbound(OutboundInterceptor):
+            async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
+                first, others.first = others.first, None
+                if first is not None:
+                    await first()
+                return await super().start_workflow(input)
+
+        return Outbound(next)
+
+
+async def _overtaken_submission(world: World) -> None:
+    """Another client submits other content under the same id, and that is paid, before this start gets through."""
+    draft = world.invoice(("100", PAST))
+
+    async def is_paid_meanwhile() -> None:
+        await world.trigger(draft)
+        await world.approve()
+        await world.until(Status.PAID)
+
+    config: dict[str, Any] = {**world.client.config()}
+    config["interceptors"] = [*config["interceptors"], _Overtaken(is_paid_meanwhile)]
+    client = Client(**config)
+    service = InvoiceService(client, task_queue=world.task_queue)
+    try:
+        submission = await service.trigger(Invoice.model_validate({**draft, "customer": "Somebody Else"}))
+    except Refused as refused:
+        assert refused.code is Code.INVOICE_CONFLICT  # noqa: PT017 (whether it is refused at all is looked at, too)
+    else:
+        raise AssertionError(f"it was paid with other content, and submitted again as {submission}")
+
+
 STORIES: tuple[Story, ...] = (
+    Story("more invoices than a page", _more_than_a_page),
+    Story("a submission that another one overtakes", _overtaken_submission),
     Story("cancel, with a reason", _why_cancelled),
     Story("reject, with a reason", _why_rejected),
     Story("started with garbage", _garbage),
@@ -176,6 +237,8 @@ STORIES: tuple[Story, ...] = (
 
 _LINES = (Line(due_in_hours=60), Line(due_in_hours=70))
 _APPROVED_AND_CANCELLED = (Action(verb=Verb.APPROVE), Action(verb=Verb.CANCEL))
+_WAITS = Action(verb=Verb.ADVANCE, hours=0.25)
+_SIGNALLED_AND_CANCELLED = (_WAITS, Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.CANCEL))
 _SIGNALLED_AND_REJECTED = (Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.REJECT))
 
 ORDERS: tuple[Scenario, ...] = (
@@ -183,5 +246,26 @@ ORDERS: tuple[Scenario, ...] = (
     *(Scenario(lines=_LINES, actions=_APPROVED_AND_CANCELLED, hasty=True, seed=seed) for seed in (21, 34)),
     # Rejected while a signal waits to be confirmed.
     *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_REJECTED, hasty=True, seed=seed) for seed in (5, 11)),
+    # Cancelled while a signal waits to be confirmed.
+    *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_CANCELLED, hasty=True, seed=seed) for seed in range(4)),
 )
 """Orders of things that only the simulator brings about: found by trying seeds."""
+
+_APPROVE, _AGAIN, _LATER = Action(verb=Verb.APPROVE), Action(verb=Verb.TRIGGER), Action(verb=Verb.ADVANCE, hours=150)
+_CHANGED, _REJECT, _TERMINATE = (Action(verb=verb) for verb in (Verb.TRIGGER_CHANGED, Verb.REJECT, Verb.TERMINATE))
+_SOON_DUE = (Line(due_in_hours=10 / 3600),)
+
+RARE: tuple[Scenario, ...] = (
+    Scenario(metadata=(("purchase_order", "4711"), ("note", "  ")), changes="metadata", actions=(_CHANGED, _APPROVE)),
+    *(
+        Scenario(changes=changes, actions=(_CHANGED, _APPROVE, _CHANGED))
+        for changes in ("amount", "due_date", "customer")
+    ),
+    *(Scenario(approval_hours=hours, actions=(_LATER, _APPROVE)) for hours in (1 / 3600, 90 * 24)),
+    Scenario(lines=_SOON_DUE, actions=(_APPROVE,)),
+    Scenario(lines=(Line(),) * 12, actions=(_APPROVE,)),
+    Scenario(names_runs=True, actions=(_REJECT, _AGAIN, _APPROVE)),
+    Scenario(lines=_LINES, names_runs=True, actions=(_APPROVE, _TERMINATE, _CHANGED, _AGAIN)),
+    Scenario(currency="JPY", door="tasks", actions=(_APPROVE,)),
+)
+"""Scenarios of what is seldom drawn: metadata, other windows, many lines that are alike, runs that are named."""

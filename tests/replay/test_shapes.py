@@ -54,6 +54,10 @@ DRIFTS = {
         ("round_number + 1, depot]", "round_number + 2, depot]"),
         ("ContinueAsNewWorkflow Courier", "input[0]", "2", "3"),
     ),
+    "with what else it goes on as new": (
+        ("round_number + 1, depot]", 'round_number + 1, "elsewhere"]'),
+        ("ContinueAsNewWorkflow Courier", "input[1]", "", "elsewhere"),
+    ),
     "its time-out as new": (
         ("depot])\n", "depot], run_timeout=timedelta(days=1))\n"),
         ("ContinueAsNewWorkflow Courier", "workflow_run_timeout", "0s", "1d"),

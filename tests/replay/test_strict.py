@@ -43,6 +43,10 @@ DRIFTS = {
         ("maximum_attempts=3", "maximum_attempts=30"),
         ("waiting", "ScheduleActivity weigh", "retry_policy.maximum_attempts", "3", "30"),
     ),
+    "which errors an activity is not tried again for": (
+        ("maximum_attempts=3", 'maximum_attempts=3, non_retryable_error_types=["TOO_HEAVY"]'),
+        ("waiting", "ScheduleActivity weigh", "retry_policy.non_retryable_error_types[0]", "(none)", "TOO_HEAVY"),
+    ),
     "a retry policy that is gone": (
         ("            retry_policy=RetryPolicy(maximum_attempts=3),\n", ""),
         ("waiting", "ScheduleActivity weigh", "retry_policy.maximum_attempts", "3", "0"),

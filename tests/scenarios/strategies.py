@@ -75,6 +75,12 @@ def realistic_lines(draw: st.DrawFn) -> tuple[str, tuple[Line, ...]]:
     return faker.company(), made
 
 
+# Mostly the five days; else a time that no sum of the hours below comes near to: servers are not exact at its end.
+WINDOWS = [120.0, 120.0, 120.0, 47.5, 24.0 * 90]
+metadata = st.dictionaries(texts.filter(lambda text: len(text) <= 64), texts, max_size=2).map(
+    lambda each: (*each.items(),)
+)
+
 ERP_FAULTS = (Verb.ERP_DOWN, Verb.ERP_REFUSES)
 HOURS = [0.5, 6, 24, 71, 118, 122, 24 * 31, 24 * 366]
 
@@ -113,11 +119,15 @@ def scenarios(draw: st.DrawFn, *, hasty: bool = False) -> Scenario:
         customer=customer,
         currency=currency,
         lines=made,
+        metadata=draw(metadata),
         changed_line=draw(st.integers(1, len(made))),
+        changes=draw(st.sampled_from(["description", "amount", "due_date", "customer", "metadata"])),
         before=draw(before(len(made))),
         actions=draw(actions(len(made), verbs)),
         era=draw(st.sampled_from(ERAS)),
         door=draw(st.sampled_from(DOORS)),
+        approval_hours=draw(st.sampled_from(WINDOWS)),
+        names_runs=draw(st.booleans()),
         hasty=hasty,
         seed=draw(st.integers(0, 2**16)) if hasty else None,
     )

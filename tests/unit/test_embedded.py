@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import stat
@@ -235,13 +236,16 @@ async def test_when_owner_and_server_are_killed_the_joiner_starts_it_at_the_same
         async with EmbeddedTemporal(home) as joiner:
             address = joiner.endpoint.address
             client = await start(address, "w")
+            began_as = servers(home)
             owner.kill()
             before = kill(home, "both")
             assert await is_running(client, "w")
             assert await until(lambda: joiner.is_owner, "the joiner owns") < 5
             assert guardian(home) != before
             assert joiner.endpoint.address == address
-            assert len(servers(home)) == 1
+            # Its database is written with the same care as before.
+            assert servers(home) == began_as
+            assert re.findall(r"--sqlite-pragma (\S+)", began_as[0]) == ["journal_mode=wal", "synchronous=full"]
     assert processes(home) == []
 
 

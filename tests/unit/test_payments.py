@@ -324,6 +324,17 @@ class TestHttp:
         assert request.json()["amount"] == "99.50"
         assert PaymentOrder.model_validate(request.json()) == order
 
+    @requirement("PAY-KEY")
+    async def test_whatever_is_asked_again_is_asked_alike(self) -> None:
+        """Orders in turn, with and without an answer: each request says all that its order says, the key as well."""
+        wanted = [*orders(2), *orders(2), *orders(2, currency="JPY", idempotency_key="another")]
+        async with misbehaving(answers(503, {})) as server, aclosing(HttpPayments(server.url)) as payments:
+            for number, order in enumerate(wanted):
+                server.behaviour = answers(503, {}) if number % 3 else answers(200, {"payment_id": "P"})
+                await asked(payments, order)
+        told = [(PaymentOrder.model_validate(each.json()), each.headers["idempotency-key"]) for each in server.requests]
+        assert told == [(order, order.idempotency_key) for order in wanted]
+
     async def test_a_client_of_ones_own_is_used_and_left_open(self) -> None:
         async with misbehaving(answers(200, {"payment_id": "P"})) as server, httpx2.AsyncClient() as client:
             async with aclosing(HttpPayments(server.url, client=client)) as payments:

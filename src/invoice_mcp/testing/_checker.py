@@ -1,4 +1,4 @@
-"""The promises S1 to S9, checked on what a scenario has left behind: ledger, reports and histories. Pure.
+"""The promises S1 to S10, checked on what a scenario has left behind: ledger, reports and histories. Pure.
 
 It knows nothing of what the scenario did, and nothing of how the workflow works.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
+from invoice_mcp.testing import _rules_of_content as content
 from invoice_mcp.testing import _rules_of_deciding as deciding
 from invoice_mcp.testing import _rules_of_money as money
 from invoice_mcp.testing import _rules_of_telling as telling
@@ -25,6 +26,7 @@ _CHECKS: Mapping[str, Callable[[Observations], Found]] = MappingProxyType(
         "S7": telling.s7,
         "S8": deciding.s8,
         "S9": telling.s9,
+        "S10": content.s10,
     }
 )
 

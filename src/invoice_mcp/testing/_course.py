@@ -268,6 +268,7 @@ class Course:
         }
 
     def same_line(self, number: int, one: int, other: int) -> bool:
-        """Whether a line is the same in two of the invoices."""
+        """Whether a line is the same in two of the invoices, and for the same customer."""
         lines, others = self.invoices[one].lines, self.invoices[other].lines
-        return number <= len(lines) and lines[number - 1] == others[number - 1]
+        is_same_customer = self.invoices[one].customer == self.invoices[other].customer
+        return is_same_customer and number <= len(lines) and lines[number - 1] == others[number - 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing._scenario import Line, Scenario
@@ -46,6 +47,21 @@ _CUSTOMERS = (
     "Świerk S.A.",
     "Dana <dana@example.com>",
 )
+_METADATA = (
+    ("purchase_order", "4711"),
+    ("cost center", ""),
+    ("Ünïcode", "  blanks around  "),
+    ("expected_total", "none"),
+    ("note", 'a\nb\t"c"'),
+)
+# What only some scenarios have, and what part of them: lines with numbers of two digits, a line that is due in seconds,
+# metadata, another time to decide (a second to 90 days), calls that name their run, a decision and a cancellation at
+# once.
+_MANY, _SOON, _WITH_METADATA, _OTHER_WINDOW, _NAMES_RUNS, _AT_ONCE = 0.005, 0.15, 0.3, 0.1, 0.3, 0.15
+_SECONDS = (1, 10, 29, 30, 31, 61)
+_WINDOWS = (1 / 3600, 6, 24 * 10, 24 * 90)
+_CHANGES = ("description", "description", "amount", "due_date", "customer", "metadata")
+_DECISIONS = (Verb.APPROVE, Verb.REJECT, Verb.SIGNAL_APPROVE, Verb.SIGNAL_REJECT)
 _ARTICLES = (
     "Widget",
     "Consulting, 3 days",
@@ -62,7 +78,7 @@ class Odds:
     """How scenarios are drawn.
 
     Attributes:
-        lines: The most lines of an invoice.
+        lines: The most lines of an invoice; but one in two hundred has 11 to 13, where there may be more than one.
         faults: Which there are.
         rate: What part of the actions are faults, between 0 and 1.
         actions: The most actions.
@@ -85,7 +101,7 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
     # Swarm: what a run leaves out lets the rest of it go deeper.
     steps, faults = _some(chance, _STEPS), _some(chance, [verb for verb in FAULTS if verb in odds.faults])
     actions = _actions(chance, steps, faults, odds, len(lines))
-    return Scenario(
+    drawn = Scenario(
         customer=chance.choice(_CUSTOMERS),
         currency=currency,
         lines=lines,
@@ -98,6 +114,33 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
         hasty=is_hasty,
         seed=chance.randrange(2**16) if is_hasty else None,
     )
+    return drawn.model_copy(update=_rarer(f"{seed}/{run}/rarer", drawn, odds))
+
+
+def _rarer(seed: str, drawn: Scenario, odds: Odds) -> dict[str, Any]:
+    """What is otherwise in some of the scenarios; by a chance of its own, so that the rest is the same."""
+    chance = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
+    lines = list(drawn.lines)
+    if odds.lines > 1 and chance.random() < _MANY:
+        # Their numbers have two digits, and they may all be alike.
+        more = [chance.choice(lines) for _ in range(chance.randint(11, 13))]
+        lines = more if chance.random() < 0.5 else more[:1] * len(more)
+    elif chance.random() < _SOON:
+        which = chance.randrange(len(lines))
+        lines[which] = lines[which].model_copy(update={"due_in_hours": chance.choice(_SECONDS) / 3600})
+    actions = list(drawn.actions)
+    if drawn.hasty and len(actions) + 3 <= odds.actions and chance.random() < _AT_ONCE:
+        # While it waits: a decision, and a cancellation that comes in the same moment.
+        decision, place = Action(verb=chance.choice(_DECISIONS)), chance.randint(0, min(1, len(actions)))
+        actions[place:place] = [Action(verb=Verb.ADVANCE, hours=0.25), decision, Action(verb=Verb.CANCEL)]
+    return {
+        "lines": tuple(lines),
+        "actions": tuple(actions),
+        "metadata": tuple(chance.sample(_METADATA, chance.randint(1, 3))) if chance.random() < _WITH_METADATA else (),
+        "changes": chance.choice(_CHANGES),
+        "approval_hours": chance.choice(_WINDOWS) if chance.random() < _OTHER_WINDOW else drawn.approval_hours,
+        "names_runs": chance.random() < _NAMES_RUNS,
+    }
 
 
 def _few(chance: random.Random, most: int) -> int:

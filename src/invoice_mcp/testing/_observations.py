@@ -19,9 +19,10 @@ from temporalio.client import (
     WorkflowQueryFailedError,
 )
 
+from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest
 from invoice_mcp.testing._ports import Attempt, Paid
-from invoice_mcp.testing._tools import Answer, ToolRefused
+from invoice_mcp.testing._tools import Answer, Form, ToolRefused
 from invoice_mcp.testing._trace import Trace, trace_of
 from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
 
@@ -72,12 +73,20 @@ class Observations:
         ledger: Every payment that was made.
         answers: Every answer of a tool, in order.
         attempts: Every request to the gateway and how it was answered, in order; None where nobody recorded that.
+        asked: Every invoice that the ERP was asked about, in order; None where nobody recorded that.
+        approval_timeout: How long invoices that were submitted here were to wait; None where nobody says.
+        forms: The text of every form that asked for a decision, and of which run.
+        lists_all: Whether a list has every invoice that was submitted before: no index lags behind.
     """
 
     runs: tuple[Run, ...]
     ledger: tuple[Paid, ...]
     answers: tuple[Answer, ...] = ()
     attempts: tuple[Attempt, ...] | None = None
+    asked: tuple[Invoice, ...] | None = None
+    approval_timeout: timedelta | None = None
+    forms: tuple[Form, ...] = ()
+    lists_all: bool = False
 
 
 def product_request(request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:

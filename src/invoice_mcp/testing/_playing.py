@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from typing import Any
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
+from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport
 from invoice_mcp.testing._actions import ATTACKS, Action, Verb
@@ -156,13 +158,13 @@ class Player:
         try:
             match action.verb:
                 case Verb.TRIGGER | Verb.TRIGGER_CHANGED:
-                    await world.trigger(self._drafts[action.verb])
+                    await self._trigger(self._drafts[action.verb])
                 case Verb.APPROVE:
-                    self._told = await world.approve()
+                    self._told = await world.approve(**await self._named())
                 case Verb.REJECT:
-                    self._told = await world.reject()
+                    self._told = await world.reject(**await self._named())
                 case Verb.CANCEL:
-                    self._told = await world.cancel()
+                    self._told = await world.cancel(**await self._named())
                 case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
                     return await self._signalled(action)
                 case verb if verb in ATTACKS:
@@ -177,6 +179,32 @@ class Player:
         except ToolRefused as refused:
             return refused.code
         return OK
+
+    async def _trigger(self, draft: dict[str, Any]) -> None:
+        before = (await self._named()).get("run_id")
+        submission = await self._world.trigger(draft)
+        if before is not None and submission.run_id != before:
+            await self._require_closed(before)
+
+    async def _named(self) -> dict[str, str]:
+        """The run that a call is about, where the scenario names runs: the newest one."""
+        if not self._scenario.names_runs or not self._world.workflow_ids:
+            return {}
+        return {"run_id": (await self._world.handle().describe()).run_id}
+
+    async def _require_closed(self, run_id: str) -> None:
+        """A run that another one came after is answered for by its name, and nothing can be done to it."""
+        world = self._world
+        for decide in (world.approve, world.reject):
+            try:
+                answer = (await decide(run_id=run_id)).summary
+            except ToolRefused as refused:
+                answer = refused.code
+            if answer != Code.ALREADY_CLOSED:
+                raise ModelViolated(f"{self._story()}: a decision on the run before was answered {answer}")
+        with suppress(ToolRefused):
+            await world.cancel(run_id=run_id)
+        await world.status(run_id=run_id)
 
     async def _signalled(self, action: Action) -> str:
         try:

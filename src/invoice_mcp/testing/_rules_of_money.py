@@ -152,6 +152,9 @@ def s5(observed: Observations) -> Found:
         if closed or (run.status == Status.CANCELLED and unapproved):
             for paid in _paid_by(run, observed.ledger):
                 yield run.workflow_id, f"is {run.status}, but {_payment(paid)} was made"
+        if run.trace.begun_after_cancel:
+            begun = ", ".join(run.trace.begun_after_cancel)
+            yield run.workflow_id, f"knew of its cancellation before it was approved, but began {begun}"
 
 
 def s6(observed: Observations) -> Found:

@@ -14,6 +14,10 @@ from invoice_mcp.testing._violations import Found
 
 _QUOTED = re.compile('"[^"]*"')
 _ENDS_AS = {Status.CANCELLED: "CANCELED"}
+_OF_ONE = frozenset({"status", "approve", "reject", "cancel"})
+_MONEY = re.compile(r"\b([A-Z]{3}) ([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)")
+# What comes after so many lines is told as a sum.
+_MOST_IN_A_FORM = 50
 _SHOWS = frozenset({Confirmation.FORM, Confirmation.TASK})
 
 
@@ -26,6 +30,52 @@ def s7(observed: Observations) -> Found:
         paid = sorted(each.order.line for each in observed.ledger if each.run_id in known)
         for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, paid)):
             yield run.workflow_id, seen
+    yield from _answers_for_another(observed)
+    yield from _lists_otherwise(observed)
+    yield from _asks_about_something_else(observed)
+
+
+def _answers_for_another(observed: Observations) -> Found:
+    """A tool that was asked about a workflow, or one run of it, and answered for another."""
+    for answer in observed.answers:
+        for name in ("workflow_id", "run_id") if answer.tool in _OF_ONE and answer.content is not None else ():
+            asked, told = answer.arguments.get(name), (answer.content or {}).get(name)
+            if asked and told != asked:
+                yield str(answer.arguments["workflow_id"]), f"{answer.tool} of {name} {asked} answered for {told}"
+
+
+def _lists_otherwise(observed: Observations) -> Found:
+    """Lists, against what was asked for and what was submitted before: each run once, no more and no fewer."""
+    known: set[str] = set()
+    for answer in observed.answers:
+        content = answer.content or {}
+        if answer.tool == "trigger" and content:
+            known.add(str(content.get("run_id", "")))
+        if answer.tool != "list" or not content:
+            continue
+        limit, status = int(answer.arguments.get("limit", 20)), answer.arguments.get("status")
+        entries = content["invoices"]
+        if len({entry.get("run_id") for entry in entries}) != len(entries) or len(entries) > limit:
+            yield "", f"list of at most {limit} has {len(entries)} entries, some of them twice or too many"
+        if status and any(entry.get("status") != status for entry in entries):
+            yield "", f"list of {status} has {[entry['status'] for entry in entries]}"
+        if not status and observed.lists_all and len(entries) < min(limit, len(known)):
+            yield "", f"list of at most {limit} has {len(entries)} entries, and {len(known)} were submitted"
+
+
+def _asks_about_something_else(observed: Observations) -> Found:
+    """The forms that ask for a decision, against the invoice: which one, every amount, the currency of each."""
+    runs = {run.run_id: run for run in observed.runs}
+    for form in observed.forms:
+        run = runs.get(form.run_id)
+        invoice = run.trace.invoice if run is not None else None
+        if invoice is None:
+            continue
+        # What is quoted was written by others.
+        told = _MONEY.findall(_QUOTED.sub("", form.message))
+        wanted = [(invoice.currency, f"{amount:,}") for amount in (invoice.total, *(x.amount for x in invoice.lines))]
+        if invoice.invoice_id not in form.message or told[: _MOST_IN_A_FORM + 1] != wanted[: _MOST_IN_A_FORM + 1]:
+            yield form.workflow_id, f"was asked about with {told} for {wanted}"
 
 
 def _ends_differently(run: Run) -> Iterator[str]:

@@ -10,10 +10,13 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT
 from invoice_mcp.testing._actions import MOST_HOURS, Action, Verb
 from invoice_mcp.testing._stage import ERAS
 from invoice_mcp.testing._task_door import DOORS, Door
 from invoice_mcp.worker import WORKFLOWS
+
+_FIVE_DAYS = DEFAULT_APPROVAL_TIMEOUT / timedelta(hours=1)
 
 
 class Line(BaseModel):
@@ -35,6 +38,11 @@ class Scenario(BaseModel):
         actions: What is done afterwards.
         era: Which MCP protocol the client speaks.
         door: Whether the client goes by the plain tools or by the task; the outcomes are the same.
+        metadata: Of the invoice.
+        changes: What is different in the changed invoice: a field of `changed_line`, its customer or its metadata.
+        approval_hours: How long the invoice waits for a decision: from a second to 90 days.
+        names_runs: Whether the calls name the run that they are about. Once another run begins, those before it are
+            asked for by name, too: they are answered for, and nothing can be done to them.
         signals_approve: Whether the signal ApproveInvoice approves, by the policy that the invoice is submitted with.
         hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
             time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
@@ -47,11 +55,15 @@ class Scenario(BaseModel):
     lines: tuple[Line, ...] = Field(default=(Line(), Line(amount="250", due_in_hours=60)), min_length=1)
     customer: str = "ACME Corp"
     currency: str = "USD"
+    metadata: tuple[tuple[str, str], ...] = ()
     changed_line: int = Field(default=2, ge=1)
+    changes: Literal["description", "amount", "due_date", "customer", "metadata"] = "description"
     before: tuple[Action, ...] = ()
     actions: tuple[Action, ...] = ()
     era: Literal["auto", "legacy"] = ERAS[0]
     door: Door = DOORS[0]
+    approval_hours: float = Field(default=_FIVE_DAYS, ge=1 / 3600, le=90 * 24)
+    names_runs: bool = False
     signals_approve: bool = True
     hasty: bool = False
     seed: int | None = None
@@ -66,7 +78,8 @@ class Scenario(BaseModel):
     @property
     def world(self) -> dict[str, Any]:
         """What `open_world` is given for it."""
-        return self.model_dump(include={"era", "door", "signals_approve", "seed"})
+        window = timedelta(hours=self.approval_hours)
+        return self.model_dump(include={"era", "door", "signals_approve", "seed"}) | {"approval_timeout": window}
 
     def __str__(self) -> str:
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))
@@ -81,11 +94,32 @@ class Scenario(BaseModel):
             }
             for line in self.lines
         ]
-        invoice = {"invoice_id": invoice_id, "customer": self.customer, "currency": self.currency, "lines": lines}
-        changed = [dict(line) for line in lines]
+        invoice: dict[str, Any] = {
+            "invoice_id": invoice_id,
+            "customer": self.customer,
+            "currency": self.currency,
+            "lines": lines,
+        }
+        if self.metadata:
+            invoice["metadata"] = dict(self.metadata)
+        return invoice, self._changed(invoice, lines)
+
+    def _changed(self, invoice: dict[str, Any], lines: Sequence[dict[str, str]]) -> dict[str, Any]:
         which = min(self.changed_line, len(lines)) - 1
-        changed[which]["description"] += ", changed"
-        return invoice, {**invoice, "lines": changed}
+        changed = [dict(line) for line in lines]
+        match self.changes:
+            case "customer":
+                return {**invoice, "customer": f"{self.customer}, changed"}
+            case "metadata":
+                return {**invoice, "metadata": {**dict(self.metadata), "changed": "yes"}}
+            case "amount":
+                changed[which]["amount"] = f"1{lines[which]['amount']}"
+            case "due_date":
+                moved = datetime.fromisoformat(lines[which]["due_date"]) + timedelta(seconds=1)
+                changed[which]["due_date"] = moved.isoformat()
+            case _:
+                changed[which]["description"] += ", changed"
+        return {**invoice, "lines": changed}
 
     def as_code(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True
@@ -93,7 +127,9 @@ class Scenario(BaseModel):
         """The scenario as a program of its own; the arguments are those of `StageKeeper`."""
         begins = [*self.before, Action(verb=Verb.TRIGGER), *self.actions]
         body = "\n".join(f"        {line}" for action in begins for line in _attempt(action).split("\n"))
-        scenario = pformat(self.model_dump(mode="json", include={"lines", "customer", "currency", "changed_line"}))
+        told = {"lines", "customer", "currency", "changed_line"}
+        told |= {field for field in ("metadata", "changes") if field in self.model_dump(exclude_defaults=True)}
+        scenario = pformat(self.model_dump(mode="json", include=told))
         others = () if tuple(workflows) == WORKFLOWS else tuple(workflows)
         options = [f", workflows=[{', '.join(each.__name__ for each in others)}]"] if others else []
         options += [] if sandboxed else [", sandboxed=False"]
@@ -111,7 +147,14 @@ class Scenario(BaseModel):
     def _more(self) -> str:
         door = "" if self.door == DOORS[0] else f', door="{self.door}"'
         signals = ", signals_approve=True" if self.signals_approve else ""
-        return f"{door}{signals}" if self.seed is None else f"{door}{signals}, seed={self.seed}"
+        window = timedelta(hours=self.approval_hours)
+        waits = (
+            ""
+            if self.approval_hours == _FIVE_DAYS
+            else f", approval_timeout=timedelta(seconds={window.total_seconds()!r})"
+        )
+        seed = "" if self.seed is None else f", seed={self.seed}"
+        return f"{door}{signals}{waits}{seed}"
 
     def command(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True

@@ -9,6 +9,7 @@ from invoice_mcp.testing._scenario import Line, Scenario
 
 _SEEDS = range(8)
 # What an action has where it says nothing else.
+_HOW = ("approval_hours", "names_runs")
 _FIRST_LINE, _A_DAY = {"line": 1}, {"hours": 24.0}
 
 
@@ -54,7 +55,7 @@ def _changes(scenario: Scenario) -> Iterator[dict[str, Any]]:
     for field in ("actions", "before", "lines"):
         yield from ({field: fewer} for fewer in _fewer(getattr(scenario, field), least=field == "lines"))
     plain = Scenario()
-    for field in ("era", "door", "customer", "currency", "changed_line"):
+    for field in ("era", "door", "customer", "currency", "changed_line", "metadata", "changes", *_HOW):
         yield {field: getattr(plain, field)}
     for number, line in enumerate(scenario.lines):
         for simpler in _simpler(line):

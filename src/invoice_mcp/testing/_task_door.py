@@ -11,7 +11,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextConten
 from invoice_mcp.reports import InvoiceReport, Status, Verdict
 from invoice_mcp.tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
 from invoice_mcp.testing._engine import GIVES_UP_AFTER
-from invoice_mcp.testing._tools import Answer, ToolRefused, Tools
+from invoice_mcp.testing._tools import Answer, Form, ToolRefused, Tools
 
 Door = Literal["tools", "tasks"]
 DOORS: tuple[Door, ...] = ("tools", "tasks")
@@ -149,11 +149,14 @@ class TaskTools(Tools):
         if run is None:
             return None
         try:
-            return await get(self.client.session, task_id_of(run))
+            task = await get(self.client.session, task_id_of(run))
         except MCPError as error:
             # There need be none of a run that another door has begun, in the older protocol say.
             self._trouble = _expected(error) if run in self._begun else None
             return None
+        for request in (task.input_requests or {}).values():
+            self.forms[Form(run.workflow_id, run.run_id, str(request["params"]["message"]))] = None
+        return task
 
     async def _reported(self, run: Run, **arguments: Any) -> InvoiceReport:
         """The report, by the plain tool, without a line in the journal."""

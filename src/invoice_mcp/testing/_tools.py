@@ -43,18 +43,29 @@ class Answer:
         return ToolRefused(self.refusal).code if self.content is None else "OK"
 
 
+@dataclass(frozen=True)
+class Form:
+    """The text of a form that asked for the decision on a run."""
+
+    workflow_id: str
+    run_id: str
+    message: str
+
+
 class Tools:
     """Calls tools through an MCP client and keeps every answer.
 
     Attributes:
         answers: Of every call, in the order in which they were answered.
         progress: Of every progress notification, how far and in what words.
+        forms: Every form that was shown, once.
     """
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.answers: list[Answer] = []
         self.progress: list[tuple[float, str | None]] = []
+        self.forms: dict[Form, None] = {}
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Call a tool; the answer is its structured content.

@@ -79,6 +79,7 @@ class Trace:
         indexed: Every value that InvoiceStatus was set to, in order.
         is_cut_off: Whether somebody terminated it when something had happened that no task had told it yet. Who asks it
             then is answered from a replay that tells it, and may go on to any status; nothing else comes of that.
+        begun_after_cancel: Workflow ids of the lines that it began after the task that told it of a cancellation.
     """
 
     invoice: AcceptedInvoice | None = None
@@ -98,6 +99,7 @@ class Trace:
     is_failing: bool = False
     indexed: tuple[str, ...] = ()
     is_cut_off: bool = False
+    begun_after_cancel: tuple[str, ...] = ()
 
     @property
     def deadline(self) -> datetime | None:
@@ -156,6 +158,10 @@ class _Reader:
         self.is_failing = False
         self.children: dict[str, str] = {}
         self.indexed: list[str] = []
+        # The event that asks for a cancellation; whether the last task has seen it, and whether one before that has.
+        self._cancel = 0
+        self._has_heard = self._had_heard = False
+        self.begun_after_cancel: list[str] = []
         self.facts: dict[str, Any] = {}
 
     def read(self, event: HistoryEvent) -> None:
@@ -196,6 +202,7 @@ class _Reader:
 
     def _learn(self, over: datetime) -> None:
         """A completed task has seen all that was in the history when it started."""
+        self._had_heard, self._has_heard = self._has_heard, 0 < self._cancel < self._seen
         if self._roused:
             self.facts["roused_at"], self._roused = self._roused, None
         for index in self._signals_at_once:
@@ -230,6 +237,11 @@ class _Reader:
                     self.arrivals.append(Arrival(_UPDATES[name], self._task, by=self._decider(event)))
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
                 self.facts.setdefault("cancelled_at", _time(event.event_time))
+                self._cancel = self._cancel or event.event_id
+            case EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
+                if self._had_heard:
+                    begun = event.start_child_workflow_execution_initiated_event_attributes.workflow_id
+                    self.begun_after_cancel.append(begun)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED | EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 self._read_activity(event)
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
@@ -309,5 +321,6 @@ def trace_of(
         failed_tasks=tuple(reader.failed_tasks),
         is_failing=reader.is_failing,
         indexed=tuple(reader.indexed),
+        begun_after_cancel=tuple(reader.begun_after_cancel),
         **reader.facts,
     )

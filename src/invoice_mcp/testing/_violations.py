@@ -17,6 +17,7 @@ RULES: Mapping[str, str] = MappingProxyType(
         "S7": "The MCP answer, the query, the result and the history agree, and none denies a payment.",
         "S8": "A decision before the deadline counts, after it is refused.",
         "S9": "No input makes a tool answer with a traceback or leaves a workflow failing its tasks.",
+        "S10": "What was submitted reaches workflow, ERP, gateway and report unchanged; one line has one key.",
         "L1": "Once decided or expired, with the outside world healthy, every invoice ends.",
     }
 )

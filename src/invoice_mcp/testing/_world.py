@@ -189,7 +189,14 @@ class World(BaseWorld):
             self.client, self._runs, report=self.status, ledger=self.ledger, attempts=tuple(self.payments.answered)
         )
         # Asking the tools is part of it: what they answer now counts too.
-        return replace(observed, answers=tuple(self._tools.answers))
+        return replace(
+            observed,
+            answers=tuple(self._tools.answers),
+            asked=tuple(self.erp.asked),
+            approval_timeout=self.approval_timeout,
+            forms=tuple(self._tools.forms),
+            lists_all=self.engine.can_list and not self.engine.goes_on_within,
+        )
 
 
 async def _what_else(world: World) -> list[Violation]:
@@ -224,7 +231,7 @@ async def open_world(
         seed: See `Engine.shuffle`.
 
     Raises:
-        Violations: The scenario broke a promise (S1 to S9, L1).
+        Violations: The scenario broke a promise (S1 to S10, L1).
     """
     async with keeper.take() as stage:
         stage.engine.shuffle(seed)

@@ -39,6 +39,7 @@ def _word(*actions: Action, lines: tuple[Line, ...] = Scenario().lines, hasty: b
 
 
 _NOTHING = _word()
+_WITH_METADATA = Scenario(metadata=(("purchase_order", "4711"),))
 _SIGNALLED = Scenario(actions=(Action(verb=Verb.SIGNAL_APPROVE),), signals_approve=False)
 _EARLY = Scenario(before=_ERP_AWAY, actions=(_APPROVE,))
 _TWICE = _word(_APPROVE, _APPROVE)
@@ -130,6 +131,7 @@ CONTROLS: tuple[Control, ...] = (
     _control(paying.AbandonsItsLines, "S7", _CANCELLED_PAYING),
     _control(paying.OtherwiseOnReplay, "S9", CRASHED),
     _control(telling.ResultOutOfStep, "S7", _APPROVED),
+    _control(telling.DropsMetadata, "S10", _WITH_METADATA),
     _control(telling.SeedQueryOutOfStep, "S7", _APPROVED),
     _control(telling.CompletesThoughCancelled, "S7", _CANCELLED),
     _control(lines.PaysTwiceOnRetry, "S2", _LOST),

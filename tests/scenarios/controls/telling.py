@@ -9,7 +9,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.line_workflow import reraise_unless_cancelled
-    from invoice_mcp.reports import InvoiceReport, Status
+    from invoice_mcp.reports import InvoiceReport, InvoiceRequest, Status
     from invoice_mcp.workflows import InvoiceWorkflow
     from tests.scenarios.controls._making import in_place_of_invoice
 
@@ -21,6 +21,15 @@ class ResultOutOfStep(InvoiceWorkflow):
     async def _run(self, request: Any) -> InvoiceReport:
         report = await InvoiceWorkflow.run(self, request)
         return report.model_copy(update={"status": Status.FAILED}) if report.status is Status.PAID else report
+
+
+@in_place_of_invoice
+class DropsMetadata(InvoiceWorkflow):
+    """Does not tell the ERP the metadata of the invoice."""
+
+    def _start_from(self, request: InvoiceRequest) -> None:
+        InvoiceWorkflow._start_from(self, request)
+        self._invoice = request.invoice.model_copy(update={"metadata": {}})
 
 
 @in_place_of_invoice

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any
 
 import anyio
 import pytest
 from mcp import Client
 from temporalio.client import Client as TemporalClient
+from temporalio.client import WorkflowUpdateFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import get, input_key, run_of, update
+from invoice_mcp.tasks import TaskBinding, get, input_key, run_of, update
 from invoice_mcp.tasks.workflow import TASK_INPUT
 from tests.requirements import requirement
 from tests.tasks_client import begin, error_of, tasks_client
@@ -99,6 +103,34 @@ async def test_what_is_no_answer_is_refused_and_the_question_stays(
         error = await error_of(update(client.session, task_id, {key_of(task_id): response}))
         assert error.code == -32602
         assert told in error.message
+        await answered_all(client, [task_id])
+
+
+NOT_TAKEN: dict[str, tuple[Exception, int, str]] = {
+    "it can't be read": (ValueError("no such hour"), -32602, "no such hour"),
+    "the workflow refuses it": (WorkflowUpdateFailedError(ApplicationError("not tonight")), -32602, "not tonight"),
+    "the workflow is not reached": (RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b""), -32603, ""),
+}
+
+
+@requirement("TASK-UPDATE")
+@pytest.mark.parametrize("why", NOT_TAKEN)
+async def test_an_answer_that_was_not_taken_is_not_acknowledged(
+    real_client: TemporalClient, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error, code, told = NOT_TAKEN[why]
+
+    async def is_not_taken(*_: Any) -> None:
+        raise error
+
+    async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
+        task_id = await asking(client)
+        form: Any = {key_of(task_id): {"action": "accept", "content": {"when": "tonight"}}}
+        monkeypatch.setattr(deployments, "TaskBinding", partial(TaskBinding, answer=is_not_taken))
+        async with tasks_client(deployments.deployments(real_client)) as another:
+            refused = await error_of(update(another.session, task_id, form))
+        assert refused.code == code
+        assert told in refused.message
         await answered_all(client, [task_id])
 
 

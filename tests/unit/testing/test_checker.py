@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from invoice_mcp.reports import LineStatus, Status, Verdict
+from invoice_mcp.reports import Decision, LineStatus, Status, Verdict
 from invoice_mcp.testing import RULES, Arrival, Observations, Outcome, Run, Violations, check
 from tests.unit.testing.ruins import (
     BEGAN,
+    DEADLINE,
     DECIDED,
     ENDED,
     HOUR,
@@ -25,6 +27,8 @@ from tests.unit.testing.ruins import (
     traced,
 )
 
+# As exact as the clocks of histories and ledgers are.
+_INSTANT = timedelta(microseconds=1)
 CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
 PENDING, SCHEDULED = LineStatus.PENDING, LineStatus.SCHEDULED
 APPROVED, REJECTED = Verdict.APPROVED, Verdict.REJECTED
@@ -233,7 +237,8 @@ def test_s4_a_refusal_is_not_certain_if_an_earlier_run_got_no_verdict(is_sure: b
     attempts = [an_attempt(Outcome.UNKNOWN, 2), an_attempt(Outcome.REFUSED, 2, run_id="2")]
     assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=attempts) == rules
     other = replace(attempts[0], order=attempts[0].order.model_copy(update={"idempotency_key": "another"}))
-    assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=[other, attempts[1]]) == []
+    # That a line has two keys is another matter.
+    assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=[other, attempts[1]]) == ["S10"]
 
 
 def test_s4_a_line_is_not_certain_if_the_gateway_named_its_payment_for_another_line() -> None:
@@ -270,8 +275,27 @@ def test_s5_a_payment_of_a_rejected_invoice() -> None:
 
 def test_s6_a_payment_before_its_due_date() -> None:
     run = a_run(Status.PAID, PAID, verdict=APPROVED)
-    for due, rules in ((ENDED, []), (ENDED + HOUR, ["S6"])):
+    for due, rules in ((ENDED, []), (ENDED + _INSTANT, ["S6"])):
         assert broken(traced(retold(run, line=1, due_date=due), invoice=an_invoice(1, due=due))) == rules
+
+
+@pytest.mark.parametrize("late", [1, 2])
+def test_s6_each_line_has_a_due_date_of_its_own(late: int) -> None:
+    lines = list(an_invoice(2).lines)
+    lines[late - 1] = lines[late - 1].model_copy(update={"due_date": ENDED + _INSTANT})
+    invoice = an_invoice(2).model_copy(update={"lines": tuple(lines)})
+    run = traced(retold(IN_FULL, line=late, due_date=ENDED + _INSTANT), invoice=invoice)
+    (early,) = [each for each in check(Observations((run,), tuple(payments_of(run)))) if each.rule == "S6"]
+    assert f"line {late} " in early.seen
+
+
+def test_s8_a_decision_at_the_deadline_is_after_it() -> None:
+    waiting = a_run(Status.PENDING_APPROVAL, PENDING)
+    for at, is_late in ((DEADLINE - _INSTANT, False), (DEADLINE, True), (DEADLINE + _INSTANT, True)):
+        run = retold(waiting, decision=Decision(verdict=APPROVED, by="Ann", at=at))
+        assert ("S8" in broken(run)) is is_late
+        arrived = traced(waiting, arrivals=(Arrival(APPROVED, at),))
+        assert (arrived.trace.decided is None) is is_late
 
 
 def test_each_promise_is_told_once_per_invoice_with_its_words() -> None:

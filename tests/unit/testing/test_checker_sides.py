@@ -136,6 +136,14 @@ def test_s7_a_decision_told_at_another_time_or_by_somebody_else() -> None:
     assert broken(traced(NO_THANKS, arrivals=by_bob)) == ["S7"]
 
 
+def test_two_sides_may_tell_the_deadline_of_a_replay_each_but_no_other() -> None:
+    run = traced(a_run(Status.PENDING_APPROVAL, LineStatus.PENDING), before_validated=BEGAN - HOUR)
+    assert run.report
+    for earlier, rules in ((HOUR, []), (2 * HOUR, ["S7"])):
+        other = run.report.model_copy(update={"approval_deadline": DEADLINE - earlier})
+        assert broken(replace(run, queried=other)) == rules
+
+
 # -- S8: the deadline ------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,245 @@
+"""Edits that once broke the product, or its harness, and passed every check. Each has to be noticed.
+
+Unlike those of `operators.py` they are written out: where, which text, and what is there instead. What the harness sees
+today it has to see tomorrow, so none of them is sampled: `python -m tests.mutants --named` judges all, and
+`test_named.py` some in every run of the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.mutants.making import PACKAGE, Mutant
+
+
+@dataclass(frozen=True)
+class Named:
+    """One edit.
+
+    Attributes:
+        about: What is broken by it.
+        file: Of the package.
+        old: A text that is there once.
+        new: The text in its place.
+    """
+
+    about: str
+    file: str
+    old: str
+    new: str
+
+    @property
+    def mutant(self) -> Mutant:
+        """The mutant that it makes.
+
+        Raises:
+            ValueError: The text is not there, or more than once: then this table has to follow the code.
+        """
+        text = (PACKAGE / self.file).read_text(encoding="utf-8")
+        if text.count(self.old) != 1:
+            raise ValueError(f"{self.file}, {self.about}: it is there {text.count(self.old)} times: {self.old}")
+        return Mutant("named", self.about, self.file, text.replace(self.old, self.new))
+
+
+_MINUTE = '__import__("datetime").timedelta(minutes=1)'
+_KNOWN_KEYS = 'self.__dict__.setdefault("sent", [])'
+
+NAMED: tuple[Named, ...] = (
+    # What is submitted, on its way.
+    Named(
+        "metadata is dropped when an invoice is accepted",
+        "reports.py",
+        "return cls.model_validate(invoice.model_dump())",
+        'return cls.model_validate(invoice.model_dump(exclude={"metadata"}))',
+    ),
+    Named(
+        "metadata is dropped before the ERP is asked",
+        "activities.py",
+        "Invoice.model_validate(accepted.model_dump())",
+        'Invoice.model_validate(accepted.model_dump(exclude={"metadata"}))',
+    ),
+    Named(
+        "metadata is not sent to the ERP",
+        "erp.py",
+        'invoice.model_dump(mode="json") | {',
+        'invoice.model_dump(mode="json", exclude={"metadata"}) | {',
+    ),
+    Named(
+        "metadata is no part of the content digest",
+        "invoices.py",
+        'return _digest(self.model_dump(mode="json"))',
+        'return _digest(self.model_dump(mode="json", exclude={"metadata"}))',
+    ),
+    # When.
+    Named(
+        "a window of more than five days is cut by the service",
+        "service.py",
+        "self._approval_timeout = approval_timeout",
+        "self._approval_timeout = min(approval_timeout, DEFAULT_APPROVAL_TIMEOUT)",
+    ),
+    Named(
+        "a window of more than five days is cut by the workflow",
+        "workflows.py",
+        "await workflow.sleep(self._policy.approval_timeout,",
+        "await workflow.sleep(min(self._policy.approval_timeout, timedelta(days=5)),",
+    ),
+    Named(
+        "each payment is half a minute early",
+        "line_workflow.py",
+        "wait = order.due_date - workflow.now()\n    summary",
+        "wait = order.due_date - workflow.now() - timedelta(seconds=30)\n    summary",
+    ),
+    Named(
+        "a line that is due within half a minute is paid at once",
+        "line_workflow.py",
+        "while wait > timedelta(0):",
+        "while wait > timedelta(seconds=30):",
+    ),
+    # Which run.
+    Named(
+        "`list` answers the first page only",
+        "reading.py",
+        "client.list_workflows(query, limit=limit, page_size=limit)",
+        "client.list_workflows(query, limit=min(limit, 20), page_size=20)",
+    ),
+    Named(
+        "`status` goes to the newest run, whichever is named",
+        "service.py",
+        "return await report_of(self._client, await require(self._client, workflow_id, run_id))",
+        "return await report_of(self._client, await require(self._client, workflow_id))",
+    ),
+    Named(
+        "a decision goes to the newest run, whichever is named",
+        "service.py",
+        "found = await self._require_open(workflow_id, run_id)\n            report =",
+        "found = await self._require_open(workflow_id, None)\n            report =",
+    ),
+    Named(
+        "`cancel` goes to the newest run, whichever is named",
+        "service.py",
+        "found = await require(self._client, workflow_id, run_id)\n            if found.status is not",
+        "found = await require(self._client, workflow_id)\n            if found.status is not",
+    ),
+    Named(
+        "a start may follow another one though nothing was seen under the id",
+        "service.py",
+        "WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else",
+        "WorkflowIDReusePolicy.ALLOW_DUPLICATE if is_first else",
+    ),
+    Named(
+        "a run that was terminated while it paid is forgotten by the next submission",
+        "resubmission.py",
+        "if ended_paying or line.status",
+        "if line.status",
+    ),
+    # Money.
+    Named(
+        "line numbers of two digits are cut in the idempotency key",
+        "invoices.py",
+        "return _digest([invoice_id, number, line",
+        "return _digest([invoice_id, number % 10, line",
+    ),
+    Named(
+        "the idempotency key is sent with the first attempt only",
+        "payments.py",
+        'headers={"Idempotency-Key": order.idempotency_key},',
+        f"headers={{}} if order.idempotency_key in {_KNOWN_KEYS} or {_KNOWN_KEYS}.append(order.idempotency_key) else "
+        '{"Idempotency-Key": order.idempotency_key},',
+    ),
+    Named(
+        "each attempt has an idempotency key of its own",
+        "activities.py",
+        "receipt = await self._payments.pay(order)",
+        'order = order.model_copy(update={"idempotency_key": f"{order.idempotency_key}{activity.info().attempt}"})\n'
+        "            receipt = await self._payments.pay(order)",
+    ),
+    Named(
+        "the ledger looks a payment up by its line",
+        "ledger.py",
+        'FROM payments WHERE idempotency_key = ?", (order.idempotency_key,)',
+        'FROM payments WHERE invoice_id = ? AND line = ?", (order.invoice_id, order.line)',
+    ),
+    # Deciding.
+    Named(
+        "a decision is taken after a cancellation was asked for",
+        "workflows.py",
+        "await workflow.wait_condition(self._is_settled)\n            raise\n",
+        "await workflow.wait_condition(self._is_settled)\n"
+        "            if self._decision is None:\n                raise\n",
+    ),
+    Named(
+        "a form tells the lines in another currency",
+        "questions.py",
+        "{report.currency} {line.amount:,}, due on",
+        "USD {line.amount:,}, due on",
+    ),
+    Named(
+        "a form tells the total in another currency",
+        "questions.py",
+        "pay {word(report.currency)} {report.total:,}",
+        "pay USD {report.total:,}",
+    ),
+    # Around.
+    Named(
+        "a takeover starts the embedded server without its WAL settings",
+        "embedded.py",
+        'for pragma in ("journal_mode=wal", "synchronous=full"):',
+        'for pragma in () if self._endpoint else ("journal_mode=wal", "synchronous=full"):',
+    ),
+    Named(
+        "a worker that is long gone counts as one",
+        "probe.py",
+        "any(poller.last_access_time.ToDatetime(UTC) > oldest for poller in answer.pollers)",
+        "any(oldest for poller in answer.pollers)",
+    ),
+    Named(
+        "task answers that the workflow refused are acknowledged",
+        "tasks/_reading.py",
+        'raise MCPError(INVALID_PARAMS, f"The workflow refused the responses: {why}") from None',
+        'logger.info("refused: %s", why)',
+    ),
+    Named(
+        "task answers that can't be read are acknowledged",
+        "tasks/_reading.py",
+        'raise MCPError(INVALID_PARAMS, f"The responses can\'t be taken: {error}") from None',
+        'logger.info("not taken: %s", error)',
+    ),
+    Named(
+        "task answers that did not reach the workflow are acknowledged",
+        "tasks/_reading.py",
+        "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    raise",
+        "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    return",
+    ),
+    # The harness itself.
+    Named("S6 is a minute too lenient", "testing/_rules_of_money.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),
+    Named(
+        "S8 lets a decision be at the deadline",
+        "testing/_rules_of_deciding.py",
+        "decision.at >= deadline:",
+        "decision.at > deadline:",
+    ),
+    Named(
+        "a decision at the deadline is taken for one in time",
+        "testing/_trace.py",
+        "arrival.at < self.deadline:",
+        "arrival.at <= self.deadline:",
+    ),
+    Named(
+        "strict replay leaves out which errors are not retried",
+        "testing/histories/_values.py",
+        '"non_retryable_error_types": sorted(policy.non_retryable_error_types),',
+        '"non_retryable_error_types": [],',
+    ),
+    Named(
+        "strict replay compares the first argument only",
+        "testing/histories/_shapes.py",
+        "held = held.payloads\n",
+        "held = held.payloads[:1]\n",
+    ),
+)
+
+
+def named() -> Iterator[Mutant]:
+    """All of them."""
+    return (each.mutant for each in NAMED)
