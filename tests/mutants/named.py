@@ -100,8 +100,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "`list` answers the first page only",
         "reading.py",
-        "client.list_workflows(query, limit=limit, page_size=limit)",
-        "client.list_workflows(query, limit=min(limit, 20), page_size=20)",
+        "return Page(invoices, cursor_of(found.next_page_token, status) if found.next_page_token else None)",
+        "return Page(invoices, None)",
     ),
     Named(
         "`status` goes to the newest run, whichever is named",
@@ -190,8 +190,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a worker that is long gone counts as one",
         "probe.py",
-        "any(poller.last_access_time.ToDatetime(UTC) > oldest for poller in answer.pollers)",
-        "any(oldest for poller in answer.pollers)",
+        "return bool(polls) and now - self._last_poll_seen_at <= _POLLS_AT_LEAST_EVERY",
+        "return bool(polls)",
     ),
     Named(
         "task answers that the workflow refused are acknowledged",
