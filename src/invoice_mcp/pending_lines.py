@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from enum import Enum, auto
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -18,11 +19,22 @@ _LINE_ID = re.compile(r"(?P<invoice>.+)-line-[0-9]+")
 _RPC = timedelta(seconds=10)
 
 
-async def is_awaited(client: Client, workflow_id: str, run_id: str) -> bool:
+class Awaiting(Enum):
+    """Who waits for a line's workflow."""
+
+    NOBODY = auto()
+    INVOICE = auto()
+    """The newest run of its invoice does, for this run of it."""
+    INVOICE_AFTER_RESET = auto()
+    """The same, but this run was reset: what an activity did before that, its attempts do not tell."""
+
+
+async def awaiting(client: Client, workflow_id: str, run_id: str) -> Awaiting:
     """Whether the newest run of the invoice is open, and this run of a line's workflow is a child it waits for.
 
     A server records a child's run with its parent before the child's first task, so a line that is due at once is
-    known, too. A run that was reset to a time after the line began has it as its child.
+    known, too. A run of the invoice that was reset to a time after the line began has it as its child. Of a line that
+    was itself reset, the parent takes the result, though the server names its first run as the child.
 
     Args:
         workflow_id, run_id: Of the line's workflow; see `line_workflow_id`.
@@ -32,13 +44,20 @@ async def is_awaited(client: Client, workflow_id: str, run_id: str) -> bool:
     """
     line = _LINE_ID.fullmatch(workflow_id)
     if line is None:
-        return False
+        return Awaiting.NOBODY
     try:
         invoice = await client.get_workflow_handle(line["invoice"]).describe(rpc_timeout=_RPC)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return False
+            return Awaiting.NOBODY
         raise
     # The run that was reset still names its children, though it has ended.
     children = invoice.raw_description.pending_children if invoice.status is WorkflowExecutionStatus.RUNNING else ()
-    return any((child.workflow_id, child.run_id) == (workflow_id, run_id) for child in children)
+    runs = {child.run_id for child in children if child.workflow_id == workflow_id}
+    if not runs:
+        return Awaiting.NOBODY
+    described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe(rpc_timeout=_RPC)
+    first_run_id = described.raw_description.workflow_execution_info.first_run_id or run_id
+    if not runs & {run_id, first_run_id}:
+        return Awaiting.NOBODY
+    return Awaiting.INVOICE if first_run_id == run_id else Awaiting.INVOICE_AFTER_RESET

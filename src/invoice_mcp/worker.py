@@ -21,7 +21,7 @@ from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
 from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.payments import Payments
-from invoice_mcp.pending_lines import is_awaited
+from invoice_mcp.pending_lines import awaiting
 from invoice_mcp.probe import Probe
 from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 
@@ -92,7 +92,7 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=workflows,
-        activities=InvoiceActivities(erp, payments, partial(is_awaited, client)).all(),
+        activities=InvoiceActivities(erp, payments, partial(awaiting, client)).all(),
         **{**_DEFAULTS, **options},
     )
 

@@ -11,11 +11,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import ResetActivityRequest, ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowHandle
 from temporalio.worker import Replayer
 
@@ -37,7 +38,7 @@ from invoice_mcp.reports import (
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks._ending import ending_of
 from invoice_mcp.tasks.workflow import TaskState
-from invoice_mcp.testing import PAST, StageKeeper
+from invoice_mcp.testing import PAST, RecordingPayments, StageKeeper
 from invoice_mcp.testing._stage import Stage
 from invoice_mcp.worker import REPLAY
 from invoice_mcp.workflows import line_workflow_id
@@ -59,6 +60,11 @@ class Target:
         self.service = InvoiceService(self.client, task_queue=stage.task_queue)
         self.invoice = Invoice.model_validate(an_invoice(f"RESET-{uuid.uuid4()}", ("1", PAST), ("2", due)))
         self.workflow_id = f"invoice-{self.invoice.invoice_id}"
+
+    @property
+    def payments(self) -> RecordingPayments:
+        """The gateway."""
+        return self._stage.ports.payments
 
     @property
     def paid(self) -> list[int]:
@@ -84,19 +90,20 @@ class Target:
     async def decide(self, verdict: Verdict, by: str) -> None:
         await self.service.decide(verdict, self.workflow_id, None, DecisionRequest(by=by))
 
-    async def reset(self, to: int, *, reapplies: bool) -> str:
+    async def reset(self, to: int, *, reapplies: bool, of: WorkflowHandle[Any, Any] | None = None) -> str:
         """Reset it to the end of a workflow task; -1 is the last one. The id of the run that goes on.
 
         Args:
             reapplies: The updates and signals after that are given to the new run: what Temporal does by default.
+            of: Another workflow than the invoice's.
         """
-        handle = self.client.get_workflow_handle(self.workflow_id)
+        handle = of or self.client.get_workflow_handle(self.workflow_id)
         ends = [event.event_id async for event in handle.fetch_history_events() if event.event_type == _COMPLETED]
         none, default = ResetReapplyType.RESET_REAPPLY_TYPE_NONE, ResetReapplyType.RESET_REAPPLY_TYPE_UNSPECIFIED
         answer = await self.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
                 namespace=self.client.namespace,
-                workflow_execution=WorkflowExecution(workflow_id=self.workflow_id),
+                workflow_execution=WorkflowExecution(workflow_id=handle.id),
                 reason="an attack",
                 workflow_task_finish_event_id=ends[to],
                 request_id=str(uuid.uuid4()),
@@ -104,6 +111,13 @@ class Target:
             )
         )
         return answer.run_id
+
+    async def reset_payment(self, number: int) -> None:
+        """Reset the activity that pays a line: its next attempt is number 1 again, and comes at once."""
+        execution = WorkflowExecution(workflow_id=self.line(number).id)
+        await self.client.workflow_service.reset_activity(
+            ResetActivityRequest(namespace=self.client.namespace, execution=execution, type="payment_gateway")
+        )
 
     async def task(self) -> TaskState:
         """What its MCP task tells."""
@@ -249,6 +263,37 @@ async def test_what_a_reset_left_unpaid_is_paid_when_it_is_submitted_and_approve
         assert target.paid == [1, 2]
 
 
+@requirement("ATTACK-RESET")
+async def test_a_line_that_was_reset_while_it_waits_is_paid_when_it_is_due(real_invoice_stage: StageKeeper) -> None:
+    async with a_target(real_invoice_stage, _FAR) as target:
+        await target.decide(Verdict.APPROVED, "Ann")
+        await target.begins_to_wait()
+        await target.reset(0, reapplies=False, of=target.line(2))
+        assert (await target.comes_due(2)).status is LineStatus.PAID
+        await target.until(Status.PAID, 2)
+        assert target.paid == [1, 2]
+
+
+@requirement("ATTACK-RESET", "PAY-REPEATED")
+@pytest.mark.parametrize("what", ["line", "activity"])
+async def test_a_refusal_after_a_reset_of_a_line_or_its_activity_confirms_nothing(
+    real_invoice_stage: StageKeeper, what: str
+) -> None:
+    async with a_target(real_invoice_stage, PAST) as target:
+        # It pays, its answer is lost, and it refuses to be asked again.
+        target.payments.refuses_again(line=1)
+        await target.decide(Verdict.APPROVED, "Ann")
+        while 1 not in target.paid:
+            await target.until(Status.PAYING)
+        if what == "line":
+            await target.reset(0, reapplies=False, of=target.line(1))
+        else:
+            await target.reset_payment(1)
+        report = await target.until(Status.FAILED)
+        assert report.lines[0].unconfirmed
+        assert await target.is_refused_changed()
+
+
 @requirement("ATTACK-LINE")
 async def test_a_line_that_no_invoice_waits_for_is_not_paid(real_invoice_stage: StageKeeper) -> None:
     async with a_target(real_invoice_stage, PAST) as target:
@@ -257,7 +302,7 @@ async def test_a_line_that_no_invoice_waits_for_is_not_paid(real_invoice_stage: 
             outcome: LineOutcome = await target.client.execute_workflow(
                 PayLineItem.run, order, id=workflow_id, task_queue=target.task_queue
             )
-            assert (outcome.status, outcome.error, outcome.unconfirmed) == (LineStatus.FAILED, "NOT_AWAITED", False)
+            assert (outcome.status, outcome.error, outcome.unconfirmed) == (LineStatus.FAILED, "NOT_AWAITED", True)
         assert not target.paid
         await target.decide(Verdict.APPROVED, "Ann")
         await target.until(Status.PAID, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from invoice_mcp.activities import InvoiceActivities
+from invoice_mcp.line_workflow import IN_DOUBT
 from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.pending_lines import Awaiting
 from invoice_mcp.reports import PaymentOrder, PaymentReceipt
 from invoice_mcp.testing import ScriptedErp
 from tests.requirements import requirement
@@ -75,12 +78,11 @@ async def test_a_receipt_is_told_with_its_id_alone(key: str | None) -> None:
 
 
 @requirement("ATTACK-LINE")
-@pytest.mark.parametrize(("attempt", "details"), [(1, []), (2, [{"unconfirmed": True}])])
-async def test_a_payment_that_no_invoice_waits_for_is_refused_before_the_gateway_is_asked(
-    attempt: int, details: list[Any]
-) -> None:
-    error, asked = await unpaid(False, attempt)
-    assert (error.type, error.non_retryable, [*error.details], asked) == ("NOT_AWAITED", True, details, [])
+@pytest.mark.parametrize("attempt", [1, 2])
+async def test_a_payment_that_no_invoice_waits_for_is_refused_before_the_gateway_is_asked(attempt: int) -> None:
+    error, asked = await unpaid(Awaiting.NOBODY, attempt)
+    # Whether an earlier run of the line was paid, nobody has asked.
+    assert (error.type, error.non_retryable, [*error.details], asked) == ("NOT_AWAITED", True, [IN_DOUBT], [])
 
 
 @requirement("ATTACK-LINE")
@@ -89,19 +91,42 @@ async def test_a_payment_is_tried_again_while_nobody_can_tell_whether_it_is_awai
     assert (error.type, error.non_retryable, [*error.details], asked) == ("TEMPORAL_UNAVAILABLE", False, [], [])
 
 
-async def unpaid(answer: bool | RPCError, attempt: int = 1) -> tuple[ApplicationError, list[PaymentOrder]]:
+@requirement("ATTACK-RESET", "PAY-REPEATED")
+@pytest.mark.parametrize("who", [Awaiting.INVOICE, Awaiting.INVOICE_AFTER_RESET])
+async def test_a_refusal_after_a_reset_of_the_line_is_in_doubt(who: Awaiting) -> None:
+    error, asked = await unpaid(who, answers=PaymentRefused("DUPLICATE_KEY", "used before"))
+    assert (error.type, asked) == ("DUPLICATE_KEY", [ORDER])
+    assert [*error.details] == ([IN_DOUBT] if who is Awaiting.INVOICE_AFTER_RESET else [])
+
+
+@requirement("ATTACK-RESET", "PAY-REPEATED")
+async def test_a_refusal_after_a_reset_of_the_activity_is_in_doubt() -> None:
+    # The server then counts its attempts from 1 again.
+    error, _ = await unpaid(Awaiting.INVOICE, answers=PaymentRefused("DUPLICATE_KEY", "used before"), rescheduled=True)
+    assert [*error.details] == [IN_DOUBT]
+
+
+async def unpaid(
+    answer: Awaiting | RPCError,
+    attempt: int = 1,
+    *,
+    answers: PaymentReceipt | Exception | None = None,
+    rescheduled: bool = False,
+) -> tuple[ApplicationError, list[PaymentOrder]]:
     """How a payment fails, of which Temporal says this; and what the gateway was asked."""
 
-    async def is_awaited(workflow_id: str, run_id: str) -> bool:
+    async def who_waits(workflow_id: str, run_id: str) -> Awaiting:
         assert workflow_id
         assert run_id
         if isinstance(answer, RPCError):
             raise answer
         return answer
 
-    gateway = Answers(PaymentReceipt(payment_id="P-1"))
+    gateway = Answers(answers or PaymentReceipt(payment_id="P-1"))
     environment = ActivityEnvironment()
-    environment.info = replace(environment.info, attempt=attempt)
+    info = environment.info
+    later = info.scheduled_time + timedelta(seconds=rescheduled)
+    environment.info = replace(info, attempt=attempt, current_attempt_scheduled_time=later)
     with pytest.raises(ApplicationError) as failed:
-        await environment.run(InvoiceActivities(ScriptedErp(), gateway, is_awaited).payment_gateway, ORDER)
+        await environment.run(InvoiceActivities(ScriptedErp(), gateway, who_waits).payment_gateway, ORDER)
     return failed.value, gateway.asked

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +74,8 @@ class Tools:
         Raises:
             ToolRefused: It answered with an error.
         """
+        # As it is now: whoever calls may change it later, and submit it again.
+        arguments = deepcopy(dict(arguments))
         answer = await self.client.call_tool(
             tool, dict(arguments), progress_callback=self._on_progress, read_timeout_seconds=2 * GIVES_UP_AFTER
         )
