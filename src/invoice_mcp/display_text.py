@@ -49,6 +49,7 @@ _DOUBLE_QUOTES = frozenset(
 _DOUBLE_QUOTES |= frozenset("\U0001f676\U0001f677\U0001f678")
 # Two of these side by side look like one.
 _SINGLE_QUOTES = frozenset("'\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u2035\u00b4\uff07")
+_SINGLE_QUOTES |= frozenset("\u0384\u055a\u05f3\u1fbd\u201a\ua78c")
 
 # Code, links, images, and what begins an escape of ours.
 _ALWAYS_LIVE = frozenset("`[]\\")

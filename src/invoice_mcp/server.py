@@ -70,7 +70,7 @@ def _number(value: object) -> object:
 
 
 # Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
-WorkflowId = Annotated[str, Field(description="As returned by trigger: invoice-<invoice_id>")]
+WorkflowId = Annotated[str, Field(description="As returned by `trigger`: invoice-<invoice_id>")]
 RunId = Annotated[str, BeforeValidator(_text), Field(description="Only to address an earlier run; default: the newest")]
 Who = Annotated[
     Person,
@@ -79,12 +79,13 @@ Who = Annotated[
 ]
 Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words; default: none")]
 WaitSeconds = Annotated[
+    # The bounds stand beside the type: behind a validator they would not be JSON Schema's.
     float,
-    BeforeValidator(_number),
     Field(ge=0, le=LONGEST_WAIT, description="Wait so long for the status to change; default 0: answer now"),
+    BeforeValidator(_number),
 ]
 Limit = Annotated[
-    int, BeforeValidator(_number), Field(ge=1, le=100, description="At most this many on a page; default 20")
+    int, Field(ge=1, le=100, description="At most this many on a page; default 20"), BeforeValidator(_number)
 ]
 Cursor = Annotated[
     str,
@@ -194,7 +195,11 @@ def _tool(
             open_world_hint=True,
         ),
     )
-    tool.parameters = {**strict(compact(tool.parameters)), "additionalProperties": False}
+    parameters = strict(compact(tool.parameters))
+    for each in parameters.get("properties", {}).values():
+        if "description" in each:
+            each["description"] = names.in_text(each["description"])
+    tool.parameters = {**parameters, "additionalProperties": False}
     output = without_descriptions(compact(tool.fn_metadata.output_schema or {}))
     # Four tools answer with a report: one says all that is in it.
     tool.fn_metadata.output_schema = output if read_only else outline(output)

@@ -19,7 +19,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.calls import ANSWER_WITHIN, answering, no_worker, one_answer, unanswered
-from invoice_mcp.display_text import word
+from invoice_mcp.display_text import quoted, word
 from invoice_mcp.earlier_runs import last_report, report_of, settled_by
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice, illegible_in
@@ -157,9 +157,19 @@ class InvoiceService:
     async def decide(
         self, verdict: Verdict, workflow_id: str, run_id: str | None, decision: DecisionRequest
     ) -> InvoiceReport:
-        """Approve or reject. The first decision is final; repeating it changes nothing."""
+        """Approve or reject. The first decision is final; repeating it changes nothing.
+
+        An approval is refused (NOT_SUPPORTED) of an invoice that another ERP and gateway wait for: what is asked of a
+        person here says nothing of those.
+        """
         async with answering(self._probe):
             found = await self._require_open(workflow_id, run_id)
+            if verdict is Verdict.APPROVED and found.task_queue != self._task_queue:
+                what = (
+                    "this invoice was submitted for another ERP and payment gateway than this server's (task queue"
+                    f" {quoted(found.task_queue)})"
+                )
+                raise Refused(Code.NOT_SUPPORTED, f"{what}. Approve it at a server that is started with those.")
             report = await self._updated(found, verdict, decision)
             # By now it has usually gone on; with very many lines that takes a moment longer than anybody should wait.
             with anyio.move_on_after(_MOVES_ON_WITHIN):

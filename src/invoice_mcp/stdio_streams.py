@@ -40,11 +40,14 @@ class _Unanswered:
 
     def __init__(self) -> None:
         self.ids: Counter[RequestId] = Counter()
+        self._lasting: set[RequestId] = set()
         self._changed = anyio.Event()
 
     def note_input(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCRequest):
             self.ids[message.id] += 1
+            if _lasts(message):
+                self._lasting.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
             # What its sender gives up must not be answered any more.
             self._remove((message.params or {}).get("requestId"))
@@ -54,9 +57,9 @@ class _Unanswered:
             self._remove(message.id)
 
     async def settle(self, within: float) -> None:
-        """Wait until all are answered, but not long."""
+        """Wait until all are answered that do not last, but not long."""
         with anyio.move_on_after(within):
-            while self.ids:
+            while self.ids.keys() - self._lasting:
                 self._changed = anyio.Event()
                 await self._changed.wait()
 
@@ -64,6 +67,14 @@ class _Unanswered:
         if isinstance(request_id, str | int) and request_id in self.ids:
             self.ids -= Counter([request_id])
             self._changed.set()
+
+
+def _lasts(request: JSONRPCRequest) -> bool:
+    """Whether its sender wants to wait longer than for an answer: until something changes."""
+    if request.method == "subscriptions/listen":
+        return True
+    arguments = (request.params or {}).get("arguments")
+    return isinstance(arguments, dict) and bool(arguments.get("wait_seconds"))
 
 
 @asynccontextmanager

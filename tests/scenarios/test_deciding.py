@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from invoice_mcp.demo import sample_invoice
-from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.errors import Refused
+from invoice_mcp.reports import DecisionRequest, LineStatus, Status, Verdict
+from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing import DAY
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of
@@ -73,4 +75,19 @@ async def test_a_rejection_is_final(new_world: NewWorld, decided_while: Status) 
         await world.until(Status.REJECTED)
         assert (await world.refusal(world.approve())).code == "ALREADY_CLOSED"
         await world.advance(10 * DAY)
+        assert world.payments.asked == []
+
+
+@requirement("CONFIRM-DEFAULT")
+async def test_an_invoice_of_another_gateway_is_approved_by_its_own_server_only(new_world: NewWorld) -> None:
+    # On one embedded Temporal a server that pretends to pay, and asks nobody, stands beside one that pays.
+    async with new_world() as world:
+        await world.submit()
+        other = InvoiceService(world.client, task_queue=f"{world.task_queue}-of-another-gateway")
+        with pytest.raises(Refused, match="another ERP and payment gateway") as refused:
+            await other.decide(Verdict.APPROVED, world.workflow_id, None, DecisionRequest(by="Eve"))
+        assert refused.value.code == "NOT_SUPPORTED"
+        assert (await world.status()).decision is None
+        await other.decide(Verdict.REJECTED, world.workflow_id, None, DecisionRequest(by="Eve"))
+        await world.until(Status.REJECTED)
         assert world.payments.asked == []

@@ -88,3 +88,16 @@ async def test_what_is_still_under_way_gets_an_error_and_what_was_given_up_gets_
 async def test_who_does_not_wait_for_answers_does_not_wait_for_the_end() -> None:
     with anyio.fail_after(0.8):
         await answered(message("notifications/progress", progressToken=1, progress=1))
+
+
+@requirement("RPC-END")
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("subscriptions/listen", {"notifications": {}}),
+        ("tools/call", {"name": "waits", "arguments": {"wait_seconds": 40}}),
+    ],
+)
+async def test_what_its_sender_wants_to_last_is_not_waited_for(method: str, params: dict[str, Any]) -> None:
+    with anyio.fail_after(0.8):
+        await answered(message(method, "lasts", **params))
