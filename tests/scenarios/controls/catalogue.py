@@ -66,6 +66,7 @@ COMMON: tuple[Scenario | Story, ...] = (
     *(_word(letter) for letter in LETTERS),
     _NOTHING,
     _SIGNALLED,
+    _WITH_METADATA,
     _EARLY,
     _TWICE,
     _OPPOSITE,
