@@ -173,6 +173,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "HTTP-HOSTS": "Only requests to allowed hosts and of their pages are answered; off loopback they must be named.",
     "HTTP-BOUNDS": "Headers, bodies, connections and sessions are bounded in size, time and number; streams are not.",
     "HTTP-SESSIONS": "A client of the older protocol is asked in its session; without sessions, it is refused.",
+    "HTTP-STOPS": "Told to stop, it ends within seconds, also while calls or forms are open; their clients are told.",
     "LOG-BOUNDED": "A log message has a bounded length and shows what could not be seen.",
     "LOG-RETRIES": "An attempt that is tried again is one line in the log, without a traceback.",
     "LOG-THREAD": "Whoever logs does not wait until it is written, and a stderr that nobody reads stops nothing.",
