@@ -21,6 +21,7 @@ from mcp_types import (
     MissingRequiredClientCapabilityErrorData,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.question_keys import QuestionKeys, digest_of
@@ -207,5 +208,9 @@ async def _asked(request: ElicitRequest, ctx: Context[Any, Any]) -> ElicitResult
     except MCPError:
         raise Refused(
             Code.NOT_CONFIRMED, f"the client did not answer the form; nothing was changed. {_AGAIN}"
+        ) from None
+    except ValidationError:
+        raise Refused(
+            Code.NOT_CONFIRMED, f"the client's answer to the form was not understood; nothing was changed. {_AGAIN}"
         ) from None
     return answer
