@@ -147,6 +147,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "TEMPORAL-KEEPS": "The embedded namespace keeps closed executions at least 90 days.",
     "EMBEDDED-SHUT": "No web page can signal on the embedded Temporal; its Web UI is off unless asked for, then told.",
     "EMBEDDED-RISK": "Who can reach the embedded Temporal is told at start; a real ERP or gateway needs that accepted.",
+    "LOCAL-RISK": "With a real ERP or gateway it is told that a Temporal of this machine without TLS and key is open.",
     "EMBEDDED-PRIVATE": "Home and files are for their user only; another user's, or a symbolic link, is refused.",
     "EMBEDDED-SECRETS": "No password in a command line, nor in the environment of guardian and server.",
     "EMBEDDED-TROUBLE": "A stopped guardian disturbs nobody; a full or read-only disk is told in the server's words.",

@@ -83,7 +83,7 @@ def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[App
     Args:
         embedded_temporal: Whether the invoices are kept by the embedded Temporal, whose workers have these ports.
     """
-    if ports.erp_url or ports.payments_url:
+    if ports.has_real:
         return ApprovalPolicy.ASK_OR_REFUSE, "the ERP or the payment gateway is a real one"
     if not embedded_temporal:
         return ApprovalPolicy.ASK_OR_REFUSE, "this Temporal is a shared one, whose workers may pay real money"
