@@ -21,6 +21,7 @@ from mcp_types import (
     MissingRequiredClientCapabilityErrorData,
 )
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.question_keys import QuestionKeys, digest_of
@@ -82,7 +83,7 @@ def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[App
     Args:
         embedded_temporal: Whether the invoices are kept by the embedded Temporal, whose workers have these ports.
     """
-    if ports.erp_url or ports.payments_url:
+    if ports.has_real:
         return ApprovalPolicy.ASK_OR_REFUSE, "the ERP or the payment gateway is a real one"
     if not embedded_temporal:
         return ApprovalPolicy.ASK_OR_REFUSE, "this Temporal is a shared one, whose workers may pay real money"
@@ -207,5 +208,9 @@ async def _asked(request: ElicitRequest, ctx: Context[Any, Any]) -> ElicitResult
     except MCPError:
         raise Refused(
             Code.NOT_CONFIRMED, f"the client did not answer the form; nothing was changed. {_AGAIN}"
+        ) from None
+    except ValidationError:
+        raise Refused(
+            Code.NOT_CONFIRMED, f"the client's answer to the form was not understood; nothing was changed. {_AGAIN}"
         ) from None
     return answer

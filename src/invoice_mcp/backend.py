@@ -49,7 +49,7 @@ class Configuration:
 
 
 async def configuration(temporal: TemporalSettings, ports: PortSettings, *, with_worker: bool) -> Configuration:
-    """Read what is set, and say what the embedded Temporal is not for.
+    """Read what is set, and say what the embedded Temporal, or another open one of this machine, is not for.
 
     Raises:
         ConfigurationError: It can't work.
@@ -69,6 +69,12 @@ async def configuration(temporal: TemporalSettings, ports: PortSettings, *, with
             raise ConfigurationError(f"{ACCEPTANCE} is for the embedded Temporal alone: leave it out")
         if with_worker:
             ports.require_real(is_local=is_local(connect))
+        if is_local(connect) and ports.has_real and not temporal.accepts_risk:
+            logger.warning(
+                "The ERP or the payment gateway is a real one, and the Temporal at %s without TLS or a key: any user of"
+                " this machine can reach it and approve (docs/security.md). --accept-embedded-risk accepts that",
+                connect["target_host"],
+            )
     return Configuration(temporal, ports, connect)
 
 

@@ -50,7 +50,6 @@ RETENTION = timedelta(days=365)
 
 _SUPPORTED = os.name == "posix"
 _GUARDIAN = Path(__file__).with_name("_guardian.py")
-_BY_HAND = "run `temporal server start-dev` in another window and pass `--address 127.0.0.1:7233`"
 _POLL = 0.05  # seconds between two looks while somebody waits for us
 _WATCH = 0.3  # seconds between two looks of the watch; doubled after each failure, up to ...
 _WATCH_MAX = 5.0
@@ -62,6 +61,10 @@ _PORTS = range(20000, 32768)
 # The server's HTTP API can't be switched off, and by itself answers any web page. This lets it refuse whatever the Host
 # header says: no header can hold a line feed. An empty list would let requests without a Host pass.
 _NO_HTTP_API = 'frontend.httpAllowedHosts=["\\n"]'
+_BY_HAND = (
+    f"run `temporal server start-dev --headless --dynamic-config-value '{_NO_HTTP_API}'` in another window and pass"
+    " `--address 127.0.0.1:7233`"
+)
 # All that guardian and server need of the environment: no password, no key, and nothing of Temporal's own.
 _ENVIRONMENT = ("DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 

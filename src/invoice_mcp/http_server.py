@@ -10,9 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import uvicorn
 from mcp.server import MCPServer
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.transport_security import TransportSecuritySettings
+from mcp.shared.exceptions import MCPError
+from mcp_types import CONNECTION_CLOSED
 
 from invoice_mcp.errors import ConfigurationError
 from invoice_mcp.http_hosts import Authority, HostRule, is_loopback
@@ -30,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds. Whoever still waits in a call when we are told to stop is not waited for longer than this.
 _GRACE = 3
+# Seconds of these in which a call that we break off is told so.
+_TOLD_WITHIN = 0.5
 # With clients of the older protocol. Each keeps a task and its buffers, some 40 kB.
 MAX_SESSIONS = 1_000
 # Seconds without a request or an open stream until a session is taken for abandoned. A client whose session has gone
@@ -44,6 +50,8 @@ _NO_SESSIONS = (
     "No sessions are kept, so any of several servers behind one address answers: clients of a protocol before"
     " 2026-07-28 can't be asked to confirm an approval, and theirs are refused but with --approval=trust"
 )
+
+_STOPPING = "This server is stopping, and what was asked may be done or not. Repeating a call is safe"
 
 
 @dataclass(frozen=True)
@@ -113,17 +121,53 @@ async def serve_http(
         log_config=None,
         log_level="warning",
     )
+    calls = _Calls()
+    server.middleware.insert(0, calls.run)
     serving = _HttpServer(config)
     # What it breaks off when told to stop, it would report as an error of ours.
     uvicorns = logging.getLogger("uvicorn.error")
     uvicorns.addFilter(serving.is_running)
-    stopping = asyncio.create_task(serving.stop_when(told_to_stop))
+    stopping = asyncio.create_task(serving.stop_when(told_to_stop, calls))
     try:
         with listening:
             await serving.serve(sockets=[listening])
     finally:
         stopping.cancel()
         uvicorns.removeFilter(serving.is_running)
+        server.middleware.remove(calls.run)
+
+
+class _Calls:
+    """The requests under way, to be broken off while their clients can still be told.
+
+    Those of a session are not uvicorn's to cancel. The SDK cancels them when nobody reads any more what they write, and
+    then each waits to write: a second for its answer, and five before that if it has a form open.
+    """
+
+    def __init__(self) -> None:
+        self._under_way: set[anyio.CancelScope] = set()
+        self._ended = False
+
+    async def run(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware: have the request answered, unless it is broken off.
+
+        Raises:
+            MCPError: It is.
+        """
+        if not self._ended:
+            with anyio.CancelScope() as scope:
+                self._under_way.add(scope)
+                try:
+                    return await call_next(ctx)
+                finally:
+                    self._under_way.remove(scope)
+        raise MCPError(CONNECTION_CLOSED, _STOPPING)
+
+    def end(self) -> None:
+        """Break off all of them, and whatever comes now."""
+        self._ended = True
+        for scope in self._under_way:
+            scope.cancel()
 
 
 class _HttpServer(uvicorn.Server):
@@ -136,6 +180,8 @@ class _HttpServer(uvicorn.Server):
     def is_running(self, _record: logging.LogRecord) -> bool:
         return not self.should_exit
 
-    async def stop_when(self, told: asyncio.Event) -> None:
+    async def stop_when(self, told: asyncio.Event, calls: _Calls) -> None:
         await told.wait()
         self.should_exit = True
+        await asyncio.sleep(_GRACE - _TOLD_WITHIN)
+        calls.end()

@@ -43,6 +43,11 @@ class PortSettings:
         urls = {"ERP_URL": self.erp_url, "PAYMENTS_URL": self.payments_url}
         return tuple(name for name, url in urls.items() if not url)
 
+    @property
+    def has_real(self) -> bool:
+        """Whether the ERP or the gateway is a real one."""
+        return bool(self.erp_url or self.payments_url)
+
     def task_queue(self, *, is_embedded: bool) -> str:
         """The queue for invoices of these ports.
 
@@ -50,7 +55,7 @@ class PortSettings:
         one's invoices into the wrong system. Passwords are no part of that: they may change while invoices wait. On a
         configured Temporal all workers have the same ports, and servers need none.
         """
-        if not is_embedded or not (self.erp_url or self.payments_url):
+        if not is_embedded or not self.has_real:
             return TASK_QUEUE
         which = hashlib.sha256(f"{_place(self.erp_url)}\n{_place(self.payments_url)}".encode()).hexdigest()
         return f"{TASK_QUEUE}-{which[:12]}"
@@ -71,7 +76,7 @@ class PortSettings:
         Raises:
             ConfigurationError: The ERP or the gateway is a real one.
         """
-        if self.erp_url or self.payments_url:
+        if self.has_real:
             raise ConfigurationError(
                 "With a real ERP or gateway the embedded Temporal is too open: any user of this machine can reach it "
                 "and approve. Name one of your own (--address or TEMPORAL_ADDRESS, with TLS or a key), or accept that: "

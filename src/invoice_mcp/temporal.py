@@ -47,7 +47,8 @@ class TemporalSettings:
 
     Attributes:
         ui: Start the embedded one with its Web UI.
-        accepts_risk: The owner knows who can reach the embedded one, and uses it all the same.
+        accepts_risk: The owner knows who can reach the embedded one, or one of this machine without TLS and key, and
+            uses it all the same.
     """
 
     address: str | None = None

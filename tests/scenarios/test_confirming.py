@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from datetime import timedelta
@@ -9,20 +10,27 @@ from typing import Any
 
 import pytest
 from mcp import Client
-from mcp_types import ElicitResult, InputRequiredResult, TextContent
+from mcp.shared.memory import create_client_server_memory_streams
+from mcp.shared.message import SessionMessage
+from mcp_types import ElicitResult, InputRequiredResult, JSONRPCMessage, TextContent
+from pydantic import TypeAdapter
 
 from invoice_mcp.approval import ApprovalPolicy
 from invoice_mcp.question_keys import QuestionKeys, digest_of
 from invoice_mcp.questions import confirmation_request, decision_request, message_of
 from invoice_mcp.reports import Confirmation, DecisionRequest, Status
+from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import get, input_key, update
 from invoice_mcp.testing import ERAS, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.tool_errors import CodedServer
 from tests.desk import Desk
 from tests.requirements import requirement
 from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client
 
+JSONRPC: TypeAdapter[JSONRPCMessage] = TypeAdapter(JSONRPCMessage)
+_RAW = {"name": "raw", "version": "1"}
 YES = ElicitResult(action="accept", content={"approve": True})
 in_both_eras = pytest.mark.parametrize("era", ERAS)
 
@@ -77,6 +85,23 @@ async def test_whatever_is_not_a_yes_approves_nothing(new_world: NewWorld, era: 
         assert (await world.status()).decision is None
         # It is still open to be decided.
         await world.reject()
+
+
+@requirement("CONFIRM-ASK")
+@pytest.mark.parametrize(
+    "garbled", [{"bogus": 1}, {"action": "yes"}, {"action": "accept", "content": {"approve": {"really": True}}}]
+)
+async def test_an_answer_that_is_none_approves_nothing_and_it_is_told_whose_fault_that_is(
+    new_world: NewWorld, garbled: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the older protocol. In the current one it comes with the call, which is then no call."""
+    async with new_world() as world:
+        workflow_id = await world.submit()
+        text = await _approve_in_raw(build_server(InvoiceService(world.client)), workflow_id, garbled)
+        assert text.startswith("NOT_CONFIRMED: the client's answer to the form was not understood; nothing was changed")
+        assert (await world.status()).decision is None
+        await world.reject()
+    assert caplog.messages == []
 
 
 @requirement("CONFIRM-POLICY")
@@ -421,3 +446,32 @@ async def _approve(client: Client, workflow_id: str, responses: Any, **more: str
     if not isinstance(answer, InputRequiredResult):
         assert not answer.is_error, [block.text for block in answer.content if isinstance(block, TextContent)]
     return answer
+
+
+async def _approve_in_raw(server: CodedServer, workflow_id: str, answer: dict[str, Any]) -> str:
+    """What the tool says to a client that answers its form with just this, which the SDK's client would not send."""
+
+    async def say(**message: Any) -> None:
+        await says.send(SessionMessage(JSONRPC.validate_python({"jsonrpc": "2.0", **message})))
+
+    async def heard() -> dict[str, Any]:
+        message = await hears.receive()
+        assert isinstance(message, SessionMessage)
+        return message.message.model_dump(by_alias=True, exclude_unset=True)
+
+    async with create_client_server_memory_streams() as ((hears, says), streams), asyncio.timeout(10):
+        serving = asyncio.create_task(server.serve_streams(*streams))
+        known = {"protocolVersion": "2025-06-18", "capabilities": {"elicitation": {}}, "clientInfo": _RAW}
+        await say(id=1, method="initialize", params=known)
+        await heard()
+        await say(method="notifications/initialized")
+        await say(id=2, method="tools/call", params={"name": "approve", "arguments": {"workflow_id": workflow_id}})
+        asked = await heard()
+        assert asked["method"] == "elicitation/create"
+        await say(id=asked["id"], result=answer)
+        told = await heard()
+        await says.aclose()
+        await serving
+    assert told["result"]["isError"]
+    text: str = told["result"]["content"][0]["text"]
+    return text

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import signal
 import socket
 import stat
@@ -522,8 +523,12 @@ async def test_a_missing_binary_is_told(home: Path, monkeypatch: pytest.MonkeyPa
 
 async def test_on_a_system_without_it_the_way_round_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_SUPPORTED", False)
-    with pytest.raises(EmbeddedUnavailable, match=r"temporal server start-dev.*--address 127.0.0.1:7233"):
+    with pytest.raises(EmbeddedUnavailable, match=r"pass `--address 127\.0\.0\.1:7233`") as told:
         await EmbeddedTemporal(home).__aenter__()
+    # One whose HTTP API and Web UI answer no web page either, as ours.
+    [command] = re.findall("`(temporal .*?)`", str(told.value))
+    begin = ["temporal", "server", "start-dev", "--headless"]
+    assert shlex.split(command) == [*begin, "--dynamic-config-value", 'frontend.httpAllowedHosts=["\\n"]']
 
 
 def test_the_default_home_is_the_environments_or_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

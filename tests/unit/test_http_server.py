@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
 
 from invoice_mcp import http_limits, http_server
 from invoice_mcp.errors import ConfigurationError
@@ -261,6 +262,46 @@ async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
             while await status_of(port, *MCP_HEADERS, body=INITIALIZE) != 200:
                 await asyncio.sleep(0.05)
         assert await status_of(port, *MCP_HEADERS, f"Mcp-Session-Id: {session}", body=ping) == 404
+
+
+@requirement("HTTP-STOPS")
+@pytest.mark.parametrize("tool", ["form", "work"])
+async def test_a_call_under_way_in_a_session_does_not_keep_it_from_stopping_and_is_told(
+    tool: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(http_server, "_GRACE", 1)
+    server, began = MCPServer[Any]("waiting"), asyncio.Event()
+
+    @server.tool()
+    async def form(ctx: Context[Any, Any]) -> None:
+        began.set()
+        await ctx.session.elicit_form("Well?", {"type": "object", "properties": {}}, ctx.request_id)
+
+    @server.tool()
+    async def work() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    call = b'{"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "%b"}}' % tool.encode()
+    async with AsyncExitStack() as clients:
+        async with served(server) as port:
+            legacy, stream = [await clients.enter_async_context(connected(port)) for _ in range(2)]
+            session = await session_of(legacy)
+            while not (await legacy.read(5) or b"").endswith(b"0\r\n\r\n"):
+                pass
+            in_session = (*MCP_HEADERS, f"Mcp-Session-Id: {session}")
+            await stream.request(*in_session, method="GET")
+            await legacy.request(*in_session, body=call)
+            await began.wait()
+            stops = time.monotonic()
+        assert time.monotonic() - stops < 2
+        answer = b""
+        while part := await legacy.read(5):
+            answer += part
+    assert b"This server is stopping" in answer
+    # The client may take the form away.
+    assert (b"notifications/cancelled" in answer) is (tool == "form")
+    assert since_start(caplog) == []
 
 
 @requirement("HTTP-SESSIONS", "CLI-NEWS")

@@ -111,6 +111,52 @@ async def test_nothing_is_told_of_another_temporal_or_to_who_has_accepted_it(
     assert [record for record in caplog.records if record.name.startswith("invoice_mcp")] == []
 
 
+@requirement("LOCAL-RISK")
+@pytest.mark.parametrize(
+    ("address", "real", "given", "is_told"),
+    [
+        ("127.0.0.1:7233", {"payments_url": "https://bank.example"}, {}, True),
+        ("localhost:7233", {"erp_url": "https://erp.example"}, {}, True),
+        ("[::1]:7233", {"erp_url": "https://erp.example", "payments_url": "https://bank.example"}, {}, True),
+        ("127.0.0.1:7233", {}, {}, False),
+        ("127.0.0.1:7233", {"payments_url": "https://bank.example"}, {"accepts_risk": True}, False),
+        ("db.example:7233", {"payments_url": "https://bank.example"}, {}, False),
+    ],
+)
+@pytest.mark.parametrize("with_worker", [True, False])
+async def test_who_can_reach_a_temporal_of_this_machine_is_told_where_money_is_real(
+    *,
+    address: str,
+    real: dict[str, Any],
+    given: dict[str, Any],
+    is_told: bool,
+    with_worker: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = TemporalSettings(address=address, home=tmp_path, **given)
+    ports = PortSettings(tmp_path, allow_embedded=True, **real)
+    await configuration(settings, ports, with_worker=with_worker)
+    told = [record for record in caplog.records if record.name.startswith("invoice_mcp")]
+    assert len(told) == is_told
+    for line in told:
+        assert line.levelno == logging.WARNING
+        assert f"{address} without TLS or a key: any user of this machine can reach it and approve" in line.getMessage()
+        assert "\n" not in line.getMessage()
+
+
+@requirement("LOCAL-RISK")
+@pytest.mark.parametrize("variable", ["TEMPORAL_API_KEY", "TEMPORAL_TLS"])
+async def test_a_temporal_that_asks_who_is_there_is_not_warned_of(
+    variable: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "true")
+    settings = TemporalSettings(address="127.0.0.1:7233", home=tmp_path)
+    ports = PortSettings(tmp_path, erp_url="https://erp.example", payments_url="https://bank.example")
+    await configuration(settings, ports, with_worker=True)
+    assert [record for record in caplog.records if record.name.startswith("invoice_mcp")] == []
+
+
 @requirement("EMBEDDED-RISK")
 @pytest.mark.parametrize("name", ["erp_url", "payments_url"])
 def test_real_systems_are_not_used_on_the_embedded_temporal_unless_that_is_accepted(tmp_path: Path, name: str) -> None:
