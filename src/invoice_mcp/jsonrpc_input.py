@@ -2,7 +2,8 @@
 
 The SDK drops such input on stdin without an answer, and over HTTP it takes a request whose id it does not allow for a
 notification, or answers without the request's id (docs/upstream/unanswered-input.md). Whoever sent it then waits for
-ever. Here each gets the error that JSON-RPC has for it, with its id where one can be found.
+ever. Here each gets the error that JSON-RPC has for it, with its id where one can be found, and a method, which shows
+that it is no answer: the id of an answer is one of the server's.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from mcp_types import (
@@ -28,6 +30,15 @@ from pydantic_core import from_json
 
 # Strings (possessive: what is never closed is looked at once), brackets and separators, and anything else in one piece.
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+# Of what can't be parsed so much is looked at: its first tokens, and its last bytes. Whoever sends it waits for little,
+# and everybody else waits meanwhile.
+_TOKENS = 4096
+_LAST_BYTES = 1024
+_NAMES = {f'"{name}"'.encode(): name for name in ("id", "method", "result", "error")}
+# Behind the value of another member.
+_LAST_MEMBERS = re.compile(
+    rb',((?:\s*+"(?:jsonrpc|id|method)"\s*+:\s*+(?:"[^"\\]*+"|[-+.\w]++)\s*+(?:,|(?=\}))){1,3}+)\}\Z'
+)
 _BATCH = "JSON-RPC batches are not part of this protocol: send each message by itself"
 
 
@@ -40,13 +51,18 @@ class InputError(JSONRPCError):
 def read(raw: bytes) -> JSONRPCMessage | list[InputError]:
     """A message as the SDK reads it, or what to answer instead: nothing where JSON-RPC has no answer.
 
-    That is to a notification, and to an answer. A batch gets one error for each request in it.
+    That is to a notification, and to an answer, also to one that can't be parsed. A batch gets one error for each
+    request in it.
     """
     try:
         content = from_json(raw)
     except ValueError as error:
+        content = _content_of(raw)
+        if isinstance(content, dict) and _needs_no_answer(content):
+            return []
         # By the letter of JSON-RPC the id is null here. Where it can be found, its sender waits for it.
-        return [_error(_id_in(raw), PARSE_ERROR, f"Parse error: {error}")]
+        request_id = _id_of(content) if isinstance(content, dict) else None
+        return [_error(request_id, PARSE_ERROR, f"Parse error: {error}")]
     if isinstance(content, list):
         ids = [_id_of(each) for each in content if isinstance(each, dict) and {"id", "method"} <= each.keys()]
         return [_error(each, INVALID_REQUEST, _BATCH) for each in ids or [None]]
@@ -86,8 +102,8 @@ def _error(request_id: RequestId | float | None, code: int, message: str) -> Inp
 
 
 def _id_of(content: dict[str, Any]) -> RequestId | float | None:
-    """The id, as far as JSON-RPC knows such ids."""
-    found = content.get("id")
+    """The id of a request, as far as JSON-RPC knows such ids. Without a method, it may be the id of one of ours."""
+    found = content.get("id") if "method" in content else None
     is_one = isinstance(found, str | int | float) and not isinstance(found, bool)
     return found if is_one and _can_be_sent(found) else None
 
@@ -100,18 +116,44 @@ def _can_be_sent(value: object) -> bool:
     return True
 
 
-def _id_in(raw: bytes) -> RequestId | float | None:
-    """The id of a request that can't be parsed: nested too deeply, or with something in it that is no JSON."""
+def _content_of(raw: bytes) -> object:
+    """What a text that can't be parsed says, or of an object the members that can be told, which may be none.
+
+    The parser of the standard library takes what the SDK's does not: lone surrogates, control characters, no UTF-8,
+    more levels.
+    """
+    try:
+        return json.loads(raw.decode(errors="surrogateescape"), strict=False)
+    except (ValueError, RecursionError):
+        pass
+    tokens = [found[0] for found in islice(_TOKEN.finditer(raw), _TOKENS)]
+    content, goes_on = _members(tokens)
+    if goes_on and len(tokens) == _TOKENS and (last := _LAST_MEMBERS.search(raw.rstrip()[-_LAST_BYTES:])):
+        content = _members([b"{", *_TOKEN.findall(last[1])])[0] | content
+    # Where the syntax is broken, that no id is found does not make it a notification.
+    return {"id": None} | content
+
+
+def _members(tokens: list[bytes]) -> tuple[dict[str, Any], bool]:
+    """The members of the object that the tokens begin with, as far as these go, and whether it goes on behind them.
+
+    A value that is no scalar is None.
+    """
+    members: dict[str, Any] = {}
     depth = 0
     name = separator = b""
-    for token in (found[0] for found in _TOKEN.finditer(raw)):
-        if not depth and token != b"{":
-            return None
-        if depth == 1 and (name, separator) == (b'"id"', b":"):
-            try:
-                return _id_of({"id": json.loads(token)})
-            except ValueError:
-                return None
+    for token in tokens:
+        if not depth and (token != b"{" or name):
+            break
+        if depth == 1 and separator == b":" and name in _NAMES:
+            members.setdefault(_NAMES[name], _scalar(token))
         depth += (token in b"{[") - (token in b"}]")
         name, separator = separator, token
-    return None
+    return members, depth > 0
+
+
+def _scalar(token: bytes) -> Any:
+    try:
+        return json.loads(token)
+    except ValueError:
+        return None

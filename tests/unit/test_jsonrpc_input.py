@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
+from invoice_mcp import jsonrpc_input as module
 from invoice_mcp.jsonrpc_input import read
 from tests.requirements import requirement
 
@@ -22,6 +25,18 @@ def call(request_id: str = '"a"', name: str = '"list"', arguments: str = "{}") -
 
 def nested(levels: int) -> str:
     return '{"x":' * levels + "1" + "}" * levels
+
+
+def id_last(params: str, more: str = "") -> bytes:
+    return f'{{"jsonrpc":"2.0","method":"tools/call","params":{params}, "id" : "z"{more}}}\n'.encode()
+
+
+def method_last(params: str) -> bytes:
+    return f'{{"params":{params},"jsonrpc":"2.0","id":5,"method":"tools/call"}}'.encode()
+
+
+def answer(result: str) -> bytes:
+    return f'{{"jsonrpc":"2.0","id":1,"result":{{"action":"accept","content":{result}}}}}'.encode()
 
 
 def request(**fields: Any) -> bytes:
@@ -51,11 +66,25 @@ def errors(raw: bytes) -> list[tuple[Any, int]]:
         (call(arguments='{"limit":1' + 5000 * "0" + "}"), "a", PARSE),
         (call().replace(b"list", b"\xff\xfe"), "a", PARSE),
         (call()[:-1], "a", PARSE),
-        (b'{"params": {"id": 1, "x": [{"id": 2}]}, "x": "id", "id" : 1.5, ', 1.5, PARSE),
+        (b'{"params": {"id": 1, "x": [{"id": 2}]}, "x": "id", "method": "x", "id" : 1.5, ', 1.5, PARSE),
+        (id_last(nested(400)), "z", PARSE),
+        (id_last(nested(50_000)), "z", PARSE),
+        (id_last('{"x":"' + 500_000 * "x" + '\\ud800"}'), "z", PARSE),
+        (id_last(f'{{"lines":[{",".join(60_000 * ["{}"])},]}}'), "z", PARSE),
+        (method_last(f'{{"lines":[{",".join(60_000 * ["{}"])},]}}'), 5, PARSE),
+        (id_last('{"id":1}' + 60_000 * ",", more=',"x":[]'), None, PARSE),
         (call('"\\ud800"'), None, PARSE),
         (call("1" + 5000 * "0"), None, PARSE),
         (call('"never closed').replace(b'",', b","), None, PARSE),
         (b'{"id": {"id": 1}, ', None, PARSE),
+        # Whether it is a request, or answers one of ours, can't be told.
+        (b'{"jsonrpc":"2.0","id":1,', None, PARSE),
+        (b'{"jsonrpc":"2.0","id":1,"x":{"method":"ping"},', None, PARSE),
+        (b'{"jsonrpc":"2.0","id":1,"x":"\\ud800"}', None, PARSE),
+        (b'{"jsonrpc":"2.0","id":1}{"jsonrpc":"2.0","id":2,"method":"ping"}', None, PARSE),
+        (b'{"jsonrpc":"2.0","method":"notifications/x","params":{', None, PARSE),
+        (b'{"jsonrpc":"2.0",id:1,"method":"ping"}', None, PARSE),
+        (b'{"jsonrpc":"2.0","method":"x"}' + 5000 * b"{}" + b'{"result":{},"id":1}', None, PARSE),
         (b'[{"id": 1}, ', None, PARSE),
         (b"garbage", None, PARSE),
         (b"[" * 50_000, None, PARSE),
@@ -69,7 +98,7 @@ def errors(raw: bytes) -> list[tuple[Any, int]]:
         (request(params="x"), "a", INVALID),
         (request(jsonrpc="1.0"), "a", INVALID),
         (request(method=5), "a", INVALID),
-        (b'{"jsonrpc":"2.0","id":0}', 0, INVALID),
+        (b'{"jsonrpc":"2.0","id":0}', None, INVALID),
         (b'{"jsonrpc":"2.0","method":1,"params":"bar"}', None, INVALID),
         (b"{}", None, INVALID),
         (b"5", None, INVALID),
@@ -97,7 +126,18 @@ def test_each_request_of_a_batch_gets_an_error() -> None:
         b'{"jsonrpc":"1.0","method":"notifications/initialized"}',
         b'{"jsonrpc":"2.0","id":"a","result":5}',
         b'{"jsonrpc":"2.0","id":[],"error":{}}',
+        answer('"\\ud800"'),
+        answer(nested(400)),
+        answer(nested(50_000)),
+        answer("1" + 5000 * "0"),
+        answer('"never closed'),
+        answer('"a\x0bb"').replace(b"result", b"error"),
+        b'{"result":{"x":"\xff"},"jsonrpc":"2.0","id":1}',
+        f'{{"result":{nested(50_000)},"jsonrpc":"2.0","id":1}}'.encode(),
+        f'{{"jsonrpc":"2.0","method":"notifications/x","params":{nested(400)}}}'.encode(),
+        b'{"jsonrpc":"2.0","method":"notifications/x","params":{"x":"\\ud800"}}',
     ],
+    ids=lambda raw: raw[:60].decode("latin-1"),
 )
 def test_notifications_and_answers_get_none(raw: bytes) -> None:
     assert errors(raw) == []
@@ -112,8 +152,34 @@ def test_messages_are_taken_as_the_sdk_takes_them() -> None:
     assert isinstance(read(b'{"jsonrpc":"2.0","id":1,"result":{}}'), JSONRPCResponse)
 
 
+class Counting:
+    """A pattern that counts what it finds."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.found = 0
+        self._pattern = pattern
+
+    def finditer(self, raw: bytes) -> Iterator[re.Match[bytes]]:
+        for each in self._pattern.finditer(raw):
+            self.found += 1
+            yield each
+
+
 @requirement("RPC-ERRORS")
-@pytest.mark.parametrize("unit", [b'\\"', b'"', b'{"id', b'"id":', b"[", b"\\"])
+@pytest.mark.parametrize("unit", [b",", b"{", b'"":', b'{"id":1,', b"[]"])
+def test_a_larger_input_is_not_looked_at_longer(monkeypatch: pytest.MonkeyPatch, unit: bytes) -> None:
+    counting = Counting(module._TOKEN)
+    monkeypatch.setattr(module, "_TOKEN", counting)
+    looked_at = []
+    for size in (64 * 1024, 1024 * 1024):
+        counting.found = 0
+        read((b"{" + unit * size)[:size])
+        looked_at.append(counting.found)
+    assert 0 < looked_at[0] == looked_at[1] < 5000
+
+
+@requirement("RPC-ERRORS")
+@pytest.mark.parametrize("unit", [b'\\"', b'"', b'{"id', b'"id":', b"[", b"\\", b',"id":1'])
 def test_looking_for_an_id_takes_linear_time(unit: bytes) -> None:
     began = time.process_time()
     read(b'{"x' + unit * (500_000 // len(unit)))
