@@ -34,33 +34,20 @@ def every_safe() -> tuple[Mutant, ...]:
 
 
 @pytest.mark.thorough
-def test_there_are_many_of_each_and_none_is_another() -> None:
+@requirement("HISTORY-MUTANTS")
+def test_there_are_many_of_each_that_python_reads_and_the_report_is_of_them() -> None:
+    # One test: to make them all takes as long as everything that is looked at here.
+    every = (*every_breaking(), *every_safe())
     assert len(every_breaking()) >= 50
     assert len(every_safe()) >= 15
     assert min(Counter(mutant.operator for mutant in every_breaking()).values()) >= 4
-    assert len({(mutant.file, mutant.text) for mutant in (*every_breaking(), *every_safe())}) == len(
-        every_breaking()
-    ) + len(every_safe())
-
-
-@pytest.mark.thorough
-def test_each_is_an_edit_that_python_reads() -> None:
-    for mutant in (*every_breaking(), *every_safe()):
+    assert len({(mutant.file, mutant.text) for mutant in every}) == len(every)
+    for mutant in every:
         assert mutant.text != (PACKAGE / mutant.file).read_text(encoding="utf-8")
         compile(mutant.text, mutant.name, "exec")
-
-
-@pytest.mark.thorough
-def test_what_is_taken_for_equivalent_exists() -> None:
-    assert set(EQUIVALENT) <= {mutant.name for mutant in every_breaking()}
-
-
-@pytest.mark.thorough
-@requirement("HISTORY-MUTANTS")
-def test_the_report_is_of_these_mutants() -> None:
+    assert set(EQUIVALENT) <= {mutant.name for mutant in every_breaking()}, "what is taken for equivalent exists"
     told = (Path(__file__).parents[2] / "docs" / "mutants.md").read_text(encoding="utf-8")
-    missing = [mutant.name for mutant in (*every_breaking(), *every_safe()) if escaped(mutant.name) not in told]
-    assert missing == []
+    assert [mutant.name for mutant in every if escaped(mutant.name) not in told] == []
     assert "NOT NOTICED" not in told
 
 
