@@ -112,8 +112,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a decision goes to the newest run, whichever is named",
         "service.py",
-        "found = await self._require_open(workflow_id, run_id)\n            report =",
-        "found = await self._require_open(workflow_id, None)\n            report =",
+        "found = await self._require_open(workflow_id, run_id)\n            if verdict",
+        "found = await self._require_open(workflow_id, None)\n            if verdict",
     ),
     Named(
         "`cancel` goes to the newest run, whichever is named",
