@@ -33,17 +33,15 @@ IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-
 LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
 REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "shapes", "versioning")]
 ELSEWHERE = ["tests/unit", *LIVES, *REPLAYS, "-m", QUICK, *IN_PARALLEL, "--hypothesis-profile=second-opinion"]
-# Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them.
+# Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them, at night on
+# more. Tasks are another way to say the same words.
 BULK = ["-m", THOROUGH, *IN_PARALLEL]
-SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls")]
-# Tasks are another way to say the same words.
-SECOND_OPINION += [
-    "-k",
-    "not every_word or tools",
-    *IN_PARALLEL,
-    "--bulk=time-skipping",
-    "--hypothesis-profile=second-opinion",
+ON_A_SERVER = [*IN_PARALLEL, "--bulk=time-skipping", "--hypothesis-profile=second-opinion"]
+SECOND_OPINION = ["tests/scenarios/test_every_word.py", "-k", "tools", *ON_A_SERVER]
+SECOND_OPINIONS = [
+    f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls", "bad_input")
 ]
+SECOND_OPINIONS += ON_A_SERVER
 
 
 def _group(name: str) -> list[str]:
@@ -142,7 +140,7 @@ def nightly(session: nox.Session) -> None:
     session.run("pytest", "tests", "-m", "nightly", *IN_PARALLEL)
     thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]
     session.run("pytest", *thorough, "--words=5", *session.posargs)
-    session.run("pytest", *SECOND_OPINION, "tests/scenarios/test_bad_input.py", "--words=4", *session.posargs)
+    session.run("pytest", *SECOND_OPINIONS, "--words=4", *session.posargs)
     agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
     session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", QUICK, "--world=real", *IN_PARALLEL)

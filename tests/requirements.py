@@ -166,7 +166,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "CLI-DEMO": "The demo plays an invoice to PAID, or to --reject or --expire, and leaves nothing behind.",
     "CLI-FAIL": "--fail-validate and --fail-payment make the embedded ERP or gateway refuse.",
     "CLI-STDOUT": "Nothing but protocol goes to stdout.",
-    "CLI-STDIO": "A stdout that the host closes ends serve with a line; on a terminal it says whom it waits for.",
+    "CLI-STDIO": "A stdin or stdout that fails ends serve with a line; on a terminal it says whom it waits for.",
     "CLI-NEWS": "Normal news is logged as INFO, and shown; -v shows details.",
     "CLI-WORKER": "A worker alone stops cleanly on SIGTERM.",
     "CLI-HTTP": "serve --http serves the same tools over streamable HTTP.",

@@ -113,10 +113,12 @@ class BackendSource:
 
     def policy(self, found: Configuration) -> ApprovalPolicy:
         """What an approval needs: as chosen, else the default, which is told."""
-        if self.approval is not None:
-            logger.info("Approvals: --approval=%s, as chosen. %s", self.approval, WITHOUT_FORMS[self.approval])
-            return self.approval
         policy, why = default_policy(embedded_temporal=found.is_embedded, ports=found.ports)
+        if self.approval is not None:
+            # That it is the default is no news.
+            level = logging.DEBUG if self.approval is policy else logging.INFO
+            logger.log(level, "Approvals: --approval=%s, as chosen. %s", self.approval, WITHOUT_FORMS[self.approval])
+            return self.approval
         logger.info("Approvals: --approval=%s, because %s. %s", policy, why, WITHOUT_FORMS[policy])
         return policy
 

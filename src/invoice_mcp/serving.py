@@ -83,10 +83,7 @@ async def _serve_http(server: CodedServer, http: HttpSettings, load: Load, start
 
 
 async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend]) -> None:
-    if sys.stdin is None:
-        raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
-    if sys.stdin.isatty():
-        logger.info("This waits for an MCP host to speak on stdin. To look around, try: invoice-mcp demo")
+    _check_standard_streams()
     begin, checked = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().call_later(_BEGINS_ANYWAY_AFTER, begin.set)
     server.middleware.append(_behind_the_handshake(begin))
@@ -97,12 +94,13 @@ async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend
     stops = [asyncio.create_task(told_to_stop().wait()), unheard]
     try:
         await asyncio.wait({running, connecting, *stops}, return_when=asyncio.FIRST_COMPLETED)
+        unread = unheard.done() and not running.done()
         if running.done():
             # Whoever leaves at once is told all the same if the configuration can't work.
             begin.set()
             stops.append(asyncio.create_task(checked.wait()))
             await asyncio.wait({connecting, *stops}, timeout=_CHECKED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        elif unheard.done():
+        elif unread:
             _tell_stdout_closed()
     finally:
         for stop in stops:
@@ -114,12 +112,20 @@ async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend
                 raise
             if not isinstance(error, ConfigurationError):
                 logger.exception("serve can't go on")
-            logging.shutdown()
-            sys.stderr.write(f"Error: {error}\n")
-            # A thread still reads stdin, and would be waited for.
-            leave(1)
-    if running.done():
-        running.result()
+            _fail(error)
+    if running.done() and (fault := running.result()) and not unread:
+        if not isinstance(fault, ConnectionError):
+            _fail(f"stdin or stdout can't be used: {fault.strerror}")
+        _tell_stdout_closed()
+
+
+def _check_standard_streams() -> None:
+    if sys.stdin is None:
+        raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
+    if sys.stdout is None:
+        raise ConfigurationError("stdout is closed, where answers go. Hosts start this with a pipe; or use --http")
+    if sys.stdin.isatty():
+        logger.info("This waits for an MCP host to speak on stdin. To look around, try: invoice-mcp demo")
 
 
 async def _connect(load: Load, startup: Startup[Backend], begin: asyncio.Event, checked: asyncio.Event) -> NoReturn:
@@ -131,11 +137,26 @@ async def _connect(load: Load, startup: Startup[Backend], begin: asyncio.Event, 
     await source.keep(found, policy, startup)
 
 
-async def _run(server: CodedServer) -> None:
+async def _run(server: CodedServer) -> OSError | None:
+    """Serve until the host leaves, or can't be read from or written to any more: then why."""
+    fault = None
     try:
         await server.run_stdio_async()
-    except* BrokenPipeError:
-        _tell_stdout_closed()
+    except* OSError as errors:
+        fault = _first_of(errors)
+    return fault
+
+
+def _first_of(errors: BaseExceptionGroup[OSError]) -> OSError:
+    first = errors.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _fail(why: object) -> NoReturn:
+    logging.shutdown()
+    sys.stderr.write(f"Error: {why}\n")
+    # A thread still reads stdin, and would be waited for.
+    leave(1)
 
 
 def _behind_the_handshake(begin: asyncio.Event) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -100,13 +100,15 @@ async def _lines(
     """The lines that are messages. Others are answered here."""
     async with answers:
         # As bytes: the end of a line is a line feed only, and what is no UTF-8 is not taken for other text.
-        async for line in stdin:
+        # Abandoned where answers can't be written any more: a host that gets none may say nothing more.
+        while line := await anyio.to_thread.run_sync(stdin.wrapped.readline, abandon_on_cancel=True):
             if line.isspace():
                 continue
             found = read(line)
             if isinstance(found, list):
                 for error in found:
-                    await answers.send(SessionMessage(error))
+                    with suppress(anyio.BrokenResourceError):  # as in _write
+                        await answers.send(SessionMessage(error))
             else:
                 unanswered.note_input(found)
                 yield line.decode()
@@ -118,11 +120,13 @@ async def _write(
     written: WriteStream[SessionMessage],
     unanswered: _Unanswered,
 ) -> None:
-    async with to_write, written:
-        async for answer in to_write:
-            unanswered.note_output(answer.message)
-            await written.send(answer)
-        # The SDK has ended. It leaves out answers that it had begun to write when its input ended.
-        error = ErrorData(code=CONNECTION_CLOSED, message=_UNKNOWN_OUTCOME)
-        for request_id in unanswered.ids.elements():
-            await written.send(SessionMessage(JSONRPCError(jsonrpc=JSONRPC_VERSION, id=request_id, error=error)))
+    # Broken: the SDK's writer has failed, and raises why.
+    with suppress(anyio.BrokenResourceError):
+        async with to_write, written:
+            async for answer in to_write:
+                unanswered.note_output(answer.message)
+                await written.send(answer)
+            # The SDK has ended. It leaves out answers that it had begun to write when its input ended.
+            error = ErrorData(code=CONNECTION_CLOSED, message=_UNKNOWN_OUTCOME)
+            for request_id in unanswered.ids.elements():
+                await written.send(SessionMessage(JSONRPCError(jsonrpc=JSONRPC_VERSION, id=request_id, error=error)))

@@ -324,17 +324,79 @@ async def _listens(port: int) -> bool:
     return True
 
 
-def test_a_closed_stdin_and_a_home_that_can_not_be_are_told(tmp_path: Path) -> None:
-    closed = subprocess.run(
-        ["/bin/sh", "-c", '"$@" <&-', "sh", *PROGRAM, "serve"],
+@requirement("CLI-STDIO")
+@pytest.mark.parametrize(
+    ("streams", "told"),
+    [
+        ("<&-", "stdin is closed"),
+        (">&-", "stdout is closed"),
+        pytest.param(
+            ">/dev/full",
+            "stdin or stdout can't be used: No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here"),
+        ),
+    ],
+)
+def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(tmp_path: Path, streams: str, told: str) -> None:
+    with subprocess.Popen(
+        ["/bin/sh", "-c", f'"$@" {streams}', "sh", *PROGRAM, "serve", "--no-worker"],
         env=environment(tmp_path / "home"),
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
-        check=False,
-    )
-    assert closed.returncode == 1
-    assert "stdin is closed" in closed.stderr
+    ) as served:
+        try:
+            assert served.stdin
+            assert served.stderr
+            with suppress(BrokenPipeError):
+                served.stdin.write(f"{INITIALIZE.decode()}\n")
+                served.stdin.flush()
+            # The host waits for its answer, and keeps stdin open.
+            assert served.wait(timeout=60) == 1
+            *_, last = served.stderr.read().splitlines()
+            assert told in last
+        finally:
+            served.kill()
+
+
+@requirement("CLI-STDIO")
+def test_a_host_on_sockets_that_leaves_answers_unread_ends_serve_with_a_line(tmp_path: Path) -> None:
+    to_it, its_stdin = socket.socketpair()
+    from_it, its_stdout = socket.socketpair()
+    with (
+        to_it,
+        from_it,
+        subprocess.Popen(
+            [*PROGRAM, "serve", "--no-worker"],
+            env=environment(tmp_path / "home"),
+            stdin=its_stdin.fileno(),
+            stdout=its_stdout.fileno(),
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as served,
+    ):
+        try:
+            its_stdin.close()
+            its_stdout.close()
+            assert served.stderr
+            to_it.sendall(INITIALIZE + b"\n")
+            from_it.settimeout(60)
+            assert from_it.recv(65536)
+            to_it.sendall(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+            # More than the socket holds: an answer is being written when the host leaves.
+            for number in range(400):
+                to_it.sendall(b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}\n' % (number + 2))
+            from_it.close()
+            assert served.wait(timeout=30) == 0
+            told = " ".join(served.stderr.read().split())
+            assert told.count("The host closed stdout") == 1
+            assert "Traceback" not in told
+        finally:
+            served.kill()
+
+
+def test_a_home_that_can_not_be_is_told(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     for command in ("demo", "serve"):

@@ -1,13 +1,17 @@
-"""The policy of approvals where none was chosen: what money may be real, decides."""
+"""The policy of approvals: where none is chosen, what money may be real decides."""
 
 from __future__ import annotations
 
+import logging
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from invoice_mcp.approval import ApprovalPolicy, default_policy
+from invoice_mcp.approval import WITHOUT_FORMS, ApprovalPolicy, default_policy
+from invoice_mcp.backend import BackendSource, Configuration
 from invoice_mcp.ports import PortSettings
+from invoice_mcp.temporal import TemporalSettings
 from tests.requirements import requirement
 
 ASK, ASK_OR_REFUSE = ApprovalPolicy.ASK, ApprovalPolicy.ASK_OR_REFUSE
@@ -34,3 +38,16 @@ def test_the_default_is_safe_where_money_may_be_real(
     chosen, told = default_policy(embedded_temporal=embedded_temporal, ports=ports)
     assert chosen is policy
     assert why in told
+
+
+@requirement("CONFIRM-DEFAULT")
+@pytest.mark.parametrize("chosen", ApprovalPolicy)
+def test_a_policy_that_is_chosen_is_told_where_it_is_not_the_default(
+    chosen: ApprovalPolicy, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "invoice_mcp")
+    temporal, ports = TemporalSettings(home=tmp_path), PortSettings(tmp_path)
+    source = BackendSource(temporal, ports, timedelta(days=5), chosen, with_worker=False)
+    assert source.policy(Configuration(temporal, ports, None)) is chosen
+    told = [f"Approvals: --approval={chosen}, as chosen. {WITHOUT_FORMS[chosen]}"]
+    assert caplog.messages == ([] if chosen is ApprovalPolicy.ASK else told)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+from errno import ENOSPC
 from typing import Any
 
 import anyio
@@ -101,3 +103,26 @@ async def test_who_does_not_wait_for_answers_does_not_wait_for_the_end() -> None
 async def test_what_its_sender_wants_to_last_is_not_waited_for(method: str, params: dict[str, Any]) -> None:
     with anyio.fail_after(0.8):
         await answered(message(method, "lasts", **params))
+
+
+class Full(io.StringIO):
+    """Nothing can be written to it."""
+
+    def write(self, _: str) -> int:
+        raise OSError(ENOSPC, "full")
+
+
+@requirement("CLI-STDIO")
+@pytest.mark.parametrize("line", [b"garbage", message("ping", 1)])
+async def test_what_can_not_be_written_ends_it_though_stdin_stays_open_and_is_all_it_raises(line: bytes) -> None:
+    ours, theirs = os.pipe()
+    with open(ours, "rb") as stdin, open(theirs, "wb") as host, anyio.fail_after(10):  # noqa: PTH123
+        host.write(b"\n".join([message("initialize", 0, **INITIALIZE), *100 * [line], b""]))
+        host.flush()
+        with pytest.raises(ExceptionGroup) as raised:
+            async with stdio_streams(anyio.wrap_file(stdin), anyio.wrap_file(Full())) as streams:
+                await a_server().serve_streams(*streams)
+        host.close()
+    matched, other = raised.value.split(OSError)
+    assert matched
+    assert other is None

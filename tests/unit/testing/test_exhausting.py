@@ -56,6 +56,7 @@ def simulate(*arguments: str) -> Result:
 # -- explored ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @requirement("ORDER-ALL")
 def test_every_plan_is_explored_in_one_process_or_in_several() -> None:
     every, told = [Plan(1, ("approve",)), Plan(1, ("cancel",))], [0, 0]
@@ -84,6 +85,7 @@ def test_plans_have_every_word_of_events_in_them_and_no_other(most: int) -> None
         assert len(planned) == 3 ** min(most, 2)
 
 
+@pytest.mark.thorough
 @requirement("ORDER-ALL")
 def test_what_is_wrong_is_told_with_its_story() -> None:
     failure = explore_plan(SIGNALLED, (LATE,)).failure
