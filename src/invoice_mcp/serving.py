@@ -108,8 +108,6 @@ async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend
         try:
             await _ended(connecting)
         except Exception as error:
-            if running.done():
-                raise
             if not isinstance(error, ConfigurationError):
                 logger.exception("serve can't go on")
             _fail(error)

@@ -324,23 +324,27 @@ async def _listens(port: int) -> bool:
     return True
 
 
+# What takes nothing, and never tells that nobody reads.
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here")
+
+
 @requirement("CLI-STDIO")
 @pytest.mark.parametrize(
-    ("streams", "told"),
+    ("streams", "home", "told"),
     [
-        ("<&-", "stdin is closed"),
-        (">&-", "stdout is closed"),
-        pytest.param(
-            ">/dev/full",
-            "stdin or stdout can't be used: No space left on device",
-            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here"),
-        ),
+        ("<&-", "home", "stdin is closed"),
+        (">&-", "home", "stdout is closed"),
+        pytest.param(">/dev/full", "home", "stdin or stdout can't be used: No space left on device", marks=FULL),
+        pytest.param(">/dev/full", "file", "Not a directory", marks=FULL),
     ],
 )
-def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(tmp_path: Path, streams: str, told: str) -> None:
+def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(
+    tmp_path: Path, streams: str, home: str, told: str
+) -> None:
+    (tmp_path / "file").touch()
     with subprocess.Popen(
         ["/bin/sh", "-c", f'"$@" {streams}', "sh", *PROGRAM, "serve", "--no-worker"],
-        env=environment(tmp_path / "home"),
+        env=environment(tmp_path / home),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -355,6 +359,7 @@ def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(tmp_path:
             # The host waits for its answer, and keeps stdin open.
             assert served.wait(timeout=60) == 1
             *_, last = served.stderr.read().splitlines()
+            assert last.startswith("Error: ")
             assert told in last
         finally:
             served.kill()
