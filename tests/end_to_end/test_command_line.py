@@ -228,7 +228,7 @@ def test_a_configuration_that_can_not_work_is_told_without_traceback(
         ([], 0, ["Approve.", "PAY-INV-100-1", "USD 200.00", "Done: the invoice is PAID."]),
         at_night(["--reject"], 0, ["Reject.", "ledger is empty", "Done: the invoice is REJECTED."]),
         at_night(["--expire"], 0, ["nobody decides", "Done: the invoice is EXPIRED."]),
-        (["--fail-payment"], 1, ["INSUFFICIENT_FUNDS", "Not as it should be: the invoice is FAILED."]),
+        at_night(["--fail-payment"], 1, ["INSUFFICIENT_FUNDS", "Not as it should be: the invoice is FAILED."]),
         at_night(["--fail-validate"], 1, ["MISMATCH", "Not as it should be: the invoice is FAILED."]),
     ],
 )

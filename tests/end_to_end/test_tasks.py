@@ -103,8 +103,8 @@ async def paid_by(home: Path, invoice_id: str) -> list[int]:
 
 
 @requirement("TASK-KILLED", "PAY-ONCE")
-@pytest.mark.thorough
-@pytest.mark.parametrize("victim", victims("worker"))
+@pytest.mark.nightly
+@pytest.mark.parametrize("victim", ["server", "worker", "temporal"])
 async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_path: Path, victim: str) -> None:
     async with Cluster(tmp_path / "cluster") as cluster:
         for gap in range(6):

@@ -19,6 +19,7 @@ from tests.mutants.operators import OPERATORS
 from tests.mutants.safe import safe
 from tests.mutants.stories import STORIES
 from tests.mutants.telling import Judged, as_markdown, escaped, flaws, summary
+from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.scenarios.controls.playing import Story, first_broken
 
@@ -149,11 +150,12 @@ NOTICED = {
     "decisions.py: require_open_for+17, swallow": {SIMULATED},
     "workflows.py: a log line in run": set(),
 }
+AT_NIGHT = {"line_workflow.py: run+0, a timer more", "workflows.py: a log line in run"}
 
 
 @requirement("HISTORY-MUTANTS")
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", NOTICED)
+@pytest.mark.parametrize("name", [at_night(name) if name in AT_NIGHT else name for name in NOTICED])
 async def test_a_mutant_is_noticed_by_those_who_can(name: str) -> None:
     (mutant,) = [each for each in (*every_breaking(), *every_safe()) if each.name.startswith(name)]
     said = await judge(mutant, (PLAIN, STRICT, SIMULATED))

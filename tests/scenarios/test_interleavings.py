@@ -215,6 +215,7 @@ def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) 
 
 
 @requirement("ORDER-ALL")
+@pytest.mark.nightly
 def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> None:
     # After either the payment is made and its answer lost; only what follows is another thing.
     def of(*faults: str) -> tuple[set[object], set[Hashable]]:

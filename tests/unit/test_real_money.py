@@ -187,13 +187,14 @@ def test_a_command_that_would_says_so_before_anything_is_started(command: list[s
     ("given", "variable", "accepts"),
     [(["--accept-embedded-risk"], {}, True), ([], {"INVOICE_MCP_ACCEPT_EMBEDDED_RISK": "1"}, True), ([], {}, False)],
 )
-@pytest.mark.parametrize("command", ["serve", "worker"])
+# Over HTTP: on stdio a thread may still read stdin, so the process itself is ended.
+@pytest.mark.parametrize("command", [["serve", "--http", "--port=0"], ["worker"]], ids=" ".join)
 def test_the_risk_is_accepted_by_option_or_environment(
-    monkeypatch: pytest.MonkeyPatch, command: str, given: list[str], variable: dict[str, str], accepts: bool
+    monkeypatch: pytest.MonkeyPatch, command: list[str], given: list[str], variable: dict[str, str], accepts: bool
 ) -> None:
     def told(temporal: TemporalSettings, _ports: PortSettings) -> None:
         raise ConfigurationError(f"accepts: {temporal.accepts_risk}, UI: {temporal.ui}")
 
     monkeypatch.setattr("invoice_mcp.backend.tell_risk", told)
-    assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [command, *given], env=variable).output
-    assert f"accepts: {accepts}, UI: True" in CliRunner().invoke(main, [command, "--ui", *given], env=variable).output
+    assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [*command, *given], env=variable).output
+    assert f"accepts: {accepts}, UI: True" in CliRunner().invoke(main, [*command, "--ui", *given], env=variable).output

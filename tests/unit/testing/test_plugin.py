@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from invoice_mcp.testing import ENTRY_POINTS, EngineKind, kinds, register
+from tests.nightly import at_night
 from tests.requirements import requirement
 
 pytestmark = pytest.mark.thorough
@@ -135,7 +136,7 @@ def test_two_worlds_at_once_are_refused(project: Path) -> None:
     assert "RuntimeError: A world takes place on this stage already" in told.stdout
 
 
-@pytest.mark.parametrize("world", ["time-skipping", "real"])
+@pytest.mark.parametrize("world", ["time-skipping", at_night("real")])
 def test_a_scenario_for_the_real_server_takes_place_there_whatever_is_asked_for(project: Path, world: str) -> None:
     told = pytest_in(project, REAL, f"--world={world}")
     assert told.returncode == 0, told.stdout
