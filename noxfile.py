@@ -33,15 +33,12 @@ REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "shap
 KILLED = [f"--ignore=tests/unit/test_{part}.py" for part in ("embedded", "embedded_reach", "backup", "state")]
 ELSEWHERE = ["tests/unit", *KILLED, *LIVES, *REPLAYS, "-m", QUICK]
 ELSEWHERE += [*IN_PARALLEL, "--hypothesis-profile=second-opinion"]
-# Scenarios by the thousand are simulated; Temporal's own servers give a second opinion on a part of them, at night on
-# more. Tasks are another way to say the same words.
+# Scenarios by the thousand are simulated. Servers of Temporal play those that are written by hand each time, and give a
+# second opinion on the others at night.
 BULK = ["-m", THOROUGH, *IN_PARALLEL]
 ON_A_SERVER = [*IN_PARALLEL, "--bulk=time-skipping", "--hypothesis-profile=second-opinion"]
-SECOND_OPINION = ["tests/scenarios/test_every_word.py", "-k", "tools", *ON_A_SERVER]
-SECOND_OPINIONS = [
-    f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls", "bad_input")
-]
-SECOND_OPINIONS += ON_A_SERVER
+SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls", "bad_input")]
+SECOND_OPINION += ON_A_SERVER
 
 
 def _group(name: str) -> list[str]:
@@ -57,7 +54,6 @@ def tests(session: nox.Session) -> None:
         return
     session.run("pytest", "-m", QUICK, *IN_PARALLEL)
     session.run("pytest", *BULK)
-    session.run("pytest", *SECOND_OPINION)
 
 
 @nox.session(python=BY_NAME[NEWEST])
@@ -144,7 +140,7 @@ def nightly(session: nox.Session) -> None:
     session.run("pytest", "tests", "-m", "nightly", *IN_PARALLEL)
     thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]
     session.run("pytest", *thorough, "--words=5", *session.posargs)
-    session.run("pytest", *SECOND_OPINIONS, "--words=4", *session.posargs)
+    session.run("pytest", *SECOND_OPINION, "--words=4", *session.posargs)
     agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
     session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", QUICK, "--world=real", *IN_PARALLEL)
