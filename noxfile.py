@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -16,11 +15,7 @@ nox.options.error_on_missing_interpreters = False
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-HERE = [version for version in PYTHONS if version == THIS_PYTHON or shutil.which(f"python{version}")] or [THIS_PYTHON]
-OLDEST, NEWEST = HERE[0], HERE[-1]
-# To nox, None is the Python that it runs on: that one need not be on PATH.
-BY_NAME = {version: None if version == THIS_PYTHON else version for version in HERE}
-OTHER_PYTHONS = [version for version in PYTHONS if version not in {OLDEST, NEWEST}]
+OTHER_PYTHONS = [version for version in PYTHONS if version != THIS_PYTHON]
 nox.options.sessions = ["lint", "types", "tests", "conformance", "lowest"]
 COVERAGE_FLOOR = 95
 # More processes than cores: the end-to-end tests mostly wait for servers and clocks. Each has engines of its own.
@@ -45,9 +40,9 @@ def _group(name: str) -> list[str]:
     return nox.project.dependency_groups(PYPROJECT, name)
 
 
-@nox.session(python=BY_NAME[NEWEST])
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Run all tests, on the newest Python here; arguments go to pytest: nox -s tests -- -k expired."""
+    """Run all tests, on this Python; arguments go to pytest: nox -s tests -- -k expired."""
     session.install(".", *_group("test"))
     if session.posargs:
         session.run("pytest", *session.posargs)
@@ -56,7 +51,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", *BULK)
 
 
-@nox.session(python=BY_NAME[NEWEST])
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Measure which statements those tests reach that say what each part does; the thorough ones say it once more.
 
@@ -65,7 +60,7 @@ def coverage(session: nox.Session) -> None:
     session.install(".", *_group("test"))
     session.env["COVERAGE_FILE"] = str(Path(session.virtualenv.location).absolute() / ".coverage")
     # Python's own monitoring counts statements at little cost.
-    core = {} if NEWEST == "3.11" else {"COVERAGE_CORE": "sysmon"}
+    core = {} if THIS_PYTHON == "3.11" else {"COVERAGE_CORE": "sysmon"}
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-m", QUICK, *IN_PARALLEL, env=core)
     session.run("coverage", "combine", "--quiet")
@@ -74,16 +69,14 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=OTHER_PYTHONS)
 def compatibility(session: nox.Session) -> None:
-    """Run the unit tests and some lives on a Python that neither `tests` nor `lowest` runs on, if it is there."""
+    """Run the unit tests and some lives on another Python, if it is there. Not each time, for the time it takes."""
     session.install(".", *_group("test"))
     session.run("pytest", *(session.posargs or ELSEWHERE))
 
 
-@nox.session(python=BY_NAME[OLDEST])
+@nox.session
 def lowest(session: nox.Session) -> None:
     """Run the unit tests, some lives and the replay gate with the lowest versions that pyproject.toml allows.
-
-    On the oldest Python here; `tests` has the newest versions on the newest one.
 
     On the real server: that these lives end alike there is a second opinion. `nightly` has one on every scenario. The
     newest versions, of temporalio too, are what `tests` installs: it replays the same recordings. As long as the lowest
@@ -133,7 +126,7 @@ def conformance(session: nox.Session) -> None:
     session.run("python", "-m", "tests.conformance", "--cache", str(cache), *session.posargs)
 
 
-@nox.session(python=BY_NAME[NEWEST])
+@nox.session
 def nightly(session: nox.Session) -> None:
     """Play all words of five actions, of four on a server, ten times as many random lives, all on the real server."""
     session.install(".", *_group("test"))
