@@ -66,6 +66,8 @@ class _Unanswered:
     def _remove(self, request_id: object) -> None:
         if isinstance(request_id, str | int) and request_id in self.ids:
             self.ids -= Counter([request_id])
+            if request_id not in self.ids:
+                self._lasting.discard(request_id)
             self._changed.set()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from mcp_types import JSONRPCRequest, JSONRPCResponse
 
 from invoice_mcp import stdio_streams as module
 from invoice_mcp.stdio_streams import stdio_streams
@@ -126,3 +127,15 @@ async def test_what_can_not_be_written_ends_it_though_stdin_stays_open_and_is_al
     matched, other = raised.value.split(OSError)
     assert matched
     assert other is None
+
+
+@requirement("RPC-END")
+async def test_an_id_is_waited_for_again_once_what_lasted_under_it_is_answered() -> None:
+    unanswered = module._Unanswered()
+    lasting = {"name": "status", "arguments": {"wait_seconds": 40}}
+    unanswered.note_input(JSONRPCRequest(jsonrpc="2.0", id=1, method="tools/call", params=lasting))
+    await unanswered.settle(0.01)
+    unanswered.note_output(JSONRPCResponse(jsonrpc="2.0", id=1, result={}))
+    unanswered.note_input(JSONRPCRequest(jsonrpc="2.0", id=1, method="ping"))
+    with pytest.raises(TimeoutError), anyio.fail_after(0.05):
+        await unanswered.settle(10)
