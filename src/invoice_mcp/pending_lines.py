@@ -53,11 +53,11 @@ async def awaiting(client: Client, workflow_id: str, run_id: str) -> Awaiting:
         raise
     # The run that was reset still names its children, though it has ended.
     children = invoice.raw_description.pending_children if invoice.status is WorkflowExecutionStatus.RUNNING else ()
-    runs = {child.run_id for child in children if child.workflow_id == workflow_id}
+    runs = {child.run_id for child in children if child.workflow_id == workflow_id and child.run_id}
+    if run_id in runs:
+        return Awaiting.INVOICE
     if not runs:
         return Awaiting.NOBODY
     described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe(rpc_timeout=_RPC)
-    first_run_id = described.raw_description.workflow_execution_info.first_run_id or run_id
-    if not runs & {run_id, first_run_id}:
-        return Awaiting.NOBODY
-    return Awaiting.INVOICE if first_run_id == run_id else Awaiting.INVOICE_AFTER_RESET
+    is_reset = described.raw_description.workflow_execution_info.first_run_id in runs
+    return Awaiting.INVOICE_AFTER_RESET if is_reset else Awaiting.NOBODY
