@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import chain, combinations
@@ -21,6 +21,11 @@ _ERP_ATTEMPTS = 5
 _PAYMENT_ATTEMPTS = 3
 # A deadline that lies this far back has surely been noticed; nearer to it, both are right.
 _SURELY = timedelta(seconds=1)
+
+
+def _subsets(numbers: Sequence[int]) -> Iterator[tuple[int, ...]]:
+    """Every choice of some of the numbers, none and all among them."""
+    return chain.from_iterable(combinations(numbers, size) for size in range(len(numbers) + 1))
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ class Course:
         assert state.content is not None  # noqa: S101 (it runs)
         lines = range(1, len(state.lines) + 1)
         taken = [number for number in lines if number in state.left]
-        for some in chain.from_iterable(combinations(taken, size) for size in range(len(taken) + 1)):
+        for some in _subsets(taken):
             begun = tuple(LineStatus.FAILED if number in some else LineStatus.SCHEDULED for number in lines)
             paying = replace(state, status=Status.PAYING, lines=begun, unconfirmed=state.unconfirmed | {*some})
             yield self.maybe_ended(paying)
@@ -235,7 +240,7 @@ class Course:
             for number in state.untried
             if number not in waiting and (self.hasty or not self.is_due(state, number, when.first - APART))
         ]
-        for some in chain.from_iterable(combinations(about, size) for size in range(len(about) + 1)):
+        for some in _subsets(about):
             lines = tuple(
                 LineStatus.CANCELLED if number in {*waiting, *some} else line
                 for number, line in enumerate(state.lines, 1)
