@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, cast
 
 import anyio
@@ -86,9 +86,11 @@ async def stdio_streams(
     """The streams to give to the SDK's low-level server. By default those of this process."""
     unanswered = _Unanswered()
     answers, to_write = anyio.create_memory_object_stream[SessionMessage](0)
-    lines = _lines(stdin or anyio.wrap_file(sys.stdin.buffer), answers.clone(), unanswered)
-    # The SDK only iterates over the lines.
+    # Closed here, too: where writing fails, the SDK leaves the lines in the middle.
     async with (
+        answers.clone() as errors,
+        aclosing(_lines(stdin or anyio.wrap_file(sys.stdin.buffer), errors, unanswered)) as lines,
+        # The SDK only iterates over them.
         stdio_server(cast("anyio.AsyncFile[str]", lines), stdout) as (messages, written),
         anyio.create_task_group() as tasks,
     ):
@@ -97,10 +99,10 @@ async def stdio_streams(
 
 
 async def _lines(
-    stdin: anyio.AsyncFile[bytes], answers: MemoryObjectSendStream[SessionMessage], unanswered: _Unanswered
-) -> AsyncIterator[str]:
+    stdin: anyio.AsyncFile[bytes], errors: MemoryObjectSendStream[SessionMessage], unanswered: _Unanswered
+) -> AsyncGenerator[str]:
     """The lines that are messages. Others are answered here."""
-    async with answers:
+    async with errors:
         # As bytes: the end of a line is a line feed only, and what is no UTF-8 is not taken for other text.
         # Abandoned where answers can't be written any more: a host that gets none may say nothing more.
         while line := await anyio.to_thread.run_sync(stdin.wrapped.readline, abandon_on_cancel=True):
@@ -110,7 +112,7 @@ async def _lines(
             if isinstance(found, list):
                 for error in found:
                     with suppress(anyio.BrokenResourceError):  # as in _write
-                        await answers.send(SessionMessage(error))
+                        await errors.send(SessionMessage(error))
             else:
                 unanswered.note_input(found)
                 yield line.decode()

@@ -6,10 +6,12 @@ import io
 import json
 import os
 from errno import ENOSPC
+from types import AsyncGeneratorType
 from typing import Any
 
 import anyio
 import pytest
+from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest, JSONRPCResponse
 
 from invoice_mcp import stdio_streams as module
@@ -127,6 +129,29 @@ async def test_what_can_not_be_written_ends_it_though_stdin_stays_open_and_is_al
     matched, other = raised.value.split(OSError)
     assert matched
     assert other is None
+
+
+@requirement("CLI-STDIO")
+async def test_what_is_left_unread_where_nothing_can_be_written_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[AsyncGeneratorType[str]] = []
+
+    def kept(*args: Any, made: Any = module._lines) -> AsyncGeneratorType[str]:
+        lines.append(made(*args))
+        return lines[-1]
+
+    monkeypatch.setattr(module, "_lines", kept)
+    with pytest.raises(ExceptionGroup, match="unhandled"):
+        await _fail_to_write(message("ping", 1))
+    assert lines[0].ag_frame is None  # it has ended
+
+
+async def _fail_to_write(unread: bytes) -> None:
+    streams = stdio_streams(anyio.wrap_file(io.BytesIO(unread)), anyio.wrap_file(Full()))
+    with anyio.fail_after(10):
+        async with streams as (messages, answers), messages, answers:
+            await anyio.wait_all_tasks_blocked()
+            await answers.send(SessionMessage(JSONRPCResponse(jsonrpc="2.0", id=0, result={})))
+            await anyio.sleep_forever()
 
 
 @requirement("RPC-END")
