@@ -49,6 +49,8 @@ INVOICE_STATUS = SearchAttributeKey.for_keyword("InvoiceStatus")
 STOPS_LINES_IN_ORDER = "stops-lines-in-order"
 CONFIRMS_SIGNALS = "confirms-signals"
 REFUSES_SIGNALS = "refuses-signals"
+# Since 0.2.0.
+CONFIRMS_LATE_UPDATES = "confirms-late-updates"
 
 # The shortest timer that servers keep.
 _NEXT_TASK = timedelta(milliseconds=1)
@@ -90,8 +92,9 @@ class InvoiceWorkflow:
         self._policy = request.policy
         self._status = Status.INITIALIZING
         self._decision: Decision | None = None
-        # By a signal that waits for the next task.
-        self._signalled: Decision | None = None
+        # By a signal, or an update that may be late: it waits for a timer of its own.
+        self._unconfirmed: Decision | None = None
+        self._updates_waiting = 0
         self._has_run_out = False
         self._deadline: datetime | None = None
         self._reason: str | None = None
@@ -161,8 +164,8 @@ class InvoiceWorkflow:
             await workflow.wait_condition(self._is_settled)
         except asyncio.CancelledError:
             reraise_unless_cancelled()
-            if self._signalled is not None:
-                # The signal came first: whether it counts, its confirmation and the deadline tell.
+            if self._unconfirmed is not None:
+                # The decision came first: whether it counts, its confirmation and the deadline tell.
                 await workflow.wait_condition(self._is_settled)
             raise
         finally:
@@ -179,8 +182,8 @@ class InvoiceWorkflow:
         return self._status is Status.APPROVED
 
     def _is_settled(self) -> bool:
-        """Whether there is a decision, or none can come any more."""
-        return self._decision is not None or self._has_run_out
+        """Whether there is a decision, or none can come any more; and all updates are answered."""
+        return (self._decision is not None or self._has_run_out) and not self._updates_waiting
 
     async def _run_out(self) -> None:
         """Wait for the deadline.
@@ -312,48 +315,84 @@ class InvoiceWorkflow:
         status, now = self._status, workflow.now()
         require_open_for(verdict, status=status, made=self._decision, deadline=deadline, now=now)
         if self._decision is None:
-            # A signal that waits to be confirmed came first. It may have come too late; so what repeats it is held
-            # against the deadline, too.
-            require_open_for(verdict, status=status, made=self._signalled, deadline=None, now=now)
+            # What waits to be confirmed came first. It may have come too late; so what repeats it is held against the
+            # deadline, too.
+            require_open_for(verdict, status=status, made=self._unconfirmed, deadline=None, now=now)
 
     def _validate_update(self, verdict: Verdict, decision: DecisionRequest) -> None:
         # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
         if not isinstance(decision, DecisionRequest):
             raise ApplicationError("it takes a DecisionRequest", type=Code.INVALID_ARGUMENT, non_retryable=True)
         try:
-            # An update comes with its own task's time, and its acceptance is recorded: the clock may be asked.
-            self._require_open_for(verdict, deadline=self._deadline)
+            # The deadline that is told may be too early: whether it is over, the handler finds out.
+            self._require_open_for(verdict, deadline=None)
         except Refused as refusal:
             raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if self._decision is None:
-            # A signal that is not confirmed yet came first; whatever is accepted now shows that it was in time.
-            decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
-            self._decision = self._signalled or decision
+            # What is not confirmed yet came first; whatever counts now shows that it was in time.
+            self._decision = self._unconfirmed or self._decision_of(verdict, request)
             self._changed_at = workflow.now()
 
-    @workflow.update(name="approve")
-    def approve(self, decision: DecisionRequest) -> InvoiceReport:
-        """Approve the invoice. Repeating it changes nothing; after a rejection it is refused."""
-        self._decide(Verdict.APPROVED, decision)
+    def _decision_of(self, verdict: Verdict, request: DecisionRequest) -> Decision:
+        return Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
+
+    async def _decide_by_update(self, verdict: Verdict, request: DecisionRequest) -> InvoiceReport:
+        if self._may_be_late():
+            self._unconfirmed = self._unconfirmed or self._decision_of(verdict, request)
+            if not await self._is_confirmed():
+                text = "the time to decide has ended"
+                raise ApplicationError(text, type=Code.ALREADY_CLOSED, non_retryable=True)
+        self._decide(verdict, request)
         return self.report()
+
+    def _may_be_late(self) -> bool:
+        """Whether an update that would decide may come after the deadline.
+
+        It comes with its own task's time. But the deadline was counted from a clock that may have been behind, and then
+        is too early until a replay counts anew. So this asks what a replay is told alike: when the invoice was started.
+        """
+        if self._deadline is None or self._decision is not None:
+            return False
+        first_deadline = workflow.info().workflow_start_time + self._policy.approval_timeout
+        return workflow.now() >= first_deadline and workflow.patched(CONFIRMS_LATE_UPDATES)
+
+    async def _is_confirmed(self) -> bool:
+        """Whether the deadline's timer has not fired before one that begins now."""
+        self._updates_waiting += 1
+        confirmation = asyncio.create_task(self._is_in_time())
+        # Whichever fires first is told first, also where one task tells both.
+        await workflow.wait_condition(lambda: self._has_run_out or confirmation.done())
+        is_confirmed = confirmation.done() and confirmation.result()
+        confirmation.cancel()
+        await workflow.wait([confirmation])
+        self._updates_waiting -= 1
+        return is_confirmed
+
+    async def _is_in_time(self) -> bool:
+        await workflow.sleep(_NEXT_TASK, summary="update is confirmed")
+        return not self._has_run_out
+
+    @workflow.update
+    async def approve(self, decision: DecisionRequest) -> InvoiceReport:
+        """Approve the invoice. Repeating it changes nothing; after a rejection it is refused."""
+        return await self._decide_by_update(Verdict.APPROVED, decision)
 
     @approve.validator
     def _may_approve(self, decision: DecisionRequest) -> None:
         self._validate_update(Verdict.APPROVED, decision)
 
-    @workflow.update(name="reject")
-    def reject(self, decision: DecisionRequest) -> InvoiceReport:
+    @workflow.update
+    async def reject(self, decision: DecisionRequest) -> InvoiceReport:
         """Reject the invoice. Repeating it changes nothing; after an approval it is refused."""
-        self._decide(Verdict.REJECTED, decision)
-        return self.report()
+        return await self._decide_by_update(Verdict.REJECTED, decision)
 
     @reject.validator
     def _may_reject(self, decision: DecisionRequest) -> None:
         self._validate_update(Verdict.REJECTED, decision)
 
-    @workflow.update(name="dismiss")
+    @workflow.update
     def dismiss(self, question: int) -> None:  # noqa: ARG002 (checked by the validator)
         """Take note that the form that asks for the decision was dismissed; decides nothing. The next one is another.
 
@@ -411,8 +450,7 @@ class InvoiceWorkflow:
         if confirms:
             # The clock may be behind, and the deadline over. Signals are handled before timers that have fired by then.
             # So the deadline's timer decides, not the clock: if it has fired, the next task finds the invoice ended.
-            decision = Decision(verdict=verdict, at=workflow.now(), **request.model_dump())
-            self._signalled = self._signalled or decision
+            self._unconfirmed = self._unconfirmed or self._decision_of(verdict, request)
             await workflow.sleep(_NEXT_TASK, summary="signal is confirmed")
         if not (self._status.is_terminal or self._has_run_out):
             self._decide(verdict, request)

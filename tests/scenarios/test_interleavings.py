@@ -197,8 +197,10 @@ def require_the_same(few: type[Life], every: type[Life], plan: Plan, *, told: bo
 )
 def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
     # A line that is due is asked to stop as well. That it was asked, and that it ended, the invoice learns in more
-    # orders than are explored; they end alike.
-    require_the_same(Life, EveryOrder, plan, told=plan.events != ("approve", "cancel"))
+    # orders than are explored; they end alike. And where an update that waits is replayed, its validator has not run:
+    # the SDK's own frames differ by that, though nothing comes of it.
+    is_told_alike = plan.events != ("approve", "cancel") and not (plan.crashes and "approve" in plan.events)
+    require_the_same(Life, EveryOrder, plan, told=is_told_alike)
 
 
 @requirement("ORDER-ALL")

@@ -15,17 +15,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.taskqueue.v1 import StickyExecutionAttributes, TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, Worker
 
+from invoice_mcp.activities import InvoiceActivities
+from invoice_mcp.erp import Erp
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineStatus, Status, Verdict
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, RecordingPayments, ScriptedErp, an_invoice
-from invoice_mcp.worker import REPLAY, build_worker
+from invoice_mcp.worker import REPLAY, WORKFLOWS, build_worker
 from tests.desk import lines_of
 from tests.requirements import requirement
 
@@ -80,6 +84,16 @@ class Scene:
         submitted = await self.service.trigger(Invoice.model_validate(invoice))
         await self.until(submitted.workflow_id, lambda report: report.status is not Status.PENDING_VALIDATION)
         return self.client.get_workflow_handle(submitted.workflow_id)
+
+    def workflows(self) -> Worker:
+        """The worker's workflows alone."""
+        runner = REPLAY["workflow_runner"]
+        return Worker(self.client, task_queue=self.queue, workflows=WORKFLOWS, workflow_runner=runner)
+
+    def activities(self, client: Client, erp: Erp) -> Worker:
+        """The worker's activities alone: they are asked while no workflow has a worker."""
+        activities = InvoiceActivities(erp, self.payments).all()
+        return Worker(client, task_queue=self.queue, activities=activities, graceful_shutdown_timeout=timedelta(0))
 
     async def until(self, workflow_id: str, stands: Callable[[InvoiceReport], bool]) -> InvoiceReport:
         """Wait until its report is as wanted."""
@@ -197,3 +211,48 @@ async def test_a_signal_after_the_deadline_does_not_count_where_a_query_is_answe
         assert await here.replays(handle) is None
 
     await at_once(signalled, invoice_id)
+
+
+class _SlowErp:
+    def __init__(self) -> None:
+        self.accepts = asyncio.Event()
+
+    async def validate(self, invoice: Invoice) -> None:  # noqa: ARG002
+        await self.accepts.wait()
+
+
+@requirement("DECIDE-EDGE", "HISTORY-NONDETERMINISM")
+@pytest.mark.nightly
+async def test_an_update_before_the_real_deadline_counts_where_a_query_is_answered_before_the_erps_answer(
+    real_client: Client, invoice_id: str
+) -> None:
+    # A client, and so a worker, of its own: it must not be taken for one that knows the workflow.
+    other = await Client.connect(real_client.service_client.config.target_host, data_converter=pydantic_data_converter)
+
+    async def approved(queue: str, ahead: timedelta) -> None:
+        here, erp = scene(real_client, queue, approval_timeout=_AHEAD), _SlowErp()
+        async with here.activities(other, erp):
+            async with here.workflows():
+                submitted = await here.service.trigger(Invoice.model_validate(an_invoice(queue, ("1", PAST))))
+                await here.until(submitted.workflow_id, lambda report: report.status is Status.PENDING_VALIDATION)
+            handle = real_client.get_workflow_handle(submitted.workflow_id)
+            begins = datetime.now(UTC) + ahead
+            await here.complete_a_task_and_die(handle, before=begins)
+            await until(begins + timedelta(seconds=8))
+            query = asyncio.create_task(handle.query("GetInvoiceReport", result_type=InvoiceReport))
+            await asyncio.sleep(1)
+            erp.accepts.set()
+            await asyncio.sleep(_COMES_BACK.total_seconds())
+            came_back = datetime.now(UTC)
+            async with here.workflows():
+                await query
+                report = await here.until(handle.id, lambda report: report.status is Status.PENDING_APPROVAL)
+                assert report.approval_deadline is not None
+                # Told too early, by about four seconds, unless the task was taken first.
+                await until(min(report.approval_deadline + timedelta(seconds=0.5), came_back + _AHEAD - _LAST_SEEN))
+                report = await here.service.decide(Verdict.APPROVED, handle.id, None, DecisionRequest(by="Ann"))
+                assert report.decision is not None
+                await here.until(handle.id, lambda report: report.status is Status.PAID)
+        assert await here.replays(handle) is None
+
+    await at_once(approved, invoice_id)

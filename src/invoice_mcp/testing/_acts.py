@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -118,6 +119,32 @@ async def decided_too_late(scene: Scene) -> None:
     await scene.world.until(Status.EXPIRED)
 
 
+async def decided_at_the_last_moment(scene: Scene) -> None:
+    # The deadline is later than the time to decide counted from the start: by as long as the ERP took to answer.
+    scene.world.erp.is_down(2)
+    await scene.submit()
+    await _decided_at(scene, -timedelta(seconds=1))
+    await scene.world.until(Status.PAID)
+
+
+async def updated_too_late(scene: Scene) -> None:
+    await scene.submit()
+    await scene.world.crash_worker()
+    deciding = asyncio.create_task(_decided_at(scene, timedelta()))
+    await asyncio.sleep(0)
+    await scene.world.restart_worker()
+    with suppress(WorkflowUpdateFailedError):
+        await deciding
+    await scene.world.until(Status.EXPIRED)
+
+
+async def _decided_at(scene: Scene, after_deadline: timedelta) -> None:
+    deadline = (await scene.world.status()).approval_deadline
+    assert deadline is not None  # noqa: S101 (it waits for its decision)
+    await scene.world.advance(deadline + after_deadline - await scene.world.now())
+    await scene.world.handle().execute_update(InvoiceWorkflow.approve, scene.decision())
+
+
 async def _while_validating(scene: Scene) -> None:
     scene.world.erp.is_slow()
     await scene.submit(until=Status.PENDING_VALIDATION)
@@ -170,6 +197,14 @@ async def approved_by_signal(scene: Scene) -> None:
 
 async def approving_signal_refused(scene: Scene) -> None:
     await scene.submit()
+    await scene.world.signal("ApproveInvoice")
+    await scene.approve()
+    await scene.world.until(Status.PAID)
+
+
+async def approving_signal_refused_after_an_upgrade(scene: Scene) -> None:
+    # Release 0.1.0 began invoices with a policy that does not say whether signals approve.
+    await _started(scene, Policy())
     await scene.world.signal("ApproveInvoice")
     await scene.approve()
     await scene.world.until(Status.PAID)
@@ -284,14 +319,19 @@ async def line_id_taken(scene: Scene) -> None:
 
 
 async def not_indexed(scene: Scene) -> None:
+    await _started(scene, Policy(index_status=False))
+    await scene.approve()
+    await scene.world.until(Status.PAID)
+
+
+async def _started(scene: Scene, policy: Policy) -> None:
+    """Start an invoice with this policy behind trigger's back, and wait until it waits for its decision."""
     invoice = Invoice.model_validate(scene.invoice(PAST))
-    request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(index_status=False))
+    request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy)
     workflow_id = f"invoice-{invoice.invoice_id}"
     await scene.start("InvoiceWorkflow", request, workflow_id)
     scene.world.watch(workflow_id)
     await scene.world.until(Status.PENDING_APPROVAL)
-    await scene.approve()
-    await scene.world.until(Status.PAID)
 
 
 async def started_with_garbage(scene: Scene) -> None:

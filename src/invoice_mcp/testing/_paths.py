@@ -71,6 +71,12 @@ PATHS: tuple[InvoicePath, ...] = (
         acts.decided_too_late,
         signals_approve=True,
     ),
+    InvoicePath(
+        "decided-at-the-last-moment",
+        "approved just before the deadline, which is later by as long as the ERP took",
+        acts.decided_at_the_last_moment,
+    ),
+    InvoicePath("updated-too-late", "approved by an update in the same task as the deadline", acts.updated_too_late),
     InvoicePath("decided-early", "approved before the validation has ended", acts.decided_early),
     InvoicePath("rejected-early", "rejected before the validation has ended", acts.rejected_early),
     InvoicePath("cancelled-early", "cancelled before the validation has ended", acts.cancelled_early),
@@ -88,6 +94,11 @@ PATHS: tuple[InvoicePath, ...] = (
         "approving-signal-refused",
         "the policy refuses the signal ApproveInvoice, and a person approves",
         acts.approving_signal_refused,
+    ),
+    InvoicePath(
+        "approving-signal-refused-after-an-upgrade",
+        "a policy of release 0.1.0, an approving signal, and a person approves",
+        acts.approving_signal_refused_after_an_upgrade,
     ),
     InvoicePath("rejected-by-signal", "decided by the signal RejectInvoice", acts.rejected_by_signal),
     InvoicePath(

@@ -53,7 +53,7 @@ def is_same_decision(one: Decision | None, other: Decision | None, run: Run | No
 
 def s8(observed: Observations) -> Found:
     for run in observed.runs:
-        deadline, decided = run.trace.deadline, run.trace.decided
+        deadline, decided = run.trace.expires_by, run.trace.decided
         report = run.report
         decision = report.decision if report else None
         if deadline is not None and decision is not None and decision.at >= deadline:

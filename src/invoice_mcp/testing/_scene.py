@@ -10,7 +10,7 @@ from typing import Any
 from faker import Faker
 from temporalio.service import RPCError
 
-from invoice_mcp.reports import Status
+from invoice_mcp.reports import DecisionRequest, Status
 from invoice_mcp.testing import PAST, World
 from invoice_mcp.workflows import line_workflow_id
 
@@ -50,6 +50,10 @@ class Scene:
     async def approve(self) -> None:
         """Somebody approves."""
         await self.world.approve(by=self.people.name(), comment=self.people.sentence())
+
+    def decision(self) -> DecisionRequest:
+        """Somebody decides, by an update past the MCP server."""
+        return DecisionRequest(by=self.people.name(), comment=self.people.sentence())
 
     async def reject(self) -> None:
         """Somebody rejects."""

@@ -29,6 +29,9 @@ _ENDS = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "CONTINUED_AS_NEW",
 }
 
+# An update that may be late is confirmed by the next task, or refused if the deadline's timer fires before that.
+_CONFIRMED_WITHIN = timedelta(seconds=1)
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -42,6 +45,8 @@ class Arrival:
             task, at that one's time (temporalio/sdk-rust#1606). On the time-skipping server queries and refused
             updates leave such tasks in the history; a real server drops them. And a signal may be delivered with the
             time of the task before its own: see docs/upstream/query-before-task.md.
+        accepted: For an update, the id of the event that accepted it; 0 for a signal.
+        is_refused: Whether it is an update that failed after it was accepted.
     """
 
     verdict: Verdict
@@ -49,6 +54,8 @@ class Arrival:
     by_signal: bool = False
     by: str = ""
     replayed_at: tuple[datetime, ...] = ()
+    accepted: int = 0
+    is_refused: bool = False
 
     def is_at(self, moment: datetime) -> bool:
         """Whether the workflow, or a replay of it, saw it at that time."""
@@ -114,15 +121,21 @@ class Trace:
     @property
     def expires_by(self) -> datetime | None:
         """When a timer for that has fired at the latest, as a server counts from the end of the task that sets it."""
-        return self.learnt_by + self.approval_timeout if self.learnt_by and self.approval_timeout else None
+        learnt_by = self.learnt_by or self.validated_at
+        return learnt_by + self.approval_timeout if learnt_by and self.approval_timeout else None
 
     @property
     def decided(self) -> Arrival | None:
         """The first decision in time: the one that has to count."""
-        for arrival in self.arrivals:
-            if self.deadline is None or arrival.at < self.deadline:
-                return arrival
-        return None
+        return next((arrival for arrival in self.arrivals if self._is_in_time(arrival)), None)
+
+    def _is_in_time(self, arrival: Arrival) -> bool:
+        if self.deadline is None or self.expires_by is None:
+            return True
+        if arrival.is_refused:
+            return arrival.at < self.deadline - _CONFIRMED_WITHIN
+        # The deadline's timer begins when the task that starts it is over.
+        return arrival.at < (self.expires_by if arrival.accepted else self.deadline)
 
 
 def is_same_time(one: datetime, other: datetime | None) -> bool:
@@ -227,14 +240,6 @@ class _Reader:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 self._read_input(event.workflow_execution_started_event_attributes.input)
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-                name = event.workflow_execution_signaled_event_attributes.signal_name
-                if name in _SIGNALS:
-                    self._unseen.append((event.event_id, _SIGNALS[name]))
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-                name = event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
-                if name in _UPDATES:
-                    self.arrivals.append(Arrival(_UPDATES[name], self._task, by=self._decider(event)))
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
                 self.facts.setdefault("cancelled_at", _time(event.event_time))
                 self._cancel = self._cancel or event.event_id
@@ -251,6 +256,29 @@ class _Reader:
                 fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
                 if "InvoiceStatus" in fields:
                     self.indexed.append(fields["InvoiceStatus"].data.decode().strip('"'))
+            case _:
+                self._read_decision(event)
+
+    def _read_decision(self, event: HistoryEvent) -> None:
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+                name = event.workflow_execution_signaled_event_attributes.signal_name
+                if name in _SIGNALS:
+                    self._unseen.append((event.event_id, _SIGNALS[name]))
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+                name = event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
+                if name in _UPDATES:
+                    by = self._decider(event)
+                    self.arrivals.append(Arrival(_UPDATES[name], self._task, by=by, accepted=event.event_id))
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
+                completed = event.workflow_execution_update_completed_event_attributes
+                if completed.outcome.HasField("failure"):
+                    self._refuse(completed.accepted_event_id)
+
+    def _refuse(self, accepted: int) -> None:
+        self.arrivals = [
+            replace(each, is_refused=True) if each.accepted == accepted else each for each in self.arrivals
+        ]
 
     def _read_activity(self, event: HistoryEvent) -> None:
         if event.activity_task_scheduled_event_attributes.activity_type.name == self._validation:

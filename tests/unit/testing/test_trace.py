@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -190,8 +191,9 @@ def test_signals_of_other_names_are_no_decisions() -> None:
 def test_an_update_is_seen_by_the_task_that_accepts_it() -> None:
     history = begun().task().update("reject").update("approve")
     at = history.at(2)
-    assert history.read().arrivals == (Arrival(Verdict.REJECTED, at), Arrival(Verdict.APPROVED, at))
-    assert history.read().decided == Arrival(Verdict.REJECTED, at)
+    first, second = Arrival(Verdict.REJECTED, at, accepted=4), Arrival(Verdict.APPROVED, at, accepted=5)
+    assert history.read().arrivals == (first, second)
+    assert history.read().decided == first
 
 
 def test_of_a_signal_and_an_update_in_one_task_the_workflow_sees_the_signal_first() -> None:
@@ -263,6 +265,33 @@ def test_only_a_decision_before_the_deadline_decides() -> None:
     assert Trace(arrivals=(late,), **known).decided is None
     assert Trace(arrivals=(late, early), **known).decided == early
     assert Trace(arrivals=(late,)).decided == late
+
+
+def test_an_accepted_update_counts_until_the_deadlines_timer_and_a_refused_one_in_the_last_second_does_not() -> None:
+    known: dict[str, Any] = {
+        "validated_at": BEGAN,
+        "learnt_by": BEGAN + 3 * SECOND,
+        "approval_timeout": 60 * SECOND,
+    }
+    signal = Arrival(Verdict.APPROVED, BEGAN + 61 * SECOND, by_signal=True)
+    update = replace(signal, by_signal=False, accepted=7)
+    late, refused = replace(update, at=BEGAN + 63 * SECOND), replace(update, at=BEGAN + 59 * SECOND, is_refused=True)
+    in_time = replace(refused, at=BEGAN + 58.9 * SECOND)
+    assert [Trace(arrivals=(each,), **known).decided for each in (signal, update, late, refused, in_time)] == [
+        *(None, update, None, None, in_time)
+    ]
+
+
+def test_an_update_that_failed_is_refused() -> None:
+    history = begun().task().update("approve").update("reject")
+    event = history.add("WORKFLOW_EXECUTION_UPDATE_COMPLETED")
+    completed = event.workflow_execution_update_completed_event_attributes
+    completed.accepted_event_id = event.event_id - 1
+    completed.outcome.failure.message = "the time to decide has ended"
+    assert [(arrival.verdict, arrival.is_refused) for arrival in history.read().arrivals] == [
+        (Verdict.APPROVED, False),
+        (Verdict.REJECTED, True),
+    ]
 
 
 def test_children_and_the_index_are_told() -> None:

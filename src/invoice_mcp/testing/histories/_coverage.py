@@ -10,7 +10,6 @@ from itertools import groupby
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -222,7 +221,10 @@ def print_coverage(coverage: Coverage, console: Console) -> None:
             console.print(f"    {escape(name)}", highlight=False)
     count = sum(len(path.recordings) for path in coverage.paths)
     console.print(f"\n{count} recordings take {len(coverage.paths)} paths.\n", highlight=False)
-    console.print(_patch_table(coverage.patches) if coverage.patches else "No patch in the code, nor in a recording.")
+    if not coverage.patches:
+        console.print("No patch in the code, nor in a recording.")
+    for patch in coverage.patches:
+        _print_patch(patch, console)
     if coverage.asked is not None:
         left = f", {coverage.not_asked} were not: there are too many" if coverage.not_asked else ""
         console.print(f"{coverage.asked} open workflows were looked at{left}.", highlight=False)
@@ -236,12 +238,12 @@ def _shortly(commands: Sequence[str]) -> str:
     return " > ".join(command if count == 1 else f"{command} x{count}" for command, count in counted)
 
 
-def _patch_table(patches: Sequence[Patch]) -> Table:
-    table = Table(title="Patches", title_justify="left", box=None, pad_edge=False)
-    for column in ("patch", "in the code", "old way", "marker", "open: old way", "open: marker", "verdict"):
-        table.add_column(column, overflow="fold")
-    for patch in patches:
-        counts = (len(patch.old), len(patch.markers), patch.open_old, patch.open_markers)
-        shown = ("?" if count is None else str(count) for count in counts)
-        table.add_row(escape(patch.name), patch.in_code or "no", *shown, patch.verdict)
-    return table
+def _print_patch(patch: Patch, console: Console) -> None:
+    console.print(f"[bold]{escape(patch.name)}[/]: {escape(patch.verdict)}", highlight=False)
+    console.print(f"    in the code: {patch.in_code or 'no'}", highlight=False)
+    for where, old, markers in (
+        ("recordings", len(patch.old), len(patch.markers)),
+        ("open workflows", patch.open_old, patch.open_markers),
+    ):
+        if old is not None:
+            console.print(f"    {where}: {old} take the old way, {markers} have the marker", highlight=False)
