@@ -16,7 +16,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.history.v1 import History
 from temporalio.api.query.v1 import QueryRejected
 from temporalio.api.taskqueue.v1 import PollerInfo
-from temporalio.api.workflow.v1 import PendingChildExecutionInfo
+from temporalio.api.workflow.v1 import PendingChildExecutionInfo, WorkflowExecutionExtendedInfo
 from temporalio.bridge.proto.health.v1 import HealthCheckResponse
 from temporalio.client import Client
 from temporalio.converter import DataConverter
@@ -33,12 +33,15 @@ from invoice_mcp.testing.simulator._answers import (
 )
 from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._execution import Execution, Start
-from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds
+from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds, timestamp
+from invoice_mcp.testing.simulator._resetting import reset
 from invoice_mcp.testing.simulator._simulation import Simulation
 from invoice_mcp.testing.simulator._visibility import QueryNotUnderstood, select
 
 R = TypeVar("R", bound=Message)
 _Conflict = enums.WorkflowIdConflictPolicy
+_Excluded = enums.ResetReapplyExcludeType
+_Reapplied = enums.ResetReapplyType
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
 _LOOKS_AGAIN_AFTER = 0.01
@@ -194,6 +197,29 @@ class SimulatedService(ServiceClient):
         await self._simulation.answer()
         return api.TerminateWorkflowExecutionResponse()
 
+    async def _reset_workflow_execution(
+        self, request: api.ResetWorkflowExecutionRequest
+    ) -> api.ResetWorkflowExecutionResponse:
+        base = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        if not 1 < request.workflow_task_finish_event_id <= len(base.history):
+            message = "Workflow task finish ID must be > 1 && <= workflow last event ID."
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, message)
+        if request.post_reset_operations:
+            self._simulation.refuse("a reset with operations after it")
+        self._simulation.tick()
+        kinds = _reapplied(request)
+        signals, updates = _Excluded.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL, _Excluded.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE
+        new = reset(
+            self._simulation,
+            base,
+            request.workflow_task_finish_event_id,
+            request.reason,
+            signals=signals in kinds,
+            updates=updates in kinds,
+        )
+        await self._simulation.answer()
+        return api.ResetWorkflowExecutionResponse(run_id=new.run_id)
+
     # -- update --------------------------------------------------------------------------------------------
 
     async def _update_workflow_execution(
@@ -276,6 +302,9 @@ class SimulatedService(ServiceClient):
         ]
         return api.DescribeWorkflowExecutionResponse(
             workflow_execution_info=info_of(run),
+            workflow_extended_info=WorkflowExecutionExtendedInfo(
+                reset_run_id=run.reset_to, original_start_time=timestamp(run.origin.started_at)
+            ),
             pending_children=pending_children,
             pending_activities=[pending(each) for each in activities],
         )
@@ -358,6 +387,17 @@ def _place_in(token: bytes) -> tuple[Any, ...]:
 
 
 def _require_first(run: Execution, first_run_id: str) -> None:
-    """Whoever names the first run of a chain means no other chain under that id. Here every chain has one run."""
-    if first_run_id and first_run_id != run.run_id:
+    """Whoever names the first run of a chain means no other chain under that id. Here only resets make chains."""
+    if first_run_id and first_run_id != run.origin.run_id:
         raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution not found")
+
+
+def _reapplied(request: api.ResetWorkflowExecutionRequest) -> set[enums.ResetReapplyExcludeType.ValueType]:
+    """What comes again after a reset: signals, updates, both or neither."""
+    every = {_Excluded.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL, _Excluded.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE}
+    match request.reset_reapply_type:
+        case _Reapplied.RESET_REAPPLY_TYPE_NONE:
+            return set()
+        case _Reapplied.RESET_REAPPLY_TYPE_SIGNAL:
+            every = {_Excluded.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL}
+    return every - set(request.reset_reapply_exclude_types)

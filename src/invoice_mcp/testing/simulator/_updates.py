@@ -16,11 +16,13 @@ class Update:
     Attributes:
         outcome: Set when it has ended: completed, failed or rejected. None: nobody will answer it any more.
         accepted: Number of the event; 0 before.
+        admitted: Number of the event with which a reset applied it again; 0: none did.
     """
 
     request: Request
     outcome: asyncio.Future[Outcome | None]
     accepted: int = 0
+    admitted: int = 0
 
     @property
     def id(self) -> str:
