@@ -28,6 +28,10 @@ def _subsets(numbers: Sequence[int]) -> Iterator[tuple[int, ...]]:
     return chain.from_iterable(combinations(numbers, size) for size in range(len(numbers) + 1))
 
 
+def _may_end(abandoned: frozenset[tuple[int, int, bool]], number: int) -> frozenset[tuple[int, int, bool]]:
+    return frozenset((each, content, may_end or each == number) for each, content, may_end in abandoned)
+
+
 @dataclass(frozen=True)
 class Course:
     """The course of things for one invoice; the arguments are those of `Model`."""
@@ -54,6 +58,9 @@ class Course:
 
     def _is_late(self, state: State, now: datetime, *, must: bool) -> bool:
         """Whether it can't be like this any more: something would have happened."""
+        for number, content, may_end in state.abandoned:
+            if must if may_end else self._due(content, number) <= now - APART:
+                return True
         if state.terminated:
             return False
         if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _SURELY:
@@ -67,6 +74,10 @@ class Course:
         return bool(waits) or (must and bool(retries))
 
     def _happens(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
+        for each in state.abandoned:
+            number, content, may_end = each
+            if may_end or self._due(content, number) <= when.last + APART:
+                yield replace(state, abandoned=state.abandoned - {each})
         if state.terminated:
             return
         if state.stopping:
@@ -125,7 +136,9 @@ class Course:
         for number in self._may_be_asked(state, when):
             asked = {self._asked(each, number)[1] for each in every}
             every |= {each.after_a_try(number) for each in every | asked}
-        return every
+        # What a line was left behind with may be lost like that, too, and come again.
+        lost = frozenset((number, content, True) for number, content, _ in state.abandoned)
+        return every | {replace(each, abandoned=lost) for each in every}
 
     def _goes_on(self, state: State) -> bool:
         """Whether a decision is taken, but nothing has come of it yet."""
@@ -141,7 +154,10 @@ class Course:
     def is_due(self, state: State, number: int, now: datetime) -> bool:
         """Whether a line of its is to be paid by now."""
         assert state.content is not None  # noqa: S101 (it has lines)
-        return self.invoices[state.content].lines[number - 1].due_date <= now
+        return self._due(state.content, number) <= now
+
+    def _due(self, content: int, number: int) -> datetime:
+        return self.invoices[content].lines[number - 1].due_date
 
     def _validated(self, state: State, when: Span, within: timedelta = timedelta()) -> State:
         """After one more attempt at the ERP."""
@@ -162,8 +178,10 @@ class Course:
         """After its lines have begun; except those whose ids may still be taken, which then are not confirmed."""
         assert state.content is not None  # noqa: S101 (it runs)
         lines = range(1, len(state.lines) + 1)
-        taken = [number for number in lines if number in state.left]
-        for some in _subsets(taken):
+        stay = {number for number, _, _ in state.abandoned}
+        may_be_taken = [number for number in lines if number in state.left - stay]
+        for choice in _subsets(may_be_taken):
+            some = {*choice, *stay}
             begun = tuple(LineStatus.FAILED if number in some else LineStatus.SCHEDULED for number in lines)
             paying = replace(state, status=Status.PAYING, lines=begun, unconfirmed=state.unconfirmed | {*some})
             yield self.maybe_ended(paying)
@@ -271,6 +289,52 @@ class Course:
         return every | {
             replace(then, terminated=True, left=left) for then in self.waited(state, when) if then.has_ended
         }
+
+    def reset(self, state: State, when: Span, *, reapplied: bool) -> Iterable[State]:
+        """How it may be after its newest run was reset to its beginning: another one has begun in its place.
+
+        A decision of the old run is none of the new one's, unless it comes again. What the old run paid, or may have
+        paid, stays settled. The lines that it left waiting stay: until they end, their ids are taken.
+
+        In haste, what has happened may not have been told to the old run, as when it is terminated; lines that count as
+        begun may not have been.
+        """
+        assert state.content is not None  # noqa: S101 (it runs)
+        is_paying = state.status is Status.PAYING and not state.has_ended
+        settled = state.settled | {(number, state.content) for number in range(1, len(state.lines) + 1) if is_paying}
+        # One that tries again is refused when it does; a cancellation under way may still reach one.
+        is_stopped = state.stopping or (self.hasty and state.cancelling)
+        left = {(number, state.content, is_stopped or state.tried(number) > 0) for number in state.scheduled}
+        every = {replace(state, settled=settled, abandoned=state.abandoned | left)}
+        if self.hasty:
+            for number in self._may_be_asked(state, when):
+                asked = {self._asked(each, number)[1] for each in every}
+                # Its answer, or its next attempt, is on its way.
+                every |= {replace(each, abandoned=_may_end(each.abandoned, number)) for each in every | asked}
+            for number in state.untried:
+                every |= {
+                    replace(each, abandoned=each.abandoned - {left for left in each.abandoned if left[0] == number})
+                    for each in every
+                }
+        verdict = state.verdict if reapplied else None
+        return {self.begun(each, state.content, when, verdict=verdict) for each in every}
+
+    def begun(self, state: State, content: int, when: Span, *, verdict: Verdict | None = None) -> State:
+        """After another run has begun: nothing has happened to that yet, unless it was told a decision first."""
+        lines = len(self.invoices[content].lines)
+        return State(
+            content=content,
+            status=Status.PENDING_VALIDATION,
+            verdict=verdict,
+            began=when,
+            lines=(LineStatus.PENDING,) * lines,
+            tries=(0,) * (lines + 1),
+            settled=state.settled,
+            faults=state.faults,
+            refused_again=state.refused_again,
+            left=state.left,
+            abandoned=state.abandoned,
+        )
 
     def same_line(self, number: int, one: int, other: int) -> bool:
         """Whether a line is the same in two of the invoices, and for the same customer."""
