@@ -28,10 +28,6 @@ def _subsets(numbers: Sequence[int]) -> Iterator[tuple[int, ...]]:
     return chain.from_iterable(combinations(numbers, size) for size in range(len(numbers) + 1))
 
 
-def _may_end(abandoned: frozenset[tuple[int, int, bool]], number: int) -> frozenset[tuple[int, int, bool]]:
-    return frozenset((each, content, may_end or each == number) for each, content, may_end in abandoned)
-
-
 @dataclass(frozen=True)
 class Course:
     """The course of things for one invoice; the arguments are those of `Model`."""
@@ -52,15 +48,15 @@ class Course:
                 if then not in reached:
                     reached.add(then)
                     new.append(then)
-        return [
-            each for each in reached if (self.hasty and not must) or not self._is_late(each, by or when.last, must=must)
-        ]
+        now = by or when.last
+        return {
+            self._tidied(each, now, must=must)
+            for each in reached
+            if (self.hasty and not must) or not self._is_late(each, now, must=must)
+        }
 
     def _is_late(self, state: State, now: datetime, *, must: bool) -> bool:
         """Whether it can't be like this any more: something would have happened."""
-        for number, content, may_end in state.abandoned:
-            if must if may_end else self._due(content, number) <= now - APART:
-                return True
         if state.terminated:
             return False
         if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _SURELY:
@@ -74,10 +70,6 @@ class Course:
         return bool(waits) or (must and bool(retries))
 
     def _happens(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
-        for each in state.abandoned:
-            number, content, may_end = each
-            if may_end or self._due(content, number) <= when.last + APART:
-                yield replace(state, abandoned=state.abandoned - {each})
         if state.terminated:
             return
         if state.stopping:
@@ -86,7 +78,7 @@ class Course:
             if state.verdict is Verdict.REJECTED:
                 yield from (self.closed(each, Status.REJECTED) for each in self.unheard(state))
             else:
-                yield from self._paying(state)
+                yield from self._paying(state, when)
             return
         if state.status is Status.PENDING_VALIDATION:
             yield self._validated(state, when, within=RETRIES_END if must else timedelta())
@@ -136,9 +128,7 @@ class Course:
         for number in self._may_be_asked(state, when):
             asked = {self._asked(each, number)[1] for each in every}
             every |= {each.after_a_try(number) for each in every | asked}
-        # What a line was left behind with may be lost like that, too, and come again.
-        lost = frozenset((number, content, True) for number, content, _ in state.abandoned)
-        return every | {replace(each, abandoned=lost) for each in every}
+        return every
 
     def _goes_on(self, state: State) -> bool:
         """Whether a decision is taken, but nothing has come of it yet."""
@@ -155,6 +145,21 @@ class Course:
         """Whether a line of its is to be paid by now."""
         assert state.content is not None  # noqa: S101 (it has lines)
         return self._due(state.content, number) <= now
+
+    def _stays(self, number: int, content: int, when: Span) -> bool:
+        """Whether what a reset has left of a line surely waits for its due date yet."""
+        return self._due(content, number) > when.last + APART
+
+    def _tidied(self, state: State, now: datetime, *, must: bool) -> State:
+        """The same without those lines that resets left behind, and that have surely ended."""
+        if not state.abandoned or (self.hasty and not must):
+            return state
+        kept = {
+            (number, content, may_be_gone)
+            for number, content, may_be_gone in state.abandoned
+            if self._due(content, number) > now - APART or (may_be_gone and not must)
+        }
+        return replace(state, abandoned=frozenset(kept))
 
     def _due(self, content: int, number: int) -> datetime:
         return self.invoices[content].lines[number - 1].due_date
@@ -174,14 +179,14 @@ class Course:
         deadline = Span(state.began.first + self.approval_timeout, last + self.approval_timeout)
         return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline, untold=frozenset())
 
-    def _paying(self, state: State) -> Iterator[State]:
+    def _paying(self, state: State, when: Span) -> Iterator[State]:
         """After its lines have begun; except those whose ids may still be taken, which then are not confirmed."""
         assert state.content is not None  # noqa: S101 (it runs)
         lines = range(1, len(state.lines) + 1)
-        stay = {number for number, _, _ in state.abandoned}
-        may_be_taken = [number for number in lines if number in state.left - stay]
-        for choice in _subsets(may_be_taken):
-            some = {*choice, *stay}
+        taken = {n for n, content, may_be_gone in state.abandoned if not may_be_gone and self._stays(n, content, when)}
+        left = state.left | {number for number, _, _ in state.abandoned}
+        for choice in _subsets([number for number in lines if number in left - taken]):
+            some = {*choice, *taken}
             begun = tuple(LineStatus.FAILED if number in some else LineStatus.SCHEDULED for number in lines)
             paying = replace(state, status=Status.PAYING, lines=begun, unconfirmed=state.unconfirmed | {*some})
             yield self.maybe_ended(paying)
@@ -296,26 +301,17 @@ class Course:
         A decision of the old run is none of the new one's, unless it comes again. What the old run paid, or may have
         paid, stays settled. The lines that it left waiting stay: until they end, their ids are taken.
 
-        In haste, what has happened may not have been told to the old run, as when it is terminated; lines that count as
-        begun may not have been.
+        In haste, what a port was asked may not have been told to the old run, as when it is terminated.
         """
         assert state.content is not None  # noqa: S101 (it runs)
         is_paying = state.status is Status.PAYING and not state.has_ended
         settled = state.settled | {(number, state.content) for number in range(1, len(state.lines) + 1) if is_paying}
-        # One that tries again is refused when it does; a cancellation under way may still reach one.
-        is_stopped = state.stopping or (self.hasty and state.cancelling)
-        left = {(number, state.content, is_stopped or state.tried(number) > 0) for number in state.scheduled}
+        # One that tries again is refused when it does. In haste one may not have begun, or be about to end.
+        left = {(number, state.content, self.hasty or state.tried(number) > 0) for number in state.scheduled}
         every = {replace(state, settled=settled, abandoned=state.abandoned | left)}
         if self.hasty:
             for number in self._may_be_asked(state, when):
-                asked = {self._asked(each, number)[1] for each in every}
-                # Its answer, or its next attempt, is on its way.
-                every |= {replace(each, abandoned=_may_end(each.abandoned, number)) for each in every | asked}
-            for number in state.untried:
-                every |= {
-                    replace(each, abandoned=each.abandoned - {left for left in each.abandoned if left[0] == number})
-                    for each in every
-                }
+                every |= {self._asked(each, number)[1] for each in every}
         verdict = state.verdict if reapplied else None
         return {self.begun(each, state.content, when, verdict=verdict) for each in every}
 

@@ -155,7 +155,7 @@ async def _run(
     }
     # A query of a workflow that fails its tasks is not refused but left waiting. And they are asked one after another,
     # though each has to replay what has ended: of two at once the second is lost now and then, on the test server.
-    can_answer = not trace.is_failing
+    can_answer = not trace.is_failing and (trace.has_begun or trace.end == "RUNNING")
     return Run(
         workflow_id=handle.id,
         run_id=handle.run_id or "",

@@ -73,6 +73,8 @@ async def attack(world: World, verb: Verb) -> str:
                 await handle.query("GetInvoiceReport")
             case Verb.RESET | Verb.RESET_REAPPLIED:
                 await world.reset(reapplies=verb is Verb.RESET_REAPPLIED)
+                # As `trigger` does: a run that has not begun can't be asked once it has ended.
+                await handle.query("GetInvoiceStatus")
             case _:
                 await handle.terminate()
     except RPCError as error:

@@ -37,7 +37,7 @@ class State:
         left: The numbers of lines of which a run that was terminated may have left a workflow, which ends in a moment.
             Until then another one of that id can't begin.
         abandoned: The same of runs that were reset: those workflows stay until their due dates, and pay nothing then.
-            Of each the line's number, which invoice it is of, and whether it may end at any time.
+            Of each the line's number, which invoice it is of, and whether it may be gone before.
         stopping: Whether a cancellation was requested that the workflow has not taken up yet.
     """
 

@@ -81,6 +81,7 @@ class Trace:
         indexed: Every value that InvoiceStatus was set to, in order.
         is_cut_off: Whether somebody terminated it when something had happened that no task had told it yet. Who asks it
             then is answered from a replay that tells it, and may go on to any status; nothing else comes of that.
+        has_begun: Whether any task of it has gone well: else it can't be asked anything once it has ended.
         begun_after_cancel: Workflow ids of the lines that it began after the task that told it of a cancellation.
     """
 
@@ -102,6 +103,7 @@ class Trace:
     indexed: tuple[str, ...] = ()
     is_cut_off: bool = False
     begun_after_cancel: tuple[str, ...] = ()
+    has_begun: bool = False
 
     @property
     def deadline(self) -> datetime | None:
@@ -198,7 +200,7 @@ class _Reader:
                 self._task, self._seen = _time(event.event_time), event.event_id
             case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
                 self._learn(_time(event.event_time))
-                self.is_failing = False
+                self.is_failing, self.facts["has_begun"] = False, True
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
                 if failed.cause == _RESET:

@@ -45,7 +45,7 @@ _Reapplied = enums.ResetReapplyType
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
 _LOOKS_AGAIN_AFTER = 0.01
-_TASK_STARTED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
+_TASK_COMPLETED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
@@ -277,7 +277,7 @@ class SimulatedService(ServiceClient):
             )
         if run.tasks.is_failing:
             raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
-        if not run.is_open and all(each.event_type != _TASK_STARTED for each in run.history):
+        if not run.is_open and all(each.event_type != _TASK_COMPLETED for each in run.history):
             message = "Workflow execution closed before WorkflowTaskStarted event"
             raise refusal(RPCStatusCode.FAILED_PRECONDITION, message)
         try:
