@@ -1,4 +1,4 @@
-"""What a reset of an invoice's run may do, by an operator or an attacker. On the real server: no other engine resets.
+"""What resets may do, by an operator or an attacker: to any time, and of lines too. On the real server.
 
 docs/security.md, "Past the server", has the same as a table.
 """

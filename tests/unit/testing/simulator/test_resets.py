@@ -23,8 +23,6 @@ from tests.unit.testing.simulator.places import QUEUE, WORKFLOWS, Place
 from tests.unit.testing.simulator.reset_toys import Household
 from tests.unit.testing.simulator.toys import Child, Inbox
 
-pytestmark = requirement("SIMULATOR-RESET")
-
 Handle = WorkflowHandle[Any, Any]
 _COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _NONE, _SIGNAL = ResetReapplyType.RESET_REAPPLY_TYPE_NONE, ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL
@@ -96,6 +94,7 @@ _TOLD_AGAIN = ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_UPDATE_ADMITTE
 _ANSWERS = [*_TASK, "WORKFLOW_TASK_COMPLETED", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED"]
 
 
+@requirement("SIMULATOR-RESET")
 async def test_signals_and_updates_come_again(place: Place) -> None:
     handle = await an_inbox(place)
     old = place.client.get_workflow_handle(handle.id, run_id=(await handle.describe()).run_id)
@@ -127,6 +126,7 @@ async def test_signals_and_updates_come_again(place: Place) -> None:
     await replays(again)
 
 
+@requirement("SIMULATOR-RESET")
 @pytest.mark.parametrize(
     ("reapply", "excluded", "seen"),
     [(_NONE, (), []), (_SIGNAL, (), ["first", "third"]), (_EVERYTHING, (_NO_SIGNAL,), ["second"])],
@@ -141,6 +141,7 @@ async def test_only_what_is_asked_for_comes_again(
     await handle.terminate()
 
 
+@requirement("SIMULATOR-RESET")
 async def test_what_came_before_the_point_is_there_already(place: Place) -> None:
     handle = await an_inbox(place)
     new = await reset(place, handle, (await finished(handle))[-1], _NONE)
@@ -152,6 +153,7 @@ async def test_what_came_before_the_point_is_there_already(place: Place) -> None
     await replays(new)
 
 
+@requirement("SIMULATOR-RESET")
 async def test_a_cancellation_does_not_come_again_and_what_has_ended_stays_as_it_is(place: Place) -> None:
     handle = await start(place, Inbox)
     await handle.query(Inbox.notes)
@@ -168,6 +170,7 @@ async def test_a_cancellation_does_not_come_again_and_what_has_ended_stays_as_it
     await handle.terminate()
 
 
+@requirement("SIMULATOR-RESET")
 async def test_children_that_had_begun_go_on_with_the_new_run(place: Place) -> None:
     handle = await start(place, Household)
     await until(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
@@ -190,6 +193,7 @@ async def test_children_that_had_begun_go_on_with_the_new_run(place: Place) -> N
     await replays(new)
 
 
+@requirement("SIMULATOR-RESET")
 async def test_children_that_began_later_stay_and_keep_their_ids(place: Place) -> None:
     handle = await start(place, Household)
     await until(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
@@ -219,6 +223,7 @@ async def test_children_that_began_later_stay_and_keep_their_ids(place: Place) -
     await replays(last)
 
 
+@requirement("SIMULATOR-RESET")
 async def test_an_activity_begins_anew_and_a_timer_goes_on(place: Place) -> None:
     toys.Gate.closed = asyncio.Event()
     handle = await start(place, Household)
@@ -247,6 +252,7 @@ async def test_an_activity_begins_anew_and_a_timer_goes_on(place: Place) -> None
     await replays(new)
 
 
+@requirement("SIMULATOR-RESET")
 async def test_where_no_workflow_task_has_ended_nothing_is_reset(place: Place) -> None:
     handle = await start(place, Inbox)
     await handle.query(Inbox.notes)
@@ -261,6 +267,7 @@ async def test_where_no_workflow_task_has_ended_nothing_is_reset(place: Place) -
     await handle.terminate()
 
 
+@requirement("SIMULATOR-RESET")
 async def test_what_is_not_simulated_is_told() -> None:
     async with places.simulated() as place:
         handle = await start(place, Inbox)
