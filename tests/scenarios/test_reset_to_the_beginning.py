@@ -31,17 +31,13 @@ _PASSES, _LONG = Action(verb=Verb.ADVANCE, hours=61), Action(verb=Verb.ADVANCE, 
 _LOST = Action(verb=Verb.ANSWER_LOST)
 
 SCENARIOS = (
-    (_RESET, _RESET, _APPROVE),
-    (_APPROVE, _RESET, _APPROVE, _PASSES),
+    (_RESET, _APPROVE, _RESET, _APPROVE, _PASSES),
     (_APPROVE, _RESET, _PASSES, _APPROVE),
-    (_APPROVE, _PASSES, _RESET, _APPROVE, _LONG),
     (_APPROVE, _PASSES, _RESET, _REJECT, _CHANGED, _AGAIN, _APPROVE, _LONG),
     (_APPROVE, _LONG, _RESET, _REFUSED, _APPROVE, _CHANGED),
     (_LOST, _APPROVE, _PASSES, _RESET, _APPROVE),
     (_APPROVE, _RESET, _TERMINATE, _AGAIN, _APPROVE, _LONG, _AGAIN, _APPROVE),
-    (_APPROVE, _TERMINATE, _RESET, _APPROVE),
-    (_APPROVE, _PASSES, _REAPPLIED, _LONG),
-    (_REAPPLIED, _APPROVE, _REAPPLIED, _REAPPLIED),
+    (_APPROVE, _PASSES, _TERMINATE, _RESET, _APPROVE, _REAPPLIED, _LONG),
     (_REJECT, _REAPPLIED, _REJECT, _RESET, _APPROVE),
     # No cancellation comes again: what was approved before counts once more.
     (_APPROVE, _CANCEL, _REAPPLIED, _LONG),
@@ -67,10 +63,9 @@ def test_a_reset_does_what_the_model_allows(simulated: StageRunner, number: int)
 
 
 @requirement("ATTACK-RESET", "ATTACK-MODEL")
-@pytest.mark.parametrize("verb", RESETS)
-async def test_on_the_real_server_too(real_invoice_stage: StageKeeper, verb: Verb) -> None:
+async def test_on_the_real_server_too(real_invoice_stage: StageKeeper) -> None:
     lines = (Line(), Line(amount="250", due_in_hours=-1))
-    actions = (Action(verb=verb), _APPROVE, Action(verb=verb), _REJECT, _CHANGED)
+    actions = (_RESET, _APPROVE, _REAPPLIED, _RESET, _REJECT, _CHANGED)
     await play(real_invoice_stage, Scenario(lines=lines, actions=actions))
 
 
