@@ -12,9 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import (
+    EventType,
+    ResetReapplyExcludeType,
+    ResetReapplyType,
+    WorkflowExecutionStatus,
+    WorkflowTaskFailedCause,
+)
 from temporalio.api.failure.v1 import Failure, ResetWorkflowFailureInfo
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from invoice_mcp.testing.simulator._activities import Activity
@@ -69,6 +76,17 @@ _TASK_ENDS = frozenset(
         EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
     }
 )
+
+
+def reapplied(request: ResetWorkflowExecutionRequest) -> tuple[bool, bool]:
+    """Whether signals, and whether updates, are to come again."""
+    kind, excluded = request.reset_reapply_type, request.reset_reapply_exclude_types
+    signals = kind != ResetReapplyType.RESET_REAPPLY_TYPE_NONE
+    updates = signals and kind != ResetReapplyType.RESET_REAPPLY_TYPE_SIGNAL
+    return (
+        signals and ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL not in excluded,
+        updates and ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE not in excluded,
+    )
 
 
 def reset(

@@ -34,14 +34,12 @@ from invoice_mcp.testing.simulator._answers import (
 from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._execution import Execution, Start
 from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds, timestamp
-from invoice_mcp.testing.simulator._resetting import reset
+from invoice_mcp.testing.simulator._resetting import reapplied, reset
 from invoice_mcp.testing.simulator._simulation import Simulation
 from invoice_mcp.testing.simulator._visibility import QueryNotUnderstood, select
 
 R = TypeVar("R", bound=Message)
 _Conflict = enums.WorkflowIdConflictPolicy
-_Excluded = enums.ResetReapplyExcludeType
-_Reapplied = enums.ResetReapplyType
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
 _LOOKS_AGAIN_AFTER = 0.01
@@ -207,16 +205,9 @@ class SimulatedService(ServiceClient):
         if request.post_reset_operations:
             self._simulation.refuse("a reset with operations after it")
         self._simulation.tick()
-        kinds = _reapplied(request)
-        signals, updates = _Excluded.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL, _Excluded.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE
-        new = reset(
-            self._simulation,
-            base,
-            request.workflow_task_finish_event_id,
-            request.reason,
-            signals=signals in kinds,
-            updates=updates in kinds,
-        )
+        signals, updates = reapplied(request)
+        finish, reason = request.workflow_task_finish_event_id, request.reason
+        new = reset(self._simulation, base, finish, reason, signals=signals, updates=updates)
         await self._simulation.answer()
         return api.ResetWorkflowExecutionResponse(run_id=new.run_id)
 
@@ -390,14 +381,3 @@ def _require_first(run: Execution, first_run_id: str) -> None:
     """Whoever names the first run of a chain means no other chain under that id. Here only resets make chains."""
     if first_run_id and first_run_id != run.origin.run_id:
         raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution not found")
-
-
-def _reapplied(request: api.ResetWorkflowExecutionRequest) -> set[enums.ResetReapplyExcludeType.ValueType]:
-    """What comes again after a reset: signals, updates, both or neither."""
-    every = {_Excluded.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL, _Excluded.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE}
-    match request.reset_reapply_type:
-        case _Reapplied.RESET_REAPPLY_TYPE_NONE:
-            return set()
-        case _Reapplied.RESET_REAPPLY_TYPE_SIGNAL:
-            every = {_Excluded.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL}
-    return every - set(request.reset_reapply_exclude_types)

@@ -23,7 +23,7 @@ from invoice_mcp.testing.simulator._cancelling import is_last
 from invoice_mcp.testing.simulator._code import NONDETERMINISTIC, Code, CodeFailed, Past
 from invoice_mcp.testing.simulator._commands import carry_out
 from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link, moment
-from invoice_mcp.testing.simulator._updates import Update
+from invoice_mcp.testing.simulator._updates import Update, told_again, updates_in
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
@@ -75,16 +75,6 @@ def _told(jobs: Iterable[WorkflowActivationJob]) -> tuple[bytes, ...]:
             known.signal_workflow.originating_event_id = 0
         told.append(known.SerializeToString(deterministic=True))
     return tuple(told)
-
-
-def _anew(job: WorkflowActivationJob) -> WorkflowActivationJob:
-    """The same, to be told again."""
-    if not job.HasField("do_update"):
-        return job
-    again = WorkflowActivationJob()
-    again.CopyFrom(job)
-    again.do_update.run_validator = True
-    return again
 
 
 def _attribute_refused(run: Execution, commands: Iterable[WorkflowCommand]) -> str:
@@ -235,34 +225,15 @@ class Tasks:
         self._is_resting = True
         run, known = self._execution, self.code.go_on_from(base.code, started)
         self._arrived = [each for each in base._arrived if each[0] < started]
-        self._jobs = [_anew(job) for number, job in self._arrived if number > known]
+        self._jobs = [told_again(job) for number, job in self._arrived if number > known]
         # From here on its chance is its own.
         self._tell(
             started + 1, WorkflowActivationJob(update_random_seed=UpdateRandomSeed(randomness_seed=seed_of(run.run_id)))
         )
         self._core_flags = () if known else _CORE_FLAGS
-        asked: dict[str, Update] = {}
-        for each in run.history:
-            self._recall(each, asked)
-        self._updates = {update.id: update for update in asked.values() if update.accepted}
-        self._asked = [update for update in asked.values() if not update.accepted]
-
-    @staticmethod
-    def _recall(each: HistoryEvent, asked: dict[str, Update]) -> None:
-        """What an event tells of an update."""
-        admitted = each.workflow_execution_update_admitted_event_attributes
-        accepted = each.workflow_execution_update_accepted_event_attributes
-        completed = each.workflow_execution_update_completed_event_attributes
-        match each.event_type:
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:
-                future = asyncio.get_running_loop().create_future()
-                asked[admitted.request.meta.update_id] = Update(admitted.request, future, admitted=each.event_id)
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-                future = asyncio.get_running_loop().create_future()
-                update = asked.setdefault(accepted.protocol_instance_id, Update(accepted.accepted_request, future))
-                update.accepted = each.event_id
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
-                asked[completed.meta.update_id].outcome.set_result(completed.outcome)
+        asked = updates_in(run.history)
+        self._updates = {update.id: update for update in asked if update.accepted}
+        self._asked = [update for update in asked if not update.accepted]
 
     def go_on(self) -> None:
         """Begin the first task after a reset."""
