@@ -114,6 +114,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "SIMULATE-CONVICTS": "simulate convicts a broken workflow: a small scenario, its story, how to play it again.",
     "SIMULATE-SAME": "The same seed simulates the same lives, in whatever process and order.",
     "SIMULATE-CLI": "simulate: progress, table, --json, --html; exit 0, 1, 2, or 130 with the totals so far.",
+    "SIMULATOR-RESET": "A reset does in the simulator what it does on the real server; what is not simulated is told.",
     "SIMULATOR-FOREIGN": "Another project simulates workflows of its own.",
     "HARNESS-DOORS": "A world goes by the plain tools or by the task, and notices where they say different things.",
     "HARNESS-PLUGIN": "Another project's tests use the worlds through the pytest plugin.",

@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.display_text import printable, quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.probe import Probe, Silence, lost_connection
-from invoice_mcp.reading import is_namespace_missing
+from invoice_mcp.reading import is_namespace_missing, never_began
 
 # With the two seconds that finding out the reason may take, an answer is there within ten.
 ANSWER_WITHIN = 7.0
@@ -123,6 +123,11 @@ async def _refusal(error: RPCError, probe: Probe) -> Refused:
         return Refused(Code.NOT_FOUND, "there is no such invoice any more. `list` shows the invoices there are.")
     if error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message:
         return no_worker("No worker polls for invoices")
+    if never_began(error):
+        what = (
+            "this run of the invoice was ended from outside before it did anything, so there is nothing to tell of it"
+        )
+        return Refused(Code.ALREADY_CLOSED, f"{what}. It paid nothing; submit the invoice again")
     if error.status is RPCStatusCode.FAILED_PRECONDITION and "Workflow Task in failed state" in error.message:
         return no_answer("The invoice's workflow can't go on now, and is tried again; the log of its worker says why")
     if error.status in _NO_ANSWER:

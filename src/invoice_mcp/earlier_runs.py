@@ -66,9 +66,15 @@ def marked(report: InvoiceReport, settled: Settled) -> InvoiceReport:
 
 
 async def last_report(client: Client, run: WorkflowExecution) -> InvoiceReport | None:
-    """The report of a run, or None if it never was an invoice's: started by somebody else, with garbage."""
+    """The report of a run, or None if it never was an invoice's: started by somebody else, with garbage; or if somebody
+    ended it before it did anything.
+    """
     try:
         return await reading.report_of(client, run)
+    except RPCError as error:
+        if not reading.never_began(error):
+            raise
+        return None
     except WorkflowQueryFailedError:
         if run.status is WorkflowExecutionStatus.FAILED:
             return None

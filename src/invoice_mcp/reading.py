@@ -85,6 +85,11 @@ def is_namespace_missing(error: RPCError) -> bool:
     )
 
 
+def never_began(error: RPCError) -> bool:
+    """Whether a run can't be asked because somebody ended it before its workflow did anything."""
+    return error.status is RPCStatusCode.FAILED_PRECONDITION and "before WorkflowTaskStarted" in error.message
+
+
 async def require(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
     """As `find`, or Refused with NOT_FOUND."""
     found = await find(client, workflow_id, run_id)

@@ -70,6 +70,7 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "decisions.py": ("test_decisions.py",),
     "embedded.py": ("test_embedded.py",),
     "line_workflow.py": ("test_line_outcomes.py",),
+    "pending_lines.py": ("test_activities.py",),
     "workflows.py": ("test_summary.py",),
 }
 """Of the other files that named edits are of."""

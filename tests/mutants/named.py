@@ -133,7 +133,19 @@ NAMED: tuple[Named, ...] = (
         "if ended_paying or line.status",
         "if line.status",
     ),
+    Named(
+        "what earlier runs paid is not told after a reset",
+        "earlier_runs.py",
+        "return marked(report, settled)",
+        "return report",
+    ),
     # Money.
+    Named(
+        "a line is paid though the newest run of its invoice does not wait for it",
+        "pending_lines.py",
+        "    if not runs:\n        return Awaiting.NOBODY",
+        "    if not runs:\n        return Awaiting.INVOICE",
+    ),
     Named(
         "line numbers of two digits are cut in the idempotency key",
         "invoices.py",

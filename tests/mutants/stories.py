@@ -253,6 +253,7 @@ ORDERS: tuple[Scenario, ...] = (
 
 _APPROVE, _AGAIN, _LATER = Action(verb=Verb.APPROVE), Action(verb=Verb.TRIGGER), Action(verb=Verb.ADVANCE, hours=150)
 _CHANGED, _REJECT, _TERMINATE = (Action(verb=verb) for verb in (Verb.TRIGGER_CHANGED, Verb.REJECT, Verb.TERMINATE))
+_RESET = Action(verb=Verb.RESET)
 _SOON_DUE = (Line(due_in_hours=10 / 3600),)
 
 RARE: tuple[Scenario, ...] = (
@@ -267,5 +268,7 @@ RARE: tuple[Scenario, ...] = (
     Scenario(names_runs=True, actions=(_REJECT, _AGAIN, _APPROVE)),
     Scenario(lines=_LINES, names_runs=True, actions=(_APPROVE, _TERMINATE, _CHANGED, _AGAIN)),
     Scenario(currency="JPY", door="tasks", actions=(_APPROVE,)),
+    Scenario(lines=_LINES, actions=(_APPROVE, _RESET)),
+    Scenario(actions=(_APPROVE, _RESET, _REJECT, _CHANGED)),
 )
-"""Scenarios of what is seldom drawn: metadata, other windows, many lines that are alike, runs that are named."""
+"""Scenarios of what is seldom drawn: metadata, other windows, many lines alike, runs that are named, resets."""

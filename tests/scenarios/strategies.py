@@ -8,7 +8,7 @@ from faker import Faker
 from hypothesis import strategies as st
 
 from invoice_mcp.testing import DOORS, ERAS, Action, Line, Scenario, Verb
-from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS
+from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, RESETS
 
 # How many decimals a currency's amounts have: none, two, three.
 CURRENCIES = {"JPY": 0, "USD": 2, "EUR": 2, "KWD": 3}
@@ -114,7 +114,7 @@ def scenarios(draw: st.DrawFn, *, hasty: bool = False) -> Scenario:
         customer, made = draw(texts), draw(lines(currency, most=6 if hasty else 20))
     else:
         currency, (customer, made) = "USD", draw(realistic_lines())
-    verbs = frozenset(Verb) - set(ATTACKS) - ({Verb.ADVANCE} if hasty else set())
+    verbs = frozenset(Verb) - {*ATTACKS, *RESETS} - ({Verb.ADVANCE} if hasty else set())
     return Scenario(
         customer=customer,
         currency=currency,

@@ -25,6 +25,8 @@ class Verb(StrEnum):
     RAW_CANCEL = "raw-cancel"
     RAW_QUERY = "raw-query"
     TERMINATE = "terminate"
+    RESET = "reset"
+    RESET_REAPPLIED = "reset-reapplied"
     ADVANCE = "advance"
     PAYMENT_REFUSED = "payment-refused"
     PAYMENT_DOWN = "payment-down"
@@ -54,6 +56,12 @@ ATTACKS: tuple[Verb, ...] = (
 )
 """What anybody who reaches Temporal can do past the MCP server, besides the signals."""
 
+RESETS: tuple[Verb, ...] = (Verb.RESET, Verb.RESET_REAPPLIED)
+"""As `ATTACKS`, on the simulator and the real server: the newest run, open or not, is reset to its beginning.
+
+After the second one the signals and updates that it had taken come again, as Temporal does by default.
+"""
+
 _CODE = {
     Verb.TRIGGER: "await world.trigger(invoice)",
     Verb.TRIGGER_CHANGED: "await world.trigger(changed)",
@@ -67,6 +75,8 @@ _CODE = {
     Verb.RAW_CANCEL: "await world.handle().cancel()",
     Verb.RAW_QUERY: 'await world.handle().query("GetInvoiceReport")',
     Verb.TERMINATE: "await world.handle().terminate()",
+    Verb.RESET: "await world.reset()",
+    Verb.RESET_REAPPLIED: "await world.reset(reapplies=True)",
     Verb.ADVANCE: "await world.advance(timedelta(hours={hours!r}))",
     Verb.PAYMENT_REFUSED: "world.payments.refuses(line={line})",
     Verb.PAYMENT_DOWN: "world.payments.is_down(line={line})",

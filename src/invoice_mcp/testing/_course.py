@@ -48,9 +48,12 @@ class Course:
                 if then not in reached:
                     reached.add(then)
                     new.append(then)
-        return [
-            each for each in reached if (self.hasty and not must) or not self._is_late(each, by or when.last, must=must)
-        ]
+        now = by or when.last
+        return {
+            self._tidied(each, now, must=must)
+            for each in reached
+            if (self.hasty and not must) or not self._is_late(each, now, must=must)
+        }
 
     def _is_late(self, state: State, now: datetime, *, must: bool) -> bool:
         """Whether it can't be like this any more: something would have happened."""
@@ -75,7 +78,7 @@ class Course:
             if state.verdict is Verdict.REJECTED:
                 yield from (self.closed(each, Status.REJECTED) for each in self.unheard(state))
             else:
-                yield from self._paying(state)
+                yield from self._paying(state, when)
             return
         if state.status is Status.PENDING_VALIDATION:
             yield self._validated(state, when, within=RETRIES_END if must else timedelta())
@@ -141,7 +144,25 @@ class Course:
     def is_due(self, state: State, number: int, now: datetime) -> bool:
         """Whether a line of its is to be paid by now."""
         assert state.content is not None  # noqa: S101 (it has lines)
-        return self.invoices[state.content].lines[number - 1].due_date <= now
+        return self._due(state.content, number) <= now
+
+    def _stays(self, number: int, content: int, when: Span) -> bool:
+        """Whether what a reset has left of a line surely waits for its due date yet."""
+        return self._due(content, number) > when.last + APART
+
+    def _tidied(self, state: State, now: datetime, *, must: bool) -> State:
+        """The same without those lines that resets left behind, and that have surely ended."""
+        if not state.abandoned or (self.hasty and not must):
+            return state
+        kept = {
+            (number, content, may_be_gone)
+            for number, content, may_be_gone in state.abandoned
+            if self._due(content, number) > now - APART or (may_be_gone and not must)
+        }
+        return replace(state, abandoned=frozenset(kept))
+
+    def _due(self, content: int, number: int) -> datetime:
+        return self.invoices[content].lines[number - 1].due_date
 
     def _validated(self, state: State, when: Span, within: timedelta = timedelta()) -> State:
         """After one more attempt at the ERP."""
@@ -158,12 +179,14 @@ class Course:
         deadline = Span(state.began.first + self.approval_timeout, last + self.approval_timeout)
         return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline, untold=frozenset())
 
-    def _paying(self, state: State) -> Iterator[State]:
+    def _paying(self, state: State, when: Span) -> Iterator[State]:
         """After its lines have begun; except those whose ids may still be taken, which then are not confirmed."""
         assert state.content is not None  # noqa: S101 (it runs)
         lines = range(1, len(state.lines) + 1)
-        taken = [number for number in lines if number in state.left]
-        for some in _subsets(taken):
+        taken = {n for n, content, may_be_gone in state.abandoned if not may_be_gone and self._stays(n, content, when)}
+        left = state.left | {number for number, _, _ in state.abandoned}
+        for choice in _subsets([number for number in lines if number in left - taken]):
+            some = {*choice, *taken}
             begun = tuple(LineStatus.FAILED if number in some else LineStatus.SCHEDULED for number in lines)
             paying = replace(state, status=Status.PAYING, lines=begun, unconfirmed=state.unconfirmed | {*some})
             yield self.maybe_ended(paying)
@@ -271,6 +294,43 @@ class Course:
         return every | {
             replace(then, terminated=True, left=left) for then in self.waited(state, when) if then.has_ended
         }
+
+    def reset(self, state: State, when: Span, *, reapplied: bool) -> Iterable[State]:
+        """How it may be after its newest run was reset to its beginning: another one has begun in its place.
+
+        A decision of the old run is none of the new one's, unless it comes again. What the old run paid, or may have
+        paid, stays settled. The lines that it left waiting stay: until they end, their ids are taken.
+
+        In haste, what a port was asked may not have been told to the old run, as when it is terminated.
+        """
+        assert state.content is not None  # noqa: S101 (it runs)
+        is_paying = state.status is Status.PAYING and not state.has_ended
+        settled = state.settled | {(number, state.content) for number in range(1, len(state.lines) + 1) if is_paying}
+        # One that tries again is refused when it does. In haste one may not have begun, or be about to end.
+        left = {(number, state.content, self.hasty or state.tried(number) > 0) for number in state.scheduled}
+        every = {replace(state, settled=settled, abandoned=state.abandoned | left)}
+        if self.hasty:
+            for number in self._may_be_asked(state, when):
+                every |= {self._asked(each, number)[1] for each in every}
+        verdict = state.verdict if reapplied else None
+        return {self.begun(each, state.content, when, verdict=verdict) for each in every}
+
+    def begun(self, state: State, content: int, when: Span, *, verdict: Verdict | None = None) -> State:
+        """After another run has begun: nothing has happened to that yet, unless it was told a decision first."""
+        lines = len(self.invoices[content].lines)
+        return State(
+            content=content,
+            status=Status.PENDING_VALIDATION,
+            verdict=verdict,
+            began=when,
+            lines=(LineStatus.PENDING,) * lines,
+            tries=(0,) * (lines + 1),
+            settled=state.settled,
+            faults=state.faults,
+            refused_again=state.refused_again,
+            left=state.left,
+            abandoned=state.abandoned,
+        )
 
     def same_line(self, number: int, one: int, other: int) -> bool:
         """Whether a line is the same in two of the invoices, and for the same customer."""

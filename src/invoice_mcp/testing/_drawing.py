@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, Action, Verb
+from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, RESETS, Action, Verb
 from invoice_mcp.testing._scenario import Line, Scenario
 from invoice_mcp.testing._stage import ERAS
 from invoice_mcp.testing._task_door import DOORS
@@ -20,7 +20,7 @@ FAULTS: tuple[Verb, ...] = (
 )
 """What can go wrong around an invoice: at the ERP, at the gateway, to the worker."""
 
-_STEPS = tuple(verb for verb in Verb if verb not in {*FAULTS, *ATTACKS})
+_STEPS = tuple(verb for verb in Verb if verb not in {*FAULTS, *ATTACKS, *RESETS})
 # What leads to the end of the longest lives, and round again: whatever else is done comes in between.
 _SPINE = (
     (Verb.APPROVE, Verb.APPROVE, Verb.SIGNAL_APPROVE),
@@ -36,6 +36,8 @@ _BEFORE = (Verb.ERP_DOWN, *3 * PAYMENT_FAULTS, Verb.ERP_REFUSES)
 _SIGNALS_APPROVE = 0.6
 # How many of the scenarios meet an attacker at Temporal's own API.
 _ATTACKED = 0.3
+# How many of them are reset.
+_RESET = 0.1
 _DECIMALS = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 # Around the five days there are to decide, to both sides of the due dates drawn below, and over years.
 _HOURS = (0.25, 1, 6, 24, 36, 71, 118, 119.99, 120, 120.01, 122, 24 * 31, 24 * 366)
@@ -107,7 +109,7 @@ def draw(seed: int, run: int, odds: Odds) -> Scenario:
         lines=lines,
         changed_line=chance.randint(1, len(lines)),
         before=_before(chance, [verb for verb in _BEFORE if verb in faults], odds, len(lines)),
-        actions=_attacked(f"{seed}/{run}/attacker", actions, odds),
+        actions=_attacked(f"{seed}/{run}/attacker", actions, odds, is_hasty=is_hasty),
         era=chance.choice(ERAS),
         door=chance.choice(DOORS),
         signals_approve=chance.random() < _SIGNALS_APPROVE,
@@ -190,13 +192,18 @@ def _actions(
     return tuple(_action(chance, verb, lines) for verb in others)
 
 
-def _attacked(seed: str, actions: tuple[Action, ...], odds: Odds) -> tuple[Action, ...]:
+def _attacked(seed: str, actions: tuple[Action, ...], odds: Odds, *, is_hasty: bool) -> tuple[Action, ...]:
     """The same actions, now and then with attacks in between; by a chance of its own, so that the rest is the same."""
     chance = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
     attacked = list(actions)
     if chance.random() < _ATTACKED:
         for _ in range(min(chance.randint(1, 3), odds.actions - len(attacked))):
             attacked.insert(chance.randint(0, len(attacked)), Action(verb=chance.choice(ATTACKS)))
+    if chance.random() < _RESET:
+        # In haste what comes again depends on what an old run had been told, which no model can know.
+        resets = RESETS[:1] if is_hasty else RESETS
+        for _ in range(min(chance.randint(1, 2), odds.actions - len(attacked))):
+            attacked.insert(chance.randint(0, len(attacked)), Action(verb=chance.choice(resets)))
     return tuple(attacked)
 
 

@@ -6,12 +6,10 @@ happens by itself at a time nobody controls, it follows both until an observatio
 Temporal's API is not authenticated by the product: an update `approve` or `reject` that comes by it is no different
 from one that the MCP server sends, and may do exactly what the tools may. What else comes by it is among `ATTACKS`.
 
-Not modelled is a reset, as the simulator has none. On the real server (tests/scenarios/test_reset.py), reset to
-
-- before its approval, a run waits for a decision of its own, and pays no line again; a line that the old run left
-  waiting pays nothing on its due date, and fails, not confirmed, if it is approved before that;
-- the same with updates and signals reapplied: it is decided as before, once, and then as above;
-- after its lines began, it goes on with them, and pays them once.
+So are resets to the beginning of a run (`RESETS`). The new run waits for a decision of its own, unless signals and
+updates come again; a cancellation never does. It pays no line again. A line that the old run left waiting pays nothing
+on its due date, and until then no other run can begin it. Not modelled are resets to a later time. On the real server
+(tests/scenarios/test_reset.py) a run that is reset after its lines began goes on with them, and pays them once.
 """
 
 from __future__ import annotations
@@ -22,8 +20,8 @@ from datetime import timedelta
 
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import LineStatus, Status, Verdict
-from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, Action, Verb
+from invoice_mcp.reports import Status, Verdict
+from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, RESETS, Action, Verb
 from invoice_mcp.testing._course import RETRIES_END, Course
 from invoice_mcp.testing._states import Shown, Span, State
 
@@ -101,7 +99,7 @@ class Model:
                     yield OK, self._decided(state, verdict)[1]
             case Verb.CANCEL:
                 yield from self._cancelled(state, when)
-            case verb if verb in ATTACKS:
+            case verb if verb in {*ATTACKS, *RESETS}:
                 yield from self._attacked(state, verb, when)
             case Verb.ERP_DOWN | Verb.ERP_REFUSES:
                 yield from ((OK, each) for each in self._course.faulted(state, 0, action.verb, when))
@@ -118,6 +116,9 @@ class Model:
             yield Code.NOT_FOUND, state
         elif verb is Verb.RAW_QUERY:
             yield OK, state
+        elif verb in RESETS:
+            reapplied = verb is Verb.RESET_REAPPLIED
+            yield from ((OK, each) for each in self._course.reset(state, when, reapplied=reapplied))
         elif state.has_ended:
             yield (OK if verb is Verb.RAW_CANCEL else Code.NOT_FOUND), state
         elif verb is Verb.TERMINATE:
@@ -136,19 +137,7 @@ class Model:
             return (OK if content == state.content else Code.INVOICE_CONFLICT), state
         if any(not self._course.same_line(number, content, before) for number, before in state.settled):
             return Code.INVOICE_CONFLICT, state
-        lines = len(self.invoices[content].lines)
-        fresh = State(
-            content=content,
-            status=Status.PENDING_VALIDATION,
-            began=when,
-            lines=(LineStatus.PENDING,) * lines,
-            tries=(0,) * (lines + 1),
-            settled=state.settled,
-            faults=state.faults,
-            refused_again=state.refused_again,
-            left=state.left,
-        )
-        return OK, fresh
+        return OK, self._course.begun(state, content, when)
 
     def _decided(self, state: State, verdict: Verdict) -> tuple[str, State]:
         if state.content is None:

@@ -43,6 +43,8 @@ class Run:
         trace: What its history tells.
         children_failed: Why tasks of its lines' workflows failed, one text each.
         open_children: Workflow ids of lines that have not ended.
+        first_run_id: The run with which its history begins: another one, if it goes on after a reset.
+        was_reset: Whether another run goes on instead of it.
         told_by_children: Run ids of lines' workflows that have ended by themselves, and so have told their outcome.
     """
 
@@ -57,6 +59,13 @@ class Run:
     children_failed: tuple[str, ...] = ()
     open_children: tuple[str, ...] = ()
     told_by_children: frozenset[str] = frozenset()
+    first_run_id: str = ""
+    was_reset: bool = False
+
+    @property
+    def is_reset(self) -> bool:
+        """Whether it goes on after a reset."""
+        return self.first_run_id not in {"", self.run_id}
 
     @property
     def report(self) -> InvoiceReport | None:
@@ -146,7 +155,7 @@ async def _run(
     }
     # A query of a workflow that fails its tasks is not refused but left waiting. And they are asked one after another,
     # though each has to replay what has ended: of two at once the second is lost now and then, on the test server.
-    can_answer = not trace.is_failing
+    can_answer = not trace.is_failing and (trace.has_begun or trace.end == "RUNNING")
     return Run(
         workflow_id=handle.id,
         run_id=handle.run_id or "",
@@ -158,6 +167,8 @@ async def _run(
         approved=await _asked(handle, "IsInvoiceApproved", bool) if can_answer and report is None else None,
         children_failed=tuple(failure for child in children.values() for failure in child.failed_tasks),
         open_children=tuple(trace.children[run_id] for run_id, child in children.items() if child.end == "RUNNING"),
+        first_run_id=described.raw_description.workflow_execution_info.first_run_id,
+        was_reset=bool(described.raw_description.workflow_extended_info.reset_run_id),
         told_by_children=frozenset(run_id for run_id, child in children.items() if child.end == "COMPLETED"),
     )
 

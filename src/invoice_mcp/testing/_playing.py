@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reports import InvoiceReport
-from invoice_mcp.testing._actions import ATTACKS, Action, Verb
+from invoice_mcp.testing._actions import ATTACKS, RESETS, Action, Verb
 from invoice_mcp.testing._model import OK, Model
 from invoice_mcp.testing._scenario import Scenario
 from invoice_mcp.testing._settling import terminated_lines_end
@@ -61,7 +61,7 @@ class Done:
 
 
 async def attack(world: World, verb: Verb) -> str:
-    """Do one of `ATTACKS` to the last invoice by Temporal's own client; OK, or how it is refused."""
+    """Do one of `ATTACKS` or `RESETS` to the last invoice by Temporal's own client; OK, or how it is refused."""
     handle = world.handle()
     try:
         match verb:
@@ -71,6 +71,10 @@ async def attack(world: World, verb: Verb) -> str:
                 await handle.cancel()
             case Verb.RAW_QUERY:
                 await handle.query("GetInvoiceReport")
+            case Verb.RESET | Verb.RESET_REAPPLIED:
+                await world.reset(reapplies=verb is Verb.RESET_REAPPLIED)
+                # As `trigger` does: a run that has not begun can't be asked once it has ended.
+                await handle.query("GetInvoiceStatus")
             case _:
                 await handle.terminate()
     except RPCError as error:
@@ -167,7 +171,7 @@ class Player:
                     self._told = await world.cancel(**await self._named())
                 case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
                     return await self._signalled(action)
-                case verb if verb in ATTACKS:
+                case verb if verb in {*ATTACKS, *RESETS}:
                     return await self._attacked(verb)
                 case Verb.ADVANCE:
                     await world.advance(timedelta(hours=action.hours))
@@ -214,7 +218,10 @@ class Player:
         return OK
 
     async def _attacked(self, verb: Verb) -> str:
+        before = (await self._named()).get("run_id") if verb in RESETS else None
         answer = await attack(self._world, verb)
+        if before is not None and answer == OK:
+            await self._require_closed(before)
         if verb is Verb.TERMINATE and answer == OK and not self._scenario.hasty:
             await terminated_lines_end(self._world, self._world.workflow_id)
         return answer

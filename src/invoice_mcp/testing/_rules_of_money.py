@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import chain
 
@@ -25,6 +25,19 @@ def s1(observed: Observations) -> Found:
                 yield run.workflow_id, f"{_payment(paid)} was made {how}"
             elif paid.at < decided.at:
                 yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, before the approval at {decided.at}"
+    yield from _pays_after_a_reset(observed)
+
+
+def _pays_after_a_reset(observed: Observations) -> Found:
+    """Payments of a line that only a run had begun which was reset before: the run that goes on did not want them."""
+    begun = Counter((run.workflow_id, child) for run in observed.runs for child in run.trace.children)
+    for run in observed.runs:
+        ended = run.trace.ended_at
+        if ended is None or not run.was_reset:
+            continue
+        for paid in _paid_by(run, observed.ledger):
+            if paid.at > ended and begun[run.workflow_id, paid.run_id] <= 1:
+                yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, though its run was reset by then"
 
 
 def s2(observed: Observations) -> Found:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from invoice_mcp.errors import Code
-from invoice_mcp.reports import Confirmation, InvoiceReport, Status, without_keys
+from invoice_mcp.reports import Confirmation, InvoiceReport, LineStatus, Status, without_keys
 from invoice_mcp.testing._observations import Observations, Run
 from invoice_mcp.testing._rules_of_deciding import is_same_decision
 from invoice_mcp.testing._violations import Found
@@ -26,9 +26,10 @@ def s7(observed: Observations) -> Found:
     for run in observed.runs:
         # Of this run and of those before it.
         known = children.setdefault(run.workflow_id, set())
+        before = {each.order.line for each in observed.ledger if each.run_id in known}
         known.update(run.trace.children)
         paid = sorted(each.order.line for each in observed.ledger if each.run_id in known)
-        for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, paid)):
+        for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, paid), _forgets(run, before)):
             yield run.workflow_id, seen
     yield from _answers_for_another(observed)
     yield from _lists_otherwise(observed)
@@ -82,7 +83,8 @@ def _ends_differently(run: Run) -> Iterator[str]:
     """Temporal's own view of the execution against the invoice's status."""
     if run.temporal_status != run.trace.end:
         yield f"is {run.temporal_status}, and {run.trace.end} by its history"
-    if run.temporal_status != "RUNNING" and run.open_children:
+    # A reset leaves the workflows of lines as they are.
+    if run.temporal_status != "RUNNING" and run.open_children and not run.was_reset:
         yield f"has ended, but not {', '.join(run.open_children)}"
     if run.temporal_status == "RUNNING" or run.status not in set(Status):
         return
@@ -107,7 +109,8 @@ def _tells_differently(run: Run) -> Iterator[str]:
         return
     if run.queried is not None and run.told is None:
         yield "can't be asked for by the tool"
-    if run.told and run.queried and not _agree(run.told, run.queried, run):
+    own = _as_told(run.queried, run.told) if run.told and run.queried and run.is_reset else run.queried
+    if run.told and own and not _agree(run.told, own, run):
         yield f"the tool tells {run.told}, the query {run.queried}"
     if result is not None and run.queried is not None and not _agree(result, run.queried, run):
         yield f"ended with {result}, the query tells {run.queried}"
@@ -130,6 +133,37 @@ def _denies(run: Run, paid: list[int]) -> Iterator[str]:
     told = _QUOTED.sub("", run.report.summary) if run.report is not None else ""
     if paid and "nothing was paid" in told:
         yield f"tells that nothing was paid, and the ledger has line {', '.join(map(str, paid))}"
+
+
+def _forgets(run: Run, before: set[int]) -> Iterator[str]:
+    """A run that goes on after a reset, against what the runs before it have paid: its own input tells nothing of that.
+
+    Args:
+        before: The numbers of the lines that they paid.
+    """
+    lines = run.told.lines if run.told is not None and run.is_reset else ()
+    if forgotten := [line.line for line in lines if line.line in before and not line.settled_before]:
+        yield f"tells nothing of what earlier runs have paid: line {', '.join(map(str, forgotten))}"
+
+
+def _as_told(report: InvoiceReport, told: InvoiceReport) -> InvoiceReport:
+    """A run's own report, with what the tool adds to it after a reset: what runs before it have settled.
+
+    A refusal of such a line is none, and its reason says so.
+    """
+    lines = tuple(
+        line.model_copy(
+            update={
+                "settled_before": True,
+                "unconfirmed": line.status is LineStatus.FAILED,
+                "reason": other.reason if line.status is LineStatus.FAILED else line.reason,
+            }
+        )
+        if other.settled_before
+        else line
+        for line, other in zip(report.lines, told.lines, strict=True)
+    )
+    return report.model_copy(update={"lines": lines, "summary": told.summary})
 
 
 def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:

@@ -45,6 +45,7 @@ async def settle(world: World) -> list[Violation]:
             return [Violation("L1", world.workflow_id, f"can't be asked any more: {refused}")]
         spans = [span for span in needed.values() if span is not None]
         if not spans:
+            await lines_left_by_resets_end(world)
             return []
         waited.update(each for each, span in needed.items() if span is not None and span >= world.approval_timeout)
         try:
@@ -74,6 +75,19 @@ async def terminated_lines_end(world: World, workflow_id: str) -> None:
                 with suppress(RPCError):
                     while (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
                         await asyncio.sleep(0.01)
+
+
+async def lines_left_by_resets_end(world: World) -> None:
+    """Let the due dates come of lines that resets have left behind: whether they are paid then is to be seen."""
+    for workflow_id in dict.fromkeys(world.resets):
+        due = []
+        for line in (await world.status(workflow_id)).lines:
+            handle = world.handle(line_workflow_id(workflow_id, line.line))
+            with suppress(RPCError):
+                if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
+                    due.append(line.due_date)
+        if due:
+            await world.advance(max(max(due) - await world.now(workflow_id), timedelta()) + _MARGIN)
 
 
 async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timedelta | None:

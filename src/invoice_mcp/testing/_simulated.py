@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
+from functools import partial
 
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner
@@ -13,6 +14,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
 from invoice_mcp.payments import Payments
+from invoice_mcp.pending_lines import awaiting
 from invoice_mcp.testing._engine import EngineWorker
 from invoice_mcp.testing._ports import Stamp, activity_clock
 from invoice_mcp.testing.simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
@@ -68,7 +70,7 @@ class Simulated:
     ) -> AsyncIterator[EngineWorker]:
         """See `Engine.worker`. Leaving it is a crash."""
         runner = REPLAY["workflow_runner"] if sandboxed else UnsandboxedWorkflowRunner()
-        activities = InvoiceActivities(erp, payments).all()
+        activities = InvoiceActivities(erp, payments, partial(awaiting, self.client)).all()
         self.simulation.start_worker(
             task_queue, Worker(workflows, activities, runner=runner, converter=pydantic_data_converter)
         )

@@ -36,6 +36,8 @@ class State:
         terminated: Whether somebody ended the run over the workflow's head; its status stays as it was.
         left: The numbers of lines of which a run that was terminated may have left a workflow, which ends in a moment.
             Until then another one of that id can't begin.
+        abandoned: The same of runs that were reset: those workflows stay until their due dates, and pay nothing then.
+            Of each the line's number, which invoice it is of, and whether it may be gone before.
         stopping: Whether a cancellation was requested that the workflow has not taken up yet.
     """
 
@@ -54,6 +56,7 @@ class State:
     terminated: bool = False
     stopping: bool = False
     left: frozenset[int] = frozenset()
+    abandoned: frozenset[tuple[int, int, bool]] = frozenset()
     refused_again: frozenset[int] = frozenset()
 
     @property

@@ -41,6 +41,7 @@ class TaskTools(Tools):
         super().__init__(client)
         self._newest: dict[str, Run] = {}
         self._begun: set[Run] = set()
+        self._reset: set[Run] = set()
         self._trouble: MCPError | None = None
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,6 +58,11 @@ class TaskTools(Tools):
                 return await self._status(arguments)
             case _:
                 return await super().call(tool, arguments)
+
+    def follow_reset(self, workflow_id: str, base_run_id: str, run_id: str) -> None:
+        """As `Tools.follow_reset`. The task of the run before goes on, too: it says nothing of that run any more."""
+        self._reset.add(Run(workflow_id, base_run_id))
+        self._newest[workflow_id] = Run(workflow_id, run_id)
 
     async def _trigger(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         answer: Any = await self.client.session.call_tool(
@@ -146,7 +152,7 @@ class TaskTools(Tools):
 
     async def _task(self, run: Run | None) -> DetailedTask | None:
         """The task; None where there is none, or nobody can tell of it."""
-        if run is None:
+        if run is None or run in self._reset:
             return None
         try:
             task = await get(self.client.session, task_id_of(run))

@@ -89,6 +89,9 @@ class Tools:
         self.answers.append(Answer(tool, arguments, content, ""))
         return content
 
+    def follow_reset(self, workflow_id: str, base_run_id: str, run_id: str) -> None:
+        """An invoice goes on as another run, which no tool began."""
+
     @staticmethod
     async def refusal(call: Awaitable[object]) -> ToolRefused:
         """How a call is refused that must be."""

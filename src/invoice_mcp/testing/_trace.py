@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.update.v1 import Request
 
 from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, Verdict
 from invoice_mcp.workflows import VALIDATE_AGAINST_ERP
@@ -86,6 +88,7 @@ class Trace:
         indexed: Every value that InvoiceStatus was set to, in order.
         is_cut_off: Whether somebody terminated it when something had happened that no task had told it yet. Who asks it
             then is answered from a replay that tells it, and may go on to any status; nothing else comes of that.
+        has_begun: Whether any task of it has gone well: else it can't be asked anything once it has ended.
         begun_after_cancel: Workflow ids of the lines that it began after the task that told it of a cancellation.
     """
 
@@ -107,6 +110,7 @@ class Trace:
     indexed: tuple[str, ...] = ()
     is_cut_off: bool = False
     begun_after_cancel: tuple[str, ...] = ()
+    has_begun: bool = False
 
     @property
     def deadline(self) -> datetime | None:
@@ -171,6 +175,9 @@ class _Reader:
         self.is_failing = False
         self.children: dict[str, str] = {}
         self.indexed: list[str] = []
+        self._admitted: dict[str, tuple[int, Request]] = {}
+        # Numbers of the events by which the arrivals came.
+        self._arrived: list[int] = []
         # The event that asks for a cancellation; whether the last task has seen it, and whether one before that has.
         self._cancel = 0
         self._has_heard = self._had_heard = False
@@ -206,9 +213,12 @@ class _Reader:
                 self._task, self._seen = _time(event.event_time), event.event_id
             case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
                 self._learn(_time(event.event_time))
-                self.is_failing = False
+                self.is_failing, self.facts["has_begun"] = False, True
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
+                if failed.cause == _RESET:
+                    # The tasks of this run begin here.
+                    self._roused = None
                 if failed.cause not in _HARMLESS:
                     self.failed_tasks.append(failed.failure.message.partition("\n")[0])
                     self.is_failing = True
@@ -221,14 +231,15 @@ class _Reader:
         for index in self._signals_at_once:
             arrival = self.arrivals[index]
             self.arrivals[index] = replace(arrival, replayed_at=(*arrival.replayed_at, self._task))
-        seen = [verdict for number, verdict in self._unseen if number < self._seen]
+        seen = [
+            (number, verdict)
+            for number, verdict in self._unseen
+            if number < self._seen and (verdict is not Verdict.APPROVED or self._signals_approve)
+        ]
         known = len(self.arrivals)
         before = () if self._last_task is None else (self._last_task,)
-        self.arrivals += [
-            Arrival(verdict, self._task, by_signal=True, replayed_at=before)
-            for verdict in seen
-            if verdict is not Verdict.APPROVED or self._signals_approve
-        ]
+        self.arrivals += [Arrival(verdict, self._task, by_signal=True, replayed_at=before) for _, verdict in seen]
+        self._arrived += [number for number, _ in seen]
         self._signals_at_once += range(known, len(self.arrivals))
         self._unseen = [(number, verdict) for number, verdict in self._unseen if number >= self._seen]
         if self.validated_at is None and 0 < self._validation_ended < self._seen:
@@ -265,11 +276,8 @@ class _Reader:
                 name = event.workflow_execution_signaled_event_attributes.signal_name
                 if name in _SIGNALS:
                     self._unseen.append((event.event_id, _SIGNALS[name]))
-            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-                name = event.workflow_execution_update_accepted_event_attributes.accepted_request.input.name
-                if name in _UPDATES:
-                    by = self._decider(event)
-                    self.arrivals.append(Arrival(_UPDATES[name], self._task, by=by, accepted=event.event_id))
+            case kind if kind in {_ADMITTED, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED}:
+                self._read_update(event)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
                 completed = event.workflow_execution_update_completed_event_attributes
                 if completed.outcome.HasField("failure"):
@@ -280,16 +288,32 @@ class _Reader:
             replace(each, is_refused=True) if each.accepted == accepted else each for each in self.arrivals
         ]
 
+    def _read_update(self, event: HistoryEvent) -> None:
+        if event.event_type == _ADMITTED:
+            # What a reset applies again is asked for by an event of its own.
+            request = event.workflow_execution_update_admitted_event_attributes.request
+            self._admitted[request.meta.update_id] = event.event_id, request
+            return
+        accepted = event.workflow_execution_update_accepted_event_attributes
+        first = event.event_id, accepted.accepted_request
+        number, request = self._admitted.get(accepted.protocol_instance_id, first)
+        if request.input.name in _UPDATES:
+            # Its place among the signals of the same task: others come after them.
+            place = bisect(self._arrived, number)
+            verdict, by = _UPDATES[request.input.name], self._decider(request)
+            arrival = Arrival(verdict, self._task, by=by, accepted=event.event_id)
+            self.arrivals.insert(place, arrival)
+            self._arrived.insert(place, number)
+
     def _read_activity(self, event: HistoryEvent) -> None:
         if event.activity_task_scheduled_event_attributes.activity_type.name == self._validation:
             self._validations.add(event.event_id)
         if event.activity_task_completed_event_attributes.scheduled_event_id in self._validations:
             self._validation_ended = self._validation_ended or event.event_id
 
-    def _decider(self, event: HistoryEvent) -> str:
-        accepted = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
-        request = self._first(accepted.args, dict)
-        return str(request.get("by", "")) if isinstance(request, dict) else ""
+    def _decider(self, request: Request) -> str:
+        told = self._first(request.input.args, dict)
+        return str(told.get("by", "")) if isinstance(told, dict) else ""
 
     def _read_input(self, payloads: Payloads) -> None:
         request = self._first(payloads, dict)
@@ -303,12 +327,15 @@ class _Reader:
         return self._decode(payloads.payloads, kind) if payloads.payloads else None
 
 
+_ADMITTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED
+_RESET = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
 # A task that wanted to end the workflow just as something else arrived is done again; one that was under way when
-# somebody ended the workflow has nothing to say any more.
+# somebody ended the workflow has nothing to say any more; and a reset begins with one.
 _HARMLESS = frozenset(
     {
         WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
         WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_FORCE_CLOSE_COMMAND,
+        _RESET,
     }
 )
 _TASKS = frozenset(

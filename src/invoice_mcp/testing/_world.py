@@ -7,8 +7,12 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 from mcp import Client as McpClient
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import (
     WorkflowExecutionStatus,
     WorkflowQueryFailedError,
@@ -27,6 +31,15 @@ from invoice_mcp.testing._tools import ToolRefused, Tools
 from invoice_mcp.testing._violations import Violation, Violations
 from invoice_mcp.testing._waiting import wait_until
 
+_TASK_ENDS = frozenset(
+    {
+        EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+        EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED,
+        EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
+    }
+)
+_NOTHING = ResetReapplyType.RESET_REAPPLY_TYPE_NONE
+
 
 class World(BaseWorld):
     """What a scenario can do and see. Made by `open_world`.
@@ -39,6 +52,7 @@ class World(BaseWorld):
         payments: The gateway's faults, and what it was asked.
         approval_timeout: How long invoices that are triggered here wait for a decision.
         workflow_ids: Of every invoice triggered here, and every one added by `watch`.
+        resets: The workflow id of each invoice that was reset here, once for each time.
     """
 
     def __init__(self, stage: Stage, client: McpClient, *, approval_timeout: timedelta, door: Door = "tools") -> None:
@@ -46,6 +60,7 @@ class World(BaseWorld):
         self._stage = stage
         self._tools = tools_of(door, client)
         self.approval_timeout = approval_timeout
+        self.resets: list[str] = []
 
     # -- the tools, through MCP ----------------------------------------------------------------------------
 
@@ -113,6 +128,34 @@ class World(BaseWorld):
             temporalio.service.RPCError: NOT_FOUND, for an invoice that has ended.
         """
         await self.handle(workflow_id).execute_update(name, DecisionRequest(by=by))
+
+    async def reset(self, workflow_id: str = "", *, reapplies: bool = False) -> str:
+        """Reset the newest run to its beginning, past the MCP server; the id of the run that goes on instead.
+
+        Args:
+            reapplies: The signals and updates that it had taken come again: what Temporal does by default.
+
+        Raises:
+            temporalio.service.RPCError: NOT_FOUND, where there is no such invoice; UNIMPLEMENTED on the test server.
+        """
+        handle = self.handle(workflow_id)
+        tasks = [event.event_id async for event in handle.fetch_history_events() if event.event_type in _TASK_ENDS]
+        before = (await handle.describe()).run_id
+        kind = ResetReapplyType.RESET_REAPPLY_TYPE_ALL_ELIGIBLE if reapplies else _NOTHING
+        answer = await self.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=self.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=handle.id),
+                reason="an attack",
+                workflow_task_finish_event_id=tasks[0],
+                request_id=str(uuid4()),
+                reset_reapply_type=kind,
+            )
+        )
+        self.resets.append(handle.id)
+        self._saw(handle.id, answer.run_id)
+        self._tools.follow_reset(handle.id, before, answer.run_id)
+        return answer.run_id
 
     async def advance(self, span: timedelta) -> None:
         """Let time pass for every invoice of this world. A slow port answers before.

@@ -13,6 +13,7 @@ import pytest
 from invoice_mcp.errors import Code
 from invoice_mcp.reports import Confirmation, InvoiceReport, LineStatus, Status, Verdict
 from invoice_mcp.testing import Arrival, Run
+from tests.requirements import requirement
 from tests.unit.testing.ruins import (
     BEGAN,
     DEADLINE,
@@ -328,3 +329,43 @@ def test_s7_only_a_terminated_run_that_was_to_be_told_something_tells_its_end(
     is_cut_off: bool, rules: list[str]
 ) -> None:
     assert broken(traced(_ended_as(NO_THANKS, "TERMINATED"), is_cut_off=is_cut_off)) == rules
+
+
+# A run that was reset while it paid, and the run that went on.
+OLD = replace(_ended_as(traced(PAYING, ended_at=ENDED), "TERMINATED"), was_reset=True)
+NEW = replace(a_run(Status.REJECTED, NOT_PAID, NOT_PAID, verdict=REJECTED, run_id="2"), first_run_id="1")
+# What the tool adds to its report.
+_TOLD = [line.model_copy(update={"settled_before": line.line == 1}) for line in NEW.report.lines] if NEW.report else []
+TOLD = replace(NEW, told=NEW.report and NEW.report.model_copy(update={"lines": tuple(_TOLD), "summary": "more"}))
+
+
+@requirement("ATTACK-RESET")
+def test_a_reset_breaks_nothing_by_itself() -> None:
+    left = replace(OLD, open_children=("invoice-A-line-2",))
+    assert broken(left, TOLD, ledger=[a_payment(at=ENDED)]) == []
+    # Only a reset leaves them.
+    assert broken(replace(left, was_reset=False), TOLD, ledger=[a_payment(at=ENDED)]) == ["S7"]
+
+
+@requirement("ATTACK-RESET")
+def test_s1_a_payment_that_only_a_run_wanted_which_was_reset_before() -> None:
+    late = a_payment(2, at=ENDED + HOUR)
+    assert broken(OLD, TOLD, ledger=[a_payment(), late]) == ["S1", "S7"]
+    approved = replace(a_run(Status.PAYING, PAID, SCHEDULED, verdict=APPROVED, run_id="2"), first_run_id="1")
+    assert broken(OLD, traced(approved, children={}), ledger=[a_payment(), late])[:1] == ["S1"]
+    # Another run that waits for the same line wanted it, too.
+    shares = traced(approved, children=OLD.trace.children)
+    assert "S1" not in broken(OLD, shares, ledger=[a_payment(), late])
+
+
+@requirement("ATTACK-RESET")
+def test_s7_a_report_that_does_not_tell_what_runs_before_a_reset_have_paid() -> None:
+    assert broken(OLD, NEW, ledger=[a_payment()]) == ["S7"]
+    assert broken(OLD, replace(NEW, first_run_id="2"), ledger=[a_payment()]) == []
+
+
+@requirement("ATTACK-RESET")
+def test_s7_the_tool_adds_nothing_else_to_a_report_after_a_reset() -> None:
+    assert TOLD.told is not None
+    otherwise = TOLD.told.model_copy(update={"customer": "Another"})
+    assert broken(OLD, replace(TOLD, told=otherwise), ledger=[a_payment()]) == ["S7"]

@@ -8,6 +8,7 @@ from invoice_mcp.reports import LineStatus, Status, Verdict
 from invoice_mcp.testing import LETTERS
 from invoice_mcp.testing._model import OK
 from invoice_mcp.testing._states import Shown
+from tests.requirements import requirement
 from tests.unit.testing.stories import LATER, Story, shown
 
 CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
@@ -146,3 +147,41 @@ def test_lines_settled_by_different_contents_can_come_back_as_neither() -> None:
     assert story.shows == {shown(Status.CANCELLED, APPROVED, PAID, PAID, CANCELLED)}
     assert set(story.may("trigger")) == {CONFLICT}
     assert set(story.may("trigger-changed")) == {OK}
+
+
+@requirement("ATTACK-RESET")
+def test_a_reset_leaves_nothing_of_a_decision_but_what_was_paid() -> None:
+    story = Story(-1, LATER).tell("trigger", "approve", "reset")
+    assert story.shows == {WAITING}
+    assert story.may("approve") == {OK: {shown(Status.FAILED, APPROVED, PAID, FAILED)}}
+    assert story.tell("reject").shows == {NO_THANKS}
+    # Line 2 may have been paid when its run was reset.
+    assert set(story.may("trigger-changed")) == {CONFLICT}
+
+
+@requirement("ATTACK-RESET")
+def test_a_line_that_a_reset_left_waiting_has_its_id_until_it_is_due() -> None:
+    story = Story(-1, LATER).tell("trigger", "approve", "reset", f"advance {LATER - 1}")
+    assert story.may("approve") == {OK: {shown(Status.FAILED, APPROVED, PAID, FAILED)}}
+    story.tell("advance 2")
+    assert story.may("approve") == {OK: {PAID_IN_FULL}}
+
+
+@requirement("ATTACK-RESET")
+@pytest.mark.parametrize("decides", ["approve", "reject"])
+def test_what_comes_again_after_a_reset_decides_again(decides: str) -> None:
+    story = Story(-1, -1).tell("trigger", decides)
+    (before,) = story.shows
+    assert story.tell("reset-reapplied", "reset-reapplied").shows == {before}
+    assert story.tell("reset", "reset-reapplied").shows == {WAITING}
+
+
+@requirement("ATTACK-RESET")
+def test_a_cancellation_does_not_come_again_after_a_reset() -> None:
+    assert Story(-1, LATER).tell("trigger", "cancel", "reset-reapplied").shows == {WAITING}
+    story = Story(LATER).tell("trigger", "approve", "cancel", "reset-reapplied")
+    assert story.shows == {shown(Status.PAYING, APPROVED, SCHEDULED)}
+
+
+def test_before_there_is_an_invoice_nothing_is_reset() -> None:
+    assert set(Story(-1).may("reset")) == {GONE}

@@ -458,3 +458,9 @@ def test_a_line_of_a_terminated_run_may_still_hold_the_id_that_the_next_run_need
     hasten(story, "trigger", "raw-approve", "terminate", "trigger", "raw-approve")
     states = [state for state in story.model.possible if state.status is Status.FAILED]
     assert {state.unconfirmed for state in states} == {frozenset({1})}
+
+
+def test_a_line_of_a_run_that_was_reset_in_haste_may_have_its_id_or_not() -> None:
+    story = Story(LATER)
+    hasten(story, "trigger", "raw-approve", "reset", "raw-approve")
+    assert {state.shows for state in story.model.possible} >= {PAYING, shown(Status.FAILED, APPROVED, FAILED)}

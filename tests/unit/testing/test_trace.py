@@ -329,3 +329,29 @@ def ended_with(result: object) -> Trace:
     ended = history.add("WORKFLOW_EXECUTION_COMPLETED").workflow_execution_completed_event_attributes
     ended.result.payloads.append(payload(result))
     return history.read()
+
+
+def test_a_run_that_goes_on_after_a_reset_has_failed_no_task() -> None:
+    history = begun().then("WORKFLOW_TASK_SCHEDULED").failed_task("reset", "RESET_WORKFLOW")
+    trace = history.then("WORKFLOW_TASK_SCHEDULED").task().read()
+    assert (trace.failed_tasks, trace.is_failing, trace.has_begun) == ((), False, True)
+    assert trace.roused_at == history.at(5)
+    assert not begun().failed_task("reset", "RESET_WORKFLOW").read().has_begun
+
+
+def test_what_a_reset_applies_again_is_seen_in_the_order_in_which_it_is_asked_for() -> None:
+    history = begun().signal("ApproveInvoice")
+    admitted = history.add("WORKFLOW_EXECUTION_UPDATE_ADMITTED").workflow_execution_update_admitted_event_attributes
+    admitted.request.meta.update_id, admitted.request.input.name = "again", "reject"
+    admitted.request.input.args.payloads.append(payload({"by": "Bob"}))
+    history.signal("ApproveInvoice").task()
+    accepted = history.add("WORKFLOW_EXECUTION_UPDATE_ACCEPTED").workflow_execution_update_accepted_event_attributes
+    accepted.protocol_instance_id = "again"
+    arrivals = history.update("approve").read().arrivals
+    assert [(each.verdict, each.by, each.by_signal) for each in arrivals] == [
+        (Verdict.APPROVED, "", True),
+        (Verdict.REJECTED, "Bob", False),
+        (Verdict.APPROVED, "", True),
+        (Verdict.APPROVED, "", False),
+    ]
+    assert {each.at for each in arrivals} == {history.at(5)}

@@ -45,7 +45,13 @@ class Activity:
         details: What its code told with its last heartbeat, for its next attempt.
     """
 
-    def __init__(self, run: Execution, order: ScheduleActivity, completed: int) -> None:
+    def __init__(self, run: Execution, order: ScheduleActivity, completed: int, *, scheduled: int = 0) -> None:
+        """Begin one.
+
+        Args:
+            completed: Number of the event of the workflow task that ended with that.
+            scheduled: Number of its event, where that is written already.
+        """
         self.run = run
         self.order = order
         self.attempt = 1
@@ -63,7 +69,7 @@ class Activity:
         self._too_late: Step | None = None
         self.scheduled_at = self.offered_at = run.now
         self.policy = filled(order.retry_policy)
-        self._scheduled = run.record(events.scheduled(order, self.policy, completed))
+        self._scheduled = scheduled or run.record(events.scheduled(order, self.policy, completed))
         if span := nanoseconds(order.schedule_to_close_timeout):
             self._too_late = self._later(
                 run.now + span, "activity is too late", lambda: self._run_out(SCHEDULE_TO_CLOSE)

@@ -30,7 +30,7 @@ def info_of(run: Execution) -> WorkflowExecutionInfo:
         task_queue=run.start.task_queue,
         parent_execution=run.start.parent.owner.name if run.start.parent else None,
         root_execution=run.root.name,
-        first_run_id=run.run_id,
+        first_run_id=run.origin.run_id,
     )
 
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 def seed(run: Execution) -> int:
     """Of the code's own chance."""
-    return UUID(run.run_id).int & 0xFFFFFFFF
+    return seed_of(run.origin.run_id)
+
+
+def seed_of(run_id: str) -> int:
+    """The same, by the id of the run with which it begins."""
+    return UUID(run_id).int & 0xFFFFFFFF
 
 
 def beginning(run: Execution) -> WorkflowActivationJob:
@@ -54,10 +59,10 @@ def info(run: Execution, begins: int) -> workflow.Info:
         continued_run_id=None,
         cron_schedule=None,
         execution_timeout=length(start.execution_timeout) if start.execution_timeout else None,
-        first_execution_run_id=run.run_id,
+        first_execution_run_id=run.origin.run_id,
         headers=dict(start.header),
         namespace=NAMESPACE,
-        original_execution_run_id=run.run_id,
+        original_execution_run_id=run.origin.run_id,
         parent=workflow.ParentInfo(NAMESPACE, parent.owner.run_id, parent.owner.workflow_id) if parent else None,
         root=workflow.RootInfo(root.run_id, root.workflow_id) if parent else None,
         raw_memo=dict(start.memo.fields),
@@ -66,7 +71,7 @@ def info(run: Execution, begins: int) -> workflow.Info:
         run_timeout=length(start.run_timeout) if start.run_timeout else None,
         search_attributes=decode_search_attributes(start.search_attributes),
         start_time=moment(begins),
-        workflow_start_time=moment(run.started_at),
+        workflow_start_time=moment(run.origin.started_at),
         task_queue=start.task_queue,
         task_timeout=length(start.task_timeout),
         typed_search_attributes=decode_typed_search_attributes(start.search_attributes),

@@ -75,14 +75,32 @@ class Child:
     """
 
     def __init__(
-        self, owner: Execution, order: StartChildWorkflowExecution, command: WorkflowCommand, completed: int
+        self,
+        owner: Execution,
+        order: StartChildWorkflowExecution,
+        command: WorkflowCommand,
+        completed: int,
+        *,
+        initiated: int = 0,
     ) -> None:
+        """Begin one.
+
+        Args:
+            completed: Number of the event of the workflow task that ended with that.
+            initiated: Number of its event, where that is written already: then it has yet to begin, or to be followed.
+        """
         self.owner = owner
         self.order = order
         self.is_over = self._is_told = False
         self._run: Execution | None = None
         self._started: HistoryEvent | None = None
         self._command = command
+        self.initiated = initiated or self._record(completed)
+        if not initiated:
+            self.begin_unless_begun()
+
+    def _record(self, completed: int) -> int:
+        order = self.order
         initiated = event(
             EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED,
             namespace=NAMESPACE,
@@ -100,9 +118,13 @@ class Child:
             search_attributes=order.search_attributes,
             workflow_task_completed_event_id=completed,
         )
-        initiated.user_metadata.CopyFrom(command.user_metadata)
-        self.initiated = owner.record(initiated)
-        owner.soon("child starts", self._start, about=str(order.seq))
+        initiated.user_metadata.CopyFrom(self._command.user_metadata)
+        return self.owner.record(initiated)
+
+    def begin_unless_begun(self) -> None:
+        """It begins in a moment."""
+        if self._run is None and not self.is_over:
+            self.owner.soon("child starts", self._start, about=str(self.order.seq))
 
     def _start(self) -> None:
         from invoice_mcp.testing.simulator._execution import Start  # noqa: PLC0415 (that module needs this one)
@@ -126,21 +148,26 @@ class Child:
             user_metadata=self._command.user_metadata,
             parent=self,
         )
-        self._run = owner.simulation.start_unless_taken(start, order.workflow_id_reuse_policy)
-        if self._run is None:
-            self._tell_taken()
-            return
+        run = owner.simulation.start_unless_taken(start, order.workflow_id_reuse_policy)
+        if run is None:
+            self.tell_taken()
+        else:
+            self._tell_started(run)
+
+    def _tell_started(self, run: Execution) -> None:
+        order, self._run = self.order, run
         self._started = event(
             EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED,
             namespace=NAMESPACE,
             initiated_event_id=self.initiated,
-            workflow_execution=self._run.name,
+            workflow_execution=run.name,
             workflow_type=WorkflowType(name=order.workflow_type),
         )
-        succeeded = ResolveChildWorkflowExecutionStartSuccess(run_id=self._run.run_id)
+        succeeded = ResolveChildWorkflowExecutionStartSuccess(run_id=run.run_id)
         self._tell_start(self._started, ResolveChildWorkflowExecutionStart(seq=order.seq, succeeded=succeeded))
 
-    def _tell_taken(self) -> None:
+    def tell_taken(self) -> None:
+        """It can't begin: another workflow has its id."""
         order = self.order
         failed = event(
             EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_FAILED,
@@ -163,6 +190,30 @@ class Child:
         job = WorkflowActivationJob(resolve_child_workflow_execution_start=resolved)
         self.owner.arrive(new, job=None if self._is_told else job)
 
+    # -- after a reset of its owner ------------------------------------------------------------------------
+
+    def follow(self, started: HistoryEvent) -> Execution:
+        """It has begun, as this event of its owner's tells; the owner that goes on will learn how it ends."""
+        self._started = started
+        self._run = self._found(started.child_workflow_execution_started_event_attributes.workflow_execution.run_id)
+        return self._run
+
+    def tell_started(self, run_id: str) -> None:
+        """It has begun in the meantime."""
+        if self._run is None:
+            self._tell_started(self._found(run_id))
+
+    def tell_end_at_once(self) -> None:
+        """It has ended in the meantime."""
+        assert self._run is not None  # noqa: S101 (it had begun)
+        self._tell_end(self._run, self._run.history[-1])
+
+    def _found(self, run_id: str) -> Execution:
+        run = self.owner.simulation.find(self.order.workflow_id, run_id)
+        assert run is not None  # noqa: S101 (whoever began it kept it)
+        run.awaited_by = self
+        return run
+
     @property
     def run_id(self) -> str:
         """Of its run; empty before that has started."""
@@ -182,6 +233,10 @@ class Child:
         self.owner.soon("child's end is told", lambda: self._tell_end(run, last), about=about)
 
     def _tell_end(self, run: Execution, last: HistoryEvent) -> None:
+        if run.awaited_by is not None and run.awaited_by is not self:
+            # Its owner was reset in the meantime.
+            run.awaited_by.tell_end(run, last)
+            return
         told = {
             "namespace": NAMESPACE,
             "workflow_execution": run.name,

@@ -100,6 +100,16 @@ class Code:
         # Of which past what it knew was looked up.
         self._known: tuple[int, bytes | None] | None = None
 
+    def go_on_from(self, base: Code, started: int) -> int:
+        """Know what another one knew before the task that this event began; with which event its last task began."""
+        self._past = [past for past in base._past if past.length < started]
+        self._has_thought_early = any(past.is_early for past in self._past)
+        return self._past[-1].length if self._past else 0
+
+    def wanted(self) -> list[WorkflowCommand]:
+        """Everything it has wanted so far."""
+        return [command for past in self._past for command in past.commands()]
+
     @property
     def is_new(self) -> bool:
         """Whether no task has told it anything yet."""

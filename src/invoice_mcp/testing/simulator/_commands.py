@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
+from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Outcome
 from temporalio.bridge.proto.workflow_activation import (
     FireTimer,
@@ -109,16 +110,23 @@ def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
         workflow_task_completed_event_id=orders.completed,
     )
     new.user_metadata.CopyFrom(command.user_metadata)
-    timer = run.timers[order.seq] = Timer(run.record(new))
+    run.record(new)
+    await_timer(run, order.seq, new)
+
+
+def await_timer(run: Execution, seq: int, started: HistoryEvent) -> None:
+    """Let a timer fire that this event started."""
+    timer = run.timers[seq] = Timer(started.event_id)
 
     def fire() -> None:
-        fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(order.seq), started_event_id=timer.started)
+        fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(seq), started_event_id=timer.started)
         timer.is_over = True
-        run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=order.seq)))
+        run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=seq)))
         run.forget_ended()
 
     # The SDK counts in floating-point seconds, and may ask for a nanosecond less than it means: the agenda rounds up.
-    timer.step = run.later(run.now + nanoseconds(order.start_to_fire_timeout), "timer", fire, about=str(order.seq))
+    span = nanoseconds(started.timer_started_event_attributes.start_to_fire_timeout)
+    timer.step = run.later(nanoseconds(started.event_time) + span, "timer", fire, about=str(seq))
 
 
 def _cancel_timer(orders: _Orders, command: WorkflowCommand) -> None:
@@ -194,14 +202,16 @@ def _respond(orders: _Orders, command: WorkflowCommand) -> None:
                     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
                     protocol_instance_id=update.id,
                     accepted_request_message_id=f"{update.id}/request",
-                    accepted_request_sequencing_event_id=orders.completed - 2,
-                    accepted_request=update.request,
+                    accepted_request_sequencing_event_id=update.admitted or orders.completed - 2,
+                    accepted_request=None if update.admitted else update.request,
                 )
             )
         case "completed":
             _complete_update(orders, update, Outcome(success=Payloads(payloads=[answer.completed])))
         case "rejected" if update.accepted:
             _complete_update(orders, update, Outcome(failure=answer.rejected))
+        case "rejected" if update.admitted:
+            run.simulation.refuse("an update that a reset applies again and the workflow refuses then")
         case "rejected":
             orders.refused.append(update.id)
             update.outcome.set_result(Outcome(failure=answer.rejected))
@@ -223,27 +233,30 @@ def _complete_update(orders: _Orders, update: Update, outcome: Outcome) -> None:
 
 
 def _upsert_search_attributes(orders: _Orders, command: WorkflowCommand) -> None:
-    run, changed = orders.run, command.upsert_workflow_search_attributes.search_attributes
-    run.record(
-        event(
-            EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
-            workflow_task_completed_event_id=orders.completed,
-            search_attributes=changed,
-        )
+    new = event(
+        EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
+        workflow_task_completed_event_id=orders.completed,
+        search_attributes=command.upsert_workflow_search_attributes.search_attributes,
     )
-    run.search_attributes.update(changed.indexed_fields)
+    orders.run.record(new)
+    apply_to_properties(orders.run, new)
 
 
 def _modify_properties(orders: _Orders, command: WorkflowCommand) -> None:
-    run, changed = orders.run, command.modify_workflow_properties.upserted_memo
-    run.record(
-        event(
-            EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED,
-            workflow_task_completed_event_id=orders.completed,
-            upserted_memo=changed,
-        )
+    new = event(
+        EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED,
+        workflow_task_completed_event_id=orders.completed,
+        upserted_memo=command.modify_workflow_properties.upserted_memo,
     )
-    for name, value in changed.fields.items():
+    orders.run.record(new)
+    apply_to_properties(orders.run, new)
+
+
+def apply_to_properties(run: Execution, new: HistoryEvent) -> None:
+    """What an event says of search attributes and memo, if it says anything of them."""
+    changed = new.upsert_workflow_search_attributes_event_attributes.search_attributes
+    run.search_attributes.update(changed.indexed_fields)
+    for name, value in new.workflow_properties_modified_event_attributes.upserted_memo.fields.items():
         if value.metadata.get("encoding") == b"binary/null":
             run.memo.pop(name, None)
         else:

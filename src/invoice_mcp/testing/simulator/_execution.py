@@ -63,13 +63,20 @@ class Execution:
         timers, activities, children, requests: What it waits for, by the sequence number of its code.
         is_cancelling: Whether it was asked to stop.
         closed: Set when it has ended.
+        origin: The run with which its history begins: itself, unless it goes on after a reset.
+        reset_to: Id of the run that goes on instead of it, after a reset.
+        inherited: How many of its events were written by runs before it.
+        awaited_by: The child that it is, for whoever waits for its end.
     """
 
-    def __init__(self, simulation: Simulation, start: Start, run_id: str) -> None:
+    def __init__(self, simulation: Simulation, start: Start, run_id: str, origin: Execution | None = None) -> None:
         self.simulation = simulation
         self.start = start
         self.workflow_id = start.workflow_id
         self.run_id = run_id
+        self.origin = origin or self
+        self.reset_to, self.inherited = "", 0
+        self.awaited_by = start.parent
         self.started_at = simulation.agenda.now
         self.ended_at = 0
         self.status = RUNNING
@@ -85,7 +92,8 @@ class Execution:
         self._left: tuple[tuple[Activity, ...], tuple[Child, ...]] | None = None
         self.is_cancelling = False
         self.tasks = Tasks(self, Code(self))
-        self._begin()
+        if origin is None:
+            self._begin()
 
     def _begin(self) -> None:
         start, parent = self.start, self.start.parent
@@ -151,6 +159,10 @@ class Execution:
         while self._waiting:
             self._waiting.pop().set_result(None)
         return new.event_id
+
+    def inherit(self, history: list[HistoryEvent]) -> None:
+        """Begin with these events of another run."""
+        self.history, self.inherited = list(history), len(history)
 
     async def something_new(self) -> None:
         """Wait for the next event."""
@@ -266,8 +278,14 @@ class Execution:
             event(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT),
         )
 
-    def close(self, status: WorkflowExecutionStatus.ValueType, last: HistoryEvent) -> None:
-        """It has ended."""
+    def close(
+        self, status: WorkflowExecutionStatus.ValueType, last: HistoryEvent, *, keeps_children: bool = False
+    ) -> None:
+        """It has ended.
+
+        Args:
+            keeps_children: Its children do not learn that.
+        """
         if not self.is_open:
             return
         self.record(last)
@@ -279,7 +297,7 @@ class Execution:
             activity.abandon()
         self.tasks.end()
         self.closed.set()
-        if self.start.parent is not None:
-            self.start.parent.tell_end(self, last)
-        for child in self.children.values():
+        if self.awaited_by is not None:
+            self.awaited_by.tell_end(self, last)
+        for child in () if keeps_children else self.children.values():
             child.lose_parent()

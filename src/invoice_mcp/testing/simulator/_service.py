@@ -16,7 +16,7 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.history.v1 import History
 from temporalio.api.query.v1 import QueryRejected
 from temporalio.api.taskqueue.v1 import PollerInfo
-from temporalio.api.workflow.v1 import PendingChildExecutionInfo
+from temporalio.api.workflow.v1 import PendingChildExecutionInfo, WorkflowExecutionExtendedInfo
 from temporalio.bridge.proto.health.v1 import HealthCheckResponse
 from temporalio.client import Client
 from temporalio.converter import DataConverter
@@ -33,7 +33,8 @@ from invoice_mcp.testing.simulator._answers import (
 )
 from invoice_mcp.testing.simulator._code import CodeFailed
 from invoice_mcp.testing.simulator._execution import Execution, Start
-from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds
+from invoice_mcp.testing.simulator._history import NAMESPACE, nanoseconds, timestamp
+from invoice_mcp.testing.simulator._resetting import reapplied, reset
 from invoice_mcp.testing.simulator._simulation import Simulation
 from invoice_mcp.testing.simulator._visibility import QueryNotUnderstood, select
 
@@ -42,7 +43,7 @@ _Conflict = enums.WorkflowIdConflictPolicy
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
 _LOOKS_AGAIN_AFTER = 0.01
-_TASK_STARTED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED
+_TASK_COMPLETED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
@@ -194,6 +195,22 @@ class SimulatedService(ServiceClient):
         await self._simulation.answer()
         return api.TerminateWorkflowExecutionResponse()
 
+    async def _reset_workflow_execution(
+        self, request: api.ResetWorkflowExecutionRequest
+    ) -> api.ResetWorkflowExecutionResponse:
+        base = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        if not 1 < request.workflow_task_finish_event_id <= len(base.history):
+            message = "Workflow task finish ID must be > 1 && <= workflow last event ID."
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, message)
+        if request.post_reset_operations:
+            self._simulation.refuse("a reset with operations after it")
+        self._simulation.tick()
+        signals, updates = reapplied(request)
+        finish, reason = request.workflow_task_finish_event_id, request.reason
+        new = reset(self._simulation, base, finish, reason, signals=signals, updates=updates)
+        await self._simulation.answer()
+        return api.ResetWorkflowExecutionResponse(run_id=new.run_id)
+
     # -- update --------------------------------------------------------------------------------------------
 
     async def _update_workflow_execution(
@@ -251,7 +268,7 @@ class SimulatedService(ServiceClient):
             )
         if run.tasks.is_failing:
             raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
-        if not run.is_open and all(each.event_type != _TASK_STARTED for each in run.history):
+        if not run.is_open and all(each.event_type != _TASK_COMPLETED for each in run.history):
             message = "Workflow execution closed before WorkflowTaskStarted event"
             raise refusal(RPCStatusCode.FAILED_PRECONDITION, message)
         try:
@@ -276,6 +293,9 @@ class SimulatedService(ServiceClient):
         ]
         return api.DescribeWorkflowExecutionResponse(
             workflow_execution_info=info_of(run),
+            workflow_extended_info=WorkflowExecutionExtendedInfo(
+                reset_run_id=run.reset_to, original_start_time=timestamp(run.origin.started_at)
+            ),
             pending_children=pending_children,
             pending_activities=[pending(each) for each in activities],
         )
@@ -358,6 +378,6 @@ def _place_in(token: bytes) -> tuple[Any, ...]:
 
 
 def _require_first(run: Execution, first_run_id: str) -> None:
-    """Whoever names the first run of a chain means no other chain under that id. Here every chain has one run."""
-    if first_run_id and first_run_id != run.run_id:
+    """Whoever names the first run of a chain means no other chain under that id. Here only resets make chains."""
+    if first_run_id and first_run_id != run.origin.run_id:
         raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution not found")

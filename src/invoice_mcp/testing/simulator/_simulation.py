@@ -132,12 +132,20 @@ class Simulation:
 
     def start(self, start: Start) -> Execution:
         """Start a run, whatever else runs under its id."""
+        return self._add(Execution(self, start, self._next_run_id(start.workflow_id)))
+
+    def begin_anew(self, base: Execution) -> Execution:
+        """Another run, for one that is reset; its history is still empty."""
+        return self._add(Execution(self, base.start, self._next_run_id(base.workflow_id), base.origin))
+
+    def _next_run_id(self, workflow_id: str) -> str:
         # The same whatever else was started before it.
-        number = len(self._of_id.get(start.workflow_id, ()))
-        run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{start.workflow_id}#{number}"))
-        run = Execution(self, start, run_id)
-        self._runs[run_id] = run
-        self._of_id.setdefault(start.workflow_id, []).append(run)
+        number = len(self._of_id.get(workflow_id, ()))
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{workflow_id}#{number}"))
+
+    def _add(self, run: Execution) -> Execution:
+        self._runs[run.run_id] = run
+        self._of_id.setdefault(run.workflow_id, []).append(run)
         return run
 
     def start_unless_taken(self, start: Start, reuse: WorkflowIdReusePolicy.ValueType) -> Execution | None:

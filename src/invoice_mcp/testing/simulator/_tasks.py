@@ -8,21 +8,22 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import EventType, UpdateAdmittedEventOrigin, WorkflowTaskFailedCause
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Outcome, Request
-from temporalio.bridge.proto.workflow_activation import WorkflowActivationJob
+from temporalio.bridge.proto.workflow_activation import UpdateRandomSeed, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from invoice_mcp.testing.simulator._agenda import SECOND, Step
+from invoice_mcp.testing.simulator._beginning import seed_of
 from invoice_mcp.testing.simulator._cancelling import is_last
 from invoice_mcp.testing.simulator._code import NONDETERMINISTIC, Code, CodeFailed, Past
 from invoice_mcp.testing.simulator._commands import carry_out
 from invoice_mcp.testing.simulator._history import IDENTITY, application, event, link, moment
-from invoice_mcp.testing.simulator._updates import Update
+from invoice_mcp.testing.simulator._updates import Update, told_again, updates_in
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulator._execution import Execution
@@ -102,6 +103,8 @@ class Tasks:
         self.code = code
         self.is_failing = False
         self._jobs: list[WorkflowActivationJob] = []
+        # All that the code was or is to be told, by the numbers of the events.
+        self._arrived: list[tuple[int, WorkflowActivationJob]] = []
         self._asked: list[Update] = []
         self._buffered: list[_Arrival] = []
         self._updates: dict[str, Update] = {}
@@ -119,8 +122,12 @@ class Tasks:
 
     def begin(self, job: WorkflowActivationJob) -> None:
         """The first thing there is to tell."""
-        self._jobs.append(job)
+        self._tell(1, job)
         self._want()
+
+    def _tell(self, number: int, job: WorkflowActivationJob) -> None:
+        self._arrived.append((number, job))
+        self._jobs.append(job)
 
     def arrive(self, *new: HistoryEvent, job: WorkflowActivationJob | None) -> None:
         """Events, and how the code learns of them; None: it knows already, but the server wants it told all the same.
@@ -141,7 +148,7 @@ class Tasks:
         if arrival.job is not None:
             if arrival.job.HasField("signal_workflow"):
                 arrival.job.signal_workflow.originating_event_id = number
-            self._jobs.append(arrival.job)
+            self._tell(number, arrival.job)
         self._want()
 
     def take_back(self, is_it: Callable[[WorkflowActivationJob], bool]) -> None:
@@ -163,6 +170,17 @@ class Tasks:
         self._asked.append(update)
         self._want()
         return update
+
+    def admit(self, request: Request) -> None:
+        """Ask for an update again, by a reset: other than the first time, its request is an event of its own."""
+        origin = UpdateAdmittedEventOrigin.UPDATE_ADMITTED_EVENT_ORIGIN_REAPPLY
+        kind = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED
+        number = self._execution.record(event(kind, request=request, origin=origin))
+        update = Update(request, asyncio.get_running_loop().create_future(), admitted=number)
+        self._asked.append(update)
+        # Unlike other updates it has its place among what happened.
+        self._tell(number, update.job())
+        self._want()
 
     def find(self, update_id: str) -> Update | None:
         """The update of this id, unless it was rejected."""
@@ -191,6 +209,36 @@ class Tasks:
         unanswered = tuple(sorted(_ids(each for each in self._every_update() if not each.outcome.done())))
         next_one = self._wanted is not None, self._attempt, self._is_resting
         return now, _told(self._jobs), buffered, _ids(self._asked), unanswered, next_one
+
+    # -- after a reset -------------------------------------------------------------------------------------
+
+    @property
+    def has_buffered(self) -> bool:
+        """Whether something came while a worker was busy."""
+        return bool(self._buffered)
+
+    def go_on_from(self, base: Tasks, started: int) -> None:
+        """Know what another run's code was told before the task that this event began; be told the rest up to there.
+
+        No task is wanted before `go_on`. The history must be there already.
+        """
+        self._is_resting = True
+        run, known = self._execution, self.code.go_on_from(base.code, started)
+        self._arrived = [each for each in base._arrived if each[0] < started]
+        self._jobs = [told_again(job) for number, job in self._arrived if number > known]
+        # From here on its chance is its own.
+        self._tell(
+            started + 1, WorkflowActivationJob(update_random_seed=UpdateRandomSeed(randomness_seed=seed_of(run.run_id)))
+        )
+        self._core_flags = () if known else _CORE_FLAGS
+        asked = updates_in(run.history)
+        self._updates = {update.id: update for update in asked if update.accepted}
+        self._asked = [update for update in asked if not update.accepted]
+
+    def go_on(self) -> None:
+        """Begin the first task after a reset."""
+        self._is_resting = False
+        self._want()
 
     # -- a task begins and ends ----------------------------------------------------------------------------
 
@@ -223,7 +271,7 @@ class Tasks:
         self._jobs, self._asked = [], []
         try:
             task.past = self._thought_of_early(task) or self.code.think(
-                [*task.jobs, *(update.job() for update in task.updates)]
+                [*task.jobs, *(update.job() for update in task.updates if not update.admitted)]
             )
         except CodeFailed as failure:
             if failure.cause == NONDETERMINISTIC and worker.lets_nondeterminism_fail(run.start.workflow_type):
@@ -301,6 +349,7 @@ class Tasks:
             and not task.jobs
             and len(commands) == len(task.updates)
             and all(command.update_response.HasField("rejected") for command in commands)
+            and not any(update.admitted for update in task.updates)
             and len(self._execution.history) == task.started == task.scheduled + 1
         )
 

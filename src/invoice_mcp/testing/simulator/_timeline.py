@@ -48,7 +48,7 @@ def timeline(simulation: Simulation) -> list[Moment]:
 def _of_run(simulation: Simulation, run: Execution) -> Iterator[Moment]:
     who, told = _name(simulation, run), _Names()
     for each in run.history:
-        if what := told.words(each):
+        if (what := told.words(each)) and each.event_id > run.inherited:
             yield Moment(each.task_id, each.event_time.ToDatetime(UTC), who, what)
 
 
@@ -116,6 +116,9 @@ _ACTIVITY_ENDS: Mapping[int, Callable[[Any], str]] = {
 _WORDS: Mapping[int, Callable[[Any], str]] = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: lambda about: f"begins{_shown(about.input.payloads)}",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: lambda about: f"is sent signal {about.signal_name}",
+    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED: lambda about: (
+        f"is asked again for update {about.request.input.name}{_shown(about.request.input.args.payloads)}"
+    ),
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED: lambda about: (
         f"accepts update {about.accepted_request.input.name}{_shown(about.accepted_request.input.args.payloads)}"
     ),
@@ -138,7 +141,11 @@ _WORDS: Mapping[int, Callable[[Any], str]] = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED: lambda about: (
         f"is asked to stop{f': {about.cause}' if about.cause else ''}"
     ),
-    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED: lambda about: f"fails its task: {_failure(about.failure)}",
+    EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED: lambda about: (
+        f"goes on after a reset: {about.failure.message}"
+        if about.new_run_id
+        else f"fails its task: {_failure(about.failure)}"
+    ),
     EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT: lambda about: "its worker has not come back",  # noqa: ARG005
     EventType.EVENT_TYPE_MARKER_RECORDED: lambda about: f"marks {about.marker_name}",
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED: lambda about: f"ends: {_shown(about.result.payloads).strip()}",

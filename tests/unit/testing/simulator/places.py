@@ -16,11 +16,11 @@ from temporalio.worker import Worker as RealWorker
 
 from invoice_mcp.embedded import temporal_binary
 from invoice_mcp.testing.simulator import Simulation, Worker, connect
-from tests.unit.testing.simulator import busy_toys, toys
+from tests.unit.testing.simulator import busy_toys, reset_toys, toys
 from tests.unit.testing.simulator.toys import COLOUR
 
 QUEUE = "toys"
-WORKFLOWS = (*toys.WORKFLOWS, *busy_toys.WORKFLOWS)
+WORKFLOWS = (*toys.WORKFLOWS, *busy_toys.WORKFLOWS, *reset_toys.WORKFLOWS)
 ACTIVITIES = (*toys.ACTIVITIES, *busy_toys.ACTIVITIES)
 Handle = WorkflowHandle[Any, Any]
 

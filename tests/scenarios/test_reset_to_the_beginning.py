@@ -1,0 +1,153 @@
+"""A reset of an invoice's run to its beginning as an action of scenarios, on the simulator and on the real server.
+
+What else resets may do, on the real server only, is in test_reset.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+
+import pytest
+from temporalio.client import Client
+
+from invoice_mcp.pending_lines import Awaiting
+from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.testing import PAST, Action, Line, Scenario, StageKeeper, StageRunner, Verb, kinds, open_world, play
+from invoice_mcp.testing import _simulated as simulated_engine
+from invoice_mcp.testing._actions import RESETS
+from invoice_mcp.testing._drawing import Odds, draw
+from invoice_mcp.testing._lives import Lives
+from invoice_mcp.workflows import line_workflow_id
+from tests.requirements import requirement
+
+_LATER = (Line(due_in_hours=60), Line(amount="250", due_in_hours=200))
+_APPROVE, _REJECT, _CANCEL = Action(verb=Verb.APPROVE), Action(verb=Verb.REJECT), Action(verb=Verb.CANCEL)
+_AGAIN, _CHANGED = Action(verb=Verb.TRIGGER), Action(verb=Verb.TRIGGER_CHANGED)
+_RESET, _REAPPLIED = (Action(verb=verb) for verb in RESETS)
+_TERMINATE, _REFUSED = Action(verb=Verb.TERMINATE), Action(verb=Verb.PAYMENT_REFUSED)
+_PASSES, _LONG = Action(verb=Verb.ADVANCE, hours=61), Action(verb=Verb.ADVANCE, hours=240)
+_LOST = Action(verb=Verb.ANSWER_LOST)
+
+SCENARIOS = (
+    (_RESET, _APPROVE, _RESET, _APPROVE, _PASSES),
+    (_APPROVE, _RESET, _PASSES, _APPROVE),
+    (_APPROVE, _PASSES, _RESET, _REJECT, _CHANGED, _AGAIN, _APPROVE, _LONG),
+    (_APPROVE, _LONG, _RESET, _REFUSED, _APPROVE, _CHANGED),
+    (_LOST, _APPROVE, _PASSES, _RESET, _APPROVE),
+    (_APPROVE, _RESET, _TERMINATE, _AGAIN, _APPROVE, _LONG, _AGAIN, _APPROVE),
+    (_APPROVE, _PASSES, _TERMINATE, _RESET, _APPROVE, _REAPPLIED, _LONG),
+    (_REJECT, _REAPPLIED, _REJECT, _RESET, _APPROVE),
+    # No cancellation comes again: what was approved before counts once more.
+    (_APPROVE, _CANCEL, _REAPPLIED, _LONG),
+    (Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.SIGNAL_REJECT), _REAPPLIED, _RESET, _CANCEL, _REAPPLIED),
+)
+
+
+@pytest.fixture(scope="module")
+def simulated() -> Iterator[StageRunner]:
+    """A stage on the simulator, in the event loop that its clock needs."""
+    with StageRunner(kinds()["simulated"], sandboxed=False) as runner:
+        yield runner
+
+
+@requirement("ATTACK-RESET", "ATTACK-MODEL")
+@pytest.mark.parametrize("number", range(len(SCENARIOS)), ids=lambda number: " ".join(map(str, SCENARIOS[number])))
+def test_a_reset_does_what_the_model_allows(simulated: StageRunner, number: int) -> None:
+    by_task = number % 2 == 1
+    scenario = Scenario(
+        lines=_LATER, actions=SCENARIOS[number], door="tasks" if by_task else "tools", names_runs=by_task
+    )
+    simulated.play(scenario)
+
+
+@requirement("ATTACK-RESET", "ATTACK-MODEL")
+async def test_on_the_real_server_too(real_invoice_stage: StageKeeper) -> None:
+    lines = (Line(), Line(amount="250", due_in_hours=-1))
+    actions = (_RESET, _APPROVE, _REAPPLIED, _RESET, _REJECT, _CHANGED)
+    await play(real_invoice_stage, Scenario(lines=lines, actions=actions))
+
+
+async def left_waiting(keeper: StageKeeper) -> None:
+    """A reset leaves line 2 waiting: it pays nothing, and reports tell what the run before paid."""
+    async with open_world(keeper) as world:
+        await world.submit(("1", PAST), ("2", await world.due_in(_PASSES_FOR)))
+        await world.approve(by="Ann")
+        await world.when(lambda: world.ledger)
+        new = await world.reset()
+        report = await world.until(Status.PENDING_APPROVAL)
+        assert (report.run_id, report.decision) == (new, None)
+        assert "earlier submissions paid, or perhaps paid: line 1, line 2" in (await world.status()).summary
+        await world.advance(2 * _PASSES_FOR)
+        line = world.handle(line_workflow_id(world.workflow_id, 2))
+        assert (await line.result())["error"] == "NOT_AWAITED"
+        assert [paid.order.line for paid in world.ledger] == [1]
+        await world.approve(by="Bob")
+        report = await world.until(Status.PAID)
+        assert report.decision is not None
+        assert report.decision.by == "Bob"
+        assert [(paid.order.line, paid.run_id != new) for paid in world.ledger] == [(1, True), (2, True)]
+
+
+_PASSES_FOR = timedelta(hours=30)
+
+
+@requirement("ATTACK-RESET", "PAY-ONCE")
+def test_a_line_that_was_left_waiting_pays_nothing_until_it_is_approved_anew(simulated: StageRunner) -> None:
+    simulated.run(left_waiting)
+
+
+async def ended_before_it_began(keeper: StageKeeper, *, is_reset_again: bool) -> None:
+    """While no worker is there, the run that goes on after a reset is reset again, or terminated."""
+    async with open_world(keeper) as world:
+        invoice = world.invoice(("1", PAST))
+        await world.trigger(invoice)
+        await world.until(Status.PENDING_APPROVAL)
+        await world.approve()
+        await world.until(Status.PAID)
+        await world.crash_worker()
+        never = await world.reset()
+        await (world.reset() if is_reset_again else world.handle().terminate())
+        await world.restart_worker()
+        assert (await world.refusal(world.status(run_id=never))).code == "ALREADY_CLOSED"
+        assert (await world.refusal(world.approve(run_id=never))).code == "ALREADY_CLOSED"
+        assert (await world.refusal(world.trigger({**invoice, "customer": "Another"}))).code == "INVOICE_CONFLICT"
+        assert (await world.trigger(invoice)).created is not is_reset_again
+        report = await world.until(Status.PENDING_APPROVAL)
+        assert "earlier submissions paid, or perhaps paid: line 1" in (await world.status()).summary
+        assert report.run_id != never
+        await world.approve()
+        await world.until(Status.PAID)
+        assert [paid.order.line for paid in world.ledger] == [1]
+        assert [line.status for line in (await world.status()).lines] == [LineStatus.PAID]
+
+
+@requirement("ATTACK-RESET")
+@pytest.mark.parametrize("is_reset_again", [False, True])
+def test_an_invoice_whose_run_never_began_goes_on(simulated: StageRunner, is_reset_again: bool) -> None:
+    simulated.run(partial(ended_before_it_began, is_reset_again=is_reset_again))
+
+
+@requirement("ATTACK-RESET")
+async def test_so_it_does_on_the_real_server(real_invoice_stage: StageKeeper) -> None:
+    await ended_before_it_began(real_invoice_stage, is_reset_again=False)
+
+
+@requirement("ATTACK-RESET", "SIMULATE-CONVICTS")
+def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def everybody(_client: Client, _workflow_id: str, _run_id: str) -> Awaiting:
+        return Awaiting.INVOICE
+
+    drawn = [each for run in range(60) if not set(RESETS).isdisjoint(_verbs(each := draw(3, run, Odds())))]
+    monkeypatch.setattr(simulated_engine, "awaiting", everybody)
+    lives = Lives()
+    try:
+        convicted = {str(each): life.broken.by for each in drawn if (life := lives.live(each, "INV-1")).broken}
+    finally:
+        lives.close()
+    assert convicted == {"trigger signal-approve signal-approve approve reset": ("S1",)}
+
+
+def _verbs(scenario: Scenario) -> list[Verb]:
+    return [action.verb for action in scenario.actions]
