@@ -68,6 +68,12 @@ def line_workflow_id(workflow_id: str, number: int) -> str:
     return f"{workflow_id}-line-{number}"
 
 
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task that waits for a timer, and the timer now, before whatever comes next."""
+    task.cancel()
+    await workflow.wait([task])
+
+
 @workflow.defn(name="InvoiceWorkflow")
 class InvoiceWorkflow:
     """One invoice from submission to its end.
@@ -167,11 +173,10 @@ class InvoiceWorkflow:
             if self._unconfirmed is not None:
                 # The decision came first: whether it counts, its confirmation and the deadline tell.
                 await workflow.wait_condition(self._is_settled)
+            await _cancel(deadline)
             raise
-        finally:
-            deadline.cancel()
-            # Its timer is cancelled now, before whatever comes next.
-            await workflow.wait([deadline])
+        # Not in a `finally`, where Python comes too when it throws the coroutine away: nothing can be awaited then.
+        await _cancel(deadline)
         if self._decision is None:
             workflow.logger.info("No decision in time")
             self._close(Status.EXPIRED)
@@ -365,8 +370,7 @@ class InvoiceWorkflow:
         # Whichever fires first is told first, also where one task tells both.
         await workflow.wait_condition(lambda: self._has_run_out or confirmation.done())
         is_confirmed = confirmation.done() and confirmation.result()
-        confirmation.cancel()
-        await workflow.wait([confirmation])
+        await _cancel(confirmation)
         self._updates_waiting -= 1
         return is_confirmed
 

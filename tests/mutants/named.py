@@ -234,8 +234,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a decision at the deadline is taken for one in time",
         "testing/_trace.py",
-        "arrival.at < self.deadline:",
-        "arrival.at <= self.deadline:",
+        "arrival.at < (self.expires_by",
+        "arrival.at <= (self.expires_by",
     ),
     Named(
         "strict replay leaves out which errors are not retried",

@@ -231,28 +231,31 @@ def test_coverage_is_printed_path_by_path() -> None:
 
 
 @requirement("HISTORY-COVERAGE")
-def test_patches_are_printed_in_a_table_with_what_may_be_done() -> None:
+def test_patches_are_printed_with_what_may_be_done() -> None:
     patches = (
         Patch(name="a-[new]-way", in_code="patched", old=("a/label.json",), markers=()),
         Patch(name="quite-old", in_code="", old=(), markers=("a/waiting.json",), open_old=0, open_markers=2),
     )
     coverage = Coverage(paths=PATHS, patches=patches, unknown=("a/[1].json",), asked=7, not_asked=3)
-    lines = shown(coverage, width=160)
-    table = lines[lines.index("Patches") :]
-    assert [" ".join(line.split()) for line in table] == [
-        "Patches",
-        "patch in the code old way marker open: old way open: marker verdict",
-        "a-[new]-way patched 1 0 ? ? keep both ways",
-        "quite-old no 0 1 0 2 put deprecate_patch back: its marker is needed",
+    lines = shown(coverage, width=80)
+    assert lines[lines.index("a-[new]-way: keep both ways") :] == [
+        "a-[new]-way: keep both ways",
+        "    in the code: patched",
+        "    recordings: 1 take the old way, 0 have the marker",
+        "quite-old: put deprecate_patch back: its marker is needed",
+        "    in the code: no",
+        "    recordings: 0 take the old way, 1 have the marker",
+        "    open workflows: 0 take the old way, 2 have the marker",
         "7 open workflows were looked at, 3 were not: there are too many.",
         "a/[1].json does not replay: what it needs is not known.",
     ]
     assert "7 open workflows were looked at." in shown(coverage.model_copy(update={"not_asked": 0}))
-    assert not [line for line in shown(coverage.model_copy(update={"asked": None})) if "open workflows" in line]
+    asked_nobody = coverage.model_copy(update={"asked": None, "patches": patches[:1]})
+    assert not [line for line in shown(asked_nobody) if "open workflows" in line]
 
 
 @requirement("HISTORY-COVERAGE")
 def test_on_a_narrow_terminal_nothing_of_a_verdict_is_cut_off() -> None:
     patch = Patch(name="tell", in_code="patched", old=(), markers=(), open_old=None)
     text = "".join("".join(shown(Coverage(paths=(), patches=(patch,)), width=70)).split())
-    assert text.endswith("".join(patch.verdict.split()))
+    assert "".join(patch.verdict.split()) in text

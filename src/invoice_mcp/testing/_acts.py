@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -109,8 +109,7 @@ async def expired(scene: Scene) -> None:
 
 async def decided_too_late(scene: Scene) -> None:
     await scene.submit()
-    deadline = (await scene.world.status()).approval_deadline
-    assert deadline is not None  # noqa: S101 (it waits for its decision)
+    deadline = await _deadline(scene)
     await scene.world.crash_worker()
     # The deadline comes, and then a decision; the workflow sees both in one task.
     await scene.world.advance(deadline - await scene.world.now())
@@ -123,14 +122,19 @@ async def decided_at_the_last_moment(scene: Scene) -> None:
     # The deadline is later than the time to decide counted from the start: by as long as the ERP took to answer.
     scene.world.erp.is_down(2)
     await scene.submit()
-    await _decided_at(scene, -timedelta(seconds=1))
+    await scene.world.advance(await _deadline(scene) - timedelta(seconds=1) - await scene.world.now())
+    await scene.world.handle().execute_update(InvoiceWorkflow.approve, scene.decision())
     await scene.world.until(Status.PAID)
 
 
 async def updated_too_late(scene: Scene) -> None:
     await scene.submit()
+    deadline = await _deadline(scene)
     await scene.world.crash_worker()
-    deciding = asyncio.create_task(_decided_at(scene, timedelta()))
+    await scene.world.advance(deadline - await scene.world.now())
+    await scene.world.when(partial(_has_fired, scene.world.handle()))
+    decision = scene.decision()
+    deciding = asyncio.create_task(scene.world.handle().execute_update(InvoiceWorkflow.approve, decision))
     await asyncio.sleep(0)
     await scene.world.restart_worker()
     with suppress(WorkflowUpdateFailedError):
@@ -138,11 +142,16 @@ async def updated_too_late(scene: Scene) -> None:
     await scene.world.until(Status.EXPIRED)
 
 
-async def _decided_at(scene: Scene, after_deadline: timedelta) -> None:
+async def _deadline(scene: Scene) -> datetime:
     deadline = (await scene.world.status()).approval_deadline
     assert deadline is not None  # noqa: S101 (it waits for its decision)
-    await scene.world.advance(deadline + after_deadline - await scene.world.now())
-    await scene.world.handle().execute_update(InvoiceWorkflow.approve, scene.decision())
+    return deadline
+
+
+async def _has_fired(handle: WorkflowHandle[Any, Any]) -> bool:
+    """Whether a timer of a workflow has."""
+    events = (await handle.fetch_history()).events
+    return any(event.HasField("timer_fired_event_attributes") for event in events)
 
 
 async def _while_validating(scene: Scene) -> None:
