@@ -101,7 +101,9 @@ async def test_an_answer_that_is_none_approves_nothing_and_it_is_told_whose_faul
     """In the older protocol. In the current one it comes with the call, which is then no call."""
     async with new_world() as world:
         workflow_id = await world.submit()
-        text = await _approve_in_raw(build_server(InvoiceService(world.client, task_queue=world.task_queue)), workflow_id, garbled)
+        text = await _approve_in_raw(
+            build_server(InvoiceService(world.client, task_queue=world.task_queue)), workflow_id, garbled
+        )
         assert text.startswith("NOT_CONFIRMED: the client's answer to the form was not understood; nothing was changed")
         assert (await world.status()).decision is None
         await world.reject()
