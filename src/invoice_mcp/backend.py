@@ -21,7 +21,7 @@ from invoice_mcp.service import InvoiceService
 from invoice_mcp.serving import leave, told_to_stop
 from invoice_mcp.startup import Startup
 from invoice_mcp.state import ACCEPTANCE, bind_state, require_database
-from invoice_mcp.temporal import Connection, TemporalSettings, configured, connected, is_local, require_no_ui
+from invoice_mcp.temporal import Connection, TemporalSettings, configured, connected, is_local
 from invoice_mcp.worker import keep_working
 
 logger = logging.getLogger(__name__)
@@ -64,7 +64,6 @@ async def configuration(temporal: TemporalSettings, ports: PortSettings, *, with
         except OSError as error:
             raise ConfigurationError(f"{temporal.home} can't be used: {error}. Look at INVOICE_MCP_HOME") from None
     else:
-        require_no_ui(temporal)
         if ports.accept_lost_state:
             raise ConfigurationError(f"{ACCEPTANCE} is for the embedded Temporal alone: leave it out")
         if with_worker:

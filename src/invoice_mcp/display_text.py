@@ -15,6 +15,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 
 LONGEST = 200
 """So many characters of a text are shown in a sentence, unless said otherwise."""
@@ -72,17 +73,23 @@ def quoted(text: str, longest: int = LONGEST) -> str:
     if len(text) <= longest and _PLAIN_WORDS.fullmatch(text):
         return f'"{text}"'
     # Of what comes later, nothing is shown: each character takes at least one place.
-    head = text[:longest]
+    shown, count = _shown(text[:longest], longest)
+    rest = len(text) - count
+    more = f" (and {rest} more character{'s' * (rest != 1)})" if rest else ""
+    return f'"{shown}"{more}'
+
+
+# A report's sentence is made several times an answer, with the same names in it.
+@lru_cache(maxsize=256)
+def _shown(head: str, room: int) -> tuple[str, int]:
+    """As much of a text as there is room for, as it stands between quotation marks, and how many of its characters."""
     shown: list[str] = []
-    room = longest
     for piece in _pieces(head, neutral=True):
         room -= len(piece)
         if room < 0:
             break
         shown.append(piece)
-    rest = len(text) - len(shown)
-    more = f" (and {rest} more character{'s' * (rest != 1)})" if rest else ""
-    return f'"{"".join(shown)}"{more}'
+    return "".join(shown), len(shown)
 
 
 def word(text: str, longest: int = LONGEST) -> str:

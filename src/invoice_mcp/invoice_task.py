@@ -18,9 +18,9 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from invoice_mcp.approval import ApprovalPolicy, client_name, require_forms
 from invoice_mcp.earlier_runs import with_earlier_runs
 from invoice_mcp.errors import Code, Refused
-from invoice_mcp.question_keys import QuestionKeys, decision_number, digest_of
+from invoice_mcp.question_keys import decision_number, digest_of
 from invoice_mcp.questions import decision_in, decision_request, message_of
-from invoice_mcp.reading import NONCE, WORKFLOW_TYPE, memo_text
+from invoice_mcp.reading import WORKFLOW_TYPE, keys_of
 from invoice_mcp.reports import (
     Confirmation,
     DecisionRequest,
@@ -31,7 +31,7 @@ from invoice_mcp.reports import (
     Verdict,
     without_keys,
 )
-from invoice_mcp.service import InvoiceService
+from invoice_mcp.service import OTHER_GATEWAY, InvoiceService
 from invoice_mcp.summary import retold, summarize
 from invoice_mcp.tasks import TaskBinding
 from invoice_mcp.tasks.workflow import TaskState
@@ -40,6 +40,10 @@ from invoice_mcp.tool_results import result_of
 from invoice_mcp.workflows import MOST_DISMISSALS, InvoiceWorkflow
 
 _STOPPING = "Stopping this task does not cancel an approved invoice: for that call the tool `cancel`."
+_ELSEWHERE = (
+    f"Nothing is asked here: {OTHER_GATEWAY}. Approve it at a server that is started with those; to reject it, call the"
+    " tool `reject`."
+)
 # Who was faster, or came too late: nothing is asked any more.
 _SETTLED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
 
@@ -60,7 +64,7 @@ def invoice_binding(
     client = service.client
 
     async def state(handle: Handle) -> TaskState:
-        found = await task_state(client, handle)
+        found = await task_state(service, handle)
         return replace(found, message=names.in_text(found.message or ""))
 
     async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
@@ -69,7 +73,7 @@ def invoice_binding(
         if decided is None:
             await _dismissed(service, handle, decision_number(key))
             return
-        request = (await _open_form(handle, await _standing(client, handle))).get(key)
+        request = (await _open_form(service, handle, await _standing(client, handle))).get(key)
         if request is None:
             # Decided or dismissed in the meantime.
             return
@@ -102,15 +106,18 @@ def invoice_binding(
 Handle = WorkflowHandle[Any, Any]
 
 
-async def task_state(client: Client, handle: Handle) -> TaskState:
+async def task_state(service: InvoiceService, handle: Handle) -> TaskState:
     """What the workflow's report means for its task."""
-    standing = await _standing(client, handle)
+    standing = await _standing(service.client, handle)
     report = standing.report
-    form = await _open_form(handle, standing)
-    summary = summarize(report)
-    goes_on = _is_approved(report) and not report.status.is_terminal and not report.cancelling
+    form = await _open_form(service, handle, standing)
+    told = [summarize(report)]
+    if _is_approved(report) and not report.status.is_terminal and not report.cancelling:
+        told.append(_STOPPING)
+    if _awaits_decision(report) and not form:
+        told.append(_ELSEWHERE)
     return TaskState(
-        message=f"{summary} {_STOPPING}" if goes_on else summary,
+        message=" ".join(told),
         updated_at=standing.changed_at,
         input_requests={
             key: each.model_dump(by_alias=True, mode="json", exclude_none=True) for key, each in form.items()
@@ -119,20 +126,26 @@ async def task_state(client: Client, handle: Handle) -> TaskState:
     )
 
 
-async def _open_form(handle: Handle, standing: Standing) -> dict[str, ElicitRequest]:
+async def _open_form(service: InvoiceService, handle: Handle, standing: Standing) -> dict[str, ElicitRequest]:
     """The form that asks for the decision, by its key: the same until it is answered, and a new one after each that was
-    dismissed. Empty: nothing is asked.
+    dismissed. Empty: nothing is asked, as there is nothing to decide, or an approval would be refused here.
 
     After very many dismissals it stays the same: what is kept in a history has its limits.
     """
     report = standing.report
-    if report.status is not Status.PENDING_APPROVAL or report.decision is not None:
+    if not _awaits_decision(report):
         return {}
     execution = await handle.describe()
-    keys = QuestionKeys(execution.run_id, await memo_text(execution, NONCE))
+    if not service.takes_approvals_of(execution):
+        return {}
+    keys = await keys_of(execution)
     dismissals = min(standing.dismissals, MOST_DISMISSALS)
     request = decision_request(report, dismissals)
     return {keys.of_decision(dismissals + 1, message_of(request)): request}
+
+
+def _awaits_decision(report: InvoiceReport) -> bool:
+    return report.status is Status.PENDING_APPROVAL and report.decision is None
 
 
 async def _is_cancellable(client: Client, handle: Handle) -> bool:

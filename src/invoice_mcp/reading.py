@@ -13,13 +13,14 @@ from invoice_mcp.display_text import quoted
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.list_cursors import cursor_of, token_of
+from invoice_mcp.question_keys import QuestionKeys
 from invoice_mcp.reports import InvoiceEntry, InvoiceReport, Status
 from invoice_mcp.resubmission import Settled
 from invoice_mcp.summary import retold
 from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
 
 WORKFLOW_TYPE = "InvoiceWorkflow"
-NONCE = "nonce"
+_NONCE = "nonce"
 _LONGEST_ID = 255
 
 
@@ -48,7 +49,7 @@ def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
         "currency": invoice.currency,
         "total": str(invoice.total),
         "settled": dict(settled),
-        NONCE: secrets.token_hex(16),
+        _NONCE: secrets.token_hex(16),
     }
 
 
@@ -104,6 +105,11 @@ async def memo_text(execution: WorkflowExecution, key: str) -> str | None:
     """A text of the memo, None where somebody else wrote the memo, or nobody."""
     value: Any = await execution.memo_value(key, default=None)
     return value if isinstance(value, str) else None
+
+
+async def keys_of(execution: WorkflowExecution) -> QuestionKeys:
+    """The keys of the questions about this run."""
+    return QuestionKeys(execution.run_id, await memo_text(execution, _NONCE))
 
 
 async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceReport:

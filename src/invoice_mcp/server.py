@@ -21,7 +21,6 @@ from invoice_mcp.capabilities import without_prompts_and_resources
 from invoice_mcp.display_text import word
 from invoice_mcp.invoices import Comment, Invoice, Person
 from invoice_mcp.late_tasks import LateTasks
-from invoice_mcp.question_keys import QuestionKeys
 from invoice_mcp.reports import (
     LONGEST_WAIT,
     Confirmation,
@@ -268,7 +267,7 @@ class _Tools:
                 # What is confirmed is this run, and no other that may have begun meanwhile.
                 run_id = report.run_id
                 if awaits_decision(report):
-                    keys = QuestionKeys(run_id, await backend.service.nonce(workflow_id, run_id))
+                    keys = await backend.service.approval_keys(workflow_id, run_id)
                     outcome = await confirmed(report, decision, keys, ctx)
                     if isinstance(outcome, InputRequiredResult):
                         return outcome

@@ -24,10 +24,11 @@ from invoice_mcp.earlier_runs import last_report, report_of, settled_by
 from invoice_mcp.errors import Code, Refused
 from invoice_mcp.invoices import Invoice, illegible_in
 from invoice_mcp.probe import Probe
+from invoice_mcp.question_keys import QuestionKeys
 from invoice_mcp.reading import (
-    NONCE,
     Page,
     find,
+    keys_of,
     memo_of,
     memo_text,
     page,
@@ -54,6 +55,8 @@ from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
 T = TypeVar("T")
 
 Progress = Callable[[float, InvoiceReport], Awaitable[None]]
+
+OTHER_GATEWAY = "this invoice was submitted for another ERP and payment gateway than this server's"
 
 # How long a workflow waits for a worker that was killed in the middle of a task: less than a tool waits for its answer.
 _TASK_TIMEOUT = timedelta(seconds=4)
@@ -127,10 +130,21 @@ class InvoiceService:
         async with answering(self._probe):
             return await report_of(self._client, await require(self._client, workflow_id, run_id))
 
-    async def nonce(self, workflow_id: str, run_id: str) -> str | None:
-        """The run's nonce; None where it was not begun by `trigger`, or by that of release 0.1.0."""
+    def takes_approvals_of(self, found: WorkflowExecutionDescription) -> bool:
+        """Whether the invoice waits for this server's ERP and gateway: what is asked of a person here says nothing of
+        others."""
+        return found.task_queue == self._task_queue
+
+    async def approval_keys(self, workflow_id: str, run_id: str) -> QuestionKeys:
+        """Keys of the questions whether an approval of this run is meant.
+
+        Raises:
+            Refused: NOT_SUPPORTED, as `decide` would, before anybody is asked.
+        """
         async with answering(self._probe):
-            return await memo_text(await require(self._client, workflow_id, run_id), NONCE)
+            found = await require(self._client, workflow_id, run_id)
+            self._require_own(found)
+            return await keys_of(found)
 
     async def wait_for_change(
         self, workflow_id: str, run_id: str | None, seconds: float, progress: Progress
@@ -159,17 +173,12 @@ class InvoiceService:
     ) -> InvoiceReport:
         """Approve or reject. The first decision is final; repeating it changes nothing.
 
-        An approval is refused (NOT_SUPPORTED) of an invoice that another ERP and gateway wait for: what is asked of a
-        person here says nothing of those.
+        An approval is refused (NOT_SUPPORTED) where `takes_approvals_of` says no.
         """
         async with answering(self._probe):
             found = await self._require_open(workflow_id, run_id)
-            if verdict is Verdict.APPROVED and found.task_queue != self._task_queue:
-                what = (
-                    "this invoice was submitted for another ERP and payment gateway than this server's (task queue"
-                    f" {quoted(found.task_queue)})"
-                )
-                raise Refused(Code.NOT_SUPPORTED, f"{what}. Approve it at a server that is started with those.")
+            if verdict is Verdict.APPROVED:
+                self._require_own(found)
             report = await self._updated(found, verdict, decision)
             # By now it has usually gone on; with very many lines that takes a moment longer than anybody should wait.
             with anyio.move_on_after(_MOVES_ON_WITHIN):
@@ -300,6 +309,11 @@ class InvoiceService:
         if found.status is not WorkflowExecutionStatus.RUNNING:
             raise _closed(await report_of(self._client, found))
         return found
+
+    def _require_own(self, found: WorkflowExecutionDescription) -> None:
+        if not self.takes_approvals_of(found):
+            what = f"{OTHER_GATEWAY} (task queue {quoted(found.task_queue)})"
+            raise Refused(Code.NOT_SUPPORTED, f"{what}. Approve it at a server that is started with those.")
 
     async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
         """The report once a cancellation has had its effect; a payment under way may take longer than we wait.

@@ -10,9 +10,11 @@ from invoice_mcp.reports import Confirmation, Decision, InvoiceReport, LineRepor
 # As much as the adapters take over from another system, and our own words before it.
 _LONGEST_REASON = 400
 
+# Both forms are told as the update's words: whoever writes to Temporal past the servers can write them, too, and could
+# read whatever a proof would be made with.
 _HOW_CONFIRMED = {
-    Confirmation.FORM: "a form of this server was answered",
-    Confirmation.TASK: "the task's form was answered",
+    Confirmation.FORM: "as the update said: the server's form was answered",
+    Confirmation.TASK: "as the update said: the task's form was answered",
     Confirmation.NONE: "on the caller's word; nobody was asked",
     None: "how it was confirmed is not recorded",
 }

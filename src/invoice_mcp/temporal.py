@@ -92,7 +92,7 @@ def configured(settings: TemporalSettings) -> dict[str, Any] | None:
     """Arguments for `Client.connect`, or None where nothing names a Temporal and the embedded one is meant.
 
     Raises:
-        ConfigurationError: A profile or file is named that can't be read.
+        ConfigurationError: A profile or file is named that can't be read, or our Web UI of a Temporal that is not ours.
     """
     # The SDK takes a file that is not there for an empty one.
     file = os.environ.get("TEMPORAL_CONFIG_FILE")
@@ -111,6 +111,8 @@ def configured(settings: TemporalSettings) -> dict[str, Any] | None:
         raise ConfigurationError(
             f"Temporal's address {address!r} must read host:port. Look at --address and TEMPORAL_ADDRESS"
         )
+    if config and settings.ui:
+        raise ConfigurationError("--ui is for the embedded Temporal; the configured one has a Web UI of its own")
     return {"target_host": _DEFAULT_ADDRESS, **config} if config else None
 
 
@@ -130,7 +132,6 @@ async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
 async def connected(settings: TemporalSettings, config: dict[str, Any] | None) -> AsyncIterator[Connection]:
     """As `connection`, with the configuration as `configured` has read it."""
     if config is not None:
-        require_no_ui(settings)
         where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
         yield await _connection(config, where, is_local=is_local(config))
         return
@@ -139,16 +140,6 @@ async def connected(settings: TemporalSettings, config: dict[str, Any] | None) -
         _tell_ui(endpoint, is_wanted=settings.ui)
         where = f"embedded at {endpoint.address}, data in {settings.home}"
         yield await _connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
-
-
-def require_no_ui(settings: TemporalSettings) -> None:
-    """Refuse the Web UI of a Temporal that is not ours.
-
-    Raises:
-        ConfigurationError: It is asked for.
-    """
-    if settings.ui:
-        raise ConfigurationError("--ui is for the embedded Temporal; the configured one has a Web UI of its own")
 
 
 def _tell_ui(endpoint: Endpoint, *, is_wanted: bool) -> None:

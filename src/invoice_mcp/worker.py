@@ -19,11 +19,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.erp import Erp
-from invoice_mcp.line_workflow import PayLineItem
+from invoice_mcp.line_workflow import PAYMENT_GATEWAY, PayLineItem
 from invoice_mcp.payments import Payments
 from invoice_mcp.pending_lines import awaiting
 from invoice_mcp.probe import Probe
-from invoice_mcp.workflows import TASK_QUEUE, InvoiceWorkflow
+from invoice_mcp.workflows import TASK_QUEUE, VALIDATE_AGAINST_ERP, InvoiceWorkflow
 
 logger = logging.getLogger(__name__)
 
@@ -51,19 +51,23 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 _CONNECTS_WITHIN = 10.0
 _LONGEST_PAUSE = 10.0
+_OUR_ACTIVITIES = frozenset({VALIDATE_AGAINST_ERP, PAYMENT_GATEWAY})
 
 
 class _OneLine(logging.Filter):
     """Takes the traceback from the SDK's message about an attempt that failed as our activities say that it may.
 
     It is tried again, and its traceback leads to the line that says so. Other exceptions are faults, and keep theirs.
+
+    All workers of a process log by one logger of the SDK, and none takes a logger of its own. So the filter is the
+    process's, and leaves alone what is said of activities with other names than ours.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ApplicationError):
-            about = getattr(record, "temporal_activity", {})
-            which = [about.get(name, "unknown") for name in ("activity_type", "workflow_id", "attempt")]
+        about = getattr(record, "temporal_activity", {})
+        if isinstance(error, ApplicationError) and about.get("activity_type") in _OUR_ACTIVITIES:
+            which = [about[name] for name in ("activity_type", "workflow_id", "attempt")]
             record.msg, record.args = "%s of %s, attempt %s: %s", (*which, error)
             record.exc_info = None
         return True

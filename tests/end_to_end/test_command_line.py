@@ -28,6 +28,7 @@ from tests.end_to_end.cluster import free_port
 from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone
 from tests.http_serving import INITIALIZE, MCP_HEADERS, status_of
 from tests.nightly import at_night
+from tests.processes import running_process
 from tests.requirements import requirement
 
 
@@ -141,22 +142,17 @@ def test_what_would_be_ignored_is_not_accepted(ignored: list[str]) -> None:
 @requirement("CLI-DEMO")
 async def test_a_demo_whose_server_dies_says_so_in_a_line(home: Path) -> None:
     command = [*PROGRAM, "demo", "--expire", "--approval-timeout", "1h"]
-    with subprocess.Popen(
-        command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as demo:
-        try:
-            assert demo.stdout
-            assert demo.stderr
-            await heard(demo.stdout, "which may take days")
-            listed = subprocess.run(["/bin/ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
-            [server] = [pid for pid, parent in map(str.split, listed.splitlines()[1:]) if parent == str(demo.pid)]
-            os.kill(int(server), signal.SIGKILL)
-            told = (await heard(demo.stdout, "The server: "))[-1]
-            assert "it went away" in told
-            assert demo.wait(timeout=30) == 1
-            assert "Traceback" not in demo.stderr.read()
-        finally:
-            demo.kill()
+    with running_process(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
+        assert demo.stdout
+        assert demo.stderr
+        await heard(demo.stdout, "which may take days")
+        listed = subprocess.run(["/bin/ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+        [server] = [pid for pid, parent in map(str.split, listed.splitlines()[1:]) if parent == str(demo.pid)]
+        os.kill(int(server), signal.SIGKILL)
+        told = (await heard(demo.stdout, "The server: "))[-1]
+        assert "it went away" in told
+        assert demo.wait(timeout=30) == 1
+        assert "Traceback" not in demo.stderr.read()
     await until_gone(home)
 
 
@@ -173,27 +169,21 @@ def test_a_demo_that_nobody_watches_plays_to_its_end(home: Path) -> None:
     "arguments", [["worker"], ["serve", "-v", "--http", "--port", "0"]], ids=lambda given: given[0]
 )
 async def test_whoever_stops_reading_the_log_stops_nothing(home: Path, arguments: list[str]) -> None:
-    with subprocess.Popen([*PROGRAM, *arguments], env=environment(home), stderr=subprocess.PIPE, text=True) as working:
-        try:
-            assert working.stderr
-            await heard(working.stderr, "Worker for" if "worker" in arguments else "Serving MCP")
-            working.stderr.close()
-            # Of that it says something, to nobody.
-            working.send_signal(signal.SIGTERM)
-            assert working.wait(timeout=30) == 0
-        finally:
-            working.kill()
+    with running_process([*PROGRAM, *arguments], env=environment(home), stderr=subprocess.PIPE) as working:
+        assert working.stderr
+        await heard(working.stderr, "Worker for" if "worker" in arguments else "Serving MCP")
+        working.stderr.close()
+        # Of that it says something, to nobody.
+        working.send_signal(signal.SIGTERM)
+        assert working.wait(timeout=30) == 0
     await until_gone(home)
 
 
 async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its_own(home: Path) -> None:
     command = [*PROGRAM, "worker", "--address", "127.0.0.1:9"]
-    with subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True) as worker:
-        try:
-            assert worker.stderr
-            await heard(worker.stderr, "ERP_URL and PAYMENTS_URL not set")
-        finally:
-            worker.kill()
+    with running_process(command, env=environment(home), stderr=subprocess.PIPE) as worker:
+        assert worker.stderr
+        await heard(worker.stderr, "ERP_URL and PAYMENTS_URL not set")
 
 
 @pytest.mark.parametrize(
@@ -259,27 +249,24 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [*PROGRAM, "serve", "--http", "--port", str(port)]
-    with subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE, text=True) as served:
-        try:
-            with anyio.fail_after(30):
-                while not await _listens(port):
-                    assert served.poll() is None
-                    await anyio.sleep(0.05)
-            workflow_id = ""
-            for mode in ("auto", "legacy"):
-                async with Client(f"http://127.0.0.1:{port}/mcp", mode=mode) as client:
-                    await until_ready(client)
-                    desk = Desk(client)
-                    workflow_id = await desk.submit(sample_invoice())
-            # Told to stop while a client waits for the next change: the client is not waited for.
-            async with Client(f"http://127.0.0.1:{port}/mcp") as client, anyio.create_task_group() as waiting:
-                waiting.start_soon(_waits, Desk(client), workflow_id)
-                await anyio.sleep(0.5)
-                served.send_signal(signal.SIGTERM)
-                _, errors = await anyio.to_thread.run_sync(lambda: served.communicate(timeout=30))
-                waiting.cancel_scope.cancel()
-        finally:
-            served.kill()
+    with running_process(command, env=environment(home), stderr=subprocess.PIPE) as served:
+        with anyio.fail_after(30):
+            while not await _listens(port):
+                assert served.poll() is None
+                await anyio.sleep(0.05)
+        workflow_id = ""
+        for mode in ("auto", "legacy"):
+            async with Client(f"http://127.0.0.1:{port}/mcp", mode=mode) as client:
+                await until_ready(client)
+                desk = Desk(client)
+                workflow_id = await desk.submit(sample_invoice())
+        # Told to stop while a client waits for the next change: the client is not waited for.
+        async with Client(f"http://127.0.0.1:{port}/mcp") as client, anyio.create_task_group() as waiting:
+            waiting.start_soon(_waits, Desk(client), workflow_id)
+            await anyio.sleep(0.5)
+            served.send_signal(signal.SIGTERM)
+            _, errors = await anyio.to_thread.run_sync(lambda: served.communicate(timeout=30))
+            waiting.cancel_scope.cancel()
     assert "Traceback" not in errors
     assert "--approval=ask, because Temporal, ERP and payment gateway are the embedded ones" in " ".join(errors.split())
     assert served.returncode == 0
@@ -291,23 +278,20 @@ async def test_a_log_that_nobody_reads_keeps_neither_clients_nor_signals_waiting
     port = free_port()
     # It need not find any Temporal for that.
     command = [*PROGRAM, "serve", "--http", "--port", str(port), "--no-worker", "--address", "127.0.0.1:9"]
-    with subprocess.Popen(command, env=environment(home), stderr=subprocess.PIPE) as served:
-        try:
-            with anyio.fail_after(30):
-                while not await _listens(port):
-                    assert served.poll() is None
-                    await anyio.sleep(0.05)
-            # Of each something is logged, of all more than a pipe holds.
-            for _ in range(150):
-                assert await status_of(port, *MCP_HEADERS, host="x" * 10_000, body=INITIALIZE) == 421
-            began = time.monotonic()
-            assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=INITIALIZE) == 431
-            assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
-            assert time.monotonic() - began < 5
-            served.send_signal(signal.SIGTERM)
-            assert served.wait(timeout=15) == 0
-        finally:
-            served.kill()
+    with running_process(command, env=environment(home), stderr=subprocess.PIPE) as served:
+        with anyio.fail_after(30):
+            while not await _listens(port):
+                assert served.poll() is None
+                await anyio.sleep(0.05)
+        # Of each something is logged, of all more than a pipe holds.
+        for _ in range(150):
+            assert await status_of(port, *MCP_HEADERS, host="x" * 10_000, body=INITIALIZE) == 421
+        began = time.monotonic()
+        assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=INITIALIZE) == 431
+        assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
+        assert time.monotonic() - began < 5
+        served.send_signal(signal.SIGTERM)
+        assert served.wait(timeout=15) == 0
 
 
 async def _waits(desk: Desk, workflow_id: str) -> None:
@@ -342,27 +326,23 @@ def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(
     tmp_path: Path, streams: str, home: str, told: str
 ) -> None:
     (tmp_path / "file").touch()
-    with subprocess.Popen(
-        ["/bin/sh", "-c", f'"$@" {streams}', "sh", *PROGRAM, "serve", "--no-worker"],
+    with running_process(
+        ["/bin/sh", "-c", f'exec "$@" {streams}', "sh", *PROGRAM, "serve", "--no-worker"],
         env=environment(tmp_path / home),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
     ) as served:
-        try:
-            assert served.stdin
-            assert served.stderr
-            with suppress(BrokenPipeError):
-                served.stdin.write(f"{INITIALIZE.decode()}\n")
-                served.stdin.flush()
-            # The host waits for its answer, and keeps stdin open.
-            assert served.wait(timeout=60) == 1
-            *_, last = served.stderr.read().splitlines()
-            assert last.startswith("Error: ")
-            assert told in last
-        finally:
-            served.kill()
+        assert served.stdin
+        assert served.stderr
+        with suppress(BrokenPipeError):
+            served.stdin.write(f"{INITIALIZE.decode()}\n")
+            served.stdin.flush()
+        # The host waits for its answer, and keeps stdin open.
+        assert served.wait(timeout=60) == 1
+        *_, last = served.stderr.read().splitlines()
+        assert last.startswith("Error: ")
+        assert told in last
 
 
 @requirement("CLI-STDIO")
@@ -372,33 +352,29 @@ def test_a_host_on_sockets_that_leaves_answers_unread_ends_serve_with_a_line(tmp
     with (
         to_it,
         from_it,
-        subprocess.Popen(
+        running_process(
             [*PROGRAM, "serve", "--no-worker"],
             env=environment(tmp_path / "home"),
             stdin=its_stdin.fileno(),
             stdout=its_stdout.fileno(),
             stderr=subprocess.PIPE,
-            text=True,
         ) as served,
     ):
-        try:
-            its_stdin.close()
-            its_stdout.close()
-            assert served.stderr
-            to_it.sendall(INITIALIZE + b"\n")
-            from_it.settimeout(60)
-            assert from_it.recv(65536)
-            to_it.sendall(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
-            # More than the socket holds: an answer is being written when the host leaves.
-            for number in range(400):
-                to_it.sendall(b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}\n' % (number + 2))
-            from_it.close()
-            assert served.wait(timeout=30) == 0
-            told = " ".join(served.stderr.read().split())
-            assert told.count("The host closed stdout") == 1
-            assert "Traceback" not in told
-        finally:
-            served.kill()
+        its_stdin.close()
+        its_stdout.close()
+        assert served.stderr
+        to_it.sendall(INITIALIZE + b"\n")
+        from_it.settimeout(60)
+        assert from_it.recv(65536)
+        to_it.sendall(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
+        # More than the socket holds: an answer is being written when the host leaves.
+        for number in range(400):
+            to_it.sendall(b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}\n' % (number + 2))
+        from_it.close()
+        assert served.wait(timeout=30) == 0
+        told = " ".join(served.stderr.read().split())
+        assert told.count("The host closed stdout") == 1
+        assert "Traceback" not in told
 
 
 def test_a_home_that_can_not_be_is_told(tmp_path: Path) -> None:
@@ -414,20 +390,16 @@ def test_a_home_that_can_not_be_is_told(tmp_path: Path) -> None:
 @requirement("TEMPORAL-CLEAN")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_server_told_to_stop_leaves_though_its_stdin_stays_open(home: Path, number: int) -> None:
-    with subprocess.Popen(
+    with running_process(
         [*PROGRAM, "serve", "-v"],
         env=environment(home),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
     ) as served:
-        try:
-            assert served.stderr
-            await heard(served.stderr, "Worker polls")
-            assert processes_of(home)
-            served.send_signal(number)
-            assert served.wait(timeout=30) == 0
-        finally:
-            served.kill()
+        assert served.stderr
+        await heard(served.stderr, "Worker polls")
+        assert processes_of(home)
+        served.send_signal(number)
+        assert served.wait(timeout=30) == 0
     await until_gone(home)

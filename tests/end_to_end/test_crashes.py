@@ -17,6 +17,7 @@ from invoice_mcp.ledger import PaymentLedger
 from invoice_mcp.ports import ledger_path
 from tests.desk import PAST, an_invoice
 from tests.end_to_end.host import PROGRAM, Host, environment, heard, host, processes_of, until_gone
+from tests.processes import running_process
 from tests.requirements import requirement
 
 
@@ -123,23 +124,19 @@ async def test_without_a_worker_every_tool_says_so_within_ten_seconds(home: Path
 @requirement("CLI-WORKER")
 async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(home: Path) -> None:
     async with host(home, "--no-worker") as desk:
-        with subprocess.Popen(
+        with running_process(
             [*PROGRAM, "worker", "-v"],
             env=environment(home),
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            text=True,
         ) as worker:
-            try:
-                assert worker.stderr
-                await heard(worker.stderr, "Worker polls")
-                workflow_id = await desk.submit(sample_invoice())
-                await desk.call("approve", workflow_id=workflow_id)
-                await desk.until(workflow_id, "PAID")
-                worker.send_signal(signal.SIGTERM)
-                _, errors = worker.communicate(timeout=30)
-            finally:
-                worker.kill()
+            assert worker.stderr
+            await heard(worker.stderr, "Worker polls")
+            workflow_id = await desk.submit(sample_invoice())
+            await desk.call("approve", workflow_id=workflow_id)
+            await desk.until(workflow_id, "PAID")
+            worker.send_signal(signal.SIGTERM)
+            _, errors = worker.communicate(timeout=30)
     assert worker.returncode == 0
     assert "Worker stopped" in errors
     assert "Traceback" not in errors

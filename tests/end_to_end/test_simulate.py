@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from invoice_mcp.cli import main
 from tests.end_to_end.host import PROGRAM
 from tests.nightly import at_night
+from tests.processes import running_process
 from tests.requirements import requirement
 
 LAST_WINS = "tests.scenarios.controls.deciding:LastDecisionWins"
@@ -205,21 +206,17 @@ def test_there_are_no_more_processes_than_lives() -> None:
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
 @pytest.mark.parametrize("what", [("--runs=1000000", "--seed=1"), ("--exhaustive=3",)])
 def test_ctrl_c_ends_with_the_totals_so_far(what: tuple[str, ...], jobs: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", _TELLS, "--json", *what, f"--jobs={jobs}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    patience = Timer(180, process.kill)
-    patience.start()
-    try:
-        assert process.stderr.readline() == "some are lived\n"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate()
-    finally:
-        patience.cancel()
+    command = [sys.executable, "-u", "-c", _TELLS, "--json", *what, f"--jobs={jobs}"]
+    with running_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        patience = Timer(180, process.kill)
+        patience.start()
+        try:
+            assert process.stderr.readline() == "some are lived\n"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate()
+        finally:
+            patience.cancel()
     assert (process.returncode, err) == (130, "")
     told = json.loads(out)
     assert told["interrupted"] is True

@@ -27,6 +27,7 @@ from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
 from tests.desk import PAST, an_invoice
 from tests.end_to_end.host import PROGRAM, environment, heard, host, run, temporal_of, until_gone
 from tests.nightly import at_night
+from tests.processes import running_process
 from tests.requirements import requirement
 
 
@@ -240,33 +241,31 @@ main(["serve"])
 @requirement("FIRST-AT-ONCE", "CLI-STDIO", "CLI-NEWS")
 async def test_a_host_is_answered_before_temporals_client_is_loaded_and_may_close_stdout(home: Path) -> None:
     ours, terminal = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", WITHOUT_TEMPORALS_CLIENT],
-        env=environment(home),
-        stdin=terminal,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as served:
-        try:
-            assert served.stdout
-            assert served.stderr
-            os.close(terminal)
-            [waits] = await heard(served.stderr, "waits for an MCP host")
-            assert "INFO" in waits
-            os.write(ours, (HELLO + message("tools/list", 2)).encode())
-            first, second = [json.loads(line)["result"] for line in await heard(served.stdout, '"id":2')]
-            assert first["serverInfo"]["name"] == "invoice-mcp"
-            assert len(second["tools"]) == 6
-            served.stdout.close()
-            assert served.wait(timeout=30) == 0
-            told = " ".join(line.strip() for line in served.stderr)
-            assert told.count("The host closed stdout") == 1
-            assert "Traceback" not in told
-            assert "Error" not in told
-        finally:
-            served.kill()
-            os.close(ours)
+    with (
+        os.fdopen(ours, "wb", buffering=0) as keyboard,
+        running_process(
+            [sys.executable, "-c", WITHOUT_TEMPORALS_CLIENT],
+            env=environment(home),
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as served,
+    ):
+        assert served.stdout
+        assert served.stderr
+        os.close(terminal)
+        [waits] = await heard(served.stderr, "waits for an MCP host")
+        assert "INFO" in waits
+        keyboard.write((HELLO + message("tools/list", 2)).encode())
+        first, second = [json.loads(line)["result"] for line in await heard(served.stdout, '"id":2')]
+        assert first["serverInfo"]["name"] == "invoice-mcp"
+        assert len(second["tools"]) == 6
+        served.stdout.close()
+        assert served.wait(timeout=30) == 0
+        told = " ".join(line.strip() for line in served.stderr)
+        assert told.count("The host closed stdout") == 1
+        assert "Traceback" not in told
+        assert "Error" not in told
 
 
 @requirement("FIRST-AT-ONCE", "FIRST-WAITS")
@@ -275,42 +274,35 @@ async def test_a_host_is_answered_while_temporal_hangs_and_served_once_it_is_the
     # Somebody else says that he starts it, and does not.
     with (home / "embedded.lock").open("w") as lock:
         lock_file(lock, LOCK_EX)
-        with subprocess.Popen(
+        with running_process(
             [*PROGRAM, "serve", "--no-worker"],
             env=environment(home),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            text=True,
         ) as served:
-            try:
-                assert served.stdin
-                assert served.stdout
-                served.stdin.write(HELLO + message("tools/list", 2))
+            assert served.stdin
+            assert served.stdout
+            served.stdin.write(HELLO + message("tools/list", 2))
+            served.stdin.flush()
+            assert len(await heard(served.stdout, '"id":2')) == 2
+            began = time.monotonic()
+            served.stdin.write(message("tools/call", 3, name="list", arguments={}))
+            served.stdin.flush()
+            assert "TEMPORAL_UNAVAILABLE: Temporal is still being started" in (await heard(served.stdout, '"id":3'))[-1]
+            assert time.monotonic() - began < 10
+            lock.close()
+            number = 4
+            answer: dict[str, Any] = {"isError": True}
+            while answer.get("isError"):
+                assert number < 10, answer
+                served.stdin.write(message("tools/call", number, name="list", arguments={}))
                 served.stdin.flush()
-                assert len(await heard(served.stdout, '"id":2')) == 2
-                began = time.monotonic()
-                served.stdin.write(message("tools/call", 3, name="list", arguments={}))
-                served.stdin.flush()
-                assert (
-                    "TEMPORAL_UNAVAILABLE: Temporal is still being started"
-                    in (await heard(served.stdout, '"id":3'))[-1]
-                )
-                assert time.monotonic() - began < 10
-                lock.close()
-                number = 4
-                answer: dict[str, Any] = {"isError": True}
-                while answer.get("isError"):
-                    assert number < 10, answer
-                    served.stdin.write(message("tools/call", number, name="list", arguments={}))
-                    served.stdin.flush()
-                    answer = json.loads((await heard(served.stdout, f'"id":{number}'))[-1])["result"]
-                    number += 1
-                assert answer["structuredContent"]["invoices"] == []
-                served.stdin.close()
-                assert served.wait(timeout=30) == 0
-            finally:
-                served.kill()
+                answer = json.loads((await heard(served.stdout, f'"id":{number}'))[-1])["result"]
+                number += 1
+            assert answer["structuredContent"]["invoices"] == []
+            served.stdin.close()
+            assert served.wait(timeout=30) == 0
     await until_gone(home)
 
 
@@ -376,24 +368,20 @@ async def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path)
         '{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"status","arguments":{"workflow_id":"\\ud800"}}}',
         json.dumps({"jsonrpc": "2.0", "id": 4, "method": "tools/call", "params": {"name": "list", "arguments": {}}}),
     ]
-    with subprocess.Popen(
+    with running_process(
         [*PROGRAM, "serve", "-v"],
         env=environment(home),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
         errors="surrogateescape",
     ) as served:
-        try:
-            assert served.stdin
-            assert served.stdout
-            served.stdin.write("\n".join(lines) + "\n")
-            served.stdin.flush()
-            answers = [json.loads(line) for line in await heard(served.stdout, '"id":4')]
-            rest, errors = served.communicate(timeout=30)
-        finally:
-            served.kill()
+        assert served.stdin
+        assert served.stdout
+        served.stdin.write("\n".join(lines) + "\n")
+        served.stdin.flush()
+        answers = [json.loads(line) for line in await heard(served.stdout, '"id":4')]
+        rest, errors = served.communicate(timeout=30)
     assert served.returncode == 0
     assert rest == ""
     assert all(answer["jsonrpc"] == "2.0" for answer in answers)

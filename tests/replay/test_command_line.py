@@ -24,6 +24,7 @@ from click.testing import CliRunner
 from invoice_mcp.cli import main as cli
 from invoice_mcp.testing.histories import Recording, add_to_paths, write
 from tests.nightly import at_night
+from tests.processes import running_process
 from tests.replay import parcels
 from tests.requirements import requirement
 
@@ -195,18 +196,16 @@ def test_on_a_terminal_a_bar_advances(project: Path, command: str) -> None:
 def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
     """Exit status, and what is shown on stderr, which is a terminal."""
     ours, theirs = pty.openpty()
-    process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs)
-    os.close(theirs)
     shown = b""
-    try:
+    with (
+        os.fdopen(ours, "rb", buffering=0) as terminal,
+        running_process([*COMMAND, *arguments], cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs) as process,
+    ):
+        os.close(theirs)
         with suppress(OSError):  # how Linux says that nobody has it open any more
-            while part := os.read(ours, 4096):
+            while part := terminal.read(4096):
                 shown += part
         return process.wait(timeout=60), shown.decode()
-    finally:
-        process.kill()
-        process.wait()
-        os.close(ours)
 
 
 NO_WORKER = (
@@ -337,14 +336,8 @@ def test_ctrl_c_ends_it_and_leaves_no_process(project: Path) -> None:
         project, "        workflow.upsert_search_attributes([CITY", "        while True:\n            pass\n        ("
     )
     change(project, '        (.value_set(parcel["to"])])\n', "        ()\n")
-    process = subprocess.Popen(
-        [*COMMAND, "check", *PARCELS, "--time-limit", "60s"],
-        cwd=project,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    command = [*COMMAND, "check", *PARCELS, "--time-limit", "60s"]
+    with running_process(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         until = time.monotonic() + 60
         while not children_of(process.pid):
             assert time.monotonic() < until
@@ -352,8 +345,6 @@ def test_ctrl_c_ends_it_and_leaves_no_process(project: Path) -> None:
         children = children_of(process.pid)
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert process.returncode == 130, said
     assert "Traceback" not in said
     for child in children:

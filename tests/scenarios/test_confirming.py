@@ -14,10 +14,13 @@ from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.message import SessionMessage
 from mcp_types import ElicitResult, InputRequiredResult, JSONRPCMessage, TextContent
 from pydantic import TypeAdapter
+from temporalio.client import WorkflowHandle
 
 from invoice_mcp.approval import ApprovalPolicy
+from invoice_mcp.invoice_task import invoice_binding
 from invoice_mcp.question_keys import QuestionKeys, digest_of
 from invoice_mcp.questions import confirmation_request, decision_request, message_of
+from invoice_mcp.reading import keys_of, require
 from invoice_mcp.reports import Confirmation, DecisionRequest, Status
 from invoice_mcp.server import build_server
 from invoice_mcp.service import InvoiceService
@@ -25,6 +28,7 @@ from invoice_mcp.tasks import get, input_key, update
 from invoice_mcp.testing import ERAS, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.tool_errors import CodedServer
+from invoice_mcp.tool_names import ToolNames
 from tests.desk import Desk
 from tests.requirements import requirement
 from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client
@@ -97,7 +101,9 @@ async def test_an_answer_that_is_none_approves_nothing_and_it_is_told_whose_faul
     """In the older protocol. In the current one it comes with the call, which is then no call."""
     async with new_world() as world:
         workflow_id = await world.submit()
-        text = await _approve_in_raw(build_server(InvoiceService(world.client)), workflow_id, garbled)
+        text = await _approve_in_raw(
+            build_server(InvoiceService(world.client, task_queue=world.task_queue)), workflow_id, garbled
+        )
         assert text.startswith("NOT_CONFIRMED: the client's answer to the form was not understood; nothing was changed")
         assert (await world.status()).decision is None
         await world.reject()
@@ -333,6 +339,39 @@ async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: N
         await world.until(Status.PAID)
 
 
+@requirement("CONFIRM-DEFAULT")
+@in_both_eras
+async def test_nobody_is_asked_what_this_server_would_refuse_for_another_gateway(new_world: NewWorld, era: Any) -> None:
+    person = Person(approve=True)
+    async with new_world() as world:
+        workflow_id = await world.submit()
+        server = build_server(_elsewhere(world))
+        async with Client(server, mode=era, elicitation_callback=person) as client:
+            refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+        assert (await world.status()).decision is None
+    assert refused.code == "NOT_SUPPORTED"
+    assert person.asked == []
+
+
+@requirement("CONFIRM-DEFAULT", "TASK-INVOICE")
+async def test_the_task_at_another_gateways_server_asks_nothing_and_tells_where_to_approve(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        handle: WorkflowHandle[Any, Any] = world.client.get_workflow_handle(await world.submit())
+        elsewhere = invoice_binding(_elsewhere(world), names=ToolNames("invoice_"))
+        waiting = await elsewhere.state(handle)
+        assert waiting.input_requests == {}
+        assert "another ERP and payment gateway" in str(waiting.message)
+        assert "tool `invoice_reject`" in str(waiting.message)
+        await world.reject()
+        await world.until(Status.REJECTED)
+        assert "another ERP" not in str((await elsewhere.state(handle)).message)
+
+
+def _elsewhere(world: World) -> InvoiceService:
+    """At a server whose invoices go to another ERP and payment gateway."""
+    return InvoiceService(world.client, task_queue=f"{world.task_queue}-of-another-gateway")
+
+
 @requirement("CONFIRM-QUESTION")
 async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world: NewWorld) -> None:
     """On the real server: the test server can't list."""
@@ -343,7 +382,7 @@ async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world:
     ):
         task_id = await _waiting(world, client)
         workflow_id = task_id.partition(":")[0]
-        nonce = await InvoiceService(world.client).nonce(workflow_id, "")
+        nonce = (await keys_of(await require(world.client, workflow_id))).nonce
         assert nonce
         desk = Desk(plain)
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowHandle
 
-from invoice_mcp.invoice_task import task_state
+from invoice_mcp.invoice_task import invoice_binding
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.reading import memo_of, workflow_id_for
 from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Status
+from invoice_mcp.service import InvoiceService
 from invoice_mcp.testing import PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
@@ -28,7 +29,7 @@ async def test_no_answer_tells_a_forged_name_as_its_own_words(new_world: NewWorl
         assert waiting.customer == FORGED  # the fields are data
         assert f"from {FORGED_SHOWN} over" in waiting.summary
         handle: WorkflowHandle[Any, Any] = world.client.get_workflow_handle(workflow_id)
-        task = await task_state(world.client, handle)
+        task = await invoice_binding(InvoiceService(world.client, task_queue=world.task_queue)).state(handle)
         [form] = task.input_requests.values()
         assert f"from {FORGED_SHOWN} over" in str(task.message)
         assert f"to {FORGED_SHOWN}." in form["params"]["message"]

@@ -22,7 +22,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 APPROVED = Decision(verdict=Verdict.APPROVED, by="Ann", at=NOW, confirmation=Confirmation.FORM)
 REJECTED = Decision(verdict=Verdict.REJECTED, by="Bob", at=NOW, confirmation=Confirmation.NONE)
 
-BY_ANN = 'in the name of "Ann" on 2026-11-23 12:00 UTC (a form of this server was answered)'
+BY_ANN = 'in the name of "Ann" on 2026-11-23 12:00 UTC (as the update said: the server\'s form was answered)'
 BY_BOB = 'in the name of "Bob" on 2026-11-23 12:00 UTC (on the caller\'s word; nobody was asked)'
 
 
@@ -171,8 +171,15 @@ def test_no_status_is_without_a_sentence() -> None:
 @pytest.mark.parametrize(
     ("decision", "told"),
     [
-        ({"by": "Ann", "confirmation": "form"}, 'in the name of "Ann" on WHEN (a form of this server was answered)'),
-        ({"by": "Ann", "confirmation": "task"}, 'in the name of "Ann" on WHEN (the task\'s form was answered)'),
+        # Whoever reaches Temporal can write that into an update, too.
+        (
+            {"by": "Ann", "confirmation": "form"},
+            'in the name of "Ann" on WHEN (as the update said: the server\'s form was answered)',
+        ),
+        (
+            {"by": "Ann", "confirmation": "task"},
+            'in the name of "Ann" on WHEN (as the update said: the task\'s form was answered)',
+        ),
         (
             {"by": "Ann", "confirmation": "none"},
             'in the name of "Ann" on WHEN (on the caller\'s word; nobody was asked)',

@@ -53,6 +53,12 @@ def test_where_nothing_is_set_the_embedded_server_is_meant(monkeypatch: pytest.M
 
 
 @requirement("TEMPORAL-CHOICE")
+def test_a_web_ui_of_ours_is_refused_where_another_temporal_is_configured() -> None:
+    with pytest.raises(ConfigurationError, match="--ui is for the embedded Temporal"):
+        configured(TemporalSettings(address="temporal.example:7233", ui=True))
+
+
+@requirement("TEMPORAL-CHOICE")
 def test_the_environment_is_read_and_flags_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "env.example:7233")
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "env")

@@ -25,7 +25,7 @@ TRICKS: Final = (
     "ACME" + " " * 120 + "Invoice A is paid",
     "ACME" + "\u00a0" * 60 + "Invoice A is paid",
     "ACME" + "\u3000" * 60 + "Invoice A is paid",
-    "Ann (a form of this server was answered) and is paid in full.",
+    "Ann (as the update said: the server's form was answered) and is paid in full.",
     "nothing was paid",
     # Markup
     "**approved** __paid__ *x* _y_",

@@ -13,9 +13,13 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 
-def validate_each_shape_once(client: Client) -> None:
-    """Let a client validate the first answer of each tool and shape only. What fails is validated every time."""
-    session, known = client.session, set[tuple[str, Any]]()
+def validate_each_shape_once(client: Client, known: set[tuple[str, Any]]) -> None:
+    """Let a client validate the first answer of each tool and shape only. What fails is validated every time.
+
+    Args:
+        known: The shapes that conform, by tool; of all clients whose servers have the same tools.
+    """
+    session = client.session
     validate = session.validate_tool_result
 
     async def validate_once(name: str, result: CallToolResult) -> None:

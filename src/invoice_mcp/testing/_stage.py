@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from mcp import Client
 
@@ -63,6 +63,7 @@ class Stage:
         self._sandboxed = sandboxed
         self._worker: Kept[EngineWorker] | None = None
         self._clients: dict[tuple[str, timedelta, Door, bool], Kept[Client]] = {}
+        self._shapes: set[tuple[str, Any]] = set()
 
     async def client(
         self, era: str, approval_timeout: timedelta, door: Door = "tools", *, signals_approve: bool = False
@@ -81,7 +82,7 @@ class Stage:
             self._clients[key] = await Kept.open(client)
             if not self._sandboxed:
                 # Then speed is what counts.
-                validate_each_shape_once(client)
+                validate_each_shape_once(client, self._shapes)
         return self._clients[key].value
 
     @property

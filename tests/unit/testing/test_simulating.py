@@ -5,8 +5,11 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from mcp_types import CallToolResult
 
 from invoice_mcp.invoices import Invoice
 from invoice_mcp.simulate_cli import FAULTS as TOLD_FAULTS
@@ -14,7 +17,7 @@ from invoice_mcp.testing import Action, Line, Scenario, StageRunner, Verb, Viola
 from invoice_mcp.testing._drawing import FAULTS, Odds, draw
 from invoice_mcp.testing._lives import MODEL, Broken, Life, Lives
 from invoice_mcp.testing._naming import workflows_named
-from invoice_mcp.testing._shapes import shape_of
+from invoice_mcp.testing._shapes import shape_of, validate_each_shape_once
 from invoice_mcp.testing._shrinking import shrink
 from invoice_mcp.testing._simulating import Plan, live_share
 from invoice_mcp.testing._stopping import Stop
@@ -157,6 +160,27 @@ def test_shapes_differ_by_keys_and_types_not_by_values() -> None:
     assert shape_of({"a": 1, "b": ["x", "y"]}) == shape_of({"a": 2, "b": ["z"]})
     for other in ({"a": 1.5, "b": ["x"]}, {"a": 1}, {"a": None, "b": ["x"]}, {"a": 1, "b": [1]}, {"a": 1, "b": "x"}):
         assert shape_of({"a": 1, "b": ["x"]}) != shape_of(other)
+
+
+async def test_the_clients_of_a_stage_share_which_shapes_conform_and_no_failure_is_spared() -> None:
+    validated: list[Any] = []
+
+    async def validate(_tool: str, result: CallToolResult) -> None:
+        validated.append(result.structured_content)
+        if result.structured_content == {"a": "no number"}:
+            raise RuntimeError("it does not conform")
+
+    known = set[tuple[str, Any]]()
+    clients = [cast(Any, SimpleNamespace(session=SimpleNamespace(validate_tool_result=validate))) for _ in range(2)]
+    for client in clients:
+        validate_each_shape_once(client, known)
+        await client.session.validate_tool_result("t", CallToolResult(content=[], structured_content={"a": 1}))
+        await client.session.validate_tool_result("other", CallToolResult(content=[], structured_content={"a": 1}))
+        with pytest.raises(RuntimeError):
+            await client.session.validate_tool_result(
+                "t", CallToolResult(content=[], structured_content={"a": "no number"})
+            )
+    assert validated == [{"a": 1}, {"a": 1}, {"a": "no number"}, {"a": "no number"}]
 
 
 # -- lived ---------------------------------------------------------------------------------------------------------
