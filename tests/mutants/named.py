@@ -211,6 +211,79 @@ NAMED: tuple[Named, ...] = (
         "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    raise",
         "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    return",
     ),
+    # Beside them, imagined as a careless developer might, and seen by nobody at first.
+    Named(
+        "a wait for a change goes on with the newest run",
+        "service.py",
+        "report = await self.status(workflow_id, first.run_id)",
+        "report = await self.status(workflow_id, run_id)",
+    ),
+    Named(
+        "`list` of one status also shows invoices that an operator ended",
+        "reading.py",
+        "if not status.is_terminal:",
+        "if status is Status.PENDING_APPROVAL:",
+    ),
+    Named(
+        "`list` tells when an invoice began for when it ended",
+        "reading.py",
+        "closed_at=execution.close_time,",
+        "closed_at=execution.close_time and execution.start_time,",
+    ),
+    Named(
+        "the customer of a paid line may come back in another case",
+        "resubmission.py",
+        "if invoice.customer != last.customer",
+        "if invoice.customer.lower() != last.customer.lower()",
+    ),
+    Named(
+        "a long form counts the settled lines among those it shows",
+        "questions.py",
+        "settled = sum(line.settled_before for line in rest)",
+        "settled = sum(line.settled_before for line in shown)",
+    ),
+    Named(
+        "the runs of other invoices are taken for earlier ones of this one",
+        "earlier_runs.py",
+        "AND WorkflowId = '{newest.id}'\"",
+        "AND WorkflowId != ''\"",
+    ),
+    Named(
+        "earlier runs are read the newest first",
+        "earlier_runs.py",
+        "return sorted(before, key=lambda run: run.start_time)",
+        "return sorted(before, key=lambda run: run.start_time, reverse=True)",
+    ),
+    Named(
+        "a line is paid for an invoice that has ended",
+        "pending_lines.py",
+        "if invoice.status is WorkflowExecutionStatus.RUNNING else ()",
+        "",
+    ),
+    Named(
+        "a line is paid by a run that nobody waits for",
+        "pending_lines.py",
+        "return Awaiting.INVOICE_AFTER_RESET if is_reset else Awaiting.NOBODY",
+        "return Awaiting.INVOICE_AFTER_RESET",
+    ),
+    Named(
+        "a line is refused for good while Temporal is away",
+        "pending_lines.py",
+        "if error.status is RPCStatusCode.NOT_FOUND:\n            return Awaiting.NOBODY\n        raise",
+        "return Awaiting.NOBODY",
+    ),
+    Named(
+        "the password is part of an invoice's task queue",
+        "ports.py",
+        "password=None)",
+        "password=place.password or None)",
+    ),
+    Named(
+        "a worker with one real port may pretend the other on a shared Temporal",
+        "ports.py",
+        "if self.missing and not is_local",
+        "if len(self.missing) > 1 and not is_local",
+    ),
     # The harness itself.
     Named("S6 is a minute too lenient", "testing/_rules_of_money.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),
     Named(

@@ -22,7 +22,7 @@ from invoice_mcp.reports import Status
 from invoice_mcp.server import INSTRUCTIONS, build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import TasksClient, get
-from invoice_mcp.testing import ERAS
+from invoice_mcp.testing import ERAS, StageKeeper, kinds, open_world
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.tool_names import TOOLS, ToolNames
 from invoice_mcp.workflows import line_workflow_id
@@ -155,6 +155,31 @@ async def test_status_waits_for_the_next_change_and_reports_progress(new_world: 
         assert "being checked" in str(world.tools.progress[0][1])
         # Nothing changes any more: the wait ends by itself.
         assert (await world.status(wait_seconds=0.2)).status is Status.PENDING_APPROVAL
+
+
+@requirement("TOOL-WAIT")
+async def test_a_wait_is_for_the_run_that_it_began_with(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        invoice = world.invoice()
+        first = await world.trigger(invoice)
+        await world.until(Status.PENDING_APPROVAL)
+        waiting = asyncio.ensure_future(world.status(wait_seconds=20))
+        # By then it looks seldom enough to miss what is between.
+        await world.when(lambda: len(world.tools.progress) > 3)
+        await world.cancel()
+        assert (await world.trigger(invoice)).run_id != first.run_id
+        assert ((await waiting).run_id, waiting.result().status) == (first.run_id, Status.CANCELLED)
+
+
+@requirement("LIST-STATUS")
+async def test_what_an_operator_ended_is_not_listed_as_under_way() -> None:
+    async with StageKeeper(kinds()["simulated"]) as keeper, open_world(keeper) as world:
+        workflow_id = await world.submit(("1", await world.due_in(timedelta(days=30))))
+        await world.approve()
+        await world.until(Status.PAYING)
+        assert [each["workflow_id"] for each in await world.list(status="PAYING")] == [workflow_id]
+        await world.handle().terminate()
+        assert await world.list(status="PAYING") == []
 
 
 @requirement("TOOL-CODES", "START-INVALID")
