@@ -272,18 +272,6 @@ NAMED: tuple[Named, ...] = (
         "if error.status is RPCStatusCode.NOT_FOUND:\n            return Awaiting.NOBODY\n        raise",
         "return Awaiting.NOBODY",
     ),
-    Named(
-        "the password is part of an invoice's task queue",
-        "ports.py",
-        "password=None)",
-        "password=place.password or None)",
-    ),
-    Named(
-        "a worker with one real port may pretend the other on a shared Temporal",
-        "ports.py",
-        "if self.missing and not is_local",
-        "if len(self.missing) > 1 and not is_local",
-    ),
     # The harness itself.
     Named("S6 is a minute too lenient", "testing/_rules_of_money.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),
     Named(
