@@ -13,6 +13,7 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "INV-MONEY": "Money is a decimal in an ISO 4217 currency, with that currency's decimals.",
     "INV-ZONE": "A due date carries a zone.",
     "INV-UNKNOWN": "Unknown fields are refused by name; metadata is carried to the ERP untouched.",
+    "INV-METADATA-NULL": "Metadata that is null is none: the same invoice as without.",
     "INV-BOUNDS": "At most 500 lines, 64 characters of invoice id from [A-Za-z0-9._-], 256 KiB of JSON.",
     # Start
     "START-ID": "The workflow id is invoice-<invoice_id>.",

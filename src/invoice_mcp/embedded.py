@@ -39,6 +39,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNa
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from invoice_mcp.display_text import quoted
 from invoice_mcp.home import make_private, open_private
 
 if sys.platform != "win32":
@@ -386,11 +387,13 @@ class EmbeddedTemporal:
 
     def _trouble(self, reason: str) -> EmbeddedUnavailable:
         try:
-            tail = "\n".join(self._log_file.read_text(errors="replace").splitlines()[-10:])
+            tail = "\n".join(self._log_file.read_text(errors="replace").strip().splitlines()[-10:])
         except OSError:
             tail = ""
+        # Tools tell the first line only, and what there is to mend the server knows best.
+        said = f": the server says {quoted(tail.splitlines()[-1])}" if tail else ""
         return EmbeddedUnavailable(
-            f"The embedded Temporal under {self._home} is not available: {reason}. Mend that, or choose another "
+            f"The embedded Temporal under {self._home} is not available: {reason}{said}. Mend that, or choose another "
             f"directory with INVOICE_MCP_HOME, or {_BY_HAND}." + (f"\nEnd of {self._log_file}:\n{tail}" if tail else "")
         )
 

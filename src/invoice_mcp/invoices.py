@@ -120,7 +120,12 @@ def _to_currency(value: object) -> object:
 
 
 def _to_metadata(value: object) -> object:
-    """Take a list of `{"key": ..., "value": ...}` for the object it means."""
+    """Take a list of `{"key": ..., "value": ...}` for the object it means, and null for none.
+
+    Hosts whose schemas have no optional fields, and serializers, write null where there is nothing.
+    """
+    if value is None:
+        return {}
     if not isinstance(value, list):
         return value
     if not all(isinstance(pair, dict) and pair.keys() == _PAIR.keys() for pair in value):

@@ -19,7 +19,7 @@ from invoice_mcp.http_hosts import Authority
 from invoice_mcp.tool_names import ToolNames
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)([smhd]))")
+_DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)([smhd]))")
 
 
 def duration(_ctx: click.Context | None, _param: click.Parameter | None, value: str | None) -> timedelta | None:

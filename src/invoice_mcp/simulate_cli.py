@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ FAULTS = (
     "crash",
 )
 _ALL, _NONE, _RATE = "all", "none", 0.25
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+")
 # Of an invoice of which every order of things is lived.
 _MOST_LINES = 2
 # Ids of invoices are made of them, and have their limits.
@@ -56,12 +58,11 @@ def _faults(_ctx: click.Context, _param: click.Parameter, value: str) -> tuple[t
 
 
 def _number(text: str, before: float | None) -> float:
-    try:
-        rate = float(text)
-    except ValueError:
+    if not _DECIMAL.fullmatch(text):
         words = ", ".join(FAULTS)
-        raise click.BadParameter(f"{text!r} is none of {words}, all, none, nor a number from 0 to 1.") from None
-    if before is not None or not 0 <= rate <= 1:
+        raise click.BadParameter(f"{text!r} is none of {words}, all, none, nor a number from 0 to 1.")
+    rate = float(text)
+    if before is not None or rate > 1:
         raise click.BadParameter("give one number from 0 to 1: what part of the actions are faults.")
     return rate
 

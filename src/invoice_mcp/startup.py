@@ -19,7 +19,7 @@ STARTING = "Temporal is still being started, or connected to"
 
 _LATER = "Call again in some seconds; nothing is lost."
 _AGAIN = f"It is tried again. {_LATER}"
-_LONGEST_REASON = 700
+_LONGEST_REASON = 1000
 
 
 class Startup(Generic[T]):

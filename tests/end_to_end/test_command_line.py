@@ -91,7 +91,10 @@ def test_a_duration_is_written_as_people_do(written: str, meant: timedelta) -> N
     assert duration(None, None, written) == meant
 
 
-@pytest.mark.parametrize("written", ["", "5", "d", "5 d", "5w", "-5d", "5d5", "0s", "4000d", "9" * 30 + "d", "nan"])
+@pytest.mark.parametrize(
+    "written",
+    ["", "5", "d", "5 d", "5w", "-5d", "5d5", "0s", "4000d", "9" * 30 + "d", "nan", "\u0663s", "1\u0663s", "1.\u0663s"],
+)
 def test_what_is_no_duration_is_refused_with_an_example(written: str) -> None:
     with pytest.raises(click.BadParameter, match=r"5d|3650 days"):
         duration(None, None, written)

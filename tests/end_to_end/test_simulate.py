@@ -86,6 +86,7 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         (["--lines=51"], "--lines"),
         (["--faults=earthquake"], "'earthquake' is none of erp-down"),
         (["--faults=1.5"], "from 0 to 1"),
+        (["--faults=\u0660.\u0665"], "from 0 to 1"),
         (["--faults=0.1,0.2"], "one number"),
         (["--faults=none,crash"], "'none' leaves room for nothing else"),
         (["--faults=none,0.5"], "'none' leaves room for nothing else"),

@@ -176,9 +176,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a decision is taken after a cancellation was asked for",
         "workflows.py",
-        "await workflow.wait_condition(self._is_settled)\n            raise\n",
-        "await workflow.wait_condition(self._is_settled)\n"
-        "            if self._decision is None:\n                raise\n",
+        "            await _cancel(deadline)\n            raise\n",
+        "            await _cancel(deadline)\n            if self._decision is None:\n                raise\n",
     ),
     Named(
         "a form tells the lines in another currency",
@@ -222,6 +221,67 @@ NAMED: tuple[Named, ...] = (
         "tasks/_reading.py",
         "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    raise",
         "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    return",
+    ),
+    # Beside them, imagined as a careless developer might, and seen by nobody at first.
+    Named(
+        "a wait for a change goes on with the newest run",
+        "service.py",
+        "report = await self.status(workflow_id, first.run_id)",
+        "report = await self.status(workflow_id, run_id)",
+    ),
+    Named(
+        "`list` of one status also shows invoices that an operator ended",
+        "reading.py",
+        "if not status.is_terminal:",
+        "if status is Status.PENDING_APPROVAL:",
+    ),
+    Named(
+        "`list` tells when an invoice began for when it ended",
+        "reading.py",
+        "closed_at=execution.close_time,",
+        "closed_at=execution.close_time and execution.start_time,",
+    ),
+    Named(
+        "the customer of a paid line may come back in another case",
+        "resubmission.py",
+        "if invoice.customer != last.customer",
+        "if invoice.customer.lower() != last.customer.lower()",
+    ),
+    Named(
+        "a long form counts the settled lines among those it shows",
+        "questions.py",
+        "settled = sum(line.settled_before for line in rest)",
+        "settled = sum(line.settled_before for line in shown)",
+    ),
+    Named(
+        "the runs of other invoices are taken for earlier ones of this one",
+        "earlier_runs.py",
+        "AND WorkflowId = '{newest.id}'\"",
+        "AND WorkflowId != ''\"",
+    ),
+    Named(
+        "earlier runs are read the newest first",
+        "earlier_runs.py",
+        "return sorted(before, key=lambda run: run.start_time)",
+        "return sorted(before, key=lambda run: run.start_time, reverse=True)",
+    ),
+    Named(
+        "a line is paid for an invoice that has ended",
+        "pending_lines.py",
+        "if invoice.status is WorkflowExecutionStatus.RUNNING else ()",
+        "",
+    ),
+    Named(
+        "a line is paid by a run that nobody waits for",
+        "pending_lines.py",
+        "return Awaiting.INVOICE_AFTER_RESET if is_reset else Awaiting.NOBODY",
+        "return Awaiting.INVOICE_AFTER_RESET",
+    ),
+    Named(
+        "a line is refused for good while Temporal is away",
+        "pending_lines.py",
+        "if error.status is RPCStatusCode.NOT_FOUND:\n            return Awaiting.NOBODY\n        raise",
+        "return Awaiting.NOBODY",
     ),
     # The harness itself.
     Named("S6 is a minute too lenient", "testing/_rules_of_money.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),

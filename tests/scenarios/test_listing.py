@@ -49,6 +49,7 @@ async def test_an_invoice_is_listed_under_each_status_it_comes_to_and_under_no_o
         assert entry["invoice_id"] == report.invoice_id
         assert (entry["customer"], entry["currency"], entry["total"]) == ("ACME Corp", "USD", "42.50")
         assert (entry["run_id"], entry["workflow_status"]) == (report.run_id, "COMPLETED")
+        assert entry["submitted_at"] < entry["closed_at"]
 
 
 @requirement("LIST-PAGES")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
-from invoice_mcp.earlier_runs import marked
+from invoice_mcp.earlier_runs import _before, marked
 from invoice_mcp.reports import InvoiceReport, LineStatus, Status
 from invoice_mcp.summary import retold
 from tests.requirements import requirement
@@ -41,3 +47,21 @@ def test_a_line_that_an_earlier_run_settled_is_not_refused_for_certain() -> None
 def test_where_nothing_was_settled_the_report_stays_as_it_is() -> None:
     report = a_report(Status.FAILED, LineStatus.FAILED, LineStatus.PAID)
     assert marked(report, {}) == report
+
+
+@requirement("ATTACK-RESET")
+async def test_earlier_runs_are_those_under_the_same_id_the_oldest_first() -> None:
+    def a_run_at(hour: int, workflow_id: str = "invoice-A") -> Any:
+        start = datetime(2026, 11, 23, hour, tzinfo=UTC)
+        return SimpleNamespace(id=workflow_id, run_id=f"{workflow_id} {hour}", start_time=start)
+
+    class Server:
+        async def list_workflows(self, query: str) -> AsyncIterator[Any]:
+            wanted = re.findall("WorkflowId = '([^']*)'", query)
+            # As the server lists them: the newest first.
+            for run in (a_run_at(4), newest, a_run_at(2), a_run_at(1, "invoice-B"), a_run_at(1)):
+                if not wanted or run.id in wanted:
+                    yield run
+
+    newest, client = a_run_at(3), cast(Any, Server())
+    assert [run.run_id for run in await _before(client, newest)] == ["invoice-A 1", "invoice-A 2"]

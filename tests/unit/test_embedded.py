@@ -27,7 +27,10 @@ from temporalio.service import RPCError
 
 from invoice_mcp import embedded
 from invoice_mcp.embedded import EmbeddedTemporal, EmbeddedUnavailable, Endpoint, temporal_binary
+from invoice_mcp.errors import Refused
 from invoice_mcp.home import default_home
+from invoice_mcp.startup import Startup
+from tests.requirements import requirement
 
 BOUND = 30.0  # seconds; for what takes two at most, on a machine that is busy with other tests
 
@@ -462,9 +465,26 @@ async def test_the_search_attributes_are_registered(home: Path) -> None:
 
 async def test_a_damaged_database_is_told_with_the_servers_words_and_leaves_no_process(old_home: Path) -> None:
     (old_home / "temporal.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(EmbeddedUnavailable, match=r"(?s)INVOICE_MCP_HOME.*--address.*file is not a database"):
+    with pytest.raises(EmbeddedUnavailable, match=r"(?s)INVOICE_MCP_HOME.*--address.*file is not a database") as told:
         await EmbeddedTemporal(old_home).__aenter__()
     assert processes(old_home) == []
+    startup: Startup[None] = Startup()
+    startup.fail(str(told.value))
+    with pytest.raises(Refused, match=r'the server says "[^"]*file is not a database[^"]*"\. Mend that.*tried again'):
+        await startup()
+
+
+@requirement("FIRST-FAILS")
+def test_of_the_servers_words_the_last_line_is_told_short_and_quoted(old_home: Path) -> None:
+    one = EmbeddedTemporal(old_home)
+    (old_home / "temporal.log").write_text('first\n\x1b[31mError: `"' + "x" * 1000 + "\n\n")
+    what, _, log = str(one._trouble("it ended")).partition("\n")
+    assert 'not available: it ended: the server says "\\x1b\\x5b31mError: \\x60\\x22x' in what
+    assert 'xxx" (and ' in what
+    assert len(what) < 700
+    assert "first" in log
+    (old_home / "temporal.log").write_text("")
+    assert "not available: it ended. Mend that" in str(one._trouble("it ended"))
 
 
 async def test_a_server_that_never_answers_is_told_and_stopped(

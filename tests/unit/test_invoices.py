@@ -243,6 +243,16 @@ def test_metadata_may_come_as_pairs_for_hosts_that_know_no_open_objects() -> Non
     assert Invoice.model_validate(an_invoice("A", metadata=[])).metadata == {}
 
 
+@requirement("INV-METADATA-NULL")
+def test_metadata_that_is_null_is_none_and_no_other_submission_than_without() -> None:
+    without = an_invoice("A")
+    without.pop("metadata", None)
+    null = Invoice.model_validate(without | {"metadata": None})
+    assert null.metadata == {}
+    assert null == Invoice.model_validate(without)
+    assert null.content_digest == Invoice.model_validate(without).content_digest
+
+
 @requirement("INV-FAULTS")
 @pytest.mark.parametrize(
     ("metadata", "told"),

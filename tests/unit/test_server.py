@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from click.testing import CliRunner
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 from temporalio.client import Client as TemporalClient
-from temporalio.worker import Worker
+from temporalio.client import WorkflowExecutionStatus
 
 from invoice_mcp.cli import main
 from invoice_mcp.errors import Code
@@ -20,12 +22,11 @@ from invoice_mcp.reports import Status
 from invoice_mcp.server import INSTRUCTIONS, build_server
 from invoice_mcp.service import InvoiceService
 from invoice_mcp.tasks import TasksClient, get
-from invoice_mcp.testing import ERAS
+from invoice_mcp.testing import ERAS, StageKeeper, kinds, open_world
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.tool_names import TOOLS, ToolNames
 from invoice_mcp.workflows import line_workflow_id
 from tests.desk import an_invoice
-from tests.foreign import SomebodyElses
 from tests.requirements import requirement
 from tests.tasks_client import begin
 
@@ -146,11 +147,39 @@ async def test_status_waits_for_the_next_change_and_reports_progress(new_world: 
     async with new_world() as world:
         world.erp.is_down(times=1)
         await world.trigger()
-        assert (await world.status(wait_seconds=20)).status is Status.PENDING_APPROVAL
-        assert world.tools.progress
+        waiting = asyncio.ensure_future(world.status(wait_seconds=20))
+        await world.when(lambda: world.tools.progress)
+        # Until the ERP is asked again.
+        await world.advance(timedelta(minutes=1))
+        assert (await waiting).status is Status.PENDING_APPROVAL
         assert "being checked" in str(world.tools.progress[0][1])
         # Nothing changes any more: the wait ends by itself.
         assert (await world.status(wait_seconds=0.2)).status is Status.PENDING_APPROVAL
+
+
+@requirement("TOOL-WAIT")
+async def test_a_wait_is_for_the_run_that_it_began_with(new_world: NewWorld) -> None:
+    async with new_world() as world:
+        invoice = world.invoice()
+        first = await world.trigger(invoice)
+        await world.until(Status.PENDING_APPROVAL)
+        waiting = asyncio.ensure_future(world.status(wait_seconds=20))
+        # By then it looks seldom enough to miss what is between.
+        await world.when(lambda: len(world.tools.progress) > 3)
+        await world.cancel()
+        assert (await world.trigger(invoice)).run_id != first.run_id
+        assert ((await waiting).run_id, waiting.result().status) == (first.run_id, Status.CANCELLED)
+
+
+@requirement("LIST-STATUS")
+async def test_what_an_operator_ended_is_not_listed_as_under_way() -> None:
+    async with StageKeeper(kinds()["simulated"]) as keeper, open_world(keeper) as world:
+        workflow_id = await world.submit(("1", await world.due_in(timedelta(days=30))))
+        await world.approve()
+        await world.until(Status.PAYING)
+        assert [each["workflow_id"] for each in await world.list(status="PAYING")] == [workflow_id]
+        await world.handle().terminate()
+        assert await world.list(status="PAYING") == []
 
 
 @requirement("TOOL-CODES", "START-INVALID")
@@ -257,20 +286,17 @@ async def test_a_run_that_does_not_exist_is_not_found(new_world: NewWorld, run_i
 
 @requirement("TOOL-NOT-FOUND", "START-CONFLICT")
 async def test_other_peoples_workflows_are_never_touched(new_world: NewWorld) -> None:
-    async with (
-        new_world() as world,
-        Worker(world.client, task_queue="elsewhere", workflows=[SomebodyElses]),
-    ):
+    async with new_world() as world:
         invoice = world.invoice()
         taken = workflow_id_for(invoice["invoice_id"])
-        theirs = await world.client.start_workflow(SomebodyElses.run, id=taken, task_queue="elsewhere")
+        theirs = await world.client.start_workflow("SomebodyElses", id=taken, task_queue="elsewhere")
         for tool in (world.status, world.approve, world.reject, world.cancel):
             assert (await world.refusal(tool(theirs.id))).code == "NOT_FOUND"
         refused = await world.refusal(world.trigger(invoice))
         assert refused.code == "INVOICE_CONFLICT"
         assert "another kind of workflow" in str(refused)
-        await theirs.signal(SomebodyElses.finish)
-        await theirs.result()
+        assert (await theirs.describe()).status is WorkflowExecutionStatus.RUNNING
+        await theirs.terminate()
 
 
 @requirement("TOOL-NOT-FOUND")

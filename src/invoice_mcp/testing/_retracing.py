@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import shlex
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from invoice_mcp.testing.simulator import Branches, Moment, NotSimulated
 T = TypeVar("T")
 
 _NOTHING = "nothing"
+_NAME = re.compile(r"([^/]+)/([^/]+)/([0-9]+(?:\.[0-9]+)*)")
 _WRITTEN = "LINES/EVENT,.../BRANCH.BRANCH..."
 
 
@@ -50,13 +52,13 @@ class Way:
         Raises:
             NoSuchLife: Nothing has.
         """
-        try:
-            lines, events, branches = name.split("/")
-            chosen = () if events == _NOTHING else tuple(events.split(","))
-            path = tuple(map(int, branches.split(".")))
-        except ValueError:
-            raise NoSuchLife(f"{name!r} is not written {_WRITTEN}") from None
-        if lines not in {"1", "2"} or {*chosen} - {*EVENTS, *ONE_OF} or min(path) < 0:
+        parts = _NAME.fullmatch(name)
+        if parts is None:
+            raise NoSuchLife(f"{name!r} is not written {_WRITTEN}")
+        lines, events, branches = parts.groups()
+        chosen = () if events == _NOTHING else tuple(events.split(","))
+        path = tuple(map(int, branches.split(".")))
+        if lines not in {"1", "2"} or {*chosen} - {*EVENTS, *ONE_OF}:
             events = ", ".join((*EVENTS, *ONE_OF))
             raise NoSuchLife(f"{name!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
         return cls(Plan(int(lines), chosen), path)

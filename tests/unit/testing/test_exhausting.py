@@ -253,7 +253,21 @@ def test_plans_that_nobody_makes_have_no_name() -> None:
         Way(Plan(1, crashes=False))
 
 
-@pytest.mark.parametrize("name", ["", "1", "1/approve", "1/pay/0", "3/approve/0", "1/approve/", "1/approve/-1", "1//0"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "1",
+        "1/approve",
+        "1/pay/0",
+        "3/approve/0",
+        "1/approve/",
+        "1/approve/-1",
+        "1//0",
+        "1/approve/\u0660",
+        "1/approve/0_0",
+    ],
+)
 def test_what_names_no_life_is_told(name: str) -> None:
     with pytest.raises(NoSuchLife):
         Way.named(name)

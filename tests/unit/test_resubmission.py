@@ -1,0 +1,27 @@
+"""What may come back changed of an invoice of which something was paid."""
+
+from __future__ import annotations
+
+import pytest
+
+from invoice_mcp.errors import Refused
+from invoice_mcp.invoices import Invoice, idempotency_key
+from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.resubmission import require_unchanged
+from tests.desk import an_invoice
+from tests.requirements import requirement
+from tests.unit.testing.ruins import a_run
+
+
+@requirement("START-CONFLICT")
+@pytest.mark.parametrize("customer", ["ACME", "acme", "ACME Corp"])
+def test_whom_a_paid_invoice_is_for_may_not_change_even_in_case(customer: str) -> None:
+    last = a_run(Status.FAILED, LineStatus.PAID).report
+    assert last is not None
+    invoice = Invoice.model_validate(an_invoice("A", customer=customer))
+    settled = {"1": idempotency_key("A", 1, invoice.lines[0])}
+    if customer == last.customer:
+        require_unchanged(invoice, settled, last=last)
+    else:
+        with pytest.raises(Refused, match="comes back with changes: customer"):
+            require_unchanged(invoice, settled, last=last)
