@@ -328,6 +328,8 @@ class InvoiceWorkflow:
         # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
         if not isinstance(decision, DecisionRequest):
             raise ApplicationError("it takes a DecisionRequest", type=Code.INVALID_ARGUMENT, non_retryable=True)
+        if decision.confirmation is Confirmation.SIGNAL:
+            raise ApplicationError("an update is no signal", type=Code.INVALID_ARGUMENT, non_retryable=True)
         try:
             # The deadline that is told may be too early: whether it is over, the handler finds out.
             self._require_open_for(verdict, deadline=None)

@@ -22,7 +22,15 @@ from temporalio.worker import Replayer
 from invoice_mcp.activities import InvoiceActivities
 from invoice_mcp.errors import Code
 from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceReport, InvoiceRequest, Policy, Status
+from invoice_mcp.reports import (
+    AcceptedInvoice,
+    Confirmation,
+    DecisionRequest,
+    InvoiceReport,
+    InvoiceRequest,
+    Policy,
+    Status,
+)
 from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, an_invoice
 from invoice_mcp.testing._ports import activity_clock
 from invoice_mcp.testing.simulator import InOrder, Simulation, Worker, connect
@@ -174,3 +182,13 @@ async def test_a_cancellation_while_it_is_confirmed_pays_nothing(scene: Scene) -
     assert (report.status, report.decision is not None) == (Status.CANCELLED, True)
     assert scene.payments.asked == []
     await scene.replays(handle)
+
+
+@requirement("CONFIRM-RECORD")
+async def test_an_update_that_says_it_was_a_signal_is_refused(scene: Scene) -> None:
+    handle = await scene.submit()
+    forged = DecisionRequest(by="Ann", confirmation=Confirmation.SIGNAL)
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await handle.execute_update("approve", forged)
+    assert _code(refused.value) == Code.INVALID_ARGUMENT
+    assert (await scene.report(handle)).decision is None
