@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 
@@ -22,3 +22,6 @@ def running_process(command: Sequence[str], **options: Any) -> Iterator[subproce
             yield process
         finally:
             process.kill()
+            if process.stdin is not None:
+                with suppress(BrokenPipeError):  # what it did not read
+                    process.stdin.close()

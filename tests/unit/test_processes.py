@@ -23,3 +23,13 @@ def test_a_process_does_not_outlive_a_test_that_fails() -> None:
     assert process.stdout
     assert process.stdin.closed
     assert process.stdout.closed
+
+
+def test_what_a_process_did_not_read_is_no_error() -> None:
+    command = [sys.executable, "-c", "import sys; sys.stdin.close(); print('closed')"]
+    with running_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "closed\n"
+        process.stdin.write("nobody reads this")
+    assert process.returncode is not None
