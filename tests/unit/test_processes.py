@@ -26,7 +26,7 @@ def test_a_process_does_not_outlive_a_test_that_fails() -> None:
 
 
 def test_what_a_process_did_not_read_is_no_error() -> None:
-    command = [sys.executable, "-c", "import sys; sys.stdin.close(); print('closed')"]
+    command = [sys.executable, "-c", "import os; os.close(0); print('closed')"]
     with running_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout
