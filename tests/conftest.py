@@ -12,7 +12,7 @@ from hypothesis import settings
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from invoice_mcp.embedded import EmbeddedTemporal
+from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from invoice_mcp.testing import StageKeeper
 
 pytest_plugins = ["invoice_mcp.testing.plugin"]

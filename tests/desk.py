@@ -7,7 +7,7 @@ from typing import Any
 
 from mcp import Client
 
-from invoice_mcp.reports import InvoiceReport, LineStatus
+from invoice_mcp.domain.report import InvoiceReport, LineStatus
 from invoice_mcp.testing import PAST, ToolRefused, Tools, an_invoice
 
 __all__ = ["PAST", "Desk", "an_invoice", "lines_of"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from mcp.server import MCPServer
 
-from invoice_mcp.http_limits import DEFAULT_LIMITS, BodyLimits
-from invoice_mcp.http_server import HttpSettings, listen, serve_http
+from invoice_mcp.server.transport.http import HttpSettings, listen, serve_http
+from invoice_mcp.server.transport.http_limits import DEFAULT_LIMITS, BodyLimits
 
 INITIALIZE = (
     b'{"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-06-18",'

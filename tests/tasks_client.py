@@ -15,10 +15,10 @@ from temporalio.api.enums.v1 import ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client as TemporalClient
 
-from invoice_mcp.server import build_server
-from invoice_mcp.service import InvoiceService
-from invoice_mcp.tasks import CreateTaskResult, TasksClient, get
+from invoice_mcp.server.tools import build_server
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import World
+from mcp_temporal_tasks import CreateTaskResult, TasksClient, get
 
 
 class Person:

@@ -1,6 +1,6 @@
 """`python -m invoice_mcp` is `invoice-mcp`."""
 
-from invoice_mcp.cli import main
+from invoice_mcp.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -22,9 +22,8 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from invoice_mcp.activities import InvoiceActivities
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status
 from invoice_mcp.testing import (
     DAY,
     PAST,
@@ -36,9 +35,10 @@ from invoice_mcp.testing import (
     open_world,
     run_and_leave,
 )
-from invoice_mcp.testing.simulator import Simulation, Worker, connect
-from invoice_mcp.worker import WORKFLOWS
-from invoice_mcp.workflows import INVOICE_STATUS, InvoiceWorkflow
+from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.invoice import INVOICE_STATUS, InvoiceWorkflow
+from invoice_mcp.workflow.worker import WORKFLOWS
+from temporal_simulator import Simulation, Worker, connect
 from tests.bench.floor import Listening, idle_client
 
 _numbers = itertools.count(1)

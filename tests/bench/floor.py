@@ -10,7 +10,7 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails
 
-from invoice_mcp.testing.simulator._activating import activate
+from temporal_simulator.worker.activation import activate
 
 
 class Listening(UnsandboxedWorkflowRunner):

@@ -19,9 +19,9 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from invoice_mcp.testing import run_and_leave
-from invoice_mcp.testing.histories import Outcome, Pool, cores, read
-from invoice_mcp.testing.invoice_paths import TARGET
-from invoice_mcp.worker import REPLAY
+from invoice_mcp.testing.recordings.api import TARGET
+from invoice_mcp.workflow.worker import REPLAY
+from temporal_replay import Outcome, Pool, cores, read
 
 CORPUS = Path(__file__).parents[2] / "histories"
 

@@ -11,8 +11,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from invoice_mcp.testing._simulating import Plan, live_share, simulate
-from invoice_mcp.testing._totals import Totals
+from invoice_mcp.testing.simulate.fuzz.campaign import Plan, live_share, simulate
+from invoice_mcp.testing.simulate.fuzz.statistics import Totals
 
 
 class _NoLimit:

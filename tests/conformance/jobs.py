@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from mcp_types import INTERNAL_ERROR
 
-    from invoice_mcp.tasks.workflow import TaskWorkflow, protocol_error
+    from mcp_temporal_tasks.workflow import TaskWorkflow, protocol_error
 
 _NAME = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 _YES = {"type": "object", "properties": {"confirm": {"type": "boolean"}}, "required": ["confirm"]}

@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from invoice_mcp.embedded import EmbeddedTemporal
-from invoice_mcp.tasks import Retention, TaskBinding, TasksExtension, started
+from invoice_mcp.temporal.embedded import EmbeddedTemporal
+from mcp_temporal_tasks import Retention, TaskBinding, TasksExtension, started
 from tests.conformance import jobs
 
 TASK_QUEUE = "conformance"

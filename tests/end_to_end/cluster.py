@@ -17,7 +17,7 @@ import httpx2
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from invoice_mcp.embedded import _free_port, temporal_binary
+from invoice_mcp.temporal.embedded import _free_port, temporal_binary
 from tests.end_to_end.host import PROGRAM, environment
 
 STARTS_WITHIN = 60.0

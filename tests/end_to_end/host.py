@@ -18,8 +18,8 @@ from mcp import Client, StdioServerParameters
 from temporalio.client import Client as TemporalClient
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from invoice_mcp.demo import until_ready
-from invoice_mcp.embedded import EmbeddedTemporal
+from invoice_mcp.cli.demo import until_ready
+from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from tests.desk import Desk
 
 PROGRAM = (sys.executable, "-m", "invoice_mcp")

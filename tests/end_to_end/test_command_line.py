@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from mcp import Client
 
 from invoice_mcp import __version__
-from invoice_mcp.cli import main
-from invoice_mcp.demo import sample_invoice, until_ready
-from invoice_mcp.options import duration
+from invoice_mcp.cli.demo import sample_invoice, until_ready
+from invoice_mcp.cli.main import main
+from invoice_mcp.cli.options import duration
 from tests.desk import Desk
 from tests.end_to_end.cluster import free_port
 from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone

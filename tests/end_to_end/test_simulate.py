@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from invoice_mcp.cli import main
+from invoice_mcp.cli.main import main
 from tests.end_to_end.host import PROGRAM
 from tests.nightly import at_night
 from tests.processes import running_process
@@ -68,7 +68,7 @@ def test_help_teaches() -> None:
 
 def test_help_imports_neither_the_harness_nor_temporal() -> None:
     code = (
-        "import sys; from click.testing import CliRunner; from invoice_mcp.cli import main\n"
+        "import sys; from click.testing import CliRunner; from invoice_mcp.cli.main import main\n"
         "CliRunner().invoke(main, ['--help']); CliRunner().invoke(main, ['simulate', '--help'])\n"
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'temporalio', 'mcp', 'pydantic'}))\n"
         "print('invoice_mcp.testing' in sys.modules)"
@@ -229,12 +229,12 @@ def test_ctrl_c_ends_with_the_totals_so_far(what: tuple[str, ...], jobs: int) ->
 _TELLS = """
 import signal
 import sys
-from invoice_mcp.cli import main
+from invoice_mcp.cli.main import main
 
 def run():
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from invoice_mcp.testing._exploration import Exhausting
-    from invoice_mcp.testing._telling import Teller
+    from invoice_mcp.testing.simulate.report.exploration import Exhausting
+    from invoice_mcp.testing.simulate.report.console import Teller
     for teller in (Teller, Exhausting):
         teller.tell = tells(teller.tell)
     main(["simulate", *sys.argv[1:]])

@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 
-from invoice_mcp.demo import sample_invoice
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.ledger import PaymentLedger
-from invoice_mcp.ports import ledger_path
-from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.adapters.settings import ledger_path
+from invoice_mcp.cli.demo import sample_invoice
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
 from tests.desk import PAST, an_invoice
 from tests.end_to_end.host import PROGRAM, environment, heard, host, run, temporal_of, until_gone
 from tests.nightly import at_night
@@ -233,7 +233,7 @@ class Never:
             threading.Event().wait()
 
 sys.meta_path.insert(0, Never())
-from invoice_mcp.cli import main
+from invoice_mcp.cli.main import main
 main(["serve"])
 """
 
@@ -311,8 +311,8 @@ import asyncio, os, sys
 from pathlib import Path
 from temporalio.client import Client
 from temporalio.service import RPCError
-from invoice_mcp.embedded import EmbeddedTemporal
-from invoice_mcp.temporal import log_through_python
+from invoice_mcp.temporal.embedded import EmbeddedTemporal
+from invoice_mcp.temporal.connection import log_through_python
 
 async def main(home):
     async with EmbeddedTemporal(home) as embedded:

@@ -14,11 +14,11 @@ import httpx2
 import pytest
 from mcp import Client, ClientSession, MCPError, StdioServerParameters
 
-from invoice_mcp.demo import sample_invoice, until_ready
-from invoice_mcp.ledger import PaymentLedger
-from invoice_mcp.ports import ledger_path
-from invoice_mcp.reports import InvoiceReport
-from invoice_mcp.tasks import CreateTaskResult, DetailedTask, TasksClient, cancel, get, update
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.adapters.settings import ledger_path
+from invoice_mcp.cli.demo import sample_invoice, until_ready
+from invoice_mcp.domain.report import InvoiceReport
+from mcp_temporal_tasks import CreateTaskResult, DetailedTask, TasksClient, cancel, get, update
 from tests.desk import PAST, Desk, an_invoice
 from tests.end_to_end.cluster import Cluster, behind_one_address, client_without_keep_alive
 from tests.end_to_end.host import environment, until_gone

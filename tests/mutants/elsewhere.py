@@ -25,7 +25,7 @@ from rich.console import Console
 from tests.mutants.__main__ import ROOT, Verdicts
 from tests.mutants.equivalent import EQUIVALENT_ELSEWHERE
 from tests.mutants.forking import DRAWN, GIVES_UP_AFTER, UNIT
-from tests.mutants.making import PACKAGE, Mutant
+from tests.mutants.making import SOURCES, Mutant
 from tests.mutants.modules import HARNESS, PRODUCT, sample, tests_of
 from tests.mutants.named import named
 from tests.mutants.telling import escaped
@@ -117,7 +117,7 @@ async def untouched(tables: Sequence[str]) -> dict[str, str]:
     """What is said of the package as it is."""
     files = {test for table in tables for file in _FILES.get(table, ()) for test in tests_of(file)}
     async with Judges() as judges:
-        said = await judges.ask(PACKAGE.parent, sorted(files), (UNIT, DRAWN), _UNTOUCHED_WITHIN)
+        said = await judges.ask(SOURCES, sorted(files), (UNIT, DRAWN), _UNTOUCHED_WITHIN)
         return {name: text for name, text in said.items() if text}
 
 

@@ -70,8 +70,8 @@ def _pytest(*arguments: str) -> str:
 
 def _drawn() -> str:
     """What the first of some drawn scenarios says that is broken; first those that every control is played."""
-    from invoice_mcp.testing._drawing import Odds, draw
-    from invoice_mcp.testing._lives import Lives
+    from invoice_mcp.testing.simulate.fuzz.episode import Lives
+    from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
     from tests.mutants.judging import played
 
     logging.disable(logging.CRITICAL)

@@ -22,10 +22,10 @@ SIMULATED, SERVER = "scenarios, simulated", "scenarios, on servers"
 
 async def _gate(corpus: Path, *, strict: bool) -> str:
     """What the gate says of the first recording that does not pass, but for accepted drift; "" if all do."""
-    from invoice_mcp.testing.histories import CannotRun, Fault, Outcome, Recording, Replaying, Target, read, read_corpus
+    from temporal_replay import CannotRun, Fault, Outcome, Recording, Replaying, Target, read, read_corpus
 
     try:
-        code = Target("invoice_mcp.worker:REPLAY").load()
+        code = Target("invoice_mcp.workflow.worker:REPLAY").load()
     except CannotRun as why:
         return str(why)
     listed = read_corpus(corpus)

@@ -13,11 +13,12 @@ from libcst.metadata import MetadataWrapper, PositionProvider
 import invoice_mcp
 from tests.mutants.operators import OPERATORS, Edit
 
-PACKAGE = Path(invoice_mcp.__file__).parent
+SOURCES = Path(invoice_mcp.__file__).parents[1]
+PACKAGES = ("invoice_mcp", "mcp_temporal_tasks", "temporal_replay", "temporal_simulator")
 Place = tuple[str, str, cst.CSTNode, cst.CSTNode]
 """Which operator fits there, what it does, to which node, and the node in its place."""
 Chosen = Callable[[list[Place]], list[Place]]
-FILES = ("workflows.py", "line_workflow.py", "decisions.py")
+FILES = ("workflow/invoice.py", "workflow/line.py", "domain/decision.py")
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,18 @@ class Mutant:
     def install(self, folder: Path) -> None:
         """Put the package with this edit into a folder, from which Python can then import it."""
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(PACKAGE, folder / PACKAGE.name, ignore=ignored)
-        (folder / PACKAGE.name / self.file).write_text(self.text, encoding="utf-8")
+        for package in PACKAGES:
+            shutil.copytree(SOURCES / package, folder / package, ignore=ignored)
+        source(self.file, folder).write_text(self.text, encoding="utf-8")
+
+
+def source(file: str, folder: Path = SOURCES) -> Path:
+    """Where the file of a mutant is.
+
+    Args:
+        file: Its path in one of the packages, with that package's name, but for invoice_mcp.
+    """
+    return folder / file if file.partition("/")[0] in PACKAGES else folder / PACKAGES[0] / file
 
 
 def breaking() -> Iterator[Mutant]:
@@ -64,7 +75,7 @@ def edits_of(
     Args:
         chosen: Which of all places are edited, given the operator of each: making an edit takes time.
     """
-    text = (PACKAGE / file).read_text(encoding="utf-8")
+    text = source(file).read_text(encoding="utf-8")
     wrapper = MetadataWrapper(cst.parse_module(text))
     positions = wrapper.resolve(PositionProvider)
     lines = {node: position.start.line for node, position in positions.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.mutants.making import PACKAGE, Mutant
+from tests.mutants.making import Mutant, source
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Named:
         Raises:
             ValueError: The text is not there, or more than once: then this table has to follow the code.
         """
-        text = (PACKAGE / self.file).read_text(encoding="utf-8")
+        text = source(self.file).read_text(encoding="utf-8")
         if text.count(self.old) != 1:
             raise ValueError(f"{self.file}, {self.about}: it is there {text.count(self.old)} times: {self.old}")
         return Mutant("named", self.about, self.file, text.replace(self.old, self.new))
@@ -49,263 +49,263 @@ NAMED: tuple[Named, ...] = (
     # What is submitted, on its way.
     Named(
         "metadata is dropped when an invoice is accepted",
-        "reports.py",
+        "domain/report.py",
         "return cls.model_validate(invoice.model_dump())",
         'return cls.model_validate(invoice.model_dump(exclude={"metadata"}))',
     ),
     Named(
         "metadata is dropped before the ERP is asked",
-        "activities.py",
+        "workflow/activities.py",
         "Invoice.model_validate(accepted.model_dump())",
         'Invoice.model_validate(accepted.model_dump(exclude={"metadata"}))',
     ),
     Named(
         "metadata is not sent to the ERP",
-        "erp.py",
+        "adapters/erp.py",
         'invoice.model_dump(mode="json") | {',
         'invoice.model_dump(mode="json", exclude={"metadata"}) | {',
     ),
     Named(
         "metadata is no part of the content digest",
-        "invoices.py",
+        "domain/invoice.py",
         'return _digest(self.model_dump(mode="json"))',
         'return _digest(self.model_dump(mode="json", exclude={"metadata"}))',
     ),
     # When.
     Named(
         "a window of more than five days is cut by the service",
-        "service.py",
+        "service/service.py",
         "self._approval_timeout = approval_timeout",
         "self._approval_timeout = min(approval_timeout, DEFAULT_APPROVAL_TIMEOUT)",
     ),
     Named(
         "a window of more than five days is cut by the workflow",
-        "workflows.py",
+        "workflow/invoice.py",
         "await workflow.sleep(self._policy.approval_timeout,",
         "await workflow.sleep(min(self._policy.approval_timeout, timedelta(days=5)),",
     ),
     Named(
         "each payment is half a minute early",
-        "line_workflow.py",
+        "workflow/line.py",
         "wait = order.due_date - workflow.now()\n    summary",
         "wait = order.due_date - workflow.now() - timedelta(seconds=30)\n    summary",
     ),
     Named(
         "a line that is due within half a minute is paid at once",
-        "line_workflow.py",
+        "workflow/line.py",
         "while wait > timedelta(0):",
         "while wait > timedelta(seconds=30):",
     ),
     # Which run.
     Named(
         "`list` answers the first page only",
-        "reading.py",
+        "service/queries.py",
         "return Page(invoices, cursor_of(found.next_page_token, status) if found.next_page_token else None)",
         "return Page(invoices, None)",
     ),
     Named(
         "`status` goes to the newest run, whichever is named",
-        "service.py",
+        "service/service.py",
         "return await report_of(self._client, await require(self._client, workflow_id, run_id))",
         "return await report_of(self._client, await require(self._client, workflow_id))",
     ),
     Named(
         "a decision goes to the newest run, whichever is named",
-        "service.py",
+        "service/service.py",
         "found = await self._require_open(workflow_id, run_id)\n            if verdict",
         "found = await self._require_open(workflow_id, None)\n            if verdict",
     ),
     Named(
         "`cancel` goes to the newest run, whichever is named",
-        "service.py",
+        "service/service.py",
         "found = await require(self._client, workflow_id, run_id)\n            if found.status is not",
         "found = await require(self._client, workflow_id)\n            if found.status is not",
     ),
     Named(
         "a start may follow another one though nothing was seen under the id",
-        "service.py",
+        "service/service.py",
         "WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else",
         "WorkflowIDReusePolicy.ALLOW_DUPLICATE if is_first else",
     ),
     Named(
         "a run that was terminated while it paid is forgotten by the next submission",
-        "resubmission.py",
+        "domain/resubmission.py",
         "if ended_paying or line.status",
         "if line.status",
     ),
     Named(
         "what earlier runs paid is not told after a reset",
-        "earlier_runs.py",
+        "service/settled_lines.py",
         "return marked(report, settled)",
         "return report",
     ),
     # Money.
     Named(
         "a line is paid though the newest run of its invoice does not wait for it",
-        "pending_lines.py",
+        "workflow/pending_lines.py",
         "    if not runs:\n        return Awaiting.NOBODY",
         "    if not runs:\n        return Awaiting.INVOICE",
     ),
     Named(
         "line numbers of two digits are cut in the idempotency key",
-        "invoices.py",
+        "domain/invoice.py",
         "return _digest([invoice_id, number, line",
         "return _digest([invoice_id, number % 10, line",
     ),
     Named(
         "the idempotency key is sent with the first attempt only",
-        "payments.py",
+        "adapters/payments.py",
         'headers={"Idempotency-Key": order.idempotency_key},',
         f"headers={{}} if order.idempotency_key in {_KNOWN_KEYS} or {_KNOWN_KEYS}.append(order.idempotency_key) else "
         '{"Idempotency-Key": order.idempotency_key},',
     ),
     Named(
         "each attempt has an idempotency key of its own",
-        "activities.py",
+        "workflow/activities.py",
         "receipt = await self._payments.pay(order)",
         'order = order.model_copy(update={"idempotency_key": f"{order.idempotency_key}{activity.info().attempt}"})\n'
         "            receipt = await self._payments.pay(order)",
     ),
     Named(
         "the ledger looks a payment up by its line",
-        "ledger.py",
+        "adapters/ledger.py",
         'FROM payments WHERE idempotency_key = ?", (order.idempotency_key,)',
         'FROM payments WHERE invoice_id = ? AND line = ?", (order.invoice_id, order.line)',
     ),
     # Deciding.
     Named(
         "a decision is taken after a cancellation was asked for",
-        "workflows.py",
+        "workflow/invoice.py",
         "            await _cancel(deadline)\n            raise\n",
         "            await _cancel(deadline)\n            if self._decision is None:\n                raise\n",
     ),
     Named(
         "a form tells the lines in another currency",
-        "questions.py",
+        "server/forms.py",
         "{report.currency} {line.amount:,}, due on",
         "USD {line.amount:,}, due on",
     ),
     Named(
         "a form tells the total in another currency",
-        "questions.py",
+        "server/forms.py",
         "pay {word(report.currency)} {report.total:,}",
         "pay USD {report.total:,}",
     ),
     # Around.
     Named(
         "a takeover starts the embedded server without its WAL settings",
-        "embedded.py",
+        "temporal/embedded.py",
         'for pragma in ("journal_mode=wal", "synchronous=full"):',
         'for pragma in () if self._endpoint else ("journal_mode=wal", "synchronous=full"):',
     ),
     Named(
         "a worker that is long gone counts as one",
-        "probe.py",
+        "temporal/probe.py",
         "return bool(polls) and now - self._last_poll_seen_at <= _POLLS_AT_LEAST_EVERY",
         "return bool(polls)",
     ),
     Named(
         "task answers that the workflow refused are acknowledged",
-        "tasks/_reading.py",
+        "mcp_temporal_tasks/server/tasks.py",
         'raise MCPError(INVALID_PARAMS, f"The workflow refused the responses: {why}") from None',
         'logger.info("refused: %s", why)',
     ),
     Named(
         "task answers that can't be read are acknowledged",
-        "tasks/_reading.py",
+        "mcp_temporal_tasks/server/tasks.py",
         'raise MCPError(INVALID_PARAMS, f"The responses can\'t be taken: {error}") from None',
         'logger.info("not taken: %s", error)',
     ),
     Named(
         "task answers that did not reach the workflow are acknowledged",
-        "tasks/_reading.py",
+        "mcp_temporal_tasks/server/tasks.py",
         "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    raise",
         "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    return",
     ),
     # Beside them, imagined as a careless developer might, and seen by nobody at first.
     Named(
         "a wait for a change goes on with the newest run",
-        "service.py",
+        "service/service.py",
         "report = await self.status(workflow_id, first.run_id)",
         "report = await self.status(workflow_id, run_id)",
     ),
     Named(
         "`list` of one status also shows invoices that an operator ended",
-        "reading.py",
+        "service/queries.py",
         "if not status.is_terminal:",
         "if status is Status.PENDING_APPROVAL:",
     ),
     Named(
         "`list` tells when an invoice began for when it ended",
-        "reading.py",
+        "service/queries.py",
         "closed_at=execution.close_time,",
         "closed_at=execution.close_time and execution.start_time,",
     ),
     Named(
         "the customer of a paid line may come back in another case",
-        "resubmission.py",
+        "domain/resubmission.py",
         "if invoice.customer != last.customer",
         "if invoice.customer.lower() != last.customer.lower()",
     ),
     Named(
         "a long form counts the settled lines among those it shows",
-        "questions.py",
+        "server/forms.py",
         "settled = sum(line.settled_before for line in rest)",
         "settled = sum(line.settled_before for line in shown)",
     ),
     Named(
         "the runs of other invoices are taken for earlier ones of this one",
-        "earlier_runs.py",
+        "service/settled_lines.py",
         "AND WorkflowId = '{newest.id}'\"",
         "AND WorkflowId != ''\"",
     ),
     Named(
         "earlier runs are read the newest first",
-        "earlier_runs.py",
+        "service/settled_lines.py",
         "return sorted(before, key=lambda run: run.start_time)",
         "return sorted(before, key=lambda run: run.start_time, reverse=True)",
     ),
     Named(
         "a line is paid for an invoice that has ended",
-        "pending_lines.py",
+        "workflow/pending_lines.py",
         "if invoice.status is WorkflowExecutionStatus.RUNNING else ()",
         "",
     ),
     Named(
         "a line is paid by a run that nobody waits for",
-        "pending_lines.py",
+        "workflow/pending_lines.py",
         "return Awaiting.INVOICE_AFTER_RESET if is_reset else Awaiting.NOBODY",
         "return Awaiting.INVOICE_AFTER_RESET",
     ),
     Named(
         "a line is refused for good while Temporal is away",
-        "pending_lines.py",
+        "workflow/pending_lines.py",
         "if error.status is RPCStatusCode.NOT_FOUND:\n            return Awaiting.NOBODY\n        raise",
         "return Awaiting.NOBODY",
     ),
     # The harness itself.
-    Named("S6 is a minute too lenient", "testing/_rules_of_money.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),
+    Named("S6 is a minute too lenient", "testing/checker/payments.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),
     Named(
         "S8 lets a decision be at the deadline",
-        "testing/_rules_of_deciding.py",
+        "testing/checker/decisions.py",
         "decision.at >= deadline:",
         "decision.at > deadline:",
     ),
     Named(
         "a decision at the deadline is taken for one in time",
-        "testing/_trace.py",
+        "testing/checker/history.py",
         "arrival.at < (self.expires_by",
         "arrival.at <= (self.expires_by",
     ),
     Named(
         "strict replay leaves out which errors are not retried",
-        "testing/histories/_values.py",
+        "temporal_replay/commands/values.py",
         '"non_retryable_error_types": sorted(policy.non_retryable_error_types),',
         '"non_retryable_error_types": [],',
     ),
     Named(
         "strict replay compares the first argument only",
-        "testing/histories/_shapes.py",
+        "temporal_replay/commands/schema.py",
         "held = held.payloads\n",
         "held = held.payloads[:1]\n",
     ),

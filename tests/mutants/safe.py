@@ -7,20 +7,20 @@ from collections.abc import Iterator
 import libcst as cst
 from libcst import matchers as m
 
-from tests.mutants.making import PACKAGE, Mutant, every
+from tests.mutants.making import Mutant, every, source
 from tests.mutants.safe_edits import SAFE_EDITS
 
 
 def safe() -> Iterator[Mutant]:
     """Every edit that must not matter: those above, a log line in each function, every docstring reworded."""
     for about, file, edits in SAFE_EDITS:
-        text = (PACKAGE / file).read_text(encoding="utf-8")
+        text = source(file).read_text(encoding="utf-8")
         for old, new in edits:
             assert text.count(old) == 1, f"{file}, {about}: it is there {text.count(old)} times: {old}"
             text = text.replace(old, new)
         yield Mutant("by hand", about, file, text, is_safe=True)
-    for file in ("workflows.py", "line_workflow.py"):
-        module = cst.parse_module((PACKAGE / file).read_text(encoding="utf-8"))
+    for file in ("workflow/invoice.py", "workflow/line.py"):
+        module = cst.parse_module(source(file).read_text(encoding="utf-8"))
         for node in every(module):
             if isinstance(node, cst.FunctionDef) and node.asynchronous and isinstance(node.body, cst.IndentedBlock):
                 log = cst.parse_statement(f'workflow.logger.info("in {node.name.value}")')

@@ -21,12 +21,12 @@ from temporalio.client import (
 )
 from temporalio.exceptions import ApplicationError
 
-from invoice_mcp.errors import Code, Refused
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import Standing, Status, without_keys
-from invoice_mcp.service import InvoiceService
+from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import Standing, Status, without_keys
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
-from invoice_mcp.workflows import MOST_DISMISSALS
+from invoice_mcp.workflow.invoice import MOST_DISMISSALS
 from tests.scenarios.controls.playing import Story
 
 _SOON = timedelta(seconds=10)

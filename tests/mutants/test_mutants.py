@@ -14,7 +14,7 @@ from invoice_mcp.testing import StageRunner, kinds
 from tests.mutants.__main__ import judge
 from tests.mutants.equivalent import EQUIVALENT
 from tests.mutants.judging import PLAIN, SIMULATED, STRICT
-from tests.mutants.making import PACKAGE, Mutant, breaking, every
+from tests.mutants.making import Mutant, breaking, every, source
 from tests.mutants.operators import OPERATORS
 from tests.mutants.safe import safe
 from tests.mutants.stories import STORIES
@@ -44,7 +44,7 @@ def test_there_are_many_of_each_that_python_reads_and_the_report_is_of_them() ->
     assert min(Counter(mutant.operator for mutant in every_breaking()).values()) >= 4
     assert len({(mutant.file, mutant.text) for mutant in every}) == len(every)
     for mutant in every:
-        assert mutant.text != (PACKAGE / mutant.file).read_text(encoding="utf-8")
+        assert mutant.text != source(mutant.file).read_text(encoding="utf-8")
         compile(mutant.text, mutant.name, "exec")
     assert set(EQUIVALENT) <= {mutant.name for mutant in every_breaking()}, "what is taken for equivalent exists"
     told = (Path(__file__).parents[2] / "docs" / "mutants.md").read_text(encoding="utf-8")
@@ -145,12 +145,12 @@ def test_an_operator_finds_its_places(operator: str) -> None:
 
 # Who notices what, of the gate's two halves and of the scenarios.
 NOTICED = {
-    "line_workflow.py: run+0, a timer more": {PLAIN, STRICT},
-    "line_workflow.py: line 30, retry policy without maximum_interval": {STRICT},
-    "decisions.py: require_open_for+17, swallow": {SIMULATED},
-    "workflows.py: a log line in run": set(),
+    "workflow/line.py: run+0, a timer more": {PLAIN, STRICT},
+    "workflow/line.py: line 30, retry policy without maximum_interval": {STRICT},
+    "domain/decision.py: require_open_for+17, swallow": {SIMULATED},
+    "workflow/invoice.py: a log line in run": set(),
 }
-AT_NIGHT = {"line_workflow.py: run+0, a timer more", "workflows.py: a log line in run"}
+AT_NIGHT = {"workflow/line.py: run+0, a timer more", "workflow/invoice.py: a log line in run"}
 
 
 @requirement("HISTORY-MUTANTS")
@@ -163,9 +163,10 @@ async def test_a_mutant_is_noticed_by_those_who_can(name: str) -> None:
 
 
 def test_the_report_says_what_nobody_notices_and_what_is_flagged_for_nothing() -> None:
-    missed = Judged(Mutant("condition", "7, not: `a`", "workflows.py", "…"), {PLAIN: "", STRICT: ""})
-    flagged = Judged(Mutant("log line", "a log line in run", "workflows.py", "…", is_safe=True), {PLAIN: "drift"})
-    caught = Judged(Mutant("condition", "8, not: `b`", "workflows.py", "…"), {PLAIN: "", STRICT: "drift: a | b"})
+    missed = Judged(Mutant("condition", "7, not: `a`", "workflow/invoice.py", "…"), {PLAIN: "", STRICT: ""})
+    log_line = Mutant("log line", "a log line in run", "workflow/invoice.py", "…", is_safe=True)
+    flagged = Judged(log_line, {PLAIN: "drift"})
+    caught = Judged(Mutant("condition", "8, not: `b`", "workflow/invoice.py", "…"), {PLAIN: "", STRICT: "drift: a | b"})
     judged = [missed, flagged, caught]
     assert flaws(judged) == [missed, flagged]
     assert "2 edits that break the workflows: 1 of 2 (50%) noticed by somebody" in summary(judged)

@@ -9,7 +9,7 @@ import pytest
 from tests.mutants.code_operators import CODE_OPERATORS
 from tests.mutants.elsewhere import Judges, as_markdown, missed
 from tests.mutants.forking import DRAWN, UNIT
-from tests.mutants.making import PACKAGE, Mutant
+from tests.mutants.making import Mutant, source
 from tests.mutants.modules import HARNESS, OTHERS, PRODUCT, sample
 from tests.mutants.modules import tests_of as judges_of
 from tests.mutants.named import NAMED
@@ -35,16 +35,16 @@ def test_a_named_edit_is_one_that_python_reads(edit: object) -> None:
 def test_every_judge_of_a_file_is_there() -> None:
     for files in (PRODUCT, HARNESS, OTHERS):
         for file in files:
-            assert (PACKAGE / file).is_file()
+            assert source(file).is_file()
             assert [test for test in judges_of(file) if not (ROOT / test).is_file()] == []
 
 
 def test_a_sample_is_the_same_each_time_and_of_several_operators() -> None:
-    some, again = (list(sample(["resubmission.py"], 5)) for _ in range(2))
+    some, again = (list(sample(["domain/resubmission.py"], 5)) for _ in range(2))
     assert some == again
     assert len({mutant.operator for mutant in some}) == 5
     assert {mutant.operator for mutant in some} <= set(CODE_OPERATORS)
-    every = list(sample(["resubmission.py"], None))
+    every = list(sample(["domain/resubmission.py"], None))
     assert len(every) > 5
     assert {mutant.name for mutant in some} <= {mutant.name for mutant in every}
 
@@ -67,7 +67,7 @@ def test_the_report_tells_of_every_named_edit_who_notices() -> None:
 
 
 def test_what_nobody_notices_is_told() -> None:
-    mutant = Mutant("call", "run+1, leave out `a()`", "erp.py", "…")
+    mutant = Mutant("call", "run+1, leave out `a()`", "adapters/erp.py", "…")
     assert missed([(mutant, {UNIT: "", DRAWN: ""})]) == [mutant]
     assert missed([(mutant, {UNIT: "", DRAWN: "S6"})]) == []
     assert "NOT NOTICED" in as_markdown({"product": [(mutant, {UNIT: ""})]}, 3)

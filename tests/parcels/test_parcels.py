@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
-from invoice_mcp.testing.simulator import (
+from temporal_simulator import (
     Chooser,
     EverythingWaits,
     InOrder,

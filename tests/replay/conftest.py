@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import Client
 
-from invoice_mcp.testing.histories import Recording
+from temporal_replay import Recording
 from tests.replay.ordering import record
 from tests.replay.playing import record_couriers, record_parcels, record_slip
 from tests.replay.versioning.before import Before

@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from invoice_mcp.testing.histories import Recording
+from temporal_replay import Recording
 
 
 @activity.defn

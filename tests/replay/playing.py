@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, Work
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 
-from invoice_mcp.testing.histories import Code, Outcome, Recording, Replaying, tidied
+from temporal_replay import Code, Outcome, Recording, Replaying, tidied
 from tests.replay import couriers, parcels, slips
 
 _numbers = itertools.count(1)

@@ -57,6 +57,9 @@ def _is_of_a_machine(under: str, text: str) -> bool:
     return is_named or under == "stackTrace" or "@" in text or "site-packages" in text or _is_a_worlds_queue(text)
 
 
+_PACKAGES = ("invoice_mcp", "mcp_temporal_tasks", "temporal_replay", "temporal_simulator")
+
+
 def _is_a_worlds_queue(text: str) -> bool:
     return re.fullmatch(r"world-\d+", text) is not None
 
@@ -68,7 +71,10 @@ def _words(text: str) -> set[str]:
 @cache
 def _known() -> frozenset[str]:
     code = {
-        word for path in Path(invoice_mcp.__file__).parent.rglob("*.py") for word in _words(path.read_text("utf-8"))
+        word
+        for package in _PACKAGES
+        for path in (Path(invoice_mcp.__file__).parents[1] / package).rglob("*.py")
+        for word in _words(path.read_text("utf-8"))
     }
     return frozenset(code.union(*(_words(text) for text in (*_TEMPORALS, *_made_up()))))
 

@@ -21,8 +21,8 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from invoice_mcp.cli import main as cli
-from invoice_mcp.testing.histories import Recording, add_to_paths, write
+from invoice_mcp.cli.main import main as cli
+from temporal_replay import Recording, add_to_paths, write
 from tests.nightly import at_night
 from tests.processes import running_process
 from tests.replay import parcels
@@ -167,8 +167,8 @@ def test_a_workflow_that_hangs_is_not_pulled(project: Path) -> None:
     change(project, START, HANGS + START)
     code = (
         "from pathlib import Path\n"
-        "from invoice_mcp.histories_running import leave, run\n"
-        "from invoice_mcp.testing.histories import Target, Unreadable, read, scrub_and_prove\n"
+        "from invoice_mcp.cli.histories_support import leave, run\n"
+        "from temporal_replay import Target, Unreadable, read, scrub_and_prove\n"
         "recording = read(Path('histories/from_1/lost.json'))\n"
         "try:\n"
         "    run(scrub_and_prove(recording, Target('parcels:WORKFLOWS').load(), time_limit=3), may_hang=True)\n"

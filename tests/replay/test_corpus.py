@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from invoice_mcp.testing.histories import Drift, Pool, Recording, check_histories, read, read_corpus
-from invoice_mcp.testing.invoice_paths import PATHS, TARGET
-from invoice_mcp.workflows import TASK_QUEUE
+from invoice_mcp.testing.recordings.api import PATHS, TARGET
+from invoice_mcp.workflow.invoice import TASK_QUEUE
+from temporal_replay import Drift, Pool, Recording, check_histories, read, read_corpus
 from tests.replay.strangers import strangers_in, texts_of
 from tests.requirements import requirement
 

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.worker import Worker
 
-from invoice_mcp.testing.histories import (
+from temporal_replay import (
     CannotRun,
     Code,
     Coverage,
@@ -26,8 +26,8 @@ from invoice_mcp.testing.histories import (
     read_corpus,
     write,
 )
-from invoice_mcp.testing.histories._coverage import Patch
-from invoice_mcp.testing.histories._patches import patches_in
+from temporal_replay.patches.coverage import Patch
+from temporal_replay.patches.usage import patches_in
 from tests.replay import parcels
 from tests.replay.ordering import reserve, tell_customer
 from tests.replay.versioning.before import Before

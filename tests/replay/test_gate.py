@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from invoice_mcp.testing.histories import (
+from temporal_replay import (
     CannotRun,
     Fault,
     Pool,
@@ -23,7 +23,7 @@ from invoice_mcp.testing.histories import (
     verdict,
     write,
 )
-from invoice_mcp.testing.histories._gate import notes_on
+from temporal_replay.gate import notes_on
 from tests.replay.playing import edited
 from tests.requirements import requirement
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from invoice_mcp.testing.histories import Recording, read, read_corpus
-from invoice_mcp.testing.histories._recorded import attributes
-from invoice_mcp.testing.invoice_paths import TARGET
+from invoice_mcp.testing.recordings.api import TARGET
+from temporal_replay import Recording, read, read_corpus
+from temporal_replay.commands.recorded import attributes
 from tests.nightly import at_night
 from tests.replay.playing import replay
 from tests.replay.test_corpus import CORPUS, RECORDINGS

@@ -20,7 +20,8 @@ from temporalio.client import (
     WorkflowHistoryEventAsyncIterator,
 )
 
-from invoice_mcp.testing.histories import (
+from invoice_mcp.testing.recordings.api import KEEP, TARGET
+from temporal_replay import (
     CannotRun,
     Code,
     Pulled,
@@ -30,10 +31,9 @@ from invoice_mcp.testing.histories import (
     read,
     scrub_and_prove,
 )
-from invoice_mcp.testing.histories._messages import below
-from invoice_mcp.testing.histories._recorded import attributes
-from invoice_mcp.testing.histories._scrubbing import Scrub, scrubbed
-from invoice_mcp.testing.invoice_paths import KEEP, TARGET
+from temporal_replay.commands.protobuf import below
+from temporal_replay.commands.recorded import attributes
+from temporal_replay.scrub.scrubber import Scrub, scrubbed
 from tests.replay import couriers, parcels, slips
 from tests.replay.planting import NAME, every_event, left_in, planted
 from tests.replay.playing import edited, record_parcels, replay

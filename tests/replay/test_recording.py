@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from invoice_mcp.testing import StageKeeper, kinds
-from invoice_mcp.testing.histories import CannotRun, Pool, check_histories, read, tidied, write
-from invoice_mcp.testing.invoice_paths import PATHS, TARGET, InvoicePath, record_path, record_release
+from invoice_mcp.testing.recordings.api import PATHS, TARGET, InvoicePath, record_path, record_release
+from temporal_replay import CannotRun, Pool, check_histories, read, tidied, write
 from tests.requirements import requirement
 
 # One with children, one of the clock: both in a few seconds.
@@ -40,7 +40,8 @@ async def test_a_release_is_recorded_whole_and_once(tmp_path: Path) -> None:
 @requirement("HISTORY-RECORD")
 async def test_what_does_not_replay_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As if the code had changed between playing and proving: these workflows know no invoice.
-    monkeypatch.setattr("invoice_mcp.testing._recorder.TARGET", type(TARGET)("tests.replay.parcels:WORKFLOWS"))
+    parcels = type(TARGET)("tests.replay.parcels:WORKFLOWS")
+    monkeypatch.setattr("invoice_mcp.testing.recordings.recorder.TARGET", parcels)
     with pytest.raises(CannotRun, match="nothing is kept"):
         await record_release(tmp_path, "9.9.9", paths=SOME[:1], told=lambda _: None)
     assert list(tmp_path.iterdir()) == []

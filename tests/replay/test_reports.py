@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from invoice_mcp.testing.histories import (
+from temporal_replay import (
     Accepted,
     CommandPath,
     Coverage,
@@ -28,7 +28,7 @@ from invoice_mcp.testing.histories import (
     print_report,
     verdict,
 )
-from invoice_mcp.testing.histories._gate import AcceptedDrift
+from temporal_replay.gate import AcceptedDrift
 from tests.requirements import requirement
 
 LONGER = Drift(command="StartTimer", field="start_to_fire_timeout", old="3d", new="4d", event_id=17)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from invoice_mcp.testing.histories import Fault, Recording
-from invoice_mcp.testing.histories._commands import LOCAL_ACTIVITIES
-from invoice_mcp.testing.histories._recorded import recorded_commands
+from temporal_replay import Fault, Recording
+from temporal_replay.commands.command import LOCAL_ACTIVITIES
+from temporal_replay.commands.recorded import recorded_commands
 from tests.replay import couriers
 from tests.replay.playing import SHIFTS, edited, replay
 from tests.requirements import requirement

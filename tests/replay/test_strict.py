@@ -14,9 +14,9 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError
 
-from invoice_mcp.testing.histories import Code, Fault, Outcome, Recording
-from invoice_mcp.testing.histories._patches import needs_of
-from invoice_mcp.testing.histories._values import failure
+from temporal_replay import Code, Fault, Outcome, Recording
+from temporal_replay.commands.values import failure
+from temporal_replay.patches.usage import needs_of
 from tests.replay import couriers, parcels
 from tests.replay.playing import edited, record_couriers, record_parcels, replay
 from tests.requirements import requirement

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from invoice_mcp.testing.histories import Fault, Recording
+from temporal_replay import Fault, Recording
 from tests.replay.playing import replay
 from tests.replay.versioning.before import Before
 from tests.replay.versioning.deprecated import Deprecated

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from invoice_mcp.testing import Scenario, StageKeeper, World, open_world
-from invoice_mcp.testing._playing import Done, Player
-from invoice_mcp.testing.histories import Recording, outline
+from invoice_mcp.testing.simulate.fuzz.conformance import Done, Player
+from temporal_replay import Recording, outline
 
 
 @dataclass(frozen=True)

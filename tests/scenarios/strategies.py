@@ -8,7 +8,7 @@ from faker import Faker
 from hypothesis import strategies as st
 
 from invoice_mcp.testing import DOORS, ERAS, Action, Line, Scenario, Verb
-from invoice_mcp.testing._actions import ATTACKS, PAYMENT_FAULTS, RESETS
+from invoice_mcp.testing.model.actions import ATTACKS, PAYMENT_FAULTS, RESETS
 
 # How many decimals a currency's amounts have: none, two, three.
 CURRENCIES = {"JPY": 0, "USD": 2, "EUR": 2, "KWD": 3}

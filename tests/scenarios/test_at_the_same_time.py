@@ -9,13 +9,21 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.line_workflow import PayLineItem
-from invoice_mcp.reading import workflow_id_for
-from invoice_mcp.reports import AcceptedInvoice, InvoiceReport, InvoiceRequest, LineStatus, PaymentOrder, Policy, Status
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import (
+    AcceptedInvoice,
+    InvoiceReport,
+    InvoiceRequest,
+    LineStatus,
+    PaymentOrder,
+    Policy,
+    Status,
+)
+from invoice_mcp.service.queries import workflow_id_for
 from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflows import InvoiceWorkflow, line_workflow_id
+from invoice_mcp.workflow.invoice import InvoiceWorkflow, line_workflow_id
+from invoice_mcp.workflow.line import PayLineItem
 from tests.desk import lines_of
 from tests.requirements import requirement
 

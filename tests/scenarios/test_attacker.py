@@ -10,11 +10,11 @@ from functools import partial
 
 import pytest
 
-from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import PAST, Action, Line, Scenario, StageKeeper, StageRunner, Verb, kinds, open_world, play
-from invoice_mcp.testing._actions import ATTACKS
-from invoice_mcp.testing._drawing import Odds, draw
-from invoice_mcp.testing._playing import attack
+from invoice_mcp.testing.model.actions import ATTACKS
+from invoice_mcp.testing.simulate.fuzz.conformance import attack
+from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
 from tests.requirements import requirement
 
 _LATER = (Line(due_in_hours=60), Line(amount="250", due_in_hours=200))

@@ -17,12 +17,12 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.errors import Code
-from invoice_mcp.invoices import MAX_INVOICE_BYTES, Invoice
-from invoice_mcp.reports import InvoiceReport, LineStatus, Status, without_keys
-from invoice_mcp.server import Cursor, Limit, RunId, WaitSeconds, Who, Why, WorkflowId
+from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, Invoice
+from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status, without_keys
+from invoice_mcp.server.tools import Cursor, Limit, RunId, WaitSeconds, Who, Why, WorkflowId
 from invoice_mcp.testing import ERAS, StageKeeper, StageRunner, ToolRefused, World, kinds, open_world
-from invoice_mcp.worker import WORKFLOWS
+from invoice_mcp.workflow.worker import WORKFLOWS
 from tests.foreign import SomebodyElses
 from tests.requirements import requirement
 from tests.scenarios.abuse import (

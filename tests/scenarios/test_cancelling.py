@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
-from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import DAY, PAST
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of

@@ -16,19 +16,19 @@ from mcp_types import ElicitResult, InputRequiredResult, JSONRPCMessage, TextCon
 from pydantic import TypeAdapter
 from temporalio.client import WorkflowHandle
 
-from invoice_mcp.approval import ApprovalPolicy
-from invoice_mcp.invoice_task import invoice_binding
-from invoice_mcp.question_keys import QuestionKeys, digest_of
-from invoice_mcp.questions import confirmation_request, decision_request, message_of
-from invoice_mcp.reading import keys_of, require
-from invoice_mcp.reports import Confirmation, DecisionRequest, Status
-from invoice_mcp.server import build_server
-from invoice_mcp.service import InvoiceService
-from invoice_mcp.tasks import get, input_key, update
+from invoice_mcp.domain.report import Confirmation, DecisionRequest, Status
+from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.server.errors import CodedServer
+from invoice_mcp.server.forms import confirmation_request, decision_request, message_of
+from invoice_mcp.server.task import invoice_binding
+from invoice_mcp.server.tool_names import ToolNames
+from invoice_mcp.server.tools import build_server
+from invoice_mcp.service.queries import keys_of, require
+from invoice_mcp.service.question_keys import QuestionKeys, digest_of
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import ERAS, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.tool_errors import CodedServer
-from invoice_mcp.tool_names import ToolNames
+from mcp_temporal_tasks import get, input_key, update
 from tests.desk import Desk
 from tests.requirements import requirement
 from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client

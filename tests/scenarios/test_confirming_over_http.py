@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from invoice_mcp.approval import ApprovalPolicy
-from invoice_mcp.reports import Status
+from invoice_mcp.domain.report import Status
+from invoice_mcp.server.confirmation import ApprovalPolicy
 from invoice_mcp.testing import ERAS
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import Desk

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 import pytest
 from mcp import Client
 
-from invoice_mcp.reports import Decision, Status
-from invoice_mcp.server import build_server
-from invoice_mcp.service import InvoiceService
+from invoice_mcp.domain.report import Decision, Status
+from invoice_mcp.server.tools import build_server
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import Desk

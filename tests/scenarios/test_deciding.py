@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.demo import sample_invoice
-from invoice_mcp.errors import Refused
-from invoice_mcp.reports import DecisionRequest, LineStatus, Status, Verdict
-from invoice_mcp.service import InvoiceService
+from invoice_mcp.cli.demo import sample_invoice
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.report import DecisionRequest, LineStatus, Status, Verdict
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of

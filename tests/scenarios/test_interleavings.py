@@ -14,15 +14,16 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 
-from invoice_mcp.line_workflow import PayLineItem
-from invoice_mcp.reports import LineStatus
-from invoice_mcp.testing import Violations, _plans
-from invoice_mcp.testing._exhaustive import Life, Unforeseen, lives_of
-from invoice_mcp.testing._plans import ONE_OF, Plan, plans
-from invoice_mcp.testing.simulator import Branches, Explored, RecallingRunner, Step, connect, explore, live_again
-from invoice_mcp.testing.simulator._recalling import Recalling
-from invoice_mcp.testing.simulator._tasks import _told
-from invoice_mcp.workflows import InvoiceWorkflow
+from invoice_mcp.domain.report import LineStatus
+from invoice_mcp.testing import Violations
+from invoice_mcp.testing.simulate.explore import plan as _plans
+from invoice_mcp.testing.simulate.explore.execution import Life, Unforeseen, lives_of
+from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, plans
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.workflow.line import PayLineItem
+from temporal_simulator import Branches, Explored, RecallingRunner, Step, connect, explore, live_again
+from temporal_simulator.server.workflow_tasks import _told
+from temporal_simulator.worker.memoize import Recalling
 from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.scenarios.controls._making import in_place_of_invoice

@@ -19,10 +19,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
-from invoice_mcp.activities import InvoiceActivities
-from invoice_mcp.errors import Code
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import (
+from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import (
     AcceptedInvoice,
     Confirmation,
     DecisionRequest,
@@ -32,9 +31,10 @@ from invoice_mcp.reports import (
     Status,
 )
 from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, an_invoice
-from invoice_mcp.testing._ports import activity_clock
-from invoice_mcp.testing.simulator import InOrder, Simulation, Worker, connect
-from invoice_mcp.worker import REPLAY, WORKFLOWS
+from invoice_mcp.testing.world.fakes import activity_clock
+from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS
+from temporal_simulator import InOrder, Simulation, Worker, connect
 from tests.requirements import requirement
 
 QUEUE = "late"

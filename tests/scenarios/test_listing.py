@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reading import workflow_id_for
-from invoice_mcp.reports import AcceptedInvoice, InvoiceRequest, Status
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Status
+from invoice_mcp.service.queries import workflow_id_for
 from invoice_mcp.testing import DAY, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from temporalio.exceptions import ApplicationError
 
-from invoice_mcp.reports import Status
+from invoice_mcp.domain.report import Status
 from invoice_mcp.testing import DAY
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement

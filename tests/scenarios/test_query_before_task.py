@@ -23,13 +23,13 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, Worker
 
-from invoice_mcp.activities import InvoiceActivities
-from invoice_mcp.erp import Erp
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import DecisionRequest, InvoiceReport, LineStatus, Status, Verdict
-from invoice_mcp.service import InvoiceService
+from invoice_mcp.adapters.erp import Erp
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import DecisionRequest, InvoiceReport, LineStatus, Status, Verdict
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, RecordingPayments, ScriptedErp, an_invoice
-from invoice_mcp.worker import REPLAY, WORKFLOWS, build_worker
+from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS, build_worker
 from tests.desk import lines_of
 from tests.requirements import requirement
 

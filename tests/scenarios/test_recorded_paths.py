@@ -11,8 +11,8 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from invoice_mcp.testing import StageRunner, kinds
-from invoice_mcp.testing.histories import Recording, read
-from invoice_mcp.testing.invoice_paths import PATHS, InvoicePath, record_path
+from invoice_mcp.testing.recordings.api import PATHS, InvoicePath, record_path
+from temporal_replay import Recording, read
 from tests.requirements import requirement
 
 LATEST = max((Path(__file__).parents[2] / "histories").glob("from_*"))

@@ -20,11 +20,9 @@ from temporalio.api.workflowservice.v1 import ResetActivityRequest, ResetWorkflo
 from temporalio.client import WorkflowHandle
 from temporalio.worker import Replayer
 
-from invoice_mcp.errors import Refused
-from invoice_mcp.invoice_task import invoice_binding
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.line_workflow import PayLineItem
-from invoice_mcp.reports import (
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import (
     AcceptedInvoice,
     DecisionRequest,
     InvoiceReport,
@@ -35,13 +33,15 @@ from invoice_mcp.reports import (
     Verdict,
     without_keys,
 )
-from invoice_mcp.service import InvoiceService
-from invoice_mcp.tasks._ending import ending_of
-from invoice_mcp.tasks.workflow import TaskState
+from invoice_mcp.server.task import invoice_binding
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import PAST, RecordingPayments, StageKeeper
-from invoice_mcp.testing._stage import Stage
-from invoice_mcp.worker import REPLAY
-from invoice_mcp.workflows import line_workflow_id
+from invoice_mcp.testing.world.environment import Stage
+from invoice_mcp.workflow.invoice import line_workflow_id
+from invoice_mcp.workflow.line import PayLineItem
+from invoice_mcp.workflow.worker import REPLAY
+from mcp_temporal_tasks.server.outcome import ending_of
+from mcp_temporal_tasks.workflow import TaskState
 from tests.desk import an_invoice
 from tests.requirements import requirement
 

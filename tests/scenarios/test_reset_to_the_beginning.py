@@ -12,14 +12,14 @@ from functools import partial
 import pytest
 from temporalio.client import Client
 
-from invoice_mcp.pending_lines import Awaiting
-from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import PAST, Action, Line, Scenario, StageKeeper, StageRunner, Verb, kinds, open_world, play
-from invoice_mcp.testing import _simulated as simulated_engine
-from invoice_mcp.testing._actions import RESETS
-from invoice_mcp.testing._drawing import Odds, draw
-from invoice_mcp.testing._lives import Lives
-from invoice_mcp.workflows import line_workflow_id
+from invoice_mcp.testing.engines import simulated as simulated_engine
+from invoice_mcp.testing.model.actions import RESETS
+from invoice_mcp.testing.simulate.fuzz.episode import Lives
+from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
+from invoice_mcp.workflow.invoice import line_workflow_id
+from invoice_mcp.workflow.pending_lines import Awaiting
 from tests.requirements import requirement
 
 _LATER = (Line(due_in_hours=60), Line(amount="250", due_in_hours=200))

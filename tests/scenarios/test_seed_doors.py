@@ -15,11 +15,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from invoice_mcp.errors import Refused
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reading import workflow_id_for
-from invoice_mcp.reports import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status, Verdict
-from invoice_mcp.service import InvoiceService
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status, Verdict
+from invoice_mcp.service.queries import workflow_id_for
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, StageKeeper
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import an_invoice

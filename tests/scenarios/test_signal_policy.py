@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import AcceptedInvoice, Confirmation, InvoiceRequest, Policy, Status
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import AcceptedInvoice, Confirmation, InvoiceRequest, Policy, Status
 from invoice_mcp.testing import DAY, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement

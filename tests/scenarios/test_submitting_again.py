@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.questions import describe
-from invoice_mcp.reports import AcceptedInvoice, PaymentOrder, Status
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder, Status
+from invoice_mcp.server.forms import describe
 from invoice_mcp.testing import DAY, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import an_invoice

@@ -19,12 +19,12 @@ from mcp_types import (
     TextContent,
 )
 
-from invoice_mcp.reports import InvoiceReport, LineStatus, Status
-from invoice_mcp.tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
-from invoice_mcp.tasks import Run as TaskRun
+from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 from invoice_mcp.testing import ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflows import MOST_DISMISSALS
+from invoice_mcp.workflow.invoice import MOST_DISMISSALS
+from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
+from mcp_temporal_tasks import Run as TaskRun
 from tests.desk import lines_of
 from tests.requirements import requirement
 from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client

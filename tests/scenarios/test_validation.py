@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of
 from tests.requirements import requirement

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import PAST, World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.worker import build_worker
+from invoice_mcp.workflow.worker import build_worker
 from tests.desk import lines_of
 
 LATER = "2090-01-01T00:00:00Z"

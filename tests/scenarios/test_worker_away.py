@@ -9,7 +9,7 @@ from temporalio.api.enums.v1 import TaskQueueKind
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 
-from invoice_mcp.reports import LineStatus, Status
+from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import DAY, PAST, ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.desk import lines_of

@@ -8,7 +8,7 @@ import json
 import sys
 from pathlib import Path
 
-from invoice_mcp.embedded import EmbeddedTemporal
+from invoice_mcp.temporal.embedded import EmbeddedTemporal
 
 
 async def main(home: Path, report_file: Path) -> None:

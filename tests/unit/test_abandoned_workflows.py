@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import CoroutineType
 from typing import Any
 
-from invoice_mcp.reports import Status
+from invoice_mcp.domain.report import Status
 from invoice_mcp.testing import StageKeeper, StageRunner, kinds, open_world
-from invoice_mcp.testing._simulated import Simulated
+from invoice_mcp.testing.engines.simulated import Simulated
 
 
 def test_an_invoice_that_waits_for_its_decision_can_be_thrown_away() -> None:

@@ -11,12 +11,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
-from invoice_mcp.activities import InvoiceActivities
-from invoice_mcp.line_workflow import IN_DOUBT
-from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
-from invoice_mcp.pending_lines import Awaiting
-from invoice_mcp.reports import PaymentOrder, PaymentReceipt
+from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.testing import ScriptedErp
+from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.line import IN_DOUBT
+from invoice_mcp.workflow.pending_lines import Awaiting
 from tests.requirements import requirement
 from tests.unit.testing.ruins import an_invoice
 

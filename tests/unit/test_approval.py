@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from invoice_mcp.approval import WITHOUT_FORMS, ApprovalPolicy, default_policy
-from invoice_mcp.backend import BackendSource, Configuration
-from invoice_mcp.ports import PortSettings
-from invoice_mcp.temporal import TemporalSettings
+from invoice_mcp.adapters.settings import PortSettings
+from invoice_mcp.cli.backend import BackendSource, Configuration
+from invoice_mcp.server.confirmation import WITHOUT_FORMS, ApprovalPolicy, default_policy
+from invoice_mcp.temporal.connection import TemporalSettings
 from tests.requirements import requirement
 
 ASK, ASK_OR_REFUSE = ApprovalPolicy.ASK, ApprovalPolicy.ASK_OR_REFUSE

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from invoice_mcp import backup
-from invoice_mcp.backup import BackupError, back_up, copy_database
-from invoice_mcp.cli import main
-from invoice_mcp.errors import ConfigurationError
-from invoice_mcp.ledger import PaymentLedger
-from invoice_mcp.ports import ledger_path
-from invoice_mcp.state import require_database
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.adapters.settings import ledger_path
+from invoice_mcp.cli.main import main
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.service import backup
+from invoice_mcp.service.backup import BackupError, back_up, copy_database
+from invoice_mcp.service.lost_state import require_database
 from tests.requirements import requirement
 from tests.unit.test_state import bound, order, pay, refusal, temporal
 

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from invoice_mcp.decisions import require_open_for
-from invoice_mcp.errors import Code, Refused
-from invoice_mcp.reports import Decision, Status, Verdict
+from invoice_mcp.domain.decision import require_open_for
+from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.report import Decision, Status, Verdict
 from tests.requirements import requirement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

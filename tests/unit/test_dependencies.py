@@ -13,7 +13,9 @@ import pytest
 
 import invoice_mcp
 
-PACKAGE = Path(invoice_mcp.__file__).parent
+SOURCES = Path(invoice_mcp.__file__).parents[1]
+PACKAGE = SOURCES / "invoice_mcp"
+OURS = {"invoice_mcp", "mcp_temporal_tasks", "temporal_replay", "temporal_simulator"}
 PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # Which distribution an import comes from, where several share a namespace.
 OF_NAMESPACE = {"google": "protobuf"}
@@ -39,17 +41,19 @@ def imported(folder: Path, leave_out: str = "") -> set[str]:
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.partition(".")[0])
     known = packages_distributions()
-    foreign = found - sys.stdlib_module_names - {PACKAGE.name}
+    foreign = found - sys.stdlib_module_names - OURS
     return {_normal(OF_NAMESPACE.get(name) or known[name][0]) for name in foreign}
 
 
 def test_what_the_product_imports_is_declared() -> None:
-    assert imported(PACKAGE, leave_out="testing") - declared(PROJECT["dependencies"]) == set()
+    for folder in (PACKAGE, SOURCES / "mcp_temporal_tasks"):
+        assert imported(folder, leave_out="testing") - declared(PROJECT["dependencies"]) == set()
 
 
 def test_what_the_harness_imports_is_declared() -> None:
     extra = declared(PROJECT["optional-dependencies"]["testing"])
-    assert imported(PACKAGE / "testing") - declared(PROJECT["dependencies"]) - extra == set()
+    for folder in (PACKAGE / "testing", SOURCES / "temporal_replay", SOURCES / "temporal_simulator"):
+        assert imported(folder) - declared(PROJECT["dependencies"]) - extra == set()
 
 
 @pytest.mark.parametrize("requirement", PROJECT["dependencies"])

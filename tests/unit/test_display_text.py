@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from invoice_mcp.display_text import DEFAULT_IGNORABLE, is_hidden, printable, quoted, shows_nothing, word
+from invoice_mcp.domain.display_text import DEFAULT_IGNORABLE, is_hidden, printable, quoted, shows_nothing, word
 from tests.requirements import requirement
 from tests.unit.tricks import TRICKS
 

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from invoice_mcp.earlier_runs import _before, marked
-from invoice_mcp.reports import InvoiceReport, LineStatus, Status
-from invoice_mcp.summary import retold
+from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
+from invoice_mcp.domain.summary import retold
+from invoice_mcp.service.settled_lines import _before, marked
 from tests.requirements import requirement
 from tests.unit.testing.ruins import a_run
 

@@ -25,11 +25,11 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 
-from invoice_mcp import embedded
-from invoice_mcp.embedded import EmbeddedTemporal, EmbeddedUnavailable, Endpoint, temporal_binary
-from invoice_mcp.errors import Refused
-from invoice_mcp.home import default_home
-from invoice_mcp.startup import Startup
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.server.startup import Startup
+from invoice_mcp.temporal import embedded
+from invoice_mcp.temporal.embedded import EmbeddedTemporal, EmbeddedUnavailable, Endpoint, temporal_binary
+from invoice_mcp.temporal.home import default_home
 from tests.requirements import requirement
 
 BOUND = 30.0  # seconds; for what takes two at most, on a machine that is busy with other tests

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from invoice_mcp import embedded
-from invoice_mcp.embedded import EmbeddedTemporal, EmbeddedUnavailable, temporal_binary
-from invoice_mcp.temporal import TemporalSettings, connection
+from invoice_mcp.temporal import embedded
+from invoice_mcp.temporal.connection import TemporalSettings, connection
+from invoice_mcp.temporal.embedded import EmbeddedTemporal, EmbeddedUnavailable, temporal_binary
 from tests.requirements import requirement
 
 SIGNAL = "/api/v1/namespaces/default/workflows/invoice-X/signal/ApproveInvoice"

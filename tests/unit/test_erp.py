@@ -12,8 +12,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from invoice_mcp.erp import EmbeddedErp, Erp, ErpMismatch, ErpUnavailable, HttpErp
-from invoice_mcp.invoices import Invoice
+from invoice_mcp.adapters.erp import EmbeddedErp, Erp, ErpMismatch, ErpUnavailable, HttpErp
+from invoice_mcp.domain.invoice import Invoice
 from tests.requirements import requirement
 from tests.unit.misbehaving import (
     Behaviour,

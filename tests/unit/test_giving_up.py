@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from invoice_mcp.activities import InvoiceActivities
-from invoice_mcp.giving_up import give_up, may_be_given_up
 from invoice_mcp.testing import RecordingPayments, ScriptedErp
-from invoice_mcp.testing._plans import request
-from invoice_mcp.testing.simulator import Simulation, Start, Worker
-from invoice_mcp.worker import WORKFLOWS
-from invoice_mcp.workflows import INVOICE_STATUS
+from invoice_mcp.testing.simulate.explore.plan import request
+from invoice_mcp.workflow.abandon import give_up, may_be_given_up
+from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.invoice import INVOICE_STATUS
+from invoice_mcp.workflow.worker import WORKFLOWS
+from temporal_simulator import Simulation, Start, Worker
 from tests.requirements import requirement
 
 

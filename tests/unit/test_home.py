@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from invoice_mcp.embedded import EmbeddedTemporal
-from invoice_mcp.errors import ConfigurationError
-from invoice_mcp.home import make_private, open_private
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.temporal.embedded import EmbeddedTemporal
+from invoice_mcp.temporal.home import make_private, open_private
 from tests.requirements import requirement
 
 OPEN = 0o666

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.http_hosts import Authority, HostRule, is_loopback
+from invoice_mcp.server.transport.http_hosts import Authority, HostRule, is_loopback
 from tests.requirements import requirement
 
 LOOPBACK = HostRule()

@@ -13,11 +13,12 @@ import pytest
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 
-from invoice_mcp import http_limits, http_server
-from invoice_mcp.errors import ConfigurationError
-from invoice_mcp.http_hosts import Authority
-from invoice_mcp.http_limits import MAX_BODY, MAX_HEAD, BodyLimits
-from invoice_mcp.http_server import HttpSettings, listen
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.server.transport import http as http_server
+from invoice_mcp.server.transport import http_limits
+from invoice_mcp.server.transport.http import HttpSettings, listen
+from invoice_mcp.server.transport.http_hosts import Authority
+from invoice_mcp.server.transport.http_limits import MAX_BODY, MAX_HEAD, BodyLimits
 from tests.http_serving import INITIALIZE, MCP_HEADERS, Connection, connected, served, status_of
 from tests.requirements import requirement
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from invoice_mcp.demo import sample_invoice
-from invoice_mcp.invoices import MAX_LINES, Invoice, faults_of
+from invoice_mcp.cli.demo import sample_invoice
+from invoice_mcp.domain.invoice import MAX_LINES, Invoice, faults_of
 from tests.desk import PAST, an_invoice
 from tests.requirements import requirement
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
-from invoice_mcp import jsonrpc_input as module
-from invoice_mcp.jsonrpc_input import read
+from invoice_mcp.server.transport import jsonrpc as module
+from invoice_mcp.server.transport.jsonrpc import read
 from tests.requirements import requirement
 
 PARSE, INVALID = -32700, -32600

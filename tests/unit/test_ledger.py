@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from invoice_mcp.ledger import PaymentLedger
-from invoice_mcp.payments import PaymentRefused, PaymentUnavailable
-from invoice_mcp.reports import PaymentOrder
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.domain.report import PaymentOrder
 from tests.requirements import requirement
 
 # The whole of a ledger's file as release 0.1.0 made it.

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
-from invoice_mcp.line_workflow import PAYMENT_ID_REUSED, _is_in_doubt, line_outcomes, unconfirmed
-from invoice_mcp.reports import LineOutcome, LineReport, LineStatus, PaymentOrder
+from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder
+from invoice_mcp.workflow.line import PAYMENT_ID_REUSED, _is_in_doubt, line_outcomes, unconfirmed
 from tests.requirements import requirement
 from tests.unit.testing.ruins import an_invoice
 

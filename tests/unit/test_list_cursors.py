@@ -7,10 +7,10 @@ import pytest
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
-from invoice_mcp.errors import Refused
-from invoice_mcp.list_cursors import cursor_of, token_of
-from invoice_mcp.reports import Status
-from invoice_mcp.testing.simulator import Simulation, connect
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.report import Status
+from invoice_mcp.service.list_cursors import cursor_of, token_of
+from temporal_simulator import Simulation, connect
 from tests.requirements import requirement
 
 TOKEN = b'{"CloseTime":"9999-12-31T23:59:59Z","RunID":"01a2234e"}\xff'

@@ -18,10 +18,10 @@ from typing import Any
 import httpx2
 import pytest
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.ledger import PaymentLedger
-from invoice_mcp.payments import HttpPayments, PaymentRefused, Payments, PaymentUnavailable
-from invoice_mcp.reports import AcceptedInvoice, PaymentOrder
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.adapters.payments import HttpPayments, PaymentRefused, Payments, PaymentUnavailable
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
 from tests.requirements import requirement
 from tests.unit.misbehaving import (
     Behaviour,
@@ -150,8 +150,8 @@ class TestLedger:
 PAYER = """
 import asyncio, json, sys
 from pathlib import Path
-from invoice_mcp.ledger import PaymentLedger
-from invoice_mcp.reports import PaymentOrder
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.domain.report import PaymentOrder
 
 async def pay():
     ledger = PaymentLedger(Path(sys.argv[1]), patience=60)

@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.pending_lines import Awaiting, awaiting
+from invoice_mcp.workflow.pending_lines import Awaiting, awaiting
 from tests.requirements import requirement
 
 INVOICE, LINE = "invoice-A", "invoice-A-line-1"

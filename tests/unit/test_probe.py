@@ -14,15 +14,15 @@ from temporalio.client import Client, DescribeWorkflowInput, Interceptor, Outbou
 from temporalio.client import WorkflowExecutionDescription as Description
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp import service as module
-from invoice_mcp.calls import answering
-from invoice_mcp.errors import Refused
-from invoice_mcp.probe import Probe, Silence
-from invoice_mcp.reports import InvoiceReport, Status
-from invoice_mcp.service import InvoiceService
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.report import InvoiceReport, Status
+from invoice_mcp.service import service as module
+from invoice_mcp.service.errors import answering
+from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.temporal.probe import Probe, Silence
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.testing.simulator import Simulation
-from invoice_mcp.testing.simulator._service import SimulatedService
+from temporal_simulator import Simulation
+from temporal_simulator.client.service import SimulatedService
 from tests.requirements import requirement
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from invoice_mcp.question_keys import VALID_FOR, QuestionKeys, decision_number, digest_of
-from invoice_mcp.reports import Confirmation, DecisionRequest
+from invoice_mcp.domain.report import Confirmation, DecisionRequest
+from invoice_mcp.service.question_keys import VALID_FOR, QuestionKeys, decision_number, digest_of
 from tests.requirements import requirement
 
 NOW = 1_800_000_000

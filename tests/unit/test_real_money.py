@@ -11,12 +11,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from invoice_mcp.backend import configuration, tell_risk
-from invoice_mcp.cli import main
-from invoice_mcp.errors import ConfigurationError
-from invoice_mcp.options import real_ports
-from invoice_mcp.ports import PortSettings
-from invoice_mcp.temporal import Connection, TemporalSettings
+from invoice_mcp.adapters.settings import PortSettings
+from invoice_mcp.cli.backend import configuration, tell_risk
+from invoice_mcp.cli.main import main
+from invoice_mcp.cli.options import real_ports
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.temporal.connection import Connection, TemporalSettings
 from tests.requirements import requirement
 
 OPTIONS = [("--payments-url", "PAYMENTS_URL"), ("--erp-url", "ERP_URL")]
@@ -195,6 +195,6 @@ def test_the_risk_is_accepted_by_option_or_environment(
     def told(temporal: TemporalSettings, _ports: PortSettings) -> None:
         raise ConfigurationError(f"accepts: {temporal.accepts_risk}, UI: {temporal.ui}")
 
-    monkeypatch.setattr("invoice_mcp.backend.tell_risk", told)
+    monkeypatch.setattr("invoice_mcp.cli.backend.tell_risk", told)
     assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [*command, *given], env=variable).output
     assert f"accepts: {accepts}, UI: True" in CliRunner().invoke(main, [*command, "--ui", *given], env=variable).output

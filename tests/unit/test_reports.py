@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 from pydantic import ValidationError
 
-from invoice_mcp.reports import LineReport, PaymentReceipt, Policy
+from invoice_mcp.domain.report import LineReport, PaymentReceipt, Policy
 from tests.requirements import requirement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.errors import Refused
-from invoice_mcp.invoices import Invoice, idempotency_key
-from invoice_mcp.reports import LineStatus, Status
-from invoice_mcp.resubmission import require_unchanged
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.invoice import Invoice, idempotency_key
+from invoice_mcp.domain.report import LineStatus, Status
+from invoice_mcp.domain.resubmission import require_unchanged
 from tests.desk import an_invoice
 from tests.requirements import requirement
 from tests.unit.testing.ruins import a_run

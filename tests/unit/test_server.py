@@ -15,17 +15,17 @@ from mcp_types import CallToolResult, TextContent
 from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus
 
-from invoice_mcp.cli import main
-from invoice_mcp.errors import Code
-from invoice_mcp.reading import workflow_id_for
-from invoice_mcp.reports import Status
-from invoice_mcp.server import INSTRUCTIONS, build_server
-from invoice_mcp.service import InvoiceService
-from invoice_mcp.tasks import TasksClient, get
+from invoice_mcp.cli.main import main
+from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.report import Status
+from invoice_mcp.server.tool_names import TOOLS, ToolNames
+from invoice_mcp.server.tools import INSTRUCTIONS, build_server
+from invoice_mcp.service.queries import workflow_id_for
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import ERAS, StageKeeper, kinds, open_world
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.tool_names import TOOLS, ToolNames
-from invoice_mcp.workflows import line_workflow_id
+from invoice_mcp.workflow.invoice import line_workflow_id
+from mcp_temporal_tasks import TasksClient, get
 from tests.desk import an_invoice
 from tests.requirements import requirement
 from tests.tasks_client import begin

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 from mcp import Client, MCPError
 
-from invoice_mcp import backend
-from invoice_mcp.approval import ApprovalPolicy
-from invoice_mcp.backend import BackendSource
-from invoice_mcp.embedded import EmbeddedUnavailable
-from invoice_mcp.errors import Refused
-from invoice_mcp.ports import PortSettings
-from invoice_mcp.server import INSTRUCTIONS, Backend, build_late_server
-from invoice_mcp.service import InvoiceService
-from invoice_mcp.startup import Startup
-from invoice_mcp.tasks import EXTENSION_ID, TasksClient, get
-from invoice_mcp.temporal import TemporalSettings
+from invoice_mcp.adapters.settings import PortSettings
+from invoice_mcp.cli import backend
+from invoice_mcp.cli.backend import BackendSource
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.server.startup import Startup
+from invoice_mcp.server.tools import INSTRUCTIONS, Backend, build_late_server
+from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.temporal.connection import TemporalSettings
+from invoice_mcp.temporal.embedded import EmbeddedUnavailable
 from invoice_mcp.testing import ERAS
 from invoice_mcp.testing.plugin import NewWorld
+from mcp_temporal_tasks import EXTENSION_ID, TasksClient, get
 from tests.requirements import requirement
 
 

@@ -19,18 +19,18 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Worker
 
-from invoice_mcp import state
-from invoice_mcp.activities import InvoiceActivities
-from invoice_mcp.embedded import EmbeddedTemporal
-from invoice_mcp.erp import EmbeddedErp
-from invoice_mcp.errors import ConfigurationError
-from invoice_mcp.ledger import LedgerIdentity, PaymentLedger
-from invoice_mcp.line_workflow import PayLineItem
-from invoice_mcp.payments import Payments
-from invoice_mcp.ports import ledger_path
-from invoice_mcp.reports import PaymentOrder
-from invoice_mcp.state import Known, bind_state, is_ledger_lost, is_temporal_lost, require_database
+from invoice_mcp.adapters.erp import EmbeddedErp
+from invoice_mcp.adapters.ledger import LedgerIdentity, PaymentLedger
+from invoice_mcp.adapters.payments import Payments
+from invoice_mcp.adapters.settings import ledger_path
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.domain.report import PaymentOrder
+from invoice_mcp.service import lost_state as state
+from invoice_mcp.service.lost_state import Known, bind_state, is_ledger_lost, is_temporal_lost, require_database
+from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from invoice_mcp.testing import RecordingPayments
+from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.line import PayLineItem
 from tests.requirements import requirement
 from tests.unit.test_embedded import kill
 from tests.unit.test_ledger import RELEASE_0_1_0

@@ -14,9 +14,9 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest, JSONRPCResponse
 
-from invoice_mcp import stdio_streams as module
-from invoice_mcp.stdio_streams import stdio_streams
-from invoice_mcp.tool_errors import CodedServer
+from invoice_mcp.server.errors import CodedServer
+from invoice_mcp.server.transport import stdio as module
+from invoice_mcp.server.transport.stdio import stdio_streams
 from tests.requirements import requirement
 
 INITIALIZE = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "raw", "version": "0"}}

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invoice_mcp.decisions import require_open_for
-from invoice_mcp.errors import Refused
-from invoice_mcp.questions import MOST_LINES, describe
-from invoice_mcp.reports import Confirmation, Decision, InvoiceReport, LineReport, LineStatus, Status, Verdict
-from invoice_mcp.summary import retold, summarize
+from invoice_mcp.domain.decision import require_open_for
+from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.report import Confirmation, Decision, InvoiceReport, LineReport, LineStatus, Status, Verdict
+from invoice_mcp.domain.summary import retold, summarize
+from invoice_mcp.server.forms import MOST_LINES, describe
 from tests.requirements import requirement
 from tests.unit.tricks import TRICKS
 

@@ -12,10 +12,10 @@ from mcp import Client
 from mcp_types import Tool
 from pydantic import BaseModel, Field
 
-from invoice_mcp.demo import sample_invoice
-from invoice_mcp.server import Backend, build_late_server
-from invoice_mcp.startup import Startup
-from invoice_mcp.tool_schemas import compact, outline, strict, without_descriptions
+from invoice_mcp.cli.demo import sample_invoice
+from invoice_mcp.server.startup import Startup
+from invoice_mcp.server.tool_schemas import compact, outline, strict, without_descriptions
+from invoice_mcp.server.tools import Backend, build_late_server
 from tests.requirements import requirement
 
 # Keywords of JSON Schema that OpenAI's strict mode knows, as far as we need them.

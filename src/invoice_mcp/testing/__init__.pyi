@@ -1,25 +1,25 @@
 # What invoice_mcp.testing has, for type checkers and for lazy_loader, which loads it when it is used.
 
-from ._actions import LETTERS, Action, Verb
-from ._base_world import DAY, PAST, an_invoice
-from ._checker import check
-from ._engine import ENTRY_POINTS, Engine, EngineKind, EngineStuck, EngineWorker, kinds, register
-from ._leaving import run_and_leave
-from ._model import Model
-from ._observations import Observations, Run, observe
-from ._playing import ModelViolated, play
-from ._ports import Attempt, Outcome, Paid, RecordingPayments, ScriptedErp, Stamp
-from ._scenario import Line, Scenario
-from ._seed import SeedWorld, open_seed_world
-from ._seed_ports import SeedNames
-from ._stage import ERAS, StageKeeper
-from ._stage_runner import StageRunner
-from ._task_door import DOORS, Door, TaskTools
-from ._tools import Answer, ToolRefused, Tools
-from ._trace import Arrival, Trace, trace_of
-from ._violations import RULES, Violation, Violations
-from ._words import prefixes, words
-from ._world import World, open_world
+from .baseline.activities import SeedNames
+from .baseline.world import SeedWorld, open_seed_world
+from .checker.checker import check
+from .checker.history import Arrival, Trace, trace_of
+from .checker.observations import Observations, Run, observe
+from .checker.violations import RULES, Violation, Violations
+from .engines.base import ENTRY_POINTS, Engine, EngineKind, EngineStuck, EngineWorker, kinds, register
+from .model.actions import LETTERS, Action, Verb
+from .model.model import Model
+from .model.scenario import Line, Scenario
+from .model.sequences import prefixes, words
+from .simulate.fuzz.conformance import ModelViolated, play
+from .simulate.fuzz.runner import StageRunner
+from .simulate.process.exit import run_and_leave
+from .world.base import DAY, PAST, an_invoice
+from .world.environment import ERAS, StageKeeper
+from .world.fakes import Attempt, Outcome, Paid, RecordingPayments, ScriptedErp, Stamp
+from .world.task_client import DOORS, Door, TaskTools
+from .world.tools import Answer, ToolRefused, Tools
+from .world.world import World, open_world
 
 __all__ = [
     "DAY",

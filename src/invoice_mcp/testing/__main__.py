@@ -9,13 +9,13 @@ import click
 from pydantic import ValidationError
 
 from invoice_mcp.output import Unwritten, tell
-from invoice_mcp.testing._engine import kinds
-from invoice_mcp.testing._leaving import run_and_leave
-from invoice_mcp.testing._naming import NotFound, named
-from invoice_mcp.testing._playing import play
-from invoice_mcp.testing._scenario import Scenario
-from invoice_mcp.testing._stage import StageKeeper
-from invoice_mcp.worker import WORKFLOWS
+from invoice_mcp.testing.engines.base import kinds
+from invoice_mcp.testing.model.scenario import Scenario
+from invoice_mcp.testing.simulate.fuzz.conformance import play
+from invoice_mcp.testing.simulate.process.exit import run_and_leave
+from invoice_mcp.testing.simulate.process.loading import NotFound, named
+from invoice_mcp.testing.world.environment import StageKeeper
+from invoice_mcp.workflow.worker import WORKFLOWS
 
 
 def _scenario(ctx: click.Context, param: click.Parameter, value: str) -> Scenario:

@@ -21,10 +21,10 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from invoice_mcp.testing._engine import kinds
-from invoice_mcp.testing._stage import StageKeeper
-from invoice_mcp.testing._task_door import DOORS
-from invoice_mcp.testing._world import World, open_world
+from invoice_mcp.testing.engines.base import kinds
+from invoice_mcp.testing.world.environment import StageKeeper
+from invoice_mcp.testing.world.task_client import DOORS
+from invoice_mcp.testing.world.world import World, open_world
 
 NewWorld = Callable[..., AbstractAsyncContextManager[World]]
 """Makes a world for one scenario: `async with new_world() as world`. It takes the keywords of `open_world`."""

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.line_workflow import PayLineItem
-    from invoice_mcp.reports import InvoiceReport, LineOutcome, PaymentOrder
-    from invoice_mcp.workflows import InvoiceWorkflow
+    from invoice_mcp.domain.report import InvoiceReport, LineOutcome, PaymentOrder
+    from invoice_mcp.workflow.invoice import InvoiceWorkflow
+    from invoice_mcp.workflow.line import PayLineItem
 
 I = TypeVar("I", bound=InvoiceWorkflow)  # noqa: E741 (an invoice)
 L = TypeVar("L", bound=PayLineItem)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import inspect
 
-from invoice_mcp.line_workflow import PayLineItem
 from invoice_mcp.testing import LETTERS, Action, Line, Scenario, Verb
-from invoice_mcp.worker import WORKFLOWS
-from invoice_mcp.workflows import InvoiceWorkflow
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.workflow.line import PayLineItem
+from invoice_mcp.workflow.worker import WORKFLOWS
 from tests.scenarios.controls import deciding, lines, paying, telling
 from tests.scenarios.controls.playing import MODEL, Control, Story
 from tests.scenarios.controls.stories import (

@@ -8,9 +8,9 @@ import itertools
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.line_workflow import PAYMENT_ID_REUSED, PayLineItem
-    from invoice_mcp.reports import InvoiceRequest, LineStatus, PaymentOrder
-    from invoice_mcp.workflows import InvoiceWorkflow, line_workflow_id
+    from invoice_mcp.domain.report import InvoiceRequest, LineStatus, PaymentOrder
+    from invoice_mcp.workflow.invoice import InvoiceWorkflow, line_workflow_id
+    from invoice_mcp.workflow.line import PAYMENT_ID_REUSED, PayLineItem
     from tests.scenarios.controls._making import in_place_of_invoice
 
 _runs = itertools.count()

@@ -7,9 +7,9 @@ import asyncio
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.errors import Refused
-    from invoice_mcp.reports import DecisionRequest, Verdict
-    from invoice_mcp.workflows import InvoiceWorkflow
+    from invoice_mcp.domain.errors import Refused
+    from invoice_mcp.domain.report import DecisionRequest, Verdict
+    from invoice_mcp.workflow.invoice import InvoiceWorkflow
     from tests.scenarios.controls._making import in_place_of_invoice
 
 

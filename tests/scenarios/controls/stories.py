@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import timedelta
 
-from invoice_mcp.reports import Status
+from invoice_mcp.domain.report import Status
 from invoice_mcp.testing import PAST, ToolRefused, World
 from tests.scenarios.controls.playing import Story
 

@@ -8,9 +8,9 @@ from typing import Any
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.line_workflow import reraise_unless_cancelled
-    from invoice_mcp.reports import InvoiceReport, InvoiceRequest, Status
-    from invoice_mcp.workflows import InvoiceWorkflow
+    from invoice_mcp.domain.report import InvoiceReport, InvoiceRequest, Status
+    from invoice_mcp.workflow.invoice import InvoiceWorkflow
+    from invoice_mcp.workflow.line import reraise_unless_cancelled
     from tests.scenarios.controls._making import in_place_of_invoice
 
 

@@ -8,8 +8,8 @@ with workflow.unsafe.imports_passed_through():
     from mcp_types import CallToolResult
     from temporalio.client import Client
 
-    from invoice_mcp.tasks import Retention, TaskBinding, TasksExtension, started
-    from invoice_mcp.tasks.workflow import TaskWorkflow
+    from mcp_temporal_tasks import Retention, TaskBinding, TasksExtension, started
+    from mcp_temporal_tasks.workflow import TaskWorkflow
 
 WHEN = {"type": "object", "properties": {"when": {"type": "string"}}, "required": ["when"]}
 

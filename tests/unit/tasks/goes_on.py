@@ -6,7 +6,7 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.tasks.workflow import TaskWorkflow
+    from mcp_temporal_tasks.workflow import TaskWorkflow
 
 ANYTHING = {"type": "object", "properties": {}}
 

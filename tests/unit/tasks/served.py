@@ -13,7 +13,7 @@ from mcp.server import MCPServer
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import Retention, TaskBinding, TasksExtension
+from mcp_temporal_tasks import Retention, TaskBinding, TasksExtension
 from tests.conformance.jobs import JOBS
 from tests.conformance.server import TASK_QUEUE, build
 

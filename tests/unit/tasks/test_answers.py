@@ -16,8 +16,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import TaskBinding, get, input_key, run_of, update
-from invoice_mcp.tasks.workflow import TASK_INPUT
+from mcp_temporal_tasks import TaskBinding, get, input_key, run_of, update
+from mcp_temporal_tasks.workflow import TASK_INPUT
 from tests.requirements import requirement
 from tests.tasks_client import begin, error_of, tasks_client
 from tests.unit.tasks import deployments

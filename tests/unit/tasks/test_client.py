@@ -14,8 +14,8 @@ from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitRes
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import DetailedTask, Run, TasksClient, get, task_id_of, update
-from invoice_mcp.tasks._reading import Tasks
+from mcp_temporal_tasks import DetailedTask, Run, TasksClient, get, task_id_of, update
+from mcp_temporal_tasks.server.tasks import Tasks
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, error_of, tasks_client
 from tests.unit.tasks.goes_on import Persists

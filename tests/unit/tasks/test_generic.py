@@ -21,8 +21,9 @@ from temporalio.client import Client as TemporalClient
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from invoice_mcp import tasks
-from invoice_mcp.tasks import DetailedTask, Retention, Run, TasksClient, _reading, cancel, get, task_id_of, update
+import mcp_temporal_tasks as tasks
+from mcp_temporal_tasks import DetailedTask, Retention, Run, TasksClient, cancel, get, task_id_of, update
+from mcp_temporal_tasks.server import tasks as _reading
 from tests.conformance.jobs import JOBS, ConfirmDelete
 from tests.conformance.server import TASK_QUEUE, build
 from tests.requirements import requirement
@@ -65,10 +66,10 @@ def test_the_example_is_documented_word_for_word() -> None:
 
 @requirement("TASK-GENERIC")
 def test_nothing_of_invoices_is_imported() -> None:
-    told = "import sys; from invoice_mcp.tasks import *; print(*(name for name in sys.modules if 'invoice' in name))"
+    told = "import sys; from mcp_temporal_tasks import *; print(*(name for name in sys.modules if 'invoice' in name))"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=30).stdout
-    others = {name for name in loaded.split() if not name.startswith("invoice_mcp.tasks")}
-    assert others == {"invoice_mcp"}
+    others = {name for name in loaded.split() if not name.startswith("mcp_temporal_tasks")}
+    assert others == set()
 
 
 @requirement("TASK-ENDINGS")

@@ -19,7 +19,7 @@ from temporalio.client import Client as TemporalClient
 from temporalio.common import RetryPolicy
 from temporalio.worker import Worker
 
-from invoice_mcp.tasks import (
+from mcp_temporal_tasks import (
     DetailedTask,
     Run,
     TasksClient,

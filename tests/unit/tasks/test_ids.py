@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invoice_mcp.tasks import Run, run_of, task_id_of
+from mcp_temporal_tasks import Run, run_of, task_id_of
 from tests.requirements import requirement
 
 PRINTABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), min_size=1, max_size=60)

@@ -21,9 +21,9 @@ from mcp_types import (
 from pydantic import BaseModel, ConfigDict
 from temporalio.client import Client as TemporalClient
 
-from invoice_mcp.tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, task_id_of, update
-from invoice_mcp.tasks import Run as TaskRun
-from invoice_mcp.tasks._reading import Tasks
+from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, task_id_of, update
+from mcp_temporal_tasks import Run as TaskRun
+from mcp_temporal_tasks.server.tasks import Tasks
 from tests.requirements import requirement
 from tests.tasks_client import begin, error_of
 from tests.unit.tasks.served import jobs, over_http

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from invoice_mcp.tasks._questions import Questions
+from mcp_temporal_tasks.client.prompts import Questions
 from tests.requirements import requirement
 
 PEACE = 60.0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from invoice_mcp.tasks._responses import require_takeable
+from mcp_temporal_tasks.server.responses import require_takeable
 from tests.requirements import requirement
 
 

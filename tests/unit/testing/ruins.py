@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from invoice_mcp.reports import (
+from invoice_mcp.domain.report import (
     DEFAULT_APPROVAL_TIMEOUT,
     AcceptedInvoice,
     AcceptedLine,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, LineStatus, Status, Verdict
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, LineStatus, Status, Verdict
 from invoice_mcp.testing import Action, Model, Verb
-from invoice_mcp.testing._states import Shown, Span
+from invoice_mcp.testing.model.state import Shown, Span
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DEADLINE = BEGAN + DEFAULT_APPROVAL_TIMEOUT

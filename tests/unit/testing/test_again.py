@@ -57,9 +57,9 @@ def test_help_teaches() -> None:
         ["--world=moon", "{}"],
         ["--times=0", "{}"],
         ["--workflow=nowhere:Class", "{}"],
-        ["--workflow=invoice_mcp.worker:Nothing", "{}"],
-        ["--workflow=invoice_mcp.worker:WORKFLOWS", "{}"],
-        ["--workflow=invoice_mcp.worker", "{}"],
+        ["--workflow=invoice_mcp.workflow.worker:Nothing", "{}"],
+        ["--workflow=invoice_mcp.workflow.worker:WORKFLOWS", "{}"],
+        ["--workflow=invoice_mcp.workflow.worker", "{}"],
         ["--workflow=", "{}"],
         ["--workflow=pathlib:Path", "{}"],
         ['{"actions": [{"verb": "advance", "hours": 1e300}]}'],
@@ -144,7 +144,7 @@ def test_a_scenario_that_breaks_a_promise_ends_with_1_and_says_so() -> None:
 
 
 _WRONG_MODEL = """
-from invoice_mcp.testing import _model
+from invoice_mcp.testing.model import model as _model
 from invoice_mcp.testing.__main__ import main
 
 allowed = _model.Model.act

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from invoice_mcp.reports import Decision, LineStatus, Status, Verdict
+from invoice_mcp.domain.report import Decision, LineStatus, Status, Verdict
 from invoice_mcp.testing import RULES, Arrival, Observations, Outcome, Run, Violations, check
 from tests.unit.testing.ruins import (
     BEGAN,

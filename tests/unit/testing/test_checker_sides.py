@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from invoice_mcp.errors import Code
-from invoice_mcp.reports import Confirmation, InvoiceReport, LineStatus, Status, Verdict
+from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.report import Confirmation, InvoiceReport, LineStatus, Status, Verdict
 from invoice_mcp.testing import Arrival, Run
 from tests.requirements import requirement
 from tests.unit.testing.ruins import (

@@ -8,7 +8,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from invoice_mcp.testing import DAY, PAST, Engine, StageKeeper, World, kinds, open_world
-from invoice_mcp.testing._time_skipping import open_time_skipping
+from invoice_mcp.testing.engines.servers import open_time_skipping
 
 pytestmark = pytest.mark.thorough
 

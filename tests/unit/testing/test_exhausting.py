@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 from temporalio import workflow
 
-from invoice_mcp.cli import main
-from invoice_mcp.testing._exhausting import explore_plan, explore_plans
-from invoice_mcp.testing._exploration import Exhausting
-from invoice_mcp.testing._plans import ANY, ONE_OF, Plan, plans
-from invoice_mcp.testing._retracing import NoSuchLife, Way, live_again
-from invoice_mcp.testing._stopping import Stop
+from invoice_mcp.cli.main import main
+from invoice_mcp.testing.simulate.explore.campaign import explore_plan, explore_plans
+from invoice_mcp.testing.simulate.explore.plan import ANY, ONE_OF, Plan, plans
+from invoice_mcp.testing.simulate.explore.replay import NoSuchLife, Way, live_again
+from invoice_mcp.testing.simulate.process.interrupt import Stop
+from invoice_mcp.testing.simulate.report.exploration import Exhausting
 from tests.requirements import requirement
 
 LATE = "tests.scenarios.controls.racing:TakesLateSignals"

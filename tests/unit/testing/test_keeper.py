@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from invoice_mcp.testing._keeper import Kept
+from invoice_mcp.testing.world.lifespan import Kept
 
 
 class Room:

@@ -11,7 +11,7 @@ from invoice_mcp import testing
 
 
 def test_the_replay_gate_does_not_wait_for_what_it_does_not_need() -> None:
-    told = "import sys, invoice_mcp.testing.histories; print(*sys.modules)"
+    told = "import sys, temporal_replay; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=60).stdout
     assert not {"mcp", "hypothesis", "faker", "pytest"} & set(loaded.split())
 

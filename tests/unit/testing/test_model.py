@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.reports import LineStatus, Status, Verdict
+from invoice_mcp.domain.report import LineStatus, Status, Verdict
 from invoice_mcp.testing import LETTERS
-from invoice_mcp.testing._model import OK
-from invoice_mcp.testing._states import Shown
+from invoice_mcp.testing.model.model import OK
+from invoice_mcp.testing.model.state import Shown
 from tests.requirements import requirement
 from tests.unit.testing.stories import LATER, Story, shown
 

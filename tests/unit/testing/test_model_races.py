@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from invoice_mcp.reports import LineStatus, Status, Verdict
+from invoice_mcp.domain.report import LineStatus, Status, Verdict
 from invoice_mcp.testing import Action, Verb
-from invoice_mcp.testing._model import OK
-from invoice_mcp.testing._states import Shown, Span, State
+from invoice_mcp.testing.model.model import OK
+from invoice_mcp.testing.model.state import Shown, Span, State
 from tests.unit.testing.stories import BEGAN, DEADLINE, LATER, Story, shown
 
 CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID

@@ -9,8 +9,8 @@ import pytest
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from invoice_mcp.testing._naming import NotFound, workflows_named
-from invoice_mcp.worker import WORKFLOWS
+from invoice_mcp.testing.simulate.process.loading import NotFound, workflows_named
+from invoice_mcp.workflow.worker import WORKFLOWS
 from tests.scenarios.controls.deciding import LosesEarlyDecisions
 
 HERE = "tests.unit.testing.test_naming"

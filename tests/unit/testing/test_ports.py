@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import pytest
 
-from invoice_mcp.erp import Erp, ErpMismatch, ErpUnavailable
-from invoice_mcp.payments import PaymentRefused, Payments, PaymentUnavailable
-from invoice_mcp.reports import PaymentOrder
+from invoice_mcp.adapters.erp import Erp, ErpMismatch, ErpUnavailable
+from invoice_mcp.adapters.payments import PaymentRefused, Payments, PaymentUnavailable
+from invoice_mcp.domain.report import PaymentOrder
 from invoice_mcp.testing import Outcome, RecordingPayments, ScriptedErp, Stamp, Verb
 from tests.unit.testing.ruins import an_invoice
 from tests.unit.testing.stories import invoice

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from invoice_mcp.testing._processes import ProcessDied, heard_from
+from invoice_mcp.testing.simulate.process.pool import ProcessDied, heard_from
 from tests.requirements import requirement
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice, LineStatus, Status, Verdict
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice, LineStatus, Status, Verdict
 from invoice_mcp.testing import Answer, Attempt, Observations, Outcome, check
-from invoice_mcp.testing._rules_of_content import submitted
-from invoice_mcp.testing._tools import Form
+from invoice_mcp.testing.checker.content import submitted
+from invoice_mcp.testing.world.tools import Form
 from tests.requirements import requirement
 from tests.unit.testing.ruins import BEGAN, WORKFLOW_ID, a_run, an_attempt, payments_of, retold, traced
 

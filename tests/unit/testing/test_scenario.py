@@ -9,22 +9,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import ValidationError
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.testing import (
-    LETTERS,
-    Action,
-    Line,
-    ModelViolated,
-    Scenario,
-    StageKeeper,
-    Verb,
-    _course,
-    _model,
-    _playing,
-    kinds,
-    play,
-)
-from invoice_mcp.testing._states import Span, State
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.testing import LETTERS, Action, Line, ModelViolated, Scenario, StageKeeper, Verb, kinds, play
+from invoice_mcp.testing.model import model as _model
+from invoice_mcp.testing.model import transitions as _course
+from invoice_mcp.testing.model.state import Span, State
+from invoice_mcp.testing.simulate.fuzz import conformance as _playing
 from tests.requirements import requirement
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -11,18 +11,18 @@ from typing import Any, cast
 import pytest
 from mcp_types import CallToolResult
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.simulate_cli import FAULTS as TOLD_FAULTS
+from invoice_mcp.cli.simulate import FAULTS as TOLD_FAULTS
+from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.testing import Action, Line, Scenario, StageRunner, Verb, Violations, kinds
-from invoice_mcp.testing._drawing import FAULTS, Odds, draw
-from invoice_mcp.testing._lives import MODEL, Broken, Life, Lives
-from invoice_mcp.testing._naming import workflows_named
-from invoice_mcp.testing._shapes import shape_of, validate_each_shape_once
-from invoice_mcp.testing._shrinking import shrink
-from invoice_mcp.testing._simulating import Plan, live_share
-from invoice_mcp.testing._stopping import Stop
-from invoice_mcp.testing._totals import SPANS, Totals, since
-from invoice_mcp.testing.simulator import BEGINS, Moment
+from invoice_mcp.testing.simulate.fuzz.campaign import Plan, live_share
+from invoice_mcp.testing.simulate.fuzz.episode import MODEL, Broken, Life, Lives
+from invoice_mcp.testing.simulate.fuzz.generator import FAULTS, Odds, draw
+from invoice_mcp.testing.simulate.fuzz.shrinker import shrink
+from invoice_mcp.testing.simulate.fuzz.statistics import SPANS, Totals, since
+from invoice_mcp.testing.simulate.process.interrupt import Stop
+from invoice_mcp.testing.simulate.process.loading import workflows_named
+from invoice_mcp.testing.world.schema_cache import shape_of, validate_each_shape_once
+from temporal_simulator import BEGINS, Moment
 from tests.requirements import requirement
 
 PAYS_AGAIN = "tests.scenarios.controls.paying:ResubmissionPaysAgain"

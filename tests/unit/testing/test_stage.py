@@ -12,7 +12,7 @@ import pytest
 from temporalio.client import Client
 
 from invoice_mcp.testing import EngineKind, EngineStuck, StageKeeper, Stamp, ToolRefused, kinds, open_world
-from invoice_mcp.testing._engine import Engine, EngineWorker
+from invoice_mcp.testing.engines.base import Engine, EngineWorker
 
 pytestmark = pytest.mark.thorough
 

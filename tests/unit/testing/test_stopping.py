@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from invoice_mcp.testing._processes import heard_from
-from invoice_mcp.testing._stopping import Stop, asked_by_ctrl_c
+from invoice_mcp.testing.simulate.process.interrupt import Stop, asked_by_ctrl_c
+from invoice_mcp.testing.simulate.process.pool import heard_from
 from tests.requirements import requirement
 
 

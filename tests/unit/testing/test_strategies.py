@@ -11,7 +11,7 @@ import pytest
 from hypothesis import Phase, find, given, settings
 from hypothesis.errors import NoSuchExample
 
-from invoice_mcp.invoices import Invoice
+from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.testing import Scenario, Verb
 from tests.scenarios.strategies import CURRENCIES, scenarios
 

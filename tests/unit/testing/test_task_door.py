@@ -12,15 +12,16 @@ import pytest
 from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 
-from invoice_mcp import invoice_task, server
-from invoice_mcp.approval import ApprovalPolicy
-from invoice_mcp.reports import Status
-from invoice_mcp.service import InvoiceService
-from invoice_mcp.tasks import TaskBinding, TasksClient, tool_result
-from invoice_mcp.tasks._reading import Tasks
-from invoice_mcp.tasks.workflow import TaskState
+from invoice_mcp.domain.report import Status
+from invoice_mcp.server import task as invoice_task
+from invoice_mcp.server import tools as server
+from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import TaskTools, World
 from invoice_mcp.testing.plugin import NewWorld
+from mcp_temporal_tasks import TaskBinding, TasksClient, tool_result
+from mcp_temporal_tasks.server.tasks import Tasks
+from mcp_temporal_tasks.workflow import TaskState
 from tests.requirements import requirement
 
 

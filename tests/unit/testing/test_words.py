@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import product
 
-from invoice_mcp.invoices import Invoice
-from invoice_mcp.reports import DEFAULT_APPROVAL_TIMEOUT
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
 from invoice_mcp.testing import LETTERS, Action, Scenario, Verb, prefixes, words
-from invoice_mcp.testing._model import Model
-from invoice_mcp.testing._states import Span, State
+from invoice_mcp.testing.model.model import Model
+from invoice_mcp.testing.model.state import Span, State
 
 Word = tuple[Action, ...]
 FAULT = Action(verb=Verb.PAYMENT_REFUSED)

@@ -14,8 +14,8 @@ from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner
 from temporalio.worker import Worker as RealWorker
 
-from invoice_mcp.embedded import temporal_binary
-from invoice_mcp.testing.simulator import Simulation, Worker, connect
+from invoice_mcp.temporal.embedded import temporal_binary
+from temporal_simulator import Simulation, Worker, connect
 from tests.unit.testing.simulator import busy_toys, reset_toys, toys
 from tests.unit.testing.simulator.toys import COLOUR
 

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from invoice_mcp.testing.simulator import Simulation
-from invoice_mcp.testing.simulator._agenda import Agenda, Step
+from temporal_simulator import Simulation
+from temporal_simulator.event_queue import Agenda, Step
 from tests.requirements import requirement
 
 MICROSECOND = 1000

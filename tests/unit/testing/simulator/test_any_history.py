@@ -16,7 +16,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from invoice_mcp.testing.simulator import Execution, Seeded, Simulation, Start, Worker
+from temporal_simulator import Execution, Seeded, Simulation, Start, Worker
 from tests.unit.testing.simulator import toys
 from tests.unit.testing.simulator.places import ACTIVITIES, QUEUE, WORKFLOWS
 

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from invoice_mcp.testing.simulator import Execution, Simulation, Start, VirtualTimeLoop, Worker, connect
+from temporal_simulator import Execution, Simulation, Start, VirtualTimeLoop, Worker, connect
 from tests.unit.testing.simulator import busy_toys, toys
 from tests.unit.testing.simulator.places import ACTIVITIES, QUEUE, WORKFLOWS
 from tests.unit.testing.simulator.test_as_temporal_does import replays

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from invoice_mcp.testing.simulator import Branches, Explored, explore, live_again
+from temporal_simulator import Branches, Explored, explore, live_again
 
 
 def shuffling(

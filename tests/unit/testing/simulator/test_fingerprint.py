@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from temporalio import workflow
 
-from invoice_mcp.testing.simulator import Simulation, Start, Worker
-from invoice_mcp.testing.simulator._fingerprint import condensed, fingerprint
+from temporal_simulator import Simulation, Start, Worker
+from temporal_simulator.worker.fingerprint import condensed, fingerprint
 from tests.unit.testing.simulator.places import QUEUE
 
 
@@ -139,7 +139,7 @@ async def test_what_the_code_goes_on_with_is_in_its_fingerprint(one: list[Any], 
 
 def holding(value: object) -> bytes | None:
     """The fingerprint of an instance that holds this, and nothing else."""
-    from invoice_mcp.testing.simulator._fingerprint import _Opaque, _Walk  # noqa: PLC0415
+    from temporal_simulator.worker.fingerprint import _Opaque, _Walk  # noqa: PLC0415
 
     try:
         return condensed(_Walk()(value))

@@ -9,8 +9,8 @@ import pytest
 from temporalio import workflow
 from temporalio.worker import UnsandboxedWorkflowRunner
 
-from invoice_mcp.testing.simulator import RecallingRunner, Simulation, Start, StaysInMemory, Worker, connect
-from invoice_mcp.testing.simulator._recalling import ToldOtherwise
+from temporal_simulator import RecallingRunner, Simulation, Start, StaysInMemory, Worker, connect
+from temporal_simulator.worker.memoize import ToldOtherwise
 from tests.bench.floor import Listening
 from tests.unit.testing.simulator import toys
 from tests.unit.testing.simulator.places import QUEUE

@@ -16,7 +16,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from invoice_mcp.testing.simulator import NotSimulated
+from temporal_simulator import NotSimulated
 from tests.requirements import requirement
 from tests.unit.testing.simulator import places, toys
 from tests.unit.testing.simulator.places import QUEUE, WORKFLOWS, Place

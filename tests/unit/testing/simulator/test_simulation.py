@@ -13,7 +13,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.testing.simulator import (
+from temporal_simulator import (
     EndlessTaskFailureError,
     EverythingWaits,
     InOrder,
@@ -24,9 +24,9 @@ from invoice_mcp.testing.simulator import (
     StaysInMemory,
     VirtualTimeLoop,
     Worker,
-    _tasks,
     connect,
 )
+from temporal_simulator.server import workflow_tasks as _tasks
 from tests.unit.testing.simulator import toys
 from tests.unit.testing.simulator.places import QUEUE
 

@@ -70,7 +70,7 @@ def found(module: str, name: str = "") -> Any:
 
 
 def of_simulator(name: str, module: str = "") -> Any:
-    return found(f"invoice_mcp.testing.simulator{module}", name)
+    return found(f"temporal_simulator{module}", name)
 
 
 def variants(message: type[Message]) -> set[str]:
@@ -104,7 +104,7 @@ def test_a_runner_makes_instances_and_an_instance_takes_activations() -> None:
     assert takes == ["self", "act"], STANDS_ON + "how an instance is activated"
     assert issubclass(UnsandboxedWorkflowRunner, WorkflowRunner), STANDS_ON + "the runner without a sandbox"
     abstract: frozenset[str] = WorkflowInstance.__abstractmethods__
-    answers = set(vars(of_simulator("Recalling", "._recalling")))
+    answers = set(vars(of_simulator("Recalling", ".worker.memoize")))
     assert abstract <= answers, STANDS_ON + f"an instance can be asked {sorted(abstract - answers)}"
 
 
@@ -115,7 +115,7 @@ def test_the_core_tells_nothing_that_is_unknown_here() -> None:
 
 def test_code_wants_nothing_that_is_neither_carried_out_nor_refused_on_purpose() -> None:
     wanted = variants(found("temporalio.bridge.proto.workflow_commands", "WorkflowCommand"))
-    carried_out = set(of_simulator("_CARRY_OUT", "._commands"))
+    carried_out = set(of_simulator("_CARRY_OUT", ".server.commands"))
     assert wanted == carried_out | COMMANDS_SET_ASIDE | ANSWERS, STANDS_ON + "the commands of a workflow"
 
 
@@ -123,7 +123,7 @@ def test_code_wants_nothing_that_is_neither_carried_out_nor_refused_on_purpose()
 def test_the_client_asks_by_these_names(name: str) -> None:
     service = found("temporalio.bridge.services_generated", "WorkflowService")
     assert hasattr(service, name), STANDS_ON + f"the request {name}"
-    assert hasattr(of_simulator("SimulatedService", "._service"), f"_{name}")
+    assert hasattr(of_simulator("SimulatedService", ".client.service"), f"_{name}")
 
 
 def test_a_service_client_has_one_door() -> None:

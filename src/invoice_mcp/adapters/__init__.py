@@ -1,0 +1,1 @@
+"""The ports to the outside, ERP, payment gateway and ledger, and their adapters."""

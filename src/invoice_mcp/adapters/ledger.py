@@ -1,0 +1,296 @@
+"""The embedded payment system: a ledger in one SQLite file, whose primary key is the idempotency key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.domain.display_text import printable
+from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt, Record
+
+T = TypeVar("T")
+
+_APPLICATION_ID = 0x494D4350  # "IMCP", in the file's header: tells our ledger from another program's database
+_SCHEMA = """
+CREATE TABLE payments (
+    idempotency_key TEXT PRIMARY KEY NOT NULL,
+    payment_id TEXT UNIQUE NOT NULL,
+    invoice_id TEXT NOT NULL,
+    line INTEGER NOT NULL,
+    description TEXT NOT NULL,
+    amount TEXT NOT NULL, -- text, as SQLite's numbers are floats
+    currency TEXT NOT NULL,
+    paid_at TEXT NOT NULL
+)
+"""
+# The file's PRAGMA user_version. 0 is release 0.1.0, which had the payments alone; it can still read and pay into ours.
+_VERSION = 1
+_SINCE_0_1_0 = (
+    # One row, as `LedgerIdentity` says; NULL for None.
+    "CREATE TABLE ledger (id TEXT NOT NULL, temporal TEXT, complete_since TEXT)",
+    # Not UNIQUE: a ledger of 0.1.0 may hold two payments of one line.
+    "CREATE INDEX payments_by_line ON payments (invoice_id, line)",
+)
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
+_CREATING = threading.Lock()
+
+
+class LedgerEntry(Record):
+    """One payment made. `amount` is in `currency`, `paid_at` in UTC."""
+
+    idempotency_key: str
+    payment_id: str
+    invoice_id: str
+    line: int
+    description: str
+    amount: Decimal
+    currency: str
+    paid_at: datetime
+
+
+class LedgerIdentity(NamedTuple):
+    """Which ledger a file is.
+
+    Attributes:
+        id: Its own, made with it.
+        temporal: Id of the Temporal namespace it is bound to, None before that.
+        complete_since: From when on it holds all payments, in UTC: what was lost before that was accepted. None: all.
+        payments: How many it holds.
+    """
+
+    id: str
+    temporal: str | None
+    complete_since: datetime | None
+    payments: int
+
+
+class PaymentLedger:
+    """A payment system for trying things out: one SQLite file, shared safely by tasks, threads and processes.
+
+    The same key with another amount or currency is refused with the code IDEMPOTENCY_CONFLICT. A line of an invoice is
+    paid once: under another key it is refused with the code LINE_ALREADY_PAID.
+
+    Once it has seen its file it pays into that ledger only: where the file is gone, or another, nothing is paid.
+
+    Args:
+        path: The file, made with its directory when it is bound or at the first payment, both readable to their owner
+            only.
+        refuse: Refuse what is not yet paid, with the code INSUFFICIENT_FUNDS.
+        patience: Seconds to go on trying while others hold the file.
+    """
+
+    def __init__(self, path: Path, *, refuse: bool = False, patience: float = 5.0) -> None:
+        self._path = path
+        self._refuse = refuse
+        self._patience = patience
+        self._id: str | None = None  # of the ledger that the file was when it was last opened
+
+    async def pay(self, order: PaymentOrder) -> PaymentReceipt:
+        """As `Payments.pay`."""
+        return await asyncio.to_thread(self._guarded, lambda: self._pay(order))
+
+    async def entries(self) -> tuple[LedgerEntry, ...]:
+        """Every payment made, oldest first; none, and no file made, when there is no ledger yet.
+
+        Raises:
+            PaymentUnavailable: The file can't be read, or is no ledger.
+        """
+        return await asyncio.to_thread(self._guarded, self._entries)
+
+    async def identity(self) -> LedgerIdentity | None:
+        """Which ledger this is; None, and no file made, when there is none yet.
+
+        Raises:
+            PaymentUnavailable: The file can't be read, or is no ledger.
+        """
+        return await asyncio.to_thread(self._guarded, self._identity)
+
+    async def bind(self, temporal: str, *, complete_since: datetime | None = None) -> str:
+        """Remember which Temporal namespace it pays for, by the namespace's id. Makes the file where there is none.
+
+        Args:
+            complete_since: Accept that payments before that may be missing; None changes nothing about that.
+
+        Returns:
+            The ledger's own id.
+
+        Raises:
+            PaymentUnavailable: The file can't be written, or is no ledger.
+        """
+        return await asyncio.to_thread(self._guarded, lambda: self._bind(temporal, complete_since))
+
+    async def holds(self, payment_id: str) -> bool:
+        """Whether it has made this payment; no file is made for the answer.
+
+        Raises:
+            PaymentUnavailable: The file can't be read, or is no ledger.
+        """
+        return await asyncio.to_thread(self._guarded, lambda: self._holds(payment_id))
+
+    def _guarded(self, call: Callable[[], T]) -> T:
+        """Call again while others hold the file, for as long as we have patience; turn every fault into ours."""
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                return call()
+            except (PaymentRefused, PaymentUnavailable):
+                raise
+            except Exception as error:
+                # SQLite's own waiting covers neither the switch to WAL nor the last one out who tidies up.
+                code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+                if code not in _BUSY or time.monotonic() >= deadline:
+                    raise PaymentUnavailable(f"the payment ledger {self._path}: {printable(str(error))}") from error
+            time.sleep(0.005)
+
+    def _pay(self, order: PaymentOrder) -> PaymentReceipt:
+        self._create()
+        with self._open() as ledger, ledger:
+            # The write lock comes first: between looking and paying, nobody else can pay.
+            ledger.execute("BEGIN IMMEDIATE")
+            made = ledger.execute(
+                "SELECT payment_id, amount, currency FROM payments WHERE idempotency_key = ?", (order.idempotency_key,)
+            ).fetchone()
+            if made is not None:
+                payment_id, amount, currency = made
+                if (Decimal(amount), currency) != (order.amount, order.currency):
+                    told = f"paid as {currency} {amount}; it can't be paid as {order.currency} {order.amount}"
+                    raise PaymentRefused("IDEMPOTENCY_CONFLICT", f"this payment was already {told}")
+                return PaymentReceipt(payment_id=payment_id)
+            paid = ledger.execute(
+                "SELECT payment_id, amount, currency FROM payments WHERE invoice_id = ? AND line = ?",
+                (order.invoice_id, order.line),
+            ).fetchone()
+            if paid is not None:
+                # Whoever asks may not know of it: the line was changed, and what was paid before is forgotten there.
+                payment_id, amount, currency = paid
+                told = f"line {order.line} of invoice {order.invoice_id} was already paid, with other content"
+                raise PaymentRefused(
+                    "LINE_ALREADY_PAID", f"{told}: {currency} {amount} as {payment_id}. It is not paid again"
+                )
+            if self._refuse:
+                raise PaymentRefused("INSUFFICIENT_FUNDS", "the account does not cover this payment")
+            payment_id = _payment_id(order)
+            entry = (order.idempotency_key, payment_id, order.invoice_id, order.line, order.description)
+            money = (format(order.amount, "f"), order.currency, datetime.now(UTC).isoformat())
+            ledger.execute("INSERT INTO payments VALUES (?, ?, ?, ?, ?, ?, ?, ?)", entry + money)
+            return PaymentReceipt(payment_id=payment_id)
+
+    def _entries(self) -> tuple[LedgerEntry, ...]:
+        if not self._path.exists():
+            return ()
+        with self._open() as ledger:
+            ledger.row_factory = sqlite3.Row
+            rows = ledger.execute("SELECT * FROM payments ORDER BY rowid").fetchall()
+        return tuple(LedgerEntry.model_validate(dict(row)) for row in rows)
+
+    def _identity(self) -> LedgerIdentity | None:
+        if not self._path.exists():
+            return None
+        with self._open() as ledger:
+            own, temporal, since = ledger.execute("SELECT id, temporal, complete_since FROM ledger").fetchone()
+            payments = ledger.execute("SELECT count(*) FROM payments").fetchone()[0]
+            return LedgerIdentity(own, temporal, datetime.fromisoformat(since) if since else None, payments)
+
+    def _bind(self, temporal: str, complete_since: datetime | None) -> str:
+        self._create()
+        with self._open() as ledger:
+            since = complete_since.astimezone(UTC).isoformat() if complete_since is not None else None
+            ledger.execute(
+                "UPDATE ledger SET temporal = ?, complete_since = ifnull(?, complete_since)", (temporal, since)
+            )
+            return str(ledger.execute("SELECT id FROM ledger").fetchone()[0])
+
+    def _holds(self, payment_id: str) -> bool:
+        if not self._path.exists():
+            return False
+        with self._open() as ledger:
+            found = ledger.execute("SELECT 1 FROM payments WHERE payment_id = ?", (payment_id,)).fetchone()
+            return found is not None
+
+    def _create(self) -> None:
+        """Make the file where there is none, and never was one as far as we know."""
+        if self._id is None:
+            _create_privately(self._path)
+        elif not self._path.exists():
+            raise PaymentUnavailable(f"the payment ledger {self._path} is gone, and what it has paid is not known")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        # mode=rw: SQLite would create the file readable to all. Its own wait is short, as `_guarded` goes on waiting.
+        uri = f"{self._path.absolute().as_uri()}?mode=rw"
+        with closing(sqlite3.connect(uri, uri=True, timeout=self._patience / 4, isolation_level=None)) as ledger:
+            if _application_id(ledger) != _APPLICATION_ID:
+                self._claim(ledger)
+            if _version(ledger) != _VERSION:
+                self._migrate(ledger)
+            ledger.execute("PRAGMA journal_mode = WAL")
+            # A payment we answered for must outlive a power cut.
+            ledger.execute("PRAGMA synchronous = FULL")
+            self._recognize(ledger)
+            yield ledger
+
+    def _claim(self, file: sqlite3.Connection) -> None:
+        """Make an empty file our ledger; leave another program's database as it is."""
+        with file:
+            file.execute("BEGIN IMMEDIATE")
+            found = _application_id(file)
+            if found == _APPLICATION_ID:
+                # Somebody else was faster.
+                return
+            if found or file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise PaymentUnavailable(f"{self._path} is another program's database, not a payment ledger")
+            file.execute(_SCHEMA)
+            file.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+
+    def _migrate(self, file: sqlite3.Connection) -> None:
+        """Bring a ledger of release 0.1.0 to today's form; its payments stay as they are."""
+        with file:
+            file.execute("BEGIN IMMEDIATE")
+            found = _version(file)
+            if found > _VERSION:
+                raise PaymentUnavailable(f"the payment ledger {self._path} is of a newer release than this one")
+            if found == _VERSION:
+                # Somebody else was faster.
+                return
+            for statement in _SINCE_0_1_0:
+                file.execute(statement)
+            file.execute("INSERT INTO ledger (id) VALUES (?)", (uuid.uuid4().hex,))
+            file.execute(f"PRAGMA user_version = {_VERSION}")
+
+    def _recognize(self, file: sqlite3.Connection) -> None:
+        (found,) = file.execute("SELECT id FROM ledger").fetchone()
+        if self._id is not None and self._id != found:
+            raise PaymentUnavailable(f"the payment ledger {self._path} was replaced by another one: start anew")
+        self._id = found
+
+
+def _application_id(file: sqlite3.Connection) -> int:
+    return int(file.execute("PRAGMA application_id").fetchone()[0])
+
+
+def _version(file: sqlite3.Connection) -> int:
+    return int(file.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _create_privately(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Closing any handle on a file drops all locks this process holds on it, SQLite's too: a fresh file must be closed
+    # here before another thread can have opened it.
+    with _CREATING, suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _payment_id(order: PaymentOrder) -> str:
+    return f"PAY-{order.invoice_id}-{order.line}-{hashlib.sha256(order.idempotency_key.encode()).hexdigest()[:10]}"

@@ -1,0 +1,121 @@
+"""Which ERP and which payment system: embedded ones for trying things out, or real ones over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx2
+
+from invoice_mcp.adapters.erp import EmbeddedErp, Erp, HttpErp
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.adapters.payments import HttpPayments, Payments
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.workflow.invoice import TASK_QUEUE
+
+
+@dataclass(frozen=True)
+class PortSettings:
+    """Where the outside world is.
+
+    Attributes:
+        home: Where the embedded payment ledger lives.
+        erp_url, payments_url: Base URLs of the real systems; None means the embedded one.
+        fail_validate, fail_payment: Make the embedded ERP, or the embedded gateway, refuse everything.
+        allow_embedded: Use the embedded ones also on a Temporal that others share.
+        accept_lost_state: Go on although the embedded Temporal or the embedded ledger has lost what the other knows.
+    """
+
+    home: Path
+    erp_url: str | None = field(default=None, repr=False)  # may hold a password
+    payments_url: str | None = field(default=None, repr=False)
+    fail_validate: bool = False
+    fail_payment: bool = False
+    allow_embedded: bool = False
+    accept_lost_state: bool = False
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What is not set of the real systems."""
+        urls = {"ERP_URL": self.erp_url, "PAYMENTS_URL": self.payments_url}
+        return tuple(name for name, url in urls.items() if not url)
+
+    @property
+    def has_real(self) -> bool:
+        """Whether the ERP or the gateway is a real one."""
+        return bool(self.erp_url or self.payments_url)
+
+    def task_queue(self, *, is_embedded: bool) -> str:
+        """The queue for invoices of these ports.
+
+        On the embedded Temporal, hosts with other URLs have other queues: else one host's worker would pay another
+        one's invoices into the wrong system. Passwords are no part of that: they may change while invoices wait. On a
+        configured Temporal all workers have the same ports, and servers need none.
+        """
+        if not is_embedded or not self.has_real:
+            return TASK_QUEUE
+        which = hashlib.sha256(f"{_place(self.erp_url)}\n{_place(self.payments_url)}".encode()).hexdigest()
+        return f"{TASK_QUEUE}-{which[:12]}"
+
+    def require_real(self, *, is_local: bool) -> None:
+        """Refuse to work on a shared Temporal with ports that only pretend.
+
+        Raises:
+            ConfigurationError: The ERP or the gateway would be an embedded one.
+        """
+        if self.missing and not is_local and not self.allow_embedded:
+            what = f"This worker would mark invoices as paid without paying them: {' and '.join(self.missing)} not set"
+            raise ConfigurationError(f"{what}. Set them, serve with --no-worker, or try things out: --embedded-ports")
+
+    def require_pretended(self) -> None:
+        """Refuse to move real money on a Temporal that anybody on this machine can reach.
+
+        Raises:
+            ConfigurationError: The ERP or the gateway is a real one.
+        """
+        if self.has_real:
+            raise ConfigurationError(
+                "With a real ERP or gateway the embedded Temporal is too open: any user of this machine can reach it "
+                "and approve. Name one of your own (--address or TEMPORAL_ADDRESS, with TLS or a key), or accept that: "
+                "--accept-embedded-risk or INVOICE_MCP_ACCEPT_EMBEDDED_RISK=1"
+            )
+
+
+def _place(url: str | None) -> str | None:
+    """Which system, and whose account there, a URL means: without the password, however the rest is written."""
+    try:
+        place = httpx2.URL(url or "")
+    except httpx2.InvalidURL:
+        # Whoever opens it tells what is wrong with it.
+        return url
+    return str(place.copy_with(username=place.username or None, password=None)).rstrip("/") if url else url
+
+
+def ledger_path(home: Path) -> Path:
+    """The file of the embedded payment ledger."""
+    return home / "payments.db"
+
+
+@asynccontextmanager
+async def open_ports(settings: PortSettings) -> AsyncIterator[tuple[Erp, Payments]]:
+    """The two ports as configured, closed at the end.
+
+    Raises:
+        ConfigurationError: A URL is none.
+    """
+    async with AsyncExitStack() as stack:
+        erp: Erp = EmbeddedErp(refuse=settings.fail_validate)
+        payments: Payments = PaymentLedger(ledger_path(settings.home), refuse=settings.fail_payment)
+        try:
+            if settings.erp_url:
+                erp = http_erp = HttpErp(settings.erp_url)
+                stack.push_async_callback(http_erp.aclose)
+            if settings.payments_url:
+                payments = http_payments = HttpPayments(settings.payments_url)
+                stack.push_async_callback(http_payments.aclose)
+        except ValueError as error:
+            raise ConfigurationError(f"{error}. Look at ERP_URL and PAYMENTS_URL") from None
+        yield erp, payments

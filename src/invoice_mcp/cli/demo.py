@@ -1,0 +1,226 @@
+"""The demo: one invoice, from submission to its end, told by a real MCP client of a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from enum import StrEnum
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mcp import Client, MCPError, StdioServerParameters
+from mcp.client.session import ClientRequestContext
+from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult, TextContent
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from invoice_mcp.adapters.ledger import PaymentLedger
+from invoice_mcp.adapters.settings import ledger_path
+from invoice_mcp.domain.display_text import printable
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.domain.report import InvoiceReport, Status
+from invoice_mcp.server.startup import STARTING
+from mcp_temporal_tasks import CreateTaskResult, DetailedTask, Task, TasksClient
+
+_EXPIRES_AFTER = timedelta(seconds=3)
+_ENDS_WITHIN = 60.0
+_COLOURS = {Status.PAID: "green", Status.FAILED: "red", Status.REJECTED: "yellow", Status.EXPIRED: "yellow"}
+
+
+class Ending(StrEnum):
+    """The endings the demo can play."""
+
+    PAID = "PAID"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+
+
+class DemoError(Exception):
+    """The server did not do what the demo asked."""
+
+
+def sample_invoice() -> dict[str, Any]:
+    """The sample invoice: ACME Corp, two lines, due in the past."""
+    text = files("invoice_mcp").joinpath("samples/invoice_acme.json").read_text(encoding="utf-8")
+    invoice: dict[str, Any] = json.loads(text)
+    return invoice
+
+
+async def play(
+    ending: Ending,
+    console: Console,
+    *,
+    home: Path,
+    approval_timeout: timedelta | None = None,
+    fail_validate: bool = False,
+    fail_payment: bool = False,
+) -> bool:
+    """Play the conversation and tell it on `console`. True if the invoice ended as `ending` says.
+
+    Args:
+        home: A folder of its own is made below it, and removed at the end.
+        approval_timeout: How long the invoice waits; default: five days, three seconds for EXPIRED.
+    """
+    window = approval_timeout or (_EXPIRES_AFTER if ending is Ending.EXPIRED else None)
+    arguments = ["-m", "invoice_mcp", "serve", "--approval", "ask"]
+    arguments += ["--approval-timeout", f"{window.total_seconds()}s"] if window else []
+    arguments += ["--fail-validate"] if fail_validate else []
+    arguments += ["--fail-payment"] if fail_payment else []
+    arguments += ["--accept-embedded-risk"]  # nothing real is paid, and nothing stays
+    stage = _stage(home)
+    try:
+        server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(stage))
+        conversation = _Conversation(console, ending)
+        async with conversation.client(server) as client:
+            report = await conversation.hold(client)
+        await _show_ledger(console, PaymentLedger(ledger_path(stage)))
+        return _tell_ending(console, report, ending)
+    except (DemoError, ExceptionGroup) as failure:
+        # What is raised while a client is there may come in the groups of its tasks.
+        if (known := _demo_error_in(failure)) is None:
+            raise
+        console.print(f"[red]The server:[/] {escape(str(known))}")
+        return False
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _demo_error_in(failure: Exception) -> DemoError | None:
+    if isinstance(failure, ExceptionGroup):
+        return next((known for each in failure.exceptions if (known := _demo_error_in(each)) is not None), None)
+    return failure if isinstance(failure, DemoError) else None
+
+
+def _tell_ending(console: Console, report: InvoiceReport, ending: Ending) -> bool:
+    good = report.status.value == ending.value
+    colour = _COLOURS.get(report.status, "red")
+    console.print(f"{'Done' if good else 'Not as it should be'}: the invoice is [{colour}]{report.status}[/].")
+    return good
+
+
+def _stage(home: Path) -> Path:
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return Path(tempfile.mkdtemp(prefix="demo-", dir=home))
+    except OSError as error:
+        raise ConfigurationError(
+            f"No data can be kept under {home}: {error.strerror}. Look at INVOICE_MCP_HOME"
+        ) from None
+
+
+def _environment(stage: Path) -> dict[str, str]:
+    """The demo is about itself: whatever else is configured for this user stays untouched."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("TEMPORAL_", "ERP_URL", "PAYMENTS_URL"))
+    }
+    return kept | {"INVOICE_MCP_HOME": str(stage)}
+
+
+async def until_ready(client: Client, within: float = 60.0) -> None:
+    """Wait until a server that has only just begun does not refuse any more because Temporal is not there yet.
+
+    Raises:
+        TimeoutError: So many seconds are over.
+    """
+    async with asyncio.timeout(within):
+        while STARTING in str((await client.call_tool("list", {"limit": 1})).content):
+            """The call has waited a while."""
+
+
+class _Conversation:
+    """What the user says, which tool the agent then calls, and what the user is told and asked."""
+
+    def __init__(self, console: Console, ending: Ending) -> None:
+        self._console = console
+        self._ending = ending
+        self._last_heard: str | None = None
+
+    @asynccontextmanager
+    async def client(self, server: StdioServerParameters) -> AsyncIterator[Client]:
+        """A client of the server, with tasks, and with the user behind it."""
+        async with AsyncExitStack() as stack:
+            client = Client(server, extensions=[TasksClient(on_task=self._on_task)], elicitation_callback=self._on_form)
+            try:
+                with self._console.status("Starting Temporal, a worker and the MCP server …"):
+                    await stack.enter_async_context(client)
+                    await until_ready(client)
+            except (MCPError, OSError, ExceptionGroup) as error:
+                raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` tells more") from None
+            yield client
+
+    async def hold(self, client: Client) -> InvoiceReport:
+        """Play it to its end and return the report, which is what the one call of `trigger` ends with."""
+        invoice = sample_invoice()
+        self._says(f"Please process invoice {invoice['invoice_id']} of {invoice['customer']}.")
+        self._console.print("  [dim]→ trigger(invoice=…)[/]")
+        try:
+            answer = await client.call_tool("trigger", {"invoice": invoice}, read_timeout_seconds=_ENDS_WITHIN)
+        except MCPError as error:
+            raise DemoError(f"it went away ({error.message})") from None
+        if answer.is_error or not isinstance(answer.structured_content, dict):
+            raise DemoError(" ".join(block.text for block in answer.content if isinstance(block, TextContent)))
+        return InvoiceReport.model_validate(answer.structured_content)
+
+    async def _on_task(self, task: Task) -> None:
+        """Tell what has changed."""
+        if isinstance(task, CreateTaskResult):
+            self._hears(f"Submitted. It is a task, which may take days: {task.task_id}")
+        told = task.status_message
+        if isinstance(task, DetailedTask) and task.result is not None:
+            told = task.result["structuredContent"]["summary"]
+        if told and told != self._last_heard:
+            self._last_heard = told
+            self._hears(told)
+
+    async def _on_form(
+        self,
+        context: ClientRequestContext,  # noqa: ARG002
+        params: ElicitRequestFormParams | ElicitRequestURLParams,
+    ) -> ElicitResult:
+        """Fill in the form that the host shows."""
+        for line in params.message.splitlines():
+            self._console.print(f"  [yellow]┃[/] {escape(line)}")
+        match self._ending:
+            case Ending.PAID:
+                return self._fills_in(decision="approve", comment="Checked.")
+            case Ending.REJECTED:
+                return self._fills_in(decision="reject", comment="Never ordered.")
+            case Ending.EXPIRED:
+                self._says("… (nobody decides)")
+                return ElicitResult(action="cancel")
+
+    def _fills_in(self, *, decision: str, comment: str) -> ElicitResult:
+        self._says(f"{decision.capitalize()}. {comment}")
+        content = {"decision": decision, "comment": comment, "name": "the demo's user"}
+        return ElicitResult(action="accept", content={**content})
+
+    def _says(self, words: str) -> None:
+        self._console.print(f"[bold]You:[/]   {escape(words)}")
+
+    def _hears(self, words: str) -> None:
+        self._console.print(f"[bold cyan]Agent:[/] {escape(words)}")
+
+
+async def _show_ledger(console: Console, ledger: PaymentLedger) -> None:
+    entries = await ledger.entries()
+    if not entries:
+        console.print("The payment ledger is empty: nothing was paid.")
+        return
+    table = Table(title="Payment ledger", title_justify="left")
+    for column in ("Payment", "Invoice", "Line", "Description", "Amount"):
+        table.add_column(column, justify="right" if column in {"Line", "Amount"} else "left", overflow="fold")
+    for entry in sorted(entries, key=lambda entry: (entry.invoice_id, entry.line)):
+        amount = f"{entry.currency} {entry.amount}"
+        table.add_row(entry.payment_id, entry.invoice_id, str(entry.line), escape(printable(entry.description)), amount)
+    console.print(table)

@@ -1,0 +1,1 @@
+"""What an invoice is, and the rules about it: pure, and free of Temporal and MCP."""

@@ -1,0 +1,31 @@
+"""The rule of decisions: the first one is final, and only in time. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.report import Decision, Status, Verdict
+from invoice_mcp.domain.summary import describe_decision, moment
+
+
+def require_open_for(
+    verdict: Verdict, *, status: Status, made: Decision | None, deadline: datetime | None, now: datetime
+) -> None:
+    """Return if `verdict` may be given now, or was given before, alike (repeating changes nothing).
+
+    Args:
+        made: The decision there is already, if any.
+        deadline: When the time to decide ends; None while it has not begun.
+
+    Raises:
+        Refused: ALREADY_CLOSED after a terminal status or the deadline, ALREADY_DECIDED for the opposite verdict.
+    """
+    if status.is_terminal:
+        raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status} and takes no decision any more")
+    if made is not None:
+        if made.verdict is not verdict:
+            what = f"the invoice was {describe_decision(made)}"
+            raise Refused(Code.ALREADY_DECIDED, f"{what}; the first decision is final")
+    elif deadline is not None and now >= deadline:
+        raise Refused(Code.ALREADY_CLOSED, f"the time to decide ended on {moment(deadline)}")

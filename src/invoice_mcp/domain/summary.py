@@ -1,0 +1,110 @@
+"""A report in one sentence. What others wrote is quoted in it; what is not known is not said. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from invoice_mcp.domain.display_text import quoted, word
+from invoice_mcp.domain.report import Confirmation, Decision, InvoiceReport, LineReport, LineStatus, Status
+
+# As much as the adapters take over from another system, and our own words before it.
+_LONGEST_REASON = 400
+
+# Both forms are told as the update's words: whoever writes to Temporal past the servers can write them, too, and could
+# read whatever a proof would be made with.
+_HOW_CONFIRMED = {
+    Confirmation.FORM: "as the update said: the server's form was answered",
+    Confirmation.TASK: "as the update said: the task's form was answered",
+    Confirmation.NONE: "on the caller's word; nobody was asked",
+    None: "how it was confirmed is not recorded",
+}
+
+
+def summarize(report: InvoiceReport) -> str:
+    """One sentence a person can read aloud: whose invoice, how much, where it stands and what comes next."""
+    whose = f"Invoice {word(report.invoice_id)} from {quoted(report.customer)}"
+    how_much = f"over {word(report.currency)} {report.total:,}"
+    return f"{whose} {how_much} {_standing(report)}"
+
+
+def retold(report: InvoiceReport) -> InvoiceReport:
+    """The report with the sentence of this release: release 0.1.0 did not quote, and its results stay as they are."""
+    return report.model_copy(update={"summary": summarize(report)})
+
+
+def describe_decision(decision: Decision) -> str:
+    """What was decided, in whose name, when, and what is known of how it was confirmed: `approved in the name of …`.
+
+    The name is a claim, and told as one: nobody has verified it.
+    """
+    verdict, when = decision.verdict.lower(), f"on {moment(decision.at)}"
+    if decision.confirmation is Confirmation.SIGNAL:
+        # A signal names nobody.
+        return f"{verdict} by a Temporal signal {when}"
+    name = f" in the name of {quoted(decision.by)}" if decision.by else ""
+    return f"{verdict}{name} {when} ({_HOW_CONFIRMED[decision.confirmation]})"
+
+
+def _standing(report: InvoiceReport) -> str:
+    decided = describe_decision(report.decision) if report.decision else ""
+    paid = [line.line for line in report.lines if line.status is LineStatus.PAID]
+    unpaid = [line for line in report.lines if line.status is not LineStatus.PAID]
+    progress = f"{len(paid)} of {len(report.lines)} lines paid"
+    uncertain = _named("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
+    before = [line for line in unpaid if line.settled_before and not line.unconfirmed]
+    names = [f"line {line.line} ({word(line.error)})" if line.error else f"line {line.line}" for line in before]
+    earlier = _listed("earlier submissions paid, or perhaps paid", names)
+    nothing = f"nothing more was paid{earlier}" if before else "nothing was paid"
+    match report.status:
+        case Status.INITIALIZING | Status.PENDING_VALIDATION:
+            early = f"; it was already {decided}" if decided else ""
+            return f"is being checked against the ERP{early}."
+        case Status.PENDING_APPROVAL:
+            if decided:
+                return f"was {decided}."
+            until = f" until {moment(report.approval_deadline)}" if report.approval_deadline else ""
+            return f"is waiting for approval{until}{_refused(report.refused_signals)}{earlier}."
+        case Status.APPROVED | Status.PAYING:
+            due = min((line.due_date for line in unpaid), default=None)
+            is_ahead = due is not None and report.decision is not None and due > report.decision.at
+            following = f"; the next is due on {moment(due)}" if due is not None and is_ahead else ""
+            stopping = "; it is being cancelled, and only payments under way still finish" if report.cancelling else ""
+            return f"was {decided or 'approved'} and is being paid: {progress}{stopping or following}."
+        case Status.PAID:
+            return f"was {decided or 'approved'} and is paid in full."
+        case Status.REJECTED:
+            return f"was {decided or 'rejected'}; {nothing}."
+        case Status.EXPIRED:
+            return f"expired: nobody decided in time{_refused(report.refused_signals)}; {nothing}."
+        case Status.CANCELLED:
+            told = f"{progress}{uncertain}{earlier}" if paid or uncertain else nothing
+            return f"was cancelled{_because('reason given', report.reason)}; {told}."
+        case Status.FAILED:
+            certain = _named("not paid", [line for line in unpaid if not line.unconfirmed and line not in before])
+            return f"failed{_because('reason', report.reason)}; {progress}{certain}{uncertain}{earlier}."
+
+
+def _named(what: str, lines: list[LineReport]) -> str:
+    return _listed(what, [f"line {line.line} ({word(line.error or line.status)})" for line in lines])
+
+
+def _listed(what: str, names: list[str], most: int = 5) -> str:
+    if not names:
+        return ""
+    return f"; {what}: {', '.join(names[:most])}" + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _refused(signals: int) -> str:
+    if not signals:
+        return ""
+    many = "an approving Temporal signal was" if signals == 1 else f"{signals} approving Temporal signals were"
+    return f"; {many} refused, as a person has to be asked"
+
+
+def _because(what: str, reason: str | None) -> str:
+    return f" ({what}: {quoted(reason, _LONGEST_REASON)})" if reason else ""
+
+
+def moment(time: datetime) -> str:
+    """A time as a person reads it, in UTC: 2026-11-28 09:30 UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

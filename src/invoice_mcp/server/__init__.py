@@ -1,0 +1,1 @@
+"""The MCP server: six tools, forms, and the task of an invoice."""

@@ -1,0 +1,117 @@
+"""An MCP server whose every tool error starts with a stable code and never shows a traceback."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from mcp.server import MCPServer
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
+from mcp_types import CallToolResult, InputRequiredResult, TextContent
+from pydantic import ValidationError
+
+from invoice_mcp.domain.display_text import quoted
+from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, faults_of
+from invoice_mcp.server.tool_names import PLAIN, ToolNames
+from invoice_mcp.server.tool_results import texts_of
+from invoice_mcp.server.transport.stdio import stdio_streams
+
+if TYPE_CHECKING:
+    from mcp.shared._stream_protocols import ReadStream, WriteStream
+    from mcp.shared.message import SessionMessage
+
+logger = logging.getLogger(__name__)
+
+_TOO_LARGE = f"the arguments are larger than {MAX_INVOICE_BYTES // 1024} KiB, or nested too deeply"
+
+OF_HOSTS: Mapping[str, str] = MappingProxyType(
+    {
+        "wait_for_previous": "Gemini CLI adds it to every tool's schema, to put calls in order, and sends it on",
+    }
+)
+"""Arguments that hosts are known to add of their own, and why: they are no mistakes of a model, and are ignored."""
+
+
+class CodedServer(MCPServer[Any]):
+    """`MCPServer`, but whatever goes wrong in a tool is answered as `CODE: why. What to do next.`
+
+    The text of an answer is as `texts_of` writes it.
+
+    Args:
+        names: What the tools are called in sentences of ours.
+    """
+
+    def __init__(self, *args: Any, names: ToolNames = PLAIN, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._names = names
+
+    async def call_tool(
+        self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
+    ) -> CallToolResult | InputRequiredResult:
+        """As the base class, but a failure is an answer, not an exception; protocol errors pass."""
+        try:
+            arguments = await self._known(name, arguments)
+            result = await super().call_tool(name, arguments, context)
+        except (ToolError, Refused) as error:
+            text = self._names.in_text(str(_refused(error)))
+            logger.debug("Tool %s: %s", quoted(name, 64), text)
+            return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+        if isinstance(result, CallToolResult) and result.structured_content is not None:
+            return result.model_copy(update={"content": texts_of(result.structured_content)})
+        return result
+
+    async def run_stdio_async(self) -> None:
+        """As the base class, but what the SDK drops or leaves unanswered is answered."""
+        async with stdio_streams() as streams:
+            await self.serve_streams(*streams)
+
+    async def serve_streams(
+        self, messages: ReadStream[SessionMessage | Exception], answers: WriteStream[SessionMessage]
+    ) -> None:
+        """Serve one client until its messages end."""
+        options = self._lowlevel_server.create_initialization_options()
+        await self._lowlevel_server.run(messages, answers, options)
+
+    async def _known(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, less those of hosts.
+
+        Raises:
+            Refused: What the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything.
+        """
+        tools = {tool.name: tool for tool in await self.list_tools()}
+        if name not in tools:
+            what = f"there is no tool {quoted(name, 64)}. The tools are {', '.join(tools)}."
+            raise Refused(Code.INVALID_ARGUMENT, what)
+        known = tools[name].input_schema.get("properties", {})
+        arguments = {key: value for key, value in arguments.items() if key in known or key not in OF_HOSTS}
+        unknown = sorted(quoted(argument, 64) for argument in arguments if argument not in known)
+        if unknown:
+            what = f"{name} takes no argument {', '.join(unknown[:10])}"
+            raise Refused(Code.INVALID_ARGUMENT, f"{what}. It takes {', '.join(known)}.")
+        try:
+            size = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+        except (RecursionError, ValueError):
+            size = MAX_INVOICE_BYTES + 1
+        if size > MAX_INVOICE_BYTES:
+            code = Code.INVOICE_INVALID if "invoice" in known else Code.INVALID_ARGUMENT
+            raise Refused(code, f"{_TOO_LARGE}. Send less and call again; nothing was changed.")
+        return arguments
+
+
+def _refused(error: ToolError | Refused) -> Refused:
+    cause = error.__cause__ if isinstance(error, ToolError) else error
+    if isinstance(cause, Refused):
+        return cause
+    if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
+        of_invoice = any(fault["loc"][:1] == ("invoice",) for fault in cause.errors(include_input=False))
+        code = Code.INVOICE_INVALID if of_invoice else Code.INVALID_ARGUMENT
+        return Refused(
+            code, f"{faults_of(cause, below=('invoice',))}. Correct this and call again; nothing was changed."
+        )
+    logger.error("A tool failed unexpectedly", exc_info=cause or error)
+    return Refused(Code.INTERNAL, "something went wrong that should not have. The server's log says more.")

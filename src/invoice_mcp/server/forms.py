@@ -1,0 +1,123 @@
+"""What a person is asked about an invoice, word for word, and how the answer is read. Knows nothing of Temporal."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+from mcp.server.elicitation import render_elicitation_schema
+from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
+from pydantic import BaseModel, Field, ValidationError
+
+from invoice_mcp.domain.display_text import quoted, word
+from invoice_mcp.domain.invoice import MAX_COMMENT, MAX_NAME, Comment, Person, faults_of
+from invoice_mcp.domain.report import DecisionRequest, InvoiceReport, LineReport
+from invoice_mcp.domain.summary import moment
+
+T = TypeVar("T", bound=BaseModel)
+
+# A form that can't be taken in at a glance gets waved through. All lines together are always told.
+MOST_LINES = 50
+
+_DISMISSED = (
+    "The last form was dismissed or declined, which decides nothing. To reject the invoice, choose reject and send the "
+    "form.\n\n"
+)
+
+
+class Decided(BaseModel):
+    """The form of a waiting invoice."""
+
+    decision: Literal["approve", "reject"] = Field(
+        title="Decision", description="approve: every line is paid on its due date. reject: nothing is paid. Final."
+    )
+    comment: Comment = Field(default="", title="Comment", description="Why; kept with the decision")
+    name: Person = Field(default="", title="Your name", description="Kept as you write it; default: your client's name")
+
+
+class Confirmed(BaseModel):
+    """The form of an approval that somebody else, most likely a model, passes on."""
+
+    # Strict: what is merely like a yes, such as "on" or 1, is none.
+    approve: bool = Field(
+        strict=True, title="Approve and pay", description="Yes: every line is paid on its due date. Final."
+    )
+
+
+def decision_request(report: InvoiceReport, dismissals: int = 0) -> ElicitRequest:
+    """Ask for a decision: approve or reject. After a form that was dismissed, it says first what came of that."""
+    return _form(f"{_DISMISSED if dismissals else ''}Approve or reject {describe(report)}", Decided)
+
+
+def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> ElicitRequest:
+    """Ask whether an approval is really meant, in this name and with this comment."""
+    comment = f"\nComment: {quoted(decision.comment, MAX_COMMENT)}" if decision.comment else ""
+    head = f"Your assistant wants to approve, in the name of {quoted(decision.by)}, "
+    return _form(f"{head}{describe(report)}{comment}", Confirmed)
+
+
+def describe(report: InvoiceReport) -> str:
+    """Which invoice, how much, to whom, and each line. What is the invoice's own text is quoted."""
+    what = f"invoice {word(report.invoice_id)}: pay {word(report.currency)} {report.total:,}"
+    head = f"{what} to {quoted(report.customer, MAX_NAME)}."
+    until = f" It expires on {moment(report.approval_deadline)}." if report.approval_deadline else ""
+    shown, rest = report.lines[:MOST_LINES], report.lines[MOST_LINES:]
+    lines = [_line(report, line) for line in shown]
+    if rest:
+        amount = sum(line.amount for line in rest)
+        settled = sum(line.settled_before for line in rest)
+        before = f" ({settled} of them earlier submissions paid, or perhaps did)" if settled else ""
+        lines.append(f"… and {len(rest)} more lines, together {report.currency} {amount:,}{before}")
+    return "\n".join([head + until, *lines])
+
+
+def decision_in(answer: ElicitResult) -> Decided | None:
+    """What the person decided; None where nothing was: dismissing or declining a form is no rejection.
+
+    Raises:
+        ValueError: The form was sent, but can't be read.
+    """
+    if answer.action == "accept":
+        return _filled(Decided, answer)
+    # Declining to answer is not rejecting the invoice, unless the person says so.
+    said = (answer.content or {}).get("decision")
+    return _filled(Decided, answer) if answer.action == "decline" and said == "reject" else None
+
+
+def unconfirmed(answer: ElicitResult) -> str | None:
+    """Why the answer to the form of an approval is no yes; None: it is one.
+
+    It tells what the client answered, and of no person: some clients dismiss every form by themselves.
+    """
+    if answer.action != "accept":
+        what = f"nobody confirmed: the client answered {answer.action!r} to the form"
+        return f"{what} (hosts without a screen do so by themselves)"
+    try:
+        return None if _filled(Confirmed, answer).approve else "the form was answered with no"
+    except ValueError:
+        return "the form came back without a yes or no"
+
+
+def message_of(request: ElicitRequest) -> str:
+    """The text that is shown above the form."""
+    return request.params.message
+
+
+def _form(message: str, form: type[BaseModel]) -> ElicitRequest:
+    rendered = render_elicitation_schema(form)
+    # Our own names and words for the form as a whole are not for whoever fills it in.
+    schema = {key: rendered[key] for key in ("type", "properties", "required")}
+    return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
+
+
+def _filled(form: type[T], answer: ElicitResult) -> T:
+    try:
+        # A field that is null is one that was left out.
+        return form.model_validate({name: value for name, value in (answer.content or {}).items() if value is not None})
+    except ValidationError as error:
+        raise ValueError(faults_of(error)) from None
+
+
+def _line(report: InvoiceReport, line: LineReport) -> str:
+    before = " (an earlier submission paid it, or perhaps did; it is not paid twice)" if line.settled_before else ""
+    what = f"{quoted(line.description, MAX_NAME)}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
+    return f"{line.line}. {what}{before}"

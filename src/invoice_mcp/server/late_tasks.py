@@ -1,0 +1,79 @@
+"""The tasks extension of a server that answers its first messages before Temporal is connected."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.extension import Extension, MethodBinding
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, CallToolRequestParams, CallToolResult
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
+from invoice_mcp.domain.errors import Refused
+from mcp_temporal_tasks import EXTENSION_ID, TaskParams, UpdateTaskParams
+
+if TYPE_CHECKING:
+    from mcp_temporal_tasks import TasksExtension
+
+_METHODS = {"tasks/get": TaskParams, "tasks/update": UpdateTaskParams, "tasks/cancel": TaskParams}
+
+
+class LateTasks(Extension):
+    """Declares tasks at once, and hands each request on to the extension that is made when Temporal is connected.
+
+    Args:
+        make: Gives that extension; called until it once does. Raises Refused while there is no Temporal.
+        tools: Whose calls may become tasks. They wait for Temporal themselves, so they are called first.
+    """
+
+    identifier = EXTENSION_ID
+
+    def __init__(self, make: Callable[[], Awaitable[TasksExtension]], *, tools: AbstractSet[str]) -> None:
+        self._make = make
+        self._tools = tools
+        self._made: TasksExtension | None = None
+
+    def methods(self) -> Sequence[MethodBinding]:
+        """As of `TasksExtension`."""
+        versions = frozenset(MODERN_PROTOCOL_VERSIONS)
+        return [MethodBinding(name, params, self._handler(name), versions) for name, params in _METHODS.items()]
+
+    async def intercept_tool_call(
+        self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """As of `TasksExtension`."""
+        result = await call_next(ctx)
+        if params.name not in self._tools or not isinstance(result, CallToolResult) or result.is_error:
+            return result
+
+        async def given(_ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
+            return result
+
+        return await (await self._extension()).intercept_tool_call(params, ctx, given)
+
+    async def listening(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        """Middleware, as of `TasksExtension`."""
+        if ctx.method != "subscriptions/listen":
+            return await call_next(ctx)
+        wanted = (ctx.params or {}).get("notifications")
+        if not isinstance(wanted, Mapping) or not wanted.get("taskIds"):
+            return await call_next(ctx)
+        return await (await self._extension()).listening(ctx, call_next)
+
+    def _handler(self, name: str) -> Callable[[ServerRequestContext[Any, Any], Any], Awaitable[HandlerResult]]:
+        async def handle(ctx: ServerRequestContext[Any, Any], params: Any) -> HandlerResult:
+            [handler] = [each.handler for each in (await self._extension()).methods() if each.method == name]
+            return await handler(ctx, params)
+
+        return handle
+
+    async def _extension(self) -> TasksExtension:
+        if self._made is None:
+            try:
+                self._made = await self._make()
+            except Refused as refusal:
+                raise MCPError(INTERNAL_ERROR, str(refusal)) from None
+        return self._made

@@ -1,0 +1,213 @@
+"""The invoice as an MCP task: what `trigger` starts is one, and its one question is the approval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from mcp.server.context import ServerRequestContext
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, CallToolResult, ElicitRequest, ElicitResult
+from pydantic import ValidationError
+from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
+
+from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.report import (
+    Confirmation,
+    DecisionRequest,
+    InvoiceReport,
+    LineStatus,
+    Standing,
+    Status,
+    Verdict,
+    without_keys,
+)
+from invoice_mcp.domain.summary import retold, summarize
+from invoice_mcp.server.confirmation import ApprovalPolicy, client_name, require_forms
+from invoice_mcp.server.forms import decision_in, decision_request, message_of
+from invoice_mcp.server.tool_names import PLAIN, ToolNames
+from invoice_mcp.server.tool_results import result_of
+from invoice_mcp.service.queries import WORKFLOW_TYPE, keys_of
+from invoice_mcp.service.question_keys import decision_number, digest_of
+from invoice_mcp.service.service import OTHER_GATEWAY, InvoiceService
+from invoice_mcp.service.settled_lines import with_earlier_runs
+from invoice_mcp.workflow.invoice import MOST_DISMISSALS, InvoiceWorkflow
+from mcp_temporal_tasks import TaskBinding
+from mcp_temporal_tasks.workflow import TaskState
+
+_STOPPING = "Stopping this task does not cancel an approved invoice: for that call the tool `cancel`."
+_ELSEWHERE = (
+    f"Nothing is asked here: {OTHER_GATEWAY}. Approve it at a server that is started with those; to reject it, call the"
+    " tool `reject`."
+)
+# Who was faster, or came too late: nothing is asked any more.
+_SETTLED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
+
+_SOON = timedelta(seconds=1)
+_WAITING = timedelta(seconds=2)
+_FAR = timedelta(minutes=1)
+
+
+def invoice_binding(
+    service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK, *, names: ToolNames = PLAIN
+) -> TaskBinding:
+    """Makes `trigger` start a task for clients that know tasks; the others get its plain answer.
+
+    Args:
+        approval: Which approvals count; a rejection is taken from anybody.
+        names: What the tools are called.
+    """
+    client = service.client
+
+    async def state(handle: Handle) -> TaskState:
+        found = await task_state(service, handle)
+        return replace(found, message=names.in_text(found.message or ""))
+
+    async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
+        [(key, response)] = responses.items()
+        decided = decision_in(_elicited(response))
+        if decided is None:
+            await _dismissed(service, handle, decision_number(key))
+            return
+        request = (await _open_form(service, handle, await _standing(client, handle))).get(key)
+        if request is None:
+            # Decided or dismissed in the meantime.
+            return
+        verdict = Verdict.APPROVED if decided.decision == "approve" else Verdict.REJECTED
+        if verdict is Verdict.APPROVED:
+            require_forms(approval, ctx.session.client_capabilities)
+        decision = DecisionRequest(
+            by=decided.name or client_name(ctx),
+            comment=decided.comment,
+            confirmation=Confirmation.TASK,
+            shown=digest_of(message_of(request)),
+        )
+        try:
+            await service.decide(verdict, handle.id, handle.run_id, decision)
+        except Refused as refusal:
+            _require_in(_SETTLED, refusal)
+
+    return TaskBinding(
+        tool=names.of("trigger"),
+        workflow=WORKFLOW_TYPE,
+        without_tasks="answer",
+        state=state,
+        answer=answer,
+        cancellable=partial(_is_cancellable, client),
+        result=partial(_result, client),
+        poll_interval=_SOON,
+    )
+
+
+Handle = WorkflowHandle[Any, Any]
+
+
+async def task_state(service: InvoiceService, handle: Handle) -> TaskState:
+    """What the workflow's report means for its task."""
+    standing = await _standing(service.client, handle)
+    report = standing.report
+    form = await _open_form(service, handle, standing)
+    told = [summarize(report)]
+    if _is_approved(report) and not report.status.is_terminal and not report.cancelling:
+        told.append(_STOPPING)
+    if _awaits_decision(report) and not form:
+        told.append(_ELSEWHERE)
+    return TaskState(
+        message=" ".join(told),
+        updated_at=standing.changed_at,
+        input_requests={
+            key: each.model_dump(by_alias=True, mode="json", exclude_none=True) for key, each in form.items()
+        },
+        poll_interval_ms=_poll_interval(report) // timedelta(milliseconds=1),
+    )
+
+
+async def _open_form(service: InvoiceService, handle: Handle, standing: Standing) -> dict[str, ElicitRequest]:
+    """The form that asks for the decision, by its key: the same until it is answered, and a new one after each that was
+    dismissed. Empty: nothing is asked, as there is nothing to decide, or an approval would be refused here.
+
+    After very many dismissals it stays the same: what is kept in a history has its limits.
+    """
+    report = standing.report
+    if not _awaits_decision(report):
+        return {}
+    execution = await handle.describe()
+    if not service.takes_approvals_of(execution):
+        return {}
+    keys = await keys_of(execution)
+    dismissals = min(standing.dismissals, MOST_DISMISSALS)
+    request = decision_request(report, dismissals)
+    return {keys.of_decision(dismissals + 1, message_of(request)): request}
+
+
+def _awaits_decision(report: InvoiceReport) -> bool:
+    return report.status is Status.PENDING_APPROVAL and report.decision is None
+
+
+async def _is_cancellable(client: Client, handle: Handle) -> bool:
+    """Whether stopping the task cancels the invoice: not once it is approved.
+
+    Hosts stop a task by one key, Escape say, when a person only wants to see it no longer. While the invoice waits,
+    nothing is lost by that: nothing is paid, and it may be submitted again. But an approval is a decision about money
+    that somebody made on purpose, and that others rely on; it is undone on purpose only, by the tool `cancel`. The
+    tasks extension leaves that to the server: "Cancellation is cooperative".
+    """
+    return not _is_approved((await _standing(client, handle)).report)
+
+
+def _is_approved(report: InvoiceReport) -> bool:
+    return report.decision is not None and report.decision.verdict is Verdict.APPROVED
+
+
+async def _standing(client: Client, handle: Handle) -> Standing:
+    execution = await handle.describe()
+    try:
+        standing: Standing = await handle.query(InvoiceWorkflow.standing)
+    except WorkflowQueryFailedError:
+        # A worker of an older release can't tell since when.
+        report = await handle.query(InvoiceWorkflow.report)
+        standing = Standing(report=report, changed_at=execution.start_time)
+    whole = await with_earlier_runs(client, execution, standing.report)
+    return standing.model_copy(update={"report": whole})
+
+
+async def _dismissed(service: InvoiceService, handle: Handle, number: int) -> None:
+    try:
+        await service.dismiss(handle.id, handle.run_id, number)
+    except Refused as refusal:
+        # Another form is asked by now, or there were too many.
+        _require_in(_SETTLED | {Code.INVALID_ARGUMENT}, refusal)
+
+
+def _require_in(ignored: AbstractSet[Code], refusal: Refused) -> None:
+    """Return if it only says that this is not asked any more: such answers are ignored."""
+    if refusal.code not in ignored:
+        raise MCPError(INTERNAL_ERROR, str(refusal)) from None
+
+
+def _poll_interval(report: InvoiceReport) -> timedelta:
+    """Nothing happens before the next due date; a decision may come at any time by another door."""
+    if report.status is Status.PENDING_APPROVAL:
+        return _WAITING
+    due = [line.due_date for line in report.lines if line.status is LineStatus.SCHEDULED]
+    if report.status is not Status.PAYING or not due or any(line.status is LineStatus.PENDING for line in report.lines):
+        return _SOON
+    return min(max(min(due) - datetime.now(UTC), _SOON), _FAR)
+
+
+def _elicited(response: Any) -> ElicitResult:
+    try:
+        return ElicitResult.model_validate(response, by_name=False)
+    except ValidationError:
+        raise ValueError("it is not the result of an elicitation") from None
+
+
+async def _result(client: Client, outcome: Any) -> CallToolResult:
+    """The report, as `status` tells it."""
+    report = retold(InvoiceReport.model_validate(outcome))
+    execution = await client.get_workflow_handle(report.workflow_id, run_id=report.run_id).describe()
+    return result_of(without_keys(await with_earlier_runs(client, execution, report)))

@@ -1,0 +1,326 @@
+"""The MCP server: six tools over one InvoiceService, which may come once Temporal is connected."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import anyio
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.tools import Tool
+from mcp_types import InputRequiredResult, ToolAnnotations
+from pydantic import BaseModel, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from invoice_mcp import __version__
+from invoice_mcp.domain.display_text import word
+from invoice_mcp.domain.invoice import Comment, Invoice, Person
+from invoice_mcp.domain.report import (
+    LONGEST_WAIT,
+    Confirmation,
+    DecisionRequest,
+    InvoiceEntry,
+    InvoiceReport,
+    Status,
+    Submission,
+    Verdict,
+    without_keys,
+)
+from invoice_mcp.server.capabilities import without_prompts_and_resources
+from invoice_mcp.server.confirmation import ApprovalPolicy, awaits_decision, client_name, confirmed, needs_confirmation
+from invoice_mcp.server.errors import CodedServer
+from invoice_mcp.server.late_tasks import LateTasks
+from invoice_mcp.server.tool_names import PLAIN, ToolNames
+from invoice_mcp.server.tool_schemas import compact, outline, strict, without_descriptions
+
+if TYPE_CHECKING:
+    # With what they need, Temporal's client before all, they take longer to import than the whole handshake may take.
+    from invoice_mcp.service.service import InvoiceService
+    from mcp_temporal_tasks import TasksExtension
+
+INSTRUCTIONS = """\
+Submit invoices and see them through to payment. An invoice lives for days; its state is kept by Temporal, so every
+tool answers within seconds and nothing is lost between calls, hosts or restarts.
+1. `trigger` submits an invoice and returns its workflow_id. Submitting the same invoice again is safe.
+2. The ERP checks it; then it is PENDING-APPROVAL until a person decides or the deadline passes (EXPIRED).
+3. `approve` or `reject` passes on a person's decision. Never decide yourself: ask the user first, showing customer,
+   amount and lines. The first decision is final. `approve` pays real money; a host that shows forms has the user
+   confirm it, so call it also where you would rather not decide: the question then reaches the user.
+4. Once approved, each line is paid on its due date; `status` tells how far it is (PAYING, then PAID or FAILED).
+   `status` with wait_seconds waits for the next change. `cancel` stops what is not paid yet.
+5. `list` finds invoices by status when you have no workflow_id.
+Errors start with a code (INVOICE_INVALID, NOT_FOUND, ALREADY_DECIDED, ...) and say what to do next. Each answer has a
+`summary` to tell the user.
+"""
+
+
+def _text(value: object) -> object:
+    return "" if value is None else value
+
+
+def _number(value: object) -> object:
+    # To Pydantic, true is 1.
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "must be a number, not true or false")
+    return value
+
+
+# Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
+WorkflowId = Annotated[str, Field(description="As returned by `trigger`: invoice-<invoice_id>")]
+RunId = Annotated[str, BeforeValidator(_text), Field(description="Only to address an earlier run; default: the newest")]
+Who = Annotated[
+    Person,
+    BeforeValidator(_text),
+    Field(description="Who decided, a person's name, kept as your claim; default: your client's"),
+]
+Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words; default: none")]
+WaitSeconds = Annotated[
+    # The bounds stand beside the type: behind a validator they would not be JSON Schema's.
+    float,
+    Field(ge=0, le=LONGEST_WAIT, description="Wait so long for the status to change; default 0: answer now"),
+    BeforeValidator(_number),
+]
+Limit = Annotated[
+    int, Field(ge=1, le=100, description="At most this many on a page; default 20"), BeforeValidator(_number)
+]
+Cursor = Annotated[
+    str,
+    BeforeValidator(_text),
+    Field(description="The next_cursor of the page before, with the same status; default: the first page"),
+]
+
+
+class InvoiceList(BaseModel):
+    """Open invoices first, then those that ended last."""
+
+    invoices: list[InvoiceEntry]
+    summary: str
+    next_cursor: str | None = Field(
+        default=None, description="Pass it as cursor for the next page; null: there is none"
+    )
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What the tools work on.
+
+    Attributes:
+        approval: What an approval needs.
+    """
+
+    service: InvoiceService
+    approval: ApprovalPolicy = ApprovalPolicy.ASK
+
+
+Connected = Callable[[], Awaitable[Backend]]
+"""Gives the backend, or waits for it some seconds at most. Raises Refused: TEMPORAL_UNAVAILABLE."""
+
+
+def build_server(
+    service: InvoiceService,
+    *,
+    name: str = "invoice-mcp",
+    approval: ApprovalPolicy = ApprovalPolicy.ASK,
+    names: ToolNames = PLAIN,
+) -> CodedServer:
+    """The server with all its tools, and with tasks for clients that know them.
+
+    It keeps no state of its own: any number of them may serve the same invoices.
+    """
+
+    async def connected() -> Backend:
+        return backend
+
+    backend = Backend(service, approval)
+    return build_late_server(connected, name=name, names=names)
+
+
+def build_late_server(connected: Connected, *, name: str = "invoice-mcp", names: ToolNames = PLAIN) -> CodedServer:
+    """As `build_server`, before Temporal is connected: all that needs no Temporal is answered at once."""
+
+    async def extension() -> TasksExtension:
+        # Loaded by now, with the backend.
+        from invoice_mcp.server.task import invoice_binding  # noqa: PLC0415
+        from mcp_temporal_tasks import TasksExtension  # noqa: PLC0415
+
+        backend = await connected()
+        binding = invoice_binding(backend.service, backend.approval, names=names)
+        return TasksExtension(backend.service.client, [binding], retention=backend.service.retention)
+
+    tools = _Tools(connected, names)
+    tasks = LateTasks(extension, tools={names.of("trigger")})
+    return CodedServer(
+        name,
+        title="Invoices with human approval",
+        instructions=names.in_text(INSTRUCTIONS),
+        version=__version__,
+        tools=[
+            _tool(names, tools.trigger, "Submit an invoice", idempotent=True),
+            _tool(names, tools.status, "Status of an invoice", read_only=True),
+            _tool(names, tools.approve, "Approve and pay an invoice", idempotent=True, destructive=True),
+            _tool(names, tools.reject, "Reject an invoice", idempotent=True, destructive=True),
+            _tool(names, tools.cancel, "Cancel an invoice", idempotent=True, destructive=True),
+            _tool(names, tools.list, "List invoices", read_only=True),
+        ],
+        names=names,
+        extensions=[tasks],
+        middleware=[without_prompts_and_resources, tasks.listening],
+        log_level="WARNING",
+    )
+
+
+def _tool(
+    names: ToolNames,
+    function: Any,
+    title: str,
+    *,
+    read_only: bool = False,
+    destructive: bool = False,
+    idempotent: bool = False,
+) -> Tool:
+    tool = Tool.from_function(
+        function,
+        name=names.of(function.__name__),
+        title=title,
+        description=names.in_text(inspect.getdoc(function) or ""),
+        annotations=ToolAnnotations(
+            title=title,
+            read_only_hint=read_only,
+            destructive_hint=destructive,
+            idempotent_hint=idempotent or read_only,
+            open_world_hint=True,
+        ),
+    )
+    parameters = strict(compact(tool.parameters))
+    for each in parameters.get("properties", {}).values():
+        if "description" in each:
+            each["description"] = names.in_text(each["description"])
+    tool.parameters = {**parameters, "additionalProperties": False}
+    output = without_descriptions(compact(tool.fn_metadata.output_schema or {}))
+    # Four tools answer with a report: one says all that is in it.
+    tool.fn_metadata.output_schema = output if read_only else outline(output)
+    return tool
+
+
+def _on_its_word(by: str, comment: str) -> DecisionRequest:
+    """A decision that nobody was asked about."""
+    return DecisionRequest(by=by, comment=comment, confirmation=Confirmation.NONE)
+
+
+class _Tools:
+    """The tools, as a model sees them: names, signatures and docstrings are the public surface."""
+
+    def __init__(self, connected: Connected, names: ToolNames) -> None:
+        self._connected = connected
+        self._names = names
+
+    async def trigger(self, invoice: Invoice) -> Submission:
+        """Submit an invoice for validation, a person's approval, and payment of each line on its due date.
+
+        Returns at once with the workflow_id to use in every other tool. The same invoice submitted again returns the
+        one that is there (created: false); other content under an invoice_id that is under way or paid is refused.
+
+        For a client with tasks it is a task, which asks the user for the decision and ends with the report. Stopping
+        the task cancels the invoice while it waits for its decision. Once it is approved, stopping the task stops
+        nothing: the invoice goes on being paid, and only the tool `cancel` withdraws it.
+        """
+        async with self._answering() as backend:
+            submission = await backend.service.trigger(invoice)
+        what = "is submitted" if submission.created else "was submitted before"
+        summary = f"Invoice {word(invoice.invoice_id)} {what} and is {submission.status}."
+        return submission.model_copy(update={"summary": summary})
+
+    async def status(
+        self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", wait_seconds: WaitSeconds = 0
+    ) -> InvoiceReport:
+        """Tell where an invoice stands: its status, decision, deadline, and what became of each line."""
+
+        async def progress(waited: float, report: InvoiceReport) -> None:
+            await ctx.report_progress(waited, wait_seconds, report.summary)
+
+        if not wait_seconds:
+            async with self._answering() as backend:
+                return without_keys(await backend.service.status(workflow_id, run_id or None))
+        began = anyio.current_time()
+        service = (await self._connected()).service
+        left = max(0.0, wait_seconds - (anyio.current_time() - began))
+        return without_keys(await service.wait_for_change(workflow_id, run_id or None, left, progress))
+
+    async def approve(
+        self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", comment: Why = ""
+    ) -> InvoiceReport | InputRequiredResult:
+        """Pass on a person's approval of an invoice: every line is then paid on its due date. Final.
+
+        Repeating it changes nothing; a rejected invoice stays rejected; once the invoice has ended it is refused with
+        how it ended.
+
+        Call this only after the user has said yes to this invoice and amount. Where the host shows forms, one asks to
+        confirm; NOT_CONFIRMED: it was not answered with yes.
+        """
+        decision = _on_its_word(approver or client_name(ctx.request_context), comment)
+        async with self._answering() as backend:
+            if needs_confirmation(backend.approval, ctx):
+                report = await backend.service.status(workflow_id, run_id or None)
+                # What is confirmed is this run, and no other that may have begun meanwhile.
+                run_id = report.run_id
+                if awaits_decision(report):
+                    keys = await backend.service.approval_keys(workflow_id, run_id)
+                    outcome = await confirmed(report, decision, keys, ctx)
+                    if isinstance(outcome, InputRequiredResult):
+                        return outcome
+                    decision = outcome
+            decided = await backend.service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
+            return without_keys(decided)
+
+    async def reject(
+        self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
+    ) -> InvoiceReport:
+        """Pass on a person's rejection of an invoice: nothing is paid. Final; of an approved one see `cancel`."""
+        decision = _on_its_word(approver or client_name(ctx.request_context), reason)
+        async with self._answering() as backend:
+            decided = await backend.service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
+            return without_keys(decided)
+
+    async def cancel(self, workflow_id: WorkflowId, run_id: RunId = "", reason: Why = "") -> InvoiceReport:
+        """Withdraw an invoice. Before a decision nothing is paid; while paying, lines not yet due are not paid.
+
+        A payment under way finishes; the report tells which lines were paid. For an approved invoice this is the only
+        way: call it only when the user wants that.
+        """
+        async with self._answering() as backend:
+            return without_keys(await backend.service.cancel(workflow_id, run_id or None, reason))
+
+    async def list(
+        self,
+        status: Annotated[Status | None, Field(description="Only invoices with this status; default: all")] = None,
+        limit: Limit = 20,
+        cursor: Cursor = "",
+    ) -> InvoiceList:
+        """List invoices, for example all that are PENDING-APPROVAL: open ones first, then those that ended last.
+
+        Where there may be more, the answer has a next_cursor: call again with it, and with the same status. Of invoices
+        that are submitted or change between two pages, some may be on none of them, or on two.
+        """
+        async with self._answering() as backend:
+            found, next_cursor = await backend.service.list(status, limit, cursor)
+            more = await backend.service.unindexed(status) if status and not next_cursor else 0
+        which = f" {status}" if status else ""
+        count = f"{len(found) or 'No'}{' more' if cursor else ''}{which} invoice{'' if len(found) == 1 else 's'}"
+        hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""
+        following = "; there may be more: call `list` with cursor set to next_cursor" if next_cursor else ""
+        summary = self._names.in_text(f"{count}{following}{hint}.")
+        return InvoiceList(invoices=found, next_cursor=next_cursor, summary=summary)
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[Backend]:
+        """The backend; inside is the time of one answer, less what was waited for Temporal to be connected."""
+        began = anyio.current_time()
+        backend = await self._connected()
+        # Loaded by now, with the backend.
+        from invoice_mcp.service.errors import ANSWER_WITHIN, one_answer  # noqa: PLC0415
+
+        with one_answer(ANSWER_WITHIN - (anyio.current_time() - began)):
+            yield backend

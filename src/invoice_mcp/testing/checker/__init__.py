@@ -1,0 +1,1 @@
+"""The checker: rules that hold for every run, whatever was done to it."""

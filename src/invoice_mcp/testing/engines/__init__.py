@@ -1,0 +1,1 @@
+"""Where scenarios run: the simulator, the time-skipping server, the real server."""

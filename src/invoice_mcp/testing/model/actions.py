@@ -1,0 +1,131 @@
+"""What can be done to an invoice in a scenario, as data: it can be enumerated, drawn, shrunk, printed and replayed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
+
+
+class Verb(StrEnum):
+    """The kinds of actions."""
+
+    TRIGGER = "trigger"
+    TRIGGER_CHANGED = "trigger-changed"
+    APPROVE = "approve"
+    REJECT = "reject"
+    CANCEL = "cancel"
+    SIGNAL_APPROVE = "signal-approve"
+    SIGNAL_REJECT = "signal-reject"
+    RAW_APPROVE = "raw-approve"
+    RAW_REJECT = "raw-reject"
+    RAW_CANCEL = "raw-cancel"
+    RAW_QUERY = "raw-query"
+    TERMINATE = "terminate"
+    RESET = "reset"
+    RESET_REAPPLIED = "reset-reapplied"
+    ADVANCE = "advance"
+    PAYMENT_REFUSED = "payment-refused"
+    PAYMENT_DOWN = "payment-down"
+    ANSWER_LOST = "answer-lost"
+    REFUSED_AGAIN = "refused-again"
+    STALE_ANSWER = "stale-answer"
+    ERP_DOWN = "erp-down"
+    ERP_REFUSES = "erp-refuses"
+    CRASH = "crash"
+
+
+PAYMENT_FAULTS: tuple[Verb, ...] = (
+    Verb.PAYMENT_DOWN,
+    Verb.PAYMENT_REFUSED,
+    Verb.ANSWER_LOST,
+    Verb.REFUSED_AGAIN,
+    Verb.STALE_ANSWER,
+)
+"""What can go wrong at the gateway, with the payment of one line."""
+
+ATTACKS: tuple[Verb, ...] = (
+    Verb.RAW_APPROVE,
+    Verb.RAW_REJECT,
+    Verb.RAW_CANCEL,
+    Verb.RAW_QUERY,
+    Verb.TERMINATE,
+)
+"""What anybody who reaches Temporal can do past the MCP server, besides the signals."""
+
+RESETS: tuple[Verb, ...] = (Verb.RESET, Verb.RESET_REAPPLIED)
+"""As `ATTACKS`, on the simulator and the real server: the newest run, open or not, is reset to its beginning.
+
+After the second one the signals and updates that it had taken come again, as Temporal does by default.
+"""
+
+_CODE = {
+    Verb.TRIGGER: "await world.trigger(invoice)",
+    Verb.TRIGGER_CHANGED: "await world.trigger(changed)",
+    Verb.APPROVE: "await world.approve()",
+    Verb.REJECT: "await world.reject()",
+    Verb.CANCEL: "await world.cancel()",
+    Verb.SIGNAL_APPROVE: 'await world.signal("ApproveInvoice")',
+    Verb.SIGNAL_REJECT: 'await world.signal("RejectInvoice")',
+    Verb.RAW_APPROVE: 'await world.raw_update("approve")',
+    Verb.RAW_REJECT: 'await world.raw_update("reject")',
+    Verb.RAW_CANCEL: "await world.handle().cancel()",
+    Verb.RAW_QUERY: 'await world.handle().query("GetInvoiceReport")',
+    Verb.TERMINATE: "await world.handle().terminate()",
+    Verb.RESET: "await world.reset()",
+    Verb.RESET_REAPPLIED: "await world.reset(reapplies=True)",
+    Verb.ADVANCE: "await world.advance(timedelta(hours={hours!r}))",
+    Verb.PAYMENT_REFUSED: "world.payments.refuses(line={line})",
+    Verb.PAYMENT_DOWN: "world.payments.is_down(line={line})",
+    Verb.ANSWER_LOST: "world.payments.loses_the_answer(line={line})",
+    Verb.REFUSED_AGAIN: "world.payments.refuses_again(line={line})",
+    Verb.STALE_ANSWER: "world.payments.repeats_an_answer(line={line})",
+    Verb.ERP_DOWN: "world.erp.is_down()",
+    Verb.ERP_REFUSES: "world.erp.refuses()",
+    Verb.CRASH: "await world.crash_worker()\nawait world.restart_worker()",
+}
+
+
+MOST_HOURS = 1000 * 365 * 24
+"""No date is further off, nor does more time pass at once: a thousand years."""
+
+
+class Action(BaseModel):
+    """One thing that is done. `hours` is how long an ADVANCE takes, `line` which line's payment meets a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    verb: Verb
+    line: int = Field(default=1, ge=1)
+    hours: float = Field(default=24.0, gt=0, le=MOST_HOURS)
+
+    def __str__(self) -> str:
+        if self.verb is Verb.ADVANCE:
+            return f"advance-{self.hours:g}h"
+        return f"{self.verb}-{self.line}" if self.verb in PAYMENT_FAULTS else self.verb.value
+
+    @property
+    def code(self) -> str:
+        """The same in the verbs of a World, as Python."""
+        return _CODE[self.verb].format(line=self.line, hours=self.hours)
+
+
+_PAST_DEADLINE = (DEFAULT_APPROVAL_TIMEOUT + timedelta(hours=2)) / timedelta(hours=1)
+
+LETTERS: tuple[Action, ...] = (
+    Action(verb=Verb.APPROVE),
+    Action(verb=Verb.REJECT),
+    Action(verb=Verb.CANCEL),
+    Action(verb=Verb.SIGNAL_APPROVE),
+    Action(verb=Verb.SIGNAL_REJECT),
+    Action(verb=Verb.TRIGGER),
+    Action(verb=Verb.TRIGGER_CHANGED),
+    Action(verb=Verb.ADVANCE),
+    Action(verb=Verb.ADVANCE, hours=_PAST_DEADLINE),
+    Action(verb=Verb.PAYMENT_REFUSED),
+    Action(verb=Verb.CRASH),
+)
+"""The alphabet of the exhaustive scenarios."""

@@ -1,0 +1,115 @@
+"""Every word of actions up to a length, without those that can't differ from another. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
+from invoice_mcp.testing.model.actions import LETTERS, PAYMENT_FAULTS, Action, Verb
+from invoice_mcp.testing.model.model import Model
+from invoice_mcp.testing.model.scenario import Scenario
+from invoice_mcp.testing.model.state import Span, State
+
+Word = tuple[Action, ...]
+
+_FAULTS = frozenset({*PAYMENT_FAULTS, Verb.ERP_DOWN, Verb.ERP_REFUSES})
+
+
+class _Walk:
+    """The model, taken along a word; its clock is the word's."""
+
+    def __init__(self, model: Model, now: datetime) -> None:
+        self._model = model
+        self._now = now
+
+    def then(self, action: Action) -> _Walk:
+        passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
+        answers = self._model.act(action, Span(self._now, self._now + passes))
+        states = frozenset(state for possible in answers.values() for state in possible)
+        return _Walk(replace(self._model, possible=states), self._now + passes)
+
+    @property
+    def states(self) -> frozenset[State]:
+        return self._model.possible
+
+    @property
+    def has_ended(self) -> bool:
+        return all(state.status.is_terminal for state in self.states)
+
+
+def _start(scenario: Scenario) -> _Walk:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    invoices = tuple(Invoice.model_validate(draft) for draft in scenario.invoices("INV-1", now))
+    return _Walk(Model(invoices, DEFAULT_APPROVAL_TIMEOUT), now).then(Action(verb=Verb.TRIGGER))
+
+
+@dataclass(frozen=True)
+class _Node:
+    """A word, where it leads, and where its last letter came from."""
+
+    word: Word
+    here: _Walk
+    before: _Walk | None = None
+
+    def next(self, letters: Word) -> Iterator[_Node]:
+        """The words that are a letter longer, without those that can't differ from another."""
+        for letter in letters:
+            then = self.here.then(letter)
+            if self.here.has_ended and then.states == self.here.states:
+                continue
+            if letter.verb in _FAULTS and self._commutes_with(letter):
+                continue
+            yield _Node((*self.word, letter), then, self.here)
+
+    def _commutes_with(self, fault: Action) -> bool:
+        """Whether the fault may as well be scripted before the last letter."""
+        if self.before is None or self.word[-1] == fault:
+            return False
+        return self.here.then(fault).states == self.before.then(fault).then(self.word[-1]).states
+
+    def ends(self, letters: Word) -> Iterator[Word]:
+        """The word with each letter that leads somewhere, and with all those that change nothing."""
+        idle = tuple(letter for letter in letters if self.here.then(letter).states == self.here.states)
+        if idle:
+            yield (*self.word, *idle)
+        for letter in letters:
+            # A fault at the end of a word meets nothing any more.
+            if letter not in idle and letter.verb not in _FAULTS:
+                yield (*self.word, letter)
+
+
+def _level(length: int, letters: Word, scenario: Scenario | None) -> list[_Node]:
+    level = [_Node((), _start(scenario or Scenario()))]
+    for _ in range(length):
+        level = [longer for node in level for longer in node.next(letters)]
+    return level
+
+
+def prefixes(length: int, letters: Word = LETTERS, scenario: Scenario | None = None) -> Iterator[Word]:
+    """Words of this length that differ from each other in what they may lead to.
+
+    Left out is what can't differ from a word that is there: those that go on after something was done to an invoice
+    that has ended, whose execution is closed and can't change any more; and those that script a fault at a port one
+    action later than another word does, where the port was not asked in between.
+    """
+    yield from (node.word for node in _level(length, letters, scenario))
+
+
+def words(length: int, letters: Word = LETTERS, scenario: Scenario | None = None) -> Iterator[Word]:
+    """Words that together have every word up to this length in them, ordered by their prefixes.
+
+    For each prefix that is one shorter, or that nothing can follow: one word for every letter that leads somewhere,
+    and one with all the letters that change nothing, one after another.
+    """
+    yield from _words(_Node((), _start(scenario or Scenario())), length, letters)
+
+
+def _words(node: _Node, length: int, letters: Word) -> Iterator[Word]:
+    longer = list(node.next(letters)) if len(node.word) < length - 1 else []
+    if not longer:
+        yield from node.ends(letters)
+    for each in longer:
+        yield from _words(each, length, letters)

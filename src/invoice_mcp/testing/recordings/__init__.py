@@ -1,0 +1,1 @@
+"""Recorded histories of this project's own workflows."""

@@ -1,0 +1,134 @@
+"""Plays the paths of invoices on a real server, and records them for a release."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from faker import Faker
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
+
+from invoice_mcp.testing import StageKeeper, World, kinds, open_world
+from invoice_mcp.testing.recordings.paths import PATHS, InvoicePath
+from invoice_mcp.testing.recordings.scene import Scene
+from invoice_mcp.testing.recordings.target import TARGET
+from invoice_mcp.workflow.invoice import TASK_QUEUE, line_workflow_id
+from temporal_replay import (
+    CannotRun,
+    Pool,
+    Recording,
+    add_to_paths,
+    check_histories,
+    tidied,
+    write,
+)
+from temporal_replay.corpus import PATHS as PATHS_FILE
+from temporal_replay.corpus import listed_paths
+
+_RELEASE = re.compile(r"[A-Za-z0-9._+-]+")
+
+
+def folder_of(release: str) -> str:
+    """The folder of a release, in the corpus."""
+    return f"from_{release}"
+
+
+async def record_release(
+    root: Path, release: str, *, paths: Sequence[InvoicePath] = PATHS, told: Callable[[InvoicePath], None]
+) -> list[str]:
+    """Play the paths, prove that each recording replays, and write the release's folder. All of it or nothing.
+
+    Args:
+        root: The corpus.
+        told: Called with each path that is about to be played.
+
+    Returns:
+        The names of what was recorded.
+
+    Raises:
+        CannotRun: The release has been recorded or names no folder, paths.toml can't be added to, or a recording does
+            not replay.
+    """
+    folder = _room_for(root, release)
+    # Beside the other folders: renamed when all is done.
+    with tempfile.TemporaryDirectory(prefix=".recording-", dir=root) as made:
+        place = Path(made) / folder.name
+        names: dict[str, str] = {}
+        async with StageKeeper(kinds()["real"]) as keeper:
+            for path in paths:
+                told(path)
+                for name, recording in (await record_path(keeper, path, release)).items():
+                    write(recording, place / f"{name}.json")
+                names |= path.recordings()
+        await prove(place)
+        shutil.move(place, folder)
+    add_to_paths(root, folder.name, names)
+    return sorted(names)
+
+
+def _room_for(root: Path, release: str) -> Path:
+    if not _RELEASE.fullmatch(release):
+        raise CannotRun(f"--release: {release!r} must be of letters, digits and . _ + - only: it names a folder")
+    folder = root / folder_of(release)
+    listed_paths(root / PATHS_FILE)  # what is to be added to it in the end
+    if folder.exists():
+        raise CannotRun(
+            f"{folder} exists. A release is recorded once and never again: its recordings stand for the workflows that "
+            "it started. Give another --release, or remove the folder if it was never released"
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotRun(f"{root} can't be written: {error.strerror or error}") from None
+    return folder
+
+
+async def prove(place: Path) -> None:
+    """Return if every recording in a folder replays, to the letter.
+
+    Raises:
+        CannotRun: One does not.
+    """
+    report = await check_histories(place, Pool(TARGET))
+    if not report.is_clean:
+        broken = "; ".join(f"{each.recording}: {each.problem or each.drift}" for each in report.broken)
+        raise CannotRun(f"what was just recorded does not replay, so nothing is kept: {broken}")
+
+
+async def record_path(keeper: StageKeeper, path: InvoicePath, release: str) -> dict[str, Recording]:
+    """Play one path, and return its recordings by name."""
+    people = Faker("en_US", use_weighting=False)
+    people.seed_instance(path.name)
+    async with open_world(
+        keeper, approval_timeout=path.approval_timeout, signals_approve=path.signals_approve
+    ) as world:
+        await path.play(Scene(world, path.name, people))
+        origin = {
+            "release": release,
+            "path": path.name,
+            "about": path.about,
+            "on": datetime.now(UTC).date().isoformat(),
+            "server": await _server(world),
+            "temporalio": version("temporalio"),
+        }
+        invoice = f"invoice-{path.name.upper()}"
+        wanted = {path.name: invoice} if path.records_invoice else {}
+        wanted |= {f"{path.name}.line-{n}": line_workflow_id(invoice, n) for n in path.lines}
+        return {name: await _recorded(world, workflow_id, origin) for name, workflow_id in wanted.items()}
+
+
+async def _recorded(world: World, workflow_id: str, origin: dict[str, str]) -> Recording:
+    handle = world.handle(workflow_id)
+    recording = Recording.of(await handle.fetch_history(), **origin)
+    return replace(recording, events=tidied(recording.events, {world.task_queue: TASK_QUEUE}))
+
+
+async def _server(world: World) -> str:
+    info = await world.client.workflow_service.get_system_info(GetSystemInfoRequest())
+    return f"Temporal {info.server_version}"

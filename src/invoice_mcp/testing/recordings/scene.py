@@ -1,0 +1,98 @@
+"""Where paths of recorded histories are played: a world, and names made up for it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from faker import Faker
+from temporalio.service import RPCError
+
+from invoice_mcp.domain.report import DecisionRequest, Status
+from invoice_mcp.testing import PAST, World
+from invoice_mcp.workflow.invoice import line_workflow_id
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a path is played.
+
+    Attributes:
+        name: Of the path; its invoice is called by it.
+        people: Makes up names, the same ones each time.
+    """
+
+    world: World
+    name: str
+    people: Faker
+
+    def invoice(self, *dues: str) -> dict[str, Any]:
+        """An invoice of made up lines with these due dates."""
+        amounts = (self.people.pydecimal(left_digits=3, right_digits=2, positive=True) for _ in dues)
+        return {
+            "invoice_id": self.name.upper(),
+            "customer": self.people.company(),
+            "currency": "EUR",
+            "lines": [
+                {"description": self.people.bs().capitalize(), "amount": str(amount + Decimal(1)), "due_date": due}
+                for due, amount in zip(dues, amounts, strict=True)
+            ],
+            "metadata": {"purchase_order": self.people.bothify("PO-####")},
+        }
+
+    async def submit(self, *dues: str, until: Status = Status.PENDING_APPROVAL) -> None:
+        """Trigger an invoice of lines with these due dates, and wait until it has that status."""
+        await self.world.trigger(self.invoice(*dues or (PAST, PAST)))
+        await self.world.until(until)
+
+    async def approve(self) -> None:
+        """Somebody approves."""
+        await self.world.approve(by=self.people.name(), comment=self.people.sentence())
+
+    def decision(self) -> DecisionRequest:
+        """Somebody decides, by an update past the MCP server."""
+        return DecisionRequest(by=self.people.name(), comment=self.people.sentence())
+
+    async def reject(self) -> None:
+        """Somebody rejects."""
+        await self.world.reject(by=self.people.name(), reason=self.people.sentence())
+
+    async def line_waits(self, number: int) -> None:
+        """Wait until a line waits for its due date."""
+        handle = self.world.handle(line_workflow_id(self.world.workflow_id, number))
+
+        async def waits() -> bool:
+            with suppress(RPCError):  # it is not there yet
+                events = (await handle.fetch_history()).events
+                return any(event.HasField("timer_started_event_attributes") for event in events)
+            return False
+
+        await self.world.when(waits)
+
+    def order(self, due: str) -> dict[str, Any]:
+        """A payment order as somebody writes it who pays lines by hand."""
+        return {
+            "idempotency_key": "by-hand",
+            "invoice_id": "BY-HAND",
+            "customer": self.people.company(),
+            "line": 1,
+            "description": self.people.bs(),
+            "amount": "1.00",
+            "currency": "EUR",
+            "due_date": due,
+        }
+
+    async def has_ended(self, workflow_id: str) -> None:
+        """Wait until a workflow has ended, whatever it is."""
+        handle = self.world.handle(workflow_id)
+
+        async def is_closed() -> bool:
+            return (await handle.describe()).close_time is not None
+
+        await self.world.when(is_closed)
+
+    async def start(self, workflow: str, given: object, workflow_id: str) -> None:
+        """Start a workflow behind trigger's back."""
+        await self.world.client.start_workflow(workflow, given, id=workflow_id, task_queue=self.world.task_queue)

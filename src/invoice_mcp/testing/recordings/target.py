@@ -1,0 +1,9 @@
+"""Our own workflows, for the replay gate."""
+
+from temporal_replay import Target
+
+TARGET = Target("invoice_mcp.workflow.worker:REPLAY")
+"""Our own workflows, as our own worker runs them."""
+
+KEEP = frozenset({"status", "workflow_status", "verdict", "confirmation", "currency", "error", "InvoiceStatus"})
+"""Fields of invoices whose texts steer the workflows. Whatever else anybody wrote is scrubbed."""

@@ -1,0 +1,1 @@
+"""Many scenarios in one process: random ones, and every interleaving of small ones."""

@@ -1,0 +1,1 @@
+"""Stateless model checking: every interleaving of a small plan."""

@@ -1,0 +1,1 @@
+"""Random scenarios against the model, and their shrinking."""

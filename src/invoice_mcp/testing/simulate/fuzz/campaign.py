@@ -1,0 +1,166 @@
+"""Many lives drawn by chance: in this process, or shared between several. The same ones, whoever lives them."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from invoice_mcp.testing.model.scenario import Scenario
+from invoice_mcp.testing.simulate.fuzz.episode import ENGINE, Life, Lives
+from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
+from invoice_mcp.testing.simulate.fuzz.shrinker import shrink
+from invoice_mcp.testing.simulate.fuzz.statistics import Told, Totals
+from invoice_mcp.testing.simulate.process.interrupt import Stop
+from invoice_mcp.testing.simulate.process.loading import workflows_named
+from invoice_mcp.testing.simulate.process.pool import SPAWN, heard_from
+
+# Seconds between two reports of how far it is.
+_TELLS_EVERY = 0.2
+# After so many lives all modules are loaded, and what they made stays for good.
+_WARM = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be lived.
+
+    Attributes:
+        first: Number of the first run.
+        workflows: Names of workflows that stand in for the product's, as for `workflows_named`.
+        samples: How many stories of lives with nothing wrong to tell of each outcome: none, or one.
+        keeps_going: Whether to go on after a failure.
+    """
+
+    runs: int
+    seed: int
+    first: int = 0
+    odds: Odds = field(default_factory=Odds)
+    workflows: tuple[str, ...] = ()
+    samples: bool = False
+    keeps_going: bool = False
+
+    def check(self) -> None:
+        """See whether the workflows can be loaded, before anything is begun.
+
+        Raises:
+            NotFound: They can't.
+        """
+        workflows_named(self.workflows)
+
+    def share(self, which: int, jobs: int) -> range:
+        """The numbers of the runs that one of several processes lives."""
+        return range(self.first + which, self.first + self.runs, jobs)
+
+    def command(self, scenario: Scenario) -> str:
+        """Plays a scenario again."""
+        return scenario.command(ENGINE, workflows=workflows_named(self.workflows), sandboxed=False)
+
+
+class Limit(Protocol):
+    """The first run that need not be lived any more."""
+
+    value: int
+
+
+@dataclass
+class _Never:
+    value: int
+
+
+def live_share(
+    plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], limit: Limit, stop: Stop | None = None
+) -> None:
+    """Live some of the runs, one after another, and tell from time to time what they came to since the last time.
+
+    Args:
+        stop: Is looked at after each life.
+
+    Raises:
+        NotSimulated: The workflows want what the simulator does not know.
+    """
+    lives, stop = Lives(workflows_named(plan.workflows)), stop or Stop()
+    totals, told_at, warm, seen = Totals(), time.monotonic(), _WARM, set[str]()
+    try:
+        for run in runs:
+            if run >= limit.value or stop.is_asked:
+                break
+            scenario = draw(plan.seed, run, plan.odds)
+            life = lives.live(scenario, _name(plan, run), tells=plan.samples)
+            totals.add(life)
+            if life.broken is not None:
+                # First: the other processes need not wait for the shrinking.
+                limit.value = limit.value if plan.keeps_going else min(limit.value, run)
+                totals.failures.append(_shrunk(plan, lives, run, scenario, life, stop=stop))
+            elif plan.samples and life.outcome not in seen:
+                seen.add(life.outcome)
+                totals.sample(Told(run, scenario, scenario, life, plan.command(scenario)))
+            if time.monotonic() - told_at >= _TELLS_EVERY:
+                tell(totals)
+                totals, told_at = Totals(), time.monotonic()
+            warm -= 1
+            if warm == 0:
+                gc.collect()
+                gc.freeze()
+    finally:
+        tell(totals)
+        lives.close()
+
+
+def _name(plan: Plan, run: int) -> str:
+    return f"INV-{plan.seed}-{run}"
+
+
+def _shrunk(plan: Plan, lives: Lives, run: int, drawn: Scenario, life: Life, *, stop: Stop) -> Told:
+    """The failure of a run, made small, as far as there is time: what fails otherwise is another failure."""
+    assert life.broken is not None  # noqa: S101 (else there is nothing to shrink)
+    by, latest = set(life.broken.by), life
+
+    def fails(scenario: Scenario) -> bool:
+        nonlocal latest
+        if stop.is_asked:
+            return False
+        again = lives.live(scenario, _name(plan, run))
+        if again.broken is None or not by & set(again.broken.by):
+            return False
+        latest = again
+        return True
+
+    scenario = shrink(drawn, fails)
+    return Told(run, scenario, drawn, latest, plan.command(scenario))
+
+
+# -- in this process, or in several ----------------------------------------------------------------------------
+
+
+def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: Stop | None = None) -> None:
+    """Live all of it.
+
+    Args:
+        jobs: In so many processes.
+        tell: Is told again and again what the latest lives came to.
+        stop: Ends it after the lives under way.
+
+    Raises:
+        NotSimulated: The workflows want what the simulator does not know.
+        ProcessDied: As its name says.
+    """
+    stop = stop or Stop()
+    if jobs == 1:
+        live_share(plan, plan.share(0, 1), tell, _Never(plan.first + plan.runs), stop)
+    else:
+        _in_processes(plan, jobs, tell, stop.shared())
+
+
+def _in_processes(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: Stop) -> None:
+    limit = SPAWN.Value("q", plan.first + plan.runs)
+    # One after another, as processes begin: none does any more once somebody has asked for an end.
+    shares = ((plan, plan.share(which, jobs), limit, stop) for which in range(jobs) if not stop.is_asked)
+    for totals in heard_from(_live_there, shares):
+        tell(totals)
+
+
+def _live_there(tell: Callable[[Totals], None], plan: Plan, runs: Iterable[int], limit: Limit, stop: Stop) -> None:
+    live_share(plan, runs, tell, limit, stop)

@@ -1,0 +1,1 @@
+"""Processes that simulate, and how they are stopped."""

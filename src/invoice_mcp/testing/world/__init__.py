@@ -1,0 +1,1 @@
+"""The world of a scenario: MCP server, worker, clients, and scripted ports."""

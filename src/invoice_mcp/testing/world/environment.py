@@ -1,0 +1,185 @@
+"""Where worlds take place, one after another: an engine, a worker with scripted ports, the MCP server, its clients."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from mcp import Client
+
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
+from invoice_mcp.server.tools import build_server
+from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.temporal.probe import Probe
+from invoice_mcp.testing.engines.base import Engine, EngineKind, EngineStuck, EngineWorker
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
+from invoice_mcp.testing.world.lifespan import Kept
+from invoice_mcp.testing.world.schema_cache import validate_each_shape_once
+from invoice_mcp.testing.world.task_client import Door, extensions
+from invoice_mcp.workflow.worker import WORKFLOWS
+
+Era = Literal["auto", "legacy"]
+ERAS: tuple[Era, ...] = ("auto", "legacy")
+"""The two eras of the MCP protocol, as `mcp.Client` calls them: the current one, and that of the older handshake."""
+
+_numbers = itertools.count(1)
+
+
+class _Ports:
+    """The fakes of the world that takes place now, behind the one worker."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.renew()
+
+    def renew(self) -> None:
+        self.erp, self.payments = ScriptedErp(), RecordingPayments(self._engine.stamp)
+
+    async def validate(self, invoice: Invoice) -> None:
+        await self.erp.validate(invoice)
+
+    async def pay(self, order: PaymentOrder) -> PaymentReceipt:
+        return await self.payments.pay(order)
+
+
+class Stage:
+    """An engine with everything around it that worlds share, as a host's processes do.
+
+    Attributes:
+        task_queue: Its own: stages on one server do not meet.
+        is_broken: Whether something of an earlier world is left that can't be ended.
+    """
+
+    def __init__(self, engine: Engine, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
+        self.engine = engine
+        self.task_queue = f"world-{next(_numbers)}"
+        self.ports = _Ports(engine)
+        self.is_broken = False
+        self._workflows = workflows
+        self._sandboxed = sandboxed
+        self._worker: Kept[EngineWorker] | None = None
+        self._clients: dict[tuple[str, timedelta, Door, bool], Kept[Client]] = {}
+        self._shapes: set[tuple[str, Any]] = set()
+
+    async def client(
+        self, era: str, approval_timeout: timedelta, door: Door = "tools", *, signals_approve: bool = False
+    ) -> Client:
+        """An MCP client on the production server. Each is made once: hosts keep their sessions too."""
+        key = (era, approval_timeout, door, signals_approve)
+        if key not in self._clients:
+            service = InvoiceService(
+                self.engine.client,
+                approval_timeout=approval_timeout,
+                signals_approve=signals_approve,
+                task_queue=self.task_queue,
+                probe=Probe(self.engine.client, task_queue=self.task_queue),
+            )
+            client = Client(build_server(service), mode=era, extensions=extensions(door))
+            self._clients[key] = await Kept.open(client)
+            if not self._sandboxed:
+                # Then speed is what counts.
+                validate_each_shape_once(client, self._shapes)
+        return self._clients[key].value
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether the worker runs."""
+        return self._worker is not None
+
+    async def start_worker(self) -> None:
+        """Start the worker, if it does not run."""
+        if self._worker is None:
+            self._worker = await Kept.open(
+                self.engine.worker(self.ports, self.ports, self._workflows, self.task_queue, sandboxed=self._sandboxed)
+            )
+
+    async def crash_worker(self) -> None:
+        """End the worker where the engine can do without; in any case every workflow is out of memory."""
+        if self.engine.can_be_without_worker:
+            await self.end_worker()
+        elif self._worker is not None:
+            await self._worker.value.forget()
+
+    async def end_worker(self) -> None:
+        """End the worker, if it runs: what it had in memory is gone."""
+        if self._worker is not None:
+            worker, self._worker = self._worker, None
+            await worker.close()
+
+    async def close(self) -> None:
+        """End what this stage has begun; the engine is its owner's."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.end_worker)
+            for kept in self._clients.values():
+                stack.push_async_callback(kept.close)
+
+
+@asynccontextmanager
+async def _open_stage(kind: EngineKind, workflows: Sequence[type], *, sandboxed: bool) -> AsyncIterator[Stage]:
+    async with kind.start() as engine:
+        stage = Stage(engine, workflows, sandboxed=sandboxed)
+        try:
+            yield stage
+        finally:
+            await stage.close()
+
+
+class StageKeeper:
+    """Has a stage ready whenever one is wanted: the same one, unless that is broken or worn out.
+
+    Args:
+        workflows: What its worker runs.
+        sandboxed: Whether in the SDK's sandbox, as in production; without, they run several times as fast.
+    """
+
+    def __init__(self, kind: EngineKind, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
+        self.kind = kind
+        self.workflows = tuple(workflows)
+        self.sandboxed = sandboxed
+        self._kept: Kept[Stage] | None = None
+        self._is_taken = False
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[Stage]:
+        """The stage, for one world; its worker runs, its ports are new.
+
+        Raises:
+            RuntimeError: It is taken already: one world at a time.
+        """
+        if self._is_taken:
+            raise RuntimeError("A world takes place on this stage already: leave it before you enter another.")
+        self._is_taken = True
+        try:
+            stage = await self._ready()
+            stage.ports.renew()
+            await stage.start_worker()
+            yield stage
+        except EngineStuck:
+            if self._kept is not None:
+                self._kept.value.is_broken = True
+            raise
+        finally:
+            self._is_taken = False
+
+    async def _ready(self) -> Stage:
+        if self._kept is not None and (self._kept.value.is_broken or self._kept.value.engine.is_worn_out()):
+            await self.close()
+        if self._kept is None:
+            self._kept = await Kept.open(_open_stage(self.kind, self.workflows, sandboxed=self.sandboxed))
+        return self._kept.value
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End the stage and its engine. Leaving the keeper as a context manager does the same."""
+        if self._kept is not None:
+            kept, self._kept = self._kept, None
+            await kept.close()

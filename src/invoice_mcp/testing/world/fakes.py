@@ -1,0 +1,293 @@
+"""Fakes at the two ports, and only there: they record what they are asked, and fail on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from temporalio import activity
+
+from invoice_mcp.adapters.erp import ErpMismatch, ErpUnavailable
+from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
+from invoice_mcp.testing.model.actions import Verb
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """When a port is asked, by the clock of whoever asks, which run asks ("" outside of a workflow), and how often.
+
+    Attributes:
+        attempt: Of the activity that asks, from 1.
+    """
+
+    at: datetime
+    run_id: str = ""
+    attempt: int = 1
+
+
+def activity_clock() -> Stamp:
+    """The time of the server that started the activity which asks. Call it inside of an activity only."""
+    info = activity.info()
+    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "", info.attempt)
+
+
+def wall_clock() -> Stamp:
+    """This machine's time."""
+    return Stamp(datetime.now(UTC))
+
+
+@dataclass(frozen=True)
+class Paid:
+    """One payment that was made. `run_id` is the run of the workflow that had it made (of PayLineItem, usually)."""
+
+    order: PaymentOrder
+    payment_id: str
+    at: datetime
+    run_id: str = ""
+
+
+class Outcome(StrEnum):
+    """How the gateway answered one request: paid, refused for good, or in a way that leaves both possible."""
+
+    PAID = "paid"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One request to the gateway, and how it was answered. `run_id` as for `Paid`.
+
+    Attributes:
+        attempt: Of the activity that asked, from 1.
+        payment_id: The payment that the answer named, if it named one.
+    """
+
+    order: PaymentOrder
+    outcome: Outcome
+    run_id: str = ""
+    attempt: int = 1
+    payment_id: str = ""
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """What one request meets. `code` is of a refusal."""
+
+    verb: Verb
+    code: str = ""
+
+
+class _Slowness:
+    """Holds up who comes, until told to let go."""
+
+    def __init__(self) -> None:
+        self._left = 0
+        self._go = asyncio.Event()
+        self.waiting = 0
+
+    def begin(self, times: int) -> None:
+        self._left = times
+        # The same event: who is held up already is let go together with those to come.
+        self._go.clear()
+
+    def end(self) -> None:
+        self._left = 0
+        self._go.set()
+
+    async def pass_by(self) -> None:
+        if self._left:
+            self._left -= 1
+            self.waiting += 1
+            try:
+                await self._go.wait()
+            finally:
+                self.waiting -= 1
+
+
+class ScriptedErp:
+    """An `Erp` that accepts everything, except what it is told beforehand to refuse or to fail.
+
+    Attributes:
+        asked: Every invoice it was asked about, in order.
+        faults_met: Every fault it has answered with, in order.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[Invoice] = []
+        self.faults_met: list[Verb] = []
+        self._faults: deque[Exception] = deque()
+        self._slowness = _Slowness()
+
+    def is_down(self, times: int = 1) -> None:
+        """Fail the next `times` calls; they are worth a retry."""
+        self._faults.extend(ErpUnavailable("connection refused") for _ in range(times))
+
+    def refuses(self, reason: str = "unknown purchase order") -> None:
+        """Refuse the next invoice, for good."""
+        self._faults.append(ErpMismatch(reason))
+
+    def is_slow(self, times: int = 1) -> None:
+        """Let the next `times` calls wait for `heal`."""
+        self._slowness.begin(times)
+
+    def answers(self) -> None:
+        """End the slowness; what waits is answered."""
+        self._slowness.end()
+
+    def heal(self) -> None:
+        """Drop every fault that has not happened yet, and answer what waits."""
+        self._faults.clear()
+        self.answers()
+
+    async def validate(self, invoice: Invoice) -> None:
+        """See `Erp.validate`."""
+        self.asked.append(invoice)
+        fault = self._faults.popleft() if self._faults else None
+        await self._slowness.pass_by()
+        if fault is not None:
+            self.faults_met.append(Verb.ERP_REFUSES if isinstance(fault, ErpMismatch) else Verb.ERP_DOWN)
+            raise fault
+
+
+class RecordingPayments:
+    """A `Payments` that remembers what it paid and when, and fails on demand.
+
+    It is idempotent, as the port demands: one key is one payment. Its faults are taken in the order they were asked
+    for, those of a line's own number first.
+
+    Attributes:
+        echoes: Whether receipts tell the key they are for.
+        asked: Every request, in order.
+        made: Every payment, in order.
+        answered: Every request and how it was answered, in the order of the answers.
+        faults_met: Every fault it has answered with, in order.
+    """
+
+    def __init__(self, stamp: Callable[[], Stamp] = wall_clock) -> None:
+        self.asked: list[PaymentOrder] = []
+        self.made: list[Paid] = []
+        self.answered: list[Attempt] = []
+        self.faults_met: list[Verb] = []
+        self.echoes = True
+        self._stamp = stamp
+        self._faults: dict[int | None, deque[_Fault]] = {}
+        self._refused_again: set[str] = set()
+        self._slowness = _Slowness()
+
+    def is_down(self, times: int = 1, *, line: int | None = None) -> None:
+        """Fail the next `times` requests (for one line number, or any) before anything is paid."""
+        self._add(line, times, _Fault(Verb.PAYMENT_DOWN))
+
+    def refuses(self, code: str = "INSUFFICIENT_FUNDS", *, line: int | None = None, times: int = 1) -> None:
+        """Refuse the next requests (for one line number, or any) for good."""
+        self._add(line, times, _Fault(Verb.PAYMENT_REFUSED, code))
+
+    def loses_the_answer(self, times: int = 1, *, line: int | None = None) -> None:
+        """Make the next payments, but let their answers get lost on the way."""
+        self._add(line, times, _Fault(Verb.ANSWER_LOST))
+
+    def refuses_again(self, times: int = 1, *, line: int | None = None) -> None:
+        """Make the next payments, let their answers get lost, and refuse their keys from then on, until `heal`."""
+        self._add(line, times, _Fault(Verb.REFUSED_AGAIN))
+
+    def repeats_an_answer(self, times: int = 1, *, line: int | None = None) -> None:
+        """Answer the next requests with the receipt of another line of the invoice, and pay nothing.
+
+        Where no other line's payment was answered yet, there is no answer.
+        """
+        self._add(line, times, _Fault(Verb.STALE_ANSWER))
+
+    @property
+    def refused_keys(self) -> frozenset[str]:
+        """The keys that are refused because they were used before."""
+        return frozenset(self._refused_again)
+
+    def is_slow(self, times: int = 1) -> None:
+        """Let the next `times` payments be under way until `answers` or `heal`."""
+        self._slowness.begin(times)
+
+    def answers(self) -> None:
+        """End the slowness; payments under way are made and answered."""
+        self._slowness.end()
+
+    @property
+    def under_way(self) -> int:
+        """How many payments a slow gateway is working on."""
+        return self._slowness.waiting
+
+    def heal(self) -> None:
+        """Drop every fault that has not happened yet, refuse no key for good, and answer what waits."""
+        self._faults.clear()
+        self._refused_again.clear()
+        self.answers()
+
+    def of_invoice(self, invoice_id: str) -> list[Paid]:
+        """The payments made for one invoice, by line."""
+        made = [paid for paid in self.made if paid.order.invoice_id == invoice_id]
+        return sorted(made, key=lambda paid: paid.order.line)
+
+    async def pay(self, order: PaymentOrder) -> PaymentReceipt:
+        """See `Payments.pay`."""
+        self.asked.append(order)
+        stamp = self._stamp()
+        outcome, payment_id = Outcome.UNKNOWN, ""
+        try:
+            receipt = await self._answer(order, stamp)
+            payment_id = receipt.payment_id
+            # The receipt of another payment is no answer to this request.
+            outcome = Outcome.PAID if receipt.idempotency_key == order.idempotency_key else Outcome.UNKNOWN
+        except PaymentRefused:
+            outcome = Outcome.REFUSED
+            raise
+        finally:
+            self.answered.append(Attempt(order, outcome, stamp.run_id, stamp.attempt, payment_id))
+        return receipt if self.echoes else PaymentReceipt(payment_id=receipt.payment_id)
+
+    async def _answer(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
+        faults = self._faults.get(order.line) or self._faults.get(None)
+        fault = faults.popleft() if faults else None
+        await self._slowness.pass_by()
+        if fault is None:
+            if order.idempotency_key in self._refused_again:
+                raise PaymentRefused("DUPLICATE_KEY", "this key was used before")
+            return self._book(order, stamp)
+        self.faults_met.append(fault.verb)
+        match fault.verb:
+            case Verb.PAYMENT_REFUSED:
+                raise PaymentRefused(fault.code, "refused by script")
+            case Verb.STALE_ANSWER if receipt := self._receipt_of_another(order):
+                return receipt
+            case Verb.ANSWER_LOST | Verb.REFUSED_AGAIN:
+                self._book(order, stamp)
+                if fault.verb is Verb.REFUSED_AGAIN:
+                    self._refused_again.add(order.idempotency_key)
+        raise PaymentUnavailable("gateway timeout" if fault.verb is Verb.PAYMENT_DOWN else "connection reset")
+
+    def _receipt_of_another(self, order: PaymentOrder) -> PaymentReceipt | None:
+        """The last one that another line of the invoice was given."""
+        for each in reversed(self.answered):
+            is_of_it = each.order.invoice_id == order.invoice_id and each.order.line != order.line
+            if is_of_it and each.outcome is Outcome.PAID:
+                return PaymentReceipt(payment_id=each.payment_id, idempotency_key=each.order.idempotency_key)
+        return None
+
+    def _book(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
+        for paid in self.made:
+            if paid.order.idempotency_key == order.idempotency_key:
+                if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
+                    raise PaymentRefused("IDEMPOTENCY_CONFLICT", "this key paid something else")
+                return PaymentReceipt(payment_id=paid.payment_id, idempotency_key=order.idempotency_key)
+        number = sum(paid.order.line == order.line for paid in self.of_invoice(order.invoice_id)) + 1
+        payment_id = f"PAY-{order.invoice_id}-{order.line}-{number}"
+        self.made.append(Paid(order, payment_id, stamp.at, stamp.run_id))
+        return PaymentReceipt(payment_id=payment_id, idempotency_key=order.idempotency_key)
+
+    def _add(self, line: int | None, times: int, fault: _Fault) -> None:
+        self._faults.setdefault(line, deque()).extend([fault] * times)

@@ -1,0 +1,60 @@
+"""Keeps context managers open in tasks of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Generic, TypeVar
+
+from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
+
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """An async context manager that is open until `close`, entered and left by the same task.
+
+    Clients of MCP and workers of Temporal must be left by the task that entered them; fixtures and worlds are not.
+
+    Attributes:
+        value: What the context manager gave.
+    """
+
+    value: T
+
+    @classmethod
+    async def open(cls, manager: AbstractAsyncContextManager[T]) -> Kept[T]:
+        """Enter it. Raises what entering raises."""
+        kept = cls()
+        kept._end = asyncio.Event()
+        began: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        kept._task = asyncio.create_task(kept._keep(manager, began))
+        try:
+            kept.value = await began
+        except asyncio.CancelledError:
+            # Whoever asked is interrupted, or entering was: nothing stays open.
+            kept._task.cancel()
+            await asyncio.gather(kept._task, return_exceptions=True)
+            raise
+        return kept
+
+    _end: asyncio.Event
+    _task: asyncio.Task[None]
+
+    async def _keep(self, manager: AbstractAsyncContextManager[T], began: asyncio.Future[T]) -> None:
+        try:
+            async with manager as value:
+                began.set_result(value)
+                await self._end.wait()
+        except BaseException as error:
+            if began.done():
+                raise
+            began.set_exception(error)
+
+    async def close(self) -> None:
+        """Leave it. Raises what went wrong in it meanwhile, or what leaving raises."""
+        self._end.set()
+        try:
+            await asyncio.wait_for(self._task, GIVES_UP_AFTER)
+        except TimeoutError:
+            raise EngineStuck(f"{self.value!r} could not be left within {GIVES_UP_AFTER:g} s") from None

@@ -1,0 +1,213 @@
+"""The door of tasks: the same tools, called as a client does that knows tasks, and answered alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mcp import Client, MCPError
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
+
+from invoice_mcp.domain.report import InvoiceReport, Status, Verdict
+from invoice_mcp.testing.engines.base import GIVES_UP_AFTER
+from invoice_mcp.testing.world.tools import Answer, Form, ToolRefused, Tools
+from mcp_temporal_tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
+
+Door = Literal["tools", "tasks"]
+DOORS: tuple[Door, ...] = ("tools", "tasks")
+"""How a world's client submits, decides and cancels: by the plain tools, or by the task wherever that is to be had."""
+
+_VERDICTS = {"approve": "APPROVED", "reject": "REJECTED"}
+_STATUS_OF = {Status.CANCELLED: "cancelled"}
+
+
+def extensions(door: Door) -> list[TasksClient]:
+    """What the client of this door declares."""
+    return [TasksClient()] if door == "tasks" else []
+
+
+def tools_of(door: Door, client: Client) -> Tools:
+    """The tools, as they are called through this door."""
+    return TaskTools(client) if door == "tasks" else Tools(client)
+
+
+class TaskTools(Tools):
+    """A client with tasks. Where there is no task, or it does not ask, the plain tool is called.
+
+    Every report that `status` gives is held against the task: they may not contradict each other.
+    """
+
+    def __init__(self, client: Client) -> None:
+        super().__init__(client)
+        self._newest: dict[str, Run] = {}
+        self._begun: set[Run] = set()
+        self._reset: set[Run] = set()
+        self._trouble: MCPError | None = None
+
+    async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """As `Tools.call`."""
+        self._trouble = None
+        match tool:
+            case "trigger":
+                return await self._trigger(arguments)
+            case "approve" | "reject":
+                return await self._decide(tool, arguments) or await self._plainly(tool, arguments)
+            case "cancel":
+                return await self._cancel(arguments) or await self._plainly(tool, arguments)
+            case "status":
+                return await self._status(arguments)
+            case _:
+                return await super().call(tool, arguments)
+
+    def follow_reset(self, workflow_id: str, base_run_id: str, run_id: str) -> None:
+        """As `Tools.follow_reset`. The task of the run before goes on, too: it says nothing of that run any more."""
+        self._reset.add(Run(workflow_id, base_run_id))
+        self._newest[workflow_id] = Run(workflow_id, run_id)
+
+    async def _trigger(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        answer: Any = await self.client.session.call_tool(
+            "trigger", dict(arguments), read_timeout_seconds=2 * GIVES_UP_AFTER, allow_claimed=True
+        )
+        if not isinstance(answer, CreateTaskResult):
+            return self._told("trigger", arguments, answer)
+        run = run_of(answer.task_id)
+        if run is None:
+            raise AssertionError(f"trigger answered with a task whose id is none: {answer.task_id}")
+        is_new = self._newest.get(run.workflow_id) != run
+        self._newest[run.workflow_id] = run
+        self._begun.add(run)
+        status = (await self._reported(run)).status
+        content = {"workflow_id": run.workflow_id, "run_id": run.run_id, "status": status, "created": is_new}
+        self.answers.append(Answer("trigger", arguments, content, ""))
+        return content
+
+    async def _plainly(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """By the plain tool. What the task could not do, it may not be able to do either."""
+        content = await super().call(tool, arguments)
+        _require(self._trouble is None, f"{tool} was done, but by the task it could not be: {self._trouble}")
+        return content
+
+    async def _decide(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The report after the task's form was sent; None where it does not ask, or did not take the answer."""
+        run = self._run(arguments)
+        task = await self._task(run)
+        if run is None or task is None or task.status != "input_required":
+            return None
+        [key] = task.input_requests or {}
+        comment = arguments.get("comment" if tool == "approve" else "reason", "")
+        content = {"decision": tool, "comment": comment, "name": arguments.get("approver", "")}
+        try:
+            await update(self.client.session, task.task_id, {key: {"action": "accept", "content": content}})
+        except MCPError as error:
+            self._trouble = _expected(error)
+            return None
+        report = await self._reported(run)
+        is_lost = report.decision is None and report.status is Status.PENDING_APPROVAL
+        _require(not is_lost, f"the task took the answer {tool!r}, and nothing was decided")
+        # Else somebody was faster, and only the plain tool can say so.
+        is_ours = report.decision is not None and report.decision.verdict == _VERDICTS[tool]
+        return self._answered(tool, arguments, report) if is_ours else None
+
+    async def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
+        run = self._run(arguments)
+        # A task is cancelled without a reason: who has one calls the tool.
+        task = None if arguments.get("reason") else await self._task(run)
+        # Stopping the task of an approved invoice cancels nothing: that is for the plain tool.
+        if run is None or task is None or task.is_terminal or await self._is_approved(run):
+            return None
+        await cancel(self.client.session, task.task_id)
+        # It is acknowledged, and takes effect when it does: the plain tool waits for that a little, too.
+        report = await self._reported(run, wait_seconds=2)
+        # What had ended by itself, or was approved, in the meantime is acknowledged all the same: only the plain tool
+        # says so, or cancels it.
+        is_cancelled = report.cancelling or report.status is Status.CANCELLED
+        return self._answered("cancel", arguments, report) if is_cancelled else None
+
+    async def _is_approved(self, run: Run) -> bool:
+        try:
+            decision = (await self._reported(run)).decision
+        except ToolRefused:
+            # Nobody can tell of it: then nobody has heard of an approval either.
+            return False
+        return decision is not None and decision.verdict is Verdict.APPROVED
+
+    async def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        content = await super().call("status", arguments)
+        report = InvoiceReport.model_validate(content)
+        run = Run(report.workflow_id, report.run_id)
+        before = await self._task(run)
+        report = await self._reported(run)
+        after = await self._task(run)
+        _require(after is not None or self._trouble is None, f"`status` tells, but the task can't: {self._trouble}")
+        # What changes while we look says nothing.
+        if before is not None and after is not None and before.last_updated_at == after.last_updated_at:
+            _require_agreement(after, report)
+        return content
+
+    def _run(self, arguments: Mapping[str, Any]) -> Run | None:
+        workflow_id, run_id = arguments.get("workflow_id"), arguments.get("run_id")
+        if isinstance(workflow_id, str) and isinstance(run_id, str) and run_id:
+            return Run(workflow_id, run_id)
+        return self._newest.get(workflow_id) if isinstance(workflow_id, str) else None
+
+    async def _task(self, run: Run | None) -> DetailedTask | None:
+        """The task; None where there is none, or nobody can tell of it."""
+        if run is None or run in self._reset:
+            return None
+        try:
+            task = await get(self.client.session, task_id_of(run))
+        except MCPError as error:
+            # There need be none of a run that another door has begun, in the older protocol say.
+            self._trouble = _expected(error) if run in self._begun else None
+            return None
+        for request in (task.input_requests or {}).values():
+            self.forms[Form(run.workflow_id, run.run_id, str(request["params"]["message"]))] = None
+        return task
+
+    async def _reported(self, run: Run, **arguments: Any) -> InvoiceReport:
+        """The report, by the plain tool, without a line in the journal."""
+        answer = await self.client.call_tool("status", {**run._asdict(), **arguments})
+        if answer.is_error:
+            raise ToolRefused(_text(answer))
+        return InvoiceReport.model_validate(answer.structured_content)
+
+    def _answered(self, tool: str, arguments: Mapping[str, Any], report: InvoiceReport) -> dict[str, Any]:
+        content = report.model_dump(mode="json")
+        self.answers.append(Answer(tool, arguments, content, ""))
+        return content
+
+    def _told(self, tool: str, arguments: Mapping[str, Any], answer: CallToolResult) -> dict[str, Any]:
+        if answer.is_error:
+            self.answers.append(Answer(tool, arguments, None, _text(answer)))
+            raise ToolRefused(_text(answer))
+        content = dict(answer.structured_content or {})
+        self.answers.append(Answer(tool, arguments, content, ""))
+        return content
+
+
+def _require_agreement(task: DetailedTask, report: InvoiceReport) -> None:
+    asks = report.status is Status.PENDING_APPROVAL and report.decision is None
+    ongoing = "input_required" if asks else "working"
+    # A workflow that an operator has ended does not go on, whatever it told last.
+    if report.workflow_status in {"RUNNING", "COMPLETED", "CANCELED"}:
+        expected = _STATUS_OF.get(report.status, "completed") if report.status.is_terminal else ongoing
+        _require(task.status == expected, f"the task is {task.status}, but the invoice {report.status}")
+    if task.status == "completed" and task.result is not None:
+        told = InvoiceReport.model_validate(task.result["structuredContent"])
+        _require(told == report, f"the task ended with {told}, but `status` tells {report}")
+
+
+def _expected(error: MCPError) -> MCPError:
+    """The error, if there may be such: what was given can't be taken, or nobody can answer now."""
+    if error.code not in {INVALID_PARAMS, INTERNAL_ERROR}:
+        raise error
+    return error
+
+
+def _require(holds: bool, what: str) -> None:
+    if not holds:
+        raise AssertionError(what)
+
+
+def _text(answer: CallToolResult) -> str:
+    return "".join(block.text for block in answer.content if isinstance(block, TextContent))

@@ -1,0 +1,1 @@
+"""The workflows and their activities, and the worker that runs them."""

@@ -1,0 +1,143 @@
+"""The workflow that pays one line on its due date, and what a failure is called in reports. Deterministic code only."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, FailureError, RetryState
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import ValidationError
+
+    from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder, PaymentReceipt
+
+PAYMENT_GATEWAY = "payment_gateway"
+IN_DOUBT: Mapping[str, bool] = {"unconfirmed": True}
+"""Detail of a refusal that came after an attempt without a verdict. Activities of release 0.1.0 did not give it."""
+PAYMENT_ID_REUSED = "PAYMENT_ID_REUSED"
+"""Code of lines for which the payment system named the same payment."""
+
+# A change since release 0.1.0, for the lines that it began. See histories/README.md.
+COUNTS_DOWN = "counts-down-to-due-date"
+
+_ATTEMPT = timedelta(seconds=30)
+# The server fires any timer after a hundred years.
+_LONGEST_TIMER = timedelta(days=90 * 365)
+_RETRY = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    maximum_interval=timedelta(seconds=30),
+    maximum_attempts=3,
+    non_retryable_error_types=["INSUFFICIENT_FUNDS"],
+)
+
+
+# An input that does not decode fails the execution: it must not stay open, failing its tasks for ever.
+@workflow.defn(name="PayLineItem", failure_exception_types=[ValidationError])
+class PayLineItem:
+    """Pays one line on its due date. Cancelled while it waits, it pays nothing; a payment under way finishes."""
+
+    @workflow.run
+    async def run(self, order: PaymentOrder) -> LineOutcome:
+        await _wait_for(order)
+        if workflow.cancellation_reason() is not None:
+            raise asyncio.CancelledError
+        payment = workflow.start_activity(
+            PAYMENT_GATEWAY,
+            order,
+            result_type=PaymentReceipt,
+            start_to_close_timeout=_ATTEMPT,
+            retry_policy=_RETRY,
+        )
+        while not payment.done():
+            try:
+                await workflow.wait_condition(payment.done)
+            except asyncio.CancelledError:
+                reraise_unless_cancelled()
+                workflow.logger.info("Cancelled while paying: the payment under way is waited for")
+        try:
+            receipt = payment.result()
+        except ActivityError as error:
+            code, words = told(error)
+            if error.retry_state is not RetryState.NON_RETRYABLE_FAILURE:
+                return unconfirmed(code, words)
+            if _is_in_doubt(error):
+                return unconfirmed(code, _repeated(words))
+            return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
+        return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)
+
+
+async def _wait_for(order: PaymentOrder) -> None:
+    """Wait for the due date of a line.
+
+    Only the first task compares it with the clock. Later on the clock may be behind, and a timer that has fired is the
+    better witness: a server starts it at the end of the task, so it never fires before the due date.
+    """
+    wait = order.due_date - workflow.now()
+    summary = f"due date of line {order.line}"
+    if wait > _LONGEST_TIMER and not workflow.patched(COUNTS_DOWN):
+        # As release 0.1.0 did.
+        while (wait := order.due_date - workflow.now()) > timedelta(0):
+            await workflow.sleep(min(wait, _LONGEST_TIMER), summary=summary)
+        return
+    while wait > timedelta(0):
+        timer = min(wait, _LONGEST_TIMER)
+        await workflow.sleep(timer, summary=summary)
+        wait -= timer
+
+
+def reraise_unless_cancelled() -> None:
+    """First line of every `except CancelledError`: the SDK also cancels the tasks of a workflow it merely evicts, and
+    code that went on then would keep the evicted workflow in memory for ever."""
+    if workflow.cancellation_reason() is None:
+        raise  # noqa: PLE0704 (called inside the handler)
+
+
+def told(error: FailureError) -> tuple[str, str]:
+    """Code and words of the failure at the bottom of an ActivityError or ChildWorkflowError."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return cause.type or "ERROR", cause.message
+    kind = type(cause or error).__name__.removesuffix("Error").upper()
+    return kind, str(cause or error)
+
+
+def _is_in_doubt(error: ActivityError) -> bool:
+    """Whether a refusal came after an attempt without a verdict."""
+    cause = error.cause
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    return any(isinstance(detail, Mapping) and detail.get("unconfirmed") is True for detail in details)
+
+
+def _repeated(words: str) -> str:
+    return f"A repeated request was refused: {words}"
+
+
+def line_outcomes(lines: Sequence[LineReport], number: int, outcome: LineOutcome) -> Mapping[int, LineOutcome]:
+    """What the outcome of one line says of the lines of its invoice, by their numbers (from 1).
+
+    It is no verdict, if it names the payment that another line has: one of the two, nobody can say which, was given the
+    other one's receipt. Nor if it is a refusal of a line that an earlier submission paid, or perhaps paid.
+
+    Args:
+        lines: What is known of all of them so far.
+    """
+    if outcome.status is LineStatus.FAILED and not outcome.unconfirmed and lines[number - 1].settled_before:
+        return {number: unconfirmed(outcome.error or "ERROR", _repeated(outcome.reason or ""))}
+    alike = {number, *(line.line for line in lines if outcome.payment_id and line.payment_id == outcome.payment_id)}
+    if len(alike) == 1:
+        return {number: outcome}
+    named = ", ".join(str(each) for each in sorted(alike))
+    words = f"The payment system named one payment, {outcome.payment_id}, for several lines: {named}"
+    doubtful = unconfirmed(PAYMENT_ID_REUSED, words).model_copy(update={"payment_id": outcome.payment_id})
+    return dict.fromkeys(sorted(alike), doubtful)
+
+
+def unconfirmed(code: str, words: str) -> LineOutcome:
+    """The outcome of a payment that nobody can say was made or not: what happened, and why trying again is safe."""
+    advice = "submitting the invoice again is safe, a payment that was made is never made twice"
+    reason = f"{words.rstrip('.')}. Whether the payment was made is not confirmed; {advice}"
+    return LineOutcome(status=LineStatus.FAILED, error=code, reason=reason, unconfirmed=True)

@@ -1,0 +1,140 @@
+"""The extension for `MCPServer(extensions=[...])`: tool calls become tasks, and clients may ask, answer, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import timedelta
+from typing import Any
+
+import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.extension import Extension, MethodBinding
+from mcp.server.mcpserver import require_client_extension
+from mcp.shared.exceptions import MCPError
+from mcp.shared.inbound import MCP_NAME_HEADER, decode_header_value
+from mcp_types import HEADER_MISMATCH, CallToolRequestParams, CallToolResult, TextContent
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+from temporalio.client import Client
+
+from mcp_temporal_tasks.binding import TaskBinding
+from mcp_temporal_tasks.ids import Run, task_id_of
+from mcp_temporal_tasks.models import EXTENSION_ID, Acknowledgement, DetailedTask, TaskParams, UpdateTaskParams
+from mcp_temporal_tasks.server.subscriptions import Listening
+from mcp_temporal_tasks.server.tasks import Tasks
+
+# Hosts drop tool calls at about a minute.
+PATIENCE = timedelta(seconds=50)
+_MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
+
+
+class TasksExtension(Extension):
+    """`io.modelcontextprotocol/tasks` over Temporal workflows, without any state of its own.
+
+    Args:
+        client: Of the Temporal that runs the workflows.
+        bindings: Which tools' calls become tasks, and how.
+        retention: How long Temporal keeps a workflow that has ended; see `Retention`.
+        patience: How long a client without tasks is let wait for a workflow's end.
+
+    Attributes:
+        listening: For `MCPServer(middleware=[...])`: serves `notifications/tasks` over `subscriptions/listen`, which is
+            out of reach of an extension. Without it clients poll.
+    """
+
+    identifier = EXTENSION_ID
+
+    def __init__(
+        self,
+        client: Client,
+        bindings: Sequence[TaskBinding],
+        *,
+        retention: Callable[[], Awaitable[timedelta]],
+        patience: timedelta = PATIENCE,
+    ) -> None:
+        self._tasks = Tasks(client, bindings, retention)
+        self._patience = patience
+        self.listening = Listening(self._tasks)
+
+    def methods(self) -> Sequence[MethodBinding]:
+        """`tasks/get`, `tasks/update`, `tasks/cancel`; not in the older protocol, which has no way to tell a task."""
+        return (
+            MethodBinding("tasks/get", TaskParams, self._get, _MODERN),
+            MethodBinding("tasks/update", UpdateTaskParams, self._update, _MODERN),
+            MethodBinding("tasks/cancel", TaskParams, self._cancel, _MODERN),
+        )
+
+    async def intercept_tool_call(
+        self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
+    ) -> HandlerResult:
+        """Let the tool run; where its answer names a workflow that it started, answer with the task instead."""
+        binding = self._tasks.by_tool.get(params.name)
+        if binding is None:
+            return await call_next(ctx)
+        speaks_of_tasks = _speaks_of_tasks(ctx)
+        if binding.without_tasks == "refuse" and not speaks_of_tasks:
+            require_client_extension(ctx, EXTENSION_ID)
+        result = await call_next(ctx)
+        # An error, a question that comes before the task, or an outcome that is there at once.
+        if not isinstance(result, CallToolResult) or result.is_error:
+            return result
+        run = binding.started(result)
+        if run is None:
+            return result
+        if speaks_of_tasks:
+            return await self._tasks.created(run)
+        return result if binding.without_tasks == "answer" else await self._wait(run, ctx)
+
+    async def _wait(self, run: Run, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
+        """The outcome, for a client that can do nothing but wait."""
+        task_id = task_id_of(run)
+        pause = 0.05
+        with anyio.move_on_after(self._patience.total_seconds()):
+            while True:
+                task = await self._tasks.read(task_id)
+                if task.is_terminal:
+                    return _outcome(task)
+                if task.status == "input_required":
+                    await self._tasks.cancel(task_id)
+                    require_client_extension(ctx, EXTENSION_ID)
+                await anyio.sleep(pause)
+                pause = min(pause * 1.5, 1.0)
+        what = f"Workflow {run.workflow_id} goes on, but takes longer than a call may. Ask for it another way"
+        return CallToolResult(content=[TextContent(type="text", text=what)], is_error=True)
+
+    async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
+        _require_task_request(ctx, params)
+        return await self._tasks.read(params.task_id)
+
+    async def _update(self, ctx: ServerRequestContext[Any, Any], params: UpdateTaskParams) -> HandlerResult:
+        _require_task_request(ctx, params)
+        await self._tasks.answer(params.task_id, params.input_responses, ctx)
+        return Acknowledgement()
+
+    async def _cancel(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
+        _require_task_request(ctx, params)
+        await self._tasks.cancel(params.task_id)
+        return Acknowledgement()
+
+
+def _speaks_of_tasks(ctx: ServerRequestContext[Any, Any]) -> bool:
+    """Whether this very request declares the extension, in a protocol that can carry a task."""
+    capabilities = ctx.session.client_capabilities
+    declared = capabilities.extensions if capabilities else None
+    return ctx.protocol_version in _MODERN and EXTENSION_ID in (declared or {})
+
+
+def _require_task_request(ctx: ServerRequestContext[Any, Any], params: TaskParams) -> None:
+    require_client_extension(ctx, EXTENSION_ID)
+    headers = getattr(ctx.request, "headers", None)
+    if headers is not None and decode_header_value(headers.get(MCP_NAME_HEADER)) != params.task_id:
+        raise MCPError(HEADER_MISMATCH, f"{MCP_NAME_HEADER} header does not match the request body's taskId")
+
+
+def _outcome(task: DetailedTask) -> HandlerResult:
+    if task.status == "completed":
+        return task.result
+    if task.status == "failed":
+        error = task.error or {}
+        raise MCPError(error["code"], error["message"], error.get("data"))
+    text = task.status_message or "It was cancelled"
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)

@@ -1,0 +1,75 @@
+"""How a workflow's end is told as the end of its task."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any
+
+from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
+from temporalio import exceptions
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError, CancelledError, FailureError, TerminatedError
+
+from mcp_temporal_tasks.binding import Handle, TaskBinding
+from mcp_temporal_tasks.models import TaskStatus
+from mcp_temporal_tasks.workflow import PROTOCOL_ERROR
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The terminal status, what belongs to it, and a word about it."""
+
+    status: TaskStatus
+    message: str | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+
+
+async def ending_of(handle: Handle, binding: TaskBinding) -> Ending:
+    """How the workflow has ended. Needs no worker.
+
+    Raises:
+        RPCError, RuntimeError: Temporal can't be reached.
+    """
+    try:
+        outcome = await handle.result(follow_runs=False)
+    except WorkflowFailureError as failure:
+        return _failed(failure.cause)
+    result = binding.result(outcome)
+    return Ending("completed", result=_on_the_wire(await result if isinstance(result, Awaitable) else result))
+
+
+def _failed(cause: BaseException | None) -> Ending:
+    if isinstance(cause, CancelledError):
+        return Ending("cancelled", "The task was cancelled")
+    if isinstance(cause, TerminatedError):
+        return _protocol_error(INTERNAL_ERROR, "The workflow was terminated by an operator")
+    if isinstance(cause, exceptions.TimeoutError):
+        return _protocol_error(INTERNAL_ERROR, "The workflow ran out of time")
+    told = _innermost(cause)
+    if isinstance(told, ApplicationError) and told.type == PROTOCOL_ERROR:
+        details = told.details[0] if told.details and isinstance(told.details[0], dict) else {}
+        code = details.get("code")
+        return _protocol_error(code if isinstance(code, int) else INTERNAL_ERROR, told.message, details.get("data"))
+    # The workflow failed by its own decision: an outcome of the tool, not of the protocol.
+    text = told.message if isinstance(told, FailureError) else "the workflow failed"
+    result = CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+    return Ending("completed", text, result=_on_the_wire(result))
+
+
+def _innermost(error: BaseException | None) -> BaseException | None:
+    """The failure that a workflow, activity or child ended with, without what it was wrapped in on the way."""
+    while isinstance(error, FailureError) and not isinstance(error, ApplicationError) and error.cause is not None:
+        error = error.cause
+    return error
+
+
+def _protocol_error(code: int, message: str, data: Any = None) -> Ending:
+    error = {"code": code, "message": message} | ({"data": data} if data is not None else {})
+    return Ending("failed", message, error=error)
+
+
+def _on_the_wire(result: CallToolResult) -> dict[str, Any]:
+    """As the tool call itself would have been answered."""
+    return result.model_dump(by_alias=True, mode="json", exclude_none=True)

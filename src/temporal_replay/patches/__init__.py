@@ -1,0 +1,1 @@
+"""Which patches the code asks for, and which of them recordings need."""

@@ -1,0 +1,1 @@
+"""Running a recorded history through the code, in this process or in others."""

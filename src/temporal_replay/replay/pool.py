@@ -1,0 +1,195 @@
+"""Replays recordings on all cores, in processes of their own, each within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from temporal_replay.outcome import Fault, Outcome, Problem
+from temporal_replay.replay.target import CannotRun, Target
+from temporal_replay.replay.worker import Answer, Job
+
+TIME_LIMIT = 30.0
+"""Seconds that the replay of one recording may take, by default. It takes milliseconds."""
+
+_STARTS_WITHIN = 120.0  # seconds, imports of the code under test included
+_ENDS_WITHIN = 5.0  # seconds
+_LONGEST_LINE = 64 * 1024 * 1024
+_WORDS = 2000  # characters of what a process said before it ended
+
+
+@dataclass(frozen=True)
+class Pool:
+    """How recordings are replayed.
+
+    Attributes:
+        strict: Compare every command's values too.
+        time_limit: Seconds for one recording.
+        processes: How many replay at the same time; 0: one a core.
+    """
+
+    target: Target
+    strict: bool = True
+    time_limit: float = TIME_LIMIT
+    processes: int = 0
+
+    async def replay(
+        self, files: Mapping[str, Path], told: Callable[[Outcome], None] = lambda _: None
+    ) -> list[Outcome]:
+        """The outcome of each file, in the order of their names.
+
+        Args:
+            files: Recordings, by name.
+            told: Called with each outcome as it comes.
+
+        Raises:
+            CannotRun: The code can't be imported.
+        """
+        found: list[Outcome] = []
+
+        def add(outcome: Outcome) -> None:
+            found.append(outcome)
+            told(outcome)
+
+        shares = _shares(files, self.processes or cores())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number, share in enumerate(shares, 1):
+                    group.create_task(self._replay_share(number, share, add))
+        except* CannotRun as several:
+            raise several.exceptions[0] from None
+        return sorted(found, key=lambda outcome: outcome.recording)
+
+    async def _replay_share(self, number: int, share: dict[str, Path], add: Callable[[Outcome], None]) -> None:
+        """Replay a share in one process; in another one after each recording that was its process's end."""
+        while share:
+            async with _started(number, self._job(), share) as process:
+                while share and not process.is_lost:
+                    name = next(iter(share))
+                    add(await process.outcome(name, self.time_limit))
+                    del share[name]
+
+    def _job(self) -> Job:
+        return Job(
+            workflows=self.target.workflows,
+            data_converter=self.target.data_converter,
+            strict=self.strict,
+            module_path=[path or str(Path.cwd()) for path in sys.path],
+        )
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def _shares(files: Mapping[str, Path], processes: int) -> list[dict[str, Path]]:
+    """About as many bytes for each process, always divided alike: the largest first, to whoever has least."""
+    shares: list[dict[str, Path]] = [{} for _ in range(min(processes, len(files)))]
+    weights = [0] * len(shares)
+    for name, path in sorted(files.items(), key=lambda item: (-_size(item[1]), item[0])):
+        least = weights.index(min(weights))
+        shares[least][name] = path
+        weights[least] += _size(path)
+    return shares
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+class _Process:
+    """One process that replays, and what it says.
+
+    Attributes:
+        is_lost: Whether it has ended, or has to be given up.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, words: IO[bytes]) -> None:
+        assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (both are pipes)
+        self._stdin, self._stdout = process.stdin, process.stdout
+        self._words = words
+        self.is_lost = False
+
+    def send(self, line: str) -> None:
+        self._stdin.write(f"{line}\n".encode())
+
+    async def answer(self, within: float) -> Answer | None:
+        """The next thing it says; None if it has ended.
+
+        Raises:
+            TimeoutError: It says nothing.
+        """
+        line = await asyncio.wait_for(self._stdout.readline(), within)
+        return Answer.model_validate_json(line) if line.endswith(b"\n") else None
+
+    async def outcome(self, name: str, within: float) -> Outcome:
+        """What came of the recording that it is at."""
+        try:
+            while (answer := await self.answer(within)) is not None:
+                if answer.outcome is not None:
+                    return answer.outcome
+        except TimeoutError:
+            told = f"its replay did not end within {within:g} s"
+            advice = "The code waits for something outside of Temporal, or never gives control back. See --time-limit"
+            problem = Problem(fault=Fault.TIMED_OUT, told=told, advice=advice)
+        else:
+            told = "the process that replayed it ended"
+            advice = "The code, or something it imports, ends the process or crashes it"
+            problem = Problem(fault=Fault.CRASHED, told=told, detail=self.last_words(), advice=advice)
+        self.is_lost = True
+        return Outcome(recording=name, problem=problem)
+
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr."""
+        self._words.seek(0)
+        return self._words.read().decode(errors="replace").strip()[-_WORDS:]
+
+
+@asynccontextmanager
+async def _started(number: int, job: Job, share: Mapping[str, Path]) -> AsyncIterator[_Process]:
+    """A process that replays a share, gone at the end."""
+    # Texts hash in another order in each process, and in the same one each time: code that leans on the order of a set
+    # is caught, and caught again.
+    environment = {**os.environ, "PYTHONHASHSEED": str(number)}
+    with tempfile.TemporaryFile() as words:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "temporal_replay.replay.worker"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=words,
+            limit=_LONGEST_LINE,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is ours to handle
+        )
+        try:
+            talk = _Process(process, words)
+            for line in (job.model_dump_json(), *(json.dumps([name, str(path)]) for name, path in share.items()), ""):
+                talk.send(line)
+            try:
+                answer = await talk.answer(_STARTS_WITHIN)
+            except TimeoutError:
+                raise CannotRun(f"the code can't be imported within {_STARTS_WITHIN:g} s") from None
+            if answer is None or answer.cannot_run:
+                raise CannotRun(answer.cannot_run if answer else f"the code can't be imported: {talk.last_words()}")
+            yield talk
+            if not talk.is_lost:
+                # It has nothing left to do, and ends by itself.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), _ENDS_WITHIN)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

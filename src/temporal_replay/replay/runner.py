@@ -1,0 +1,76 @@
+"""A workflow runner around another one, that sees every command the code emits. The seam of strict replay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from temporalio.bridge.proto.workflow_activation import WorkflowActivation
+from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
+
+from temporal_replay.commands.emitted import Emitted
+from temporal_replay.commands.schema import Run
+
+
+class WatchingRunner(WorkflowRunner):
+    """Runs workflows by another runner, and watches while it is told to.
+
+    Attributes:
+        watched: The run whose replay comes next, to be watched; None: it is not, and costs what it costs without.
+        emitted: What that run has emitted.
+    """
+
+    def __init__(self, inner: WorkflowRunner) -> None:
+        self._inner = inner
+        self.watched: Run | None = None
+        self.emitted: Emitted | None = None
+
+    def prepare_workflow(self, defn: Any) -> None:
+        """See `WorkflowRunner`."""
+        self._inner.prepare_workflow(defn)
+
+    def set_worker_level_failure_exception_types(self, types: Sequence[type[BaseException]]) -> None:
+        """See `WorkflowRunner`."""
+        self._inner.set_worker_level_failure_exception_types(types)
+
+    def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
+        """See `WorkflowRunner`."""
+        if self.watched is None:
+            return self._inner.create_instance(det)
+        # On replay the SDK names a task queue of its own, which would get into the commands.
+        info = replace(det.info, task_queue=self.watched.task_queue)
+        self.emitted = Emitted(self.watched)
+        return _Watched(self._inner.create_instance(replace(det, info=info)), self.emitted)
+
+
+class _Watched(WorkflowInstance):
+    def __init__(self, inner: WorkflowInstance, emitted: Emitted) -> None:
+        self._inner = inner
+        self._emitted = emitted
+
+    def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        completion = self._inner.activate(act)
+        if completion.HasField("failed"):
+            self._emitted.failures.append(_told(completion.failed.failure))
+        else:
+            self._emitted.add(act.history_length, completion.successful.commands)
+        return completion
+
+    def get_serialization_context(self, command_info: Any) -> Any:
+        return self._inner.get_serialization_context(command_info)
+
+    def get_external_store_context(self, command_info: Any) -> Any:
+        return self._inner.get_external_store_context(command_info)
+
+    def get_info(self) -> Any:
+        return self._inner.get_info()
+
+    def get_thread_id(self) -> int | None:
+        return self._inner.get_thread_id()
+
+
+def _told(failure: Any) -> str:
+    kind = failure.application_failure_info.type if failure.HasField("application_failure_info") else ""
+    return f"{kind}: {failure.message}\n{failure.stack_trace}".strip(": \n")

@@ -1,0 +1,1 @@
+"""Making a recording fit to be kept: pull, pseudonymize, normalize."""

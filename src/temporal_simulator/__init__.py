@@ -1,0 +1,51 @@
+"""A deterministic simulator of Temporal for workflows in Python: in this process, on virtual time, without a server.
+
+Knows nothing of what the workflows are about. A simulation is given workers, and is talked to by Temporal's own client:
+
+    simulation = Simulation()
+    simulation.start_worker("queue", Worker(workflows=[Greeting], activities=[greet]))
+    client = connect(simulation)
+    handle = await client.start_workflow(Greeting.run, "Ann", id="greet-ann", task_queue="queue")
+    await simulation.advance(timedelta(days=5))
+    print(await handle.result())
+"""
+
+from temporal_simulator.client.service import connect
+from temporal_simulator.event_loop import EverythingWaits, VirtualTimeLoop
+from temporal_simulator.event_queue import Step
+from temporal_simulator.explore import Branches, Explored, explore, live_again
+from temporal_simulator.scheduler import Chooser, InOrder, Seeded
+from temporal_simulator.server.commands import NotSimulated
+from temporal_simulator.server.execution import Execution, Start
+from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
+from temporal_simulator.simulation import BEGINS, GoesInCircles, Simulation
+from temporal_simulator.timeline import Moment, timeline
+from temporal_simulator.worker.memoize import RecallingRunner
+from temporal_simulator.worker.replay import StaysInMemory
+from temporal_simulator.worker.worker import Worker
+
+__all__ = [
+    "BEGINS",
+    "Branches",
+    "Chooser",
+    "EndlessTaskFailureError",
+    "EverythingWaits",
+    "Execution",
+    "Explored",
+    "GoesInCircles",
+    "InOrder",
+    "Moment",
+    "NotSimulated",
+    "RecallingRunner",
+    "Seeded",
+    "Simulation",
+    "Start",
+    "StaysInMemory",
+    "Step",
+    "VirtualTimeLoop",
+    "Worker",
+    "connect",
+    "explore",
+    "live_again",
+    "timeline",
+]

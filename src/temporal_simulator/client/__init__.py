@@ -1,0 +1,1 @@
+"""The gRPC service behind Temporal's own client."""

@@ -1,0 +1,383 @@
+"""The door: Temporal's own client talks to the simulation as to a server, by the same requests and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, TypeVar, cast
+
+import temporalio.api.enums.v1 as enums
+import temporalio.api.workflowservice.v1 as api
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.history.v1 import History
+from temporalio.api.query.v1 import QueryRejected
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.workflow.v1 import PendingChildExecutionInfo, WorkflowExecutionExtendedInfo
+from temporalio.bridge.proto.health.v1 import HealthCheckResponse
+from temporalio.client import Client
+from temporalio.converter import DataConverter
+from temporalio.service import ConnectConfig, RPCStatusCode, ServiceClient
+
+from temporal_simulator.client.responses import (
+    already_started,
+    info_of,
+    outcome_of,
+    ref_of,
+    refusal,
+    stage_of,
+)
+from temporal_simulator.client.visibility import QueryNotUnderstood, select
+from temporal_simulator.protocol.events import NAMESPACE, nanoseconds, timestamp
+from temporal_simulator.server.execution import Execution, Start
+from temporal_simulator.server.reset import reapplied, reset
+from temporal_simulator.simulation import Simulation
+from temporal_simulator.worker.activity_info import pending
+from temporal_simulator.worker.replay import CodeFailed
+
+R = TypeVar("R", bound=Message)
+_Conflict = enums.WorkflowIdConflictPolicy
+_Stage = enums.UpdateWorkflowExecutionLifecycleStage
+_RETENTION = timedelta(days=1)
+_LOOKS_AGAIN_AFTER = 0.01
+_TASK_COMPLETED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+_CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
+
+
+def connect(simulation: Simulation, *, data_converter: DataConverter = DataConverter.default) -> Client:
+    """Temporal's own client, in front of a simulation."""
+    return Client(SimulatedService(simulation), namespace=NAMESPACE, data_converter=data_converter)
+
+
+class SimulatedService(ServiceClient):
+    """What answers the client's requests. One that it does not know is UNIMPLEMENTED."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(ConnectConfig(target_host="simulated:0", identity="simulated"))
+        self._simulation = simulation
+
+    @property
+    def worker_service_client(self) -> Any:
+        """A worker of the SDK's can't poll here."""
+        raise NotImplementedError("A simulation has workers of its own: Simulation.start_worker")
+
+    def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
+        """Nobody reads it."""
+
+    def update_api_key(self, api_key: str | None) -> None:
+        """Nobody asks for one."""
+
+    async def _rpc_call(
+        self,
+        rpc: str,
+        req: Message,
+        resp_type: type[R],  # noqa: ARG002
+        *,
+        service: str,  # noqa: ARG002
+        retry: bool,  # noqa: ARG002
+        metadata: Mapping[str, str | bytes],  # noqa: ARG002
+        timeout: timedelta | None,  # noqa: ASYNC109 (the SDK's signature)
+    ) -> R:
+        answer = getattr(self, f"_{rpc}", None)
+        if answer is None:
+            raise refusal(RPCStatusCode.UNIMPLEMENTED, f"{rpc} is not simulated")
+        limit = timeout.total_seconds() if timeout else None
+        try:
+            async with asyncio.timeout(limit):
+                return cast(R, await answer(req))
+        except TimeoutError:
+            raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "Timeout expired") from None
+
+    def _run(self, workflow_id: str, run_id: str) -> Execution:
+        run = self._simulation.find(workflow_id, run_id)
+        if run is None:
+            raise refusal(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
+        return run
+
+    def _open_run(self, workflow_id: str, run_id: str) -> Execution:
+        run = self._run(workflow_id, run_id)
+        if not run.is_open:
+            raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
+        return run
+
+    def _require_worker(self, run: Execution) -> None:
+        if run.start.task_queue not in self._simulation.workers:
+            raise refusal(
+                RPCStatusCode.FAILED_PRECONDITION, "no poller seen for task queue recently, worker may be down"
+            )
+
+    # -- start ---------------------------------------------------------------------------------------------
+
+    async def _start_workflow_execution(
+        self, request: api.StartWorkflowExecutionRequest
+    ) -> api.StartWorkflowExecutionResponse:
+        run, is_new = self._started(request)
+        await self._simulation.answer()
+        return api.StartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=is_new)
+
+    async def _signal_with_start_workflow_execution(
+        self, request: api.SignalWithStartWorkflowExecutionRequest
+    ) -> api.SignalWithStartWorkflowExecutionResponse:
+        run = self._simulation.find(request.workflow_id)
+        is_new = run is None or not run.is_open
+        if run is None or not run.is_open:
+            run, _ = self._started(request)
+        run.signal(request.signal_name, request.signal_input, request.header.fields)
+        await self._simulation.answer()
+        return api.SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, started=is_new)
+
+    def _started(
+        self, request: api.StartWorkflowExecutionRequest | api.SignalWithStartWorkflowExecutionRequest
+    ) -> tuple[Execution, bool]:
+        for field in ("retry_policy", "workflow_start_delay"):
+            if request.HasField(field) or request.cron_schedule:
+                self._simulation.refuse(f"a workflow with {field.replace('_', ' ')} or a cron schedule")
+        if unknown := self._simulation.unknown_attribute(request.search_attributes):
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, unknown)
+        self._simulation.tick()
+        before = self._simulation.find(request.workflow_id)
+        if before is not None and before.is_open:
+            match request.workflow_id_conflict_policy:
+                case _Conflict.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING:
+                    return before, False
+                case _Conflict.WORKFLOW_ID_CONFLICT_POLICY_TERMINATE_EXISTING:
+                    before.terminate("terminated by a new run")
+        start = Start(
+            workflow_id=request.workflow_id,
+            workflow_type=request.workflow_type.name,
+            task_queue=request.task_queue.name,
+            input=request.input,
+            task_timeout=nanoseconds(request.workflow_task_timeout) or Start.task_timeout,
+            run_timeout=nanoseconds(request.workflow_run_timeout),
+            execution_timeout=nanoseconds(request.workflow_execution_timeout),
+            memo=request.memo,
+            search_attributes=request.search_attributes,
+            header=request.header.fields,
+            user_metadata=request.user_metadata,
+        )
+        run = self._simulation.start_unless_taken(start, request.workflow_id_reuse_policy)
+        if run is None:
+            assert before is not None  # noqa: S101 (else nothing is taken)
+            raise already_started(before)
+        return run, True
+
+    # -- signal, cancel, terminate -------------------------------------------------------------------------
+
+    async def _signal_workflow_execution(
+        self, request: api.SignalWorkflowExecutionRequest
+    ) -> api.SignalWorkflowExecutionResponse:
+        run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        self._simulation.tick()
+        run.signal(request.signal_name, request.input, request.header.fields)
+        await self._simulation.answer()
+        return api.SignalWorkflowExecutionResponse()
+
+    async def _request_cancel_workflow_execution(
+        self, request: api.RequestCancelWorkflowExecutionRequest
+    ) -> api.RequestCancelWorkflowExecutionResponse:
+        run = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        _require_first(run, request.first_execution_run_id)
+        self._simulation.tick()
+        run.request_cancel(request.reason)
+        await self._simulation.answer()
+        return api.RequestCancelWorkflowExecutionResponse()
+
+    async def _terminate_workflow_execution(
+        self, request: api.TerminateWorkflowExecutionRequest
+    ) -> api.TerminateWorkflowExecutionResponse:
+        run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        _require_first(run, request.first_execution_run_id)
+        self._simulation.tick()
+        run.terminate(request.reason)
+        await self._simulation.answer()
+        return api.TerminateWorkflowExecutionResponse()
+
+    async def _reset_workflow_execution(
+        self, request: api.ResetWorkflowExecutionRequest
+    ) -> api.ResetWorkflowExecutionResponse:
+        base = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        if not 1 < request.workflow_task_finish_event_id <= len(base.history):
+            message = "Workflow task finish ID must be > 1 && <= workflow last event ID."
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, message)
+        if request.post_reset_operations:
+            self._simulation.refuse("a reset with operations after it")
+        self._simulation.tick()
+        signals, updates = reapplied(request)
+        finish, reason = request.workflow_task_finish_event_id, request.reason
+        new = reset(self._simulation, base, finish, reason, signals=signals, updates=updates)
+        await self._simulation.answer()
+        return api.ResetWorkflowExecutionResponse(run_id=new.run_id)
+
+    # -- update --------------------------------------------------------------------------------------------
+
+    async def _update_workflow_execution(
+        self, request: api.UpdateWorkflowExecutionRequest
+    ) -> api.UpdateWorkflowExecutionResponse:
+        named = request.workflow_execution
+        run = self._run(named.workflow_id, named.run_id)
+        update = run.tasks.find(request.request.meta.update_id)
+        if update is None:
+            self._simulation.tick()
+            update = self._open_run(named.workflow_id, named.run_id).tasks.ask(request.request)
+        await self._simulation.answer()
+        if request.wait_policy.lifecycle_stage == _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED:
+            # Whoever stops waiting for it does not take it from the others.
+            await asyncio.shield(update.outcome)
+        else:
+            # Accepted by then, or refused, unless there is no worker: then it may take long.
+            while not update.accepted and not update.outcome.done():
+                await asyncio.sleep(_LOOKS_AGAIN_AFTER)
+        return api.UpdateWorkflowExecutionResponse(
+            update_ref=ref_of(run, update), outcome=outcome_of(update), stage=stage_of(update)
+        )
+
+    async def _poll_workflow_execution_update(
+        self, request: api.PollWorkflowExecutionUpdateRequest
+    ) -> api.PollWorkflowExecutionUpdateResponse:
+        named = request.update_ref.workflow_execution
+        run = self._run(named.workflow_id, named.run_id)
+        update = run.tasks.find(request.update_ref.update_id)
+        if update is None:
+            raise refusal(RPCStatusCode.NOT_FOUND, f"update {request.update_ref.update_id} not found")
+        await asyncio.shield(update.outcome)
+        return api.PollWorkflowExecutionUpdateResponse(
+            update_ref=ref_of(run, update), outcome=outcome_of(update), stage=stage_of(update)
+        )
+
+    # -- look ----------------------------------------------------------------------------------------------
+
+    async def _query_workflow(self, request: api.QueryWorkflowRequest) -> api.QueryWorkflowResponse:
+        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        rejects = request.query_reject_condition
+        if rejects == enums.QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN and not run.is_open:
+            return api.QueryWorkflowResponse(query_rejected=QueryRejected(status=run.status))
+        self._require_worker(run)
+        # What has happened, it has been told before it is asked.
+        await self._simulation.go_on(until=lambda: not run.tasks.is_behind)
+        while run.tasks.is_behind and self._simulation.follows_a_loop:
+            # A worker crashed that had a task; the time in which it might have answered has to pass.
+            await asyncio.sleep(_LOOKS_AGAIN_AFTER)
+            self._require_worker(run)
+        if run.tasks.is_behind:
+            raise refusal(
+                RPCStatusCode.DEADLINE_EXCEEDED,
+                "its workflow task was lost in a crash, and comes again when that has timed out: let time pass",
+            )
+        if run.tasks.is_failing:
+            raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
+        if not run.is_open and all(each.event_type != _TASK_COMPLETED for each in run.history):
+            message = "Workflow execution closed before WorkflowTaskStarted event"
+            raise refusal(RPCStatusCode.FAILED_PRECONDITION, message)
+        try:
+            answer = run.tasks.query(request.query)
+        except CodeFailed as failed:
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
+        return api.QueryWorkflowResponse(query_result=Payloads(payloads=[answer]))
+
+    async def _describe_workflow_execution(
+        self, request: api.DescribeWorkflowExecutionRequest
+    ) -> api.DescribeWorkflowExecutionResponse:
+        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        activities, children = run.pending
+        pending_children = [
+            PendingChildExecutionInfo(
+                workflow_id=child.order.workflow_id,
+                run_id=child.run_id,
+                workflow_type_name=child.order.workflow_type,
+                initiated_id=child.initiated,
+            )
+            for child in children
+        ]
+        return api.DescribeWorkflowExecutionResponse(
+            workflow_execution_info=info_of(run),
+            workflow_extended_info=WorkflowExecutionExtendedInfo(
+                reset_run_id=run.reset_to, original_start_time=timestamp(run.origin.started_at)
+            ),
+            pending_children=pending_children,
+            pending_activities=[pending(each) for each in activities],
+        )
+
+    async def _get_workflow_execution_history(
+        self, request: api.GetWorkflowExecutionHistoryRequest
+    ) -> api.GetWorkflowExecutionHistoryResponse:
+        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        if request.history_event_filter_type == _CLOSE_EVENT:
+            if request.wait_new_event:
+                await run.closed.wait()
+            return api.GetWorkflowExecutionHistoryResponse(history=History(events=run.history[-1:]))
+        if not request.wait_new_event:
+            return api.GetWorkflowExecutionHistoryResponse(history=History(events=run.history))
+        told = int(request.next_page_token or b"0")
+        while len(run.history) <= told and run.is_open:
+            await run.something_new()
+        return api.GetWorkflowExecutionHistoryResponse(
+            history=History(events=run.history[told:]),
+            next_page_token=str(len(run.history)).encode() if run.is_open else b"",
+        )
+
+    async def _list_workflow_executions(
+        self, request: api.ListWorkflowExecutionsRequest
+    ) -> api.ListWorkflowExecutionsResponse:
+        found = sorted(self._selected(request.query), key=_place)
+        if request.next_page_token:
+            last = _place_in(request.next_page_token)
+            found = [run for run in found if _place(run) > last]
+        size = request.page_size or len(found)
+        page = found[:size]
+        # As on the server: behind a full page there may be another one, which may be empty.
+        more = json.dumps(_place(page[-1])).encode() if page and len(page) == size else b""
+        return api.ListWorkflowExecutionsResponse(executions=map(info_of, page), next_page_token=more)
+
+    async def _count_workflow_executions(
+        self, request: api.CountWorkflowExecutionsRequest
+    ) -> api.CountWorkflowExecutionsResponse:
+        return api.CountWorkflowExecutionsResponse(count=len(self._selected(request.query)))
+
+    def _selected(self, query: str) -> list[Execution]:
+        try:
+            return select(self._simulation.every(), query, self._simulation.search_attributes)
+        except QueryNotUnderstood as error:
+            raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(error)) from None
+
+    # -- the server itself ---------------------------------------------------------------------------------
+
+    async def _check(self, request: Message) -> HealthCheckResponse:  # noqa: ARG002
+        return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.SERVING)
+
+    async def _get_system_info(self, request: api.GetSystemInfoRequest) -> api.GetSystemInfoResponse:  # noqa: ARG002
+        return api.GetSystemInfoResponse(server_version="simulated")
+
+    async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:
+        if request.task_queue.name not in self._simulation.workers:
+            return api.DescribeTaskQueueResponse()
+        # Whoever asks compares it with times told earlier, and with how long ago that was.
+        seen = Timestamp()
+        seen.GetCurrentTime()
+        return api.DescribeTaskQueueResponse(pollers=[PollerInfo(last_access_time=seen, identity="simulated")])
+
+    async def _describe_namespace(self, request: api.DescribeNamespaceRequest) -> api.DescribeNamespaceResponse:
+        answer = api.DescribeNamespaceResponse()
+        answer.namespace_info.name = request.namespace
+        answer.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
+        return answer
+
+
+def _place(run: Execution) -> tuple[bool, int, int, str]:
+    """Open ones first, then those that ended last."""
+    return not run.is_open, -run.ended_at, -run.started_at, run.run_id
+
+
+def _place_in(token: bytes) -> tuple[Any, ...]:
+    try:
+        return tuple(json.loads(token))
+    except (ValueError, TypeError):
+        raise refusal(RPCStatusCode.INVALID_ARGUMENT, "invalid page token") from None
+
+
+def _require_first(run: Execution, first_run_id: str) -> None:
+    """Whoever names the first run of a chain means no other chain under that id. Here only resets make chains."""
+    if first_run_id and first_run_id != run.origin.run_id:
+        raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution not found")

@@ -1,0 +1,1 @@
+"""What a Temporal server does with one workflow: tasks, timers, activities, children, updates."""

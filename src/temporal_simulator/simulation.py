@@ -1,0 +1,334 @@
+"""The simulation: runs of workflows, workers, and virtual time, in this process and without a server."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+from temporalio.api.common.v1 import SearchAttributes
+from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdReusePolicy
+from temporalio.worker import WorkflowInstance
+
+from temporal_simulator.event_loop import VirtualTimeLoop
+from temporal_simulator.event_queue import SECOND, Agenda, Step
+from temporal_simulator.protocol.events import NAMESPACE, application, moment
+from temporal_simulator.scheduler import Chooser, InOrder
+from temporal_simulator.server.commands import NotSimulated
+from temporal_simulator.server.execution import Execution, Start
+from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
+from temporal_simulator.worker.fingerprint import condensed
+from temporal_simulator.worker.replay import CodeFailed
+from temporal_simulator.worker.worker import Worker
+
+BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
+"""When virtual time begins."""
+
+# Turns of the event loop that the code of an activity is given before it counts as waiting for something.
+_TURNS = 8
+_TICK = 1_000_000
+# These each server has.
+_EVERYWHERE = frozenset({"TemporalChangeVersion", "BuildIds", "BatcherUser"})
+# Seconds until what was left for later goes on.
+_SOON = 0.001
+# Steps without time passing after which something goes round in circles.
+_MOST_STEPS = 1_000_000
+
+
+class GoesInCircles(AssertionError):  # noqa: N818 (it names the state)
+    """So much happened without time passing that it will not end."""
+
+
+class Simulation:
+    """A Temporal server with its workers, as far as the code of workflows and its clients can tell.
+
+    Virtual time only moves in `advance`, and there from one thing that is due to the next. Everything else happens in
+    `go_on`, until nothing can happen any more without time passing. Whenever more than one thing could happen next,
+    the chooser decides.
+
+    Args:
+        by_hand: Somebody lets one thing after another happen, by `happen`; nothing goes on by itself, not even when an
+            activity has ended.
+
+    Attributes:
+        agenda: The clock, and what can happen.
+        workers: By their task queues.
+        search_attributes: Names of those that workflows may set; any other one is refused, as servers do.
+        events: How many have been written, to all histories together.
+        broken: What ended it, if anything did: whoever asked was told, but may have told nobody.
+    """
+
+    def __init__(
+        self,
+        *,
+        chooser: Chooser | None = None,
+        begins: datetime = BEGINS,
+        search_attributes: tuple[str, ...] = (),
+        by_hand: bool = False,
+    ) -> None:
+        self._begins = int(begins.timestamp() * 1_000_000_000)
+        self.agenda = Agenda(self._begins)
+        self.workers: dict[str, Worker] = {}
+        self.search_attributes = frozenset(search_attributes)
+        self._settable = self.search_attributes | _EVERYWHERE
+        self.chooser: Chooser = chooser or InOrder()
+        self._runs: dict[str, Execution] = {}
+        self._of_id: dict[str, list[Execution]] = {}
+        self.events = 0
+        self._by_hand = by_hand
+        self._going_on = asyncio.Lock()
+        self._waking: asyncio.Future[None] | None = None
+        self.broken: Exception | None = None
+        self._unheard: EndlessTaskFailureError | None = None
+
+    @property
+    def splits_tasks(self) -> bool:
+        """See `Chooser.splits_tasks`."""
+        return self.chooser.splits_tasks
+
+    @property
+    def now(self) -> datetime:
+        """The virtual time, in UTC."""
+        return moment(self.agenda.now)
+
+    # -- workers -------------------------------------------------------------------------------------------
+
+    def start_worker(self, task_queue: str, worker: Worker) -> None:
+        """From now on this worker polls the queue."""
+        self.workers[task_queue] = worker
+
+    def crash_worker(self, task_queue: str) -> None:
+        """It is gone, with all it had in memory: workflows come back by replay, activities by their time-outs.
+
+        Raises:
+            StaysInMemory: The code of a workflow does not let itself be put out of memory.
+        """
+        self.workers.pop(task_queue).crash()
+        for run in self._runs.values():
+            if run.start.task_queue == task_queue:
+                run.tasks.crash()
+            for activity in run.activities.values():
+                if activity.order.task_queue == task_queue:
+                    activity.lose()
+
+    def evict(self, task_queue: str) -> None:
+        """Put every workflow of this queue out of memory."""
+        for run in self._runs.values():
+            if run.start.task_queue == task_queue:
+                run.tasks.code.evict()
+
+    def instance_of(self, run: Execution, begins: int) -> WorkflowInstance:
+        """The code of a run, as its worker has it."""
+        worker = self.workers[run.start.task_queue]
+        instance = worker.instance_of(run, begins)
+        if instance is None:
+            message = f"Workflow class {run.start.workflow_type} is not registered on this worker"
+            raise CodeFailed(application(f"{message}, available workflows: {worker.names}", "NotFoundError"))
+        return instance
+
+    # -- workflows -----------------------------------------------------------------------------------------
+
+    def start(self, start: Start) -> Execution:
+        """Start a run, whatever else runs under its id."""
+        return self._add(Execution(self, start, self._next_run_id(start.workflow_id)))
+
+    def begin_anew(self, base: Execution) -> Execution:
+        """Another run, for one that is reset; its history is still empty."""
+        return self._add(Execution(self, base.start, self._next_run_id(base.workflow_id), base.origin))
+
+    def _next_run_id(self, workflow_id: str) -> str:
+        # The same whatever else was started before it.
+        number = len(self._of_id.get(workflow_id, ()))
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{workflow_id}#{number}"))
+
+    def _add(self, run: Execution) -> Execution:
+        self._runs[run.run_id] = run
+        self._of_id.setdefault(run.workflow_id, []).append(run)
+        return run
+
+    def start_unless_taken(self, start: Start, reuse: WorkflowIdReusePolicy.ValueType) -> Execution | None:
+        """Start a run, unless what runs or ran under its id forbids that."""
+        before = self.find(start.workflow_id)
+        if before is not None:
+            failed = before.status not in {
+                WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING,
+                WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED,
+            }
+            only_failed = reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE_FAILED_ONLY
+            never = reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE
+            if before.is_open and reuse == WorkflowIdReusePolicy.WORKFLOW_ID_REUSE_POLICY_TERMINATE_IF_RUNNING:
+                before.terminate("terminated by a new run")
+            if before.is_open or never or (only_failed and not failed):
+                return None
+        return self.start(start)
+
+    def find(self, workflow_id: str, run_id: str = "") -> Execution | None:
+        """A run; the newest one if none is named."""
+        runs = self._of_id.get(workflow_id, [])
+        if not run_id:
+            return runs[-1] if runs else None
+        run = self._runs.get(run_id)
+        return run if run is not None and run.workflow_id == workflow_id else None
+
+    def runs_of(self, workflow_id: str) -> list[Execution]:
+        """Every run under an id, oldest first."""
+        return list(self._of_id.get(workflow_id, ()))
+
+    def every(self) -> list[Execution]:
+        """Every run, oldest first."""
+        return list(self._runs.values())
+
+    def forget(self, workflow_ids: set[str]) -> None:
+        """Drop runs, as if they had never been, with all that could still happen to them."""
+        gone = {run.run_id for workflow_id in workflow_ids for run in self._of_id.pop(workflow_id, [])}
+        for run_id in gone:
+            self._runs.pop(run_id).tasks.code.evict()
+        self.agenda.forget(gone)
+
+    def begin_again(self) -> None:
+        """As in the beginning: no run, nothing under way, the first time and the first run id; workers stay."""
+        for worker in self.workers.values():
+            worker.crash()
+        for run in self._runs.values():
+            for activity in run.activities.values():
+                activity.abandon()
+            run.tasks.code.evict()
+        self._runs.clear()
+        self._of_id.clear()
+        self.events = 0
+        self.agenda = Agenda(self._begins)
+
+    def unknown_attribute(self, given: SearchAttributes) -> str:
+        """Which search attribute may not be set here, as a server tells it; "" if all may."""
+        name = next((name for name in given.indexed_fields if name not in self._settable), "")
+        return f"Namespace {NAMESPACE} has no mapping defined for search attribute {name}" if name else ""
+
+    def refuse(self, what: str) -> NoReturn:
+        """Somebody wants what is not simulated."""
+        raise NotSimulated(f"{what} is not simulated")
+
+    def digest(self) -> bytes:
+        """Everything on which the future depends, as far as it is in here.
+
+        Not what led there: where the code of workflows can be looked into, two histories that left it knowing the same
+        are one. Nobody is expected to ask for an update again that has been answered.
+        """
+        runs = tuple(run.digest() for _, run in sorted(self._runs.items()))
+        return condensed((self.agenda.digest(), runs, tuple(sorted(self.workers))))
+
+    # -- what happens --------------------------------------------------------------------------------------
+
+    def possible(self) -> list[Step]:
+        """Everything that could happen now, in the order in which it became possible."""
+        return self.agenda.possible(self.workers)
+
+    async def happen(self, step: Step) -> None:
+        """Let this happen."""
+        self.agenda.take(step)
+        if (done := step.do()) is not None:
+            await done
+
+    async def go_on(self, until: Callable[[], bool] | None = None) -> None:
+        """Let happen what can, without time passing; until nothing can any more, or as told.
+
+        Raises:
+            NotSimulated: A workflow wants what the simulator does not know; from then on every call raises it.
+            GoesInCircles: It does not end.
+            EndlessTaskFailureError: A workflow's tasks fail for ever.
+        """
+        async with self._going_on:
+            if self.broken is not None:
+                raise self.broken
+            try:
+                await self._go_on(until)
+            except Exception as error:
+                self.broken = error
+                raise
+
+    async def _go_on(self, until: Callable[[], bool] | None) -> None:
+        steps = 0
+        while (until is None or not until()) and (options := self.possible()):
+            step = self.chooser.choose(options)
+            steps += 1
+            if steps > _MOST_STEPS:
+                raise GoesInCircles(f"{_MOST_STEPS} steps without time passing; the next would be {step.label}")
+            await self.happen(step)
+
+    async def answer(self) -> None:
+        """As `go_on`, for a client that waits: the chooser may let it have its answer before all has happened."""
+        await self.go_on(self.chooser.pauses)
+        if self.possible():
+            asyncio.get_running_loop().call_later(_SOON, self.wake)
+
+    async def advance(self, span: timedelta) -> None:
+        """Let time pass, from one thing that is due to the next, and let happen what that makes possible."""
+        target = self.agenda.now + int(span / timedelta(microseconds=1)) * 1000
+        await self.go_on()
+        while (due := self.agenda.next_time()) is not None and due <= target:
+            self.agenda.move_to(due)
+            await self.go_on()
+        self.agenda.move_to(target)
+
+    def tick(self) -> None:
+        """So much time passes between one thing that a client does and the next."""
+        self.agenda.move_to(self.agenda.now + _TICK)
+
+    async def let_go_on(self, doing: asyncio.Task[Any]) -> None:
+        """Give the code of an activity its turns; if it has not ended then, it waits for something."""
+        for _ in range(_TURNS):
+            if doing.done():
+                return
+            await asyncio.sleep(0)
+
+    def wake(self) -> None:
+        """Something became possible; unless somebody is looking who sees it, go on by itself."""
+        if self._by_hand or self._going_on.locked():
+            return
+        if self._waking is None or self._waking.done():
+            self._waking = asyncio.ensure_future(self.go_on())
+            self._waking.add_done_callback(self._heard)
+
+    def _heard(self, waking: asyncio.Future[None]) -> None:
+        """Nobody awaits that: an endless failure is for whoever lets time pass next."""
+        if not waking.cancelled() and isinstance(error := waking.exception(), EndlessTaskFailureError):
+            self._unheard = error
+
+    # -- as a follower of a loop on virtual time -----------------------------------------------------------
+
+    @property
+    def follows_a_loop(self) -> bool:
+        """Whether time passes here while somebody waits in the event loop that runs."""
+        loop = asyncio.get_running_loop()
+        return isinstance(loop, VirtualTimeLoop) and loop.is_followed_by(self)
+
+    def due_in(self) -> float | None:
+        """Seconds until something is due; None if nothing is.
+
+        Raises:
+            EndlessTaskFailureError: Since it was asked last, a workflow's tasks have failed too often.
+        """
+        if self._unheard is not None:
+            # Once: the loop goes on when it is closed.
+            error, self._unheard = self._unheard, None
+            raise error
+        due = self.agenda.next_time()
+        return None if due is None else (due - self.agenda.now) / SECOND
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, at most until something is due."""
+        target = self.agenda.now + round(seconds * SECOND)
+        due = self.agenda.next_time()
+        # What is due within a microsecond is due: seconds are no exact numbers.
+        is_due = due is not None and due <= target + 1000
+        self.agenda.move_to(due if is_due and due is not None else target)
+        if self.possible():
+            self.wake()
+
+    async def close(self) -> None:
+        """End it: nothing stays in memory, nothing is under way."""
+        if self._waking is not None:
+            await asyncio.gather(self._waking, return_exceptions=True)
+        for queue in list(self.workers):
+            self.crash_worker(queue)
