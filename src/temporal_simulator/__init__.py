@@ -14,9 +14,10 @@ from temporal_simulator.client.service import connect
 from temporal_simulator.event_loop import EverythingWaits, VirtualTimeLoop
 from temporal_simulator.event_queue import Step
 from temporal_simulator.explore import Branches, Explored, explore, live_again
+from temporal_simulator.protocol.start import Start
 from temporal_simulator.scheduler import Chooser, InOrder, Seeded
 from temporal_simulator.server.commands import NotSimulated
-from temporal_simulator.server.execution import Execution, Start
+from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
 from temporal_simulator.simulation import BEGINS, GoesInCircles, Simulation
 from temporal_simulator.timeline import Moment, timeline

@@ -15,9 +15,10 @@ from temporalio.worker import WorkflowInstance
 from temporal_simulator.event_loop import VirtualTimeLoop
 from temporal_simulator.event_queue import SECOND, Agenda, Step
 from temporal_simulator.protocol.events import NAMESPACE, application, moment
+from temporal_simulator.protocol.start import Start
 from temporal_simulator.scheduler import Chooser, InOrder
 from temporal_simulator.server.commands import NotSimulated
-from temporal_simulator.server.execution import Execution, Start
+from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
 from temporal_simulator.worker.fingerprint import condensed
 from temporal_simulator.worker.replay import CodeFailed

@@ -23,6 +23,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status
 from invoice_mcp.testing import (
     DAY,
@@ -36,7 +37,7 @@ from invoice_mcp.testing import (
     run_and_leave,
 )
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.invoice import INVOICE_STATUS, InvoiceWorkflow
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import Simulation, Worker, connect
 from tests.bench.floor import Listening, idle_client
@@ -106,7 +107,7 @@ async def core(rounds: int) -> tuple[float, float]:
 
     Begun, approved and paid by Temporal's own client, without MCP, observations and checker.
     """
-    simulation = Simulation(search_attributes=(INVOICE_STATUS.name,))
+    simulation = Simulation(search_attributes=(INVOICE_STATUS,))
     client = connect(simulation, data_converter=pydantic_data_converter)
     listening = Listening()
     spent = {"core": 0.0, "code": 0.0}

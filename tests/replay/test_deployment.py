@@ -18,9 +18,10 @@ from temporalio.service import RPCError
 from temporalio.worker import WorkerDeploymentConfig
 
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceReport, InvoiceRequest, Status
 from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp
-from invoice_mcp.workflow.invoice import InvoiceWorkflow, line_workflow_id
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
 from invoice_mcp.workflow.worker import build_worker
 from tests.requirements import requirement
 

@@ -10,6 +10,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import CancelledError
 
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import line_workflow_id, workflow_id_for
 from invoice_mcp.domain.report import (
     AcceptedInvoice,
     InvoiceReport,
@@ -19,10 +20,9 @@ from invoice_mcp.domain.report import (
     Policy,
     Status,
 )
-from invoice_mcp.service.queries import workflow_id_for
 from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflow.invoice import InvoiceWorkflow, line_workflow_id
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
 from invoice_mcp.workflow.line import PayLineItem
 from tests.desk import lines_of
 from tests.requirements import requirement

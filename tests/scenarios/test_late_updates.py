@@ -31,7 +31,7 @@ from invoice_mcp.domain.report import (
     Status,
 )
 from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, an_invoice
-from invoice_mcp.testing.world.fakes import activity_clock
+from invoice_mcp.testing.records import activity_clock
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS
 from temporal_simulator import InOrder, Simulation, Worker, connect

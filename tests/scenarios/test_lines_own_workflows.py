@@ -12,12 +12,12 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
+from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflow.invoice import line_workflow_id
 from invoice_mcp.workflow.worker import build_worker
 from tests.desk import Desk, an_invoice, lines_of
 from tests.requirements import requirement

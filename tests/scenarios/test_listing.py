@@ -6,8 +6,8 @@ import re
 from functools import partial
 
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Status
-from invoice_mcp.service.queries import workflow_id_for
 from invoice_mcp.testing import DAY, PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement

@@ -22,6 +22,7 @@ from temporalio.worker import Replayer
 
 from invoice_mcp.domain.errors import Refused
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import (
     AcceptedInvoice,
     DecisionRequest,
@@ -37,7 +38,6 @@ from invoice_mcp.server.task import invoice_binding
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import PAST, RecordingPayments, StageKeeper
 from invoice_mcp.testing.world.environment import Stage
-from invoice_mcp.workflow.invoice import line_workflow_id
 from invoice_mcp.workflow.line import PayLineItem
 from invoice_mcp.workflow.worker import REPLAY
 from mcp_temporal_tasks.server.outcome import ending_of

@@ -12,13 +12,13 @@ from functools import partial
 import pytest
 from temporalio.client import Client
 
+from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import PAST, Action, Line, Scenario, StageKeeper, StageRunner, Verb, kinds, open_world, play
 from invoice_mcp.testing.engines import simulated as simulated_engine
 from invoice_mcp.testing.model.actions import RESETS
 from invoice_mcp.testing.simulate.fuzz.episode import Lives
 from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
-from invoice_mcp.workflow.invoice import line_workflow_id
 from invoice_mcp.workflow.pending_lines import Awaiting
 from tests.requirements import requirement
 

@@ -17,8 +17,8 @@ from temporalio.exceptions import ApplicationError
 
 from invoice_mcp.domain.errors import Refused
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status, Verdict
-from invoice_mcp.service.queries import workflow_id_for
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, StageKeeper
 from invoice_mcp.testing.plugin import NewWorld

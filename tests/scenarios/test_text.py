@@ -8,9 +8,10 @@ import pytest
 from temporalio.client import WorkflowHandle
 
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Status
 from invoice_mcp.server.task import invoice_binding
-from invoice_mcp.service.queries import memo_of, workflow_id_for
+from invoice_mcp.service.queries import memo_of
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import PAST, World
 from invoice_mcp.testing.plugin import NewWorld

@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.testing import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.simulate.explore.plan import request
 from invoice_mcp.workflow.abandon import give_up, may_be_given_up
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.invoice import INVOICE_STATUS
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import Simulation, Start, Worker
 from tests.requirements import requirement
@@ -50,7 +50,7 @@ async def test_a_workflow_that_ends_together_with_its_activity_is_no_news_either
 ) -> None:
     erp = ScriptedErp()
     erp.refuses()
-    simulation = Simulation(search_attributes=(INVOICE_STATUS.name,), by_hand=True)
+    simulation = Simulation(search_attributes=(INVOICE_STATUS,), by_hand=True)
     activities = InvoiceActivities(erp, RecordingPayments()).all()
     simulation.start_worker("given-up", Worker(WORKFLOWS, activities, converter=pydantic_data_converter))
     run = simulation.start(Start("invoice-INV-1", "InvoiceWorkflow", "given-up", input=request(1)))

@@ -17,14 +17,13 @@ from temporalio.client import WorkflowExecutionStatus
 
 from invoice_mcp.cli.main import main
 from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.names import line_workflow_id, workflow_id_for
 from invoice_mcp.domain.report import Status
 from invoice_mcp.server.tool_names import TOOLS, ToolNames
 from invoice_mcp.server.tools import INSTRUCTIONS, build_server
-from invoice_mcp.service.queries import workflow_id_for
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import ERAS, StageKeeper, kinds, open_world
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflow.invoice import line_workflow_id
 from mcp_temporal_tasks import TasksClient, get
 from tests.desk import an_invoice
 from tests.requirements import requirement

@@ -26,6 +26,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.adapters.settings import PortSettings
 from invoice_mcp.domain.errors import Code, ConfigurationError, Refused
+from invoice_mcp.domain.names import TASK_QUEUE
 from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.errors import ANSWER_WITHIN, answering, one_answer
 from invoice_mcp.service.service import InvoiceService
@@ -33,7 +34,6 @@ from invoice_mcp.temporal.connection import Connection, TemporalSettings, config
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflow.invoice import TASK_QUEUE
 from tests.desk import Desk, an_invoice
 from tests.requirements import requirement
 

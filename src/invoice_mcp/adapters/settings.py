@@ -14,7 +14,7 @@ from invoice_mcp.adapters.erp import EmbeddedErp, Erp, HttpErp
 from invoice_mcp.adapters.ledger import PaymentLedger
 from invoice_mcp.adapters.payments import HttpPayments, Payments
 from invoice_mcp.domain.errors import ConfigurationError
-from invoice_mcp.workflow.invoice import TASK_QUEUE
+from invoice_mcp.domain.names import TASK_QUEUE
 
 
 @dataclass(frozen=True)

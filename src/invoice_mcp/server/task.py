@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 
 from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.names import WORKFLOW_TYPE
 from invoice_mcp.domain.report import (
     Confirmation,
     DecisionRequest,
@@ -31,7 +32,7 @@ from invoice_mcp.server.confirmation import ApprovalPolicy, client_name, require
 from invoice_mcp.server.forms import decision_in, decision_request, message_of
 from invoice_mcp.server.tool_names import PLAIN, ToolNames
 from invoice_mcp.server.tool_results import result_of
-from invoice_mcp.service.queries import WORKFLOW_TYPE, keys_of
+from invoice_mcp.service.queries import keys_of
 from invoice_mcp.service.question_keys import decision_number, digest_of
 from invoice_mcp.service.service import OTHER_GATEWAY, InvoiceService
 from invoice_mcp.service.settled_lines import with_earlier_runs

@@ -7,20 +7,22 @@ from typing import Any, NamedTuple
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.domain.display_text import quoted
 from invoice_mcp.domain.errors import Code, Refused
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import INVOICE_STATUS, WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceEntry, InvoiceReport, Status
 from invoice_mcp.domain.resubmission import Settled
 from invoice_mcp.domain.summary import retold
 from invoice_mcp.service.list_cursors import cursor_of, token_of
 from invoice_mcp.service.question_keys import QuestionKeys
-from invoice_mcp.workflow.invoice import INVOICE_STATUS, InvoiceWorkflow
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
 
-WORKFLOW_TYPE = "InvoiceWorkflow"
 _NONCE = "nonce"
+_STATUS = SearchAttributeKey.for_keyword(INVOICE_STATUS)
 _LONGEST_ID = 255
 
 
@@ -30,11 +32,6 @@ class Page(NamedTuple):
     invoices: list[InvoiceEntry]
     next_cursor: str | None
     """Where the next page begins, if there is one: it may be empty, if this one was full."""
-
-
-def workflow_id_for(invoice_id: str) -> str:
-    """The workflow that keeps this invoice."""
-    return f"invoice-{invoice_id}"
 
 
 def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
@@ -152,11 +149,9 @@ async def page(client: Client, status: Status | None, limit: int, cursor: str, *
     query = f"WorkflowType = '{WORKFLOW_TYPE}'"
     if status is not None:
         if not indexed:
-            what = (
-                f"this Temporal namespace does not index {INVOICE_STATUS.name}, so invoices can't be listed by status"
-            )
+            what = f"this Temporal namespace does not index {INVOICE_STATUS}, so invoices can't be listed by status"
             raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `list` without status, then `status` on each.")
-        query += f" AND {INVOICE_STATUS.name} = '{status}'"
+        query += f" AND {INVOICE_STATUS} = '{status}'"
         if not status.is_terminal:
             # What an operator terminated keeps its last status for ever.
             query += " AND ExecutionStatus = 'Running'"
@@ -175,12 +170,12 @@ async def page(client: Client, status: Status | None, limit: int, cursor: str, *
 async def unindexed(client: Client, *, ended: bool) -> int:
     """How many invoices that have ended, or have not, have no status in the index: it came later, or in a moment."""
     execution = f"ExecutionStatus {'!=' if ended else '='} 'Running'"
-    query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {execution} AND {INVOICE_STATUS.name} IS NULL"
+    query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {execution} AND {INVOICE_STATUS} IS NULL"
     return (await client.count_workflows(query)).count
 
 
 async def _entry(execution: WorkflowExecution) -> InvoiceEntry:
-    indexed = execution.typed_search_attributes.get(INVOICE_STATUS)
+    indexed = execution.typed_search_attributes.get(_STATUS)
     return InvoiceEntry(
         workflow_id=execution.id,
         run_id=execution.run_id,

@@ -21,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.domain.display_text import quoted, word
 from invoice_mcp.domain.errors import Code, Refused
 from invoice_mcp.domain.invoice import Invoice, illegible_in
+from invoice_mcp.domain.names import TASK_QUEUE, workflow_id_for
 from invoice_mcp.domain.report import (
     DEFAULT_APPROVAL_TIMEOUT,
     LONGEST_WAIT,
@@ -36,21 +37,11 @@ from invoice_mcp.domain.report import (
 )
 from invoice_mcp.domain.resubmission import Settled, conflict, lines_of, require_unchanged
 from invoice_mcp.service.errors import ANSWER_WITHIN, answering, no_worker, one_answer, unanswered
-from invoice_mcp.service.queries import (
-    Page,
-    find,
-    keys_of,
-    memo_of,
-    memo_text,
-    page,
-    require,
-    unindexed,
-    workflow_id_for,
-)
+from invoice_mcp.service.queries import Page, find, keys_of, memo_of, memo_text, page, require, unindexed
 from invoice_mcp.service.question_keys import QuestionKeys
 from invoice_mcp.service.settled_lines import last_report, report_of, settled_by
 from invoice_mcp.temporal.probe import Probe
-from invoice_mcp.workflow.invoice import TASK_QUEUE, InvoiceWorkflow
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
 
 T = TypeVar("T")
 

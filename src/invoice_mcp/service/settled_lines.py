@@ -13,11 +13,11 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from invoice_mcp.domain.names import WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceReport, LineOutcome, LineStatus
 from invoice_mcp.domain.resubmission import Settled, settled_after
 from invoice_mcp.domain.summary import retold, summarize
 from invoice_mcp.service import queries as reading
-from invoice_mcp.service.queries import WORKFLOW_TYPE
 from invoice_mcp.workflow.line import line_outcomes
 
 

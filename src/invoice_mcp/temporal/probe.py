@@ -19,7 +19,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.workflow.invoice import INVOICE_STATUS, TASK_QUEUE
+from invoice_mcp.domain.names import INVOICE_STATUS, TASK_QUEUE
 from mcp_temporal_tasks.retention import Retention
 
 logger = logging.getLogger(__name__)
@@ -177,7 +177,7 @@ class Probe:
             return True
         request = AddSearchAttributesRequest(
             namespace=self._client.namespace,
-            search_attributes={INVOICE_STATUS.name: enums.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
+            search_attributes={INVOICE_STATUS: enums.IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
         )
         why = "the server does not take it"
         try:
@@ -193,16 +193,16 @@ class Probe:
             "The search attribute %s (Keyword) is missing in namespace %s and could not be registered (%s). "
             "Invoices run without it; the tool `list` then can't filter by status. "
             "Ask an administrator: temporal operator search-attribute create --name %s --type Keyword",
-            INVOICE_STATUS.name,
+            INVOICE_STATUS,
             self._client.namespace,
             why,
-            INVOICE_STATUS.name,
+            INVOICE_STATUS,
         )
         return False
 
     async def _knows_the_attribute(self) -> bool:
         try:
-            await self._client.count_workflows(f"{INVOICE_STATUS.name} = 'PAID'", rpc_timeout=_RPC)
+            await self._client.count_workflows(f"{INVOICE_STATUS} = 'PAID'", rpc_timeout=_RPC)
         except RPCError as error:
             if _says_nothing(error):
                 raise

@@ -6,19 +6,21 @@ from .checker.checker import check
 from .checker.history import Arrival, Trace, trace_of
 from .checker.observations import Observations, Run, observe
 from .checker.violations import RULES, Violation, Violations
-from .engines.base import ENTRY_POINTS, Engine, EngineKind, EngineStuck, EngineWorker, kinds, register
-from .model.actions import LETTERS, Action, Verb
+from .engines.base import Engine, EngineStuck, EngineWorker
+from .engines.registry import ENTRY_POINTS, EngineKind, kinds, register
+from .model.actions import DOORS, ERAS, LETTERS, Action, Door, Verb
 from .model.model import Model
 from .model.scenario import Line, Scenario
 from .model.sequences import prefixes, words
+from .records import Answer, Attempt, Outcome, Paid, Stamp, ToolRefused
 from .simulate.fuzz.conformance import ModelViolated, play
 from .simulate.fuzz.runner import StageRunner
 from .simulate.process.exit import run_and_leave
 from .world.base import DAY, PAST, an_invoice
-from .world.environment import ERAS, StageKeeper
-from .world.fakes import Attempt, Outcome, Paid, RecordingPayments, ScriptedErp, Stamp
-from .world.task_client import DOORS, Door, TaskTools
-from .world.tools import Answer, ToolRefused, Tools
+from .world.environment import StageKeeper
+from .world.fakes import RecordingPayments, ScriptedErp
+from .world.task_client import TaskTools
+from .world.tools import Tools
 from .world.world import World, open_world
 
 __all__ = [

@@ -9,7 +9,7 @@ import click
 from pydantic import ValidationError
 
 from invoice_mcp.output import Unwritten, tell
-from invoice_mcp.testing.engines.base import kinds
+from invoice_mcp.testing.engines.registry import kinds
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.conformance import play
 from invoice_mcp.testing.simulate.process.exit import run_and_leave

@@ -21,9 +21,9 @@ from functools import partial
 import pytest
 import pytest_asyncio
 
-from invoice_mcp.testing.engines.base import kinds
+from invoice_mcp.testing.engines.registry import kinds
+from invoice_mcp.testing.model.actions import DOORS
 from invoice_mcp.testing.world.environment import StageKeeper
-from invoice_mcp.testing.world.task_client import DOORS
 from invoice_mcp.testing.world.world import World, open_world
 
 NewWorld = Callable[..., AbstractAsyncContextManager[World]]

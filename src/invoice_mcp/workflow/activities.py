@@ -14,9 +14,9 @@ from invoice_mcp.adapters.erp import Erp, ErpMismatch, ErpUnavailable
 from invoice_mcp.adapters.payments import PaymentRefused, Payments, PaymentUnavailable
 from invoice_mcp.domain.errors import Code
 from invoice_mcp.domain.invoice import Invoice, faults_of
+from invoice_mcp.domain.names import PAYMENT_GATEWAY, VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder, PaymentReceipt
-from invoice_mcp.workflow.invoice import VALIDATE_AGAINST_ERP
-from invoice_mcp.workflow.line import IN_DOUBT, PAYMENT_GATEWAY
+from invoice_mcp.workflow.line import IN_DOUBT
 from invoice_mcp.workflow.pending_lines import Awaiting
 
 # A refusal is an answer: no stack trace in the worker's log, no failure in its metrics.

@@ -24,6 +24,12 @@ with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.decision import require_open_for
     from invoice_mcp.domain.errors import Code, Refused
     from invoice_mcp.domain.invoice import faults_of
+    from invoice_mcp.domain.names import (
+        INVOICE_STATUS,
+        VALIDATE_AGAINST_ERP,
+        WORKFLOW_TYPE,
+        line_workflow_id,
+    )
     from invoice_mcp.domain.report import (
         Confirmation,
         Decision,
@@ -41,9 +47,7 @@ with workflow.unsafe.imports_passed_through():
     from invoice_mcp.workflow.abandon import give_up, may_be_given_up
     from invoice_mcp.workflow.line import PayLineItem, line_outcomes, reraise_unless_cancelled, told, unconfirmed
 
-TASK_QUEUE = "invoice-task-queue"
-VALIDATE_AGAINST_ERP = "validate_against_erp"
-INVOICE_STATUS = SearchAttributeKey.for_keyword("InvoiceStatus")
+_STATUS = SearchAttributeKey.for_keyword(INVOICE_STATUS)
 
 # Changes since release 0.1.0, for the invoices that it began. See histories/README.md.
 STOPS_LINES_IN_ORDER = "stops-lines-in-order"
@@ -63,18 +67,13 @@ _VALIDATION_RETRY = RetryPolicy(
 )
 
 
-def line_workflow_id(workflow_id: str, number: int) -> str:
-    """Id of the child workflow that pays line `number` (from 1)."""
-    return f"{workflow_id}-line-{number}"
-
-
 async def _cancel(task: asyncio.Task[Any]) -> None:
     """Cancel a task that waits for a timer, and the timer now, before whatever comes next."""
     task.cancel()
     await workflow.wait([task])
 
 
-@workflow.defn(name="InvoiceWorkflow")
+@workflow.defn(name=WORKFLOW_TYPE)
 class InvoiceWorkflow:
     """One invoice from submission to its end.
 
@@ -299,7 +298,7 @@ class InvoiceWorkflow:
         self._status = status
         self._changed_at = workflow.now()
         if self._policy.index_status:
-            workflow.upsert_search_attributes([INVOICE_STATUS.value_set(status.value)])
+            workflow.upsert_search_attributes([_STATUS.value_set(status.value)])
 
     def _close(self, status: Status, reason: str | None = None) -> None:
         """End without (full) payment: lines nobody asked to be paid are told as such."""

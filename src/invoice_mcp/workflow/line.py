@@ -13,9 +13,10 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
+    from invoice_mcp.domain.names import LINE_WORKFLOW_TYPE, PAYMENT_GATEWAY
     from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder, PaymentReceipt
 
-PAYMENT_GATEWAY = "payment_gateway"
+
 IN_DOUBT: Mapping[str, bool] = {"unconfirmed": True}
 """Detail of a refusal that came after an attempt without a verdict. Activities of release 0.1.0 did not give it."""
 PAYMENT_ID_REUSED = "PAYMENT_ID_REUSED"
@@ -36,7 +37,7 @@ _RETRY = RetryPolicy(
 
 
 # An input that does not decode fails the execution: it must not stay open, failing its tasks for ever.
-@workflow.defn(name="PayLineItem", failure_exception_types=[ValidationError])
+@workflow.defn(name=LINE_WORKFLOW_TYPE, failure_exception_types=[ValidationError])
 class PayLineItem:
     """Pays one line on its due date. Cancelled while it waits, it pays nothing; a payment under way finishes."""
 

@@ -19,10 +19,11 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
+from invoice_mcp.domain.names import PAYMENT_GATEWAY, TASK_QUEUE, VALIDATE_AGAINST_ERP
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.invoice import TASK_QUEUE, VALIDATE_AGAINST_ERP, InvoiceWorkflow
-from invoice_mcp.workflow.line import PAYMENT_GATEWAY, PayLineItem
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.workflow.line import PayLineItem
 from invoice_mcp.workflow.pending_lines import awaiting
 
 logger = logging.getLogger(__name__)

@@ -32,7 +32,8 @@ from temporal_simulator.client.responses import (
 )
 from temporal_simulator.client.visibility import QueryNotUnderstood, select
 from temporal_simulator.protocol.events import NAMESPACE, nanoseconds, timestamp
-from temporal_simulator.server.execution import Execution, Start
+from temporal_simulator.protocol.start import Start
+from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.reset import reapplied, reset
 from temporal_simulator.simulation import Simulation
 from temporal_simulator.worker.activity_info import pending

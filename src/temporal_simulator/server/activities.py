@@ -25,7 +25,8 @@ from temporal_simulator.server.activity_events import (
 from temporal_simulator.server.retries import IN_PROGRESS, TOO_LATE, filled, next_attempt
 
 if TYPE_CHECKING:
-    from temporal_simulator.server.execution import Doing, Execution
+    from temporal_simulator.protocol.start import Doing
+    from temporal_simulator.server.execution import Execution
     from temporal_simulator.worker.worker import Outcome
 
 

@@ -39,6 +39,7 @@ from temporalio.bridge.proto.workflow_commands import (
 )
 
 from temporal_simulator.event_queue import SECOND
+from temporal_simulator.protocol.command_kinds import AT_ONCE
 from temporal_simulator.protocol.events import (
     NAMESPACE,
     NOBODY_TO_CANCEL,
@@ -49,12 +50,10 @@ from temporal_simulator.protocol.events import (
     terminated,
     timed_out,
 )
+from temporal_simulator.protocol.start import Start
 
 if TYPE_CHECKING:
     from temporal_simulator.server.execution import Execution
-
-AT_ONCE = frozenset({ChildWorkflowCancellationType.ABANDON, ChildWorkflowCancellationType.TRY_CANCEL})
-"""In these ways a child is cancelled without waiting for what comes of it."""
 
 _TELLS = frozenset({"resolve_child_workflow_execution_start", "resolve_child_workflow_execution"})
 _TASK_TIMEOUT = 10 * SECOND
@@ -127,8 +126,6 @@ class Child:
             self.owner.soon("child starts", self._start, about=str(self.order.seq))
 
     def _start(self) -> None:
-        from temporal_simulator.server.execution import Start  # noqa: PLC0415 (that module needs this one)
-
         order, owner = self.order, self.owner
         if not owner.is_open and order.parent_close_policy != ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON:
             return

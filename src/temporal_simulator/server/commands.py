@@ -19,6 +19,7 @@ from temporalio.bridge.proto.workflow_commands import UpsertWorkflowSearchAttrib
 from temporalio.converter import DataConverter
 
 from temporal_simulator.event_queue import Step
+from temporal_simulator.protocol.command_kinds import ENDS, key_of, never_sent
 from temporal_simulator.protocol.events import (
     event,
     nanoseconds,
@@ -26,7 +27,6 @@ from temporal_simulator.protocol.events import (
 from temporal_simulator.server.activities import Activity
 from temporal_simulator.server.children import Child
 from temporal_simulator.server.external import request_cancel, signal
-from temporal_simulator.worker.cancellation import ENDS, key_of, never_sent
 
 # The search attribute in which core lists the patches that a run has met.
 _CHANGE_VERSION = "TemporalChangeVersion"

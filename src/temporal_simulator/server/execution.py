@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING
 
-from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes, WorkflowExecution, WorkflowType
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import EventType, WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.sdk.v1 import UserMetadata
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.bridge.proto.workflow_activation import CancelWorkflow, SignalWorkflow, WorkflowActivationJob
 
-from temporal_simulator.event_queue import SECOND, Step
+from temporal_simulator.event_queue import Step
 from temporal_simulator.protocol.events import IDENTITY, duration, event, timestamp
+from temporal_simulator.protocol.start import Doing, Start
 from temporal_simulator.server.workflow_tasks import Tasks
 from temporal_simulator.worker.replay import Code
 from temporal_simulator.worker.workflow_info import beginning
@@ -27,29 +26,6 @@ if TYPE_CHECKING:
     from temporal_simulator.simulation import Simulation
 
 RUNNING = WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_RUNNING
-Doing = Callable[[], Awaitable[None] | None]
-
-
-@dataclass(eq=False)
-class Start:
-    """What a run begins with. Times in nanoseconds; 0 is none.
-
-    Attributes:
-        parent: Where another workflow waits for it.
-    """
-
-    workflow_id: str
-    workflow_type: str
-    task_queue: str
-    input: Payloads = field(default_factory=Payloads)
-    task_timeout: int = 10 * SECOND
-    run_timeout: int = 0
-    execution_timeout: int = 0
-    memo: Memo = field(default_factory=Memo)
-    search_attributes: SearchAttributes = field(default_factory=SearchAttributes)
-    header: Mapping[str, Payload] = field(default_factory=dict)
-    user_metadata: UserMetadata | None = None
-    parent: Child | None = None
 
 
 class Execution:

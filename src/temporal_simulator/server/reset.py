@@ -24,12 +24,12 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
+from temporal_simulator.protocol.command_kinds import key_of
 from temporal_simulator.protocol.events import attributes_of, event
 from temporal_simulator.server.activities import Activity
 from temporal_simulator.server.children import Child
 from temporal_simulator.server.commands import apply_to_properties, await_timer
 from temporal_simulator.server.execution import Execution
-from temporal_simulator.worker.cancellation import key_of
 
 if TYPE_CHECKING:
     from temporal_simulator.simulation import Simulation

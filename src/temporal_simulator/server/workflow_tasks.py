@@ -18,10 +18,10 @@ from temporalio.bridge.proto.workflow_activation import UpdateRandomSeed, Workfl
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
 from temporal_simulator.event_queue import SECOND, Step
+from temporal_simulator.protocol.command_kinds import is_last
 from temporal_simulator.protocol.events import IDENTITY, application, event, link, moment
 from temporal_simulator.server.commands import carry_out
 from temporal_simulator.server.updates import Update, told_again, updates_in
-from temporal_simulator.worker.cancellation import is_last
 from temporal_simulator.worker.replay import NONDETERMINISTIC, Code, CodeFailed, Past
 from temporal_simulator.worker.workflow_info import seed_of
 

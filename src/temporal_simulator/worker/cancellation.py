@@ -5,7 +5,7 @@ The SDK's core answers such cancellations itself, before a server hears of them;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from temporalio.bridge.proto.activity_result import ActivityResolution
@@ -22,60 +22,11 @@ from temporalio.bridge.proto.workflow_activation import (
 )
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, WorkflowCommand
 
+from temporal_simulator.protocol.command_kinds import AT_ONCE, CANCELS, key_of, never_sent
 from temporal_simulator.protocol.events import CANCELLED, activity_failure, canceled, child_failure
-from temporal_simulator.server.children import AT_ONCE
 
 if TYPE_CHECKING:
     from temporal_simulator.server.execution import Execution
-
-ENDS = frozenset({"complete_workflow_execution", "fail_workflow_execution", "cancel_workflow_execution"})
-"""The commands that end a workflow."""
-
-
-def is_last(command: WorkflowCommand) -> bool:
-    """Whether it ends the workflow."""
-    return command.WhichOneof("variant") in ENDS
-
-
-Key = tuple[str, int]
-"""Of a timer, an activity, a child or a signal: which of these, and its sequence number."""
-
-
-def key_of(command: WorkflowCommand) -> Key | None:
-    """What a command begins or ends."""
-    match command.WhichOneof("variant"):
-        case "start_timer":
-            return "timer", command.start_timer.seq
-        case "cancel_timer":
-            return "timer", command.cancel_timer.seq
-        case "schedule_activity":
-            return "activity", command.schedule_activity.seq
-        case "request_cancel_activity":
-            return "activity", command.request_cancel_activity.seq
-        case "start_child_workflow_execution":
-            return "child", command.start_child_workflow_execution.seq
-        case "cancel_child_workflow_execution":
-            return "child", command.cancel_child_workflow_execution.child_workflow_seq
-        case "signal_external_workflow_execution":
-            return "signal", command.signal_external_workflow_execution.seq
-        case "cancel_signal_workflow":
-            return "signal", command.cancel_signal_workflow.seq
-        case _:
-            return None
-
-
-_BEGIN = frozenset(
-    {"start_timer", "schedule_activity", "start_child_workflow_execution", "signal_external_workflow_execution"}
-)
-_CANCEL = frozenset(
-    {"cancel_timer", "request_cancel_activity", "cancel_child_workflow_execution", "cancel_signal_workflow"}
-)
-
-
-def never_sent(commands: Sequence[WorkflowCommand]) -> set[Key | None]:
-    """What is begun and cancelled in the same task."""
-    ended = {key_of(command) for command in commands if command.WhichOneof("variant") in _CANCEL}
-    return ended and ended & {key_of(command) for command in commands if command.WhichOneof("variant") in _BEGIN}
 
 
 def resolved_at_once(
@@ -87,15 +38,15 @@ def resolved_at_once(
         every: All commands of this task so far.
         latest: Those that came last.
     """
-    if not any(command.WhichOneof("variant") in _CANCEL for command in latest):
+    if not any(command.WhichOneof("variant") in CANCELS for command in latest):
         return []
     unsent = never_sent(every)
     before = every[: len(every) - len(latest)]
-    resolved = {key_of(command) for command in before if command.WhichOneof("variant") in _CANCEL}
+    resolved = {key_of(command) for command in before if command.WhichOneof("variant") in CANCELS}
     jobs: list[WorkflowActivationJob] = []
     for command in latest:
         # What is cancelled again is what it was.
-        if command.WhichOneof("variant") in _CANCEL and (key := key_of(command)) not in resolved:
+        if command.WhichOneof("variant") in CANCELS and (key := key_of(command)) not in resolved:
             resolved.add(key)
             jobs += _resolved(run, every, command, is_sent=key not in unsent)
     return jobs

@@ -25,9 +25,10 @@ from temporalio.bridge.proto.workflow_commands import FailWorkflowExecution, Wor
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import WorkflowInstance
 
+from temporal_simulator.protocol.command_kinds import is_last
 from temporal_simulator.protocol.events import timestamp
 from temporal_simulator.worker.activation import activate
-from temporal_simulator.worker.cancellation import is_last, resolved_at_once
+from temporal_simulator.worker.cancellation import resolved_at_once
 from temporal_simulator.worker.fingerprint import fingerprint
 from temporal_simulator.worker.memoize import Recalling
 from temporal_simulator.worker.nondeterminism import difference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from temporalio import activity, workflow
 from temporalio.api.common.v1 import Payload, Payloads
@@ -16,10 +16,12 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from temporal_simulator.server.activities import Activity
-from temporal_simulator.server.execution import Execution
 from temporal_simulator.worker.activity_info import info as activity_info
 from temporal_simulator.worker.workflow_info import info, seed
+
+if TYPE_CHECKING:
+    from temporal_simulator.server.activities import Activity
+    from temporal_simulator.server.execution import Execution
 
 
 @dataclass(frozen=True)

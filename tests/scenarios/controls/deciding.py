@@ -10,9 +10,9 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.errors import Refused
+    from invoice_mcp.domain.names import PAYMENT_GATEWAY
     from invoice_mcp.domain.report import Decision, DecisionRequest, InvoiceRequest, LineStatus, Status, Verdict
     from invoice_mcp.workflow.invoice import InvoiceWorkflow
-    from invoice_mcp.workflow.line import PAYMENT_GATEWAY
     from tests.scenarios.controls._making import in_place_of_invoice
 
 _DAY = timedelta(days=1)

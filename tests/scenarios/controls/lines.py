@@ -10,8 +10,9 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, RetryState
 
 with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.domain.names import PAYMENT_GATEWAY
     from invoice_mcp.domain.report import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
-    from invoice_mcp.workflow.line import PAYMENT_GATEWAY, PayLineItem, told, unconfirmed
+    from invoice_mcp.workflow.line import PayLineItem, told, unconfirmed
     from tests.scenarios.controls._making import in_place_of_line
 
 

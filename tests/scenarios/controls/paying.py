@@ -8,8 +8,9 @@ import itertools
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.domain.names import line_workflow_id
     from invoice_mcp.domain.report import InvoiceRequest, LineStatus, PaymentOrder
-    from invoice_mcp.workflow.invoice import InvoiceWorkflow, line_workflow_id
+    from invoice_mcp.workflow.invoice import InvoiceWorkflow
     from invoice_mcp.workflow.line import PAYMENT_ID_REUSED, PayLineItem
     from tests.scenarios.controls._making import in_place_of_invoice
 

@@ -14,7 +14,7 @@ from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice, LineStatus, Status, Verdict
 from invoice_mcp.testing import Answer, Attempt, Observations, Outcome, check
 from invoice_mcp.testing.checker.content import submitted
-from invoice_mcp.testing.world.tools import Form
+from invoice_mcp.testing.records import Form
 from tests.requirements import requirement
 from tests.unit.testing.ruins import BEGAN, WORKFLOW_ID, a_run, an_attempt, payments_of, retold, traced
 

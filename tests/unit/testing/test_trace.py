@@ -16,10 +16,10 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.contrib.pydantic import pydantic_data_converter
 
+from invoice_mcp.domain.names import VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import InvoiceReport, InvoiceRequest, LineStatus, Policy, Status, Verdict
 from invoice_mcp.testing import Arrival, Trace, trace_of
 from invoice_mcp.testing.checker.observations import product_request
-from invoice_mcp.workflow.invoice import VALIDATE_AGAINST_ERP
 from tests.unit.testing.ruins import a_run, an_invoice
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)

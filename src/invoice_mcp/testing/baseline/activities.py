@@ -17,11 +17,11 @@ from temporalio.exceptions import ApplicationError
 from invoice_mcp.adapters.erp import ErpMismatch, ErpUnavailable
 from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import PAYMENT_GATEWAY, VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
 from invoice_mcp.testing.engines.base import Engine
-from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp, Stamp
-from invoice_mcp.workflow.invoice import VALIDATE_AGAINST_ERP
-from invoice_mcp.workflow.line import PAYMENT_GATEWAY
+from invoice_mcp.testing.records import Stamp
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 
 # Of invoices that name none.
 _CURRENCY = "USD"

@@ -16,8 +16,7 @@ from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, LineReport, PaymentOrder
 from invoice_mcp.testing.checker.observations import Observations, Run
 from invoice_mcp.testing.checker.violations import Found
-from invoice_mcp.testing.world.fakes import Attempt
-from invoice_mcp.testing.world.tools import Answer
+from invoice_mcp.testing.records import Answer, Attempt
 
 _Line = tuple[str, Decimal, datetime]
 """Description, amount, due date in UTC."""

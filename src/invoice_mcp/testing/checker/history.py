@@ -14,8 +14,8 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Request
 
+from invoice_mcp.domain.names import VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceReport, Verdict
-from invoice_mcp.workflow.invoice import VALIDATE_AGAINST_ERP
 
 Decode = Callable[[Sequence[Payload], type[Any]], Any]
 """Decodes the first payload as a type, as the workflow would; None where it can't be."""

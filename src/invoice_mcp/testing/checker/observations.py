@@ -20,11 +20,10 @@ from temporalio.client import (
 )
 
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceReport, InvoiceRequest
 from invoice_mcp.testing.checker.history import Trace, trace_of
-from invoice_mcp.testing.world.fakes import Attempt, Paid
-from invoice_mcp.testing.world.tools import Answer, Form, ToolRefused
-from invoice_mcp.workflow.invoice import VALIDATE_AGAINST_ERP
+from invoice_mcp.testing.records import Answer, Attempt, Form, Paid, ToolRefused
 
 ReadRequest = Callable[[dict[str, Any]], tuple[AcceptedInvoice, timedelta] | None]
 

@@ -9,7 +9,7 @@ from itertools import chain
 from invoice_mcp.domain.report import LineReport, LineStatus, PaymentOrder, Status, Verdict
 from invoice_mcp.testing.checker.observations import Observations, Run
 from invoice_mcp.testing.checker.violations import Found
-from invoice_mcp.testing.world.fakes import Attempt, Outcome, Paid
+from invoice_mcp.testing.records import Attempt, Outcome, Paid
 
 
 def s1(observed: Observations) -> Found:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
 from temporalio.client import Client
 
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
-from invoice_mcp.testing.world.fakes import Stamp
-from temporal_simulator import VirtualTimeLoop
+from invoice_mcp.testing.records import Stamp
 
 GIVES_UP_AFTER = 30.0
 """Seconds of real time that anything of the harness may take before it counts as stuck."""
@@ -86,85 +81,3 @@ class Engine(Protocol):
     def is_worn_out(self) -> bool:
         """Whether the next world had better get a new one."""
         ...
-
-
-@dataclass(frozen=True)
-class EngineKind:
-    """A kind of engine: how it is called, and how one is started.
-
-    Attributes:
-        start: Makes the context manager in which one engine lives.
-        about: What it is, in half a line.
-        loop_factory: Makes the event loop that suits it best; None: any does.
-    """
-
-    name: str
-    about: str
-    start: Callable[[], AbstractAsyncContextManager[Engine]]
-    loop_factory: Callable[[], AbstractEventLoop] | None = None
-
-
-ENTRY_POINTS = "invoice_mcp.engines"
-"""The group of entry points by which an installed project offers engines: name = module:KIND, an `EngineKind`."""
-
-_registered: dict[str, EngineKind] = {}
-
-
-def register(kind: EngineKind) -> None:
-    """Offer another engine in this process, as from your conftest.py: then `--world` has it too.
-
-    For `python -m invoice_mcp.testing` to have it, and so for the command that a failing test prints, name it as an
-    entry point in your pyproject.toml:
-
-        [project.entry-points."invoice_mcp.engines"]
-        mine = "my_tests.engine:KIND"
-
-    Raises:
-        ValueError: There is another engine of that name.
-    """
-    if kinds().get(kind.name, kind) != kind:
-        raise ValueError(f"There is an engine {kind.name!r} already: give yours another name.")
-    _registered[kind.name] = kind
-
-
-def kinds() -> Mapping[str, EngineKind]:
-    """Every engine there is, by name: our own, of which the first is the default, then those of other projects.
-
-    Raises:
-        ValueError: Another project's entry point is broken, or takes a name that is taken.
-    """
-    # Here, as the engines import this module.
-    from invoice_mcp.testing.engines import servers as here  # noqa: PLC0415
-    from invoice_mcp.testing.engines import simulated as in_process  # noqa: PLC0415
-
-    every = (
-        EngineKind("time-skipping", "Temporal's time-skipping test server: fast, one clock", here.open_time_skipping),
-        EngineKind("real", "the real Temporal server: a clock per workflow, exact deadlines, list", here.open_real),
-        EngineKind(
-            "simulated",
-            "a simulator in this process: thousands of scenarios a minute",
-            in_process.open_simulated,
-            loop_factory=VirtualTimeLoop,
-        ),
-    )
-    named = {kind.name: kind for kind in every}
-    for kind in _installed():
-        if named.setdefault(kind.name, kind) != kind:
-            raise ValueError(f"Two installed projects, or one and this, call an engine {kind.name!r}.")
-    return {**named, **_registered}
-
-
-@cache
-def _installed() -> tuple[EngineKind, ...]:
-    return tuple(_load(entry) for entry in entry_points(group=ENTRY_POINTS))
-
-
-def _load(entry: EntryPoint) -> EngineKind:
-    by = f"The entry point {entry.name!r} of {entry.dist.name if entry.dist else 'an unknown project'}"
-    try:
-        kind = entry.load()
-    except (ImportError, AttributeError) as missing:
-        raise ValueError(f"{by} names {entry.value}, which can't be loaded: {missing}") from missing
-    if not isinstance(kind, EngineKind) or kind.name != entry.name:
-        raise ValueError(f"{by} must give an EngineKind of that name, and {entry.value} is {kind!r}.")
-    return kind

@@ -13,10 +13,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
+from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.testing.engines.base import EngineWorker
-from invoice_mcp.testing.world.fakes import Stamp, activity_clock
+from invoice_mcp.testing.records import Stamp, activity_clock
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.invoice import INVOICE_STATUS
 from invoice_mcp.workflow.pending_lines import awaiting
 from invoice_mcp.workflow.worker import REPLAY
 from temporal_simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
@@ -92,7 +92,7 @@ class Simulated:
 @asynccontextmanager
 async def open_simulated() -> AsyncIterator[Simulated]:
     """A simulation of our own."""
-    simulation = Simulation(search_attributes=(INVOICE_STATUS.name,))
+    simulation = Simulation(search_attributes=(INVOICE_STATUS,))
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(simulation.close)

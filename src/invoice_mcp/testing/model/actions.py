@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
+
+Era = Literal["auto", "legacy"]
+ERAS: tuple[Era, ...] = ("auto", "legacy")
+"""The two eras of the MCP protocol, as `mcp.Client` calls them: the current one, and that of the older handshake."""
+
+Door = Literal["tools", "tasks"]
+DOORS: tuple[Door, ...] = ("tools", "tasks")
+"""How a world's client submits, decides and cancels: by the plain tools, or by the task wherever that is to be had."""
 
 
 class Verb(StrEnum):

@@ -11,9 +11,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
-from invoice_mcp.testing.model.actions import MOST_HOURS, Action, Verb
-from invoice_mcp.testing.world.environment import ERAS
-from invoice_mcp.testing.world.task_client import DOORS, Door
+from invoice_mcp.testing.model.actions import DOORS, ERAS, MOST_HOURS, Action, Door, Verb
 from invoice_mcp.workflow.worker import WORKFLOWS
 
 _FIVE_DAYS = DEFAULT_APPROVAL_TIMEOUT / timedelta(hours=1)

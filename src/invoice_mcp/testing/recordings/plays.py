@@ -11,10 +11,11 @@ from typing import Any
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 from invoice_mcp.domain.invoice import Invoice
+from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Policy, Status
 from invoice_mcp.testing import DAY, PAST
 from invoice_mcp.testing.recordings.scene import Scene
-from invoice_mcp.workflow.invoice import InvoiceWorkflow, line_workflow_id
+from invoice_mcp.workflow.invoice import InvoiceWorkflow
 
 _PAST_DEADLINE = timedelta(days=6)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from faker import Faker
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
+from invoice_mcp.domain.names import TASK_QUEUE, line_workflow_id
 from invoice_mcp.testing import StageKeeper, World, kinds, open_world
 from invoice_mcp.testing.recordings.paths import PATHS, InvoicePath
 from invoice_mcp.testing.recordings.scene import Scene
 from invoice_mcp.testing.recordings.target import TARGET
-from invoice_mcp.workflow.invoice import TASK_QUEUE, line_workflow_id
 from temporal_replay import (
     CannotRun,
     Pool,

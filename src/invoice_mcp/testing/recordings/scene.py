@@ -10,9 +10,9 @@ from typing import Any
 from faker import Faker
 from temporalio.service import RPCError
 
+from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import DecisionRequest, Status
 from invoice_mcp.testing import PAST, World
-from invoice_mcp.workflow.invoice import line_workflow_id
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, Engine
-from invoice_mcp.testing.world.fakes import Paid, RecordingPayments, ScriptedErp
+from invoice_mcp.testing.records import Paid
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.world.waiting import wait_until
 
 PAST = "2024-06-30T00:00:00Z"

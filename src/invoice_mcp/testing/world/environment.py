@@ -6,7 +6,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from mcp import Client
 
@@ -15,16 +15,14 @@ from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.temporal.probe import Probe
-from invoice_mcp.testing.engines.base import Engine, EngineKind, EngineStuck, EngineWorker
+from invoice_mcp.testing.engines.base import Engine, EngineStuck, EngineWorker
+from invoice_mcp.testing.engines.registry import EngineKind
+from invoice_mcp.testing.model.actions import Door
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.world.lifespan import Kept
 from invoice_mcp.testing.world.schema_cache import validate_each_shape_once
-from invoice_mcp.testing.world.task_client import Door, extensions
+from invoice_mcp.testing.world.task_client import extensions
 from invoice_mcp.workflow.worker import WORKFLOWS
-
-Era = Literal["auto", "legacy"]
-ERAS: tuple[Era, ...] = ("auto", "legacy")
-"""The two eras of the MCP protocol, as `mcp.Client` calls them: the current one, and that of the older handshake."""
 
 _numbers = itertools.count(1)
 

@@ -6,74 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
-
-from temporalio import activity
 
 from invoice_mcp.adapters.erp import ErpMismatch, ErpUnavailable
 from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.testing.model.actions import Verb
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """When a port is asked, by the clock of whoever asks, which run asks ("" outside of a workflow), and how often.
-
-    Attributes:
-        attempt: Of the activity that asks, from 1.
-    """
-
-    at: datetime
-    run_id: str = ""
-    attempt: int = 1
-
-
-def activity_clock() -> Stamp:
-    """The time of the server that started the activity which asks. Call it inside of an activity only."""
-    info = activity.info()
-    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "", info.attempt)
-
-
-def wall_clock() -> Stamp:
-    """This machine's time."""
-    return Stamp(datetime.now(UTC))
-
-
-@dataclass(frozen=True)
-class Paid:
-    """One payment that was made. `run_id` is the run of the workflow that had it made (of PayLineItem, usually)."""
-
-    order: PaymentOrder
-    payment_id: str
-    at: datetime
-    run_id: str = ""
-
-
-class Outcome(StrEnum):
-    """How the gateway answered one request: paid, refused for good, or in a way that leaves both possible."""
-
-    PAID = "paid"
-    REFUSED = "refused"
-    UNKNOWN = "unknown"
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One request to the gateway, and how it was answered. `run_id` as for `Paid`.
-
-    Attributes:
-        attempt: Of the activity that asked, from 1.
-        payment_id: The payment that the answer named, if it named one.
-    """
-
-    order: PaymentOrder
-    outcome: Outcome
-    run_id: str = ""
-    attempt: int = 1
-    payment_id: str = ""
+from invoice_mcp.testing.records import Attempt, Outcome, Paid, Stamp, wall_clock
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
+from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 from invoice_mcp.testing.checker.violations import Violation
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
-from invoice_mcp.testing.world.tools import ToolRefused
-from invoice_mcp.workflow.invoice import line_workflow_id
+from invoice_mcp.testing.records import ToolRefused
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.world.world import World

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
 
 from invoice_mcp.domain.report import InvoiceReport, Status, Verdict
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER
-from invoice_mcp.testing.world.tools import Answer, Form, ToolRefused, Tools
+from invoice_mcp.testing.model.actions import Door
+from invoice_mcp.testing.records import Answer, Form, ToolRefused
+from invoice_mcp.testing.world.tools import Tools
 from mcp_temporal_tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
-
-Door = Literal["tools", "tasks"]
-DOORS: tuple[Door, ...] = ("tools", "tasks")
-"""How a world's client submits, decides and cancels: by the plain tools, or by the task wherever that is to be had."""
 
 _VERDICTS = {"approve": "APPROVED", "reject": "REJECTED"}
 _STATUS_OF = {Status.CANCELLED: "cancelled"}

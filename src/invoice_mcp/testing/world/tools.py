@@ -2,55 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER
-
-
-class ToolRefused(Exception):  # noqa: N818 (an answer, not an error of the harness)
-    """A tool answered with an error. `str()` is the whole text that the MCP client was given."""
-
-    @property
-    def code(self) -> str:
-        """The stable code it starts with, or "" if it has none."""
-        found = re.match(r"([A-Z_]+): ", str(self))
-        return found[1] if found else ""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One call of a tool: what was asked and what was answered.
-
-    Attributes:
-        content: The structured content; None for a refusal.
-        refusal: The text of a refusal; "" for an answer.
-    """
-
-    tool: str
-    arguments: Mapping[str, Any]
-    content: Mapping[str, Any] | None
-    refusal: str
-
-    @property
-    def code(self) -> str:
-        """OK, or the code of the refusal."""
-        return ToolRefused(self.refusal).code if self.content is None else "OK"
-
-
-@dataclass(frozen=True)
-class Form:
-    """The text of a form that asked for the decision on a run."""
-
-    workflow_id: str
-    run_id: str
-    message: str
+from invoice_mcp.testing.records import Answer, Form, ToolRefused
 
 
 class Tools:

@@ -24,11 +24,13 @@ from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import Observations, observe
 from invoice_mcp.testing.checker.violations import Violation, Violations
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
+from invoice_mcp.testing.model.actions import Door
+from invoice_mcp.testing.records import ToolRefused
 from invoice_mcp.testing.world.base import BaseWorld
 from invoice_mcp.testing.world.environment import Stage, StageKeeper
 from invoice_mcp.testing.world.quiescence import settle, withdraw
-from invoice_mcp.testing.world.task_client import Door, tools_of
-from invoice_mcp.testing.world.tools import ToolRefused, Tools
+from invoice_mcp.testing.world.task_client import tools_of
+from invoice_mcp.testing.world.tools import Tools
 from invoice_mcp.testing.world.waiting import wait_until
 
 _TASK_ENDS = frozenset(

@@ -10,14 +10,15 @@ from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import WorkflowRunner
 
+from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import observe
 from invoice_mcp.testing.checker.violations import Violation, Violations
+from invoice_mcp.testing.records import activity_clock
 from invoice_mcp.testing.simulate.explore.plan import ANY, ONE_OF, Plan, do, request
-from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp, activity_clock
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.invoice import INVOICE_STATUS
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import (
     Branches,
@@ -75,7 +76,7 @@ class Life:
 
     def __post_init__(self) -> None:
         self.chooser = _Split()
-        self.simulation = Simulation(chooser=self.chooser, search_attributes=(INVOICE_STATUS.name,), by_hand=True)
+        self.simulation = Simulation(chooser=self.chooser, search_attributes=(INVOICE_STATUS,), by_hand=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.done = 0
         self.moments: list[Moment] = []

@@ -20,9 +20,9 @@ from invoice_mcp.testing.model.actions import ATTACKS, RESETS, Action, Verb
 from invoice_mcp.testing.model.model import OK, Model
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.model.state import Shown, Span, shown_by
+from invoice_mcp.testing.records import ToolRefused
 from invoice_mcp.testing.world.environment import StageKeeper
 from invoice_mcp.testing.world.quiescence import terminated_lines_end
-from invoice_mcp.testing.world.tools import ToolRefused
 from invoice_mcp.testing.world.world import World, open_world
 
 # Real time in which the invoice gets where it goes without time passing.

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from invoice_mcp.testing.checker.violations import Violations
-from invoice_mcp.testing.engines.base import kinds
+from invoice_mcp.testing.engines.registry import kinds
 from invoice_mcp.testing.engines.simulated import Simulated
 from invoice_mcp.testing.model.actions import Verb
 from invoice_mcp.testing.model.scenario import Scenario
+from invoice_mcp.testing.records import Paid
 from invoice_mcp.testing.simulate.fuzz.conformance import Done, ModelViolated, Player
 from invoice_mcp.testing.simulate.fuzz.runner import StageRunner
 from invoice_mcp.testing.world.environment import StageKeeper
-from invoice_mcp.testing.world.fakes import Paid
 from invoice_mcp.testing.world.world import World, open_world
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import BEGINS, Moment, NotSimulated, Simulation, timeline

@@ -7,10 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from invoice_mcp.testing.model.actions import ATTACKS, PAYMENT_FAULTS, RESETS, Action, Verb
+from invoice_mcp.testing.model.actions import ATTACKS, DOORS, ERAS, PAYMENT_FAULTS, RESETS, Action, Verb
 from invoice_mcp.testing.model.scenario import Line, Scenario
-from invoice_mcp.testing.world.environment import ERAS
-from invoice_mcp.testing.world.task_client import DOORS
 
 FAULTS: tuple[Verb, ...] = (
     Verb.ERP_DOWN,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Self, TypeVar
 
-from invoice_mcp.testing.engines.base import EngineKind
+from invoice_mcp.testing.engines.registry import EngineKind
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.conformance import play
 from invoice_mcp.testing.world.environment import StageKeeper
