@@ -157,10 +157,11 @@ def controls(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting; `nox -s lint -- --fix` mends what it can."""
+    """Check style, formatting, and which package imports which; `nox -s lint -- --fix` mends what it can."""
     session.install(*_group("lint"))
     session.run("ruff", "format", *([] if session.posargs else ["--check"]), ".")
     session.run("ruff", "check", ".", *session.posargs)
+    session.run("lint-imports", "--no-cache", env={"PYTHONPATH": "src"})
 
 
 @nox.session

@@ -1,6 +1,6 @@
 """The command line's `backup`."""
 
-# As in cli.py: the command imports what it needs.
+# As in main.py: the command imports what it needs.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The command line's `histories`: record, pull, check, coverage."""
 
-# As in cli.py: each command imports what it needs.
+# As in main.py: each command imports what it needs.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the command line's `histories` runs on: progress, errors in one line, exit statuses."""
 
-# As in cli.py: imported when it is needed.
+# As in main.py: imported when it is needed.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Options that commands share, and how what is given with them is read."""
 
-# As in cli.py: what takes a second to import is imported when it is needed.
+# As in main.py: what takes a second to import is imported when it is needed.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations

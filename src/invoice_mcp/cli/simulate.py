@@ -1,6 +1,6 @@
 """The command line's `simulate`: thousands of lives of invoices, their promises checked, the failures told."""
 
-# As in cli.py: what takes a second to import is imported when it is needed, so that --help answers at once.
+# As in main.py: what takes a second to import is imported when it is needed, so that --help answers at once.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
