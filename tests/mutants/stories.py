@@ -172,7 +172,9 @@ async def _lost_answers(world: World) -> None:
 
 
 async def _more_than_a_page(world: World) -> None:
-    """More invoices than a list has if nobody says how many."""
+    """More invoices than a list has if nobody says how many, where they can be listed."""
+    if not world.engine.can_list:
+        return
     began = [await world.trigger(world.invoice(("100", PAST))) for _ in range(23)]
     listed = [entry["run_id"] for entry in await world.list(limit=50)]
     assert {each.run_id for each in began} <= set(listed)
