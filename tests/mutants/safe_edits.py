@@ -30,7 +30,7 @@ _REMIND_SIGNAL = """\
         workflow.logger.info("Somebody is waiting")
 
 """
-_REJECT_UPDATE = '    @workflow.update(name="reject")'
+_REJECT_UPDATE = "    @workflow.update\n    async def reject("
 _LOOK_UPDATE = """\
     @workflow.update(name="look")
     def look(self) -> InvoiceReport:
