@@ -34,7 +34,7 @@ _UNIT_TESTS_HOLD = (
 EQUIVALENT: Mapping[str, str] = {
     "workflow/invoice.py: _decided+1, swap `self._move_to(Status.PENDING_APPROVAL)` and what follows": _BEGUN_LATER,
     "workflow/invoice.py: _decided+5, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
-    "workflow/invoice.py: _decided+14, do twice `deadline.cancel()`": "A task that is being cancelled is cancelled once.",
+    "workflow/invoice.py: _cancel+1, do twice `task.cancel()`": "A task that is being cancelled is cancelled once.",
     "workflow/line.py: _wait_for+14, swap `await workflow.sleep(timer, summary=summary)` and what follows": (
         "What is left to wait is counted before or after the wait: nobody else looks at it."
     ),
@@ -44,7 +44,7 @@ EQUIVALENT: Mapping[str, str] = {
     "workflow/invoice.py: _require_open_for+5, the last decision counts for `self._decision is None`": (
         "Once there is a decision, a signal that waited to be confirmed is that decision."
     ),
-    'workflow/line.py: line 21, rename "PAYMENT_ID_REUSED"': _UNIT_TESTS_HOLD,
+    'workflow/line.py: line 22, rename "PAYMENT_ID_REUSED"': _UNIT_TESTS_HOLD,
     'workflow/line.py: _is_in_doubt+4, and/or: `isinstance(detail, Mapping) and detail.get("unconfirmed") i…`': (
         _UNIT_TESTS_HOLD
     ),

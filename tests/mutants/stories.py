@@ -181,6 +181,17 @@ async def _more_than_a_page(world: World) -> None:
     assert len(await world.list()) == 20
 
 
+async def _approved_at_the_last_moment(world: World) -> None:
+    """Later than the time to decide counted from the start, and before the deadline: by as long as the ERP took."""
+    world.erp.is_down(2)
+    await world.submit()
+    deadline = (await world.status()).approval_deadline
+    assert deadline is not None
+    await world.advance(deadline - timedelta(seconds=1) - await world.now())
+    assert (await world.approve()).decision is not None
+    await world.until(Status.PAID)
+
+
 class _Overtaken(Interceptor):
     """Lets something happen just before the first workflow is started."""
 
@@ -224,6 +235,7 @@ async def _overtaken_submission(world: World) -> None:
 STORIES: tuple[Story, ...] = (
     Story("more invoices than a page", _more_than_a_page),
     Story("a submission that another one overtakes", _overtaken_submission),
+    Story("an approval at the last moment", _approved_at_the_last_moment),
     Story("cancel, with a reason", _why_cancelled),
     Story("reject, with a reason", _why_rejected),
     Story("started with garbage", _garbage),
