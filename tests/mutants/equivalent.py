@@ -34,6 +34,9 @@ _UNIT_TESTS_HOLD = (
 EQUIVALENT: Mapping[str, str] = {
     "workflow/invoice.py: _decided+1, swap `self._move_to(Status.PENDING_APPROVAL)` and what follows": _BEGUN_LATER,
     "workflow/invoice.py: _decided+5, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
+    "workflow/invoice.py: _may_be_late+6, and/or: `self._deadline is None or self._decision is not None`": (
+        "Where there is a decision, or no deadline yet, it waits for a timer for nothing: the answer is the same."
+    ),
     "workflow/invoice.py: _cancel+1, do twice `task.cancel()`": "A task that is being cancelled is cancelled once.",
     "workflow/line.py: _wait_for+14, swap `await workflow.sleep(timer, summary=summary)` and what follows": (
         "What is left to wait is counted before or after the wait: nobody else looks at it."
@@ -50,7 +53,6 @@ EQUIVALENT: Mapping[str, str] = {
     ),
     'workflow/line.py: line_outcomes+10, and/or: `outcome.error or "ERROR"`': _UNIT_TESTS_HOLD,
     'workflow/line.py: line_outcomes+10, and/or: `outcome.reason or ""`': _UNIT_TESTS_HOLD,
-    "workflow/invoice.py: run+9, Status.REJECTED becomes EXPIRED": _AT_ONCE,
     "workflow/invoice.py: _validate+12, swap `give_up(validation)` and what follows": _BEGUN_LATER,
     "workflow/invoice.py: _validate+19, swallow: `raise asyncio.CancelledError from error`": _NEVER_CANCELLED,
     "workflow/invoice.py: _pay+1, swap `self._move_to(Status.PAYING)` and what follows": _BEGUN_LATER,

@@ -75,7 +75,6 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "domain/decision.py": ("test_decisions.py",),
     "temporal/embedded.py": ("test_embedded.py",),
     "workflow/line.py": ("test_line_outcomes.py",),
-    "workflow/pending_lines.py": ("test_activities.py",),
     "workflow/invoice.py": ("test_summary.py",),
 }
 """Of the other files that named edits are of."""

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from asyncio import wait_for
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -20,10 +22,21 @@ from temporalio.client import (
     WorkflowUpdateFailedError,
 )
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from invoice_mcp.domain.errors import Code, Refused
 from invoice_mcp.domain.invoice import Invoice
-from invoice_mcp.domain.report import Standing, Status, without_keys
+from invoice_mcp.domain.names import WORKFLOW_TYPE, workflow_id_for
+from invoice_mcp.domain.report import (
+    AcceptedInvoice,
+    Confirmation,
+    DecisionRequest,
+    InvoiceRequest,
+    Policy,
+    Standing,
+    Status,
+    without_keys,
+)
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
 from invoice_mcp.workflow.invoice import MOST_DISMISSALS
@@ -94,6 +107,34 @@ async def _null_decision(world: World) -> None:
     assert await _code_of(update) == "INVALID_ARGUMENT"
     await world.approve()
     await world.until(Status.PAID)
+
+
+async def _forged_signal(world: World) -> None:
+    await world.submit()
+    forged = DecisionRequest(by="Ann", confirmation=Confirmation.SIGNAL)
+    assert await _code_of(world.handle().execute_update("approve", forged, rpc_timeout=_SOON)) == "INVALID_ARGUMENT"
+    await world.approve()
+    await world.until(Status.PAID)
+
+
+async def _decided_with_the_deadline(world: World) -> None:
+    """A decision and the deadline in one task, of an invoice with another time to decide than the default."""
+    window = timedelta(hours=1)
+    invoice = Invoice.model_validate(world.invoice(("100", PAST)))
+    request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(approval_timeout=window))
+    workflow_id = workflow_id_for(invoice.invoice_id)
+    await world.client.start_workflow(WORKFLOW_TYPE, request, id=workflow_id, task_queue=world.task_queue)
+    world.watch(workflow_id)
+    await world.until(Status.PENDING_APPROVAL)
+    await world.crash_worker()
+    await world.advance(window)
+    update = world.handle().execute_update("approve", DecisionRequest(by="Ann"), rpc_timeout=_SOON)
+    approving = asyncio.create_task(update)
+    await asyncio.sleep(0)
+    await world.restart_worker()
+    with suppress(WorkflowUpdateFailedError, RPCError):
+        await approving
+    await world.until(Status.EXPIRED)
 
 
 async def _dismissed_forms(world: World) -> None:
@@ -241,6 +282,8 @@ STORIES: tuple[Story, ...] = (
     Story("started with garbage", _garbage),
     Story("started with garbage, and signalled", _signalled_garbage),
     Story("a null for a decision", _null_decision),
+    Story("a decision that says it was a signal", _forged_signal),
+    Story("a decision in the same task as the deadline", _decided_with_the_deadline),
     Story("forms that are dismissed", _dismissed_forms),
     Story("a form that is dismissed after the decision", _dismissed_too_late),
     Story("every query", _every_query),
