@@ -146,7 +146,7 @@ def test_an_operator_finds_its_places(operator: str) -> None:
 # Who notices what, of the gate's two halves and of the scenarios.
 NOTICED = {
     "workflow/line.py: run+0, a timer more": {PLAIN, STRICT},
-    "workflow/line.py: line 30, retry policy without maximum_interval": {STRICT},
+    "workflow/line.py: line 31, retry policy without maximum_interval": {STRICT},
     "domain/decision.py: require_open_for+17, swallow": {SIMULATED},
     "workflow/invoice.py: a log line in run": set(),
 }

@@ -10,9 +10,10 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.errors import Refused
-    from invoice_mcp.domain.names import PAYMENT_GATEWAY
+    from invoice_mcp.domain.names import line_workflow_id
     from invoice_mcp.domain.report import Decision, DecisionRequest, InvoiceRequest, LineStatus, Status, Verdict
     from invoice_mcp.workflow.invoice import InvoiceWorkflow
+    from invoice_mcp.workflow.line import PayLineItem
     from tests.scenarios.controls._making import in_place_of_invoice
 
 _DAY = timedelta(days=1)
@@ -24,7 +25,9 @@ class PaysBeforeApproval(InvoiceWorkflow):
     """Pays the first line while it still waits for the decision."""
 
     async def _decided(self) -> bool:
-        await workflow.execute_activity(PAYMENT_GATEWAY, self._orders[0], start_to_close_timeout=timedelta(seconds=30))
+        # By the line's own workflow: an activity of another one pays nothing.
+        line = line_workflow_id(workflow.info().workflow_id, 1)
+        await workflow.execute_child_workflow(PayLineItem.run, self._orders[0], id=line)
         return await super()._decided()
 
 
@@ -186,6 +189,9 @@ class AcceptsAfterTheDeadline(_AfterExpiry):
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         if self._decision is not None:
             super()._require_open_for(verdict, deadline=deadline)
+
+    async def _is_confirmed(self) -> bool:
+        return True
 
 
 @in_place_of_invoice
