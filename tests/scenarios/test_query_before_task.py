@@ -238,12 +238,14 @@ async def test_an_update_before_the_real_deadline_counts_where_a_query_is_answer
             handle = real_client.get_workflow_handle(submitted.workflow_id)
             begins = datetime.now(UTC) + ahead
             await here.complete_a_task_and_die(handle, before=begins)
-            await until(begins + timedelta(seconds=8))
+            asked = begins + timedelta(seconds=8)
+            await until(asked)
             query = asyncio.create_task(handle.query("GetInvoiceReport", result_type=InvoiceReport))
-            await asyncio.sleep(1)
+            answered = asked + timedelta(seconds=1)
+            await until(answered)
             erp.accepts.set()
-            await asyncio.sleep(_COMES_BACK.total_seconds())
-            came_back = datetime.now(UTC)
+            came_back = answered + _COMES_BACK
+            await until(came_back)
             async with here.workflows():
                 await query
                 report = await here.until(handle.id, lambda report: report.status is Status.PENDING_APPROVAL)

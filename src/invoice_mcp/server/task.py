@@ -115,7 +115,7 @@ async def task_state(service: InvoiceService, handle: Handle) -> TaskState:
     told = [summarize(report)]
     if _is_approved(report) and not report.status.is_terminal and not report.cancelling:
         told.append(_STOPPING)
-    if _awaits_decision(report) and not form:
+    if _is_pending_approval(report) and not form:
         told.append(_ELSEWHERE)
     return TaskState(
         message=" ".join(told),
@@ -134,7 +134,7 @@ async def _open_form(service: InvoiceService, handle: Handle, standing: Standing
     After very many dismissals it stays the same: what is kept in a history has its limits.
     """
     report = standing.report
-    if not _awaits_decision(report):
+    if not _is_pending_approval(report):
         return {}
     execution = await handle.describe()
     if not service.takes_approvals_of(execution):
@@ -145,7 +145,7 @@ async def _open_form(service: InvoiceService, handle: Handle, standing: Standing
     return {keys.of_decision(dismissals + 1, message_of(request)): request}
 
 
-def _awaits_decision(report: InvoiceReport) -> bool:
+def _is_pending_approval(report: InvoiceReport) -> bool:
     return report.status is Status.PENDING_APPROVAL and report.decision is None
 
 

@@ -40,6 +40,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from invoice_mcp.domain.display_text import quoted
+from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.temporal.home import make_private, open_private
 
 if sys.platform != "win32":
@@ -177,7 +178,7 @@ class EmbeddedTemporal:
         self,
         home: Path,
         *,
-        search_attributes: Mapping[str, str] = MappingProxyType({"InvoiceStatus": "Keyword"}),
+        search_attributes: Mapping[str, str] = MappingProxyType({INVOICE_STATUS: "Keyword"}),
         start_timeout: float = 30.0,
         ui: bool = False,
     ) -> None:

@@ -8,14 +8,14 @@ hand.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from enum import Enum, auto
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-_LINE_ID = re.compile(r"(?P<invoice>.+)-line-[0-9]+")
+from invoice_mcp.domain.names import invoice_workflow_id_of
+
 _RPC = timedelta(seconds=10)
 
 
@@ -42,11 +42,11 @@ async def awaiting(client: Client, workflow_id: str, run_id: str) -> Awaiting:
     Raises:
         RPCError: Temporal can't be reached.
     """
-    line = _LINE_ID.fullmatch(workflow_id)
-    if line is None:
+    invoice_workflow_id = invoice_workflow_id_of(workflow_id)
+    if invoice_workflow_id is None:
         return Awaiting.NOBODY
     try:
-        invoice = await client.get_workflow_handle(line["invoice"]).describe(rpc_timeout=_RPC)
+        invoice = await client.get_workflow_handle(invoice_workflow_id).describe(rpc_timeout=_RPC)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return Awaiting.NOBODY

@@ -14,7 +14,7 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Request
 
-from invoice_mcp.domain.names import VALIDATE_AGAINST_ERP
+from invoice_mcp.domain.names import INVOICE_STATUS, VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceReport, Verdict
 
 Decode = Callable[[Sequence[Payload], type[Any]], Any]
@@ -265,8 +265,8 @@ class _Reader:
                 self.children[child.run_id] = child.workflow_id
             case EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES:
                 fields = event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
-                if "InvoiceStatus" in fields:
-                    self.indexed.append(fields["InvoiceStatus"].data.decode().strip('"'))
+                if INVOICE_STATUS in fields:
+                    self.indexed.append(fields[INVOICE_STATUS].data.decode().strip('"'))
             case _:
                 self._read_decision(event)
 

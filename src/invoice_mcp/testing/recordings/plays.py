@@ -11,7 +11,7 @@ from typing import Any
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 
 from invoice_mcp.domain.invoice import Invoice
-from invoice_mcp.domain.names import line_workflow_id
+from invoice_mcp.domain.names import LINE_WORKFLOW_TYPE, WORKFLOW_TYPE, line_workflow_id, workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Policy, Status
 from invoice_mcp.testing import DAY, PAST
 from invoice_mcp.testing.recordings.scene import Scene
@@ -310,8 +310,8 @@ async def _tasks_of(handle: WorkflowHandle[Any, Any], number: int) -> bool:
 async def line_cancelled_before_it_begins(scene: Scene) -> None:
     world = scene.world
     await world.crash_worker()
-    workflow_id = line_workflow_id(f"invoice-{scene.name.upper()}", 1)
-    await scene.start("PayLineItem", scene.order(PAST), workflow_id)
+    workflow_id = line_workflow_id(workflow_id_for(scene.name.upper()), 1)
+    await scene.start(LINE_WORKFLOW_TYPE, scene.order(PAST), workflow_id)
     await world.handle(workflow_id).cancel()
     await world.restart_worker()
     await scene.has_ended(workflow_id)
@@ -322,7 +322,7 @@ async def line_id_taken(scene: Scene) -> None:
     # Whatever it is: another order, by somebody who pays lines by hand.
     later = await scene.world.due_in(30 * DAY)
     taken = line_workflow_id(scene.world.workflow_id, 1)
-    await scene.start("PayLineItem", scene.order(later), taken)
+    await scene.start(LINE_WORKFLOW_TYPE, scene.order(later), taken)
     await scene.approve()
     await scene.world.until(Status.FAILED)
     await scene.world.handle(taken).terminate()
@@ -338,18 +338,18 @@ async def _started(scene: Scene, policy: Policy) -> None:
     """Start an invoice with this policy behind trigger's back, and wait until it waits for its decision."""
     invoice = Invoice.model_validate(scene.invoice(PAST))
     request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy)
-    workflow_id = f"invoice-{invoice.invoice_id}"
-    await scene.start("InvoiceWorkflow", request, workflow_id)
+    workflow_id = workflow_id_for(invoice.invoice_id)
+    await scene.start(WORKFLOW_TYPE, request, workflow_id)
     scene.world.watch(workflow_id)
     await scene.world.until(Status.PENDING_APPROVAL)
 
 
 async def started_with_garbage(scene: Scene) -> None:
-    await _fails(scene, "InvoiceWorkflow", f"invoice-{scene.name.upper()}")
+    await _fails(scene, WORKFLOW_TYPE, workflow_id_for(scene.name.upper()))
 
 
 async def line_started_with_garbage(scene: Scene) -> None:
-    await _fails(scene, "PayLineItem", line_workflow_id(f"invoice-{scene.name.upper()}", 1))
+    await _fails(scene, LINE_WORKFLOW_TYPE, line_workflow_id(workflow_id_for(scene.name.upper()), 1))
 
 
 async def _fails(scene: Scene, workflow: str, workflow_id: str) -> None:

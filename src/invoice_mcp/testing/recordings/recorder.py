@@ -14,7 +14,7 @@ from pathlib import Path
 from faker import Faker
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
-from invoice_mcp.domain.names import TASK_QUEUE, line_workflow_id
+from invoice_mcp.domain.names import TASK_QUEUE, line_workflow_id, workflow_id_for
 from invoice_mcp.testing import StageKeeper, World, kinds, open_world
 from invoice_mcp.testing.recordings.paths import PATHS, InvoicePath
 from invoice_mcp.testing.recordings.scene import Scene
@@ -117,7 +117,7 @@ async def record_path(keeper: StageKeeper, path: InvoicePath, release: str) -> d
             "server": await _server(world),
             "temporalio": version("temporalio"),
         }
-        invoice = f"invoice-{path.name.upper()}"
+        invoice = workflow_id_for(path.name.upper())
         wanted = {path.name: invoice} if path.records_invoice else {}
         wanted |= {f"{path.name}.line-{n}": line_workflow_id(invoice, n) for n in path.lines}
         return {name: await _recorded(world, workflow_id, origin) for name, workflow_id in wanted.items()}

@@ -10,7 +10,7 @@ from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import WorkflowRunner
 
-from invoice_mcp.domain.names import INVOICE_STATUS
+from invoice_mcp.domain.names import INVOICE_STATUS, WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import observe
@@ -85,7 +85,7 @@ class Life:
         # Lines that do nothing until they are reached by something, and whether they were cancelled then.
         self.held: dict[str, bool] = {}
         self._start_worker()
-        self.run = self.simulation.start(Start(_WORKFLOW_ID, "InvoiceWorkflow", _QUEUE, input=request(self.plan.lines)))
+        self.run = self.simulation.start(Start(_WORKFLOW_ID, WORKFLOW_TYPE, _QUEUE, input=request(self.plan.lines)))
 
     def _start_worker(self) -> None:
         activities = InvoiceActivities(self.erp, self.payments).all()
