@@ -23,7 +23,10 @@ QUICK, THOROUGH = "not thorough and not nightly", "thorough and not nightly"
 IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-profile=ci"]
 # What other versions may do otherwise: everything pure, whole lives, replays among them, and the recorded histories.
 # For that a few random examples are enough, and no processes that are killed.
-LIVES = [f"tests/scenarios/test_{part}.py" for part in ("deciding", "paying", "cancelling", "without_cache")]
+LIVES = [
+    f"tests/scenarios/test_{part}.py"
+    for part in ("decisions_by_people", "payments_on_due_dates", "cancellation", "without_cache")
+]
 REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "shapes", "versioning")]
 KILLED = [f"--ignore=tests/unit/test_{part}.py" for part in ("embedded", "embedded_reach", "backup", "state")]
 ELSEWHERE = ["tests/unit", *KILLED, *LIVES, *REPLAYS, "-m", QUICK]
@@ -32,7 +35,9 @@ ELSEWHERE += [*IN_PARALLEL, "--hypothesis-profile=second-opinion"]
 # second opinion on the others at night.
 BULK = ["-m", THOROUGH, *IN_PARALLEL]
 ON_A_SERVER = [*IN_PARALLEL, "--bulk=time-skipping", "--hypothesis-profile=second-opinion"]
-SECOND_OPINION = [f"tests/scenarios/test_{part}.py" for part in ("every_word", "random_lives", "controls", "bad_input")]
+SECOND_OPINION = [
+    f"tests/scenarios/test_{part}.py" for part in ("action_sequences", "random_scenarios", "controls", "bad_input")
+]
 SECOND_OPINION += ON_A_SERVER
 
 
@@ -132,8 +137,8 @@ def nightly(session: nox.Session) -> None:
     session.install(".", *_group("test"))
     session.run("pytest", "tests", "-m", "nightly", *IN_PARALLEL)
     thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]
-    session.run("pytest", *thorough, "--words=5", *session.posargs)
-    session.run("pytest", *SECOND_OPINION, "--words=4", *session.posargs)
+    session.run("pytest", *thorough, "--sequence-length=5", *session.posargs)
+    session.run("pytest", *SECOND_OPINION, "--sequence-length=4", *session.posargs)
     agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
     session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", QUICK, "--world=real", *IN_PARALLEL)

@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
-from invoice_mcp.testing import StageKeeper
+from invoice_mcp.testing import EnvironmentPool
 
 pytest_plugins = ["invoice_mcp.testing.plugin"]
 
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--agreement`, `--words` and `--bulk`."""
+    """Add `--agreement`, `--sequence-length` and `--bulk`."""
     group = parser.getgroup("invoice-mcp")
     group.addoption(
         "--bulk",
@@ -42,14 +42,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         choices=range(1, 4),
         default=1,
-        help="how many actions the words have on which all engines must agree (default: 1)",
+        help="length of the action sequences on which all engines must agree (default: 1)",
     )
     group.addoption(
-        "--words",
+        "--sequence-length",
         type=int,
         choices=range(3, 7),
         default=3,
-        help="how many actions the words of the exhaustive scenarios have (default: 3)",
+        help="length of the action sequences of the exhaustive scenarios (default: 3)",
     )
 
 
@@ -63,9 +63,9 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 
 @pytest.fixture
-def server_without_list(invoice_stage: StageKeeper) -> None:
+def server_without_list(invoice_environments: EnvironmentPool) -> None:
     """For what is said where a Temporal server can't list, and knows no search attributes."""
-    if invoice_stage.kind.name != "time-skipping":
+    if invoice_environments.kind.name != "time-skipping":
         pytest.skip("--world=time-skipping is the one that can't list.")
 
 

@@ -11,42 +11,42 @@ Knows nothing of what the workflows are about. A simulation is given workers, an
 """
 
 from temporal_simulator.client.service import connect
-from temporal_simulator.event_loop import EverythingWaits, VirtualTimeLoop
-from temporal_simulator.event_queue import Step
-from temporal_simulator.explore import Branches, Explored, explore, live_again
+from temporal_simulator.event_loop import DeadlockError, VirtualTimeLoop
+from temporal_simulator.event_queue import Event
+from temporal_simulator.explore import Branches, Explored, explore, replay_path
 from temporal_simulator.protocol.start import Start
-from temporal_simulator.scheduler import Chooser, InOrder, Seeded
+from temporal_simulator.scheduler import FifoScheduler, RandomScheduler, Scheduler
 from temporal_simulator.server.commands import NotSimulated
 from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
-from temporal_simulator.simulation import BEGINS, GoesInCircles, Simulation
+from temporal_simulator.simulation import BEGINS, LivelockError, Simulation
 from temporal_simulator.timeline import Moment, timeline
-from temporal_simulator.worker.memoize import RecallingRunner
-from temporal_simulator.worker.replay import StaysInMemory
+from temporal_simulator.worker.memoize import MemoizingRunner
+from temporal_simulator.worker.replay import EvictionError
 from temporal_simulator.worker.worker import Worker
 
 __all__ = [
     "BEGINS",
     "Branches",
-    "Chooser",
+    "DeadlockError",
     "EndlessTaskFailureError",
-    "EverythingWaits",
+    "Event",
+    "EvictionError",
     "Execution",
     "Explored",
-    "GoesInCircles",
-    "InOrder",
+    "FifoScheduler",
+    "LivelockError",
+    "MemoizingRunner",
     "Moment",
     "NotSimulated",
-    "RecallingRunner",
-    "Seeded",
+    "RandomScheduler",
+    "Scheduler",
     "Simulation",
     "Start",
-    "StaysInMemory",
-    "Step",
     "VirtualTimeLoop",
     "Worker",
     "connect",
     "explore",
-    "live_again",
+    "replay_path",
     "timeline",
 ]

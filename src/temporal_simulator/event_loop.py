@@ -33,7 +33,7 @@ _AFTERWARDS = 0.05
 _SHORTEST_WAIT = 1e-6
 
 
-class EverythingWaits(AssertionError):  # noqa: N818 (it names the state)
+class DeadlockError(AssertionError):
     """Everything waits, and nothing will ever happen."""
 
 
@@ -61,7 +61,7 @@ class _Skipping(selectors.DefaultSelector):
             return
         if span is None:
             self._gave_up = True
-            raise EverythingWaits("Everything waits for something that is not in this event loop, or for nothing")
+            raise DeadlockError("Everything waits for something that is not in this event loop, or for nothing")
         self.now += span
         for follower in self.followers:
             follower.pass_time(span)

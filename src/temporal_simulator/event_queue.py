@@ -14,7 +14,7 @@ _MICROSECOND = 1000
 
 
 @dataclass(eq=False, slots=True)
-class Step:
+class Event:
     """Something that can happen.
 
     Attributes:
@@ -38,7 +38,7 @@ def _whole(time: int) -> int:
     return -(-time // _MICROSECOND) * _MICROSECOND
 
 
-class Agenda:
+class EventQueue:
     """What can happen now, in the order in which it became possible, and what will at its time.
 
     Attributes:
@@ -47,30 +47,30 @@ class Agenda:
 
     def __init__(self, now: int) -> None:
         self.now = now
-        self._possible: dict[Step, None] = {}
-        self._later: list[tuple[int, int, Step]] = []
+        self._possible: dict[Event, None] = {}
+        self._later: list[tuple[int, int, Event]] = []
         self._numbers = itertools.count()
 
-    def add(self, step: Step) -> Step:
+    def add(self, step: Event) -> Event:
         """It can happen from now on."""
         self._possible[step] = None
         return step
 
-    def at(self, time: int, step: Step) -> Step:
+    def at(self, time: int, step: Event) -> Event:
         """It can happen from that time on."""
         heapq.heappush(self._later, (max(_whole(time), self.now), next(self._numbers), step))
         return step
 
-    def drop(self, step: Step) -> None:
+    def drop(self, step: Event) -> None:
         """It can't happen any more."""
         step.is_dropped = True
         self._possible.pop(step, None)
 
-    def take(self, step: Step) -> None:
+    def take(self, step: Event) -> None:
         """It happens now."""
         del self._possible[step]
 
-    def possible(self, queues: Container[str]) -> list[Step]:
+    def possible(self, queues: Container[str]) -> list[Event]:
         """Everything that can happen now, with workers on these queues."""
         return [step for step in self._possible if step.queue is None or step.queue in queues]
 

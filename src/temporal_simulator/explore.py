@@ -86,7 +86,7 @@ async def explore(
         found: Where to keep count; it has the count too if something is wrong.
 
     Raises:
-        AssertionError: What was wrong with one; a note tells its path, by which `live_again` lives it again.
+        AssertionError: What was wrong with one; a note tells its path, by which `replay_path` lives it again.
     """
     found, seen, later = found or Explored(), set[Hashable](), [Path()]
     while later:
@@ -104,7 +104,7 @@ async def explore(
     return found
 
 
-async def live_again(live: Callable[[Branches], Awaitable[None]], path: Path) -> None:
+async def replay_path(live: Callable[[Branches], Awaitable[None]], path: Path) -> None:
     """Live one life, along its path.
 
     Raises:

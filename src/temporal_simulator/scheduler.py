@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 from typing import Protocol
 
-from temporal_simulator.event_queue import Step
+from temporal_simulator.event_queue import Event
 
 
-class Chooser(Protocol):
+class Scheduler(Protocol):
     """Decides, given everything that could happen now (at least one thing), in the order in which it became possible.
 
     Attributes:
@@ -19,7 +19,7 @@ class Chooser(Protocol):
 
     splits_tasks: bool
 
-    def choose(self, options: Sequence[Step]) -> Step:
+    def choose(self, options: Sequence[Event]) -> Event:
         """One of the options."""
         ...
 
@@ -39,29 +39,29 @@ class Chooser(Protocol):
         ...
 
 
-class InOrder:
+class FifoScheduler:
     """What could happen first happens first; nothing comes in between."""
 
     splits_tasks = False
 
-    def choose(self, options: Sequence[Step]) -> Step:
-        """See `Chooser.choose`."""
+    def choose(self, options: Sequence[Event]) -> Event:
+        """See `Scheduler.choose`."""
         return options[0]
 
     def pauses(self) -> bool:
-        """See `Chooser.pauses`."""
+        """See `Scheduler.pauses`."""
         return False
 
     def loses(self) -> bool:
-        """See `Chooser.loses`."""
+        """See `Scheduler.loses`."""
         return False
 
     def queries_first(self) -> bool:
-        """See `Chooser.queries_first`."""
+        """See `Scheduler.queries_first`."""
         return False
 
 
-class Seeded:
+class RandomScheduler:
     """Chance, the same for the same seed.
 
     Args:
@@ -76,20 +76,20 @@ class Seeded:
         self._queries_first = queries_first
         self._random = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
 
-    def choose(self, options: Sequence[Step]) -> Step:
-        """See `Chooser.choose`."""
+    def choose(self, options: Sequence[Event]) -> Event:
+        """See `Scheduler.choose`."""
         return options[self._random.randrange(len(options))] if len(options) > 1 else options[0]
 
     def pauses(self) -> bool:
-        """See `Chooser.pauses`."""
+        """See `Scheduler.pauses`."""
         return self._random.random() < _PAUSES
 
     def loses(self) -> bool:
-        """See `Chooser.loses`."""
+        """See `Scheduler.loses`."""
         return self._loses > 0 and self._random.random() < self._loses
 
     def queries_first(self) -> bool:
-        """See `Chooser.queries_first`."""
+        """See `Scheduler.queries_first`."""
         return self._queries_first > 0 and self._random.random() < self._queries_first
 
 

@@ -13,15 +13,15 @@ from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdReusePoli
 from temporalio.worker import WorkflowInstance
 
 from temporal_simulator.event_loop import VirtualTimeLoop
-from temporal_simulator.event_queue import SECOND, Agenda, Step
+from temporal_simulator.event_queue import SECOND, Event, EventQueue
 from temporal_simulator.protocol.events import NAMESPACE, application, moment
 from temporal_simulator.protocol.start import Start
-from temporal_simulator.scheduler import Chooser, InOrder
+from temporal_simulator.scheduler import FifoScheduler, Scheduler
 from temporal_simulator.server.commands import NotSimulated
 from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
 from temporal_simulator.worker.fingerprint import condensed
-from temporal_simulator.worker.replay import CodeFailed
+from temporal_simulator.worker.replay import WorkflowTaskFailedError
 from temporal_simulator.worker.worker import Worker
 
 BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
@@ -38,7 +38,7 @@ _SOON = 0.001
 _MOST_STEPS = 1_000_000
 
 
-class GoesInCircles(AssertionError):  # noqa: N818 (it names the state)
+class LivelockError(AssertionError):
     """So much happened without time passing that it will not end."""
 
 
@@ -64,17 +64,17 @@ class Simulation:
     def __init__(
         self,
         *,
-        chooser: Chooser | None = None,
+        scheduler: Scheduler | None = None,
         begins: datetime = BEGINS,
         search_attributes: tuple[str, ...] = (),
         by_hand: bool = False,
     ) -> None:
         self._begins = int(begins.timestamp() * 1_000_000_000)
-        self.agenda = Agenda(self._begins)
+        self.event_queue = EventQueue(self._begins)
         self.workers: dict[str, Worker] = {}
         self.search_attributes = frozenset(search_attributes)
         self._settable = self.search_attributes | _EVERYWHERE
-        self.chooser: Chooser = chooser or InOrder()
+        self.scheduler: Scheduler = scheduler or FifoScheduler()
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
         self.events = 0
@@ -86,13 +86,13 @@ class Simulation:
 
     @property
     def splits_tasks(self) -> bool:
-        """See `Chooser.splits_tasks`."""
-        return self.chooser.splits_tasks
+        """See `Scheduler.splits_tasks`."""
+        return self.scheduler.splits_tasks
 
     @property
     def now(self) -> datetime:
         """The virtual time, in UTC."""
-        return moment(self.agenda.now)
+        return moment(self.event_queue.now)
 
     # -- workers -------------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Simulation:
         """It is gone, with all it had in memory: workflows come back by replay, activities by their time-outs.
 
         Raises:
-            StaysInMemory: The code of a workflow does not let itself be put out of memory.
+            EvictionError: The code of a workflow does not let itself be put out of memory.
         """
         self.workers.pop(task_queue).crash()
         for run in self._runs.values():
@@ -126,7 +126,9 @@ class Simulation:
         instance = worker.instance_of(run, begins)
         if instance is None:
             message = f"Workflow class {run.start.workflow_type} is not registered on this worker"
-            raise CodeFailed(application(f"{message}, available workflows: {worker.names}", "NotFoundError"))
+            raise WorkflowTaskFailedError(
+                application(f"{message}, available workflows: {worker.names}", "NotFoundError")
+            )
         return instance
 
     # -- workflows -----------------------------------------------------------------------------------------
@@ -186,7 +188,7 @@ class Simulation:
         gone = {run.run_id for workflow_id in workflow_ids for run in self._of_id.pop(workflow_id, [])}
         for run_id in gone:
             self._runs.pop(run_id).tasks.code.evict()
-        self.agenda.forget(gone)
+        self.event_queue.forget(gone)
 
     def begin_again(self) -> None:
         """As in the beginning: no run, nothing under way, the first time and the first run id; workers stay."""
@@ -199,7 +201,7 @@ class Simulation:
         self._runs.clear()
         self._of_id.clear()
         self.events = 0
-        self.agenda = Agenda(self._begins)
+        self.event_queue = EventQueue(self._begins)
 
     def unknown_attribute(self, given: SearchAttributes) -> str:
         """Which search attribute may not be set here, as a server tells it; "" if all may."""
@@ -217,17 +219,17 @@ class Simulation:
         are one. Nobody is expected to ask for an update again that has been answered.
         """
         runs = tuple(run.digest() for _, run in sorted(self._runs.items()))
-        return condensed((self.agenda.digest(), runs, tuple(sorted(self.workers))))
+        return condensed((self.event_queue.digest(), runs, tuple(sorted(self.workers))))
 
     # -- what happens --------------------------------------------------------------------------------------
 
-    def possible(self) -> list[Step]:
+    def possible(self) -> list[Event]:
         """Everything that could happen now, in the order in which it became possible."""
-        return self.agenda.possible(self.workers)
+        return self.event_queue.possible(self.workers)
 
-    async def happen(self, step: Step) -> None:
+    async def happen(self, step: Event) -> None:
         """Let this happen."""
-        self.agenda.take(step)
+        self.event_queue.take(step)
         if (done := step.do()) is not None:
             await done
 
@@ -236,7 +238,7 @@ class Simulation:
 
         Raises:
             NotSimulated: A workflow wants what the simulator does not know; from then on every call raises it.
-            GoesInCircles: It does not end.
+            LivelockError: It does not end.
             EndlessTaskFailureError: A workflow's tasks fail for ever.
         """
         async with self._going_on:
@@ -251,30 +253,30 @@ class Simulation:
     async def _go_on(self, until: Callable[[], bool] | None) -> None:
         steps = 0
         while (until is None or not until()) and (options := self.possible()):
-            step = self.chooser.choose(options)
+            step = self.scheduler.choose(options)
             steps += 1
             if steps > _MOST_STEPS:
-                raise GoesInCircles(f"{_MOST_STEPS} steps without time passing; the next would be {step.label}")
+                raise LivelockError(f"{_MOST_STEPS} steps without time passing; the next would be {step.label}")
             await self.happen(step)
 
     async def answer(self) -> None:
         """As `go_on`, for a client that waits: the chooser may let it have its answer before all has happened."""
-        await self.go_on(self.chooser.pauses)
+        await self.go_on(self.scheduler.pauses)
         if self.possible():
             asyncio.get_running_loop().call_later(_SOON, self.wake)
 
     async def advance(self, span: timedelta) -> None:
         """Let time pass, from one thing that is due to the next, and let happen what that makes possible."""
-        target = self.agenda.now + int(span / timedelta(microseconds=1)) * 1000
+        target = self.event_queue.now + int(span / timedelta(microseconds=1)) * 1000
         await self.go_on()
-        while (due := self.agenda.next_time()) is not None and due <= target:
-            self.agenda.move_to(due)
+        while (due := self.event_queue.next_time()) is not None and due <= target:
+            self.event_queue.move_to(due)
             await self.go_on()
-        self.agenda.move_to(target)
+        self.event_queue.move_to(target)
 
     def tick(self) -> None:
         """So much time passes between one thing that a client does and the next."""
-        self.agenda.move_to(self.agenda.now + _TICK)
+        self.event_queue.move_to(self.event_queue.now + _TICK)
 
     async def let_go_on(self, doing: asyncio.Task[Any]) -> None:
         """Give the code of an activity its turns; if it has not ended then, it waits for something."""
@@ -314,16 +316,16 @@ class Simulation:
             # Once: the loop goes on when it is closed.
             error, self._unheard = self._unheard, None
             raise error
-        due = self.agenda.next_time()
-        return None if due is None else (due - self.agenda.now) / SECOND
+        due = self.event_queue.next_time()
+        return None if due is None else (due - self.event_queue.now) / SECOND
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass, at most until something is due."""
-        target = self.agenda.now + round(seconds * SECOND)
-        due = self.agenda.next_time()
+        target = self.event_queue.now + round(seconds * SECOND)
+        due = self.event_queue.next_time()
         # What is due within a microsecond is due: seconds are no exact numbers.
         is_due = due is not None and due <= target + 1000
-        self.agenda.move_to(due if is_due and due is not None else target)
+        self.event_queue.move_to(due if is_due and due is not None else target)
         if self.possible():
             self.wake()
 

@@ -28,9 +28,9 @@ from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceR
 from invoice_mcp.testing import (
     DAY,
     PAST,
+    EnvironmentPool,
     RecordingPayments,
     ScriptedErp,
-    StageKeeper,
     World,
     kinds,
     open_world,
@@ -45,9 +45,9 @@ from tests.bench.floor import Listening, idle_client
 _numbers = itertools.count(1)
 
 
-async def in_a_world(keeper: StageKeeper, ending: str) -> World:
+async def in_a_world(pool: EnvironmentPool, ending: str) -> World:
     """One life as a scenario: through MCP, observed and checked."""
-    async with open_world(keeper) as world:
+    async with open_world(pool) as world:
         await world.submit(("100", PAST), ("200", PAST))
         if ending == Status.EXPIRED:
             await world.advance(6 * DAY)
@@ -57,21 +57,21 @@ async def in_a_world(keeper: StageKeeper, ending: str) -> World:
     return world
 
 
-async def raw(keeper: StageKeeper, ending: str) -> None:
+async def raw(pool: EnvironmentPool, ending: str) -> None:
     """The same life by the client of Temporal's SDK."""
-    async with keeper.take() as stage:
-        client, number = stage.engine.client, next(_numbers)
+    async with pool.take() as environment:
+        client, number = environment.engine.client, next(_numbers)
         handle = await client.start_workflow(
             InvoiceWorkflow.run,
             InvoiceRequest(invoice=AcceptedInvoice.of(_invoice(f"RAW-{number}"))),
             id=f"invoice-RAW-{number}",
-            task_queue=stage.task_queue,
+            task_queue=environment.task_queue,
         )
         async with asyncio.timeout(30):
             while await handle.query(InvoiceWorkflow.status) != Status.PENDING_APPROVAL:
                 await asyncio.sleep(0.004)
             if ending == Status.EXPIRED:
-                await stage.engine.advance(timedelta(days=6), [handle.id])
+                await environment.engine.advance(timedelta(days=6), [handle.id])
             else:
                 decide = InvoiceWorkflow.approve if ending == Status.PAID else InvoiceWorkflow.reject
                 await handle.execute_update(decide, DecisionRequest(by="Ann"))
@@ -89,13 +89,13 @@ def _invoice(invoice_id: str) -> Invoice:
 async def measure(engine: str, rounds: int, console: Console) -> list[tuple[str, float, float]]:
     """Of each ending: scenarios per second in worlds, and raw."""
     found = []
-    async with StageKeeper(kinds()[engine], sandboxed=False) as keeper:
+    async with EnvironmentPool(kinds()[engine], sandboxed=False) as pool:
         for ending in (Status.PAID, Status.REJECTED, Status.EXPIRED):
             spent = {in_a_world: 0.0, raw: 0.0}
             for turn in track(range(-2, rounds), f"{engine}: {ending}", console=console, transient=True):
                 for live in spent:
                     began = time.perf_counter()
-                    await live(keeper, ending)
+                    await live(pool, ending)
                     # The first ones warm up.
                     spent[live] += time.perf_counter() - began if turn >= 0 else 0
             found.append((ending.value, rounds / spent[in_a_world], rounds / spent[raw]))
@@ -138,11 +138,11 @@ async def session(rounds: int) -> tuple[float, float, int]:
     The calls are of a tool that does nothing, by the same client, in memory too.
     """
     spent = {"lives": 0.0, "calls": 0.0}
-    async with StageKeeper(kinds()["simulated"], sandboxed=False) as keeper, idle_client() as idle:
-        calls = len((await (await in_a_world(keeper, Status.PAID)).observe()).answers)
+    async with EnvironmentPool(kinds()["simulated"], sandboxed=False) as pool, idle_client() as idle:
+        calls = len((await (await in_a_world(pool, Status.PAID)).observe()).answers)
         for turn in range(-20, rounds):
             began = time.perf_counter()
-            await in_a_world(keeper, Status.PAID)
+            await in_a_world(pool, Status.PAID)
             lived = time.perf_counter()
             for _ in range(calls):
                 await idle.call_tool("nothing")

@@ -20,7 +20,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.cli.demo import until_ready
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
-from tests.desk import Desk
+from tests.tool_client import Desk
 
 PROGRAM = (sys.executable, "-m", "invoice_mcp")
 # Says its pid and becomes the program: a test that kills must know whom.

@@ -23,13 +23,13 @@ from invoice_mcp import __version__
 from invoice_mcp.cli.demo import sample_invoice, until_ready
 from invoice_mcp.cli.main import main
 from invoice_mcp.cli.options import duration
-from tests.desk import Desk
 from tests.end_to_end.cluster import free_port
 from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone
 from tests.http_serving import INITIALIZE, MCP_HEADERS, status_of
 from tests.nightly import at_night
 from tests.processes import running_process
 from tests.requirements import requirement
+from tests.tool_client import Desk
 
 
 @pytest.fixture

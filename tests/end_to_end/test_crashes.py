@@ -15,10 +15,10 @@ import pytest
 from invoice_mcp.adapters.ledger import PaymentLedger
 from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.cli.demo import sample_invoice
-from tests.desk import PAST, an_invoice
 from tests.end_to_end.host import PROGRAM, Host, environment, heard, host, processes_of, until_gone
 from tests.processes import running_process
 from tests.requirements import requirement
+from tests.tool_client import PAST, an_invoice
 
 
 @pytest.fixture

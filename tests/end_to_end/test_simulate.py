@@ -22,7 +22,7 @@ from tests.nightly import at_night
 from tests.processes import running_process
 from tests.requirements import requirement
 
-LAST_WINS = "tests.scenarios.controls.deciding:LastDecisionWins"
+LAST_WINS = "tests.scenarios.controls.decisions:LastDecisionWins"
 
 
 def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -92,8 +92,11 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         (["--faults=none,0.5"], "'none' leaves room for nothing else"),
         (["--faults=0.5,none"], "'none' leaves room for nothing else"),
         (["--workflow=nowhere:Nothing"], "can't be loaded as MODULE:CLASS"),
-        (["--workflow=tests.foreign:SomebodyElses.run"], "is no workflow"),
-        (["--workflow=tests.foreign:GoesOnAsNew", "--workflow=tests.parcels.workflows:Return"], "stands in for none"),
+        (["--workflow=tests.other_workflows:SomebodyElses.run"], "is no workflow"),
+        (
+            ["--workflow=tests.other_workflows:GoesOnAsNew", "--workflow=tests.parcels.workflows:Return"],
+            "stands in for none",
+        ),
         (["--html=/nowhere/at/all.html"], "there is no directory /nowhere/at"),
         (["--html="], "can't be written: Is a directory"),
         ([f"--html={300 * 'x'}"], "can't be written: File name too long"),
@@ -234,8 +237,8 @@ from invoice_mcp.cli.main import main
 def run():
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from invoice_mcp.testing.simulate.report.exploration import Exhausting
-    from invoice_mcp.testing.simulate.report.console import Teller
-    for teller in (Teller, Exhausting):
+    from invoice_mcp.testing.simulate.report.console import Reporter
+    for teller in (Reporter, Exhausting):
         teller.tell = tells(teller.tell)
     main(["simulate", *sys.argv[1:]])
 
@@ -254,7 +257,7 @@ if __name__ == "__main__":
 @requirement("SIMULATE-CLI")
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
 def test_what_is_not_simulated_is_told(jobs: int) -> None:
-    workflow = "tests.foreign:GoesOnAsNew"
+    workflow = "tests.other_workflows:GoesOnAsNew"
     told = simulate("--runs=20", "--seed=1", f"--workflow={workflow}", f"--jobs={jobs}", "--json")
     assert told.returncode == 2
     assert "is not simulated" in told.stderr

@@ -24,11 +24,11 @@ from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.cli.demo import sample_invoice
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
-from tests.desk import PAST, an_invoice
 from tests.end_to_end.host import PROGRAM, environment, heard, host, run, temporal_of, until_gone
 from tests.nightly import at_night
 from tests.processes import running_process
 from tests.requirements import requirement
+from tests.tool_client import PAST, an_invoice
 
 
 @pytest.fixture

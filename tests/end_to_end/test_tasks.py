@@ -19,12 +19,12 @@ from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.cli.demo import sample_invoice, until_ready
 from invoice_mcp.domain.report import InvoiceReport
 from mcp_temporal_tasks import CreateTaskResult, DetailedTask, TasksClient, cancel, get, update
-from tests.desk import PAST, Desk, an_invoice
 from tests.end_to_end.cluster import Cluster, behind_one_address, client_without_keep_alive
 from tests.end_to_end.host import environment, until_gone
 from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, filled_in, tasks_client
+from tests.tool_client import PAST, Desk, an_invoice
 
 GIVES_UP_AFTER = 90.0
 

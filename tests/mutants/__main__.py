@@ -17,10 +17,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.mutants.judging import PLAIN, SERVER, SIMULATED, STRICT
-from tests.mutants.making import Mutant, breaking
+from tests.mutants.generator import Mutant, breaking
+from tests.mutants.judge import PLAIN, SERVER, SIMULATED, STRICT
+from tests.mutants.report import Judged, as_markdown, flaws, summary
 from tests.mutants.safe import safe
-from tests.mutants.telling import Judged, as_markdown, flaws, summary
 
 ROOT = Path(__file__).parents[2]
 REPORT = ROOT / "docs" / "mutants.md"
@@ -44,7 +44,7 @@ async def _ask(judges: Sequence[str], package: Path) -> dict[str, str]:
     """What these judges say, in one process; of one that does not end, or ends the process, that."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), str(ROOT)]), "PYTHONHASHSEED": "1"}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.mutants.judging", *judges, str(CORPUS)),
+        *(sys.executable, "-m", "tests.mutants.judge", *judges, str(CORPUS)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env=environment,

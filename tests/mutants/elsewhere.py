@@ -24,11 +24,11 @@ from rich.console import Console
 
 from tests.mutants.__main__ import ROOT, Verdicts
 from tests.mutants.equivalent import EQUIVALENT_ELSEWHERE
-from tests.mutants.forking import DRAWN, GIVES_UP_AFTER, UNIT
-from tests.mutants.making import SOURCES, Mutant
+from tests.mutants.generator import SOURCES, Mutant
+from tests.mutants.judge_pool import DRAWN, GIVES_UP_AFTER, UNIT
 from tests.mutants.modules import HARNESS, PRODUCT, sample, tests_of
 from tests.mutants.named import named
-from tests.mutants.telling import escaped
+from tests.mutants.report import escaped
 
 REPORT = ROOT / "docs" / "mutants-elsewhere.md"
 TABLES = ("named", "product", "harness")
@@ -47,7 +47,7 @@ class Judges:
     async def __aenter__(self) -> Self:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "1"}
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "tests.mutants.forking"),
+            *(sys.executable, "-m", "tests.mutants.judge_pool"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

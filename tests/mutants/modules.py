@@ -8,19 +8,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from tests.mutants.code_operators import CODE_OPERATORS
-from tests.mutants.making import Mutant, Place, edits_of
+from tests.mutants.generator import Mutant, Place, edits_of
 
 _TASKS = ("tasks/test_answers.py", "tasks/test_generic.py", "tasks/test_responses.py", "tasks/test_ids.py")
-_CONFIRMING, _AGAIN = "../scenarios/test_confirming.py", "../scenarios/test_submitting_again.py"
-_CHECKER = ("testing/test_checker.py", "testing/test_checker_sides.py")
+_CONFIRMING, _AGAIN = "../scenarios/test_confirmation.py", "../scenarios/test_resubmission_scenarios.py"
+_CHECKER = ("testing/test_checker.py", "testing/test_checker_consistency.py")
 _MODEL = ("testing/test_model.py", "testing/test_model_races.py")
 _REPLAY = ("../replay/test_strict.py", "../replay/test_shapes.py")
 
 PRODUCT: Mapping[str, tuple[str, ...]] = {
     "workflow/activities.py": ("test_activities.py",),
-    "server/confirmation.py": ("test_approval.py", _CONFIRMING),
+    "server/confirmation.py": ("test_approval_policy.py", _CONFIRMING),
     "service/errors.py": ("test_server.py",),
-    "service/settled_lines.py": ("test_earlier_runs.py", "test_server.py", _AGAIN),
+    "service/settled_lines.py": ("test_settled_lines.py", "test_server.py", _AGAIN),
     "adapters/erp.py": ("test_erp.py",),
     "server/task.py": ("test_server.py", "../scenarios/test_tasks.py"),
     "domain/invoice.py": ("test_invoices.py", "test_question_keys.py"),
@@ -41,27 +41,27 @@ PRODUCT: Mapping[str, tuple[str, ...]] = {
     "server/transport/stdio.py": ("test_stdio_streams.py", "test_jsonrpc_input.py"),
     "domain/summary.py": ("test_summary.py",),
     "mcp_temporal_tasks/binding.py": _TASKS,
-    "mcp_temporal_tasks/client/client.py": ("tasks/test_client.py", "tasks/test_questions.py"),
+    "mcp_temporal_tasks/client/client.py": ("tasks/test_client.py", "tasks/test_prompts.py"),
     "mcp_temporal_tasks/server/outcome.py": _TASKS,
-    "mcp_temporal_tasks/server/lookup.py": ("tasks/test_going_on.py", *_TASKS),
+    "mcp_temporal_tasks/server/lookup.py": ("tasks/test_run_chains.py", *_TASKS),
     "mcp_temporal_tasks/ids.py": _TASKS,
-    "mcp_temporal_tasks/server/subscriptions.py": ("tasks/test_listening.py",),
-    "mcp_temporal_tasks/client/prompts.py": ("tasks/test_questions.py", "tasks/test_client.py"),
-    "mcp_temporal_tasks/server/tasks.py": ("tasks/test_going_on.py", *_TASKS),
+    "mcp_temporal_tasks/server/subscriptions.py": ("tasks/test_subscriptions.py",),
+    "mcp_temporal_tasks/client/prompts.py": ("tasks/test_prompts.py", "tasks/test_client.py"),
+    "mcp_temporal_tasks/server/tasks.py": ("tasks/test_run_chains.py", *_TASKS),
     "mcp_temporal_tasks/server/responses.py": ("tasks/test_responses.py", "tasks/test_answers.py"),
     "mcp_temporal_tasks/server/extension.py": _TASKS,
     "mcp_temporal_tasks/errors.py": _TASKS,
-    "mcp_temporal_tasks/workflow.py": ("tasks/test_going_on.py", *_TASKS),
+    "mcp_temporal_tasks/workflow.py": ("tasks/test_run_chains.py", *_TASKS),
 }
 """Files of the package, and of each the unit tests below tests/unit that speak of it."""
 
 HARNESS: Mapping[str, tuple[str, ...]] = {
     "testing/checker/checker.py": _CHECKER,
-    "testing/checker/content.py": ("testing/test_rules_of_content.py",),
+    "testing/checker/content.py": ("testing/test_checker_content.py",),
     "testing/checker/decisions.py": _CHECKER,
     "testing/checker/payments.py": _CHECKER,
-    "testing/checker/consistency.py": (*_CHECKER, "testing/test_rules_of_content.py"),
-    "testing/checker/history.py": ("testing/test_trace.py", *_CHECKER),
+    "testing/checker/consistency.py": (*_CHECKER, "testing/test_checker_content.py"),
+    "testing/checker/history.py": ("testing/test_history.py", *_CHECKER),
     "testing/model/model.py": _MODEL,
     "testing/model/transitions.py": _MODEL,
     "testing/model/state.py": _MODEL,

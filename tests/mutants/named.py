@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.mutants.making import Mutant, source
+from tests.mutants.generator import Mutant, source
 
 
 @dataclass(frozen=True)

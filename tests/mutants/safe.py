@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import libcst as cst
 from libcst import matchers as m
 
-from tests.mutants.making import Mutant, every, source
+from tests.mutants.generator import Mutant, every, source
 from tests.mutants.safe_edits import SAFE_EDITS
 
 

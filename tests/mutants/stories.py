@@ -40,7 +40,7 @@ from invoice_mcp.domain.report import (
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
 from invoice_mcp.workflow.invoice import MOST_DISMISSALS
-from tests.scenarios.controls.playing import Story
+from tests.scenarios.controls.control import Story
 
 _SOON = timedelta(seconds=10)
 
@@ -300,11 +300,11 @@ _SIGNALLED_AND_REJECTED = (Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.RE
 
 ORDERS: tuple[Scenario, ...] = (
     # Cancelled while a line's workflow begins, the first one or the second.
-    *(Scenario(lines=_LINES, actions=_APPROVED_AND_CANCELLED, hasty=True, seed=seed) for seed in (21, 34)),
+    *(Scenario(lines=_LINES, actions=_APPROVED_AND_CANCELLED, eager=True, seed=seed) for seed in (21, 34)),
     # Rejected while a signal waits to be confirmed.
-    *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_REJECTED, hasty=True, seed=seed) for seed in (5, 11)),
+    *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_REJECTED, eager=True, seed=seed) for seed in (5, 11)),
     # Cancelled while a signal waits to be confirmed.
-    *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_CANCELLED, hasty=True, seed=seed) for seed in range(4)),
+    *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_CANCELLED, eager=True, seed=seed) for seed in range(4)),
 )
 """Orders of things that only the simulator brings about: found by trying seeds."""
 
@@ -324,7 +324,7 @@ RARE: tuple[Scenario, ...] = (
     Scenario(lines=(Line(),) * 12, actions=(_APPROVE,)),
     Scenario(names_runs=True, actions=(_REJECT, _AGAIN, _APPROVE)),
     Scenario(lines=_LINES, names_runs=True, actions=(_APPROVE, _TERMINATE, _CHANGED, _AGAIN)),
-    Scenario(currency="JPY", door="tasks", actions=(_APPROVE,)),
+    Scenario(currency="JPY", client_interface="tasks", actions=(_APPROVE,)),
     Scenario(lines=_LINES, actions=(_APPROVE, _RESET)),
     Scenario(actions=(_APPROVE, _RESET, _REJECT, _CHANGED)),
 )

@@ -10,18 +10,18 @@ from pathlib import Path
 import libcst as cst
 import pytest
 
-from invoice_mcp.testing import StageRunner, kinds
+from invoice_mcp.testing import ScenarioRunner, kinds
 from tests.mutants.__main__ import judge
 from tests.mutants.equivalent import EQUIVALENT
-from tests.mutants.judging import PLAIN, SIMULATED, STRICT
-from tests.mutants.making import Mutant, breaking, every, source
+from tests.mutants.generator import Mutant, breaking, every, source
+from tests.mutants.judge import PLAIN, SIMULATED, STRICT
 from tests.mutants.operators import OPERATORS
+from tests.mutants.report import Judged, as_markdown, escaped, flaws, summary
 from tests.mutants.safe import safe
 from tests.mutants.stories import STORIES
-from tests.mutants.telling import Judged, as_markdown, escaped, flaws, summary
 from tests.nightly import at_night
 from tests.requirements import requirement
-from tests.scenarios.controls.playing import Story, first_broken
+from tests.scenarios.controls.control import Story, first_broken
 
 
 @cache
@@ -53,13 +53,13 @@ def test_there_are_many_of_each_that_python_reads_and_the_report_is_of_them() ->
 
 
 @pytest.fixture(scope="module")
-def simulator() -> Iterator[StageRunner]:
-    with StageRunner(kinds()["simulated"]) as runner:
+def simulator() -> Iterator[ScenarioRunner]:
+    with ScenarioRunner(kinds()["simulated"]) as runner:
         yield runner
 
 
 @pytest.mark.parametrize("story", STORIES, ids=str)
-def test_a_story_goes_well_with_the_workflows_as_they_are(simulator: StageRunner, story: Story) -> None:
+def test_a_story_goes_well_with_the_workflows_as_they_are(simulator: ScenarioRunner, story: Story) -> None:
     assert first_broken(simulator, [story]) is None
 
 

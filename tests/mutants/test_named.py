@@ -8,12 +8,12 @@ import pytest
 
 from tests.mutants.code_operators import CODE_OPERATORS
 from tests.mutants.elsewhere import Judges, as_markdown, missed
-from tests.mutants.forking import DRAWN, UNIT
-from tests.mutants.making import Mutant, source
+from tests.mutants.generator import Mutant, source
+from tests.mutants.judge_pool import DRAWN, UNIT
 from tests.mutants.modules import HARNESS, OTHERS, PRODUCT, sample
 from tests.mutants.modules import tests_of as judges_of
 from tests.mutants.named import NAMED
-from tests.mutants.telling import escaped
+from tests.mutants.report import escaped
 from tests.requirements import requirement
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ import pytest
 from temporalio.client import Client, WorkflowHandle
 
 from temporal_simulator import (
-    Chooser,
-    EverythingWaits,
-    InOrder,
-    Seeded,
+    DeadlockError,
+    FifoScheduler,
+    RandomScheduler,
+    Scheduler,
     Simulation,
     VirtualTimeLoop,
     Worker,
@@ -34,9 +34,9 @@ PARCEL = Parcel("4711", "Ann")
 class Post:
     """A simulation of it."""
 
-    def __init__(self, chooser: Chooser | None = None, delivery: type = Delivery) -> None:
+    def __init__(self, scheduler: Scheduler | None = None, delivery: type = Delivery) -> None:
         self.locker = Locker()
-        self.simulation = Simulation(chooser=chooser)
+        self.simulation = Simulation(scheduler=scheduler)
         self.client: Client = connect(self.simulation)
         self._workflows = [delivery, Return]
         self.open()
@@ -111,11 +111,11 @@ async def test_code_that_goes_otherwise_on_replay_is_caught_by_a_crash() -> None
 
 async def ends(seed: int) -> tuple[str, list[str]]:
     """How it ends if it is collected just as its time is over, in an order of chance."""
-    post = Post(Seeded(seed))
+    post = Post(RandomScheduler(seed))
     sent = await post.send()
     await post.simulation.advance(WAITS - timedelta(seconds=1))
     # What is due now happens before what arrives, or after it: as far as chance lets it.
-    post.simulation.agenda.move_to(post.simulation.agenda.now + 1_000_000_000)
+    post.simulation.event_queue.move_to(post.simulation.event_queue.now + 1_000_000_000)
     await post.simulation.answer()
     await sent.signal(Delivery.collect)
     await post.simulation.advance(3 * DAY)
@@ -153,9 +153,9 @@ async def returned(*, follows: bool) -> str:
 def test_whoever_only_waits_has_the_loop_follow_the_simulation() -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(returned(follows=True)) == "4711 is back"
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(EverythingWaits):
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(DeadlockError):
         runner.run(returned(follows=False))
 
 
 def test_in_order_is_what_a_simulation_does_unless_told() -> None:
-    assert isinstance(Simulation().chooser, InOrder)
+    assert isinstance(Simulation().scheduler, FifoScheduler)

@@ -11,7 +11,7 @@ from temporalio.client import Client
 
 from temporal_replay import Recording
 from tests.replay.ordering import record
-from tests.replay.playing import record_couriers, record_parcels, record_slip
+from tests.replay.recorded import record_couriers, record_parcels, record_slip
 from tests.replay.versioning.before import Before
 from tests.replay.versioning.deprecated import Deprecated
 from tests.replay.versioning.guarded import Guarded

@@ -14,7 +14,7 @@ import pytest
 from invoice_mcp.domain.names import TASK_QUEUE
 from invoice_mcp.testing.recordings.api import PATHS, TARGET
 from temporal_replay import Drift, Pool, Recording, check_histories, read, read_corpus
-from tests.replay.strangers import strangers_in, texts_of
+from tests.replay.personal_data import strangers_in, texts_of
 from tests.requirements import requirement
 
 CORPUS = Path(__file__).parents[2] / "histories"

@@ -24,7 +24,7 @@ from temporal_replay import (
     write,
 )
 from temporal_replay.gate import notes_on
-from tests.replay.playing import edited
+from tests.replay.recorded import edited
 from tests.requirements import requirement
 
 PARCELS = Target("tests.replay.parcels:WORKFLOWS")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from invoice_mcp.testing import StageKeeper, kinds
+from invoice_mcp.testing import EnvironmentPool, kinds
 from invoice_mcp.testing.recordings.api import PATHS, TARGET, InvoicePath, record_path, record_release
 from temporal_replay import CannotRun, Pool, check_histories, read, tidied, write
 from tests.requirements import requirement
@@ -18,9 +18,9 @@ SOME = [path for path in PATHS if path.name in {"approved-and-paid", "another-wi
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stage() -> AsyncIterator[StageKeeper]:
-    async with StageKeeper(kinds()["real"]) as keeper:
-        yield keeper
+async def environment() -> AsyncIterator[EnvironmentPool]:
+    async with EnvironmentPool(kinds()["real"]) as pool:
+        yield pool
 
 
 @requirement("HISTORY-RECORD")
@@ -67,18 +67,20 @@ async def test_a_release_that_names_no_folder_is_refused(tmp_path: Path, release
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_same_path_is_played_alike_each_time(stage: StageKeeper) -> None:
+async def test_the_same_path_is_played_alike_each_time(environment: EnvironmentPool) -> None:
     """What is made up is the same; what a server gives (ids, times) is not."""
     path = next(path for path in PATHS if path.name == "rejected")
-    first, second = [await record_path(stage, path, "1") for _ in range(2)]
+    first, second = [await record_path(environment, path, "1") for _ in range(2)]
     assert [e.event_type for e in first["rejected"].events] == [e.event_type for e in second["rejected"].events]
     given = [r["rejected"].events[0].workflow_execution_started_event_attributes.input for r in (first, second)]
     assert given[0] == given[1]
 
 
-async def test_a_recording_without_the_events_of_the_clock_is_numbered_without_a_gap(stage: StageKeeper) -> None:
+async def test_a_recording_without_the_events_of_the_clock_is_numbered_without_a_gap(
+    environment: EnvironmentPool,
+) -> None:
     path = next(path for path in PATHS if path.name == "another-window")
-    events = (await record_path(stage, path, "1"))[path.name].events
+    events = (await record_path(environment, path, "1"))[path.name].events
     assert [event.event_id for event in events] == list(range(1, len(events) + 1))
     fired = next(
         event.timer_fired_event_attributes for event in events if event.HasField("timer_fired_event_attributes")

@@ -12,7 +12,7 @@ from temporal_replay import Fault, Recording
 from temporal_replay.commands.command import LOCAL_ACTIVITIES
 from temporal_replay.commands.recorded import recorded_commands
 from tests.replay import couriers
-from tests.replay.playing import SHIFTS, edited, replay
+from tests.replay.recorded import SHIFTS, edited, replay
 from tests.requirements import requirement
 
 # What the recordings must have, so that the changes below are about something.

@@ -18,7 +18,7 @@ from temporal_replay import Code, Fault, Outcome, Recording
 from temporal_replay.commands.values import failure
 from temporal_replay.patches.usage import needs_of
 from tests.replay import couriers, parcels
-from tests.replay.playing import edited, record_couriers, record_parcels, replay
+from tests.replay.recorded import edited, record_couriers, record_parcels, replay
 from tests.requirements import requirement
 
 # What is changed in the code (old -> new), in which recording it shows, and as which drift: command, field, old, new.
@@ -273,7 +273,7 @@ async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[s
     assert outcomes["label"].problem is None
 
 
-class Broken(PayloadCodec):
+class EpisodeFailure(PayloadCodec):
     """A codec that has lost its key."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
@@ -289,7 +289,7 @@ class Broken(PayloadCodec):
 async def test_a_codec_that_raises_is_told_and_the_others_are_replayed(
     parcel_recordings: Mapping[str, Recording],
 ) -> None:
-    converter = replace(DataConverter.default, payload_codec=Broken())
+    converter = replace(DataConverter.default, payload_codec=EpisodeFailure())
     code = Code({"workflows": parcels.WORKFLOWS, "data_converter": converter})
     spoilt = Recording.parse(parcel_recordings["waiting"].dump())
     started = spoilt.events[0].workflow_execution_started_event_attributes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from invoice_mcp.testing import Scenario, StageKeeper, World, open_world
+from invoice_mcp.testing import EnvironmentPool, Scenario, World, open_world
 from invoice_mcp.testing.simulate.fuzz.conformance import Done, Player
 from temporal_replay import Recording, outline
 
@@ -32,14 +32,14 @@ class Account:
         return replace(self, outlines=tuple(outlines))
 
 
-async def account_of(keeper: StageKeeper, scenario: Scenario) -> Account:
+async def account_of(pool: EnvironmentPool, scenario: Scenario) -> Account:
     """Play a scenario to its end, and tell what came of it.
 
     Raises:
         AssertionError: It is not as the model says, or breaks a promise.
     """
     done: list[Done] = []
-    async with open_world(keeper, **scenario.world) as world:
+    async with open_world(pool, **scenario.world) as world:
         await Player(world, scenario, done.append).play()
     observed = await world.observe()
     outlines = [

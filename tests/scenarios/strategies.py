@@ -7,7 +7,7 @@ import unicodedata
 from faker import Faker
 from hypothesis import strategies as st
 
-from invoice_mcp.testing import DOORS, ERAS, Action, Line, Scenario, Verb
+from invoice_mcp.testing import CLIENT_INTERFACES, PROTOCOL_MODES, Action, Line, Scenario, Verb
 from invoice_mcp.testing.model.actions import ATTACKS, PAYMENT_FAULTS, RESETS
 
 # How many decimals a currency's amounts have: none, two, three.
@@ -107,14 +107,14 @@ def before(draw: st.DrawFn, lines: int) -> tuple[Action, ...]:
 
 
 @st.composite
-def scenarios(draw: st.DrawFn, *, hasty: bool = False) -> Scenario:
+def scenarios(draw: st.DrawFn, *, eager: bool = False) -> Scenario:
     """Any scenario. A hasty one lets no time pass on the way."""
     if draw(st.booleans()):
         currency = draw(st.sampled_from(sorted(CURRENCIES)))
-        customer, made = draw(texts), draw(lines(currency, most=6 if hasty else 20))
+        customer, made = draw(texts), draw(lines(currency, most=6 if eager else 20))
     else:
         currency, (customer, made) = "USD", draw(realistic_lines())
-    verbs = frozenset(Verb) - {*ATTACKS, *RESETS} - ({Verb.ADVANCE} if hasty else set())
+    verbs = frozenset(Verb) - {*ATTACKS, *RESETS} - ({Verb.ADVANCE} if eager else set())
     return Scenario(
         customer=customer,
         currency=currency,
@@ -124,10 +124,10 @@ def scenarios(draw: st.DrawFn, *, hasty: bool = False) -> Scenario:
         changes=draw(st.sampled_from(["description", "amount", "due_date", "customer", "metadata"])),
         before=draw(before(len(made))),
         actions=draw(actions(len(made), verbs)),
-        era=draw(st.sampled_from(ERAS)),
-        door=draw(st.sampled_from(DOORS)),
+        protocol_mode=draw(st.sampled_from(PROTOCOL_MODES)),
+        client_interface=draw(st.sampled_from(CLIENT_INTERFACES)),
         approval_hours=draw(st.sampled_from(WINDOWS)),
         names_runs=draw(st.booleans()),
-        hasty=hasty,
-        seed=draw(st.integers(0, 2**16)) if hasty else None,
+        eager=eager,
+        seed=draw(st.integers(0, 2**16)) if eager else None,
     )

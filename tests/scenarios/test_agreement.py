@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from invoice_mcp.testing import LETTERS, Action, Scenario, StageRunner, Verb, kinds, words
+from invoice_mcp.testing import ACTION_ALPHABET, Action, Scenario, ScenarioRunner, Verb, action_sequences, kinds
 from tests.requirements import requirement
 from tests.scenarios.agreement import Account, account_of
 from tests.scenarios.strategies import scenarios
@@ -19,16 +19,16 @@ OTHERS = ("time-skipping", "real")
 
 
 @pytest.fixture(scope="session", params=OTHERS)
-def other(request: pytest.FixtureRequest) -> Iterator[StageRunner]:
+def other(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
     """One of Temporal's own servers."""
-    with StageRunner(kinds()[request.param], sandboxed=False) as stage:
-        yield stage
+    with ScenarioRunner(kinds()[request.param], sandboxed=False) as environment:
+        yield environment
 
 
 @pytest.fixture(scope="session")
-def simulated() -> Iterator[StageRunner]:
-    with StageRunner(kinds()["simulated"], sandboxed=False) as stage:
-        yield stage
+def simulated() -> Iterator[ScenarioRunner]:
+    with ScenarioRunner(kinds()["simulated"], sandboxed=False) as environment:
+        yield environment
 
 
 def is_started_late(scenario: Scenario) -> bool:
@@ -48,17 +48,17 @@ def require_agreement(one: Account, other: Account, engine: str, scenario: Scena
     assert one == other, str(scenario)
 
 
-def account(stage: StageRunner, scenario: Scenario) -> Account:
-    return stage.run(partial(account_of, scenario=scenario))
+def account(environment: ScenarioRunner, scenario: Scenario) -> Account:
+    return environment.run(partial(account_of, scenario=scenario))
 
 
 @requirement("ENGINES-AGREE")
-@pytest.mark.parametrize("begin", LETTERS, ids=str)
+@pytest.mark.parametrize("begin", ACTION_ALPHABET, ids=str)
 def test_the_simulator_goes_as_the_servers_do(
-    request: pytest.FixtureRequest, simulated: StageRunner, other: StageRunner, begin: Action
+    request: pytest.FixtureRequest, simulated: ScenarioRunner, other: ScenarioRunner, begin: Action
 ) -> None:
     length = request.config.getoption("--agreement")
-    for word in (word for word in words(length) if word[0] == begin):
+    for word in (word for word in action_sequences(length) if word[0] == begin):
         scenario = Scenario(actions=word)
         require_agreement(account(simulated, scenario), account(other, scenario), other.kind.name, scenario)
 
@@ -68,6 +68,6 @@ def test_the_simulator_goes_as_the_servers_do(
 @settings(max_examples=settings().max_examples // 10, suppress_health_check=[HealthCheck.too_slow])
 @given(scenario=scenarios())
 def test_a_random_life_goes_on_the_simulator_as_on_the_servers(
-    simulated: StageRunner, other: StageRunner, scenario: Scenario
+    simulated: ScenarioRunner, other: ScenarioRunner, scenario: Scenario
 ) -> None:
     require_agreement(account(simulated, scenario), account(other, scenario), other.kind.name, scenario)

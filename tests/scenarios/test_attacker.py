@@ -11,10 +11,21 @@ from functools import partial
 import pytest
 
 from invoice_mcp.domain.report import LineStatus, Status
-from invoice_mcp.testing import PAST, Action, Line, Scenario, StageKeeper, StageRunner, Verb, kinds, open_world, play
+from invoice_mcp.testing import (
+    PAST,
+    Action,
+    EnvironmentPool,
+    Line,
+    Scenario,
+    ScenarioRunner,
+    Verb,
+    kinds,
+    open_world,
+    play,
+)
 from invoice_mcp.testing.model.actions import ATTACKS
 from invoice_mcp.testing.simulate.fuzz.conformance import attack
-from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
+from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions, generate_scenario
 from tests.requirements import requirement
 
 _LATER = (Line(due_in_hours=60), Line(amount="250", due_in_hours=200))
@@ -48,15 +59,15 @@ _ENDED: dict[str, tuple[tuple[Action, ...], tuple[Action, ...]]] = {
 # The attacks of one scenario, in a row. An attack that changes nothing leaves the stage to the next one: a query, a
 # signal that the policy refuses, whatever is decided once more, and all that comes after the end.
 _ATTACKED = [
-    *((stage, (_QUERY, Verb.SIGNAL_APPROVE, each), False) for stage in _OPEN for each in (_RAW_APPROVE, _RAW_REJECT)),
-    *((stage, (_QUERY, Verb.SIGNAL_APPROVE, each), False) for stage in _OPEN for each in (_RAW_CANCEL, _TERMINATE)),
-    *((stage, (Verb.SIGNAL_REJECT, *ATTACKS), False) for stage in _OPEN),
+    *((prefix, (_QUERY, Verb.SIGNAL_APPROVE, each), False) for prefix in _OPEN for each in (_RAW_APPROVE, _RAW_REJECT)),
+    *((prefix, (_QUERY, Verb.SIGNAL_APPROVE, each), False) for prefix in _OPEN for each in (_RAW_CANCEL, _TERMINATE)),
+    *((prefix, (Verb.SIGNAL_REJECT, *ATTACKS), False) for prefix in _OPEN),
     *(
-        (stage, (_QUERY, _RAW_APPROVE, _RAW_REJECT, *_SIGNALS, each), False)
-        for stage in _APPROVED
+        (prefix, (_QUERY, _RAW_APPROVE, _RAW_REJECT, *_SIGNALS, each), False)
+        for prefix in _APPROVED
         for each in (_RAW_CANCEL, _TERMINATE)
     ),
-    *((stage, _EVERY, False) for stage in _ENDED),
+    *((prefix, _EVERY, False) for prefix in _ENDED),
     # A second attack, after one that has changed something.
     *(
         ("waiting", (first, _QUERY, _RAW_APPROVE, _RAW_REJECT, *last), True)
@@ -67,20 +78,20 @@ _ATTACKED = [
 
 
 @pytest.fixture(scope="module")
-def simulated() -> Iterator[StageRunner]:
+def simulated() -> Iterator[ScenarioRunner]:
     """A stage on the simulator, in the event loop that its clock needs."""
-    with StageRunner(kinds()["simulated"], sandboxed=False) as runner:
+    with ScenarioRunner(kinds()["simulated"], sandboxed=False) as runner:
         yield runner
 
 
 @requirement("ATTACK-MODEL")
 @pytest.mark.parametrize(
-    ("stage", "verbs", "signals_approve"), _ATTACKED, ids=[f"{each[0]}: {' '.join(each[1])}" for each in _ATTACKED]
+    ("prefix", "verbs", "signals_approve"), _ATTACKED, ids=[f"{each[0]}: {' '.join(each[1])}" for each in _ATTACKED]
 )
 def test_attacks_do_what_the_model_allows(
-    simulated: StageRunner, stage: str, verbs: tuple[Verb, ...], signals_approve: bool
+    simulated: ScenarioRunner, prefix: str, verbs: tuple[Verb, ...], signals_approve: bool
 ) -> None:
-    before, leads_there = {**_OPEN, **_APPROVED, **_ENDED}[stage]
+    before, leads_there = {**_OPEN, **_APPROVED, **_ENDED}[prefix]
     attacks = tuple(Action(verb=verb) for verb in (*verbs, *_AFTER))
     actions = (*leads_there, *attacks, _PASSES)
     simulated.play(Scenario(lines=_LATER, before=before, actions=actions, signals_approve=signals_approve))
@@ -99,20 +110,20 @@ _REAL = {
 
 @requirement("ATTACK-MODEL")
 @pytest.mark.parametrize("case", _REAL)
-async def test_on_the_real_server_too(real_invoice_stage: StageKeeper, case: str) -> None:
+async def test_on_the_real_server_too(real_invoice_environments: EnvironmentPool, case: str) -> None:
     leads_there, due, verbs = _REAL[case]
     lines = (Line(), Line(amount="250", due_in_hours=due))
     actions = (*leads_there, *(Action(verb=verb) for verb in (*verbs, Verb.APPROVE)))
-    await play(real_invoice_stage, Scenario(lines=lines, actions=actions))
+    await play(real_invoice_environments, Scenario(lines=lines, actions=actions))
 
 
-async def terminated_during_a_payment(keeper: StageKeeper, *, is_answered_first: bool) -> None:
+async def terminated_during_a_payment(pool: EnvironmentPool, *, is_answered_first: bool) -> None:
     """A slow gateway works on line 1 while the invoice is terminated; then that is submitted and approved again.
 
     Args:
         is_answered_first: The gateway answers before that; else after it.
     """
-    async with open_world(keeper) as world:
+    async with open_world(pool) as world:
         invoice = world.invoice(("1", PAST), ("2", "2090-01-01T00:00:00Z"))
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
@@ -150,19 +161,19 @@ async def terminated_during_a_payment(keeper: StageKeeper, *, is_answered_first:
 @requirement("ATTACK-MODEL", "PAY-ONCE")
 @pytest.mark.parametrize("is_answered_first", [True, False])
 def test_a_payment_under_way_while_the_invoice_is_terminated_is_made_once(
-    simulated: StageRunner, is_answered_first: bool
+    simulated: ScenarioRunner, is_answered_first: bool
 ) -> None:
     simulated.run(partial(terminated_during_a_payment, is_answered_first=is_answered_first))
 
 
 @requirement("ATTACK-MODEL", "PAY-ONCE")
-async def test_so_it_is_on_the_real_server(real_invoice_stage: StageKeeper) -> None:
-    await terminated_during_a_payment(real_invoice_stage, is_answered_first=False)
+async def test_so_it_is_on_the_real_server(real_invoice_environments: EnvironmentPool) -> None:
+    await terminated_during_a_payment(real_invoice_environments, is_answered_first=False)
 
 
-async def terminated_before_a_rejection_is_told(keeper: StageKeeper) -> None:
+async def terminated_before_a_rejection_is_told(pool: EnvironmentPool) -> None:
     """A signal rejects, and before any worker sees it the invoice is terminated: its report tells both."""
-    async with open_world(keeper) as world:
+    async with open_world(pool) as world:
         invoice = world.invoice(("1", PAST))
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
@@ -180,18 +191,18 @@ async def terminated_before_a_rejection_is_told(keeper: StageKeeper) -> None:
 
 
 @requirement("ATTACK-MODEL")
-def test_what_was_terminated_before_it_was_told_a_rejection_may_come_again(simulated: StageRunner) -> None:
+def test_what_was_terminated_before_it_was_told_a_rejection_may_come_again(simulated: ScenarioRunner) -> None:
     simulated.run(terminated_before_a_rejection_is_told)
 
 
 @requirement("ATTACK-MODEL")
-async def test_it_may_on_the_real_server(real_invoice_stage: StageKeeper) -> None:
-    await terminated_before_a_rejection_is_told(real_invoice_stage)
+async def test_it_may_on_the_real_server(real_invoice_environments: EnvironmentPool) -> None:
+    await terminated_before_a_rejection_is_told(real_invoice_environments)
 
 
 @requirement("ATTACK-MODEL")
-def test_attacks_come_in_haste_too(simulated: StageRunner) -> None:
-    drawn = [draw(7, run, Odds(haste=1.0)) for run in range(8)]
+def test_attacks_come_in_haste_too(simulated: ScenarioRunner) -> None:
+    drawn = [generate_scenario(7, run, GeneratorOptions(haste=1.0)) for run in range(8)]
     attacked = [each for each in drawn if any(action.verb in ATTACKS for action in each.actions)]
     assert len(attacked) > 2
     for scenario in attacked:

@@ -21,11 +21,11 @@ from invoice_mcp.domain.errors import Code
 from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, Invoice
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status, without_keys
 from invoice_mcp.server.tools import Cursor, Limit, RunId, WaitSeconds, Who, Why, WorkflowId
-from invoice_mcp.testing import ERAS, StageKeeper, StageRunner, ToolRefused, World, kinds, open_world
+from invoice_mcp.testing import PROTOCOL_MODES, EnvironmentPool, ScenarioRunner, ToolRefused, World, kinds, open_world
 from invoice_mcp.workflow.worker import WORKFLOWS
-from tests.foreign import SomebodyElses
+from tests.other_workflows import SomebodyElses
 from tests.requirements import requirement
-from tests.scenarios.abuse import (
+from tests.scenarios.hostile_input import (
     FRESH,
     PAYING,
     PAYING_RUN,
@@ -75,15 +75,15 @@ several = settings(
 
 
 @pytest.fixture(scope="session")
-def abused(request: pytest.FixtureRequest) -> Iterator[StageRunner]:
+def abused(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
     """A stage of our own, on which a workflow runs that is not ours."""
     kind = kinds()[request.config.getoption("--bulk")]
-    with StageRunner(kind, [*WORKFLOWS, SomebodyElses], sandboxed=False) as stage:
-        yield stage
+    with ScenarioRunner(kind, [*WORKFLOWS, SomebodyElses], sandboxed=False) as environment:
+        yield environment
 
 
 @requirement("TOOL-CODES", "TOOL-TEXT", "TOOL-NOT-FOUND", "TOOL-ERAS")
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 @several
 @given(every=st.lists(calls() | strangers, min_size=1, max_size=8))
 @example(every=[Call("status", {"workflow_id": WAITING, "run_id": "\ud800"})])
@@ -104,9 +104,9 @@ def abused(request: pytest.FixtureRequest) -> Iterator[StageRunner]:
     ]
 )
 def test_whatever_a_tool_is_given_it_answers_with_a_code_and_does_nothing_else(
-    abused: StageRunner, era: str, every: list[Call]
+    abused: ScenarioRunner, protocol_mode: str, every: list[Call]
 ) -> None:
-    abused.run(lambda keeper: abuse(keeper, era, every))
+    abused.run(lambda pool: abuse(pool, protocol_mode, every))
 
 
 _LINE = {"description": "Widget", "amount": 100, "due_date": LATER}
@@ -122,7 +122,7 @@ def _trigger_by_text(**fields: Any) -> Call:
 
 
 @requirement("START-INVALID", "TOOL-CODES", "TOOL-TEXT", "TOOL-ERAS")
-@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 @several
 @given(every=st.lists(submissions, min_size=1, max_size=8))
 @example(every=[_trigger(), _trigger_by_text()])
@@ -140,9 +140,9 @@ def _trigger_by_text(**fields: Any) -> Call:
 @example(every=[Call("trigger", {"invoice": Wide(20_000)}), _trigger(lines=[{f"{n:x}": 1 for n in range(40)}] * 500)])
 @example(every=[_trigger(invoice_id=f"{FRESH}-line-1"), _trigger(invoice_id="x" * 65), _trigger(invoice_id="../x")])
 def test_only_a_valid_invoice_starts_a_workflow_however_it_is_broken(
-    abused: StageRunner, era: str, every: list[Call]
+    abused: ScenarioRunner, protocol_mode: str, every: list[Call]
 ) -> None:
-    abused.run(lambda keeper: abuse(keeper, era, every))
+    abused.run(lambda pool: abuse(pool, protocol_mode, every))
 
 
 # -- what is done, and what must hold -----------------------------------------------------------------------
@@ -154,11 +154,11 @@ _WORLDS_A_STAGE = 20
 _worlds = itertools.count(1)
 
 
-async def abuse(keeper: StageKeeper, era: str, every: list[Call]) -> None:
+async def abuse(pool: EnvironmentPool, protocol_mode: str, every: list[Call]) -> None:
     """Make these calls among an invoice that waits, one that is being paid, and a workflow that is not ours."""
     if next(_worlds) % _WORLDS_A_STAGE == 0:
-        await keeper.close()
-    async with open_world(keeper, era=era, settles=False) as world:
+        await pool.close()
+    async with open_world(pool, protocol_mode=protocol_mode, settles=False) as world:
         theirs = await _somebody_elses(world)
         paying = await _paying(world)
         undisturbed = _Undisturbed(world, paying)

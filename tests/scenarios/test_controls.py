@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.testing import RULES, StageRunner
+from invoice_mcp.testing import RULES, ScenarioRunner
 from tests.requirements import requirement
 from tests.scenarios.controls.catalogue import COMMON, CONTROLS
-from tests.scenarios.controls.playing import MODEL, Control, catch, first_broken
+from tests.scenarios.controls.control import MODEL, Control, catch, first_broken
 
 pytestmark = pytest.mark.thorough
 
@@ -53,7 +53,7 @@ def test_a_control_is_caught(request: pytest.FixtureRequest, control: Control) -
     assert caught.after == 1, f"its own scenario did not catch it, but {caught.scenario}"
 
 
-def test_the_real_workflows_are_not_caught(bulk: StageRunner) -> None:
+def test_the_real_workflows_are_not_caught(bulk: ScenarioRunner) -> None:
     broken = first_broken(bulk, COMMON)
     assert broken is None, f"{broken.scenario}: {broken.seen}"
 

@@ -14,8 +14,8 @@ from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
-from tests.desk import Desk
 from tests.requirements import requirement
+from tests.tool_client import Desk
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)

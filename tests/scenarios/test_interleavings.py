@@ -17,25 +17,25 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from invoice_mcp.domain.report import LineStatus
 from invoice_mcp.testing import Violations
 from invoice_mcp.testing.simulate.explore import plan as _plans
-from invoice_mcp.testing.simulate.explore.execution import Life, Unforeseen, lives_of
+from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, Unforeseen, executions_of
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, plans
 from invoice_mcp.workflow.invoice import InvoiceWorkflow
 from invoice_mcp.workflow.line import PayLineItem
-from temporal_simulator import Branches, Explored, RecallingRunner, Step, connect, explore, live_again
+from temporal_simulator import Branches, Event, Explored, MemoizingRunner, connect, explore, replay_path
 from temporal_simulator.server.workflow_tasks import _told
-from temporal_simulator.worker.memoize import Recalling
+from temporal_simulator.worker.memoize import MemoizedInstance
 from tests.nightly import at_night
 from tests.requirements import requirement
-from tests.scenarios.controls._making import in_place_of_invoice
 from tests.scenarios.controls.lines import PaysTwiceOnRetry, SureOfARepeatedRefusal
-from tests.scenarios.controls.paying import TakesAnotherLinesPayment
-from tests.scenarios.controls.racing import StopsLinesByTheClock, TakesLateSignals, TakesSignalsByTheClock
+from tests.scenarios.controls.payments import TakesAnotherLinesPayment
+from tests.scenarios.controls.races import StopsLinesByTheClock, TakesLateSignals, TakesSignalsByTheClock
+from tests.scenarios.controls.replacement import in_place_of_invoice
 
 pytestmark = pytest.mark.thorough
 
 
 def explored(plan: Plan, workflows: tuple[type, ...] | None = None) -> Explored:
-    life = lives_of(plan) if workflows is None else lives_of(plan, workflows)
+    life = executions_of(plan) if workflows is None else executions_of(plan, workflows)
     return asyncio.run(explore(life))
 
 
@@ -101,10 +101,10 @@ def test_the_receipt_of_another_line_is_among_the_orders() -> None:
     assert {violation.rule for violation in broken.value.found} == {"S4"}
 
 
-class EveryOrder(Life):
+class EveryOrder(ControlledExecution):
     """Nothing is left out, nothing is done at once, and only what has the same history is the same."""
 
-    def _of_a_line(self, steps: list[Step]) -> list[Step]:  # noqa: ARG002
+    def _of_a_line(self, steps: list[Event]) -> list[Event]:  # noqa: ARG002
         return []
 
     def _options(self) -> list[Any]:
@@ -119,10 +119,10 @@ class EveryOrder(Life):
         under_way = tuple(str([(seq, each.digest()) for seq, each in sorted(run.activities.items())]) for run in runs)
         made = tuple((paid.order.line, paid.at) for paid in self.payments.made)
         left = self.plan.events[self.done :], self.faults, self.payments.refused_keys, self.can_crash
-        return self.simulation.agenda.digest(), told, under_way, made, left
+        return self.simulation.event_queue.digest(), told, under_way, made, left
 
 
-class Hearing(Recalling):
+class Hearing(MemoizedInstance):
     """Notes what the code of a run is told, knowing what, and when."""
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
@@ -133,7 +133,7 @@ class Hearing(Recalling):
         return super().activate(act)
 
 
-class HearingRunner(RecallingRunner):
+class HearingRunner(MemoizingRunner):
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         return Hearing(self, det)
 
@@ -141,7 +141,7 @@ class HearingRunner(RecallingRunner):
 heard: list[Hashable] = []
 
 
-def shown(kind: type[Life], plan: Plan) -> tuple[set[object], set[Hashable], Explored]:
+def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set[Hashable], Explored]:
     """What all its lives show.
 
     Every way in which it can end: what each run has come to, the payments, how the gateway answered, and when. And
@@ -170,7 +170,9 @@ def shown(kind: type[Life], plan: Plan) -> tuple[set[object], set[Hashable], Exp
     return endings, everything, asyncio.run(explore(live))
 
 
-def require_the_same(few: type[Life], every: type[Life], plan: Plan, *, told: bool = True) -> None:
+def require_the_same(
+    few: type[ControlledExecution], every: type[ControlledExecution], plan: Plan, *, told: bool = True
+) -> None:
     """Queries before a task are explored at each task of the invoice: nothing of them is left out.
 
     Args:
@@ -201,7 +203,7 @@ def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
     # orders than are explored; they end alike. And where an update that waits is replayed, its validator has not run:
     # the SDK's own frames differ by that, though nothing comes of it.
     is_told_alike = plan.events != ("approve", "cancel") and not (plan.crashes and "approve" in plan.events)
-    require_the_same(Life, EveryOrder, plan, told=is_told_alike)
+    require_the_same(ControlledExecution, EveryOrder, plan, told=is_told_alike)
 
 
 @requirement("ORDER-ALL")
@@ -209,7 +211,7 @@ def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
 @pytest.mark.parametrize("word", ONE_OF)
 def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) -> None:
     def of(second: str) -> tuple[set[object], set[Hashable]]:
-        endings, told, _ = shown(Life, Plan(1, ("approve", second), faults=(), crashes=False))
+        endings, told, _ = shown(ControlledExecution, Plan(1, ("approve", second), faults=(), crashes=False))
         return endings, told
 
     one_by_one = [of(event) for event in ONE_OF[word]]
@@ -222,7 +224,7 @@ def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) 
 def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> None:
     # After either the payment is made and its answer lost; only what follows is another thing.
     def of(*faults: str) -> tuple[set[object], set[Hashable]]:
-        endings, told, _ = shown(Life, Plan(1, ("approve", "cancel"), faults=faults, crashes=False))
+        endings, told, _ = shown(ControlledExecution, Plan(1, ("approve", "cancel"), faults=faults, crashes=False))
         return endings, told
 
     one_by_one = [of(fault) for fault in ("answer-lost", "refused-again")]
@@ -242,7 +244,7 @@ def test_two_ways_to_decide_share_a_plan_and_states() -> None:
 def test_an_end_that_was_seen_is_looked_at_once() -> None:
     looks = list[str]()
 
-    class Looked(Life):
+    class Looked(ControlledExecution):
         async def _observed(self) -> Any:
             looks.append(str(seen := await super()._observed()))
             return seen
@@ -253,14 +255,14 @@ def test_an_end_that_was_seen_is_looked_at_once() -> None:
 
         return asyncio.run(explore(live)).lives
 
-    runner = RecallingRunner()
+    runner = MemoizingRunner()
     assert lives() == len(looks)
     every, looks[:] = [*looks], []
     assert lives(ends=set()) > len(looks)
     assert {*looks} == {*every}
 
 
-class Late(Life):
+class Late(ControlledExecution):
     """Nothing is explored before the invoice has a line."""
 
     def _options(self) -> list[Any]:
@@ -307,11 +309,11 @@ def test_an_order_that_was_taken_not_to_matter_and_does_is_told() -> None:
 
 @requirement("ORDER-ALL")
 def test_what_was_found_can_be_lived_again_by_its_path() -> None:
-    life = lives_of(Plan(1, ("signal-approve",), faults=(), crashes=False), (TakesLateSignals, PayLineItem))
+    life = executions_of(Plan(1, ("signal-approve",), faults=(), crashes=False), (TakesLateSignals, PayLineItem))
     with pytest.raises(Violations) as broken:
         asyncio.run(explore(life))
     [note] = broken.value.__notes__
     path = tuple(int(branch) for branch in note.removeprefix("Its path: ").split())
     with pytest.raises(Violations) as again:
-        asyncio.run(live_again(life, path))
+        asyncio.run(replay_path(life, path))
     assert again.value.found == broken.value.found

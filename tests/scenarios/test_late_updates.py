@@ -34,7 +34,7 @@ from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, an_invoice
 from invoice_mcp.testing.records import activity_clock
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS
-from temporal_simulator import InOrder, Simulation, Worker, connect
+from temporal_simulator import FifoScheduler, Simulation, Worker, connect
 from tests.requirements import requirement
 
 QUEUE = "late"
@@ -43,7 +43,7 @@ WINDOW = timedelta(minutes=10)
 BEHIND = timedelta(seconds=1 + 2)
 
 
-class QueriesFirst(InOrder):
+class QueriesFirst(FifoScheduler):
     """Each task that can come after a query does, until told otherwise."""
 
     asked = True
@@ -56,8 +56,8 @@ class Scene:
     """One invoice whose deadline is told too early."""
 
     def __init__(self) -> None:
-        self.chooser = QueriesFirst()
-        self.simulation = Simulation(chooser=self.chooser)
+        self.scheduler = QueriesFirst()
+        self.simulation = Simulation(scheduler=self.scheduler)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.client: Client = connect(self.simulation, data_converter=pydantic_data_converter)
 
@@ -80,7 +80,7 @@ class Scene:
         self.began = self.simulation.now
         self.evict()
         await self.simulation.advance(BEHIND)
-        self.chooser.asked = False
+        self.scheduler.asked = False
         report = await self.report(handle)
         assert report.status is Status.PENDING_APPROVAL
         assert report.approval_deadline == self.began + WINDOW

@@ -30,8 +30,8 @@ from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, RecordingPayments, ScriptedErp, an_invoice
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS, build_worker
-from tests.desk import lines_of
 from tests.requirements import requirement
+from tests.tool_client import lines_of
 
 # How long the server keeps a task, and a query, for the worker that is gone.
 _KEPT = timedelta(seconds=2)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from invoice_mcp.testing import StageRunner, kinds
+from invoice_mcp.testing import ScenarioRunner, kinds
 from invoice_mcp.testing.recordings.api import PATHS, InvoicePath, record_path
 from temporal_replay import Recording, read
 from tests.requirements import requirement
@@ -26,27 +26,29 @@ class Imports(logging.Handler):
 
 
 @pytest.fixture
-def simulator() -> Iterator[StageRunner]:
+def simulator() -> Iterator[ScenarioRunner]:
     """A new one for each path: one of them takes a century, after which the SDK's clock tells no microseconds apart."""
-    with StageRunner(kinds()["simulated"]) as runner:
+    with ScenarioRunner(kinds()["simulated"]) as runner:
         yield runner
 
 
 @requirement("ENGINES-AGREE")
 @pytest.mark.parametrize("path", PATHS, ids=[path.name for path in PATHS])
-def test_a_path_is_played_on_the_simulator_as_a_server_recorded_it(simulator: StageRunner, path: InvoicePath) -> None:
-    played = simulator.run(lambda keeper: record_path(keeper, path, "again"))
+def test_a_path_is_played_on_the_simulator_as_a_server_recorded_it(
+    simulator: ScenarioRunner, path: InvoicePath
+) -> None:
+    played = simulator.run(lambda pool: record_path(pool, path, "again"))
     assert played.keys() == path.recordings().keys()
     for name, recording in played.items():
         assert events_of(recording) == events_of(read(LATEST / f"{name}.json"))
 
 
-def test_a_workflow_can_log_whatever_the_log_imports(simulator: StageRunner) -> None:
+def test_a_workflow_can_log_whatever_the_log_imports(simulator: ScenarioRunner) -> None:
     path = next(path for path in PATHS if path.name == "decided-too-late")  # the workflow warns that it is
     handler = Imports()
     logging.getLogger().addHandler(handler)
     try:
-        assert simulator.run(lambda keeper: record_path(keeper, path, "again")).keys() == {path.name}
+        assert simulator.run(lambda pool: record_path(pool, path, "again")).keys() == {path.name}
     finally:
         logging.getLogger().removeHandler(handler)
 

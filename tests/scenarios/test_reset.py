@@ -36,14 +36,14 @@ from invoice_mcp.domain.report import (
 )
 from invoice_mcp.server.task import invoice_binding
 from invoice_mcp.service.service import InvoiceService
-from invoice_mcp.testing import PAST, RecordingPayments, StageKeeper
-from invoice_mcp.testing.world.environment import Stage
+from invoice_mcp.testing import PAST, EnvironmentPool, RecordingPayments
+from invoice_mcp.testing.world.environment import TestEnvironment
 from invoice_mcp.workflow.line import PayLineItem
 from invoice_mcp.workflow.worker import REPLAY
 from mcp_temporal_tasks.server.outcome import ending_of
 from mcp_temporal_tasks.workflow import TaskState
-from tests.desk import an_invoice
 from tests.requirements import requirement
+from tests.tool_client import an_invoice
 
 _COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _FAR = "2099-01-01T00:00:00Z"
@@ -53,11 +53,11 @@ _A_CENTURY = timedelta(days=100 * 365)
 class Target:
     """One invoice of two lines, the first due in the past, and what is done to it."""
 
-    def __init__(self, stage: Stage, due: str) -> None:
-        self._stage = stage
-        self.client = stage.engine.client
-        self.task_queue = stage.task_queue
-        self.service = InvoiceService(self.client, task_queue=stage.task_queue)
+    def __init__(self, environment: TestEnvironment, due: str) -> None:
+        self._stage = environment
+        self.client = environment.engine.client
+        self.task_queue = environment.task_queue
+        self.service = InvoiceService(self.client, task_queue=environment.task_queue)
         self.invoice = Invoice.model_validate(an_invoice(f"RESET-{uuid.uuid4()}", ("1", PAST), ("2", due)))
         self.workflow_id = f"invoice-{self.invoice.invoice_id}"
 
@@ -150,9 +150,9 @@ class Target:
 
 
 @asynccontextmanager
-async def a_target(keeper: StageKeeper, due: str) -> AsyncIterator[Target]:
-    async with keeper.take() as stage, asyncio.timeout(40):
-        target = Target(stage, due)
+async def a_target(pool: EnvironmentPool, due: str) -> AsyncIterator[Target]:
+    async with pool.take() as environment, asyncio.timeout(40):
+        target = Target(environment, due)
         await target.service.trigger(target.invoice)
         await target.until(Status.PENDING_APPROVAL)
         yield target
@@ -207,9 +207,9 @@ CASES = {
 @requirement("ATTACK-RESET")
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 async def test_after_a_reset_nothing_is_paid_that_the_new_run_does_not_wait_for(
-    real_invoice_stage: StageKeeper, case: Case
+    real_invoice_environments: EnvironmentPool, case: Case
 ) -> None:
-    async with a_target(real_invoice_stage, case.due) as target:
+    async with a_target(real_invoice_environments, case.due) as target:
         await target.decide(Verdict.APPROVED, "Ann")
         if case.at is Status.PAYING:
             await target.begins_to_wait()
@@ -239,9 +239,9 @@ async def test_after_a_reset_nothing_is_paid_that_the_new_run_does_not_wait_for(
 
 @requirement("ATTACK-RESET")
 async def test_what_a_reset_left_unpaid_is_paid_when_it_is_submitted_and_approved_again(
-    real_invoice_stage: StageKeeper,
+    real_invoice_environments: EnvironmentPool,
 ) -> None:
-    async with a_target(real_invoice_stage, _FAR) as target:
+    async with a_target(real_invoice_environments, _FAR) as target:
         await target.decide(Verdict.APPROVED, "Ann")
         await target.begins_to_wait()
         await target.reset(0, reapplies=False)
@@ -259,8 +259,10 @@ async def test_what_a_reset_left_unpaid_is_paid_when_it_is_submitted_and_approve
 
 
 @requirement("ATTACK-RESET")
-async def test_a_line_that_was_reset_while_it_waits_is_paid_when_it_is_due(real_invoice_stage: StageKeeper) -> None:
-    async with a_target(real_invoice_stage, _FAR) as target:
+async def test_a_line_that_was_reset_while_it_waits_is_paid_when_it_is_due(
+    real_invoice_environments: EnvironmentPool,
+) -> None:
+    async with a_target(real_invoice_environments, _FAR) as target:
         await target.decide(Verdict.APPROVED, "Ann")
         await target.begins_to_wait()
         await target.reset(0, reapplies=False, of=target.line(2))
@@ -272,9 +274,9 @@ async def test_a_line_that_was_reset_while_it_waits_is_paid_when_it_is_due(real_
 @requirement("ATTACK-RESET", "PAY-REPEATED")
 @pytest.mark.parametrize("what", ["line", "activity"])
 async def test_a_refusal_after_a_reset_of_a_line_or_its_activity_confirms_nothing(
-    real_invoice_stage: StageKeeper, what: str
+    real_invoice_environments: EnvironmentPool, what: str
 ) -> None:
-    async with a_target(real_invoice_stage, PAST) as target:
+    async with a_target(real_invoice_environments, PAST) as target:
         # It pays, its answer is lost, and it refuses to be asked again.
         target.payments.refuses_again(line=1)
         await target.decide(Verdict.APPROVED, "Ann")
@@ -290,8 +292,8 @@ async def test_a_refusal_after_a_reset_of_a_line_or_its_activity_confirms_nothin
 
 
 @requirement("ATTACK-LINE")
-async def test_a_line_that_no_invoice_waits_for_is_not_paid(real_invoice_stage: StageKeeper) -> None:
-    async with a_target(real_invoice_stage, PAST) as target:
+async def test_a_line_that_no_invoice_waits_for_is_not_paid(real_invoice_environments: EnvironmentPool) -> None:
+    async with a_target(real_invoice_environments, PAST) as target:
         order = PaymentOrder.for_line(AcceptedInvoice.of(target.invoice), 1)
         for workflow_id in (line_workflow_id(target.workflow_id, 1), f"{target.workflow_id}-other", "other-line-1"):
             outcome: LineOutcome = await target.client.execute_workflow(

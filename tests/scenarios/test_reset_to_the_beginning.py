@@ -14,11 +14,22 @@ from temporalio.client import Client
 
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import LineStatus, Status
-from invoice_mcp.testing import PAST, Action, Line, Scenario, StageKeeper, StageRunner, Verb, kinds, open_world, play
+from invoice_mcp.testing import (
+    PAST,
+    Action,
+    EnvironmentPool,
+    Line,
+    Scenario,
+    ScenarioRunner,
+    Verb,
+    kinds,
+    open_world,
+    play,
+)
 from invoice_mcp.testing.engines import simulated as simulated_engine
 from invoice_mcp.testing.model.actions import RESETS
-from invoice_mcp.testing.simulate.fuzz.episode import Lives
-from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
+from invoice_mcp.testing.simulate.fuzz.episode import EpisodeRunner
+from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions, generate_scenario
 from invoice_mcp.workflow.pending_lines import Awaiting
 from tests.requirements import requirement
 
@@ -46,32 +57,32 @@ SCENARIOS = (
 
 
 @pytest.fixture(scope="module")
-def simulated() -> Iterator[StageRunner]:
+def simulated() -> Iterator[ScenarioRunner]:
     """A stage on the simulator, in the event loop that its clock needs."""
-    with StageRunner(kinds()["simulated"], sandboxed=False) as runner:
+    with ScenarioRunner(kinds()["simulated"], sandboxed=False) as runner:
         yield runner
 
 
 @requirement("ATTACK-RESET", "ATTACK-MODEL")
 @pytest.mark.parametrize("number", range(len(SCENARIOS)), ids=lambda number: " ".join(map(str, SCENARIOS[number])))
-def test_a_reset_does_what_the_model_allows(simulated: StageRunner, number: int) -> None:
+def test_a_reset_does_what_the_model_allows(simulated: ScenarioRunner, number: int) -> None:
     by_task = number % 2 == 1
     scenario = Scenario(
-        lines=_LATER, actions=SCENARIOS[number], door="tasks" if by_task else "tools", names_runs=by_task
+        lines=_LATER, actions=SCENARIOS[number], client_interface="tasks" if by_task else "tools", names_runs=by_task
     )
     simulated.play(scenario)
 
 
 @requirement("ATTACK-RESET", "ATTACK-MODEL")
-async def test_on_the_real_server_too(real_invoice_stage: StageKeeper) -> None:
+async def test_on_the_real_server_too(real_invoice_environments: EnvironmentPool) -> None:
     lines = (Line(), Line(amount="250", due_in_hours=-1))
     actions = (_RESET, _APPROVE, _REAPPLIED, _RESET, _REJECT, _CHANGED)
-    await play(real_invoice_stage, Scenario(lines=lines, actions=actions))
+    await play(real_invoice_environments, Scenario(lines=lines, actions=actions))
 
 
-async def left_waiting(keeper: StageKeeper) -> None:
+async def left_waiting(pool: EnvironmentPool) -> None:
     """A reset leaves line 2 waiting: it pays nothing, and reports tell what the run before paid."""
-    async with open_world(keeper) as world:
+    async with open_world(pool) as world:
         await world.submit(("1", PAST), ("2", await world.due_in(_PASSES_FOR)))
         await world.approve(by="Ann")
         await world.when(lambda: world.ledger)
@@ -94,13 +105,13 @@ _PASSES_FOR = timedelta(hours=30)
 
 
 @requirement("ATTACK-RESET", "PAY-ONCE")
-def test_a_line_that_was_left_waiting_pays_nothing_until_it_is_approved_anew(simulated: StageRunner) -> None:
+def test_a_line_that_was_left_waiting_pays_nothing_until_it_is_approved_anew(simulated: ScenarioRunner) -> None:
     simulated.run(left_waiting)
 
 
-async def ended_before_it_began(keeper: StageKeeper, *, is_reset_again: bool) -> None:
+async def ended_before_it_began(pool: EnvironmentPool, *, is_reset_again: bool) -> None:
     """While no worker is there, the run that goes on after a reset is reset again, or terminated."""
-    async with open_world(keeper) as world:
+    async with open_world(pool) as world:
         invoice = world.invoice(("1", PAST))
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
@@ -125,13 +136,13 @@ async def ended_before_it_began(keeper: StageKeeper, *, is_reset_again: bool) ->
 
 @requirement("ATTACK-RESET")
 @pytest.mark.parametrize("is_reset_again", [False, True])
-def test_an_invoice_whose_run_never_began_goes_on(simulated: StageRunner, is_reset_again: bool) -> None:
+def test_an_invoice_whose_run_never_began_goes_on(simulated: ScenarioRunner, is_reset_again: bool) -> None:
     simulated.run(partial(ended_before_it_began, is_reset_again=is_reset_again))
 
 
 @requirement("ATTACK-RESET")
-async def test_so_it_does_on_the_real_server(real_invoice_stage: StageKeeper) -> None:
-    await ended_before_it_began(real_invoice_stage, is_reset_again=False)
+async def test_so_it_does_on_the_real_server(real_invoice_environments: EnvironmentPool) -> None:
+    await ended_before_it_began(real_invoice_environments, is_reset_again=False)
 
 
 @requirement("ATTACK-RESET", "SIMULATE-CONVICTS")
@@ -139,9 +150,13 @@ def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.Monkey
     async def everybody(_client: Client, _workflow_id: str, _run_id: str) -> Awaiting:
         return Awaiting.INVOICE
 
-    drawn = [each for run in range(60) if not set(RESETS).isdisjoint(_verbs(each := draw(3, run, Odds())))]
+    drawn = [
+        each
+        for run in range(60)
+        if not set(RESETS).isdisjoint(_verbs(each := generate_scenario(3, run, GeneratorOptions())))
+    ]
     monkeypatch.setattr(simulated_engine, "awaiting", everybody)
-    lives = Lives()
+    lives = EpisodeRunner()
     try:
         convicted = {str(each): life.broken.by for each in drawn if (life := lives.live(each, "INV-1")).broken}
     finally:

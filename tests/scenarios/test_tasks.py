@@ -25,9 +25,9 @@ from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflow.invoice import MOST_DISMISSALS
 from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
 from mcp_temporal_tasks import Run as TaskRun
-from tests.desk import lines_of
 from tests.requirements import requirement
 from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client
+from tests.tool_client import lines_of
 
 DAY = timedelta(days=1)
 

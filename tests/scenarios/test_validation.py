@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing.plugin import NewWorld
-from tests.desk import lines_of
 from tests.requirements import requirement
+from tests.tool_client import lines_of
 
 
 @requirement("VALID-RETRY")

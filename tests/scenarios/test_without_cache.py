@@ -12,7 +12,7 @@ from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflow.worker import build_worker
-from tests.desk import lines_of
+from tests.tool_client import lines_of
 
 LATER = "2090-01-01T00:00:00Z"
 

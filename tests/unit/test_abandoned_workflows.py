@@ -6,7 +6,7 @@ from types import CoroutineType
 from typing import Any
 
 from invoice_mcp.domain.report import Status
-from invoice_mcp.testing import StageKeeper, StageRunner, kinds, open_world
+from invoice_mcp.testing import EnvironmentPool, ScenarioRunner, kinds, open_world
 from invoice_mcp.testing.engines.simulated import Simulated
 
 
@@ -16,8 +16,8 @@ def test_an_invoice_that_waits_for_its_decision_can_be_thrown_away() -> None:
     Which of them it closes first differs; what is wrong is told where it is the one of the SDK around `run`.
     """
 
-    async def waits_and_is_left(keeper: StageKeeper) -> None:
-        async with open_world(keeper) as world:
+    async def waits_and_is_left(pool: EnvironmentPool) -> None:
+        async with open_world(pool) as world:
             workflow_id = await world.submit()
             assert isinstance(world.engine, Simulated)
             run = world.engine.simulation.find(workflow_id)
@@ -27,7 +27,7 @@ def test_an_invoice_that_waits_for_its_decision_can_be_thrown_away() -> None:
             await world.reject()
             await world.until(Status.REJECTED)
 
-    with StageRunner(kinds()["simulated"], sandboxed=False) as runner:
+    with ScenarioRunner(kinds()["simulated"], sandboxed=False) as runner:
         runner.run(waits_and_is_left)
 
 

@@ -18,7 +18,7 @@ from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.line import IN_DOUBT
 from invoice_mcp.workflow.pending_lines import Awaiting
 from tests.requirements import requirement
-from tests.unit.testing.ruins import an_invoice
+from tests.unit.testing.broken_runs import an_invoice
 
 ORDER = PaymentOrder.for_line(an_invoice(1), 1)
 

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 
 from invoice_mcp.domain.display_text import DEFAULT_IGNORABLE, is_hidden, printable, quoted, shows_nothing, word
 from tests.requirements import requirement
-from tests.unit.tricks import TRICKS
+from tests.unit.deceptive_texts import TRICKS
 
 # Pieces of markup meet each other more often than by chance.
 _PIECES = [

@@ -15,7 +15,7 @@ import pytest
 from invoice_mcp.adapters.erp import EmbeddedErp, Erp, ErpMismatch, ErpUnavailable, HttpErp
 from invoice_mcp.domain.invoice import Invoice
 from tests.requirements import requirement
-from tests.unit.misbehaving import (
+from tests.unit.faulty_http import (
     Behaviour,
     Connection,
     Request,

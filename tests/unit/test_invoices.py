@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from invoice_mcp.cli.demo import sample_invoice
 from invoice_mcp.domain.invoice import MAX_LINES, Invoice, faults_of
-from tests.desk import PAST, an_invoice
 from tests.requirements import requirement
+from tests.tool_client import PAST, an_invoice
 
 
 def faults(content: object) -> list[str]:

@@ -10,7 +10,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder
 from invoice_mcp.workflow.line import PAYMENT_ID_REUSED, _is_in_doubt, line_outcomes, unconfirmed
 from tests.requirements import requirement
-from tests.unit.testing.ruins import an_invoice
+from tests.unit.testing.broken_runs import an_invoice
 
 REFUSED = LineOutcome(status=LineStatus.FAILED, error="INSUFFICIENT_FUNDS", reason="the account is empty.")
 

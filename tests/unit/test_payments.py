@@ -23,7 +23,7 @@ from invoice_mcp.adapters.payments import HttpPayments, PaymentRefused, Payments
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
 from tests.requirements import requirement
-from tests.unit.misbehaving import (
+from tests.unit.faulty_http import (
     Behaviour,
     Request,
     answers,

@@ -8,9 +8,9 @@ from invoice_mcp.domain.errors import Refused
 from invoice_mcp.domain.invoice import Invoice, idempotency_key
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.domain.resubmission import require_unchanged
-from tests.desk import an_invoice
 from tests.requirements import requirement
-from tests.unit.testing.ruins import a_run
+from tests.tool_client import an_invoice
+from tests.unit.testing.broken_runs import a_run
 
 
 @requirement("START-CONFLICT")

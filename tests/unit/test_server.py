@@ -22,20 +22,22 @@ from invoice_mcp.domain.report import Status
 from invoice_mcp.server.tool_names import TOOLS, ToolNames
 from invoice_mcp.server.tools import INSTRUCTIONS, build_server
 from invoice_mcp.service.service import InvoiceService
-from invoice_mcp.testing import ERAS, StageKeeper, kinds, open_world
+from invoice_mcp.testing import PROTOCOL_MODES, EnvironmentPool, kinds, open_world
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import TasksClient, get
-from tests.desk import an_invoice
 from tests.requirements import requirement
 from tests.tasks_client import begin
+from tests.tool_client import an_invoice
 
-in_both_eras = pytest.mark.parametrize("era", ERAS)
+in_both_protocol_modes = pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 
 
 @requirement("TOOL-LIST", "TOOL-ERAS")
-@in_both_eras
-async def test_six_tools_with_titles_descriptions_annotations_and_schemas(new_world: NewWorld, era: str) -> None:
-    async with new_world(era=era) as world:
+@in_both_protocol_modes
+async def test_six_tools_with_titles_descriptions_annotations_and_schemas(
+    new_world: NewWorld, protocol_mode: str
+) -> None:
+    async with new_world(protocol_mode=protocol_mode) as world:
         assert world.tools.client.instructions == INSTRUCTIONS
         tools = {tool.name: tool for tool in (await world.tools.client.list_tools()).tools}
     assert list(tools) == ["trigger", "status", "approve", "reject", "cancel", "list"]
@@ -56,9 +58,9 @@ async def test_six_tools_with_titles_descriptions_annotations_and_schemas(new_wo
 
 
 @requirement("TOOL-DECLARED", "TOOL-ERAS")
-@in_both_eras
-async def test_only_what_there_is_is_declared(new_world: NewWorld, era: str) -> None:
-    async with new_world(era=era) as world:
+@in_both_protocol_modes
+async def test_only_what_there_is_is_declared(new_world: NewWorld, protocol_mode: str) -> None:
+    async with new_world(protocol_mode=protocol_mode) as world:
         declared = world.tools.client.server_capabilities
         assert declared.tools is not None
         assert declared.prompts is None
@@ -130,9 +132,9 @@ def test_a_prefix_that_can_begin_no_name_is_refused(prefix: str) -> None:
 
 
 @requirement("TOOL-ERAS")
-@in_both_eras
-async def test_a_whole_life_in_both_eras_of_the_protocol(new_world: NewWorld, era: str) -> None:
-    async with new_world(era=era) as world:
+@in_both_protocol_modes
+async def test_a_whole_life_in_both_eras_of_the_protocol(new_world: NewWorld, protocol_mode: str) -> None:
+    async with new_world(protocol_mode=protocol_mode) as world:
         workflow_id = await world.submit()
         report = await world.call("approve", workflow_id=workflow_id, comment='{"looks": "like JSON"}', run_id=None)
         assert report["decision"]["comment"] == '{"looks": "like JSON"}'
@@ -172,7 +174,7 @@ async def test_a_wait_is_for_the_run_that_it_began_with(new_world: NewWorld) -> 
 
 @requirement("LIST-STATUS")
 async def test_what_an_operator_ended_is_not_listed_as_under_way() -> None:
-    async with StageKeeper(kinds()["simulated"]) as keeper, open_world(keeper) as world:
+    async with EnvironmentPool(kinds()["simulated"]) as pool, open_world(pool) as world:
         workflow_id = await world.submit(("1", await world.due_in(timedelta(days=30))))
         await world.approve()
         await world.until(Status.PAYING)
@@ -321,11 +323,11 @@ async def test_a_server_that_cannot_list_says_so(new_world: NewWorld) -> None:
 async def test_what_nobody_foresaw_is_an_internal_error_without_its_text(
     real_client: TemporalClient, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Broken(InvoiceService):
+    class EpisodeFailure(InvoiceService):
         async def status(self, workflow_id: str, run_id: str | None = None) -> Any:
             raise ZeroDivisionError(f"secret {workflow_id} {run_id}")
 
-    async with Client(build_server(Broken(real_client))) as client:
+    async with Client(build_server(EpisodeFailure(real_client))) as client:
         answer = await client.call_tool("status", {"workflow_id": "invoice-A"})
     assert answer.is_error
     assert "secret" not in str(answer.content)

@@ -23,17 +23,17 @@ from invoice_mcp.server.tools import INSTRUCTIONS, Backend, build_late_server
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.temporal.connection import TemporalSettings
 from invoice_mcp.temporal.embedded import EmbeddedUnavailable
-from invoice_mcp.testing import ERAS
+from invoice_mcp.testing import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import EXTENSION_ID, TasksClient, get
 from tests.requirements import requirement
 
 
 @requirement("FIRST-AT-ONCE", "FIRST-WAITS")
-@pytest.mark.parametrize("era", ERAS)
-async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(era: str) -> None:
+@pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
+async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protocol_mode: str) -> None:
     startup: Startup[Backend] = Startup(patience=0.05)
-    async with Client(build_late_server(startup), mode=era, extensions=[TasksClient()]) as client:
+    async with Client(build_late_server(startup), mode=protocol_mode, extensions=[TasksClient()]) as client:
         assert client.instructions == INSTRUCTIONS
         assert len((await client.list_tools()).tools) == 6
         answer = await client.call_tool("status", {"workflow_id": "invoice-A"})
@@ -45,7 +45,7 @@ async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(era: s
             answer.content
         )
         assert "End of its log" not in str(answer.content)
-        if era != "legacy":
+        if protocol_mode != "legacy":
             assert EXTENSION_ID in (client.server_capabilities.extensions or {})
             with pytest.raises(MCPError, match=r"TEMPORAL_UNAVAILABLE: .*the disk is full"):
                 await get(client.session, "invoice-A:01a20fc5-9476-4000-8000-000000000000")

@@ -39,10 +39,10 @@ def message(method: str, request_id: object = None, **params: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "method": method, "params": params, **named}).encode()
 
 
-async def answered(*lines: bytes, era: str = "old") -> dict[Any, dict[str, Any]]:
+async def answered(*lines: bytes, mode: str = "old") -> dict[Any, dict[str, Any]]:
     """The answers by id to these lines, when stdin ends behind them. Where an id has two, it fails."""
     begin = [message("initialize", 0, **INITIALIZE), message("notifications/initialized")]
-    lines = (*begin, *lines) if era == "old" else (message("tools/list", 0, _meta=ENVELOPE), *lines)
+    lines = (*begin, *lines) if mode == "old" else (message("tools/list", 0, _meta=ENVELOPE), *lines)
     stdout = io.StringIO()
     with anyio.fail_after(10):
         async with stdio_streams(anyio.wrap_file(io.BytesIO(b"\n".join(lines))), anyio.wrap_file(stdout)) as streams:
@@ -54,18 +54,23 @@ async def answered(*lines: bytes, era: str = "old") -> dict[Any, dict[str, Any]]
 
 
 @requirement("RPC-ERRORS", "TOOL-ERAS")
-@pytest.mark.parametrize("era", ["old", "new"])
-async def test_what_is_no_message_is_answered_and_the_next_one_is_served(era: str) -> None:
+@pytest.mark.parametrize("mode", ["old", "new"])
+async def test_what_is_no_message_is_answered_and_the_next_one_is_served(mode: str) -> None:
     deep = b'{"jsonrpc":"2.0","id":"deep","method":"ping","params":' + b'{"x":' * 400 + b"1" + b"}" * 401
     answers = await answered(
-        deep, b" ", b"garbage", message("ping", 1.5), b'{"jsonrpc":\r"2.0","id":"ok","method":"ping"}', era=era
+        deep,
+        b" ",
+        b"garbage",
+        message("ping", 1.5),
+        b'{"jsonrpc":\r"2.0","id":"ok","method":"ping"}',
+        mode=mode,
     )
     assert {request_id: answer.get("error", {}).get("code") for request_id, answer in answers.items()} == {
         0: None,
         "deep": -32700,
         None: -32700,
         1.5: -32600,
-        "ok": None if era == "old" else -32602,
+        "ok": None if mode == "old" else -32602,
     }
 
 

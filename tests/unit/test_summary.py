@@ -17,7 +17,7 @@ from invoice_mcp.domain.report import Confirmation, Decision, InvoiceReport, Lin
 from invoice_mcp.domain.summary import retold, summarize
 from invoice_mcp.server.forms import MOST_LINES, describe
 from tests.requirements import requirement
-from tests.unit.tricks import TRICKS
+from tests.unit.deceptive_texts import TRICKS
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 APPROVED = Decision(verdict=Verdict.APPROVED, by="Ann", at=NOW, confirmation=Confirmation.FORM)

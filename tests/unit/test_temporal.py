@@ -34,8 +34,8 @@ from invoice_mcp.temporal.connection import Connection, TemporalSettings, config
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.testing.plugin import NewWorld
-from tests.desk import Desk, an_invoice
 from tests.requirements import requirement
+from tests.tool_client import Desk, an_invoice
 
 PROFILES = """
 [profile.default]

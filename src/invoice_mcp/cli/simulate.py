@@ -17,9 +17,9 @@ from click.core import ParameterSource
 from invoice_mcp.cli.options import refuse
 
 if TYPE_CHECKING:
-    from invoice_mcp.testing.simulate.fuzz.generator import Odds
+    from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions
 
-# As `Verb` calls them; tests/unit/testing/test_simulating.py compares.
+# As `Verb` calls them; tests/unit/testing/test_campaign.py compares.
 FAULTS = (
     "erp-down",
     "erp-refuses",
@@ -189,9 +189,9 @@ def _few(ctx: click.Context, lines: int) -> int:
     return lines
 
 
-def _odds(lines: int, faults: tuple[tuple[str, ...], float]) -> Odds:
+def _odds(lines: int, faults: tuple[tuple[str, ...], float]) -> GeneratorOptions:
     from invoice_mcp.testing import Verb
-    from invoice_mcp.testing.simulate.fuzz.generator import Odds
+    from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions
 
     kinds, rate = faults
-    return Odds(lines=lines, faults=tuple(Verb(kind) for kind in kinds), rate=rate)
+    return GeneratorOptions(lines=lines, faults=tuple(Verb(kind) for kind in kinds), rate=rate)

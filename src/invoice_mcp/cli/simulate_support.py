@@ -10,13 +10,13 @@ from pathlib import Path
 import click
 
 from invoice_mcp.output import tell
-from invoice_mcp.testing.simulate.explore.replay import NoSuchLife, Way, live_again, quiet
+from invoice_mcp.testing.simulate.explore.replay import NoSuchExecution, ScheduleId, quiet, replay_path
 from invoice_mcp.testing.simulate.fuzz.campaign import Plan, simulate
 from invoice_mcp.testing.simulate.process.interrupt import Stop
 from invoice_mcp.testing.simulate.process.loading import NotFound, workflows_named
 from invoice_mcp.testing.simulate.process.pool import ProcessDied
-from invoice_mcp.testing.simulate.report.console import Teller, rendered
-from invoice_mcp.testing.simulate.report.exploration import Exhausting, told
+from invoice_mcp.testing.simulate.report.console import Reporter, rendered
+from invoice_mcp.testing.simulate.report.exploration import Exploration, told
 from temporal_simulator import NotSimulated
 
 _KEPT, _BROKEN, _INTERRUPTED = 0, 1, 130
@@ -34,7 +34,7 @@ def by_chance(plan: Plan, jobs: int, stop: Stop, *, as_json: bool, html: Path | 
     if html is not None:
         _require_writable(html)
     jobs = min(jobs, plan.runs)
-    teller = Teller(plan, jobs)
+    teller = Reporter(plan, jobs)
     try:
         with quiet(), _told_if_unable(), teller.progress():
             simulate(plan, jobs, teller.tell, stop)
@@ -52,7 +52,7 @@ def in_every_order(
 ) -> int:
     """Explore, and tell it; what is returned is the exit status."""
     _require_workflows(workflows)
-    exhausting = Exhausting(events, lines, jobs, workflows, keep_going)
+    exhausting = Exploration(events, lines, jobs, workflows, keep_going)
     with _told_if_unable():
         exhausting.run(stop)
     tell(exhausting.as_json if as_json else exhausting.as_text)
@@ -64,8 +64,8 @@ def along(name: str, workflows: tuple[str, ...], *, as_json: bool) -> int:
     _require_workflows(workflows)
     try:
         with _told_if_unable():
-            lived = live_again(Way.named(name), workflows)
-    except NoSuchLife as missing:
+            lived = replay_path(ScheduleId.named(name), workflows)
+    except NoSuchExecution as missing:
         raise click.BadParameter(str(missing), param_hint="--path") from None
     tell(lambda: json.dumps(lived.as_data(), indent=2) if as_json else rendered(told(lived)))
     return _BROKEN if lived.broken else _KEPT

@@ -1,45 +1,48 @@
 # What invoice_mcp.testing has, for type checkers and for lazy_loader, which loads it when it is used.
 
-from .baseline.activities import SeedNames
-from .baseline.world import SeedWorld, open_seed_world
+from .baseline.activities import BaselineNames
+from .baseline.world import BaselineWorld, open_baseline_world
 from .checker.checker import check
 from .checker.history import Arrival, Trace, trace_of
 from .checker.observations import Observations, Run, observe
 from .checker.violations import RULES, Violation, Violations
 from .engines.base import Engine, EngineStuck, EngineWorker
 from .engines.registry import ENTRY_POINTS, EngineKind, kinds, register
-from .model.actions import DOORS, ERAS, LETTERS, Action, Door, Verb
+from .model.actions import ACTION_ALPHABET, CLIENT_INTERFACES, PROTOCOL_MODES, Action, ClientInterface, Verb
 from .model.model import Model
 from .model.scenario import Line, Scenario
-from .model.sequences import prefixes, words
+from .model.sequences import action_sequences, prefixes
 from .records import Answer, Attempt, Outcome, Paid, Stamp, ToolRefused
 from .simulate.fuzz.conformance import ModelViolated, play
-from .simulate.fuzz.runner import StageRunner
+from .simulate.fuzz.runner import ScenarioRunner
 from .simulate.process.exit import run_and_leave
 from .world.base import DAY, PAST, an_invoice
-from .world.environment import StageKeeper
+from .world.environment import EnvironmentPool
 from .world.fakes import RecordingPayments, ScriptedErp
 from .world.task_client import TaskTools
 from .world.tools import Tools
 from .world.world import World, open_world
 
 __all__ = [
+    "ACTION_ALPHABET",
+    "CLIENT_INTERFACES",
     "DAY",
-    "DOORS",
     "ENTRY_POINTS",
-    "ERAS",
-    "LETTERS",
     "PAST",
+    "PROTOCOL_MODES",
     "RULES",
     "Action",
     "Answer",
     "Arrival",
     "Attempt",
-    "Door",
+    "BaselineNames",
+    "BaselineWorld",
+    "ClientInterface",
     "Engine",
     "EngineKind",
     "EngineStuck",
     "EngineWorker",
+    "EnvironmentPool",
     "Line",
     "Model",
     "ModelViolated",
@@ -49,11 +52,8 @@ __all__ = [
     "RecordingPayments",
     "Run",
     "Scenario",
+    "ScenarioRunner",
     "ScriptedErp",
-    "SeedNames",
-    "SeedWorld",
-    "StageKeeper",
-    "StageRunner",
     "Stamp",
     "TaskTools",
     "ToolRefused",
@@ -63,16 +63,16 @@ __all__ = [
     "Violation",
     "Violations",
     "World",
+    "action_sequences",
     "an_invoice",
     "check",
     "kinds",
     "observe",
-    "open_seed_world",
+    "open_baseline_world",
     "open_world",
     "play",
     "prefixes",
     "register",
     "run_and_leave",
     "trace_of",
-    "words",
 ]

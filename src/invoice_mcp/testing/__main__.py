@@ -14,7 +14,7 @@ from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.conformance import play
 from invoice_mcp.testing.simulate.process.exit import run_and_leave
 from invoice_mcp.testing.simulate.process.loading import NotFound, named
-from invoice_mcp.testing.world.environment import StageKeeper
+from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.workflow.worker import WORKFLOWS
 
 
@@ -70,15 +70,15 @@ def main(*, scenario: Scenario, world: str, workflows: tuple[type, ...], sandbox
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
-    keeper = StageKeeper(_KINDS[world], workflows, sandboxed=sandbox)
-    run_and_leave(_play(keeper, scenario, times), _KINDS[world].loop_factory)
+    pool = EnvironmentPool(_KINDS[world], workflows, sandboxed=sandbox)
+    run_and_leave(_play(pool, scenario, times), _KINDS[world].loop_factory)
 
 
-async def _play(keeper: StageKeeper, scenario: Scenario, times: int) -> int:
-    async with keeper:
+async def _play(pool: EnvironmentPool, scenario: Scenario, times: int) -> int:
+    async with pool:
         for turn in range(1, times + 1):
             try:
-                await play(keeper, scenario)
+                await play(pool, scenario)
             except ValidationError as senseless:
                 click.echo(f"Its invoice can't be submitted: {senseless}", err=True)
                 return 2

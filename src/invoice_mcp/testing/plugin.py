@@ -22,8 +22,8 @@ import pytest
 import pytest_asyncio
 
 from invoice_mcp.testing.engines.registry import kinds
-from invoice_mcp.testing.model.actions import DOORS
-from invoice_mcp.testing.world.environment import StageKeeper
+from invoice_mcp.testing.model.actions import CLIENT_INTERFACES
+from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.world import World, open_world
 
 NewWorld = Callable[..., AbstractAsyncContextManager[World]]
@@ -44,38 +44,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help=f"where scenarios take place. {about} (default: %(default)s)",
     )
     parser.getgroup("invoice-mcp", "invoices").addoption(
-        "--door",
-        choices=DOORS,
-        default=DOORS[0],
+        "--client-interface",
+        choices=CLIENT_INTERFACES,
+        default=CLIENT_INTERFACES[0],
         help="how invoices are submitted, decided and cancelled: by the plain tools, or by the MCP task where that is "
         "to be had (default: %(default)s)",
     )
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def invoice_stage(request: pytest.FixtureRequest) -> AsyncIterator[StageKeeper]:
+async def invoice_environments(request: pytest.FixtureRequest) -> AsyncIterator[EnvironmentPool]:
     """The stage for all scenarios of this process, on the engine that `--world` names. Started when first used."""
-    keeper = StageKeeper(kinds()[request.config.getoption("--world")])
-    yield keeper
-    await keeper.close()
+    pool = EnvironmentPool(kinds()[request.config.getoption("--world")])
+    yield pool
+    await pool.close()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def real_invoice_stage() -> AsyncIterator[StageKeeper]:
+async def real_invoice_environments() -> AsyncIterator[EnvironmentPool]:
     """The stage on the real server, where `--world` names another."""
-    keeper = StageKeeper(kinds()["real"])
-    yield keeper
-    await keeper.close()
+    pool = EnvironmentPool(kinds()["real"])
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture
-def new_world(request: pytest.FixtureRequest, invoice_stage: StageKeeper) -> NewWorld:
+def new_world(request: pytest.FixtureRequest, invoice_environments: EnvironmentPool) -> NewWorld:
     """A factory of worlds. One at a time; enter it in the test itself."""
-    return partial(open_world, invoice_stage, door=request.config.getoption("--door"))
+    return partial(open_world, invoice_environments, client_interface=request.config.getoption("--client-interface"))
 
 
 @pytest.fixture
 def real_world(request: pytest.FixtureRequest) -> NewWorld:
     """As `new_world`, on the real server: for what needs `list`, exact deadlines, or a worker that is away."""
-    stage = "invoice_stage" if request.config.getoption("--world") == "real" else "real_invoice_stage"
-    return partial(open_world, request.getfixturevalue(stage), door=request.config.getoption("--door"))
+    environment = (
+        "invoice_environments" if request.config.getoption("--world") == "real" else "real_invoice_environments"
+    )
+    return partial(
+        open_world,
+        request.getfixturevalue(environment),
+        client_interface=request.config.getoption("--client-interface"),
+    )

@@ -37,7 +37,7 @@ from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.reset import reapplied, reset
 from temporal_simulator.simulation import Simulation
 from temporal_simulator.worker.activity_info import pending
-from temporal_simulator.worker.replay import CodeFailed
+from temporal_simulator.worker.replay import WorkflowTaskFailedError
 
 R = TypeVar("R", bound=Message)
 _Conflict = enums.WorkflowIdConflictPolicy
@@ -274,7 +274,7 @@ class SimulatedService(ServiceClient):
             raise refusal(RPCStatusCode.FAILED_PRECONDITION, message)
         try:
             answer = run.tasks.query(request.query)
-        except CodeFailed as failed:
+        except WorkflowTaskFailedError as failed:
             raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
         return api.QueryWorkflowResponse(query_result=Payloads(payloads=[answer]))
 

@@ -12,7 +12,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.bridge.proto.workflow_activation import ResolveActivity, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, ScheduleActivity
 
-from temporal_simulator.event_queue import Step
+from temporal_simulator.event_queue import Event
 from temporal_simulator.protocol.events import CANCELLED, nanoseconds
 from temporal_simulator.server import activity_events as events
 from temporal_simulator.server.activity_events import (
@@ -62,12 +62,12 @@ class Activity:
         self.last_failure: Failure | None = None
         self.started_at = 0
         self.is_started = self.is_told_to_stop = False
-        self._steps: list[Step] = []
-        self._beats: Step | None = None
+        self._steps: list[Event] = []
+        self._beats: Event | None = None
         self.details: tuple[Payload, ...] = ()
         self._doing: asyncio.Task[Outcome] | None = None
-        self._reports: Step | None = None
-        self._too_late: Step | None = None
+        self._reports: Event | None = None
+        self._too_late: Event | None = None
         self.scheduled_at = self.offered_at = run.now
         self.policy = filled(order.retry_policy)
         self._scheduled = scheduled or run.record(events.scheduled(order, self.policy, completed))
@@ -109,7 +109,7 @@ class Activity:
     def lose(self) -> None:
         """Whoever has it under way has crashed, or is too late: nobody is told how it ends, or has ended."""
         if self._reports is not None:
-            self.run.simulation.agenda.drop(self._reports)
+            self.run.simulation.event_queue.drop(self._reports)
         self._doing = self._reports = None
 
     def _report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
@@ -118,7 +118,7 @@ class Activity:
         if not self.run.simulation.workers[self.order.task_queue].did(doing):
             # Whoever did it has crashed before it could say so.
             return
-        if self.run.simulation.chooser.loses():
+        if self.run.simulation.scheduler.loses():
             return
         outcome = doing.result()
         if outcome.is_cancelled and not self.is_cancelling:
@@ -141,7 +141,7 @@ class Activity:
 
     def _expect_a_beat(self) -> None:
         if self._beats is not None:
-            self.run.simulation.agenda.drop(self._beats)
+            self.run.simulation.event_queue.drop(self._beats)
             self._steps.remove(self._beats)
         if span := nanoseconds(self.order.heartbeat_timeout):
             attempt = self.attempt
@@ -239,16 +239,16 @@ class Activity:
         beats = tuple(detail.SerializeToString(deterministic=True) for detail in self.details)
         return order, self.attempt, self.is_started, times, bool(self.is_cancelling), self._is_told, told, beats
 
-    def _soon(self, label: str, do: Doing) -> Step:
+    def _soon(self, label: str, do: Doing) -> Event:
         return self.run.soon(label, do, queue=self.order.task_queue, about=str(self.order.seq))
 
-    def _later(self, time: int, label: str, do: Callable[[], None]) -> Step:
+    def _later(self, time: int, label: str, do: Callable[[], None]) -> Event:
         self._steps.append(self.run.later(time, label, do, about=str(self.order.seq)))
         return self._steps[-1]
 
-    def _drop_steps(self, kept: Step | None = None) -> None:
+    def _drop_steps(self, kept: Event | None = None) -> None:
         for step in self._steps:
             if step is not kept:
-                self.run.simulation.agenda.drop(step)
+                self.run.simulation.event_queue.drop(step)
         self._steps = [] if kept is None else [kept]
         self._beats = None

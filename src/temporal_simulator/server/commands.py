@@ -18,7 +18,7 @@ from temporalio.bridge.proto.workflow_activation import (
 from temporalio.bridge.proto.workflow_commands import UpsertWorkflowSearchAttributes, WorkflowCommand
 from temporalio.converter import DataConverter
 
-from temporal_simulator.event_queue import Step
+from temporal_simulator.event_queue import Event
 from temporal_simulator.protocol.command_kinds import ENDS, key_of, never_sent
 from temporal_simulator.protocol.events import (
     event,
@@ -97,7 +97,7 @@ class Timer:
     """
 
     started: int
-    step: Step = field(init=False)
+    step: Event = field(init=False)
     is_over: bool = False
 
 
@@ -135,7 +135,7 @@ def _cancel_timer(orders: _Orders, command: WorkflowCommand) -> None:
     if timer is None:
         # It had fired, and the code was about to be told when something else came first.
         return
-    run.simulation.agenda.drop(timer.step)
+    run.simulation.event_queue.drop(timer.step)
     # Perhaps it fired while the worker was busy with this task; the code has not been told.
     run.tasks.take_back(lambda job: job.HasField("fire_timer") and job.fire_timer.seq == seq)
     run.record(

@@ -12,11 +12,11 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.bridge.proto.workflow_activation import CancelWorkflow, SignalWorkflow, WorkflowActivationJob
 
-from temporal_simulator.event_queue import Step
+from temporal_simulator.event_queue import Event
 from temporal_simulator.protocol.events import IDENTITY, duration, event, timestamp
 from temporal_simulator.protocol.start import Doing, Start
 from temporal_simulator.server.workflow_tasks import Tasks
-from temporal_simulator.worker.replay import Code
+from temporal_simulator.worker.replay import WorkflowReplay
 from temporal_simulator.worker.workflow_info import beginning
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Execution:
         self.origin = origin or self
         self.reset_to, self.inherited = "", 0
         self.awaited_by = start.parent
-        self.started_at = simulation.agenda.now
+        self.started_at = simulation.event_queue.now
         self.ended_at = 0
         self.status = RUNNING
         self.history: list[HistoryEvent] = []
@@ -67,7 +67,7 @@ class Execution:
         self._waiting: list[asyncio.Future[None]] = []
         self._left: tuple[tuple[Activity, ...], tuple[Child, ...]] | None = None
         self.is_cancelling = False
-        self.tasks = Tasks(self, Code(self))
+        self.tasks = Tasks(self, WorkflowReplay(self))
         if origin is None:
             self._begin()
 
@@ -120,7 +120,7 @@ class Execution:
     @property
     def now(self) -> int:
         """The virtual time."""
-        return self.simulation.agenda.now
+        return self.simulation.event_queue.now
 
     # -- its history, and what comes next ------------------------------------------------------------------
 
@@ -196,13 +196,13 @@ class Execution:
             self.activities = {seq: each for seq, each in self.activities.items() if not each.is_over}
             self.children = {seq: each for seq, each in self.children.items() if not each.is_over}
 
-    def soon(self, label: str, do: Doing, *, queue: str | None = None, about: str = "") -> Step:
+    def soon(self, label: str, do: Doing, *, queue: str | None = None, about: str = "") -> Event:
         """Something can happen to it from now on."""
-        return self.simulation.agenda.add(Step(label, self.run_id, do, queue, about))
+        return self.simulation.event_queue.add(Event(label, self.run_id, do, queue, about))
 
-    def later(self, time: int, label: str, do: Doing, *, about: str = "") -> Step:
+    def later(self, time: int, label: str, do: Doing, *, about: str = "") -> Event:
         """Something can happen to it from that time on."""
-        return self.simulation.agenda.at(time, Step(label, self.run_id, do, about=about))
+        return self.simulation.event_queue.at(time, Event(label, self.run_id, do, about=about))
 
     # -- what is done to it --------------------------------------------------------------------------------
 
@@ -268,7 +268,7 @@ class Execution:
         self._left = self.pending
         self.status, self.ended_at = status, self.now
         for timer in self.timers.values():
-            self.simulation.agenda.drop(timer.step)
+            self.simulation.event_queue.drop(timer.step)
         for activity in self.activities.values():
             activity.abandon()
         self.tasks.end()

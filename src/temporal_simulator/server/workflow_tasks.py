@@ -17,12 +17,12 @@ from temporalio.api.update.v1 import Outcome, Request
 from temporalio.bridge.proto.workflow_activation import UpdateRandomSeed, WorkflowActivationJob
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
-from temporal_simulator.event_queue import SECOND, Step
+from temporal_simulator.event_queue import SECOND, Event
 from temporal_simulator.protocol.command_kinds import is_last
 from temporal_simulator.protocol.events import IDENTITY, application, event, link, moment
 from temporal_simulator.server.commands import carry_out
 from temporal_simulator.server.updates import Update, told_again, updates_in
-from temporal_simulator.worker.replay import NONDETERMINISTIC, Code, CodeFailed, Past
+from temporal_simulator.worker.replay import NONDETERMINISTIC, CompletedTask, WorkflowReplay, WorkflowTaskFailedError
 from temporal_simulator.worker.workflow_info import seed_of
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class _Task:
     jobs: list[WorkflowActivationJob]
     updates: list[Update]
     is_queried_first: bool = False
-    past: Past | None = None
-    failure: CodeFailed | None = None
+    past: CompletedTask | None = None
+    failure: WorkflowTaskFailedError | None = None
 
 
 def _told(jobs: Iterable[WorkflowActivationJob]) -> tuple[bytes, ...]:
@@ -98,7 +98,7 @@ class Tasks:
         is_failing: Its last task failed.
     """
 
-    def __init__(self, execution: Execution, code: Code) -> None:
+    def __init__(self, execution: Execution, code: WorkflowReplay) -> None:
         self._execution = execution
         self.code = code
         self.is_failing = False
@@ -108,8 +108,8 @@ class Tasks:
         self._asked: list[Update] = []
         self._buffered: list[_Arrival] = []
         self._updates: dict[str, Update] = {}
-        self._wanted: Step | None = None
-        self._ends: Step | None = None
+        self._wanted: Event | None = None
+        self._ends: Event | None = None
         self._task: _Task | None = None
         self._scheduled = 0
         # Written with the first task that completes.
@@ -266,14 +266,14 @@ class Tasks:
             event(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY)
         )
         worker = run.simulation.workers[run.start.task_queue]
-        is_queried_first = self.may_be_queried_first and run.simulation.chooser.queries_first()
+        is_queried_first = self.may_be_queried_first and run.simulation.scheduler.queries_first()
         task = self._task = _Task(worker, self._scheduled, started, self._jobs, self._asked, is_queried_first)
         self._jobs, self._asked = [], []
         try:
             task.past = self._thought_of_early(task) or self.code.think(
                 [*task.jobs, *(update.job() for update in task.updates if not update.admitted)]
             )
-        except CodeFailed as failure:
+        except WorkflowTaskFailedError as failure:
             if failure.cause == NONDETERMINISTIC and worker.lets_nondeterminism_fail(run.start.workflow_type):
                 task.past = self.code.give_up(application(str(failure), "NondeterminismError"))
             task.failure = failure
@@ -284,7 +284,7 @@ class Tasks:
 
     @property
     def may_be_queried_first(self) -> bool:
-        """Whether a query may be answered from a replay before the next task; see `Chooser.queries_first`.
+        """Whether a query may be answered from a replay before the next task; see `Scheduler.queries_first`.
 
         Not simulated together with updates: they are in no history, and come with the task itself.
         """
@@ -297,20 +297,20 @@ class Tasks:
         worker does. What it wants then is not done.
 
         Raises:
-            CodeFailed: It can't.
+            WorkflowTaskFailedError: It can't.
         """
         if not self._execution.is_open and self._jobs:
             self.code.evict()
             self.code.think(list(self._jobs), after_a_query=not self.code.is_new)
         return self.code.query(query.query_type, query.query_args.payloads, query.header.fields)
 
-    def _thought_of_early(self, task: _Task) -> Past | None:
+    def _thought_of_early(self, task: _Task) -> CompletedTask | None:
         """What it wants, if a query was answered from a replay just before this task; None if none was."""
         if not task.is_queried_first:
             return None
         try:
             return self.code.think(task.jobs, after_a_query=True)
-        except CodeFailed:
+        except WorkflowTaskFailedError:
             # The query fails, and the task comes to an instance that is replayed anew.
             self.code.evict()
             return None
@@ -353,7 +353,7 @@ class Tasks:
             and len(self._execution.history) == task.started == task.scheduled + 1
         )
 
-    def _complete(self, task: _Task, past: Past, commands: list[WorkflowCommand]) -> None:
+    def _complete(self, task: _Task, past: CompletedTask, commands: list[WorkflowCommand]) -> None:
         self._updates.update({update.id: update for update in task.updates})
         number = self._execution.record(
             event(
@@ -431,7 +431,7 @@ class Tasks:
         self.code.evict()
         run, task = self._execution, self._task
         if self._ends is not None:
-            run.simulation.agenda.drop(self._ends)
+            run.simulation.event_queue.drop(self._ends)
         if task is not None and run.is_open:
             run.later(run.now + run.start.task_timeout, "workflow task times out", lambda: self._lose(task))
 
@@ -451,7 +451,7 @@ class Tasks:
     def end(self) -> None:
         """The workflow has ended: there are no more tasks, and no answers to updates."""
         if self._wanted is not None:
-            self._execution.simulation.agenda.drop(self._wanted)
+            self._execution.simulation.event_queue.drop(self._wanted)
         if self._task is not None:
             # What the code made of that task is in no history; what it was told is.
             self.code.evict()

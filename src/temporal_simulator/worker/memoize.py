@@ -19,12 +19,12 @@ from temporal_simulator.worker.activation import activate
 from temporal_simulator.worker.fingerprint import condensed, fingerprint
 
 
-class ToldOtherwise(AssertionError):  # noqa: N818 (it names what happened)
+class MemoryMismatchError(AssertionError):
     """Told the same again, the code of a workflow wanted something else: it is not deterministic."""
 
 
 @dataclass
-class RecallingRunner(WorkflowRunner):
+class MemoizingRunner(WorkflowRunner):
     """Runs workflows by another runner, and each of their ways only once.
 
     Code that asks for the length of its history, or for anything else that is not told to it, is not for this one. All
@@ -46,13 +46,13 @@ class RecallingRunner(WorkflowRunner):
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """One that recalls."""
-        return Recalling(self, det)
+        return MemoizedInstance(self, det)
 
 
-class Recalling(WorkflowInstance):
+class MemoizedInstance(WorkflowInstance):
     """The code of one run; real only from the first thing on that it has to be asked itself."""
 
-    def __init__(self, runner: RecallingRunner, details: WorkflowInstanceDetails) -> None:
+    def __init__(self, runner: MemoizingRunner, details: WorkflowInstanceDetails) -> None:
         self._runner = runner
         self._details = details
         self._instance: WorkflowInstance | None = None
@@ -105,7 +105,7 @@ class Recalling(WorkflowInstance):
         done = activate(instance, act)
         before = self._runner.answers.setdefault(there, done.SerializeToString())
         if WorkflowActivationCompletion.FromString(before) != done:
-            raise ToldOtherwise(
+            raise MemoryMismatchError(
                 f"{self._details.info.workflow_id}: told the same again, the workflow wants other things"
             )
         return done

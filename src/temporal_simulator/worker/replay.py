@@ -30,7 +30,7 @@ from temporal_simulator.protocol.events import timestamp
 from temporal_simulator.worker.activation import activate
 from temporal_simulator.worker.cancellation import resolved_at_once
 from temporal_simulator.worker.fingerprint import fingerprint
-from temporal_simulator.worker.memoize import Recalling
+from temporal_simulator.worker.memoize import MemoizedInstance
 from temporal_simulator.worker.nondeterminism import difference
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ NONDETERMINISTIC = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERM
 """The code did not do again what it had done."""
 
 
-class CodeFailed(Exception):  # noqa: N818 (it names what happened to the task)
+class WorkflowTaskFailedError(Exception):
     """The code of a workflow raised what fails its workflow task, or did not do again what it had done.
 
     Attributes:
@@ -55,7 +55,7 @@ class CodeFailed(Exception):  # noqa: N818 (it names what happened to the task)
         self.cause = cause
 
 
-class StaysInMemory(AssertionError):  # noqa: N818 (it names the state)
+class EvictionError(AssertionError):
     """The code of a workflow can't be put out of memory: it goes on when it is cancelled for that."""
 
 
@@ -68,14 +68,14 @@ class _Turn:
 
 
 @dataclass(eq=False)
-class Past:
+class CompletedTask:
     """A workflow task that has ended well.
 
     Attributes:
         time: When it began, by which the code's own clock goes.
         length: How many events there were then.
         flags: Which ways of the SDK the code took.
-        is_early: Whether the code was told what happened with the time of the task before; see `Code.think`.
+        is_early: Whether the code was told what happened with the time of the task before; see `WorkflowReplay.think`.
     """
 
     time: int
@@ -89,19 +89,19 @@ class Past:
         return [command for turn in self.turns for command in turn.commands]
 
 
-class Code:
+class WorkflowReplay:
     """The code of one run; in memory or not."""
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
-        self._past: list[Past] = []
+        self._past: list[CompletedTask] = []
         self._instance: WorkflowInstance | None = None
         # Whether it was ever told of a task with the time of the one before: what it says of times then differs.
         self._has_thought_early = False
         # Of which past what it knew was looked up.
         self._known: tuple[int, bytes | None] | None = None
 
-    def go_on_from(self, base: Code, started: int) -> int:
+    def go_on_from(self, base: WorkflowReplay, started: int) -> int:
         """Know what another one knew before the task that this event began; with which event its last task began."""
         self._past = [past for past in base._past if past.length < started]
         self._has_thought_early = any(past.is_early for past in self._past)
@@ -123,7 +123,7 @@ class Code:
         """Whether it is in no memory, and a replay would leave its clock behind the time that it is now."""
         return self._instance is None and bool(self._past) and self._past[-1].time < self._execution.now
 
-    def think(self, jobs: list[WorkflowActivationJob], *, after_a_query: bool = False) -> Past:
+    def think(self, jobs: list[WorkflowActivationJob], *, after_a_query: bool = False) -> CompletedTask:
         """Tell it what happened; what it wants now, to be remembered once that is done.
 
         Args:
@@ -133,10 +133,10 @@ class Code:
                 See docs/upstream/query-before-task.md.
 
         Raises:
-            CodeFailed: It failed.
+            WorkflowTaskFailedError: It failed.
         """
-        past = Past(self._execution.now, len(self._execution.history), is_early=after_a_query)
-        told = Past(self._past[-1].time, past.length) if after_a_query else past
+        past = CompletedTask(self._execution.now, len(self._execution.history), is_early=after_a_query)
+        told = CompletedTask(self._past[-1].time, past.length) if after_a_query else past
         instance = self._awake(past)
         while jobs:
             done = self._activate(instance, jobs, told, is_replaying=False)
@@ -148,12 +148,12 @@ class Code:
             jobs = [] if ended else resolved_at_once(self._execution, past.commands(), commands)
         return past
 
-    def give_up(self, failure: Failure) -> Past:
+    def give_up(self, failure: Failure) -> CompletedTask:
         """As if it had wanted to fail."""
         failed = WorkflowCommand(fail_workflow_execution=FailWorkflowExecution(failure=failure))
-        return Past(self._execution.now, len(self._execution.history), turns=[_Turn([], [failed])])
+        return CompletedTask(self._execution.now, len(self._execution.history), turns=[_Turn([], [failed])])
 
-    def remember(self, past: Past, refused: Collection[str]) -> None:
+    def remember(self, past: CompletedTask, refused: Collection[str]) -> None:
         """It was done: from now on this is how the code got where it is.
 
         Args:
@@ -184,19 +184,19 @@ class Code:
         """What it answers.
 
         Raises:
-            CodeFailed: It can't.
+            WorkflowTaskFailedError: It can't.
         """
         last = self._past[-1] if self._past else None
-        past = Past(last.time if last else self._execution.now, last.length if last else 0)
+        past = CompletedTask(last.time if last else self._execution.now, last.length if last else 0)
         job = QueryWorkflow(query_id="query", query_type=kind, arguments=given, headers=header)
         done = self._activate(self._awake(past), [WorkflowActivationJob(query_workflow=job)], past, is_replaying=False)
         answer = done.successful.commands[0].respond_to_query
         if answer.HasField("failed"):
-            raise CodeFailed(answer.failed)
+            raise WorkflowTaskFailedError(answer.failed)
         return answer.succeeded.response
 
     def _activate(
-        self, instance: WorkflowInstance, jobs: list[WorkflowActivationJob], past: Past, *, is_replaying: bool
+        self, instance: WorkflowInstance, jobs: list[WorkflowActivationJob], past: CompletedTask, *, is_replaying: bool
     ) -> WorkflowActivationCompletion:
         done = activate(
             instance,
@@ -210,7 +210,7 @@ class Code:
             ),
         )
         if done.HasField("failed"):
-            raise CodeFailed(done.failed.failure)
+            raise WorkflowTaskFailedError(done.failed.failure)
         return done
 
     # -- memory --------------------------------------------------------------------------------------------
@@ -232,33 +232,33 @@ class Code:
             if not is_thinking:
                 return _known_to(self._awake(self._past[0]))
             instance = self._as_it_was(self._past[0])
-        except CodeFailed:
+        except WorkflowTaskFailedError:
             return None
         try:
             return _known_to(instance)
         finally:
             self._put_out(instance)
 
-    def _as_it_was(self, begins: Past) -> WorkflowInstance:
+    def _as_it_was(self, begins: CompletedTask) -> WorkflowInstance:
         """Another one, that has been told what is remembered and nothing else."""
         instance = self._execution.simulation.instance_of(self._execution, begins.time)
         try:
             for each in self._past:
                 self._replay(instance, each)
-        except CodeFailed:
+        except WorkflowTaskFailedError:
             # Halfway back it is of no use to anybody; that it will not leave either is not the worst about it.
-            with suppress(StaysInMemory):
+            with suppress(EvictionError):
                 self._put_out(instance)
             raise
         return instance
 
-    def _awake(self, past: Past) -> WorkflowInstance:
+    def _awake(self, past: CompletedTask) -> WorkflowInstance:
         """It in memory: as it was, or by replay."""
         if self._instance is None:
             self._instance = self._as_it_was(self._past[0] if self._past else past)
         return self._instance
 
-    def _replay(self, instance: WorkflowInstance, past: Past) -> None:
+    def _replay(self, instance: WorkflowInstance, past: CompletedTask) -> None:
         for turn in past.turns:
             if not turn.jobs:
                 continue
@@ -266,13 +266,13 @@ class Code:
             now, before = list(done.successful.commands), turn.commands
             if differs := difference(now, before, in_kind_only=self._has_thought_early):
                 message = f"[TMPRL1100] Nondeterminism: replayed, the workflow wanted {differs}"
-                raise CodeFailed(Failure(message=message), NONDETERMINISTIC)
+                raise WorkflowTaskFailedError(Failure(message=message), NONDETERMINISTIC)
 
     def evict(self) -> None:
         """Put it out of memory.
 
         Raises:
-            StaysInMemory: It does not let itself be.
+            EvictionError: It does not let itself be.
         """
         if self._instance is not None:
             instance, self._instance = self._instance, None
@@ -287,8 +287,8 @@ class Code:
         try:
             activate(instance, gone)
         except RuntimeError as error:
-            raise StaysInMemory(f"{self._execution.workflow_id}: {error}") from error
+            raise EvictionError(f"{self._execution.workflow_id}: {error}") from error
 
 
 def _known_to(instance: WorkflowInstance) -> bytes | None:
-    return instance.knows() if isinstance(instance, Recalling) else fingerprint(instance)
+    return instance.knows() if isinstance(instance, MemoizedInstance) else fingerprint(instance)

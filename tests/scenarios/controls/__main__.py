@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from invoice_mcp.testing import RULES, StageRunner, kinds
+from invoice_mcp.testing import RULES, ScenarioRunner, kinds
 from tests.scenarios.controls.catalogue import COMMON, CONTROLS
-from tests.scenarios.controls.playing import Caught, Control, catch, first_broken
+from tests.scenarios.controls.control import Caught, Control, catch, first_broken
 
 WORLDS = ("simulated", "time-skipping")
 
@@ -39,8 +39,8 @@ def main() -> int:
         for world, caught in how.items()
     )
     for world in WORLDS:
-        with StageRunner(kinds()[world]) as stage:
-            real = first_broken(stage, COMMON)
+        with ScenarioRunner(kinds()[world]) as environment:
+            real = first_broken(environment, COMMON)
         is_well = is_well and real is None
         how = f"break {real.scenario}: {real.seen}" if real else f"pass all {len(COMMON)} scenarios"
         console.print(f"The real workflows {how} ({world}).", highlight=False)

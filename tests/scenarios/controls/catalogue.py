@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 
-from invoice_mcp.testing import LETTERS, Action, Line, Scenario, Verb
+from invoice_mcp.testing import ACTION_ALPHABET, Action, Line, Scenario, Verb
 from invoice_mcp.workflow.invoice import InvoiceWorkflow
 from invoice_mcp.workflow.line import PayLineItem
 from invoice_mcp.workflow.worker import WORKFLOWS
-from tests.scenarios.controls import deciding, lines, paying, telling
-from tests.scenarios.controls.playing import MODEL, Control, Story
+from tests.scenarios.controls import decisions, lines, payments, reports
+from tests.scenarios.controls.control import MODEL, Control, Story
 from tests.scenarios.controls.stories import (
     CRASHED,
     FORGOTTEN,
@@ -34,8 +34,8 @@ _ALL_DUE = (Line(), Line(amount="250"))
 _ERP_AWAY = (Action(verb=Verb.ERP_DOWN),) * 4
 
 
-def _word(*actions: Action, lines: tuple[Line, ...] = Scenario().lines, hasty: bool = False) -> Scenario:
-    return Scenario(actions=actions, lines=lines, hasty=hasty)
+def _word(*actions: Action, lines: tuple[Line, ...] = Scenario().lines, eager: bool = False) -> Scenario:
+    return Scenario(actions=actions, lines=lines, eager=eager)
 
 
 _NOTHING = _word()
@@ -45,7 +45,7 @@ _EARLY = Scenario(before=_ERP_AWAY, actions=(_APPROVE,))
 _TWICE = _word(_APPROVE, _APPROVE)
 _OPPOSITE = _word(_APPROVE, _REJECT)
 _EXPIRED = _word(_PAST_DEADLINE, _APPROVE)
-_HASTY_LATE = _word(_PAST_DEADLINE, _APPROVE, hasty=True)
+_HASTY_LATE = _word(_PAST_DEADLINE, _APPROVE, eager=True)
 _APPROVED = _word(_APPROVE)
 _CENTS = _word(_APPROVE, lines=(Line(amount="99.50"),))
 # Time passes before it ends: else, on a busy machine, the gateway may be healthy again before it is asked at all.
@@ -58,12 +58,12 @@ _RESUBMITTED = _word(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
 _CANCELLED = _word(_CANCEL)
 _CANCELLED_PAYING = _word(_APPROVE, _CANCEL)
 # With haste: the next answer shows it, nobody waits in vain for the cancellation.
-_CANCELLED_IN_HASTE = _word(_APPROVE, _CANCEL, _REJECT, lines=(Line(due_in_hours=60),), hasty=True)
+_CANCELLED_IN_HASTE = _word(_APPROVE, _CANCEL, _REJECT, lines=(Line(due_in_hours=60),), eager=True)
 _CRASHED = _word(_APPROVE, _CRASH)
 _CRASHED_WHEN_DUE = _word(_APPROVE, _CRASH, _PAST_DUE)
 
 COMMON: tuple[Scenario | Story, ...] = (
-    *(_word(letter) for letter in LETTERS),
+    *(_word(letter) for letter in ACTION_ALPHABET),
     _NOTHING,
     _SIGNALLED,
     _WITH_METADATA,
@@ -107,34 +107,34 @@ def _control(broken: type, breaks: str, *own: Scenario | Story, on_replay: bool 
 
 
 CONTROLS: tuple[Control, ...] = (
-    _control(deciding.PaysBeforeApproval, "S1 S5", _NOTHING),
-    _control(deciding.LastDecisionWins, "S3", OPPOSITE),
-    _control(deciding.RepetitionReplaces, "S3", _TWICE),
-    _control(deciding.AcknowledgesTheOpposite, MODEL, _OPPOSITE),
-    _control(deciding.RefusesWithABareError, "S9", OPPOSITE),
-    _control(deciding.LosesEarlyDecisions, "S8", _EARLY),
-    _control(deciding.LosesDecisionOnReplay, "S8", FORGOTTEN, on_replay=True),
-    _control(deciding.DecidesByTheWallClock, "S3", _CRASHED, on_replay=True),
-    _control(deciding.ForgetsTheDeadline, "L1", _NOTHING),
-    _control(deciding.DeadlineADayLate, "S8", LATE),
-    _control(deciding.DeadlineADayEarly, "S8", _NOTHING),
-    _control(deciding.ExpiresAMinuteLate, "S8", _NOTHING),
-    _control(deciding.ApprovesOnTimeout, "S1 S8", _NOTHING),
-    _control(deciding.AcceptsAfterTheDeadline, MODEL, _EXPIRED),
-    _control(deciding.SignalsAlwaysApprove, "S1 S8", SIGNALLED),
-    _control(paying.DropsALine, "S4", _EARLY),
-    _control(paying.ResubmissionPaysAgain, "S2", _RESUBMITTED),
-    _control(paying.ForgetsWhatWasSettled, "S4", _RESUBMITTED_REFUSED),
-    _control(paying.TakesAnotherLinesPayment, "S4", NAMED_TWICE),
-    _control(paying.IgnoresCancellation, MODEL, _CANCELLED_IN_HASTE),
-    _control(paying.CancelsWhatIsUnderWay, "S4", UNDER_WAY),
-    _control(paying.HangsOnABadLine, "L1", REFUSED),
-    _control(paying.AbandonsItsLines, "S7", _CANCELLED_PAYING),
-    _control(paying.OtherwiseOnReplay, "S9", CRASHED),
-    _control(telling.ResultOutOfStep, "S7", _APPROVED),
-    _control(telling.DropsMetadata, "S10", _WITH_METADATA),
-    _control(telling.SeedQueryOutOfStep, "S7", _APPROVED),
-    _control(telling.CompletesThoughCancelled, "S7", _CANCELLED),
+    _control(decisions.PaysBeforeApproval, "S1 S5", _NOTHING),
+    _control(decisions.LastDecisionWins, "S3", OPPOSITE),
+    _control(decisions.RepetitionReplaces, "S3", _TWICE),
+    _control(decisions.AcknowledgesTheOpposite, MODEL, _OPPOSITE),
+    _control(decisions.RefusesWithABareError, "S9", OPPOSITE),
+    _control(decisions.LosesEarlyDecisions, "S8", _EARLY),
+    _control(decisions.LosesDecisionOnReplay, "S8", FORGOTTEN, on_replay=True),
+    _control(decisions.DecidesByTheWallClock, "S3", _CRASHED, on_replay=True),
+    _control(decisions.ForgetsTheDeadline, "L1", _NOTHING),
+    _control(decisions.DeadlineADayLate, "S8", LATE),
+    _control(decisions.DeadlineADayEarly, "S8", _NOTHING),
+    _control(decisions.ExpiresAMinuteLate, "S8", _NOTHING),
+    _control(decisions.ApprovesOnTimeout, "S1 S8", _NOTHING),
+    _control(decisions.AcceptsAfterTheDeadline, MODEL, _EXPIRED),
+    _control(decisions.SignalsAlwaysApprove, "S1 S8", SIGNALLED),
+    _control(payments.DropsALine, "S4", _EARLY),
+    _control(payments.ResubmissionPaysAgain, "S2", _RESUBMITTED),
+    _control(payments.ForgetsWhatWasSettled, "S4", _RESUBMITTED_REFUSED),
+    _control(payments.TakesAnotherLinesPayment, "S4", NAMED_TWICE),
+    _control(payments.IgnoresCancellation, MODEL, _CANCELLED_IN_HASTE),
+    _control(payments.CancelsWhatIsUnderWay, "S4", UNDER_WAY),
+    _control(payments.HangsOnABadLine, "L1", REFUSED),
+    _control(payments.AbandonsItsLines, "S7", _CANCELLED_PAYING),
+    _control(payments.OtherwiseOnReplay, "S9", CRASHED),
+    _control(reports.ResultOutOfStep, "S7", _APPROVED),
+    _control(reports.DropsMetadata, "S10", _WITH_METADATA),
+    _control(reports.SeedQueryOutOfStep, "S7", _APPROVED),
+    _control(reports.CompletesThoughCancelled, "S7", _CANCELLED),
     _control(lines.PaysTwiceOnRetry, "S2", _LOST),
     _control(lines.IgnoresTheDueDate, "S6", _EARLY),
     _control(lines.PaysAnHourEarly, "S6", _APPROVED),

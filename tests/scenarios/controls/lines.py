@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.names import PAYMENT_GATEWAY
     from invoice_mcp.domain.report import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
     from invoice_mcp.workflow.line import PayLineItem, told, unconfirmed
-    from tests.scenarios.controls._making import in_place_of_line
+    from tests.scenarios.controls.replacement import in_place_of_line
 
 
 @in_place_of_line

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from invoice_mcp.domain.report import Status
 from invoice_mcp.testing import PAST, ToolRefused, World
-from tests.scenarios.controls.playing import Story
+from tests.scenarios.controls.control import Story
 
 _PAST_DEADLINE = timedelta(hours=122)
 

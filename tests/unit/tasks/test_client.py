@@ -18,8 +18,8 @@ from mcp_temporal_tasks import DetailedTask, Run, TasksClient, get, task_id_of, 
 from mcp_temporal_tasks.server.tasks import Tasks
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, error_of, tasks_client
-from tests.unit.tasks.goes_on import Persists
-from tests.unit.tasks.served import jobs, tasks_of
+from tests.unit.tasks.continued_workflows import Persists
+from tests.unit.tasks.servers import jobs, tasks_of
 from tests.unit.tasks.test_generic import text_of, until
 
 GIVES_UP_AFTER = 20

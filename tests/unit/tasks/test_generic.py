@@ -29,7 +29,7 @@ from tests.conformance.server import TASK_QUEUE, build
 from tests.requirements import requirement
 from tests.tasks_client import Person, begin, error_of, tasks_client
 from tests.unit.tasks import deployments
-from tests.unit.tasks.served import jobs, over_http, tasks_of
+from tests.unit.tasks.servers import jobs, over_http, tasks_of
 
 GIVES_UP_AFTER = 20
 

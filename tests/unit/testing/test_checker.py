@@ -10,7 +10,7 @@ import pytest
 
 from invoice_mcp.domain.report import Decision, LineStatus, Status, Verdict
 from invoice_mcp.testing import RULES, Arrival, Observations, Outcome, Run, Violations, check
-from tests.unit.testing.ruins import (
+from tests.unit.testing.broken_runs import (
     BEGAN,
     DEADLINE,
     DECIDED,

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from invoice_mcp.testing import DAY, PAST, Engine, StageKeeper, World, kinds, open_world
+from invoice_mcp.testing import DAY, PAST, Engine, EnvironmentPool, World, kinds, open_world
 from invoice_mcp.testing.engines.servers import open_time_skipping
 
 pytestmark = pytest.mark.thorough
@@ -15,19 +15,19 @@ pytestmark = pytest.mark.thorough
 HOUR = timedelta(hours=1)
 # What real time and the reading of several clocks may add; more than any machine takes, far less than what is skipped.
 ABOUT = timedelta(minutes=1)
-_FIXTURES = {"time-skipping": "invoice_stage", "real": "real_invoice_stage"}
+_FIXTURES = {"time-skipping": "invoice_environments", "real": "real_invoice_environments"}
 
 
 @pytest.fixture(params=list(_FIXTURES))
-def keeper(request: pytest.FixtureRequest) -> StageKeeper:
+def pool(request: pytest.FixtureRequest) -> EnvironmentPool:
     """A stage on each engine, shared with all other tests."""
-    found: StageKeeper = request.getfixturevalue(_FIXTURES[request.param])
+    found: EnvironmentPool = request.getfixturevalue(_FIXTURES[request.param])
     return found
 
 
 @pytest.fixture
-def real(real_invoice_stage: StageKeeper) -> StageKeeper:
-    return real_invoice_stage
+def real(real_invoice_environments: EnvironmentPool) -> EnvironmentPool:
+    return real_invoice_environments
 
 
 async def times(engine: Engine, *workflow_ids: str) -> list[timedelta]:
@@ -42,16 +42,16 @@ def test_temporals_own_servers_come_first_and_the_fast_one_is_the_default() -> N
 
 
 @pytest.mark.parametrize("span", [timedelta(seconds=90), 3 * HOUR, 4 * DAY])
-async def test_advance_moves_the_clock_of_an_invoice_by_that_much(keeper: StageKeeper, span: timedelta) -> None:
-    async with open_world(keeper, settles=False) as world:
+async def test_advance_moves_the_clock_of_an_invoice_by_that_much(pool: EnvironmentPool, span: timedelta) -> None:
+    async with open_world(pool, settles=False) as world:
         await world.submit()
         before = await world.now()
         await world.advance(span)
         assert span <= await world.now() - before < span + ABOUT
 
 
-async def test_advancing_again_goes_on_from_there(keeper: StageKeeper) -> None:
-    async with open_world(keeper, settles=False) as world:
+async def test_advancing_again_goes_on_from_there(pool: EnvironmentPool) -> None:
+    async with open_world(pool, settles=False) as world:
         await world.submit()
         before = await world.now()
         for _ in range(3):
@@ -59,7 +59,7 @@ async def test_advancing_again_goes_on_from_there(keeper: StageKeeper) -> None:
         assert 3 * HOUR <= await world.now() - before < 3 * HOUR + ABOUT
 
 
-async def test_on_the_real_server_only_the_clocks_that_are_named_move(real: StageKeeper) -> None:
+async def test_on_the_real_server_only_the_clocks_that_are_named_move(real: EnvironmentPool) -> None:
     async with open_world(real, settles=False) as world:
         one, other = [await world.submit() for _ in range(2)]
         await world.engine.advance(2 * HOUR, [one])
@@ -67,8 +67,8 @@ async def test_on_the_real_server_only_the_clocks_that_are_named_move(real: Stag
         assert -2 * HOUR - ABOUT < behind < -2 * HOUR + ABOUT
 
 
-async def test_an_invoice_and_its_lines_have_one_time(keeper: StageKeeper) -> None:
-    async with open_world(keeper, settles=False) as world:
+async def test_an_invoice_and_its_lines_have_one_time(pool: EnvironmentPool) -> None:
+    async with open_world(pool, settles=False) as world:
         due = [await world.due_in(hours * HOUR) for hours in (30, 40)]
         workflow_id = await world.submit(*(("100", each) for each in due))
         await world.advance(HOUR)
@@ -86,8 +86,8 @@ async def lines_are_scheduled(world: World) -> bool:
     return {line.status for line in (await world.peek()).lines} == {"SCHEDULED"}
 
 
-async def test_retries_happen_on_the_way(keeper: StageKeeper) -> None:
-    async with open_world(keeper) as world:
+async def test_retries_happen_on_the_way(pool: EnvironmentPool) -> None:
+    async with open_world(pool) as world:
         world.erp.is_down(4)
         await world.trigger()
         await world.advance(HOUR)
@@ -99,8 +99,8 @@ async def test_retries_happen_on_the_way(keeper: StageKeeper) -> None:
         await world.until("PAID", within=5)
 
 
-async def test_a_due_date_on_the_way_is_kept(keeper: StageKeeper) -> None:
-    async with open_world(keeper) as world:
+async def test_a_due_date_on_the_way_is_kept(pool: EnvironmentPool) -> None:
+    async with open_world(pool) as world:
         first, second = [await world.now() + hours * HOUR for hours in (10, 60)]
         await world.submit(("1", first.isoformat()), ("2", second.isoformat()))
         await world.approve()
@@ -110,8 +110,8 @@ async def test_a_due_date_on_the_way_is_kept(keeper: StageKeeper) -> None:
         assert [paid.at >= due for paid, due in zip(world.ledger, (first, second), strict=True)] == [True, True]
 
 
-async def test_time_does_not_go_back_when_the_lines_have_ended(keeper: StageKeeper) -> None:
-    async with open_world(keeper) as world:
+async def test_time_does_not_go_back_when_the_lines_have_ended(pool: EnvironmentPool) -> None:
+    async with open_world(pool) as world:
         await world.submit(("1", PAST), ("2", await world.due_in(60 * HOUR)))
         before = await world.now()
         await world.approve()
@@ -120,8 +120,8 @@ async def test_time_does_not_go_back_when_the_lines_have_ended(keeper: StageKeep
         assert 70 * HOUR <= await world.now() - before < 70 * HOUR + ABOUT
 
 
-async def test_lines_that_begin_on_the_way_are_advanced_no_further_than_asked(keeper: StageKeeper) -> None:
-    async with open_world(keeper) as world:
+async def test_lines_that_begin_on_the_way_are_advanced_no_further_than_asked(pool: EnvironmentPool) -> None:
+    async with open_world(pool) as world:
         world.erp.is_down(3)
         before = await world.now()
         due = [before + hours * HOUR for hours in (10, 20)]
@@ -134,8 +134,8 @@ async def test_lines_that_begin_on_the_way_are_advanced_no_further_than_asked(ke
         assert timedelta() <= paid.at - due[0] < ABOUT
 
 
-async def test_the_deadline_passes_on_the_way_and_time_goes_on_after_the_end(keeper: StageKeeper) -> None:
-    async with open_world(keeper) as world:
+async def test_the_deadline_passes_on_the_way_and_time_goes_on_after_the_end(pool: EnvironmentPool) -> None:
+    async with open_world(pool) as world:
         await world.submit()
         await world.advance(6 * DAY)
         report = await world.until("EXPIRED", within=5)
@@ -147,8 +147,8 @@ async def test_the_deadline_passes_on_the_way_and_time_goes_on_after_the_end(kee
         assert (await world.status()).status == "EXPIRED"
 
 
-async def test_after_a_crash_an_invoice_comes_back_as_it_was(keeper: StageKeeper) -> None:
-    async with open_world(keeper) as world:
+async def test_after_a_crash_an_invoice_comes_back_as_it_was(pool: EnvironmentPool) -> None:
+    async with open_world(pool) as world:
         await world.submit()
         await world.advance(HOUR)
         before = await world.peek()
@@ -160,9 +160,9 @@ async def test_after_a_crash_an_invoice_comes_back_as_it_was(keeper: StageKeeper
         await world.until("PAID")
 
 
-async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_replay(keeper: StageKeeper) -> None:
+async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_replay(pool: EnvironmentPool) -> None:
     # See `Arrival.replayed_at`, which can go when this no longer is so.
-    async with open_world(keeper, signals_approve=True) as world:
+    async with open_world(pool, signals_approve=True) as world:
         world.erp.is_slow()
         await world.trigger()
         await world.signal("Nothing")
@@ -182,8 +182,8 @@ async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_re
         assert arrival.is_at(before.at)
         assert arrival.is_at(after.at)
         later = [each for each in arrival.replayed_at if each > arrival.at]
-        assert bool(later) == (keeper.kind.name == "time-skipping")
-        assert (before == after) == (keeper.kind.name != "time-skipping")
+        assert bool(later) == (pool.kind.name == "time-skipping")
+        assert (before == after) == (pool.kind.name != "time-skipping")
 
 
 async def has_tasks(world: World, number: int) -> bool:

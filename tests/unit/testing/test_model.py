@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from invoice_mcp.domain.report import LineStatus, Status, Verdict
-from invoice_mcp.testing import LETTERS
+from invoice_mcp.testing import ACTION_ALPHABET
 from invoice_mcp.testing.model.model import OK
 from invoice_mcp.testing.model.state import Shown
 from tests.requirements import requirement
@@ -78,18 +78,18 @@ def at(stands: Shown) -> Story:
     return Story(-1, LATER).tell("trigger", *HOW[stands])
 
 
-@pytest.mark.parametrize("letter", LETTERS, ids=str)
+@pytest.mark.parametrize("letter", ACTION_ALPHABET, ids=str)
 @pytest.mark.parametrize("stands", HOW, ids=lambda stands: f"{stands[0]}-{len(HOW[stands])}")
 def test_each_action_in_each_status_has_one_answer_and_one_outcome(stands: Shown, letter: object) -> None:
     story = at(stands)
     assert story.shows == {stands}
-    action = next(each for each in LETTERS if each is letter)
+    action = next(each for each in ACTION_ALPHABET if each is letter)
     answer, becomes = PROMISED[stands].get(str(action), (OK, None))
     assert story.may(action) == {answer: {becomes or stands}}
 
 
 def test_the_table_names_actions_that_exist() -> None:
-    assert {word for row in PROMISED.values() for word in row} <= {str(letter) for letter in LETTERS}
+    assert {word for row in PROMISED.values() for word in row} <= {str(letter) for letter in ACTION_ALPHABET}
     assert {stands[0] for stands in HOW} >= {status for status in Status if status.is_terminal}
 
 

@@ -221,7 +221,7 @@ def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() ->
 
 def hasten(story: Story, *words: str) -> None:
     """Do all this in no time, each answered OK."""
-    story.model.hasty = True
+    story.model.eager = True
     for word in words:
         action = Action(verb=Verb(word))
         story.model.possible = story.model.act(action, Span(story.now, story.now))[OK]

@@ -133,7 +133,7 @@ def test_a_scenario_that_breaks_a_promise_is_red_with_its_words_and_the_next_is_
 def test_two_worlds_at_once_are_refused(project: Path) -> None:
     told = pytest_in(project, TWO_AT_ONCE)
     assert told.returncode == 1
-    assert "RuntimeError: A world takes place on this stage already" in told.stdout
+    assert "RuntimeError: A world takes place in this environment already" in told.stdout
 
 
 @pytest.mark.parametrize("world", ["time-skipping", at_night("real")])

@@ -10,7 +10,17 @@ import pytest
 from pydantic import ValidationError
 
 from invoice_mcp.domain.invoice import Invoice
-from invoice_mcp.testing import LETTERS, Action, Line, ModelViolated, Scenario, StageKeeper, Verb, kinds, play
+from invoice_mcp.testing import (
+    ACTION_ALPHABET,
+    Action,
+    EnvironmentPool,
+    Line,
+    ModelViolated,
+    Scenario,
+    Verb,
+    kinds,
+    play,
+)
 from invoice_mcp.testing.model import model as _model
 from invoice_mcp.testing.model import transitions as _course
 from invoice_mcp.testing.model.state import Span, State
@@ -53,7 +63,7 @@ def test_a_scenario_reads_as_its_words() -> None:
 
 
 def test_no_two_letters_read_alike() -> None:
-    assert len({str(letter) for letter in LETTERS}) == len(LETTERS)
+    assert len({str(letter) for letter in ACTION_ALPHABET}) == len(ACTION_ALPHABET)
 
 
 @pytest.mark.parametrize("verb", Verb)
@@ -85,7 +95,7 @@ def test_whatever_it_says_its_command_is_one_shell_word_that_is_the_scenario(tex
 
 
 def test_a_command_says_only_what_is_not_the_default() -> None:
-    assert shlex.split(Scenario(hasty=True).command())[-1] == '{"hasty":true}'
+    assert shlex.split(Scenario(eager=True).command())[-1] == '{"eager":true}'
 
 
 @pytest.mark.parametrize("hours", [119.9999999, 1 / 3, 123456.7])
@@ -123,20 +133,20 @@ def test_an_action_that_is_none_is_refused(wrong: dict[str, object]) -> None:
 
 @requirement("HARNESS-AGAIN")
 async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it_again(
-    invoice_stage: StageKeeper, monkeypatch: pytest.MonkeyPatch
+    invoice_environments: EnvironmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_course, "_PAYMENT_ATTEMPTS", 1)
     monkeypatch.setattr(_playing, "_GETS_THERE_WITHIN", 0.3)
     scenario = Scenario(lines=(Line(),), before=(Action(verb=Verb.PAYMENT_DOWN),), actions=(Action(verb=Verb.APPROVE),))
     with pytest.raises(ModelViolated, match=r"payment-down-1, trigger, approve became P.+, not FAILED") as violated:
-        await play(invoice_stage, scenario)
+        await play(invoice_environments, scenario)
     (note,) = violated.value.__notes__
-    assert scenario.command(invoice_stage.kind.name) in note
+    assert scenario.command(invoice_environments.kind.name) in note
     assert "await world.approve()" in note
 
 
 async def test_an_answer_that_the_model_does_not_allow_is_told(
-    invoice_stage: StageKeeper, monkeypatch: pytest.MonkeyPatch
+    invoice_environments: EnvironmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed = _model.Model.act
 
@@ -146,9 +156,11 @@ async def test_an_answer_that_the_model_does_not_allow_is_told(
 
     monkeypatch.setattr(_model.Model, "act", wrong)
     with pytest.raises(ModelViolated, match="trigger, cancel was answered OK, not NOT_FOUND"):
-        await play(invoice_stage, Scenario(actions=(Action(verb=Verb.CANCEL),)))
+        await play(invoice_environments, Scenario(actions=(Action(verb=Verb.CANCEL),)))
 
 
-async def test_in_haste_an_answer_tells_nothing_of_what_was_done_after_it(real_invoice_stage: StageKeeper) -> None:
+async def test_in_haste_an_answer_tells_nothing_of_what_was_done_after_it(
+    real_invoice_environments: EnvironmentPool,
+) -> None:
     actions = tuple(Action(verb=verb) for verb in (Verb.CANCEL, Verb.TRIGGER))
-    await play(real_invoice_stage, Scenario(actions=actions, hasty=True))
+    await play(real_invoice_environments, Scenario(actions=actions, eager=True))

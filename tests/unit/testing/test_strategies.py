@@ -35,9 +35,9 @@ def test_every_scenario_can_be_told_and_read_again(scenario: Scenario) -> None:
     assert Scenario.model_validate_json(scenario.model_dump_json(exclude_defaults=True)) == scenario
 
 
-@given(scenario=scenarios(hasty=True))
+@given(scenario=scenarios(eager=True))
 def test_haste_lets_no_time_pass(scenario: Scenario) -> None:
-    assert scenario.hasty
+    assert scenario.eager
     assert Verb.ADVANCE not in {action.verb for action in scenario.actions}
 
 
@@ -52,7 +52,7 @@ CORNERS: dict[str, Callable[[Scenario], bool]] = {
     "other metadata the second time": lambda scenario: scenario.changes == "metadata",
     "ninety days to decide": lambda scenario: scenario.approval_hours == 24 * 90,
     "runs that are named": lambda scenario: scenario.names_runs,
-    "the older protocol": lambda scenario: scenario.era == "legacy",
+    "the older protocol": lambda scenario: scenario.protocol_mode == "legacy",
     "an ERP that stays down": lambda scenario: sum(each.verb is Verb.ERP_DOWN for each in scenario.before) == 5,
     "a mix": lambda scenario: {Verb.CANCEL, Verb.CRASH, Verb.ANSWER_LOST} <= {each.verb for each in scenario.actions},
 }

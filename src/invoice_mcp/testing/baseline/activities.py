@@ -31,7 +31,7 @@ _asking: ContextVar[str] = ContextVar("_asking", default="")
 
 
 @dataclass(frozen=True)
-class SeedNames:
+class BaselineNames:
     """How a workflow of the seed's kind, and the activities it calls, are called.
 
     Attributes:
@@ -61,7 +61,7 @@ class _Origin:
     payer: str
 
 
-class SeedPorts:
+class BaselineActivities:
     """The ports behind such a workflow.
 
     Whom a payment belongs to is found out from who asks: the activity's workflow, and from there parent by parent up
@@ -75,7 +75,11 @@ class SeedPorts:
     """
 
     def __init__(
-        self, engine: Engine, names: SeedNames, invoices: Mapping[str, dict[str, Any]], saw: Callable[[str, str], None]
+        self,
+        engine: Engine,
+        names: BaselineNames,
+        invoices: Mapping[str, dict[str, Any]],
+        saw: Callable[[str, str], None],
     ) -> None:
         self.erp = ScriptedErp()
         self.payments = RecordingPayments(self._stamp)

@@ -12,7 +12,7 @@ from invoice_mcp.testing.checker.violations import Violation
 from invoice_mcp.testing.engines.base import EngineStuck
 
 if TYPE_CHECKING:
-    from invoice_mcp.testing.baseline.world import SeedWorld
+    from invoice_mcp.testing.baseline.world import BaselineWorld
 
 # More than retries take.
 _MARGIN = timedelta(hours=1)
@@ -24,7 +24,7 @@ _ROUNDS = 4
 _ENDS_WITHIN = 5.0
 
 
-async def settle(world: SeedWorld) -> list[Violation]:
+async def run_to_quiescence(world: BaselineWorld) -> list[Violation]:
     """Heal the ports, let every invoice end, and tell those that do not (L1)."""
     try:
         for _ in range(_ROUNDS):
@@ -38,14 +38,14 @@ async def settle(world: SeedWorld) -> list[Violation]:
         return await held_up(world, error)
 
 
-async def held_up(world: SeedWorld, error: EngineStuck) -> list[Violation]:
+async def held_up(world: BaselineWorld, error: EngineStuck) -> list[Violation]:
     """Whose doing it is that time does not pass (L1)."""
     failing = await world.failing()
     found = [Violation("L1", each, f"does not end: {what} fails its tasks") for each, what in failing.items()]
     return found or [Violation("L1", world.workflow_id, f"something holds up the clock: {error}")]
 
 
-async def _open(world: SeedWorld, patience: float) -> list[str]:
+async def _open(world: BaselineWorld, patience: float) -> list[str]:
     """The workflows that have not ended, after some patience with them."""
     until = asyncio.get_running_loop().time() + patience
     while True:
@@ -56,7 +56,7 @@ async def _open(world: SeedWorld, patience: float) -> list[str]:
         await asyncio.sleep(0.01)
 
 
-async def _everything_due(world: SeedWorld) -> timedelta:
+async def _everything_due(world: BaselineWorld) -> timedelta:
     """How much time must pass for all that any invoice waits for to be due."""
     now = await world.now()
     waits = [line.due_date - now for invoice in world.invoices for line in invoice.lines]

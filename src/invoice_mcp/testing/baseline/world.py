@@ -20,15 +20,15 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice
-from invoice_mcp.testing.baseline.activities import SeedNames, SeedPorts, accepted
-from invoice_mcp.testing.baseline.quiescence import held_up, settle
+from invoice_mcp.testing.baseline.activities import BaselineActivities, BaselineNames, accepted
+from invoice_mcp.testing.baseline.quiescence import held_up, run_to_quiescence
 from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import Observations, observe, read_trace
 from invoice_mcp.testing.checker.violations import Violations
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, Engine, EngineStuck
 from invoice_mcp.testing.world.base import BaseWorld
-from invoice_mcp.testing.world.environment import StageKeeper
-from invoice_mcp.testing.world.lifespan import Kept
+from invoice_mcp.testing.world.environment import EnvironmentPool
+from invoice_mcp.testing.world.lifespan import TaskOwnedContext
 from invoice_mcp.testing.world.waiting import wait_until
 
 # Real time between two looks at what holds up the clock; and for how long tasks must fail to count as failing for ever.
@@ -37,8 +37,8 @@ _FAILS_FOR = 0.7
 _ASKED_WITHIN = timedelta(seconds=10)
 
 
-class SeedWorld(BaseWorld):
-    """What a scenario can do with such a workflow, and see of it. Made by `open_seed_world`.
+class BaselineWorld(BaseWorld):
+    """What a scenario can do with such a workflow, and see of it. Made by `open_baseline_world`.
 
     Attributes:
         ports: The workflow's activities, and how they know whose payment it is.
@@ -49,9 +49,9 @@ class SeedWorld(BaseWorld):
     _PREFIX = "SEED"
     _AMOUNT = 100
 
-    def __init__(self, engine: Engine, names: SeedNames, approval_timeout: timedelta) -> None:
+    def __init__(self, engine: Engine, names: BaselineNames, approval_timeout: timedelta) -> None:
         self._invoices: dict[str, dict[str, Any]] = {}
-        self.ports = SeedPorts(engine, names, self._invoices, self._saw)
+        self.ports = BaselineActivities(engine, names, self._invoices, self._saw)
         super().__init__(engine, self.ports.erp, self.ports.payments)
         self._names = names
         self.approval_timeout = approval_timeout
@@ -182,15 +182,15 @@ class SeedWorld(BaseWorld):
 
 
 @asynccontextmanager
-async def open_seed_world(
-    where: StageKeeper | Engine,
+async def open_baseline_world(
+    where: EnvironmentPool | Engine,
     workflows: Sequence[type],
     *,
-    names: SeedNames | None = None,
+    names: BaselineNames | None = None,
     approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
     activities: Sequence[Callable[..., Any]] = (),
     sandboxed: bool = True,
-) -> AsyncIterator[SeedWorld]:
+) -> AsyncIterator[BaselineWorld]:
     """A world for one scenario of workflows that speak as the seed's do.
 
     When its block has ended well, the ports heal, time passes until nothing is left to wait for, and all is checked.
@@ -208,11 +208,11 @@ async def open_seed_world(
     Raises:
         Violations: The scenario broke a promise (S1 to S9, L1).
     """
-    if isinstance(where, StageKeeper):
-        async with where.take() as stage:
+    if isinstance(where, EnvironmentPool):
+        async with where.take() as environment:
             try:
-                async with open_seed_world(
-                    stage.engine,
+                async with open_baseline_world(
+                    environment.engine,
                     workflows,
                     names=names,
                     approval_timeout=approval_timeout,
@@ -221,12 +221,12 @@ async def open_seed_world(
                 ) as world:
                     yield world
             except BaseException:
-                stage.is_broken = True
+                environment.is_broken = True
                 raise
         return
-    world = SeedWorld(where, names or SeedNames(), approval_timeout)
+    world = BaselineWorld(where, names or BaselineNames(), approval_timeout)
     options: dict[str, Any] = {} if sandboxed else {"workflow_runner": UnsandboxedWorkflowRunner()}
-    worker = await Kept.open(
+    worker = await TaskOwnedContext.open(
         Worker(
             where.client,
             task_queue=world.task_queue,
@@ -243,7 +243,7 @@ async def open_seed_world(
             # The workflow's doing, as a rule: what has come of the scenario so far is judged.
             found = await held_up(world, stuck)
         else:
-            found = await settle(world)
+            found = await run_to_quiescence(world)
         found += check(await world.observe())
     finally:
         world.heal()

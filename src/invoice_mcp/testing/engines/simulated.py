@@ -19,7 +19,7 @@ from invoice_mcp.testing.records import Stamp, activity_clock
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.pending_lines import awaiting
 from invoice_mcp.workflow.worker import REPLAY
-from temporal_simulator import InOrder, Seeded, Simulation, VirtualTimeLoop, Worker, connect
+from temporal_simulator import FifoScheduler, RandomScheduler, Simulation, VirtualTimeLoop, Worker, connect
 
 # How many of the workflow tasks that allow it come just after a query: often enough to meet what else is rare.
 _QUERIES_FIRST = 0.3
@@ -58,7 +58,9 @@ class Simulated:
 
     def shuffle(self, seed: int | None) -> None:
         """See `Engine.shuffle`."""
-        self.simulation.chooser = InOrder() if seed is None else Seeded(seed, queries_first=_QUERIES_FIRST)
+        self.simulation.scheduler = (
+            FifoScheduler() if seed is None else RandomScheduler(seed, queries_first=_QUERIES_FIRST)
+        )
 
     def stamp(self) -> Stamp:
         """See `Engine.stamp`."""

@@ -10,12 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
 
-Era = Literal["auto", "legacy"]
-ERAS: tuple[Era, ...] = ("auto", "legacy")
+ProtocolMode = Literal["auto", "legacy"]
+PROTOCOL_MODES: tuple[ProtocolMode, ...] = ("auto", "legacy")
 """The two eras of the MCP protocol, as `mcp.Client` calls them: the current one, and that of the older handshake."""
 
-Door = Literal["tools", "tasks"]
-DOORS: tuple[Door, ...] = ("tools", "tasks")
+ClientInterface = Literal["tools", "tasks"]
+CLIENT_INTERFACES: tuple[ClientInterface, ...] = ("tools", "tasks")
 """How a world's client submits, decides and cancels: by the plain tools, or by the task wherever that is to be had."""
 
 
@@ -124,7 +124,7 @@ class Action(BaseModel):
 
 _PAST_DEADLINE = (DEFAULT_APPROVAL_TIMEOUT + timedelta(hours=2)) / timedelta(hours=1)
 
-LETTERS: tuple[Action, ...] = (
+ACTION_ALPHABET: tuple[Action, ...] = (
     Action(verb=Verb.APPROVE),
     Action(verb=Verb.REJECT),
     Action(verb=Verb.CANCEL),

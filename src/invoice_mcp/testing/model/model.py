@@ -41,14 +41,14 @@ class Model:
 
     invoices: tuple[Invoice, ...]
     approval_timeout: timedelta
-    hasty: bool = False
+    eager: bool = False
     signals_approve: bool = True
     possible: frozenset[State] = field(default_factory=lambda: frozenset({State()}))
     _unsettled: frozenset[State] = field(default=frozenset(), init=False, repr=False)
 
     @property
     def _course(self) -> Course:
-        return Course(self.invoices, self.approval_timeout, self.hasty)
+        return Course(self.invoices, self.approval_timeout, self.eager)
 
     def act(self, action: Action, when: Span) -> dict[str, frozenset[State]]:
         """What may be answered, and how the invoice may stand then."""
@@ -67,7 +67,7 @@ class Model:
 
         States in which not all of that has happened yet are kept aside, for `saw`.
         """
-        prompt, states = replace(self._course, hasty=False), self.possible
+        prompt, states = replace(self._course, eager=False), self.possible
         # By then the lines of runs that were terminated have ended.
         states = frozenset(replace(state, left=frozenset()) for state in states)
         self.possible = frozenset(then for state in states for then in prompt.waited(state, when))
@@ -123,7 +123,7 @@ class Model:
             yield (OK if verb is Verb.RAW_CANCEL else Code.NOT_FOUND), state
         elif verb is Verb.TERMINATE:
             yield from ((OK, each) for each in self._course.terminated(state, when))
-        elif verb is Verb.RAW_CANCEL and self.hasty:
+        elif verb is Verb.RAW_CANCEL and self.eager:
             # It is answered when it is requested. Whether the workflow has taken it up by then is the course's choice.
             yield OK, replace(state, stopping=True)
         elif verb is Verb.RAW_CANCEL:

@@ -11,7 +11,14 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
-from invoice_mcp.testing.model.actions import DOORS, ERAS, MOST_HOURS, Action, Door, Verb
+from invoice_mcp.testing.model.actions import (
+    CLIENT_INTERFACES,
+    MOST_HOURS,
+    PROTOCOL_MODES,
+    Action,
+    ClientInterface,
+    Verb,
+)
 from invoice_mcp.workflow.worker import WORKFLOWS
 
 _FIVE_DAYS = DEFAULT_APPROVAL_TIMEOUT / timedelta(hours=1)
@@ -34,15 +41,15 @@ class Scenario(BaseModel):
         changed_line: Which line (from 1) has another text in the changed invoice that TRIGGER_CHANGED submits.
         before: What is done before it is submitted: faults of the ports.
         actions: What is done afterwards.
-        era: Which MCP protocol the client speaks.
-        door: Whether the client goes by the plain tools or by the task; the outcomes are the same.
+        protocol_mode: Which MCP protocol the client speaks.
+        client_interface: Whether the client goes by the plain tools or by the task; the outcomes are the same.
         metadata: Of the invoice.
         changes: What is different in the changed invoice: a field of `changed_line`, its customer or its metadata.
         approval_hours: How long the invoice waits for a decision: from a second to 90 days.
         names_runs: Whether the calls name the run that they are about. Once another run begins, those before it are
             asked for by name, too: they are answered for, and nothing can be done to them.
         signals_approve: Whether the signal ApproveInvoice approves, by the policy that the invoice is submitted with.
-        hasty: Don't wait after each action until the invoice has got where it goes. For the real engine: the
+        eager: Don't wait after each action until the invoice has got where it goes. For the real engine: the
             time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
             together with `seed`.
         seed: Let what could happen in several orders happen in one of chance, where the engine decides that.
@@ -58,12 +65,12 @@ class Scenario(BaseModel):
     changes: Literal["description", "amount", "due_date", "customer", "metadata"] = "description"
     before: tuple[Action, ...] = ()
     actions: tuple[Action, ...] = ()
-    era: Literal["auto", "legacy"] = ERAS[0]
-    door: Door = DOORS[0]
+    protocol_mode: Literal["auto", "legacy"] = PROTOCOL_MODES[0]
+    client_interface: ClientInterface = CLIENT_INTERFACES[0]
     approval_hours: float = Field(default=_FIVE_DAYS, ge=1 / 3600, le=90 * 24)
     names_runs: bool = False
     signals_approve: bool = True
-    hasty: bool = False
+    eager: bool = False
     seed: int | None = None
 
     @model_validator(mode="after")
@@ -77,7 +84,9 @@ class Scenario(BaseModel):
     def world(self) -> dict[str, Any]:
         """What `open_world` is given for it."""
         window = timedelta(hours=self.approval_hours)
-        return self.model_dump(include={"era", "door", "signals_approve", "seed"}) | {"approval_timeout": window}
+        return self.model_dump(include={"protocol_mode", "client_interface", "signals_approve", "seed"}) | {
+            "approval_timeout": window
+        }
 
     def __str__(self) -> str:
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))
@@ -122,7 +131,7 @@ class Scenario(BaseModel):
     def as_code(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True
     ) -> str:
-        """The scenario as a program of its own; the arguments are those of `StageKeeper`."""
+        """The scenario as a program of its own; the arguments are those of `EnvironmentPool`."""
         begins = [*self.before, Action(verb=Verb.TRIGGER), *self.actions]
         body = "\n".join(f"        {line}" for action in begins for line in _attempt(action).split("\n"))
         told = {"lines", "customer", "currency", "changed_line"}
@@ -133,9 +142,9 @@ class Scenario(BaseModel):
         options += [] if sandboxed else [", sandboxed=False"]
         return _PROGRAM.format(
             imports="".join(f"from {each.__module__} import {each.__name__}\n" for each in others),
-            stage=f'StageKeeper(kinds()["{world}"]{"".join(options)})',
+            environment=f'EnvironmentPool(kinds()["{world}"]{"".join(options)})',
             world=world,
-            era=self.era,
+            protocol_mode=self.protocol_mode,
             more=self._more(),
             scenario=scenario.replace("\n", "\n    "),
             body=body,
@@ -143,7 +152,9 @@ class Scenario(BaseModel):
         )
 
     def _more(self) -> str:
-        door = "" if self.door == DOORS[0] else f', door="{self.door}"'
+        client_interface = (
+            "" if self.client_interface == CLIENT_INTERFACES[0] else f', client_interface="{self.client_interface}"'
+        )
         signals = ", signals_approve=True" if self.signals_approve else ""
         window = timedelta(hours=self.approval_hours)
         waits = (
@@ -152,7 +163,7 @@ class Scenario(BaseModel):
             else f", approval_timeout=timedelta(seconds={window.total_seconds()!r})"
         )
         seed = "" if self.seed is None else f", seed={self.seed}"
-        return f"{door}{signals}{waits}{seed}"
+        return f"{client_interface}{signals}{waits}{seed}"
 
     def command(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True
@@ -179,11 +190,11 @@ from datetime import timedelta
 
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
-from invoice_mcp.testing import Scenario, StageKeeper, ToolRefused, kinds, open_world, run_and_leave
+from invoice_mcp.testing import Scenario, EnvironmentPool, ToolRefused, kinds, open_world, run_and_leave
 {imports}
 async def main():
     scenario = Scenario.model_validate({scenario})
-    async with {stage} as keeper, open_world(keeper, era="{era}"{more}) as world:
+    async with {environment} as pool, open_world(pool, protocol_mode="{protocol_mode}"{more}) as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 

@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
-from invoice_mcp.testing.model.actions import LETTERS, PAYMENT_FAULTS, Action, Verb
+from invoice_mcp.testing.model.actions import ACTION_ALPHABET, PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing.model.model import Model
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.model.state import Span, State
 
-Word = tuple[Action, ...]
+ActionSequence = tuple[Action, ...]
 
 _FAULTS = frozenset({*PAYMENT_FAULTS, Verb.ERP_DOWN, Verb.ERP_REFUSES})
 
@@ -50,11 +50,11 @@ def _start(scenario: Scenario) -> _Walk:
 class _Node:
     """A word, where it leads, and where its last letter came from."""
 
-    word: Word
+    word: ActionSequence
     here: _Walk
     before: _Walk | None = None
 
-    def next(self, letters: Word) -> Iterator[_Node]:
+    def next(self, letters: ActionSequence) -> Iterator[_Node]:
         """The words that are a letter longer, without those that can't differ from another."""
         for letter in letters:
             then = self.here.then(letter)
@@ -70,7 +70,7 @@ class _Node:
             return False
         return self.here.then(fault).states == self.before.then(fault).then(self.word[-1]).states
 
-    def ends(self, letters: Word) -> Iterator[Word]:
+    def ends(self, letters: ActionSequence) -> Iterator[ActionSequence]:
         """The word with each letter that leads somewhere, and with all those that change nothing."""
         idle = tuple(letter for letter in letters if self.here.then(letter).states == self.here.states)
         if idle:
@@ -81,14 +81,16 @@ class _Node:
                 yield (*self.word, letter)
 
 
-def _level(length: int, letters: Word, scenario: Scenario | None) -> list[_Node]:
+def _level(length: int, letters: ActionSequence, scenario: Scenario | None) -> list[_Node]:
     level = [_Node((), _start(scenario or Scenario()))]
     for _ in range(length):
         level = [longer for node in level for longer in node.next(letters)]
     return level
 
 
-def prefixes(length: int, letters: Word = LETTERS, scenario: Scenario | None = None) -> Iterator[Word]:
+def prefixes(
+    length: int, letters: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
+) -> Iterator[ActionSequence]:
     """Words of this length that differ from each other in what they may lead to.
 
     Left out is what can't differ from a word that is there: those that go on after something was done to an invoice
@@ -98,7 +100,9 @@ def prefixes(length: int, letters: Word = LETTERS, scenario: Scenario | None = N
     yield from (node.word for node in _level(length, letters, scenario))
 
 
-def words(length: int, letters: Word = LETTERS, scenario: Scenario | None = None) -> Iterator[Word]:
+def action_sequences(
+    length: int, letters: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
+) -> Iterator[ActionSequence]:
     """Words that together have every word up to this length in them, ordered by their prefixes.
 
     For each prefix that is one shorter, or that nothing can follow: one word for every letter that leads somewhere,
@@ -107,7 +111,7 @@ def words(length: int, letters: Word = LETTERS, scenario: Scenario | None = None
     yield from _words(_Node((), _start(scenario or Scenario())), length, letters)
 
 
-def _words(node: _Node, length: int, letters: Word) -> Iterator[Word]:
+def _words(node: _Node, length: int, letters: ActionSequence) -> Iterator[ActionSequence]:
     longer = list(node.next(letters)) if len(node.word) < length - 1 else []
     if not longer:
         yield from node.ends(letters)

@@ -34,7 +34,7 @@ class Course:
 
     invoices: tuple[Invoice, ...]
     approval_timeout: timedelta
-    hasty: bool
+    eager: bool
 
     def waited(self, state: State, when: Span, *, must: bool = False, by: datetime | None = None) -> Iterable[State]:
         """How a state may be after this span. `must`: enough time passes for every retry to end.
@@ -52,7 +52,7 @@ class Course:
         return {
             self._tidied(each, now, must=must)
             for each in reached
-            if (self.hasty and not must) or not self._is_late(each, now, must=must)
+            if (self.eager and not must) or not self._is_late(each, now, must=must)
         }
 
     def _is_late(self, state: State, now: datetime, *, must: bool) -> bool:
@@ -106,14 +106,14 @@ class Course:
         for the next time.
         """
         yield state.with_fault(number, fault)
-        if self.hasty and not state.queue(number) and number in self._may_be_asked(state, when):
+        if self.eager and not state.queue(number) and number in self._may_be_asked(state, when):
             _, asked = self._asked(state, number)
             yield replace(asked.with_fault(number, fault), untold=state.untold | {number})
 
     def unheard(self, state: State) -> Iterator[State]:
         """The same; in haste also as it is if the ERP has just been asked, and its answer comes too late."""
         yield state
-        if self.hasty and state.status is Status.PENDING_VALIDATION:
+        if self.eager and state.status is Status.PENDING_VALIDATION:
             yield self._asked(state, 0)[1]
 
     def crashed(self, state: State, when: Span) -> Iterable[State]:
@@ -122,7 +122,7 @@ class Course:
         What was asked then has had its effect, and is asked again once its time is over. Or a worker had taken that on,
         and not come to ask: then it is asked for the first time.
         """
-        if not self.hasty:
+        if not self.eager:
             return {state}
         every = {state}
         for number in self._may_be_asked(state, when):
@@ -152,7 +152,7 @@ class Course:
 
     def _tidied(self, state: State, now: datetime, *, must: bool) -> State:
         """The same without those lines that resets left behind, and that have surely ended."""
-        if not state.abandoned or (self.hasty and not must):
+        if not state.abandoned or (self.eager and not must):
             return state
         kept = {
             (number, content, may_be_gone)
@@ -261,7 +261,7 @@ class Course:
         about = [
             number
             for number in state.untried
-            if number not in waiting and (self.hasty or not self.is_due(state, number, when.first - APART))
+            if number not in waiting and (self.eager or not self.is_due(state, number, when.first - APART))
         ]
         for some in _subsets(about):
             lines = tuple(
@@ -280,7 +280,7 @@ class Course:
         assert state.content is not None  # noqa: S101 (it runs)
         may_be_paid = range(1, len(state.lines) + 1) if state.status is Status.PAYING else ()
         settled = state.settled | {(number, state.content) for number in may_be_paid}
-        if not self.hasty:
+        if not self.eager:
             return {replace(state, terminated=True, settled=settled)}
         left = state.left | {*state.scheduled}
         every = {replace(state, terminated=True, stopping=False, settled=settled, left=left)}
@@ -307,9 +307,9 @@ class Course:
         is_paying = state.status is Status.PAYING and not state.has_ended
         settled = state.settled | {(number, state.content) for number in range(1, len(state.lines) + 1) if is_paying}
         # One that tries again is refused when it does. In haste one may not have begun, or be about to end.
-        left = {(number, state.content, self.hasty or state.tried(number) > 0) for number in state.scheduled}
+        left = {(number, state.content, self.eager or state.tried(number) > 0) for number in state.scheduled}
         every = {replace(state, settled=settled, abandoned=state.abandoned | left)}
-        if self.hasty:
+        if self.eager:
             for number in self._may_be_asked(state, when):
                 every |= {self._asked(each, number)[1] for each in every}
         verdict = state.verdict if reapplied else None

@@ -15,7 +15,7 @@ from faker import Faker
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
 from invoice_mcp.domain.names import TASK_QUEUE, line_workflow_id, workflow_id_for
-from invoice_mcp.testing import StageKeeper, World, kinds, open_world
+from invoice_mcp.testing import EnvironmentPool, World, kinds, open_world
 from invoice_mcp.testing.recordings.paths import PATHS, InvoicePath
 from invoice_mcp.testing.recordings.scene import Scene
 from invoice_mcp.testing.recordings.target import TARGET
@@ -60,10 +60,10 @@ async def record_release(
     with tempfile.TemporaryDirectory(prefix=".recording-", dir=root) as made:
         place = Path(made) / folder.name
         names: dict[str, str] = {}
-        async with StageKeeper(kinds()["real"]) as keeper:
+        async with EnvironmentPool(kinds()["real"]) as pool:
             for path in paths:
                 told(path)
-                for name, recording in (await record_path(keeper, path, release)).items():
+                for name, recording in (await record_path(pool, path, release)).items():
                     write(recording, place / f"{name}.json")
                 names |= path.recordings()
         await prove(place)
@@ -101,13 +101,11 @@ async def prove(place: Path) -> None:
         raise CannotRun(f"what was just recorded does not replay, so nothing is kept: {broken}")
 
 
-async def record_path(keeper: StageKeeper, path: InvoicePath, release: str) -> dict[str, Recording]:
+async def record_path(pool: EnvironmentPool, path: InvoicePath, release: str) -> dict[str, Recording]:
     """Play one path, and return its recordings by name."""
     people = Faker("en_US", use_weighting=False)
     people.seed_instance(path.name)
-    async with open_world(
-        keeper, approval_timeout=path.approval_timeout, signals_approve=path.signals_approve
-    ) as world:
+    async with open_world(pool, approval_timeout=path.approval_timeout, signals_approve=path.signals_approve) as world:
         await path.play(Scene(world, path.name, people))
         origin = {
             "release": release,

@@ -17,9 +17,9 @@ from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.testing.engines.base import Engine, EngineStuck, EngineWorker
 from invoice_mcp.testing.engines.registry import EngineKind
-from invoice_mcp.testing.model.actions import Door
+from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
-from invoice_mcp.testing.world.lifespan import Kept
+from invoice_mcp.testing.world.lifespan import TaskOwnedContext
 from invoice_mcp.testing.world.schema_cache import validate_each_shape_once
 from invoice_mcp.testing.world.task_client import extensions
 from invoice_mcp.workflow.worker import WORKFLOWS
@@ -44,7 +44,7 @@ class _Ports:
         return await self.payments.pay(order)
 
 
-class Stage:
+class TestEnvironment:
     """An engine with everything around it that worlds share, as a host's processes do.
 
     Attributes:
@@ -59,15 +59,20 @@ class Stage:
         self.is_broken = False
         self._workflows = workflows
         self._sandboxed = sandboxed
-        self._worker: Kept[EngineWorker] | None = None
-        self._clients: dict[tuple[str, timedelta, Door, bool], Kept[Client]] = {}
+        self._worker: TaskOwnedContext[EngineWorker] | None = None
+        self._clients: dict[tuple[str, timedelta, ClientInterface, bool], TaskOwnedContext[Client]] = {}
         self._shapes: set[tuple[str, Any]] = set()
 
     async def client(
-        self, era: str, approval_timeout: timedelta, door: Door = "tools", *, signals_approve: bool = False
+        self,
+        protocol_mode: str,
+        approval_timeout: timedelta,
+        client_interface: ClientInterface = "tools",
+        *,
+        signals_approve: bool = False,
     ) -> Client:
         """An MCP client on the production server. Each is made once: hosts keep their sessions too."""
-        key = (era, approval_timeout, door, signals_approve)
+        key = (protocol_mode, approval_timeout, client_interface, signals_approve)
         if key not in self._clients:
             service = InvoiceService(
                 self.engine.client,
@@ -76,8 +81,8 @@ class Stage:
                 task_queue=self.task_queue,
                 probe=Probe(self.engine.client, task_queue=self.task_queue),
             )
-            client = Client(build_server(service), mode=era, extensions=extensions(door))
-            self._clients[key] = await Kept.open(client)
+            client = Client(build_server(service), mode=protocol_mode, extensions=extensions(client_interface))
+            self._clients[key] = await TaskOwnedContext.open(client)
             if not self._sandboxed:
                 # Then speed is what counts.
                 validate_each_shape_once(client, self._shapes)
@@ -91,7 +96,7 @@ class Stage:
     async def start_worker(self) -> None:
         """Start the worker, if it does not run."""
         if self._worker is None:
-            self._worker = await Kept.open(
+            self._worker = await TaskOwnedContext.open(
                 self.engine.worker(self.ports, self.ports, self._workflows, self.task_queue, sandboxed=self._sandboxed)
             )
 
@@ -117,16 +122,18 @@ class Stage:
 
 
 @asynccontextmanager
-async def _open_stage(kind: EngineKind, workflows: Sequence[type], *, sandboxed: bool) -> AsyncIterator[Stage]:
+async def _open_environment(
+    kind: EngineKind, workflows: Sequence[type], *, sandboxed: bool
+) -> AsyncIterator[TestEnvironment]:
     async with kind.start() as engine:
-        stage = Stage(engine, workflows, sandboxed=sandboxed)
+        environment = TestEnvironment(engine, workflows, sandboxed=sandboxed)
         try:
-            yield stage
+            yield environment
         finally:
-            await stage.close()
+            await environment.close()
 
 
-class StageKeeper:
+class EnvironmentPool:
     """Has a stage ready whenever one is wanted: the same one, unless that is broken or worn out.
 
     Args:
@@ -138,24 +145,24 @@ class StageKeeper:
         self.kind = kind
         self.workflows = tuple(workflows)
         self.sandboxed = sandboxed
-        self._kept: Kept[Stage] | None = None
+        self._kept: TaskOwnedContext[TestEnvironment] | None = None
         self._is_taken = False
 
     @asynccontextmanager
-    async def take(self) -> AsyncIterator[Stage]:
+    async def take(self) -> AsyncIterator[TestEnvironment]:
         """The stage, for one world; its worker runs, its ports are new.
 
         Raises:
             RuntimeError: It is taken already: one world at a time.
         """
         if self._is_taken:
-            raise RuntimeError("A world takes place on this stage already: leave it before you enter another.")
+            raise RuntimeError("A world takes place in this environment already: leave it before you enter another.")
         self._is_taken = True
         try:
-            stage = await self._ready()
-            stage.ports.renew()
-            await stage.start_worker()
-            yield stage
+            environment = await self._ready()
+            environment.ports.renew()
+            await environment.start_worker()
+            yield environment
         except EngineStuck:
             if self._kept is not None:
                 self._kept.value.is_broken = True
@@ -163,11 +170,13 @@ class StageKeeper:
         finally:
             self._is_taken = False
 
-    async def _ready(self) -> Stage:
+    async def _ready(self) -> TestEnvironment:
         if self._kept is not None and (self._kept.value.is_broken or self._kept.value.engine.is_worn_out()):
             await self.close()
         if self._kept is None:
-            self._kept = await Kept.open(_open_stage(self.kind, self.workflows, sandboxed=self.sandboxed))
+            self._kept = await TaskOwnedContext.open(
+                _open_environment(self.kind, self.workflows, sandboxed=self.sandboxed)
+            )
         return self._kept.value
 
     async def __aenter__(self) -> Self:

@@ -11,7 +11,7 @@ from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class TaskOwnedContext(Generic[T]):
     """An async context manager that is open until `close`, entered and left by the same task.
 
     Clients of MCP and workers of Temporal must be left by the task that entered them; fixtures and worlds are not.
@@ -23,7 +23,7 @@ class Kept(Generic[T]):
     value: T
 
     @classmethod
-    async def open(cls, manager: AbstractAsyncContextManager[T]) -> Kept[T]:
+    async def open(cls, manager: AbstractAsyncContextManager[T]) -> TaskOwnedContext[T]:
         """Enter it. Raises what entering raises."""
         kept = cls()
         kept._end = asyncio.Event()

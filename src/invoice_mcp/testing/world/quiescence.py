@@ -29,7 +29,7 @@ _TERMINAL = tuple(status for status in Status if status.is_terminal)
 _OPEN = frozenset({LineStatus.PENDING, LineStatus.SCHEDULED})
 
 
-async def settle(world: World) -> list[Violation]:
+async def run_to_quiescence(world: World) -> list[Violation]:
     """Let every invoice end, and tell those that do not (L1)."""
     await world.restart_worker()
     world.heal()
@@ -123,7 +123,7 @@ def _due(world: World, report: InvoiceReport, now: datetime) -> timedelta | None
             return None
 
 
-async def withdraw(world: World) -> None:
+async def cancel_open(world: World) -> None:
     """End what is still open, whatever it takes of the workflow itself.
 
     Raises:

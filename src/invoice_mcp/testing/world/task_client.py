@@ -10,7 +10,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextConten
 
 from invoice_mcp.domain.report import InvoiceReport, Status, Verdict
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER
-from invoice_mcp.testing.model.actions import Door
+from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.records import Answer, Form, ToolRefused
 from invoice_mcp.testing.world.tools import Tools
 from mcp_temporal_tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
@@ -19,14 +19,14 @@ _VERDICTS = {"approve": "APPROVED", "reject": "REJECTED"}
 _STATUS_OF = {Status.CANCELLED: "cancelled"}
 
 
-def extensions(door: Door) -> list[TasksClient]:
+def extensions(client_interface: ClientInterface) -> list[TasksClient]:
     """What the client of this door declares."""
-    return [TasksClient()] if door == "tasks" else []
+    return [TasksClient()] if client_interface == "tasks" else []
 
 
-def tools_of(door: Door, client: Client) -> Tools:
+def tools_of(client_interface: ClientInterface, client: Client) -> Tools:
     """The tools, as they are called through this door."""
-    return TaskTools(client) if door == "tasks" else Tools(client)
+    return TaskTools(client) if client_interface == "tasks" else Tools(client)
 
 
 class TaskTools(Tools):

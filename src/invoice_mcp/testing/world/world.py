@@ -24,11 +24,11 @@ from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import Observations, observe
 from invoice_mcp.testing.checker.violations import Violation, Violations
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
-from invoice_mcp.testing.model.actions import Door
+from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.records import ToolRefused
 from invoice_mcp.testing.world.base import BaseWorld
-from invoice_mcp.testing.world.environment import Stage, StageKeeper
-from invoice_mcp.testing.world.quiescence import settle, withdraw
+from invoice_mcp.testing.world.environment import EnvironmentPool, TestEnvironment
+from invoice_mcp.testing.world.quiescence import cancel_open, run_to_quiescence
 from invoice_mcp.testing.world.task_client import tools_of
 from invoice_mcp.testing.world.tools import Tools
 from invoice_mcp.testing.world.waiting import wait_until
@@ -57,10 +57,17 @@ class World(BaseWorld):
         resets: The workflow id of each invoice that was reset here, once for each time.
     """
 
-    def __init__(self, stage: Stage, client: McpClient, *, approval_timeout: timedelta, door: Door = "tools") -> None:
-        super().__init__(stage.engine, stage.ports.erp, stage.ports.payments)
-        self._stage = stage
-        self._tools = tools_of(door, client)
+    def __init__(
+        self,
+        environment: TestEnvironment,
+        client: McpClient,
+        *,
+        approval_timeout: timedelta,
+        client_interface: ClientInterface = "tools",
+    ) -> None:
+        super().__init__(environment.engine, environment.ports.erp, environment.ports.payments)
+        self._stage = environment
+        self._tools = tools_of(client_interface, client)
         self.approval_timeout = approval_timeout
         self.resets: list[str] = []
 
@@ -247,7 +254,7 @@ class World(BaseWorld):
 async def _what_else(world: World) -> list[Violation]:
     """What else is wrong in a world with invoices that do not end; that may be hard to see."""
     try:
-        await withdraw(world)
+        await cancel_open(world)
         observed = await world.observe()
     except (EngineStuck, RPCError):
         # Then at least what the tools answered.
@@ -257,10 +264,10 @@ async def _what_else(world: World) -> list[Violation]:
 
 @asynccontextmanager
 async def open_world(
-    keeper: StageKeeper,
+    pool: EnvironmentPool,
     *,
-    era: str = "auto",
-    door: Door = "tools",
+    protocol_mode: str = "auto",
+    client_interface: ClientInterface = "tools",
     approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
     signals_approve: bool = False,
     settles: bool = True,
@@ -269,8 +276,8 @@ async def open_world(
     """A world for one scenario. When its block has ended well, every invoice is led to its end, and all is checked.
 
     Args:
-        era: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
-        door: Whether the client submits, decides and cancels by the plain tools, or by the task where it can.
+        protocol_mode: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
+        client_interface: Whether the client submits, decides and cancels by the plain tools, or by tasks.
         signals_approve: Whether the signal ApproveInvoice approves: see `Policy`.
         settles: False: open invoices are cancelled at the end rather than waited for.
         seed: See `Engine.shuffle`.
@@ -278,24 +285,26 @@ async def open_world(
     Raises:
         Violations: The scenario broke a promise (S1 to S10, L1).
     """
-    async with keeper.take() as stage:
-        stage.engine.shuffle(seed)
-        client = await stage.client(era, approval_timeout, door, signals_approve=signals_approve)
-        world = World(stage, client, approval_timeout=approval_timeout, door=door)
+    async with pool.take() as environment:
+        environment.engine.shuffle(seed)
+        client = await environment.client(
+            protocol_mode, approval_timeout, client_interface, signals_approve=signals_approve
+        )
+        world = World(environment, client, approval_timeout=approval_timeout, client_interface=client_interface)
         try:
             yield world
-            found = await settle(world) if settles else []
+            found = await run_to_quiescence(world) if settles else []
             if found:
                 found += await _what_else(world)
             else:
-                await withdraw(world)
+                await cancel_open(world)
                 found = check(await world.observe())
         except BaseException:
             # Whatever it was: nothing of this world may hold up the clock of the next one.
             with suppress(Exception):
-                await withdraw(world)
-            stage.is_broken = True
+                await cancel_open(world)
+            environment.is_broken = True
             raise
         if found:
-            stage.is_broken = True
+            environment.is_broken = True
             raise Violations(found)

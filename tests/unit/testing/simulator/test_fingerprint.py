@@ -17,7 +17,7 @@ from temporalio import workflow
 
 from temporal_simulator import Simulation, Start, Worker
 from temporal_simulator.worker.fingerprint import condensed, fingerprint
-from tests.unit.testing.simulator.places import QUEUE
+from tests.unit.testing.simulator.backends import QUEUE
 
 
 class Colour(Enum):

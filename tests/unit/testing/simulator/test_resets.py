@@ -18,10 +18,10 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from temporal_simulator import NotSimulated
 from tests.requirements import requirement
-from tests.unit.testing.simulator import places, toys
-from tests.unit.testing.simulator.places import QUEUE, WORKFLOWS, Place
-from tests.unit.testing.simulator.reset_toys import Household
-from tests.unit.testing.simulator.toys import Child, Inbox
+from tests.unit.testing.simulator import backends, workflows
+from tests.unit.testing.simulator.backends import QUEUE, WORKFLOWS, Place
+from tests.unit.testing.simulator.reset_workflows import Household
+from tests.unit.testing.simulator.workflows import Child, Inbox
 
 Handle = WorkflowHandle[Any, Any]
 _COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
@@ -225,21 +225,21 @@ async def test_children_that_began_later_stay_and_keep_their_ids(place: Place) -
 
 @requirement("SIMULATOR-RESET")
 async def test_an_activity_begins_anew_and_a_timer_goes_on(place: Place) -> None:
-    toys.Gate.closed = asyncio.Event()
+    workflows.Gate.closed = asyncio.Event()
     handle = await start(place, Household)
     await until(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
     for name in "ab":
         await place.client.get_workflow_handle(f"{handle.id}-{name}").signal(Inbox.finish)
     await until(handle, "TIMER_STARTED")
     async with asyncio.timeout(10):
-        while not toys.Gate.tries:
+        while not workflows.Gate.tries:
             await asyncio.sleep(0.01)
     await handle.signal(Household.note, "meanwhile")
     await handle.query(Household.all)
-    toys.Gate.closed.set()
+    workflows.Gate.closed.set()
     new = await reset(place, handle, (await finished(handle))[-1], _NONE)
     await until(new, "ACTIVITY_TASK_COMPLETED")
-    assert toys.Gate.tries == ["done", "done"]
+    assert workflows.Gate.tries == ["done", "done"]
     last = (await new.fetch_history()).events
     [began] = [each for each in last if each.HasField("activity_task_started_event_attributes")]
     assert began.activity_task_started_event_attributes.attempt == 1
@@ -269,7 +269,7 @@ async def test_where_no_workflow_task_has_ended_nothing_is_reset(place: Place) -
 
 @requirement("SIMULATOR-RESET")
 async def test_what_is_not_simulated_is_told() -> None:
-    async with places.simulated() as place:
+    async with backends.simulated() as place:
         handle = await start(place, Inbox)
         await handle.query(Inbox.notes)
         with pytest.raises(NotSimulated, match="another event than one that ends a workflow task"):
@@ -278,7 +278,7 @@ async def test_what_is_not_simulated_is_told() -> None:
         await reset(place, handle, 4)
         with pytest.raises(NotSimulated, match="another run than the newest"):
             await reset(place, place.client.get_workflow_handle(handle.id, run_id=old), 4)
-        parent = await start(place, toys.Parent)
+        parent = await start(place, workflows.Parent)
         with pytest.raises(NotSimulated, match="a reset of a child"):
             await reset(place, place.client.get_workflow_handle(f"{parent.id}-a"), 4)
         limited = await place.client.start_workflow(

@@ -14,26 +14,26 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from temporal_simulator import (
+    DeadlockError,
     EndlessTaskFailureError,
-    EverythingWaits,
-    InOrder,
+    EvictionError,
+    FifoScheduler,
     NotSimulated,
-    Seeded,
+    RandomScheduler,
     Simulation,
     Start,
-    StaysInMemory,
     VirtualTimeLoop,
     Worker,
     connect,
 )
 from temporal_simulator.server import workflow_tasks as _tasks
-from tests.unit.testing.simulator import toys
-from tests.unit.testing.simulator.places import QUEUE
+from tests.unit.testing.simulator import workflows
+from tests.unit.testing.simulator.backends import QUEUE
 
 HOUR = timedelta(hours=1)
 
 
-class Patient(InOrder):
+class Patient(FifoScheduler):
     """In order, but a worker takes its time, and a client does not wait for it."""
 
     splits_tasks = True
@@ -44,8 +44,8 @@ class Patient(InOrder):
 
 @asynccontextmanager
 async def a_simulation(**options: Any) -> AsyncIterator[tuple[Simulation, Client]]:
-    simulation = Simulation(search_attributes=(toys.COLOUR.name,), **options)
-    simulation.start_worker(QUEUE, Worker(toys.WORKFLOWS, toys.ACTIVITIES))
+    simulation = Simulation(search_attributes=(workflows.COLOUR.name,), **options)
+    simulation.start_worker(QUEUE, Worker(workflows.WORKFLOWS, workflows.ACTIVITIES))
     yield simulation, connect(simulation)
     await simulation.close()
 
@@ -55,7 +55,7 @@ async def start(client: Client, workflow: Any, *args: Any) -> WorkflowHandle[Any
 
 
 def restart(simulation: Simulation) -> None:
-    simulation.start_worker(QUEUE, Worker(toys.WORKFLOWS, toys.ACTIVITIES))
+    simulation.start_worker(QUEUE, Worker(workflows.WORKFLOWS, workflows.ACTIVITIES))
 
 
 async def kinds_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
@@ -73,7 +73,7 @@ async def failures_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
 
 async def test_time_only_passes_when_told_to_and_stops_at_everything_that_is_due() -> None:
     async with a_simulation() as (simulation, client):
-        handle = await start(client, toys.Timers)
+        handle = await start(client, workflows.Timers)
         began = simulation.now
         await handle.query("__stack_trace")
         assert simulation.now == began
@@ -89,23 +89,23 @@ async def test_time_only_passes_when_told_to_and_stops_at_everything_that_is_due
 
 async def test_a_workflow_comes_back_by_replay_after_a_crash() -> None:
     async with a_simulation() as (simulation, client):
-        handle = await start(client, toys.Inbox)
-        await handle.signal(toys.Inbox.note, "before")
-        assert await handle.execute_update(toys.Inbox.add, args=["update", 0]) == 2
+        handle = await start(client, workflows.Inbox)
+        await handle.signal(workflows.Inbox.note, "before")
+        assert await handle.execute_update(workflows.Inbox.add, args=["update", 0]) == 2
         simulation.crash_worker(QUEUE)
-        await handle.signal(toys.Inbox.note, "meanwhile")
+        await handle.signal(workflows.Inbox.note, "meanwhile")
         restart(simulation)
-        assert await handle.query(toys.Inbox.notes) == ["before", "update", "meanwhile"]
+        assert await handle.query(workflows.Inbox.notes) == ["before", "update", "meanwhile"]
 
 
 async def test_without_a_worker_nothing_is_answered() -> None:
     async with a_simulation() as (simulation, client):
-        handle = await start(client, toys.Inbox)
+        handle = await start(client, workflows.Inbox)
         simulation.crash_worker(QUEUE)
         with pytest.raises(RPCError) as refused:
-            await handle.query(toys.Inbox.notes)
+            await handle.query(workflows.Inbox.notes)
         assert refused.value.status is RPCStatusCode.FAILED_PRECONDITION
-        adding = asyncio.create_task(handle.execute_update(toys.Inbox.add, args=["patient", 0]))
+        adding = asyncio.create_task(handle.execute_update(workflows.Inbox.add, args=["patient", 0]))
         await asyncio.sleep(0)
         assert not adding.done()
         restart(simulation)
@@ -114,9 +114,9 @@ async def test_without_a_worker_nothing_is_answered() -> None:
 
 
 async def test_code_that_does_not_do_again_what_it_did_is_caught_when_it_is_replayed() -> None:
-    toys.Fickle.lives = 0
+    workflows.Fickle.lives = 0
     async with a_simulation() as (simulation, client):
-        handle = await start(client, toys.Fickle)
+        handle = await start(client, workflows.Fickle)
         simulation.evict(QUEUE)
         await simulation.advance(timedelta(days=2))
         assert "WORKFLOW_TASK_FAILED" in await kinds_of(handle)
@@ -127,25 +127,27 @@ async def test_code_that_does_not_do_again_what_it_did_is_caught_when_it_is_repl
 
 
 async def test_a_workflow_whose_tasks_fail_goes_on_once_it_is_mended() -> None:
-    toys.Raiser.is_mended = False
+    workflows.Raiser.is_mended = False
     async with a_simulation() as (simulation, client):
-        handle = await start(client, toys.Raiser)
+        handle = await start(client, workflows.Raiser)
         await simulation.advance(HOUR)
         assert (await kinds_of(handle)).count("WORKFLOW_TASK_FAILED") == 1
-        toys.Raiser.is_mended = True
+        workflows.Raiser.is_mended = True
         await simulation.advance(HOUR)
         assert await asyncio.wait_for(handle.result(), 10) == "mended"
 
 
 async def test_code_that_can_not_be_put_out_of_memory_is_told() -> None:
     simulation = Simulation()
-    simulation.start_worker(QUEUE, Worker(toys.WORKFLOWS, toys.ACTIVITIES))
-    await start(connect(simulation), toys.Stubborn)
-    with pytest.raises(StaysInMemory, match="toy"):
+    simulation.start_worker(QUEUE, Worker(workflows.WORKFLOWS, workflows.ACTIVITIES))
+    await start(connect(simulation), workflows.Stubborn)
+    with pytest.raises(EvictionError, match="toy"):
         simulation.evict(QUEUE)
 
 
-@pytest.mark.parametrize(("workflow", "what"), [(toys.Anew, "continue as new"), (toys.Local, "local activity")])
+@pytest.mark.parametrize(
+    ("workflow", "what"), [(workflows.Anew, "continue as new"), (workflows.Local, "local activity")]
+)
 async def test_what_is_not_simulated_is_refused_loudly_and_for_good(workflow: type, what: str) -> None:
     async with a_simulation() as (simulation, client):
         with pytest.raises(NotSimulated, match=what):
@@ -163,7 +165,7 @@ async def test_a_request_that_is_not_simulated_is_unimplemented() -> None:
 
 async def test_a_query_of_visibility_that_is_not_understood_is_refused() -> None:
     async with a_simulation() as (_, client):
-        await start(client, toys.Inbox)
+        await start(client, workflows.Inbox)
         assert (await client.count_workflows("WorkflowType = 'Inbox' AND ExecutionStatus = 'Running'")).count == 1
         assert (await client.count_workflows("WorkflowType != 'Inbox'")).count == 0
         assert (await client.count_workflows("WorkflowType = 'Inbox' AND RunId IS NULL")).count == 0
@@ -177,22 +179,22 @@ async def test_a_query_of_visibility_that_is_not_understood_is_refused() -> None
 async def test_a_page_of_a_list_leads_to_the_next() -> None:
     async with a_simulation() as (_, client):
         for number in range(5):
-            await client.start_workflow(toys.Inbox.run, id=f"toy-{number}", task_queue=QUEUE)
+            await client.start_workflow(workflows.Inbox.run, id=f"toy-{number}", task_queue=QUEUE)
         listed = [each.id async for each in client.list_workflows("", page_size=2)]
         assert sorted(listed) == [f"toy-{number}" for number in range(5)]
 
 
 async def test_an_activity_that_was_under_way_in_a_crash_is_tried_again_after_its_time_out() -> None:
-    toys.Gate.closed = asyncio.Event()
+    workflows.Gate.closed = asyncio.Event()
     async with a_simulation() as (simulation, client):
-        handle = await start(client, toys.Canceller)
-        assert toys.Gate.tries == ["TRY_CANCEL"]
+        handle = await start(client, workflows.Canceller)
+        assert workflows.Gate.tries == ["TRY_CANCEL"]
         simulation.crash_worker(QUEUE)
         restart(simulation)
         await simulation.advance(23 * HOUR)
-        assert toys.Gate.tries == ["TRY_CANCEL"]
+        assert workflows.Gate.tries == ["TRY_CANCEL"]
         await simulation.advance(2 * HOUR)
-        assert toys.Gate.tries == ["TRY_CANCEL", "TRY_CANCEL"]
+        assert workflows.Gate.tries == ["TRY_CANCEL", "TRY_CANCEL"]
         await handle.terminate()
 
 
@@ -204,29 +206,29 @@ async def step_until(simulation: Simulation, label: str) -> None:
 
 
 async def test_a_crash_in_the_middle_of_a_workflow_task_loses_what_it_wanted_and_nothing_else() -> None:
-    async with a_simulation(chooser=Patient()) as (simulation, client):
-        handle = await start(client, toys.Hasty)
+    async with a_simulation(scheduler=Patient()) as (simulation, client):
+        handle = await start(client, workflows.Hasty)
         await step_until(simulation, "workflow task ends")
         simulation.crash_worker(QUEUE)
         restart(simulation)
         await simulation.advance(timedelta(minutes=1))
         assert await asyncio.wait_for(handle.result(), 10) == []
         assert (await kinds_of(handle)).count("WORKFLOW_TASK_TIMED_OUT") == 1
-        assert toys.Gate.tries == ["hasty"]
+        assert workflows.Gate.tries == ["eager"]
 
 
 async def test_a_crash_between_an_activity_and_its_report_has_it_done_twice() -> None:
-    async with a_simulation(chooser=Patient()) as (simulation, client):
-        handle = await start(client, toys.Hasty)
+    async with a_simulation(scheduler=Patient()) as (simulation, client):
+        handle = await start(client, workflows.Hasty)
         await step_until(simulation, "activity reports")
         simulation.crash_worker(QUEUE)
         restart(simulation)
         await simulation.advance(timedelta(minutes=1))
         assert await asyncio.wait_for(handle.result(), 10) == []
-        assert toys.Gate.tries == ["hasty", "hasty"]
+        assert workflows.Gate.tries == ["eager", "eager"]
 
 
-class Early(InOrder):
+class Early(FifoScheduler):
     """In order, but a client is answered once there is something to report."""
 
     splits_tasks = True
@@ -238,47 +240,47 @@ class Early(InOrder):
 
 async def test_a_client_may_act_before_an_activity_that_has_ended_reports_it() -> None:
     early = Early()
-    async with a_simulation(chooser=early) as (simulation, client):
+    async with a_simulation(scheduler=early) as (simulation, client):
         early.simulation = simulation
-        handle = await start(client, toys.Hasty)
+        handle = await start(client, workflows.Hasty)
         # What a client has to do between two calls takes turns of the loop, but no time.
         for _ in range(10):
             await asyncio.sleep(0)
-        await handle.signal(toys.Hasty.note, "meanwhile")
-        assert toys.Gate.tries == ["hasty"]
+        await handle.signal(workflows.Hasty.note, "meanwhile")
+        assert workflows.Gate.tries == ["eager"]
         assert "ACTIVITY_TASK_COMPLETED" not in await kinds_of(handle)
 
 
 async def test_a_report_that_is_lost_has_an_activity_done_again_after_its_time_out() -> None:
-    async with a_simulation(chooser=Seeded(1, loses=1.0)) as (simulation, client):
-        handle = await start(client, toys.Hasty)
+    async with a_simulation(scheduler=RandomScheduler(1, loses=1.0)) as (simulation, client):
+        handle = await start(client, workflows.Hasty)
         await simulation.advance(timedelta(seconds=4))
-        assert toys.Gate.tries == ["hasty"]
+        assert workflows.Gate.tries == ["eager"]
         await simulation.advance(timedelta(seconds=4))
-        assert toys.Gate.tries == ["hasty", "hasty"]
-        simulation.chooser = InOrder()
+        assert workflows.Gate.tries == ["eager", "eager"]
+        simulation.scheduler = FifoScheduler()
         await simulation.advance(timedelta(minutes=1))
         assert await asyncio.wait_for(handle.result(), 10) == []
-        assert toys.Gate.tries == ["hasty", "hasty", "hasty"]
+        assert workflows.Gate.tries == ["eager", "eager", "eager"]
 
 
 async def test_what_arrives_while_a_workflow_ends_is_told_before_it_does() -> None:
-    async with a_simulation(chooser=Patient()) as (simulation, client):
-        handle = await start(client, toys.Hasty)
+    async with a_simulation(scheduler=Patient()) as (simulation, client):
+        handle = await start(client, workflows.Hasty)
         for _ in range(2):
             await step_until(simulation, "workflow task ends")
-            if "hasty" not in toys.Gate.tries:
+            if "eager" not in workflows.Gate.tries:
                 await simulation.happen(simulation.possible()[0])
-        await handle.signal(toys.Hasty.note, "just in time")
+        await handle.signal(workflows.Hasty.note, "just in time")
         await simulation.go_on()
         assert await asyncio.wait_for(handle.result(), 10) == ["just in time"]
         assert await failures_of(handle) == ["UnhandledCommand"]
 
 
 async def life(seed: int) -> list[str]:
-    toys.Gate.reset()
-    async with a_simulation(chooser=Seeded(seed)) as (simulation, client):
-        handle = await start(client, toys.Parent)
+    workflows.Gate.reset()
+    async with a_simulation(scheduler=RandomScheduler(seed)) as (simulation, client):
+        handle = await start(client, workflows.Parent)
         await simulation.advance(HOUR)
         await asyncio.wait_for(handle.result(), 10)
         return await kinds_of(handle)
@@ -314,7 +316,7 @@ def test_in_a_loop_on_virtual_time_waiting_costs_nothing_and_workflows_go_on() -
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualTimeLoop)
             stop = loop.follow(simulation)
-            handle = await start(client, toys.Timers)
+            handle = await start(client, workflows.Timers)
             result = await handle.result()
             stop()
             return result, loop.time()
@@ -329,20 +331,20 @@ def test_a_loop_in_which_everything_waits_for_nothing_says_so() -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()
 
-    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(EverythingWaits):
+    with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(DeadlockError):
         runner.run(main())
 
 
 async def test_a_query_that_fails_is_refused_with_its_reason() -> None:
     async with a_simulation() as (_, client):
-        handle = await start(client, toys.Inbox)
+        handle = await start(client, workflows.Inbox)
         with pytest.raises(WorkflowQueryFailedError, match="no answer"):
-            await handle.query(toys.Inbox.fails)
+            await handle.query(workflows.Inbox.fails)
 
 
 async def test_runs_that_are_forgotten_were_never_there() -> None:
     async with a_simulation() as (simulation, client):
-        handle = await start(client, toys.Timers)
+        handle = await start(client, workflows.Timers)
         simulation.forget({"toy"})
         assert simulation.every() == []
         with pytest.raises(RPCError):
@@ -352,7 +354,7 @@ async def test_runs_that_are_forgotten_were_never_there() -> None:
 
 async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
     async def digest(*names: str) -> object:
-        async with a_simulation(chooser=Patient()) as (simulation, _):
+        async with a_simulation(scheduler=Patient()) as (simulation, _):
             for name in names:
                 simulation.start(Start(name, "Child", QUEUE))
             return simulation.digest()
@@ -362,7 +364,7 @@ async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
 
 
 async def test_by_hand_nothing_happens_by_itself_when_an_activity_ends() -> None:
-    async with a_simulation(by_hand=True, chooser=Patient()) as (simulation, _):
+    async with a_simulation(by_hand=True, scheduler=Patient()) as (simulation, _):
         one, other = (simulation.start(Start(name, "Activities", QUEUE)) for name in ("one", "other"))
         for expected in ("workflow task", "workflow task ends", "activity starts"):
             [step] = [step for step in simulation.possible() if step.run_id == one.run_id]
@@ -376,13 +378,13 @@ async def test_by_hand_nothing_happens_by_itself_when_an_activity_ends() -> None
 @pytest.fixture
 def _soon_tired(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_tasks, "MOST_FAILURES", 5)
-    monkeypatch.setattr(toys.Raiser, "is_mended", False)
+    monkeypatch.setattr(workflows.Raiser, "is_mended", False)
 
 
 @pytest.mark.usefixtures("_soon_tired")
 async def test_a_workflow_whose_tasks_fail_for_ever_ends_the_simulation_by_name() -> None:
     async with a_simulation() as (simulation, client):
-        await start(client, toys.Raiser)
+        await start(client, workflows.Raiser)
         await simulation.advance(timedelta(seconds=14))
         with pytest.raises(EndlessTaskFailureError, match=r"Raiser toy .* failed 5 times in a row.*: a bug"):
             await simulation.advance(timedelta(days=1))
@@ -395,7 +397,7 @@ def test_who_waits_for_it_in_a_loop_on_virtual_time_is_told() -> None:
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualTimeLoop)
             loop.follow(simulation)
-            await (await start(client, toys.Raiser)).result()
+            await (await start(client, workflows.Raiser)).result()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(EndlessTaskFailureError, match="a bug"):
         runner.run(main())

@@ -20,7 +20,7 @@ from temporalio.service import ServiceClient
 from temporalio.testing import ActivityEnvironment
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from tests.unit.testing.simulator import toys
+from tests.unit.testing.simulator import workflows
 
 STANDS_ON = "The simulator stands on this part of temporalio, which has changed: "
 QUEUE = "toys"
@@ -104,7 +104,7 @@ def test_a_runner_makes_instances_and_an_instance_takes_activations() -> None:
     assert takes == ["self", "act"], STANDS_ON + "how an instance is activated"
     assert issubclass(UnsandboxedWorkflowRunner, WorkflowRunner), STANDS_ON + "the runner without a sandbox"
     abstract: frozenset[str] = WorkflowInstance.__abstractmethods__
-    answers = set(vars(of_simulator("Recalling", ".worker.memoize")))
+    answers = set(vars(of_simulator("MemoizedInstance", ".worker.memoize")))
     assert abstract <= answers, STANDS_ON + f"an instance can be asked {sorted(abstract - answers)}"
 
 
@@ -128,8 +128,8 @@ def test_the_client_asks_by_these_names(name: str) -> None:
 
 def test_a_service_client_has_one_door() -> None:
     abstract: frozenset[str] = ServiceClient.__abstractmethods__
-    doors = {"_rpc_call", "update_api_key", "update_rpc_metadata", "worker_service_client"}
-    assert abstract == doors, STANDS_ON + "what a service client has to have"
+    client_interfaces = {"_rpc_call", "update_api_key", "update_rpc_metadata", "worker_service_client"}
+    assert abstract == client_interfaces, STANDS_ON + "what a service client has to have"
     parameters = {"self", "rpc", "req", "resp_type", "service", "retry", "metadata", "timeout"}
     assert set(inspect.signature(ServiceClient._rpc_call).parameters) == parameters, STANDS_ON + "its calls"
     takes = inspect.signature(Client.__init__).parameters
@@ -143,7 +143,7 @@ def test_definitions_can_be_read() -> None:
     for module, reader in ((workflow, "must_from_class"), (activity, "must_from_callable")):
         definitions = getattr(module, "_Definition", None)
         assert hasattr(definitions, reader), STANDS_ON + f"{module.__name__}._Definition.{reader}"
-    assert workflow._Definition.must_from_class(toys.Inbox).name == "Inbox", STANDS_ON + "definitions of workflows"
+    assert workflow._Definition.must_from_class(workflows.Inbox).name == "Inbox", STANDS_ON + "definitions of workflows"
     definition = activity._Definition.must_from_callable(toy)
     told = definition.name, definition.arg_types
     assert told == ("named too", [str]), STANDS_ON + "definitions of activities"
@@ -200,7 +200,7 @@ LEFT_OUT = {
 
 async def test_an_instance_keeps_nothing_that_its_fingerprint_does_not_know_of() -> None:
     simulation = of_simulator("Simulation")()
-    simulation.start_worker(QUEUE, of_simulator("Worker")([toys.Timers], []))
+    simulation.start_worker(QUEUE, of_simulator("Worker")([workflows.Timers], []))
     run = simulation.start(of_simulator("Start")("toy", "Timers", QUEUE))
     await simulation.go_on()
     kept = set(vars(simulation.instance_of(run, 0)))

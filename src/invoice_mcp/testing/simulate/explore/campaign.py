@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from multiprocessing.sharedctypes import Synchronized
 from typing import Any
 
-from invoice_mcp.testing.simulate.explore.execution import Life
+from invoice_mcp.testing.simulate.explore.execution import ControlledExecution
 from invoice_mcp.testing.simulate.explore.plan import Plan
-from invoice_mcp.testing.simulate.explore.replay import Lived, Way, lived, quiet
+from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution, ScheduleId, lived, quiet
 from invoice_mcp.testing.simulate.process.interrupt import Stop
 from invoice_mcp.testing.simulate.process.loading import workflows_named
 from invoice_mcp.testing.simulate.process.pool import SPAWN, heard_from
-from temporal_simulator import Branches, Explored, RecallingRunner, explore
+from temporal_simulator import Branches, Explored, MemoizingRunner, explore
 
 # Seconds between two reports of how far it is.
 _TELLS_EVERY = 0.2
@@ -37,7 +37,7 @@ class Result:
     lives: int
     states: int
     seconds: float
-    failure: Lived | None = None
+    failure: ReplayedExecution | None = None
     is_whole: bool = True
 
 
@@ -62,8 +62,8 @@ def explore_plan(
         NotSimulated: The workflows want what the simulator does not know.
     """
     chosen, found, began = workflows_named(workflows), Explored(), time.monotonic()
-    runner, ends, stop = RecallingRunner(), set[Hashable](), stop or Stop()
-    last: list[tuple[Branches, Life | None]] = []
+    runner, ends, stop = MemoizingRunner(), set[Hashable](), stop or Stop()
+    last: list[tuple[Branches, ControlledExecution | None]] = []
 
     async def live(branches: Branches) -> None:
         if stop.is_asked:
@@ -71,7 +71,7 @@ def explore_plan(
             branches.leads_nowhere = True
             raise _Stopped
         last[:] = [(branches, None)]
-        life = Life(plan, chosen, runner, ends)
+        life = ControlledExecution(plan, chosen, runner, ends)
         last[:] = [(branches, life)]
         await life.live(branches)
 
@@ -83,7 +83,7 @@ def explore_plan(
         is_whole = False
     except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
         [(branches, life)] = last
-        failure = lived(Way(plan, tuple(branches.path)), life, workflows, error)
+        failure = lived(ScheduleId(plan, tuple(branches.path)), life, workflows, error)
     if told is not None:
         told(found)
     return Result(str(plan), found.lives, found.states, time.monotonic() - began, failure, is_whole)

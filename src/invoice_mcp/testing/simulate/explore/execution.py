@@ -22,12 +22,12 @@ from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import (
     Branches,
+    Event,
     Execution,
+    MemoizingRunner,
     Moment,
-    RecallingRunner,
     Simulation,
     Start,
-    Step,
     Worker,
     connect,
 )
@@ -49,18 +49,18 @@ class Unforeseen(AssertionError):  # noqa: N818 (it names what was met)
     """
 
 
-def lives_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
+def executions_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
     """What `simulator.explore` explores. It raises `Violations` where a promise is broken."""
-    runner = RecallingRunner()
+    runner = MemoizingRunner()
 
     async def live(branches: Branches) -> None:
-        await Life(plan, workflows, runner).live(branches)
+        await ControlledExecution(plan, workflows, runner).live(branches)
 
     return live
 
 
 @dataclass
-class Life:
+class ControlledExecution:
     """One life of an invoice. What is in it is planned, and what happens when is up to the branches.
 
     Attributes:
@@ -71,12 +71,12 @@ class Life:
 
     plan: Plan
     workflows: tuple[type, ...] = WORKFLOWS
-    runner: WorkflowRunner = field(default_factory=RecallingRunner)
+    runner: WorkflowRunner = field(default_factory=MemoizingRunner)
     ends: set[Hashable] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.chooser = _Split()
-        self.simulation = Simulation(chooser=self.chooser, search_attributes=(INVOICE_STATUS,), by_hand=True)
+        self.scheduler = _Split()
+        self.simulation = Simulation(scheduler=self.scheduler, search_attributes=(INVOICE_STATUS,), by_hand=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.done = 0
         self.moments: list[Moment] = []
@@ -129,10 +129,10 @@ class Life:
             return [*self._ways(goes_on), *([self._holds(run_id)] if self._can_be_reached(run_id) else [])]
         options = [*self._ways(steps), *(self._is_done(event) for event in self._left() if self._is_worth_it(event))]
         if not possible and any(run.is_open for run in self.simulation.every()):
-            options += [self._time_passes] if self.simulation.agenda.next_time() is not None else []
+            options += [self._time_passes] if self.simulation.event_queue.next_time() is not None else []
         return options
 
-    def _of_a_line(self, steps: list[Step]) -> list[Step]:
+    def _of_a_line(self, steps: list[Event]) -> list[Event]:
         """All that one line can do now, if any can do something.
 
         Whatever a line does concerns the invoice only once that is told of it, by a step of its own. So a line does at
@@ -174,7 +174,7 @@ class Life:
         following = self.plan.events[self.done]
         return ONE_OF.get(following, (following,))
 
-    def _ways(self, steps: list[Step]) -> list[_Act]:
+    def _ways(self, steps: list[Event]) -> list[_Act]:
         """Every way in which one of the steps can happen.
 
         A crash takes away what the worker has under way. So it happens right after something was taken on: later on
@@ -188,16 +188,16 @@ class Life:
             found += [self._happens(step, fault, then=self._crash) for step, fault in every if step.label in _TAKEN_ON]
         return found
 
-    def _is_payment(self, step: Step) -> bool:
+    def _is_payment(self, step: Event) -> bool:
         return step.label == "activity starts" and step.run_id != self.run.run_id
 
-    def _require_foreseen(self, step: Step) -> None:
+    def _require_foreseen(self, step: Event) -> None:
         """Raises Unforeseen."""
         is_cancelling = step.label == "cancellation is delivered" and self.run.is_cancelling
         if step.label in _REACHES and not is_cancelling:
             raise Unforeseen(f"The invoice reaches for one of its lines, without having been cancelled: {step.label}")
 
-    def _happens(self, step: Step, fault: str = "", then: _Act | None = None) -> _Act:
+    def _happens(self, step: Event, fault: str = "", then: _Act | None = None) -> _Act:
         async def happen() -> None:
             if fault:
                 self._goes_wrong(fault)
@@ -208,15 +208,15 @@ class Life:
 
         return happen
 
-    def _may_be_queried_first(self, step: Step) -> bool:
+    def _may_be_queried_first(self, step: Event) -> bool:
         # Of the invoice alone: what a line does, it does at once, and is not explored in every order.
         is_invoices_task = step.label == "workflow task" and step.run_id == self.run.run_id
         return self.can_be_queried and is_invoices_task and self.run.tasks.may_be_queried_first
 
-    def _after_a_query(self, step: Step) -> _Act:
+    def _after_a_query(self, step: Event) -> _Act:
         async def happen() -> None:
             self._note("client", "asks: the answer comes from a replay, before the workflow task")
-            self.can_be_queried, self.chooser.is_queried = False, True
+            self.can_be_queried, self.scheduler.is_queried = False, True
             await self.simulation.happen(step)
 
         return happen
@@ -258,9 +258,9 @@ class Life:
         self.moments.append(Moment(self.simulation.events, self.simulation.now, who, what))
 
     async def _time_passes(self) -> None:
-        due = self.simulation.agenda.next_time()
+        due = self.simulation.event_queue.next_time()
         assert due is not None  # noqa: S101 (else it is no option)
-        self.simulation.agenda.move_to(due)
+        self.simulation.event_queue.move_to(due)
 
     # -- how it ended --------------------------------------------------------------------------------------
 
@@ -308,8 +308,8 @@ class _Split:
     splits_tasks = True
     is_queried = False
 
-    def choose(self, options: Any) -> Step:
-        step: Step = options[0]
+    def choose(self, options: Any) -> Event:
+        step: Event = options[0]
         return step
 
     def pauses(self) -> bool:

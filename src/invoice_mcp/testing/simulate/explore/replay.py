@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
-from invoice_mcp.testing.simulate.explore.execution import Life
+from invoice_mcp.testing.simulate.explore.execution import ControlledExecution
 from invoice_mcp.testing.simulate.explore.plan import EVENTS, ONE_OF, Plan
-from invoice_mcp.testing.simulate.fuzz.episode import Broken, in_order, verdict
+from invoice_mcp.testing.simulate.fuzz.episode import EpisodeFailure, in_order, verdict
 from invoice_mcp.testing.simulate.process.loading import workflows_named
 from temporal_simulator import Branches, Moment, NotSimulated
 
@@ -24,12 +24,12 @@ _NAME = re.compile(r"([^/]+)/([^/]+)/([0-9]+(?:\.[0-9]+)*)")
 _WRITTEN = "LINES/EVENT,.../BRANCH.BRANCH..."
 
 
-class NoSuchLife(ValueError):  # noqa: N818 (an answer to whoever asks)
+class NoSuchExecution(ValueError):  # noqa: N818 (an answer to whoever asks)
     """A name of no life, or of none that these workflows have."""
 
 
 @dataclass(frozen=True)
-class Way:
+class ScheduleId:
     """Which life of which plan."""
 
     plan: Plan
@@ -50,17 +50,17 @@ class Way:
         """What has this name.
 
         Raises:
-            NoSuchLife: Nothing has.
+            NoSuchExecution: Nothing has.
         """
         parts = _NAME.fullmatch(name)
         if parts is None:
-            raise NoSuchLife(f"{name!r} is not written {_WRITTEN}")
+            raise NoSuchExecution(f"{name!r} is not written {_WRITTEN}")
         lines, events, branches = parts.groups()
         chosen = () if events == _NOTHING else tuple(events.split(","))
         path = tuple(map(int, branches.split(".")))
         if lines not in {"1", "2"} or {*chosen} - {*EVENTS, *ONE_OF}:
             events = ", ".join((*EVENTS, *ONE_OF))
-            raise NoSuchLife(f"{name!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
+            raise NoSuchExecution(f"{name!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
         return cls(Plan(int(lines), chosen), path)
 
     def command(self, workflows: Sequence[str] = ()) -> str:
@@ -79,12 +79,12 @@ class _Along(Branches):
     def pick(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
         fork = len(self.path)
         if fork < len(self._asked) and self._asked[fork] >= len(options):
-            raise NoSuchLife(f"there are {len(options)} branches at fork {fork + 1}, so none {self._asked[fork]}")
+            raise NoSuchExecution(f"there are {len(options)} branches at fork {fork + 1}, so none {self._asked[fork]}")
         return super().pick(options, state)
 
 
 @dataclass(frozen=True)
-class Lived:
+class ReplayedExecution:
     """A life that was lived.
 
     Attributes:
@@ -94,9 +94,9 @@ class Lived:
         story: All that happened in it.
     """
 
-    way: Way
+    way: ScheduleId
     command: str
-    broken: Broken | None
+    broken: EpisodeFailure | None
     story: tuple[Moment, ...]
 
     def as_data(self) -> dict[str, Any]:
@@ -111,7 +111,9 @@ class Lived:
         }
 
 
-def lived(way: Way, life: Life | None, workflows: Sequence[str], error: Exception | None = None) -> Lived:
+def lived(
+    way: ScheduleId, life: ControlledExecution | None, workflows: Sequence[str], error: Exception | None = None
+) -> ReplayedExecution:
     """What is to be told of a life; None if it could not even begin.
 
     Args:
@@ -125,32 +127,32 @@ def lived(way: Way, life: Life | None, workflows: Sequence[str], error: Exceptio
     if isinstance(unknown, NotSimulated):
         raise unknown
     story = () if life is None else in_order(life.simulation, life.moments, life.payments.made)
-    return Lived(way, way.command(workflows), None if error is None else verdict(error), story)
+    return ReplayedExecution(way, way.command(workflows), None if error is None else verdict(error), story)
 
 
-def live_again(way: Way, workflows: Sequence[str] = ()) -> Lived:
+def replay_path(way: ScheduleId, workflows: Sequence[str] = ()) -> ReplayedExecution:
     """Live one life again.
 
     Raises:
-        NoSuchLife: These workflows have no such life.
+        NoSuchExecution: These workflows have no such life.
         NotSimulated: They want what the simulator does not know.
     """
     chosen = workflows_named(workflows)
-    lives: list[Life] = []
+    lives: list[ControlledExecution] = []
 
     async def live() -> None:
-        lives.append(Life(way.plan, chosen))
+        lives.append(ControlledExecution(way.plan, chosen))
         branches = _Along(way.path)
         await lives[0].live(branches)
         if len(branches.path) < len(way.path):
-            raise NoSuchLife(f"it ends after {len(branches.path)} forks")
+            raise NoSuchExecution(f"it ends after {len(branches.path)} forks")
 
     wrong: Exception | None = None
     try:
         with quiet():
             asyncio.run(live())
-    except NoSuchLife as missing:
-        raise NoSuchLife(f"These workflows have no life {way}: {missing}") from None
+    except NoSuchExecution as missing:
+        raise NoSuchExecution(f"These workflows have no life {way}: {missing}") from None
     except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
         wrong = error
     return lived(way, lives[0] if lives else None, workflows, wrong)

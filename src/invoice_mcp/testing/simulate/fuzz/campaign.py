@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from invoice_mcp.testing.model.scenario import Scenario
-from invoice_mcp.testing.simulate.fuzz.episode import ENGINE, Life, Lives
-from invoice_mcp.testing.simulate.fuzz.generator import Odds, draw
+from invoice_mcp.testing.simulate.fuzz.episode import ENGINE, Episode, EpisodeRunner
+from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions, generate_scenario
 from invoice_mcp.testing.simulate.fuzz.shrinker import shrink
-from invoice_mcp.testing.simulate.fuzz.statistics import Told, Totals
+from invoice_mcp.testing.simulate.fuzz.statistics import EpisodeReport, Totals
 from invoice_mcp.testing.simulate.process.interrupt import Stop
 from invoice_mcp.testing.simulate.process.loading import workflows_named
 from invoice_mcp.testing.simulate.process.pool import SPAWN, heard_from
@@ -37,7 +37,7 @@ class Plan:
     runs: int
     seed: int
     first: int = 0
-    odds: Odds = field(default_factory=Odds)
+    options: GeneratorOptions = field(default_factory=GeneratorOptions)
     workflows: tuple[str, ...] = ()
     samples: bool = False
     keeps_going: bool = False
@@ -81,13 +81,13 @@ def live_share(
     Raises:
         NotSimulated: The workflows want what the simulator does not know.
     """
-    lives, stop = Lives(workflows_named(plan.workflows)), stop or Stop()
+    lives, stop = EpisodeRunner(workflows_named(plan.workflows)), stop or Stop()
     totals, told_at, warm, seen = Totals(), time.monotonic(), _WARM, set[str]()
     try:
         for run in runs:
             if run >= limit.value or stop.is_asked:
                 break
-            scenario = draw(plan.seed, run, plan.odds)
+            scenario = generate_scenario(plan.seed, run, plan.options)
             life = lives.live(scenario, _name(plan, run), tells=plan.samples)
             totals.add(life)
             if life.broken is not None:
@@ -96,7 +96,7 @@ def live_share(
                 totals.failures.append(_shrunk(plan, lives, run, scenario, life, stop=stop))
             elif plan.samples and life.outcome not in seen:
                 seen.add(life.outcome)
-                totals.sample(Told(run, scenario, scenario, life, plan.command(scenario)))
+                totals.sample(EpisodeReport(run, scenario, scenario, life, plan.command(scenario)))
             if time.monotonic() - told_at >= _TELLS_EVERY:
                 tell(totals)
                 totals, told_at = Totals(), time.monotonic()
@@ -113,7 +113,7 @@ def _name(plan: Plan, run: int) -> str:
     return f"INV-{plan.seed}-{run}"
 
 
-def _shrunk(plan: Plan, lives: Lives, run: int, drawn: Scenario, life: Life, *, stop: Stop) -> Told:
+def _shrunk(plan: Plan, lives: EpisodeRunner, run: int, drawn: Scenario, life: Episode, *, stop: Stop) -> EpisodeReport:
     """The failure of a run, made small, as far as there is time: what fails otherwise is another failure."""
     assert life.broken is not None  # noqa: S101 (else there is nothing to shrink)
     by, latest = set(life.broken.by), life
@@ -129,7 +129,7 @@ def _shrunk(plan: Plan, lives: Lives, run: int, drawn: Scenario, life: Life, *, 
         return True
 
     scenario = shrink(drawn, fails)
-    return Told(run, scenario, drawn, latest, plan.command(scenario))
+    return EpisodeReport(run, scenario, drawn, latest, plan.command(scenario))
 
 
 # -- in this process, or in several ----------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from invoice_mcp.testing.model.model import OK, Model
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.model.state import Shown, Span, shown_by
 from invoice_mcp.testing.records import ToolRefused
-from invoice_mcp.testing.world.environment import StageKeeper
+from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.quiescence import terminated_lines_end
 from invoice_mcp.testing.world.world import World, open_world
 
@@ -33,18 +33,18 @@ class ModelViolated(AssertionError):  # noqa: N818 (a verdict, as `Violations`)
     """An answer or a report that is not among those the model allows."""
 
 
-async def play(keeper: StageKeeper, scenario: Scenario) -> None:
+async def play(pool: EnvironmentPool, scenario: Scenario) -> None:
     """Play a scenario: every answer and report is held against the model, and at the end the world is checked.
 
     Raises:
         AssertionError: Something is wrong; its notes say how to play it again.
     """
     try:
-        async with open_world(keeper, **scenario.world) as world:
+        async with open_world(pool, **scenario.world) as world:
             await Player(world, scenario).play()
     except Exception as error:
         told = (
-            tell(keeper.kind.name, workflows=keeper.workflows, sandboxed=keeper.sandboxed)
+            tell(pool.kind.name, workflows=pool.workflows, sandboxed=pool.sandboxed)
             for tell in (scenario.as_code, scenario.command)
         )
         error.add_note("\nThe scenario:\n{}\nPlay it again:\n{}".format(*told))
@@ -114,7 +114,7 @@ class Player:
         self._model = Model(
             tuple(Invoice.model_validate(draft) for draft in drafts),
             world.approval_timeout,
-            hasty=scenario.hasty,
+            eager=scenario.eager,
             signals_approve=scenario.signals_approve,
         )
         for action in scenario.before:
@@ -144,11 +144,11 @@ class Player:
         if answer not in allowed:
             raise ModelViolated(f"{self._story()} was answered {answer}, not {' or '.join(sorted(allowed))}")
         self._model.possible = allowed[answer]
-        if self._world.workflow_ids and not self._scenario.hasty:
+        if self._world.workflow_ids and not self._scenario.eager:
             await self._get_there()
 
     async def _catch_up(self) -> None:
-        if self._scenario.hasty and self._world.workflow_ids:
+        if self._scenario.eager and self._world.workflow_ids:
             now = await self._now()
             self._model.catch_up(Span(now, now))
             await self._get_there()
@@ -222,7 +222,7 @@ class Player:
         answer = await attack(self._world, verb)
         if before is not None and answer == OK:
             await self._require_closed(before)
-        if verb is Verb.TERMINATE and answer == OK and not self._scenario.hasty:
+        if verb is Verb.TERMINATE and answer == OK and not self._scenario.eager:
             await terminated_lines_end(self._world, self._world.workflow_id)
         return answer
 

@@ -15,8 +15,8 @@ from invoice_mcp.testing.model.actions import Verb
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.records import Paid
 from invoice_mcp.testing.simulate.fuzz.conformance import Done, ModelViolated, Player
-from invoice_mcp.testing.simulate.fuzz.runner import StageRunner
-from invoice_mcp.testing.world.environment import StageKeeper
+from invoice_mcp.testing.simulate.fuzz.runner import ScenarioRunner
+from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.world import World, open_world
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import BEGINS, Moment, NotSimulated, Simulation, timeline
@@ -28,7 +28,7 @@ ENGINE = "simulated"
 
 
 @dataclass(frozen=True)
-class Broken:
+class EpisodeFailure:
     """What was wrong with a life.
 
     Attributes:
@@ -41,7 +41,7 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Life:
+class Episode:
     """How a scenario was lived.
 
     Attributes:
@@ -54,18 +54,18 @@ class Life:
     outcome: str
     lived: timedelta
     faults: Counter[Verb] = field(default_factory=Counter)
-    broken: Broken | None = None
+    broken: EpisodeFailure | None = None
     story: tuple[Moment, ...] = ()
 
 
-class Lives:
+class EpisodeRunner:
     """Lives scenarios one after another, each as if it were the first."""
 
     def __init__(self, workflows: Sequence[type] = WORKFLOWS) -> None:
         self._workflows = workflows
         self._runner = self._begun()
 
-    def live(self, scenario: Scenario, name: str, *, tells: bool = False) -> Life:
+    def live(self, scenario: Scenario, name: str, *, tells: bool = False) -> Episode:
         """Live a scenario.
 
         Args:
@@ -77,7 +77,7 @@ class Lives:
         """
         told = _Told()
         try:
-            return self._runner.run(lambda keeper: _live(keeper, scenario, name, told, tells=tells))
+            return self._runner.run(lambda pool: _live(pool, scenario, name, told, tells=tells))
         except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
             told.require_simulated()
             # What is left of it may be anything: the next one has a stage of its own.
@@ -85,8 +85,8 @@ class Lives:
             self._runner = self._begun()
             return told.broken(verdict(error))
 
-    def _begun(self) -> StageRunner:
-        return StageRunner(kinds()[ENGINE], self._workflows, sandboxed=False)
+    def _begun(self) -> ScenarioRunner:
+        return ScenarioRunner(kinds()[ENGINE], self._workflows, sandboxed=False)
 
     def close(self) -> None:
         """End the stage, whatever is left on it."""
@@ -95,8 +95,8 @@ class Lives:
             self._runner.__exit__()
 
 
-async def _live(keeper: StageKeeper, scenario: Scenario, name: str, told: _Told, *, tells: bool) -> Life:
-    async with open_world(keeper, **scenario.world) as world:
+async def _live(pool: EnvironmentPool, scenario: Scenario, name: str, told: _Told, *, tells: bool) -> Episode:
+    async with open_world(pool, **scenario.world) as world:
         world.name = name
         told.begin(world)
         try:
@@ -110,13 +110,13 @@ async def _live(keeper: StageKeeper, scenario: Scenario, name: str, told: _Told,
     return life
 
 
-def verdict(error: Exception) -> Broken:
+def verdict(error: Exception) -> EpisodeFailure:
     """What an exception that ended a life says is wrong with it."""
     if isinstance(error, Violations):
-        return Broken(tuple(sorted({violation.rule for violation in error.found})), str(error))
+        return EpisodeFailure(tuple(sorted({violation.rule for violation in error.found})), str(error))
     if isinstance(error, ModelViolated):
-        return Broken((MODEL,), str(error))
-    return Broken((type(error).__name__,), str(error) or repr(error))
+        return EpisodeFailure((MODEL,), str(error))
+    return EpisodeFailure((type(error).__name__,), str(error) or repr(error))
 
 
 class _Told:
@@ -164,7 +164,7 @@ class _Told:
         """What happens from now on is no part of it."""
         self._last = self._simulation.events
 
-    def life(self, *, tells: bool) -> Life:
+    def life(self, *, tells: bool) -> Episode:
         """It, when nothing was wrong with it."""
         assert self._world is not None  # noqa: S101 (it has begun)
         answers = [answer.content for answer in self._world.tools.answers if answer.tool == "status" and answer.content]
@@ -172,15 +172,15 @@ class _Told:
         if self._crashes:
             faults[Verb.CRASH] = self._crashes
         story = self._story() if tells else ()
-        return Life(str(answers[-1]["status"]), self._simulation.now - BEGINS, faults, story=story)
+        return Episode(str(answers[-1]["status"]), self._simulation.now - BEGINS, faults, story=story)
 
-    def broken(self, verdict: Broken) -> Life:
+    def broken(self, verdict: EpisodeFailure) -> Episode:
         """It, when something was."""
         if self._world is None:
-            return Life(verdict.by[0], timedelta(), broken=verdict)
+            return Episode(verdict.by[0], timedelta(), broken=verdict)
         faults = Counter([*self._world.erp.faults_met, *self._world.payments.faults_met])
         outcome = ", ".join(verdict.by)
-        return Life(outcome, self._simulation.now - BEGINS, faults, verdict, self._story())
+        return Episode(outcome, self._simulation.now - BEGINS, faults, verdict, self._story())
 
     def _story(self) -> tuple[Moment, ...]:
         assert self._world is not None  # noqa: S101 (it has begun)

@@ -7,7 +7,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from invoice_mcp.testing.model.actions import ATTACKS, DOORS, ERAS, PAYMENT_FAULTS, RESETS, Action, Verb
+from invoice_mcp.testing.model.actions import (
+    ATTACKS,
+    CLIENT_INTERFACES,
+    PAYMENT_FAULTS,
+    PROTOCOL_MODES,
+    RESETS,
+    Action,
+    Verb,
+)
 from invoice_mcp.testing.model.scenario import Line, Scenario
 
 FAULTS: tuple[Verb, ...] = (
@@ -74,7 +82,7 @@ _ARTICLES = (
 
 
 @dataclass(frozen=True)
-class Odds:
+class GeneratorOptions:
     """How scenarios are drawn.
 
     Attributes:
@@ -92,36 +100,36 @@ class Odds:
     haste: float = 0.4
 
 
-def draw(seed: int, run: int, odds: Odds) -> Scenario:
+def generate_scenario(seed: int, run: int, options: GeneratorOptions) -> Scenario:
     """The scenario of one run."""
     chance = random.Random(f"{seed}/{run}")  # noqa: S311 (to be repeated, not to be secret)
     currency = chance.choice(list(_DECIMALS))
-    lines = tuple(_line(chance, currency) for _ in range(_few(chance, odds.lines)))
-    is_hasty = chance.random() < odds.haste
+    lines = tuple(_line(chance, currency) for _ in range(_few(chance, options.lines)))
+    is_hasty = chance.random() < options.haste
     # Swarm: what a run leaves out lets the rest of it go deeper.
-    steps, faults = _some(chance, _STEPS), _some(chance, [verb for verb in FAULTS if verb in odds.faults])
-    actions = _actions(chance, steps, faults, odds, len(lines))
+    steps, faults = _some(chance, _STEPS), _some(chance, [verb for verb in FAULTS if verb in options.faults])
+    actions = _actions(chance, steps, faults, options, len(lines))
     drawn = Scenario(
         customer=chance.choice(_CUSTOMERS),
         currency=currency,
         lines=lines,
         changed_line=chance.randint(1, len(lines)),
-        before=_before(chance, [verb for verb in _BEFORE if verb in faults], odds, len(lines)),
-        actions=_attacked(f"{seed}/{run}/attacker", actions, odds, is_hasty=is_hasty),
-        era=chance.choice(ERAS),
-        door=chance.choice(DOORS),
+        before=_before(chance, [verb for verb in _BEFORE if verb in faults], options, len(lines)),
+        actions=_attacked(f"{seed}/{run}/attacker", actions, options, is_hasty=is_hasty),
+        protocol_mode=chance.choice(PROTOCOL_MODES),
+        client_interface=chance.choice(CLIENT_INTERFACES),
         signals_approve=chance.random() < _SIGNALS_APPROVE,
-        hasty=is_hasty,
+        eager=is_hasty,
         seed=chance.randrange(2**16) if is_hasty else None,
     )
-    return drawn.model_copy(update=_rarer(f"{seed}/{run}/rarer", drawn, odds))
+    return drawn.model_copy(update=_rarer(f"{seed}/{run}/rarer", drawn, options))
 
 
-def _rarer(seed: str, drawn: Scenario, odds: Odds) -> dict[str, Any]:
+def _rarer(seed: str, drawn: Scenario, options: GeneratorOptions) -> dict[str, Any]:
     """What is otherwise in some of the scenarios; by a chance of its own, so that the rest is the same."""
     chance = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
     lines = list(drawn.lines)
-    if odds.lines > 1 and chance.random() < _MANY:
+    if options.lines > 1 and chance.random() < _MANY:
         # Their numbers have two digits, and they may all be alike.
         more = [chance.choice(lines) for _ in range(chance.randint(11, 13))]
         lines = more if chance.random() < 0.5 else more[:1] * len(more)
@@ -129,7 +137,7 @@ def _rarer(seed: str, drawn: Scenario, odds: Odds) -> dict[str, Any]:
         which = chance.randrange(len(lines))
         lines[which] = lines[which].model_copy(update={"due_in_hours": chance.choice(_SECONDS) / 3600})
     actions = list(drawn.actions)
-    if drawn.hasty and len(actions) + 3 <= odds.actions and chance.random() < _AT_ONCE:
+    if drawn.eager and len(actions) + 3 <= options.actions and chance.random() < _AT_ONCE:
         # While it waits: a decision, and a cancellation that comes in the same moment.
         decision, place = Action(verb=chance.choice(_DECISIONS)), chance.randint(0, min(1, len(actions)))
         actions[place:place] = [Action(verb=Verb.ADVANCE, hours=0.25), decision, Action(verb=Verb.CANCEL)]
@@ -176,13 +184,13 @@ def _due(chance: random.Random) -> float:
 
 
 def _actions(
-    chance: random.Random, steps: Sequence[Verb], faults: Sequence[Verb], odds: Odds, lines: int
+    chance: random.Random, steps: Sequence[Verb], faults: Sequence[Verb], options: GeneratorOptions, lines: int
 ) -> tuple[Action, ...]:
     """Any steps and faults, and part of the spine among them, in its order."""
-    spine = [chance.choice(verbs) for verbs in _SPINE[: chance.randint(0, len(_SPINE))]][: odds.actions]
+    spine = [chance.choice(verbs) for verbs in _SPINE[: chance.randint(0, len(_SPINE))]][: options.actions]
     others = [
-        chance.choice(faults if faults and chance.random() < odds.rate else steps)
-        for _ in range(chance.randint(0, odds.actions - len(spine)))
+        chance.choice(faults if faults and chance.random() < options.rate else steps)
+        for _ in range(chance.randint(0, options.actions - len(spine)))
     ]
     places = sorted(chance.choices(range(len(others) + 1), k=len(spine)), reverse=True)
     for place, verb in zip(places, reversed(spine), strict=True):
@@ -190,17 +198,19 @@ def _actions(
     return tuple(_action(chance, verb, lines) for verb in others)
 
 
-def _attacked(seed: str, actions: tuple[Action, ...], odds: Odds, *, is_hasty: bool) -> tuple[Action, ...]:
+def _attacked(
+    seed: str, actions: tuple[Action, ...], options: GeneratorOptions, *, is_hasty: bool
+) -> tuple[Action, ...]:
     """The same actions, now and then with attacks in between; by a chance of its own, so that the rest is the same."""
     chance = random.Random(seed)  # noqa: S311 (to be repeated, not to be secret)
     attacked = list(actions)
     if chance.random() < _ATTACKED:
-        for _ in range(min(chance.randint(1, 3), odds.actions - len(attacked))):
+        for _ in range(min(chance.randint(1, 3), options.actions - len(attacked))):
             attacked.insert(chance.randint(0, len(attacked)), Action(verb=chance.choice(ATTACKS)))
     if chance.random() < _RESET:
         # In haste what comes again depends on what an old run had been told, which no model can know.
         resets = RESETS[:1] if is_hasty else RESETS
-        for _ in range(min(chance.randint(1, 2), odds.actions - len(attacked))):
+        for _ in range(min(chance.randint(1, 2), options.actions - len(attacked))):
             attacked.insert(chance.randint(0, len(attacked)), Action(verb=chance.choice(resets)))
     return tuple(attacked)
 
@@ -211,8 +221,8 @@ def _action(chance: random.Random, verb: Verb, lines: int) -> Action:
     return Action(verb=verb, line=chance.randint(1, lines)) if verb in PAYMENT_FAULTS else Action(verb=verb)
 
 
-def _before(chance: random.Random, faults: Sequence[Verb], odds: Odds, lines: int) -> tuple[Action, ...]:
+def _before(chance: random.Random, faults: Sequence[Verb], options: GeneratorOptions, lines: int) -> tuple[Action, ...]:
     """Faults that are there when the invoice is submitted: mostly none, else up to as many as the ERP is asked."""
-    if not faults or chance.random() >= 2 * odds.rate:
+    if not faults or chance.random() >= 2 * options.rate:
         return ()
     return tuple(_action(chance, chance.choice(faults), lines) for _ in range(chance.randint(1, 5)))

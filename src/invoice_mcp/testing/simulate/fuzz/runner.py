@@ -9,13 +9,13 @@ from typing import Self, TypeVar
 from invoice_mcp.testing.engines.registry import EngineKind
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.conformance import play
-from invoice_mcp.testing.world.environment import StageKeeper
+from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.workflow.worker import WORKFLOWS
 
 T = TypeVar("T")
 
 
-class StageRunner:
+class ScenarioRunner:
     """Plays scenarios one after another, each to its end, in the event loop that suits the engine.
 
     On the simulator that loop's time is virtual too: a tool that waits a second for something costs nothing.
@@ -27,9 +27,9 @@ class StageRunner:
     def __init__(self, kind: EngineKind, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
         self.kind = kind
         self._runner = asyncio.Runner(loop_factory=kind.loop_factory)
-        self._keeper = StageKeeper(kind, workflows, sandboxed=sandboxed)
+        self._keeper = EnvironmentPool(kind, workflows, sandboxed=sandboxed)
 
-    def run(self, scene: Callable[[StageKeeper], Awaitable[T]]) -> T:
+    def run(self, scene: Callable[[EnvironmentPool], Awaitable[T]]) -> T:
         """Run a coroutine function that is given the stage."""
 
         async def main() -> T:
@@ -39,7 +39,7 @@ class StageRunner:
 
     def play(self, scenario: Scenario) -> None:
         """As `invoice_mcp.testing.play`."""
-        self.run(lambda keeper: play(keeper, scenario))
+        self.run(lambda pool: play(pool, scenario))
 
     def __enter__(self) -> Self:
         return self

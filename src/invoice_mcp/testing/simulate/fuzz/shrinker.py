@@ -50,12 +50,21 @@ def _smaller(scenario: Scenario) -> Iterator[Scenario]:
 
 
 def _changes(scenario: Scenario) -> Iterator[dict[str, Any]]:
-    if scenario.hasty:
-        yield {"hasty": False, "seed": None}
+    if scenario.eager:
+        yield {"eager": False, "seed": None}
     for field in ("actions", "before", "lines"):
         yield from ({field: fewer} for fewer in _fewer(getattr(scenario, field), least=field == "lines"))
     plain = Scenario()
-    for field in ("era", "door", "customer", "currency", "changed_line", "metadata", "changes", *_HOW):
+    for field in (
+        "protocol_mode",
+        "client_interface",
+        "customer",
+        "currency",
+        "changed_line",
+        "metadata",
+        "changes",
+        *_HOW,
+    ):
         yield {field: getattr(plain, field)}
     for number, line in enumerate(scenario.lines):
         for simpler in _simpler(line):

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from invoice_mcp.testing.model.scenario import Scenario
-from invoice_mcp.testing.simulate.fuzz.episode import Life
+from invoice_mcp.testing.simulate.fuzz.episode import Episode
 from temporal_simulator import BEGINS, Moment
 
 SPANS: tuple[tuple[str, timedelta], ...] = (
@@ -24,7 +24,7 @@ SPANS: tuple[tuple[str, timedelta], ...] = (
 
 
 @dataclass(frozen=True)
-class Told:
+class EpisodeReport:
     """A run whose story is told.
 
     Attributes:
@@ -36,7 +36,7 @@ class Told:
     run: int
     scenario: Scenario
     drawn: Scenario
-    life: Life
+    life: Episode
     command: str
 
     def as_data(self) -> dict[str, Any]:
@@ -70,10 +70,10 @@ class Totals:
     faults: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
     spans: Counter[str] = field(default_factory=Counter)
-    failures: list[Told] = field(default_factory=list)
-    samples: dict[str, Told] = field(default_factory=dict)
+    failures: list[EpisodeReport] = field(default_factory=list)
+    samples: dict[str, EpisodeReport] = field(default_factory=dict)
 
-    def add(self, life: Life) -> None:
+    def add(self, life: Episode) -> None:
         """One more life."""
         self.runs += 1
         self.lived += life.lived
@@ -81,7 +81,7 @@ class Totals:
         self.outcomes[life.outcome] += 1
         self.spans[next(name for name, bound in SPANS if life.lived < bound)] += 1
 
-    def sample(self, told: Told) -> None:
+    def sample(self, told: EpisodeReport) -> None:
         """The story of a life; of several with one outcome that of the first run counts."""
         kept = self.samples.get(told.life.outcome)
         if kept is None or told.run < kept.run:

@@ -17,8 +17,8 @@ from rich.text import Text
 from invoice_mcp.output import lasting
 from invoice_mcp.testing.checker.violations import RULES
 from invoice_mcp.testing.simulate.fuzz.campaign import Plan
-from invoice_mcp.testing.simulate.fuzz.episode import Broken
-from invoice_mcp.testing.simulate.fuzz.statistics import Told, Totals, since
+from invoice_mcp.testing.simulate.fuzz.episode import EpisodeFailure
+from invoice_mcp.testing.simulate.fuzz.statistics import EpisodeReport, Totals, since
 from invoice_mcp.testing.simulate.report.html import page
 from temporal_simulator import Moment
 
@@ -36,7 +36,7 @@ def bar(*columns: ProgressColumn) -> Iterator[Progress]:
         yield shown
 
 
-class Teller:
+class Reporter:
     """Collects what lives come to, and tells it.
 
     Attributes:
@@ -149,13 +149,13 @@ class Teller:
         return page(self._title(), self._facts(), self.totals)
 
 
-def _failure(told: Told) -> Text:
+def _failure(told: EpisodeReport) -> Text:
     assert told.life.broken is not None  # noqa: S101 (it failed)
     made_small = [f"Drawn:   {told.drawn}", f"Shrunk:  {told.scenario}"]
     return told_of_failure(f"Run {told.run}", told.life.broken, made_small, told.command, told.life.story)
 
 
-def told_of_failure(what: str, broken: Broken, about: list[str], command: str, story: Sequence[Moment]) -> Text:
+def told_of_failure(what: str, broken: EpisodeFailure, about: list[str], command: str, story: Sequence[Moment]) -> Text:
     """A failure, for people: what breaks what, how to play it again, and what happened."""
     by = ", ".join(f"{rule} ({RULES[rule]})" if rule in RULES else rule for rule in broken.by)
     lines = [

@@ -11,14 +11,14 @@ from rich.text import Text
 
 from invoice_mcp.testing.simulate.explore.campaign import Result, explore_plans
 from invoice_mcp.testing.simulate.explore.plan import plans
-from invoice_mcp.testing.simulate.explore.replay import Lived
+from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution
 from invoice_mcp.testing.simulate.process.interrupt import Stop
 from invoice_mcp.testing.simulate.report.console import bar, lines_of, rendered, told_of_failure
 from temporal_simulator import Explored
 
 
 @dataclass
-class Exhausting:
+class Exploration:
     """An exploration of every small life, and what it has come to.
 
     Attributes:
@@ -81,7 +81,7 @@ class Exhausting:
         self.so_far.states += states
 
     @property
-    def failures(self) -> list[Lived]:
+    def failures(self) -> list[ReplayedExecution]:
         """What is wrong."""
         return [result.failure for result in self.results if result.failure]
 
@@ -126,7 +126,7 @@ def _verdict(result: Result) -> str:
     return "broken" if result.failure else "kept" if result.is_whole else "interrupted"
 
 
-def told(lived: Lived) -> Text:
+def told(lived: ReplayedExecution) -> Text:
     """One life, for people: what is wrong with it, if anything is, and what happened."""
     plan = str(lived.way.plan)
     if lived.broken is None:

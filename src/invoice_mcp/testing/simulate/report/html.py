@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 
 from invoice_mcp.testing.checker.violations import RULES
-from invoice_mcp.testing.simulate.fuzz.statistics import SPANS, Told, Totals, since
+from invoice_mcp.testing.simulate.fuzz.statistics import SPANS, EpisodeReport, Totals, since
 
 _COLOURS = {
     "PAID": "#2e7d4f",
@@ -113,7 +113,7 @@ def _bars(name: str, counted: Iterable[tuple[str, int]], colour: Callable[[str],
     return f'<svg id="{name}" role="img" aria-label="{name}" viewBox="0 0 {size}" width="{width}">\n{inside}\n</svg>'
 
 
-def _story(told: Told) -> str:
+def _story(told: EpisodeReport) -> str:
     broken = told.life.broken
     by = ", ".join(f"{rule} ({RULES[rule]})" if rule in RULES else rule for rule in broken.by) if broken else ""
     title = f'<span class="broken">breaks {escape(by)}</span>' if broken else escape(told.life.outcome)

@@ -1,0 +1,162 @@
+"""Records parcels and couriers on a real server, and replays recordings in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from temporalio.api.nexus.v1 import EndpointSpec, EndpointTarget
+from temporalio.api.operatorservice.v1 import CreateNexusEndpointRequest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
+from temporalio.worker import Worker
+
+from temporal_replay import Code, Outcome, Recording, Replaying, tidied
+from tests.replay import couriers, parcels, update_ids
+
+_numbers = itertools.count(1)
+_AREA = TypedSearchAttributes([SearchAttributePair(couriers.AREA, "north")])
+SHIFTS: Mapping[str, dict[str, Any]] = {
+    "shift with a memo": {"args": [1], "memo": {"who": "Ann"}},
+    "shift with a search attribute": {"args": [1], "search_attributes": _AREA},
+    "shift elsewhere": {"args": [1, "south"], "memo": {"who": "Ann"}, "search_attributes": _AREA},
+}
+"""Workflows that continue as new, and what they are started with."""
+
+
+async def record_parcels(client: Client) -> dict[str, Recording]:
+    """A parcel that was delivered, one that is lost, one whose day nobody has said yet; and the first one's label."""
+    queue = f"parcels-{os.getpid()}-{next(_numbers)}"
+    async with Worker(client, task_queue=queue, workflows=parcels.WORKFLOWS, activities=[parcels.weigh, parcels.stamp]):
+        handles: dict[str, WorkflowHandle[Any, Any]] = {}
+        for name in ("delivered", "lost", "waiting"):
+            parcel = {"to": "Ann", "content": "a book"}
+            handles[name] = await client.start_workflow("Parcel", parcel, id=f"{queue}-{name}", task_queue=queue)
+        for handle in handles.values():
+            await has_memo(handle)
+        await refused(handles["delivered"], "Sunday")
+        await handles["delivered"].execute_update("deliver_on", "Monday")
+        await handles["lost"].signal("lose")
+        for name in ("delivered", "lost"):
+            with suppress(WorkflowFailureError):
+                await handles[name].result()
+        handles["label"] = client.get_workflow_handle(f"{queue}-delivered-label")
+        found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
+        await handles["waiting"].terminate()
+    return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
+
+
+async def record_couriers(client: Client) -> dict[str, Recording]:
+    """A courier's first round, which goes on as a second one, that, the detour it calls off, the depot it closes;
+    scales; and a border."""
+    queue = f"couriers-{os.getpid()}-{next(_numbers)}"
+    await client.operator_service.create_nexus_endpoint(
+        CreateNexusEndpointRequest(
+            spec=EndpointSpec(
+                name=queue, target=EndpointTarget(worker=EndpointTarget.Worker(namespace="default", task_queue=queue))
+            )
+        )
+    )
+    worker = Worker(
+        client,
+        task_queue=queue,
+        workflows=couriers.WORKFLOWS,
+        activities=[couriers.weigh],
+        nexus_service_handlers=[couriers.CustomsOffice()],
+    )
+    async with worker, asyncio.timeout(60):
+        border = await client.start_workflow(couriers.Border.run, queue, id=f"{queue}-border", task_queue=queue)
+        assert await border.result() == ["a book, declared", "a lamp, declared"]
+        depot = await client.start_workflow(couriers.Depot.run, id=f"{queue}-depot", task_queue=queue)
+        first = await client.start_workflow(
+            couriers.Courier.run, args=[1, depot.id], id=f"{queue}-courier", task_queue=queue
+        )
+        shifts: dict[str, WorkflowHandle[Any, Any]] = {}
+        for name, given in SHIFTS.items():
+            shift = await client.start_workflow(couriers.Shift.run, id=f"{queue}-{name}", task_queue=queue, **given)
+            assert await shift.result() == "done"
+            shifts[name] = client.get_workflow_handle(shift.id, run_id=shift.first_execution_run_id)
+        scales = await client.start_workflow(couriers.Scales.run, id=f"{queue}-scales", task_queue=queue)
+        await scales.result()
+        assert await first.result() == "home"
+        assert await depot.result() == ["a book"]
+        handles = {
+            "first": client.get_workflow_handle(first.id, run_id=first.first_execution_run_id),
+            "second": client.get_workflow_handle(first.id),
+            "detour": client.get_workflow_handle(f"{first.id}-detour"),
+            "depot": client.get_workflow_handle(depot.id),
+            "border": client.get_workflow_handle(border.id),
+            "scales": client.get_workflow_handle(scales.id),
+            **shifts,
+        }
+        found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
+    return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
+
+
+async def record_slip(client: Client) -> Recording:
+    """A slip that was approved by an update whose id names who did."""
+    queue = f"slips-{os.getpid()}-{next(_numbers)}"
+    async with (
+        Worker(client, task_queue=queue, workflows=update_ids.WORKFLOWS, activities=[update_ids.sign]),
+        asyncio.timeout(60),
+    ):
+        handle = await client.start_workflow(update_ids.Slip.run, id=f"{queue}-it", task_queue=queue)
+        await handle.execute_update(update_ids.Slip.approve, id="approve-by-ann.smith@example.com")
+        await handle.result()
+        found = Recording.of(await handle.fetch_history())
+    return Recording(found.workflow_id, found.workflow_type, tidied(found.events))
+
+
+async def has_memo(handle: WorkflowHandle[Any, Any]) -> None:
+    """Wait until a parcel has its label."""
+    async with asyncio.timeout(20):
+        while not await (await handle.describe()).memo():
+            await asyncio.sleep(0.01)
+
+
+async def refused(handle: WorkflowHandle[Any, Any], day: str) -> None:
+    """Ask for a day that is refused."""
+    try:
+        await handle.execute_update("deliver_on", day)
+    except WorkflowUpdateFailedError:
+        return
+    raise AssertionError("it was accepted")
+
+
+async def replay(
+    recordings: Mapping[str, Recording], code: Code | Sequence[type], *, strict: bool = True
+) -> dict[str, Outcome]:
+    """The outcome of each recording, by name."""
+    code = code if isinstance(code, Code) else Code({"workflows": list(code)})
+    found: list[Outcome] = []
+
+    async def each() -> AsyncIterator[tuple[str, Recording]]:
+        for item in recordings.items():
+            yield item
+
+    async with asyncio.timeout(60):
+        await Replaying(code, strict=strict).replay(each(), found.append)
+    return {outcome.recording: outcome for outcome in found}
+
+
+def edited(folder: Path, *edits: tuple[str, str], of: ModuleType = parcels) -> list[type]:
+    """The workflows of a module, `parcels.py`, after edits of its text, each old -> new and made once.
+
+    Args:
+        folder: Where modules can be imported from.
+    """
+    text = Path(str(of.__file__)).read_text(encoding="utf-8")
+    for old, new in edits:
+        assert text.count(old) == 1, f"it is there {text.count(old)} times: {old}"
+        text = text.replace(old, new)
+    name = f"{of.__name__.rpartition('.')[2]}_edited_{os.getpid()}_{next(_numbers)}"
+    (folder / f"{name}.py").write_text(text, encoding="utf-8")
+    workflows: list[type] = importlib.import_module(name).WORKFLOWS
+    return workflows

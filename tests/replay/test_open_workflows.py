@@ -1,0 +1,36 @@
+"""Histories of workflows that are still open: cut off wherever a worker may be asked next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from invoice_mcp.testing.recordings.api import TARGET
+from temporal_replay import Recording, read, read_corpus
+from temporal_replay.commands.recorded import attributes
+from tests.nightly import at_night
+from tests.replay.recorded import replay
+from tests.replay.test_corpus import CORPUS, RECORDINGS
+from tests.requirements import requirement
+
+
+def cut(recording: Recording) -> dict[str, Recording]:
+    """The recording as it was at each WorkflowTaskScheduled after its first task."""
+    kinds = [attributes(event)[0] for event in recording.events]
+    first = kinds.index("workflow_task_completed")
+    ends = [place for place, kind in enumerate(kinds, 1) if kind == "workflow_task_scheduled" and place > first]
+    return {f"{end} events": replace(recording, events=tuple(recording.events[:end])) for end in ends}
+
+
+@requirement("HISTORY-STRICT")
+@pytest.mark.parametrize("strict", [True, at_night(False)])
+async def test_a_task_that_waits_to_be_started_is_not_charged_to_the_one_before(strict: bool) -> None:
+    every = {f"{name}, {at}": each for name in RECORDINGS for at, each in cut(read(CORPUS / name)).items()}
+    assert len(every) > len(RECORDINGS)
+    outcomes = await replay(every, TARGET.load(), strict=strict)
+    assert len(outcomes) == len(every)
+    accepted = read_corpus(CORPUS).accepted
+    drifts = [(name, each) for name, outcome in outcomes.items() for each in outcome.drift]
+    assert {name: outcome.problem for name, outcome in outcomes.items() if outcome.problem} == {}
+    assert [(name, each) for name, each in drifts if not any(entry.covers(name, each) for entry in accepted)] == []

@@ -1,0 +1,317 @@
+"""What is fetched from a live namespace: scrubbed, proved to replay, written; or told why not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import (
+    Client,
+    FetchWorkflowHistoryEventsInput,
+    Interceptor,
+    OutboundInterceptor,
+    WorkflowHistoryEventAsyncIterator,
+)
+
+from invoice_mcp.testing.recordings.api import KEEP, TARGET
+from temporal_replay import (
+    CannotRun,
+    Code,
+    Pulled,
+    Puller,
+    Recording,
+    Unreadable,
+    read,
+    scrub_and_prove,
+)
+from temporal_replay.commands.protobuf import below
+from temporal_replay.commands.recorded import attributes
+from temporal_replay.scrub.scrubber import Scrub, scrubbed
+from tests.replay import couriers, parcels, update_ids
+from tests.replay.marked_texts import NAME, every_event, left_in, planted
+from tests.replay.personal_data import texts_of
+from tests.replay.recorded import edited, record_parcels, replay
+from tests.replay.test_corpus import CORPUS, RECORDINGS, RELEASES
+from tests.requirements import requirement
+
+# Parcels are never delivered on a Sunday: the day steers the code.
+STEERS = {"deliver_on"}
+CODE = Code({"workflows": parcels.WORKFLOWS})
+
+
+@requirement("HISTORY-PULL")
+async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
+    parcel_recordings: Mapping[str, Recording],
+) -> None:
+    for recording in parcel_recordings.values():
+        bare = await scrub_and_prove(recording, CODE, keep=STEERS)
+        texts = [text for _, text in texts_of(json.loads(bare.dump())["events"]) if text != "Parcel"]
+        for private in ("Ann", "a book", recording.workflow_id):
+            assert not [text for text in texts if private in text]
+        (outcome,) = (await replay({"it": bare}, CODE)).values()
+        assert (outcome.problem, outcome.drift) == (None, ())
+        assert [event.event_type for event in bare.events] == [event.event_type for event in recording.events]
+        assert bare.workflow_id != recording.workflow_id
+
+
+# To the letter replays what this code has written.
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("name", [name for name in RECORDINGS if name.startswith(f"{RELEASES[-1]}/")])
+async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str) -> None:
+    recording = read(CORPUS / name)
+    bare = await scrub_and_prove(recording, TARGET.load(), keep=KEEP)
+    before, after = (
+        " ".join(text for _, text in texts_of(json.loads(each.dump())["events"])) for each in (recording, bare)
+    )
+    held = json.loads(recording.events[0].workflow_execution_started_event_attributes.input.payloads[0].data)
+    invoice = held.get("invoice", held)
+    private = [invoice.get("customer", ""), *(line["description"] for line in invoice.get("lines", ()))]
+    for text in filter(None, [*private, recording.workflow_id]):
+        assert text in before
+        assert text not in after
+
+
+# What is left is the code's own, or names a release, a run, or where it runs.
+STAYS = {
+    *("activity_id", "cron_schedule", "fairness_key", "marker_name", "non_retryable_error_types", "operation"),
+    *("service", "signal_name", "source", "timer_id", "type", "name"),
+    *(
+        "binary_checksum",
+        "build_id",
+        "deployment_name",
+        "inherited_build_id",
+        "parent_pinned_worker_deployment_version",
+    ),
+    *(
+        "pinned_version",
+        "sdk_name",
+        "sdk_version",
+        "series_name",
+        "worker_deployment_name",
+        "worker_deployment_version",
+    ),
+    *("base_run_id", "continued_execution_run_id", "first_execution_run_id", "new_execution_run_id", "new_run_id"),
+    *("original_execution_run_id", "run_id"),
+    *("endpoint", "endpoint_id", "namespace", "namespace_id", "new_task_queue", "normal_name"),
+    *("parent_workflow_namespace", "parent_workflow_namespace_id"),
+}
+
+
+@requirement("HISTORY-PULL")
+def test_a_name_is_replaced_wherever_an_event_of_any_kind_has_a_text_that_is_not_the_codes() -> None:
+    events = tuple(every_event())
+    places = {place for event in events for place in left_in(event)}
+    assert len(places) > 150
+    bare = scrubbed(Recording(f"parcel-of-{NAME}", "Parcel", events), Scrub(b"key"))
+    assert NAME not in bare.workflow_id
+    left: dict[str, set[str]] = {}
+    for event in bare.events:
+        for _, field in left_in(event):
+            left.setdefault(field, set()).add(str(event.WhichOneof("attributes")))
+    # A workflow that the code names in a command keeps its id: strict replay compares it.
+    assert left.pop("workflow_id") == {
+        "start_child_workflow_execution_initiated_event_attributes",
+        "signal_external_workflow_execution_initiated_event_attributes",
+        "request_cancel_external_workflow_execution_initiated_event_attributes",
+    }
+    assert left.keys() == STAYS
+
+
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("name", ["delivered", "lost", "waiting", "label"])
+async def test_what_others_wrote_around_it_is_gone_and_it_still_replays_to_the_letter(
+    parcel_recordings: Mapping[str, Recording], name: str
+) -> None:
+    recording = planted_around(parcel_recordings[name])
+    assert sum(1 for event in recording.events for _ in left_in(event)) > 8
+    bare = await scrub_and_prove(recording, CODE, keep=STEERS)
+    assert not [text for _, text in texts_of(json.loads(bare.dump())) if NAME in text]
+    (outcome,) = (await replay({"it": bare}, CODE)).values()
+    assert (outcome.problem, outcome.drift) == (None, ())
+    ids = [held.protocol_instance_id for event in bare.events for held in [attributes(event)[1]] if is_accepted(event)]
+    answered = [
+        event.workflow_execution_update_completed_event_attributes.meta.update_id
+        for event in bare.events
+        if event.HasField("workflow_execution_update_completed_event_attributes")
+    ]
+    assert answered == ids
+    assert len(ids) == {"delivered": 2}.get(name, 0)  # one is refused after it was accepted
+
+
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("name", ["first", "second", "detour", "depot", "border", "scales"])
+async def test_what_others_wrote_around_a_courier_is_gone_too(
+    courier_recordings: Mapping[str, Recording], name: str
+) -> None:
+    code = Code({"workflows": couriers.WORKFLOWS})
+    # The id of the depot and the endpoint of the customs are told to the code, which names them in commands.
+    bare = await scrub_and_prove(planted_around(courier_recordings[name]), code, keep={"Courier", "Border"})
+    assert not [text for _, text in texts_of(json.loads(bare.dump())) if NAME in text]
+    (outcome,) = (await replay({"it": bare}, code)).values()
+    assert (outcome.problem, outcome.drift) == (None, ())
+
+
+@requirement("HISTORY-PULL")
+async def test_what_the_code_makes_of_the_id_of_an_update_is_renamed_with_it(
+    slip_recording: Recording,
+) -> None:
+    bare = await scrub_and_prove(slip_recording, Code({"workflows": update_ids.WORKFLOWS}))
+    texts = " ".join(text for _, text in texts_of(json.loads(bare.dump())))
+    assert "ann.smith" in slip_recording.dump()
+    assert "ann.smith" not in texts
+    assert "slip-" in texts
+
+
+async def test_the_same_text_becomes_another_one_each_time(parcel_recordings: Mapping[str, Recording]) -> None:
+    first, second = [await scrub_and_prove(parcel_recordings["waiting"], CODE) for _ in range(2)]
+    assert first.workflow_id != second.workflow_id
+
+
+async def test_a_text_that_steers_the_code_has_to_be_kept(
+    parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    steered = edited(
+        modules,
+        (
+            "        await workflow.sleep(timedelta(milliseconds=50))\n",
+            '        if parcel["to"] == "Ann":\n            await workflow.sleep(timedelta(milliseconds=50))\n',
+        ),
+    )
+    code = Code({"workflows": steered})
+    with pytest.raises(Unreadable, match="--keep"):
+        await scrub_and_prove(parcel_recordings["waiting"], code)
+    kept = await scrub_and_prove(parcel_recordings["waiting"], code, keep={"to"})
+    assert "Ann" in " ".join(text for _, text in texts_of(json.loads(kept.dump())))
+
+
+async def test_what_does_not_replay_with_the_code_at_hand_is_not_scrubbed(
+    parcel_recordings: Mapping[str, Recording], modules: Path
+) -> None:
+    code = Code({"workflows": edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))})
+    with pytest.raises(Unreadable, match="pull with the code it runs with"):
+        await scrub_and_prove(parcel_recordings["waiting"], code)
+
+
+@requirement("HISTORY-PULL")
+async def test_workflows_are_pulled_from_a_namespace_and_never_written_over(
+    real_client: Client, tmp_path: Path
+) -> None:
+    query = await visible_parcels(real_client)
+    puller = Puller(CODE, tmp_path / "pulled", STEERS)
+    pulled = await puller.pull(real_client, query, limit=100)
+    assert not [each.why_not for each in pulled if each.why_not]
+    recordings = {each.path.name: read(each.path) for each in pulled if each.path}
+    assert len(recordings) == len(pulled) == 6
+    assert all(not (o.problem or o.drift) for o in (await replay(recordings, CODE)).values())
+    assert {recording.recorded_with["temporalio"] for recording in recordings.values()}
+
+
+async def test_at_most_as_many_are_pulled_as_were_asked_for(real_client: Client, tmp_path: Path) -> None:
+    query = await visible_parcels(real_client)
+    assert len(await Puller(CODE, tmp_path).pull(real_client, query, limit=2)) == 2
+
+
+class _AnotherId(Interceptor):
+    """Asks for the history of one workflow by an id that nobody has: as if it had been deleted meanwhile."""
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+        class Asking(OutboundInterceptor):
+            def fetch_workflow_history_events(
+                self,
+                input: FetchWorkflowHistoryEventsInput,  # noqa: A002
+            ) -> WorkflowHistoryEventAsyncIterator:
+                if input.id.endswith("-lost"):
+                    input.id += "-and-gone"
+                return super().fetch_workflow_history_events(input)
+
+        return Asking(next)
+
+
+@requirement("HISTORY-PULL")
+async def test_a_workflow_that_temporal_does_not_give_is_told_and_the_others_are_written(
+    real_client: Client, tmp_path: Path
+) -> None:
+    query = await visible_parcels(real_client)
+    client = Client(real_client.service_client, namespace=real_client.namespace, interceptors=[_AnotherId()])
+    pulled = await Puller(CODE, tmp_path, STEERS).pull(client, query, limit=100)
+    (without,) = [each for each in pulled if each.why_not]
+    assert without.workflow_id.endswith("-lost")
+    assert without.why_not.startswith("Temporal refuses: ")
+    assert len(list(tmp_path.glob("*.json"))) == 5
+
+
+@requirement("HISTORY-PULL")
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+async def test_a_folder_that_can_not_be_written_is_told(real_client: Client, tmp_path: Path, folder: str) -> None:
+    query = await visible_parcels(real_client)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotRun, match=r"file.* can't be written"):
+        await Puller(CODE, tmp_path / folder, STEERS).pull(real_client, query, limit=1)
+
+
+async def test_an_error_that_is_not_of_temporals_is_not_told_as_one(real_client: Client, tmp_path: Path) -> None:
+    def told(_pulled: Pulled) -> None:
+        raise RuntimeError("not of Temporal's")
+
+    query = await visible_parcels(real_client)
+    with pytest.raises(RuntimeError, match="not of Temporal's"):
+        await Puller(CODE, tmp_path, STEERS).pull(real_client, query, limit=1, told=told)
+
+
+@pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])
+def test_a_payload_that_is_not_the_json_it_says_it_is_can_not_be_scrubbed(data: bytes) -> None:
+    with pytest.raises(Unreadable, match="no JSON"):
+        Scrub(b"key").payload(Payload(metadata={"encoding": b"json/plain"}, data=data), "")
+
+
+def is_accepted(event: HistoryEvent) -> bool:
+    return event.HasField("workflow_execution_update_accepted_event_attributes")
+
+
+def planted_around(recording: Recording) -> Recording:
+    """With a name in everything that clients, servers and other workflows add to it, and that code does not see."""
+    events = []
+    for event in recording.events:
+        copy = HistoryEvent()
+        copy.CopyFrom(event)
+        for message in below(copy):
+            plant_ids(message)
+        events.append(copy)
+    started = events[0].workflow_execution_started_event_attributes
+    nexus = started.completion_callbacks.add().nexus
+    nexus.url, nexus.header["token"] = planted("http://there"), planted("secret")
+    started.header.fields["by"].CopyFrom(Payload(metadata={"encoding": b"json/plain"}, data=f'"{NAME}"'.encode()))
+    started.priority.fairness_key = NAME
+    link = started.completion_callbacks[0].links.add().workflow_event
+    link.workflow_id = link.namespace = planted("elsewhere")
+    events[0].user_metadata.summary.CopyFrom(started.header.fields["by"])
+    events[0].principal.name = NAME
+    return replace(recording, events=tuple(events))
+
+
+def plant_ids(message: Any) -> None:
+    """In the ids that others gave."""
+    for name in ("protocol_instance_id", "update_id", "request_id", "attached_request_id", "operation_token"):
+        if name in message.DESCRIPTOR.fields_by_name:
+            setattr(message, name, planted(getattr(message, name)))
+    if "accepted_request_message_id" in message.DESCRIPTOR.fields_by_name:
+        message.accepted_request_message_id = f"{message.protocol_instance_id}/request"
+    if "external_workflow_execution" in message.DESCRIPTOR.fields_by_name:
+        message.external_workflow_execution.workflow_id = planted("sender")
+
+
+async def visible_parcels(client: Client) -> str:
+    """A query for new parcels and their labels, six in all, that finds them: the server takes a moment to."""
+    waiting = (await record_parcels(client))["waiting"].workflow_id
+    query = f'WorkflowId STARTS_WITH "{waiting.removesuffix("waiting")}"'
+    async with asyncio.timeout(20):
+        while (await client.count_workflows(query)).count < 6:
+            await asyncio.sleep(0.05)
+    return query

@@ -1,0 +1,120 @@
+"""Invoice workflows that have the lines paid, or stopped, in a wrong way."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.domain.names import line_workflow_id
+    from invoice_mcp.domain.report import InvoiceRequest, LineStatus, PaymentOrder
+    from invoice_mcp.workflow.invoice import InvoiceWorkflow
+    from invoice_mcp.workflow.line import PAYMENT_ID_REUSED, PayLineItem
+    from tests.scenarios.controls.replacement import in_place_of_invoice
+
+_runs = itertools.count()
+
+
+@in_place_of_invoice
+class DropsALine(InvoiceWorkflow):
+    """Pays all lines but the last, and is PAID."""
+
+    async def _pay(self) -> None:
+        self._orders, self._lines = self._orders[:-1], self._lines[:-1]
+        await super()._pay()
+
+
+@in_place_of_invoice
+class ResubmissionPaysAgain(InvoiceWorkflow):
+    """Has an idempotency key a run, rather than one for ever."""
+
+    def _start_from(self, request: InvoiceRequest) -> None:
+        super()._start_from(request)
+        run_id = workflow.info().run_id
+        self._orders = [
+            order.model_copy(update={"idempotency_key": f"{order.idempotency_key}-{run_id}"}) for order in self._orders
+        ]
+
+
+@in_place_of_invoice
+class ForgetsWhatWasSettled(InvoiceWorkflow):
+    """Takes the refusal of a line for certain that an earlier run got no verdict on."""
+
+    def _start_from(self, request: InvoiceRequest) -> None:
+        super()._start_from(request.model_copy(update={"settled": ()}))
+
+
+@in_place_of_invoice
+class TakesAnotherLinesPayment(InvoiceWorkflow):
+    """Takes the payment of another line for a line's own."""
+
+    def _update_line(self, number: int, **changes: object) -> None:
+        if changes.get("error") == PAYMENT_ID_REUSED:
+            changes |= {"status": LineStatus.PAID, "error": None, "reason": None, "unconfirmed": False}
+        super()._update_line(number, **changes)
+
+
+@in_place_of_invoice
+class IgnoresCancellation(InvoiceWorkflow):
+    """Goes on as if it was not cancelled, for some seconds: a harness has to be able to end it."""
+
+    async def _stop_lines(self) -> None:
+        await workflow.sleep(5)
+        await super()._stop_lines()
+
+
+@in_place_of_invoice
+class CancelsWhatIsUnderWay(InvoiceWorkflow):
+    """Gives up every line at once when it is cancelled, though payments are under way."""
+
+    async def _pay_line(self, order: PaymentOrder) -> None:
+        paying = asyncio.create_task(super()._pay_line(order))
+        await workflow.wait_condition(lambda: paying.done() or self._is_cancelling())
+        if not paying.done():
+            paying.cancel()
+            self._update_line(order.line, status=LineStatus.CANCELLED)
+
+    async def _stop_lines(self) -> None:
+        """Nobody is left to be asked."""
+
+
+@in_place_of_invoice
+class HangsOnABadLine(InvoiceWorkflow):
+    """Goes on waiting for a line whose payment was refused, until it is cancelled."""
+
+    async def _pay_line(self, order: PaymentOrder) -> None:
+        await super()._pay_line(order)
+        if self._lines[order.line - 1].status is LineStatus.FAILED:
+            await workflow.wait_condition(self._is_cancelling)
+
+
+@in_place_of_invoice
+class AbandonsItsLines(InvoiceWorkflow):
+    """Ends as CANCELLED at once, and leaves the workflows of its lines to go on."""
+
+    async def _pay_line(self, order: PaymentOrder) -> None:
+        child = await workflow.start_child_workflow(
+            PayLineItem.run,
+            order,
+            id=line_workflow_id(workflow.info().workflow_id, order.line),
+            parent_close_policy=workflow.ParentClosePolicy.ABANDON,
+        )
+        self._update_line(order.line, status=LineStatus.SCHEDULED)
+        await workflow.wait_condition(lambda: child.done() or self._is_cancelling())
+        changes = child.result().model_dump() if child.done() else {"status": LineStatus.CANCELLED}
+        self._update_line(order.line, **changes)
+
+    async def _stop_line(self, number: int) -> None:
+        pass
+
+
+@in_place_of_invoice
+class OtherwiseOnReplay(InvoiceWorkflow):
+    """Pays its lines in an order that is another one on replay: it comes from a variable outside of the workflow."""
+
+    def _start_from(self, request: InvoiceRequest) -> None:
+        super()._start_from(request)
+        if next(_runs) % 2:
+            self._orders.reverse()

@@ -1,0 +1,54 @@
+"""Invoice workflows that tell, or end, otherwise than they did."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.domain.report import InvoiceReport, InvoiceRequest, Status
+    from invoice_mcp.workflow.invoice import InvoiceWorkflow
+    from invoice_mcp.workflow.line import reraise_unless_cancelled
+    from tests.scenarios.controls.replacement import in_place_of_invoice
+
+
+@in_place_of_invoice
+class ResultOutOfStep(InvoiceWorkflow):
+    """Is PAID when asked, and FAILED by its result."""
+
+    async def _run(self, request: Any) -> InvoiceReport:
+        report = await InvoiceWorkflow.run(self, request)
+        return report.model_copy(update={"status": Status.FAILED}) if report.status is Status.PAID else report
+
+
+@in_place_of_invoice
+class DropsMetadata(InvoiceWorkflow):
+    """Does not tell the ERP the metadata of the invoice."""
+
+    def _start_from(self, request: InvoiceRequest) -> None:
+        InvoiceWorkflow._start_from(self, request)
+        self._invoice = request.invoice.model_copy(update={"metadata": {}})
+
+
+@in_place_of_invoice
+class SeedQueryOutOfStep(InvoiceWorkflow):
+    """Is PAID by its report, and still PAYING by the seed's query."""
+
+    @workflow.query(name="GetInvoiceStatus")
+    def status(self) -> str:
+        """The status, but never PAID."""
+        return Status.PAYING if self._status is Status.PAID else self._status
+
+
+@in_place_of_invoice
+class CompletesThoughCancelled(InvoiceWorkflow):
+    """Is CANCELLED, and ends as an execution that was not."""
+
+    async def _run(self, request: Any) -> InvoiceReport:
+        try:
+            return await InvoiceWorkflow.run(self, request)
+        except asyncio.CancelledError:
+            reraise_unless_cancelled()
+            return self.report()

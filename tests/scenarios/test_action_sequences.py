@@ -1,0 +1,43 @@
+"""Every action sequence up to a length (`--sequence-length`): the model checks each answer and outcome."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import groupby
+
+import pytest
+
+from invoice_mcp.testing import (
+    CLIENT_INTERFACES,
+    Action,
+    ClientInterface,
+    Scenario,
+    ScenarioRunner,
+    action_sequences,
+    prefixes,
+)
+from tests.requirements import requirement
+
+Word = tuple[Action, ...]
+
+pytestmark = pytest.mark.thorough
+
+BEGINNINGS = list(prefixes(2))
+
+
+@cache
+def by_beginning(length: int) -> dict[Word, list[Word]]:
+    return {begin: list(found) for begin, found in groupby(action_sequences(length), key=lambda word: word[:2])}
+
+
+@requirement("WORDS-ALL", "TASK-DOORS")
+@pytest.mark.parametrize("client_interface", CLIENT_INTERFACES)
+@pytest.mark.parametrize("begin", BEGINNINGS, ids=lambda word: "-then-".join(str(action) for action in word))
+def test_every_word_that_begins_so_goes_as_the_model_says(
+    bulk: ScenarioRunner, sequence_length: int, begin: Word, client_interface: ClientInterface
+) -> None:
+    # The other door is another way to say the same: that shows in shorter words.
+    length = sequence_length if client_interface == CLIENT_INTERFACES[0] else min(sequence_length, 3)
+    assert by_beginning(length)[begin]
+    for word in by_beginning(length)[begin]:
+        bulk.play(Scenario(actions=word, client_interface=client_interface))

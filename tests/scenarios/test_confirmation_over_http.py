@@ -1,0 +1,121 @@
+"""Over HTTP as well a client that can be asked is asked, and what can't be asked is refused and told why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from mcp import Client
+
+from invoice_mcp.domain.report import Status
+from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.testing import PROTOCOL_MODES
+from invoice_mcp.testing.plugin import NewWorld
+from tests.http_serving import MCP_HEADERS, connected, served, url_of
+from tests.requirements import requirement
+from tests.tasks_client import Person, server_of
+from tests.tool_client import Desk
+
+ASKING = (ApprovalPolicy.ASK, ApprovalPolicy.ASK_OR_REFUSE)
+
+
+def client_at(port: int, protocol_mode: Any, person: Person | None) -> Client:
+    return Client(url_of(port), mode=protocol_mode, elicitation_callback=person)
+
+
+@requirement("HTTP-SESSIONS", "CONFIRM-ASK", "TOOL-ERAS")
+@pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
+async def test_the_person_is_asked_and_decides(new_world: NewWorld, protocol_mode: str) -> None:
+    async with new_world() as world, served(server_of(world)) as port:
+        workflow_id = await world.submit()
+        declining, confirming = Person("decline"), Person(approve=True)
+        async with client_at(port, protocol_mode, declining) as client:
+            assert (await Desk(client).refused("approve", workflow_id=workflow_id)).code == "NOT_CONFIRMED"
+        assert len(declining.asked) == 1
+        assert (await world.status()).decision is None
+        async with client_at(port, protocol_mode, confirming) as client:
+            await Desk(client).call("approve", workflow_id=workflow_id, approver="Ann")
+        assert len(confirming.asked) == 1
+        await world.until(Status.PAID)
+
+
+@requirement("HTTP-SESSIONS", "CONFIRM-POLICY")
+@pytest.mark.parametrize("policy", ASKING)
+@pytest.mark.parametrize(
+    "person", [Person("decline"), Person(approve=True), None], ids=["declines", "confirms", "none"]
+)
+async def test_without_sessions_a_client_of_the_older_protocol_is_refused_and_told_why(
+    new_world: NewWorld, policy: ApprovalPolicy, person: Person | None
+) -> None:
+    async with new_world() as world, served(server_of(world, approval=policy), sessions=False) as port:
+        workflow_id = await world.submit()
+        async with client_at(port, "legacy", person) as client:
+            refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+            assert refused.code == "NOT_CONFIRMED"
+            for remedy in ("no session", "2026-07-28", "stdio", "--no-sessions", "nothing was changed"):
+                assert remedy in str(refused)
+            # All else is served, a rejection too.
+            assert (await world.status()).decision is None
+            await Desk(client).call("reject", workflow_id=workflow_id)
+        await world.until(Status.REJECTED)
+    assert person is None or person.asked == []
+
+
+@requirement("HTTP-SESSIONS", "CONFIRM-POLICY")
+@pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
+async def test_who_needs_not_be_asked_or_shows_no_forms_is_served_as_the_policy_says(
+    new_world: NewWorld, protocol_mode: str
+) -> None:
+    async with new_world() as world:
+        person = Person("decline")
+        async with (
+            served(server_of(world, approval=ApprovalPolicy.TRUST), sessions=False) as port,
+            client_at(port, protocol_mode, person) as client,
+        ):
+            await Desk(client).call("approve", workflow_id=await world.submit())
+            await world.until(Status.PAID)
+        assert person.asked == []
+        async with served(server_of(world)) as port, client_at(port, protocol_mode, None) as client:
+            await Desk(client).call("approve", workflow_id=await world.submit())
+            await world.until(Status.PAID)
+        refusing = server_of(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
+        async with served(refusing) as port, client_at(port, protocol_mode, None) as client:
+            refused = await Desk(client).refused("approve", workflow_id=await world.submit())
+            assert refused.code == "NOT_CONFIRMED"
+            assert "elicitation" in str(refused)
+        await world.reject()
+
+
+@requirement("HTTP-SESSIONS")
+async def test_without_sessions_the_current_protocol_is_asked_by_any_server(new_world: NewWorld) -> None:
+    person = Person(approve=True)
+    async with (
+        new_world() as world,
+        served(server_of(world), sessions=False) as port,
+        client_at(port, "auto", person) as client,
+    ):
+        await Desk(client).call("approve", workflow_id=await world.submit())
+        await world.until(Status.PAID)
+    assert len(person.asked) == 1
+
+
+@requirement("HTTP-SESSIONS")
+async def test_no_header_is_no_way_around_a_person(new_world: NewWorld) -> None:
+    """A call as if of a session that never was; and one that claims the older protocol without any session."""
+    async with new_world() as world:
+        workflow_id = await world.submit()
+        call = (
+            '{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "approve", "arguments": '
+            f'{{"workflow_id": "{workflow_id}"}}}}}}'
+        ).encode()
+        for sessions in (True, False):
+            async with served(server_of(world), sessions=sessions) as port:
+                for more in ((), ("Mcp-Protocol-Version: 2025-06-18",), ("Mcp-Session-Id: " + "0" * 32,)):
+                    async with connected(port) as connection:
+                        await connection.request(*MCP_HEADERS, *more, body=call)
+                        status, _ = await connection.head()
+                        answer = await connection.read(5) or b""
+                    assert status in ({400, 404} if sessions else {200}), answer
+                    assert sessions or b"NOT_CONFIRMED" in answer
+        assert (await world.status()).decision is None
+        await world.reject()

@@ -1,0 +1,116 @@
+"""The workflows of single lines, and what an operator does to workflows over an invoice's head. On the real server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Any
+
+from mcp import Client as McpClient
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+from temporalio.service import RPCError
+
+from invoice_mcp.domain.names import line_workflow_id
+from invoice_mcp.domain.report import LineStatus, Status
+from invoice_mcp.server.tools import build_server
+from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, World
+from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.workflow.worker import build_worker
+from tests.requirements import requirement
+from tests.tool_client import Desk, an_invoice, lines_of
+
+LATER = "2090-01-01T00:00:00Z"
+TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
+
+
+async def timers_of(handle: WorkflowHandle[Any, Any]) -> list[timedelta]:
+    """How long the timers are that a workflow has started."""
+    try:
+        events = [event async for event in handle.fetch_history_events() if event.event_type == TIMER_STARTED]
+    except RPCError:  # not there yet
+        return []
+    return [event.timer_started_event_attributes.start_to_fire_timeout.ToTimedelta() for event in events]
+
+
+async def waiting_line(world: World, line: int) -> WorkflowHandle[Any, Any]:
+    """The workflow of a line, once it waits for its due date: ended in the middle of a task, it would fail that."""
+    handle = world.handle(line_workflow_id(world.workflow_id, line))
+    await world.when(lambda: timers_of(handle))
+    return handle
+
+
+@requirement("PAY-DUE")
+async def test_a_line_due_in_centuries_is_waited_for_in_steps_the_server_can_take(real_world: NewWorld) -> None:
+    async with real_world(settles=False) as world:
+        await world.submit(("1", "2990-01-01T00:00:00Z"))
+        await world.approve()
+        line = await waiting_line(world, 1)
+        # The server fires any timer after a hundred years, whatever was asked for.
+        assert [timer.days for timer in await timers_of(line)] == [90 * 365]
+
+
+@requirement("PAY-FAILED")
+async def test_a_line_whose_workflow_is_ended_from_outside_is_failed_and_unconfirmed(real_world: NewWorld) -> None:
+    async with real_world() as world:
+        await world.submit(("1", LATER), ("2", PAST))
+        await world.approve()
+        await (await waiting_line(world, 1)).terminate()
+        report = await world.until(Status.FAILED)
+        assert lines_of(report) == [LineStatus.FAILED, LineStatus.PAID]
+        assert report.lines[0].error == "TERMINATED"
+        assert "not confirmed" in str(report.lines[0].reason)
+
+
+@requirement("PAY-FAILED")
+async def test_a_line_cancelled_from_outside_leaves_the_invoice_failed(real_world: NewWorld) -> None:
+    async with real_world() as world:
+        await world.submit(("1", LATER), ("2", PAST))
+        await world.approve()
+        await (await waiting_line(world, 1)).cancel()
+        report = await world.until(Status.FAILED)
+        assert lines_of(report) == [LineStatus.CANCELLED, LineStatus.PAID]
+        assert "line 1 (CANCELLED)" in report.summary
+
+
+# An invoice that is itself terminated keeps its last status and never ends: what every world demands at its end (S7,
+# L1) can't be had of it. So these two do without a world.
+
+
+@asynccontextmanager
+async def desk_of(client: Client, queue: str) -> AsyncIterator[Desk]:
+    async with (
+        build_worker(client, ScriptedErp(), RecordingPayments(), task_queue=queue),
+        McpClient(build_server(InvoiceService(client, task_queue=queue))) as session,
+    ):
+        yield Desk(session)
+
+
+@requirement("START-ANEW")
+async def test_an_invoice_whose_workflow_was_terminated_says_so_and_may_be_submitted_again(
+    real_client: Client, invoice_id: str
+) -> None:
+    async with desk_of(real_client, invoice_id) as desk:
+        workflow_id = await desk.submit(an_invoice(invoice_id))
+        await real_client.get_workflow_handle(workflow_id).terminate()
+        report = await desk.call("status", workflow_id=workflow_id)
+        assert (report["status"], report["workflow_status"]) == ("PENDING-APPROVAL", "TERMINATED")
+        assert "ended from outside" in report["summary"]
+        assert (await desk.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
+        assert (await desk.call("trigger", invoice=an_invoice(invoice_id)))["created"]
+
+
+@requirement("START-ANEW", "PAY-ONCE")
+async def test_an_invoice_that_was_terminated_while_paying_comes_back_unchanged_or_not_at_all(
+    real_client: Client, invoice_id: str
+) -> None:
+    async with desk_of(real_client, invoice_id) as desk:
+        workflow_id = await desk.submit(an_invoice(invoice_id, ("1", LATER)))
+        await desk.call("approve", workflow_id=workflow_id)
+        await desk.until(workflow_id, "PAYING")
+        await real_client.get_workflow_handle(workflow_id).terminate()
+        changed = await desk.refused("trigger", invoice=an_invoice(invoice_id, ("2", LATER)))
+        assert changed.code == "INVOICE_CONFLICT"
+        assert (await desk.call("trigger", invoice=an_invoice(invoice_id, ("1", LATER))))["created"]

@@ -1,0 +1,303 @@
+"""A task is the whole chain of runs of its workflow, and nothing that comes after."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import anyio
+from temporalio.client import (
+    CancelWorkflowInput,
+    Interceptor,
+    OutboundInterceptor,
+    StartWorkflowUpdateInput,
+    WorkflowUpdateHandle,
+)
+from temporalio.client import Client as TemporalClient
+from temporalio.common import RetryPolicy
+from temporalio.worker import Worker
+
+from mcp_temporal_tasks import (
+    DetailedTask,
+    Run,
+    TasksClient,
+    cancel,
+    get,
+    task_id_of,
+    update,
+)
+from tests.requirements import requirement
+from tests.tasks_client import Person, begin, reset, tasks_client
+from tests.unit.tasks import deployments
+from tests.unit.tasks.continued_workflows import AsksInEachRun, GivesUp, GoesOn, Restless, SucceedsAtLast
+from tests.unit.tasks.servers import tasks_of
+from tests.unit.tasks.test_generic import GIVES_UP_AFTER, text_of, until
+
+
+async def start(client: TemporalClient, run: Callable[..., Awaitable[Any]], *given: Any, queue: str) -> tuple[str, str]:
+    """Start a workflow; its id, and its task's."""
+    handle = await client.start_workflow(run, args=given, id=f"{queue}-{uuid4()}", task_queue=queue)
+    return handle.id, task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+
+
+@requirement("TASK-STORE", "TASK-WIRE")
+async def test_a_workflow_that_continues_as_new_stays_the_same_task(real_client: TemporalClient) -> None:
+    queue = "goes-on"
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[GoesOn]),
+        tasks_client(tasks_of(real_client, GoesOn)) as client,
+    ):
+        workflow_id, task_id = await start(real_client, GoesOn.run, 2, queue=queue)
+        began = (await get(client.session, task_id)).created_at
+        task = await until(client, task_id, lambda task: task.input_requests)
+        assert task.task_id == task_id
+        assert task.created_at == began
+        [key] = task.input_requests or {}
+        await update(client.session, task_id, {key: {"action": "decline"}})
+        ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result) == "decline"
+        # What has the same workflow id afterwards is another task, and this one stays what it was.
+        await real_client.start_workflow(
+            GoesOn.run, 0, id=workflow_id, task_queue=queue, execution_timeout=timedelta(minutes=1)
+        )
+        assert await get(client.session, task_id) == ended
+        await real_client.get_workflow_handle(workflow_id).terminate()
+
+
+@requirement("TASK-STORE", "TASK-ENDINGS")
+async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_client: TemporalClient) -> None:
+    async with (
+        Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
+        tasks_client(deployments.deployments(real_client)) as client,
+    ):
+        task_id = (await begin(client, "deploy", service="web")).task_id
+        asked = ended = await until(client, task_id, lambda task: task.input_requests)
+        workflow_id, _, run_id = task_id.partition(":")
+        seen: set[str] = set(asked.input_requests or {})
+        for _ in range(2):
+            # While it goes on, and once it has ended.
+            run_id = await reset(real_client, workflow_id, run_id)
+            again = await until(client, task_id, lambda task: task.input_requests)
+            assert (again.task_id, again.created_at) == (task_id, asked.created_at)
+            answer = {"action": "accept", "content": {"when": "tonight"}}
+            # What was asked before the reset is not asked any more.
+            await update(client.session, task_id, dict.fromkeys(seen, answer))
+            assert (await get(client.session, task_id)).input_requests == again.input_requests
+            assert not seen & (again.input_requests or {}).keys()
+            seen |= (again.input_requests or {}).keys()
+            await update(client.session, task_id, dict.fromkeys(again.input_requests or {}, answer))
+            ended = await until(client, task_id, lambda task: task.is_terminal)
+            assert text_of(ended.result) == "web: tonight"
+        # What has the same workflow id afterwards is another task.
+        another = await real_client.start_workflow(
+            deployments.Deploy.run, "db", id=workflow_id, task_queue="deploy", execution_timeout=timedelta(minutes=1)
+        )
+        assert await get(client.session, task_id) == ended
+        await another.terminate()
+
+
+@requirement("TASK-CANCEL")
+async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_another_run(
+    real_client: TemporalClient,
+) -> None:
+    async with (
+        Worker(real_client, task_queue="restless", workflows=[Restless]),
+        tasks_client(tasks_of(real_client, Restless)) as client,
+    ):
+        for number in range(10):
+            _, task_id = await start(real_client, Restless.run, 0.001 * number, queue="restless")
+            await cancel(client.session, task_id)
+            assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
+
+
+class Meanwhile(Interceptor):
+    """Something happens just before the server hears, for the first time, of a cancellation or an answer."""
+
+    def __init__(self, happens: Callable[[str], Awaitable[None]]) -> None:
+        self.happens: Callable[[str], Awaitable[None]] | None = happens
+
+    async def let_it_happen(self, workflow_id: str) -> None:
+        happens, self.happens = self.happens, None
+        if happens is not None:
+            await happens(workflow_id)
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+        let_it_happen = self.let_it_happen
+
+        class Late(OutboundInterceptor):
+            async def cancel_workflow(self, input: CancelWorkflowInput) -> None:  # noqa: A002
+                await let_it_happen(input.id)
+                await super().cancel_workflow(input)
+
+            async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:  # noqa: A002
+                await let_it_happen(input.id)
+                return await super().start_workflow_update(input)
+
+        return Late(next)
+
+
+def meanwhile(client: TemporalClient, happens: Callable[[str], Awaitable[None]]) -> TemporalClient:
+    return TemporalClient(**(client.config() | {"interceptors": [Meanwhile(happens)]}))
+
+
+@requirement("TASK-CANCEL")
+async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_since_it_was_found(
+    real_client: TemporalClient,
+) -> None:
+    async def goes_on(workflow_id: str) -> None:
+        newest = real_client.get_workflow_handle(workflow_id)
+        began = (await newest.describe()).run_id
+        with anyio.fail_after(GIVES_UP_AFTER):
+            while (await newest.describe()).run_id == began:
+                await anyio.sleep(0.02)
+
+    async with (
+        Worker(real_client, task_queue="restless", workflows=[Restless]),
+        tasks_client(tasks_of(meanwhile(real_client, goes_on), Restless)) as client,
+    ):
+        _, task_id = await start(real_client, Restless.run, 0, queue="restless")
+        await cancel(client.session, task_id)
+        assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
+
+
+@requirement("TASK-CANCEL")
+async def test_a_cancellation_spares_what_has_the_same_workflow_id_since(real_client: TemporalClient) -> None:
+    async def is_used_again(workflow_id: str) -> None:
+        await real_client.get_workflow_handle(workflow_id).terminate()
+        await real_client.start_workflow(AsksInEachRun.run, args=[0, []], id=workflow_id, task_queue="spared")
+
+    async with (
+        Worker(real_client, task_queue="spared", workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(meanwhile(real_client, is_used_again), AsksInEachRun)) as client,
+    ):
+        workflow_id, task_id = await start(real_client, AsksInEachRun.run, 0, [], queue="spared")
+        await cancel(client.session, task_id)
+        assert (await get(client.session, task_id)).status == "failed"
+        other = real_client.get_workflow_handle(workflow_id)
+        events = [event async for event in other.fetch_history_events()]
+        assert not any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in events)
+        await other.terminate()
+
+
+@requirement("TASK-CANCEL")
+async def test_a_workflow_that_an_operator_reset_is_cancelled(real_client: TemporalClient) -> None:
+    async with (
+        Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
+        tasks_client(deployments.deployments(real_client)) as client,
+    ):
+        task_id = (await begin(client, "deploy", service="web")).task_id
+        await until(client, task_id, lambda task: task.input_requests)
+        workflow_id, _, run_id = task_id.partition(":")
+        await reset(real_client, workflow_id, run_id)
+        await cancel(client.session, task_id)
+        assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
+
+
+@requirement("TASK-WIRE")
+async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalClient) -> None:
+    async with (
+        Worker(real_client, task_queue="gives-up", workflows=[GivesUp]),
+        tasks_client(tasks_of(real_client, GivesUp)) as client,
+    ):
+        _, task_id = await start(real_client, GivesUp.run, 0.5, queue="gives-up")
+        first = await until(client, task_id, lambda task: task.input_requests)
+        second = await until(client, task_id, lambda task: not task.input_requests)
+        assert second.status == "working"
+        assert second.last_updated_at > first.last_updated_at
+        # An answer to what is not asked any more changes nothing.
+        await update(client.session, task_id, {key: {"action": "accept"} for key in first.input_requests or {}})
+        assert (await get(client.session, task_id)).last_updated_at == second.last_updated_at
+        await cancel(client.session, task_id)
+        assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
+
+
+def worded(task: DetailedTask, word: str) -> dict[str, Any]:
+    [key] = task.input_requests or {}
+    return {key: {"action": "accept", "content": {"word": word}}}
+
+
+@requirement("TASK-UPDATE")
+async def test_an_answer_that_comes_when_the_next_run_asks_already_is_ignored(real_client: TemporalClient) -> None:
+    queue = "asks-in-each-run"
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(real_client, AsksInEachRun)) as other,
+    ):
+        _, task_id = await start(real_client, AsksInEachRun.run, 1, [], queue=queue)
+        first = await until(other, task_id, lambda task: task.input_requests)
+
+        async def is_answered(_: str) -> None:
+            await update(other.session, task_id, worded(first, "yes"))
+            await until(other, task_id, lambda task: (task.input_requests or asked) != asked)
+
+        asked = first.input_requests
+        async with tasks_client(tasks_of(meanwhile(real_client, is_answered), AsksInEachRun)) as client:
+            await update(client.session, task_id, worded(first, "no"))
+            await update(client.session, task_id, worded(await get(client.session, task_id), "maybe"))
+            ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result).split('"')[1::2] == ["yes", "maybe"]
+
+
+@requirement("TASK-UPDATE")
+async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_client: TemporalClient) -> None:
+    queue = "asks-in-each-run"
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(real_client, AsksInEachRun)) as client,
+    ):
+        _, task_id = await start(real_client, AsksInEachRun.run, 1, [], queue=queue)
+        first = await until(client, task_id, lambda task: task.input_requests)
+        await update(client.session, task_id, worded(first, "yes"))
+        second = await until(
+            client, task_id, lambda task: (task.input_requests or first.input_requests) != first.input_requests
+        )
+        assert not (first.input_requests or {}).keys() & (second.input_requests or {}).keys()
+        # Sent once more, as a client does that was not told that it had arrived.
+        await update(client.session, task_id, worded(first, "yes"))
+        assert (await get(client.session, task_id)).input_requests == second.input_requests
+        await update(client.session, task_id, worded(second, "no"))
+        ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result).split('"')[1::2] == ["yes", "no"]
+
+
+@requirement("TASK-CLIENT")
+async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClient) -> None:
+    queue, person = "asks-in-each-run", Person(word="yes")
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
+        tasks_client(tasks_of(real_client, AsksInEachRun), person) as client,
+    ):
+        _, task_id = await start(real_client, AsksInEachRun.run, 2, [], queue=queue)
+        with anyio.fail_after(GIVES_UP_AFTER):
+            await TasksClient().follow(client.session, task_id)
+    assert len(person.asked) == 3
+
+
+@requirement("TASK-ENDINGS")
+async def test_a_workflow_that_is_retried_is_one_task(real_client: TemporalClient) -> None:
+    queue, workflow_id = "succeeds-at-last", f"succeeds-at-last-{uuid4()}"
+    async with (
+        Worker(real_client, task_queue=queue, workflows=[SucceedsAtLast]),
+        tasks_client(tasks_of(real_client, SucceedsAtLast)) as client,
+    ):
+        policy = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_attempts=3)
+        handle = await real_client.start_workflow(
+            SucceedsAtLast.run, 3, id=workflow_id, task_queue=queue, retry_policy=policy
+        )
+        task_id = task_id_of(Run(workflow_id, str(handle.first_execution_run_id)))
+        ended = await until(client, task_id, lambda task: task.is_terminal)
+        assert text_of(ended.result) == "done at attempt 3"
+        # What has the same workflow id afterwards is another task.
+        await real_client.execute_workflow(SucceedsAtLast.run, 1, id=workflow_id, task_queue=queue)
+        assert await get(client.session, task_id) == ended
+
+
+@requirement("TASK-STORE")
+async def test_a_task_is_there_before_any_worker_is(real_client: TemporalClient) -> None:
+    async with tasks_client(deployments.deployments(real_client)) as client:
+        created = await begin(client, "deploy", service="web")
+        task = await get(client.session, created.task_id)
+        assert (task.status, task.last_updated_at) == ("working", created.created_at)
+        await real_client.get_workflow_handle(created.task_id.partition(":")[0]).terminate()

@@ -1,0 +1,161 @@
+"""`notifications/tasks`: whoever listens is told, by any server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import anyio
+import pytest
+from mcp import Client
+from mcp.client.extension import ClientExtension, NotificationBinding
+from mcp_types import (
+    EmptyResult,
+    SubscriptionFilter,
+    SubscriptionsAcknowledgedNotification,
+    SubscriptionsListenRequest,
+    SubscriptionsListenRequestParams,
+)
+from pydantic import BaseModel, ConfigDict
+from temporalio.client import Client as TemporalClient
+
+from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, task_id_of, update
+from mcp_temporal_tasks import Run as TaskRun
+from mcp_temporal_tasks.server.tasks import Tasks
+from tests.requirements import requirement
+from tests.tasks_client import begin, error_of
+from tests.unit.tasks.servers import jobs, over_http
+
+GIVES_UP_AFTER = 20
+
+
+class Told(BaseModel):
+    model_config = ConfigDict(extra="allow")
+    taskId: str  # noqa: N815
+    status: str
+
+
+class Ears(ClientExtension):
+    """Hears what is told of tasks."""
+
+    identifier = "com.example/ears"
+
+    def __init__(self) -> None:
+        self.heard: asyncio.Queue[Told] = asyncio.Queue()
+
+    def notifications(self) -> Sequence[NotificationBinding[Any]]:
+        async def hear(told: Told) -> None:
+            await self.heard.put(told)
+
+        return [NotificationBinding(method="notifications/tasks", params_type=Told, handler=hear)]
+
+
+@asynccontextmanager
+async def listening(
+    server: Any, *task_ids: str, **also: Any
+) -> AsyncIterator[tuple[asyncio.Queue[Told], SubscriptionFilter]]:
+    """A client of its own that listens, and what was acknowledged."""
+    ears = Ears()
+    acknowledged: list[SubscriptionFilter] = []
+    got_it = anyio.Event()
+
+    async def on_message(message: Any) -> None:
+        if isinstance(message, SubscriptionsAcknowledgedNotification):
+            acknowledged.append(message.params.notifications)
+            got_it.set()
+
+    async with (
+        Client(server, extensions=[TasksClient(), ears], message_handler=on_message) as client,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(_listen, client, list(task_ids), also)
+        with anyio.fail_after(GIVES_UP_AFTER):
+            await got_it.wait()
+        yield ears.heard, acknowledged[0]
+        group.cancel_scope.cancel()
+
+
+async def _listen(client: Client, task_ids: Any, also: dict[str, Any]) -> None:
+    wanted = SubscriptionFilter.model_validate({"taskIds": task_ids, **also})
+    request = SubscriptionsListenRequest(params=SubscriptionsListenRequestParams(notifications=wanted))
+    await client.session.send_request(request, EmptyResult)
+
+
+async def next_of(heard: asyncio.Queue[Told], status: str) -> Told:
+    with anyio.fail_after(GIVES_UP_AFTER):
+        while (told := await heard.get()).status != status:
+            pass
+    return told
+
+
+@requirement("TASK-LISTEN")
+@pytest.mark.parametrize("wire", ["in process", "http"])
+async def test_who_listens_is_told_of_every_change(
+    real_client: TemporalClient, wire: Literal["in process", "http"]
+) -> None:
+    async with jobs(real_client) as server, over_http(server) as url:
+        where: Any = url if wire == "http" else server
+        async with Client(server, extensions=[TasksClient()]) as client:
+            created = await begin(client, "confirm_delete", filename="x")
+            unknown = task_id_of(TaskRun("nobody", "0-0"))
+            async with listening(where, created.task_id, unknown, created.task_id) as (heard, acknowledged):
+                # What can be followed, each once.
+                assert (acknowledged.model_extra or {})["taskIds"] == [created.task_id]
+                told = await next_of(heard, "input_required")
+                [key] = (told.model_extra or {})["inputRequests"]
+                await update(client.session, created.task_id, {key: {"action": "decline"}})
+                told = await next_of(heard, "completed")
+                assert told.taskId == created.task_id
+                assert (told.model_extra or {})["result"]["content"][0]["text"] == "x was kept"
+
+
+@requirement("TASK-LISTEN")
+async def test_a_binding_that_fails_once_silences_nobody(
+    real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest, calls = Tasks.read, 0
+
+    async def fails_at_first(tasks: Tasks, task_id: str) -> DetailedTask:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise LookupError("the binding's own fault")
+        return await honest(tasks, task_id)
+
+    monkeypatch.setattr(Tasks, "read", fails_at_first)
+    async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
+        created = await begin(client, "confirm_delete", filename="x")
+        async with listening(server, created.task_id) as (heard, _):
+            assert (await next_of(heard, "input_required")).taskId == created.task_id
+    assert calls > 1
+
+
+@requirement("TASK-LISTEN")
+async def test_tasks_and_what_the_server_tells_anyway_go_over_one_stream(real_client: TemporalClient) -> None:
+    async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
+        created = await begin(client, "confirm_delete", filename="x")
+        async with listening(server, created.task_id, toolsListChanged=True) as (heard, acknowledged):
+            assert acknowledged.tools_list_changed is True
+            await next_of(heard, "input_required")
+            await cancel(client.session, created.task_id)
+            await next_of(heard, "cancelled")
+        async with listening(server, toolsListChanged=True) as (_, acknowledged):
+            assert acknowledged.tools_list_changed is True
+            assert "taskIds" not in (acknowledged.model_extra or {})
+
+
+@requirement("TASK-LISTEN", "TASK-CAPABILITY")
+async def test_who_does_not_declare_tasks_can_not_listen_to_any(real_client: TemporalClient) -> None:
+    async with jobs(real_client) as server, Client(server) as client:
+        error = await error_of(_listen(client, ["x"], {}))
+        assert error.code == -32021
+        assert error.data["requiredCapabilities"]["extensions"] == {EXTENSION_ID: {}}
+
+
+@requirement("TASK-LISTEN")
+@pytest.mark.parametrize("task_ids", ["x", [1], {"x": 1}, [["x"]]])
+async def test_task_ids_that_are_none_are_a_wrong_parameter(real_client: TemporalClient, task_ids: Any) -> None:
+    async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
+        assert (await error_of(_listen(client, task_ids, {}))).code == -32602

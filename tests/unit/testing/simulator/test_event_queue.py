@@ -1,0 +1,42 @@
+"""The agenda's clock, alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from temporal_simulator import Simulation
+from temporal_simulator.event_queue import Event, EventQueue
+from tests.requirements import requirement
+
+MICROSECOND = 1000
+
+
+def step() -> Event:
+    return Event("something", "run", lambda: None)
+
+
+@requirement("ENGINES-AGREE")
+@pytest.mark.parametrize("time", [1, 999, 1000, 1001, 2500])
+def test_time_is_in_whole_microseconds_and_nothing_is_early(time: int) -> None:
+    """What is finer no program would see alike: one rounds it up where another one cuts it off."""
+    event_queue = EventQueue(0)
+    event_queue.at(time, step())
+    due = event_queue.next_time()
+    assert due is not None
+    assert time <= due < time + MICROSECOND
+    assert due % MICROSECOND == 0
+    event_queue.move_to(time)
+    assert event_queue.now == due
+    assert event_queue.next_time() is None
+
+
+@requirement("ENGINES-AGREE")
+def test_it_stays_so_behind_a_clock_in_floating_point_seconds() -> None:
+    simulation = Simulation()
+    began = simulation.event_queue.now
+    for number in itertools.chain(range(1, 50), (0.1, 1 / 3, 1e-7)):
+        simulation.pass_time(0.003 * 1.5**number)
+        assert simulation.event_queue.now % MICROSECOND == 0
+    assert simulation.event_queue.now > began

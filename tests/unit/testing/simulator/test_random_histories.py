@@ -1,0 +1,104 @@
+"""Whatever chance makes of a life, Temporal's own replayer takes its histories, and no task failed on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.update.v1 import Input, Meta, Request
+from temporalio.client import WorkflowHistory
+from temporalio.converter import DataConverter
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+
+from temporal_simulator import Execution, RandomScheduler, Simulation, Start, Worker
+from tests.unit.testing.simulator import workflows
+from tests.unit.testing.simulator.backends import ACTIVITIES, QUEUE, WORKFLOWS
+
+UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
+LIVES: list[tuple[str, list[Any], list[str]]] = [
+    ("Activities", [], []),
+    ("Canceller", [], ["give_up"]),
+    ("ChildCanceller", [], []),
+    ("Hasty", [], ["note"]),
+    ("Inbox", [], ["note", "finish"]),
+    ("Measures", [], []),
+    ("Parent", [], []),
+    ("Reporter", ["life"], []),
+    ("Told", [], []),
+    ("Timers", [], []),
+    ("Wavers", [], ["keep"]),
+    *(("LetsGo", [kind], ["go"]) for kind in ("ABANDON", "TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED")),
+    *(("LetsChildGo", [kind], ["go"]) for kind in ("ABANDON", "TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED")),
+]
+"""Toys, what they are given, and signals that they know."""
+
+WHAT_HAPPENS = ["cancel", "crash", "evict", "signal", "time", "update"]
+
+
+def payloads(*values: Any) -> Payloads:
+    return Payloads(payloads=DataConverter.default.payload_converter.to_payloads(values))
+
+
+async def live(seed: int, of: tuple[str, list[Any], list[str]], happens: list[str]) -> list[Execution]:
+    """Every run of a life in which so many things happen, a moment after one another."""
+    workflow, given_to_it, signals = of
+    simulation = Simulation(scheduler=RandomScheduler(seed, loses=0.2), search_attributes=(workflows.COLOUR.name,))
+    simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
+    run = simulation.start(Start("life", workflow, QUEUE, input=payloads(*given_to_it)))
+    for number, what in enumerate(happens):
+        await simulation.go_on(simulation.scheduler.pauses)
+        match what:
+            case "crash":
+                simulation.crash_worker(QUEUE)
+                simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
+            case "evict":
+                simulation.evict(QUEUE)
+            case "update":
+                texts = ("fine", 0), ("slow", 1), ("bad", 1), ("", 0)
+                about = Input(name="add", args=payloads(*texts[number % len(texts)]))
+                run.tasks.ask(Request(meta=Meta(update_id=str(number)), input=about))
+            case "cancel":
+                run.request_cancel("enough")
+            case "signal" if signals:
+                name = signals[number % len(signals)]
+                run.signal(name, payloads("a note") if name == "note" else Payloads(), {})
+            case _:
+                await simulation.advance(timedelta(seconds=number**3))
+    await simulation.advance(timedelta(days=2))
+    runs = simulation.every()
+    await simulation.close()
+    return runs
+
+
+# Toys may end in the middle of an update.
+@pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedUpdateHandlersWarning")
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    of=st.sampled_from(LIVES),
+    happens=st.lists(st.sampled_from(WHAT_HAPPENS), max_size=10),
+)
+def test_every_history_is_one_that_the_sdk_takes(
+    seed: int, of: tuple[str, list[Any], list[str]], happens: list[str]
+) -> None:
+    async def take() -> None:
+        workflows.Gate.reset()
+        replayer = Replayer(workflows=WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
+        for run in await live(seed, of, happens):
+            causes = [event.workflow_task_failed_event_attributes.cause for event in run.history if _is_failure(event)]
+            assert set(causes) <= {UNHANDLED}, run.history
+            history = WorkflowHistory(run.workflow_id, run.history)
+            replayed = await asyncio.wait_for(replayer.replay_workflow(history, raise_on_replay_failure=False), 10)
+            assert replayed.replay_failure is None, f"{replayed.replay_failure}\n{run.history}"
+
+    asyncio.run(take())
+
+
+def _is_failure(event: Any) -> bool:
+    return bool(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)

@@ -1,0 +1,218 @@
+"""The stage's keeper: one world at a time, on the same stage until that is broken or worn out."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+import pytest
+from temporalio.client import Client
+
+from invoice_mcp.testing import EngineKind, EngineStuck, EnvironmentPool, Stamp, ToolRefused, kinds, open_world
+from invoice_mcp.testing.engines.base import Engine, EngineWorker
+
+pytestmark = pytest.mark.thorough
+
+
+class PaperEngine:
+    """An engine on which nothing ever happens; it remembers what is done with it."""
+
+    can_list = False
+    goes_on_within = 0.0
+
+    def __init__(self, *, can_be_without_worker: bool = True) -> None:
+        self.client = cast(Client, None)
+        self.can_be_without_worker = can_be_without_worker
+        self.journal: list[str] = []
+        self.wears_out = False
+
+    async def now(self, workflow_id: str | None = None) -> datetime:  # noqa: ARG002
+        return datetime(2026, 11, 23, tzinfo=UTC)
+
+    async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None: ...
+
+    def stamp(self) -> Stamp:
+        return Stamp(datetime(2026, 11, 23, tzinfo=UTC))
+
+    async def forget(self) -> None:
+        self.journal.append("forgets")
+
+    def worker(self, *_: object, **__: object) -> AbstractAsyncContextManager[EngineWorker]:
+        return self._work()
+
+    @asynccontextmanager
+    async def _work(self) -> AsyncIterator[EngineWorker]:
+        self.journal.append("works")
+        yield self
+        self.journal.append("rests")
+
+    def shuffle(self, seed: int | None) -> None: ...
+
+    def is_worn_out(self) -> bool:
+        return self.wears_out
+
+
+class Factory:
+    """Starts engines and remembers them."""
+
+    def __init__(self, **options: Any) -> None:
+        self.engines: list[PaperEngine] = []
+        self.fails = False
+        self.kind = EngineKind("paper", "nothing happens", self.start)
+        self._options = options
+
+    @asynccontextmanager
+    async def start(self) -> AsyncIterator[Engine]:
+        if self.fails:
+            raise OSError("no engine today")
+        engine = PaperEngine(**self._options)
+        self.engines.append(engine)
+        yield engine
+        engine.journal.append("ends")
+
+
+@pytest.fixture
+def factory() -> Factory:
+    return Factory()
+
+
+def test_the_paper_engine_is_an_engine() -> None:
+    engine: Engine = PaperEngine()
+    assert not engine.is_worn_out()
+
+
+async def test_nothing_is_started_before_it_is_wanted_nor_ended_twice(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    await pool.close()
+    assert factory.engines == []
+    async with pool.take():
+        pass
+    await pool.close()
+    await pool.close()
+    assert [engine.journal for engine in factory.engines] == [["works", "rests", "ends"]]
+
+
+async def test_worlds_share_the_stage_but_not_the_ports(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    async with pool.take() as first:
+        erp, payments = first.ports.erp, first.ports.payments
+    async with pool.take() as second:
+        assert second is first
+        assert second.ports.erp is not erp
+        assert second.ports.payments is not payments
+    await pool.close()
+    assert len(factory.engines) == 1
+
+
+async def test_a_stage_that_is_taken_is_refused_and_stays_taken(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    async with pool.take():
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="already"):
+                async with pool.take():
+                    pytest.fail("it was taken twice")
+    async with pool.take():
+        pass
+    await pool.close()
+
+
+async def test_a_stage_that_is_broken_is_renewed(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    async with pool.take() as environment:
+        environment.is_broken = True
+    async with pool.take() as other:
+        assert other is not environment
+    assert factory.engines[0].journal == ["works", "rests", "ends"]
+    await pool.close()
+
+
+async def test_a_stage_whose_engine_got_stuck_is_renewed(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    with pytest.raises(EngineStuck):
+        async with pool.take():
+            raise EngineStuck("it does not move")
+    async with pool.take():
+        pass
+    await pool.close()
+    assert len(factory.engines) == 2
+
+
+async def test_an_engine_that_is_worn_out_is_renewed(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    async with pool.take():
+        factory.engines[0].wears_out = True
+    async with pool.take() as environment:
+        assert environment.engine is factory.engines[1]
+    await pool.close()
+
+
+async def test_a_failure_of_the_test_itself_leaves_the_stage_free(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    with pytest.raises(ValueError, match="mine"):
+        async with pool.take():
+            raise ValueError("mine")
+    async with pool.take():
+        pass
+    await pool.close()
+
+
+async def test_an_engine_that_does_not_start_is_tried_again_next_time(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    factory.fails = True
+    with pytest.raises(OSError, match="no engine today"):
+        async with pool.take():
+            pytest.fail("there is no engine")
+    factory.fails = False
+    async with pool.take():
+        pass
+    await pool.close()
+
+
+async def test_where_work_can_wait_a_crash_ends_the_worker_and_the_next_world_has_one(factory: Factory) -> None:
+    pool = EnvironmentPool(factory.kind)
+    async with pool.take() as environment:
+        await environment.crash_worker()
+        await environment.crash_worker()
+        assert not environment.has_worker
+    async with pool.take() as environment:
+        assert environment.has_worker
+    assert factory.engines[0].journal == ["works", "rests", "works"]
+    await pool.close()
+
+
+async def test_where_work_can_not_wait_a_crash_empties_the_memory_of_the_worker() -> None:
+    factory = Factory(can_be_without_worker=False)
+    pool = EnvironmentPool(factory.kind)
+    async with pool.take() as environment:
+        await environment.crash_worker()
+        assert environment.has_worker
+        await environment.start_worker()
+    assert factory.engines[0].journal == ["works", "forgets"]
+    await pool.close()
+
+
+async def test_after_a_world_that_failed_the_next_one_has_a_new_server() -> None:
+    starts = 0
+    kind = kinds()["time-skipping"]
+
+    @asynccontextmanager
+    async def counted() -> AsyncIterator[Engine]:
+        nonlocal starts
+        starts += 1
+        async with kind.start() as engine:
+            yield engine
+
+    pool = EnvironmentPool(replace(kind, start=counted))
+    with pytest.raises(ToolRefused):
+        async with open_world(pool) as world:
+            await world.approve("invoice-of-nobody")
+    async with open_world(pool) as world:
+        await world.submit()
+        await world.reject()
+    async with open_world(pool) as world:
+        await world.trigger()
+    await pool.close()
+    assert starts == 2
