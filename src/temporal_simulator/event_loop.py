@@ -89,11 +89,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         wait = max(delay, _SHORTEST_WAIT) if delay > 0 else delay
         return super().call_later(wait, callback, *args, context=context)
 
-    def follow(self, follower: Follower) -> Callable[[], None]:
+    def attach(self, follower: Follower) -> Callable[[], None]:
         """Let something go by this loop's clock; what is returned ends that."""
         self._skipping.followers.append(follower)
         return lambda: self._skipping.followers.remove(follower)
 
-    def is_followed_by(self, follower: Follower) -> bool:
+    def is_attached(self, follower: Follower) -> bool:
         """Whether it does."""
         return follower in self._skipping.followers

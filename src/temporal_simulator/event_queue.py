@@ -1,4 +1,9 @@
-"""Virtual time, and what can happen in it: now, or later."""
+"""The event queue and virtual clock of a discrete-event simulation.
+
+An event is either enabled, which means that it can be processed now, or scheduled for a later virtual time. Processing
+events takes no virtual time. The clock moves only in `EventQueue.advance_to`. (For the method see Law, "Simulation
+Modeling and Analysis", chapter 1: next-event time advance.)
+"""
 
 from __future__ import annotations
 
@@ -8,38 +13,41 @@ from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 
 SECOND = 1_000_000_000
-"""In nanoseconds, as all times in here are: since the epoch, or long."""
+"""One second. All times in this package are integers in nanoseconds, since the Unix epoch or as a duration."""
 
 _MICROSECOND = 1000
+
+Action = Callable[[], Awaitable[None] | None]
+"""The effect of an event. If it returns an awaitable, that is awaited."""
 
 
 @dataclass(eq=False, slots=True)
 class Event:
-    """Something that can happen.
+    """Something that can happen in a simulation.
 
     Attributes:
-        label: What it is, in a word or two.
-        run_id: To which run of a workflow.
-        do: Makes it happen.
-        queue: The task queue of the worker that it takes; None if it takes none.
-        about: What it brings, where label and run do not tell.
+        label: Its kind, such as "workflow task", "activity starts" or "timer".
+        run_id: The workflow run that it affects.
+        action: Its effect.
+        task_queue: The task queue whose worker it needs; None if it needs no worker.
+        detail: What distinguishes it from other events with the same label and run.
     """
 
     label: str
     run_id: str
-    do: Callable[[], Awaitable[None] | None]
-    queue: str | None = None
-    about: str = ""
-    is_dropped: bool = field(default=False, init=False)
+    action: Action
+    task_queue: str | None = None
+    detail: str = ""
+    is_cancelled: bool = field(default=False, init=False)
 
 
-def _whole(time: int) -> int:
-    """The next whole microsecond: of a finer time some programs would see more than others, which cut it off."""
+def _round_up(time: int) -> int:
+    """Round up to a whole microsecond, because some programs truncate finer times and others do not."""
     return -(-time // _MICROSECOND) * _MICROSECOND
 
 
 class EventQueue:
-    """What can happen now, in the order in which it became possible, and what will at its time.
+    """The virtual clock, the enabled events in the order in which they became enabled, and the scheduled events.
 
     Attributes:
         now: The virtual time.
@@ -47,55 +55,48 @@ class EventQueue:
 
     def __init__(self, now: int) -> None:
         self.now = now
-        self._possible: dict[Event, None] = {}
-        self._later: list[tuple[int, int, Event]] = []
+        self._enabled: dict[Event, None] = {}
+        self._scheduled: list[tuple[int, int, Event]] = []
         self._numbers = itertools.count()
 
-    def add(self, step: Event) -> Event:
-        """It can happen from now on."""
-        self._possible[step] = None
-        return step
+    def enable(self, event: Event) -> Event:
+        """Enable an event now."""
+        self._enabled[event] = None
+        return event
 
-    def at(self, time: int, step: Event) -> Event:
-        """It can happen from that time on."""
-        heapq.heappush(self._later, (max(_whole(time), self.now), next(self._numbers), step))
-        return step
+    def schedule(self, time: int, event: Event) -> Event:
+        """Enable an event at a later time."""
+        heapq.heappush(self._scheduled, (max(_round_up(time), self.now), next(self._numbers), event))
+        return event
 
-    def drop(self, step: Event) -> None:
-        """It can't happen any more."""
-        step.is_dropped = True
-        self._possible.pop(step, None)
+    def cancel(self, event: Event) -> None:
+        """Remove an event, enabled or scheduled."""
+        event.is_cancelled = True
+        self._enabled.pop(event, None)
 
-    def take(self, step: Event) -> None:
-        """It happens now."""
-        del self._possible[step]
+    def take(self, event: Event) -> None:
+        """Remove an enabled event in order to process it."""
+        del self._enabled[event]
 
-    def possible(self, queues: Container[str]) -> list[Event]:
-        """Everything that can happen now, with workers on these queues."""
-        return [step for step in self._possible if step.queue is None or step.queue in queues]
+    def enabled(self, task_queues: Container[str]) -> list[Event]:
+        """The enabled events, given the task queues that have a worker."""
+        return [event for event in self._enabled if event.task_queue is None or event.task_queue in task_queues]
 
     def next_time(self) -> int | None:
-        """When the next thing is due; None if nothing is."""
-        while self._later and self._later[0][2].is_dropped:
-            heapq.heappop(self._later)
-        return self._later[0][0] if self._later else None
+        """The time of the next scheduled event; None if there is none."""
+        while self._scheduled and self._scheduled[0][2].is_cancelled:
+            heapq.heappop(self._scheduled)
+        return self._scheduled[0][0] if self._scheduled else None
 
-    def move_to(self, time: int) -> None:
-        """Let time pass. What is due by then can happen."""
-        self.now = max(self.now, _whole(time))
+    def advance_to(self, time: int) -> None:
+        """Move the clock forward, and enable the events that are due by then."""
+        self.now = max(self.now, _round_up(time))
         while (due := self.next_time()) is not None and due <= self.now:
-            self.add(heapq.heappop(self._later)[2])
+            self.enable(heapq.heappop(self._scheduled)[2])
 
     def digest(self) -> tuple[int, tuple[tuple[str, str, str], ...], tuple[tuple[int, str, str, str], ...]]:
-        """The time, all that can happen now, and all that can later."""
-        possible = sorted((step.label, step.run_id, step.about) for step in self._possible)
-        waiting = (entry for entry in self._later if not entry[2].is_dropped)
-        later = sorted((time, step.label, step.run_id, step.about) for time, _, step in waiting)
-        return self.now, tuple(possible), tuple(later)
-
-    def forget(self, run_ids: Container[str]) -> None:
-        """Drop all that can happen to these runs."""
-        for step in [step for step in self._possible if step.run_id in run_ids]:
-            self.drop(step)
-        self._later = [entry for entry in self._later if entry[2].run_id not in run_ids]
-        heapq.heapify(self._later)
+        """The time, the enabled events and the scheduled events, in a canonical order."""
+        enabled = sorted((event.label, event.run_id, event.detail) for event in self._enabled)
+        entries = (entry for entry in self._scheduled if not entry[2].is_cancelled)
+        scheduled = sorted((time, event.label, event.run_id, event.detail) for time, _, event in entries)
+        return self.now, tuple(enabled), tuple(scheduled)

@@ -1,8 +1,14 @@
-"""Every order in which things can happen: a life is lived again and again, each time along another branch.
+"""Stateless model checking: a depth-first search over every schedule, with state hashing.
 
-Lives are run from their beginning, as the code of workflows can't be copied in the middle of one. Where a life gets to
-a state that was seen before, what can follow is known already: it goes on any one way, to its end, for the sake of what
-led there; unless that way leads nowhere.
+Workflow code cannot be copied in the middle of an execution, so there are no checkpoints: each execution starts from
+the initial state and replays a prefix of choices, as VeriSoft does (Godefroid, "Model Checking for Programming
+Languages using VeriSoft", POPL 1997). Unlike VeriSoft, the search stores a hash of each visited state and does not
+branch again in a state that it has seen. It still runs that execution to its end along one schedule, because the checks
+at the end may depend on the path to the state.
+
+Partial-order reduction is up to the caller, who decides which options to offer at each choice point; an execution that
+the reduction makes redundant sets `ChoiceSequence.is_pruned`. Dynamic partial-order reduction (Flanagan & Godefroid,
+"Dynamic Partial-Order Reduction for Model Checking Software", POPL 2005) is not implemented.
 """
 
 from __future__ import annotations
@@ -14,100 +20,111 @@ from typing import TypeVar
 T = TypeVar("T")
 
 Path = tuple[int, ...]
-"""Which branch was taken at each fork of a life."""
+"""The index of the option that was chosen at each choice point of an execution."""
 
 
-class Branches:
-    """The forks of one life. Along a path that is given; then always the first branch, and the others are for later.
+class ChoiceSequence:
+    """The choices of one execution: a given prefix, then always the first option.
 
     Attributes:
-        path: Which branches it took.
-        leads_nowhere: It was broken off, as another life shows all that it could.
+        path: The choices made so far.
+        is_pruned: Set by the caller on an execution that it abandons because other executions cover it.
     """
 
-    def __init__(self, path: Path, seen: set[Hashable], later: list[Path]) -> None:
-        self._given = path
-        self._seen = seen
-        self._later = later
-        self._is_known = False
+    def __init__(self, path: Path, visited: set[Hashable], frontier: list[Path]) -> None:
+        self._prefix = path
+        self._visited = visited
+        self._frontier = frontier
+        self._is_state_known = False
         self.path: list[int] = []
-        self.leads_nowhere = False
+        self.is_pruned = False
 
-    def pick(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
-        """The option that this life takes.
+    def choose(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
+        """Choose the next option of this execution.
 
         Args:
-            options: Everything that could happen; at least one thing. The first ones, taken again and again, lead to an
-                end.
-            state: Tells everything on which the future depends.
+            options: Everything that could happen next; at least one option. An execution that always takes the first
+                option must terminate.
+            state: Returns a hashable value of everything on which the future depends. Called at new choice points only.
         """
-        if len(self.path) < len(self._given):
-            branch = self._given[len(self.path)]
+        if len(self.path) < len(self._prefix):
+            branch = self._prefix[len(self.path)]
         else:
             branch = 0
-            if not self._is_known:
-                self._look_around(len(options), state())
+            if not self._is_state_known:
+                self._visit(len(options), state())
         self.path.append(branch)
         return options[branch]
 
-    def _look_around(self, options: int, state: Hashable) -> None:
-        self._is_known = state in self._seen
-        if not self._is_known:
-            self._seen.add(state)
-            here = tuple(self.path)
-            self._later.extend((*here, branch) for branch in range(options - 1, 0, -1))
+    def _visit(self, options: int, state: Hashable) -> None:
+        self._is_state_known = state in self._visited
+        if not self._is_state_known:
+            self._visited.add(state)
+            prefix = tuple(self.path)
+            self._frontier.extend((*prefix, branch) for branch in range(options - 1, 0, -1))
 
 
 @dataclass
-class Explored:
-    """What an exploration has found.
+class ExplorationStats:
+    """The size of an exploration.
 
     Attributes:
-        states: How many different states there were.
-        lives: How many lives were lived to their ends to see them; not those that led nowhere.
+        states: Distinct states visited.
+        executions: Executions run to their end; pruned ones do not count.
     """
 
     states: int = 0
-    lives: int = 0
+    executions: int = 0
 
 
 async def explore(
-    live: Callable[[Branches], Awaitable[None]],
+    execute: Callable[[ChoiceSequence], Awaitable[None]],
     *,
-    told: Callable[[Explored], None] | None = None,
-    found: Explored | None = None,
-) -> Explored:
-    """Live every life there is.
+    on_execution: Callable[[ExplorationStats], None] | None = None,
+    stats: ExplorationStats | None = None,
+) -> ExplorationStats:
+    """Run every execution that the choices allow.
 
     Args:
-        live: Lives one along the branches that it is given, from the beginning to the end or until these lead nowhere,
-            and raises AssertionError if something is wrong with it.
-        told: Is called after each one.
-        found: Where to keep count; it has the count too if something is wrong.
+        execute: Runs one execution from the initial state, asks the choice sequence at each choice point, and raises
+            AssertionError if a check fails.
+        on_execution: Called after each execution.
+        stats: Updated in place, so that the counts are known if a check fails, too.
 
     Raises:
-        AssertionError: What was wrong with one; a note tells its path, by which `replay_path` lives it again.
+        AssertionError: The first failed check. A note on it has the path, with which `replay_path` runs it again.
+
+    Example, with a simulation that the caller controls:
+
+        async def execute(choices: ChoiceSequence) -> None:
+            simulation = Simulation(scheduler=..., manual=True)
+            ...  # start a worker and a workflow
+            while options := simulation.enabled_events():
+                await simulation.process(choices.choose(options, simulation.digest))
+            ...  # assert what must hold at the end
+
+        stats = await explore(execute)
     """
-    found, seen, later = found or Explored(), set[Hashable](), [Path()]
-    while later:
-        branches = Branches(later.pop(), seen, later)
+    stats, visited, frontier = stats or ExplorationStats(), set[Hashable](), [Path()]
+    while frontier:
+        choices = ChoiceSequence(frontier.pop(), visited, frontier)
         try:
-            await live(branches)
-        except AssertionError as wrong:
-            wrong.add_note(f"Its path: {' '.join(map(str, branches.path))}")
+            await execute(choices)
+        except AssertionError as error:
+            error.add_note(f"Its path: {' '.join(map(str, choices.path))}")
             raise
         finally:
-            found.states = len(seen)
-            found.lives += not branches.leads_nowhere
-        if told is not None:
-            told(found)
-    return found
+            stats.states = len(visited)
+            stats.executions += not choices.is_pruned
+        if on_execution is not None:
+            on_execution(stats)
+    return stats
 
 
-async def replay_path(live: Callable[[Branches], Awaitable[None]], path: Path) -> None:
-    """Live one life, along its path.
+async def replay_path(execute: Callable[[ChoiceSequence], Awaitable[None]], path: Path) -> None:
+    """Run the execution with these choices; where the path ends, the first option is chosen.
 
     Raises:
-        AssertionError: What is wrong with it.
+        AssertionError: The check that failed in it.
     """
-    await live(Branches(path, set(), []))
+    await execute(ChoiceSequence(path, set(), []))

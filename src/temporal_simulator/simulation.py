@@ -24,14 +24,14 @@ from temporal_simulator.worker.fingerprint import condensed
 from temporal_simulator.worker.replay import WorkflowTaskFailedError
 from temporal_simulator.worker.worker import Worker
 
-BEGINS = datetime(2026, 1, 1, tzinfo=UTC)
+START_TIME = datetime(2026, 1, 1, tzinfo=UTC)
 """When virtual time begins."""
 
 # Turns of the event loop that the code of an activity is given before it counts as waiting for something.
 _TURNS = 8
 _TICK = 1_000_000
 # These each server has.
-_EVERYWHERE = frozenset({"TemporalChangeVersion", "BuildIds", "BatcherUser"})
+_BUILT_IN_ATTRIBUTES = frozenset({"TemporalChangeVersion", "BuildIds", "BatcherUser"})
 # Seconds until what was left for later goes on.
 _SOON = 0.001
 # Steps without time passing after which something goes round in circles.
@@ -46,48 +46,48 @@ class Simulation:
     """A Temporal server with its workers, as far as the code of workflows and its clients can tell.
 
     Virtual time only moves in `advance`, and there from one thing that is due to the next. Everything else happens in
-    `go_on`, until nothing can happen any more without time passing. Whenever more than one thing could happen next,
+    `run`, until nothing can happen any more without time passing. Whenever more than one thing could happen next,
     the chooser decides.
 
     Args:
-        by_hand: Somebody lets one thing after another happen, by `happen`; nothing goes on by itself, not even when an
+        manual: Somebody lets one thing after another happen, by `process`; nothing goes on by itself, not even when an
             activity has ended.
 
     Attributes:
         agenda: The clock, and what can happen.
         workers: By their task queues.
         search_attributes: Names of those that workflows may set; any other one is refused, as servers do.
-        events: How many have been written, to all histories together.
-        broken: What ended it, if anything did: whoever asked was told, but may have told nobody.
+        event_count: How many have been written, to all histories together.
+        error: What ended it, if anything did: whoever asked was told, but may have told nobody.
     """
 
     def __init__(
         self,
         *,
         scheduler: Scheduler | None = None,
-        begins: datetime = BEGINS,
+        start_time: datetime = START_TIME,
         search_attributes: tuple[str, ...] = (),
-        by_hand: bool = False,
+        manual: bool = False,
     ) -> None:
-        self._begins = int(begins.timestamp() * 1_000_000_000)
-        self.event_queue = EventQueue(self._begins)
+        self._start_time = int(start_time.timestamp() * 1_000_000_000)
+        self.event_queue = EventQueue(self._start_time)
         self.workers: dict[str, Worker] = {}
         self.search_attributes = frozenset(search_attributes)
-        self._settable = self.search_attributes | _EVERYWHERE
+        self._registered_attributes = self.search_attributes | _BUILT_IN_ATTRIBUTES
         self.scheduler: Scheduler = scheduler or FifoScheduler()
         self._runs: dict[str, Execution] = {}
         self._of_id: dict[str, list[Execution]] = {}
-        self.events = 0
-        self._by_hand = by_hand
-        self._going_on = asyncio.Lock()
+        self.event_count = 0
+        self._by_hand = manual
+        self._lock = asyncio.Lock()
         self._waking: asyncio.Future[None] | None = None
-        self.broken: Exception | None = None
-        self._unheard: EndlessTaskFailureError | None = None
+        self.error: Exception | None = None
+        self._unreported: EndlessTaskFailureError | None = None
 
     @property
-    def splits_tasks(self) -> bool:
-        """See `Scheduler.splits_tasks`."""
-        return self.scheduler.splits_tasks
+    def interleaves_tasks(self) -> bool:
+        """See `Scheduler.interleaves_tasks`."""
+        return self.scheduler.interleaves_tasks
 
     @property
     def now(self) -> datetime:
@@ -120,7 +120,7 @@ class Simulation:
             if run.start.task_queue == task_queue:
                 run.tasks.code.evict()
 
-    def instance_of(self, run: Execution, begins: int) -> WorkflowInstance:
+    def create_instance(self, run: Execution, begins: int) -> WorkflowInstance:
         """The code of a run, as its worker has it."""
         worker = self.workers[run.start.task_queue]
         instance = worker.instance_of(run, begins)
@@ -137,7 +137,7 @@ class Simulation:
         """Start a run, whatever else runs under its id."""
         return self._add(Execution(self, start, self._next_run_id(start.workflow_id)))
 
-    def begin_anew(self, base: Execution) -> Execution:
+    def create_reset_run(self, base: Execution) -> Execution:
         """Another run, for one that is reset; its history is still empty."""
         return self._add(Execution(self, base.start, self._next_run_id(base.workflow_id), base.origin))
 
@@ -151,7 +151,7 @@ class Simulation:
         self._of_id.setdefault(run.workflow_id, []).append(run)
         return run
 
-    def start_unless_taken(self, start: Start, reuse: WorkflowIdReusePolicy.ValueType) -> Execution | None:
+    def start_if_allowed(self, start: Start, reuse: WorkflowIdReusePolicy.ValueType) -> Execution | None:
         """Start a run, unless what runs or ran under its id forbids that."""
         before = self.find(start.workflow_id)
         if before is not None:
@@ -179,18 +179,11 @@ class Simulation:
         """Every run under an id, oldest first."""
         return list(self._of_id.get(workflow_id, ()))
 
-    def every(self) -> list[Execution]:
+    def runs(self) -> list[Execution]:
         """Every run, oldest first."""
         return list(self._runs.values())
 
-    def forget(self, workflow_ids: set[str]) -> None:
-        """Drop runs, as if they had never been, with all that could still happen to them."""
-        gone = {run.run_id for workflow_id in workflow_ids for run in self._of_id.pop(workflow_id, [])}
-        for run_id in gone:
-            self._runs.pop(run_id).tasks.code.evict()
-        self.event_queue.forget(gone)
-
-    def begin_again(self) -> None:
+    def clear(self) -> None:
         """As in the beginning: no run, nothing under way, the first time and the first run id; workers stay."""
         for worker in self.workers.values():
             worker.crash()
@@ -200,15 +193,15 @@ class Simulation:
             run.tasks.code.evict()
         self._runs.clear()
         self._of_id.clear()
-        self.events = 0
-        self.event_queue = EventQueue(self._begins)
+        self.event_count = 0
+        self.event_queue = EventQueue(self._start_time)
 
-    def unknown_attribute(self, given: SearchAttributes) -> str:
+    def search_attribute_error(self, given: SearchAttributes) -> str:
         """Which search attribute may not be set here, as a server tells it; "" if all may."""
-        name = next((name for name in given.indexed_fields if name not in self._settable), "")
+        name = next((name for name in given.indexed_fields if name not in self._registered_attributes), "")
         return f"Namespace {NAMESPACE} has no mapping defined for search attribute {name}" if name else ""
 
-    def refuse(self, what: str) -> NoReturn:
+    def raise_not_simulated(self, what: str) -> NoReturn:
         """Somebody wants what is not simulated."""
         raise NotSimulated(f"{what} is not simulated")
 
@@ -223,17 +216,17 @@ class Simulation:
 
     # -- what happens --------------------------------------------------------------------------------------
 
-    def possible(self) -> list[Event]:
+    def enabled_events(self) -> list[Event]:
         """Everything that could happen now, in the order in which it became possible."""
-        return self.event_queue.possible(self.workers)
+        return self.event_queue.enabled(self.workers)
 
-    async def happen(self, step: Event) -> None:
+    async def process(self, step: Event) -> None:
         """Let this happen."""
         self.event_queue.take(step)
-        if (done := step.do()) is not None:
+        if (done := step.action()) is not None:
             await done
 
-    async def go_on(self, until: Callable[[], bool] | None = None) -> None:
+    async def run(self, until: Callable[[], bool] | None = None) -> None:
         """Let happen what can, without time passing; until nothing can any more, or as told.
 
         Raises:
@@ -241,44 +234,44 @@ class Simulation:
             LivelockError: It does not end.
             EndlessTaskFailureError: A workflow's tasks fail for ever.
         """
-        async with self._going_on:
-            if self.broken is not None:
-                raise self.broken
+        async with self._lock:
+            if self.error is not None:
+                raise self.error
             try:
-                await self._go_on(until)
+                await self._run_unlocked(until)
             except Exception as error:
-                self.broken = error
+                self.error = error
                 raise
 
-    async def _go_on(self, until: Callable[[], bool] | None) -> None:
+    async def _run_unlocked(self, until: Callable[[], bool] | None) -> None:
         steps = 0
-        while (until is None or not until()) and (options := self.possible()):
+        while (until is None or not until()) and (options := self.enabled_events()):
             step = self.scheduler.choose(options)
             steps += 1
             if steps > _MOST_STEPS:
                 raise LivelockError(f"{_MOST_STEPS} steps without time passing; the next would be {step.label}")
-            await self.happen(step)
+            await self.process(step)
 
-    async def answer(self) -> None:
-        """As `go_on`, for a client that waits: the chooser may let it have its answer before all has happened."""
-        await self.go_on(self.scheduler.pauses)
-        if self.possible():
+    async def run_before_reply(self) -> None:
+        """As `run`, for a client that waits: the chooser may let it have its answer before all has happened."""
+        await self.run(self.scheduler.replies_early)
+        if self.enabled_events():
             asyncio.get_running_loop().call_later(_SOON, self.wake)
 
     async def advance(self, span: timedelta) -> None:
         """Let time pass, from one thing that is due to the next, and let happen what that makes possible."""
         target = self.event_queue.now + int(span / timedelta(microseconds=1)) * 1000
-        await self.go_on()
+        await self.run()
         while (due := self.event_queue.next_time()) is not None and due <= target:
-            self.event_queue.move_to(due)
-            await self.go_on()
-        self.event_queue.move_to(target)
+            self.event_queue.advance_to(due)
+            await self.run()
+        self.event_queue.advance_to(target)
 
     def tick(self) -> None:
         """So much time passes between one thing that a client does and the next."""
-        self.event_queue.move_to(self.event_queue.now + _TICK)
+        self.event_queue.advance_to(self.event_queue.now + _TICK)
 
-    async def let_go_on(self, doing: asyncio.Task[Any]) -> None:
+    async def yield_to_activity(self, doing: asyncio.Task[Any]) -> None:
         """Give the code of an activity its turns; if it has not ended then, it waits for something."""
         for _ in range(_TURNS):
             if doing.done():
@@ -287,24 +280,24 @@ class Simulation:
 
     def wake(self) -> None:
         """Something became possible; unless somebody is looking who sees it, go on by itself."""
-        if self._by_hand or self._going_on.locked():
+        if self._by_hand or self._lock.locked():
             return
         if self._waking is None or self._waking.done():
-            self._waking = asyncio.ensure_future(self.go_on())
-            self._waking.add_done_callback(self._heard)
+            self._waking = asyncio.ensure_future(self.run())
+            self._waking.add_done_callback(self._background_run_ended)
 
-    def _heard(self, waking: asyncio.Future[None]) -> None:
+    def _background_run_ended(self, waking: asyncio.Future[None]) -> None:
         """Nobody awaits that: an endless failure is for whoever lets time pass next."""
         if not waking.cancelled() and isinstance(error := waking.exception(), EndlessTaskFailureError):
-            self._unheard = error
+            self._unreported = error
 
     # -- as a follower of a loop on virtual time -----------------------------------------------------------
 
     @property
-    def follows_a_loop(self) -> bool:
+    def is_attached_to_loop(self) -> bool:
         """Whether time passes here while somebody waits in the event loop that runs."""
         loop = asyncio.get_running_loop()
-        return isinstance(loop, VirtualTimeLoop) and loop.is_followed_by(self)
+        return isinstance(loop, VirtualTimeLoop) and loop.is_attached(self)
 
     def due_in(self) -> float | None:
         """Seconds until something is due; None if nothing is.
@@ -312,9 +305,9 @@ class Simulation:
         Raises:
             EndlessTaskFailureError: Since it was asked last, a workflow's tasks have failed too often.
         """
-        if self._unheard is not None:
+        if self._unreported is not None:
             # Once: the loop goes on when it is closed.
-            error, self._unheard = self._unheard, None
+            error, self._unreported = self._unreported, None
             raise error
         due = self.event_queue.next_time()
         return None if due is None else (due - self.event_queue.now) / SECOND
@@ -325,8 +318,8 @@ class Simulation:
         due = self.event_queue.next_time()
         # What is due within a microsecond is due: seconds are no exact numbers.
         is_due = due is not None and due <= target + 1000
-        self.event_queue.move_to(due if is_due and due is not None else target)
-        if self.possible():
+        self.event_queue.advance_to(due if is_due and due is not None else target)
+        if self.enabled_events():
             self.wake()
 
     async def close(self) -> None:

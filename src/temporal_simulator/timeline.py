@@ -23,7 +23,7 @@ _LONGEST = 160
 
 
 @dataclass(frozen=True)
-class Moment:
+class TimelineEntry:
     """Something that happened.
 
     Attributes:
@@ -39,17 +39,17 @@ class Moment:
     what: str
 
 
-def timeline(simulation: Simulation) -> list[Moment]:
+def timeline(simulation: Simulation) -> list[TimelineEntry]:
     """What all runs of a simulation wanted, and what happened to them."""
-    moments = [moment for run in simulation.every() for moment in _of_run(simulation, run)]
+    moments = [moment for run in simulation.runs() for moment in _of_run(simulation, run)]
     return sorted(moments, key=lambda moment: moment.number)
 
 
-def _of_run(simulation: Simulation, run: Execution) -> Iterator[Moment]:
+def _of_run(simulation: Simulation, run: Execution) -> Iterator[TimelineEntry]:
     who, told = _name(simulation, run), _Names()
     for each in run.history:
         if (what := told.words(each)) and each.event_id > run.inherited:
-            yield Moment(each.task_id, each.event_time.ToDatetime(UTC), who, what)
+            yield TimelineEntry(each.task_id, each.event_time.ToDatetime(UTC), who, what)
 
 
 def _name(simulation: Simulation, run: Execution) -> str:

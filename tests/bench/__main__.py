@@ -123,7 +123,7 @@ async def core(rounds: int) -> tuple[float, float]:
         await handle.execute_update(InvoiceWorkflow.approve, DecisionRequest(by="Ann"))
         if (report := await handle.result()).status != Status.PAID:
             raise AssertionError(report.summary)
-        simulation.begin_again()
+        simulation.clear()
         lived = time.perf_counter()
         listening.tell_again()
         if turn >= 0:

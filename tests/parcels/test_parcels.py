@@ -95,7 +95,7 @@ async def test_a_crash_loses_nothing(post: Post) -> None:
     post.crash()
     await sent.signal(Delivery.collect)
     post.crash()
-    await post.simulation.go_on()
+    await post.simulation.run()
     assert await sent.result() == "4711 is with Ann"
 
 
@@ -115,8 +115,8 @@ async def ends(seed: int) -> tuple[str, list[str]]:
     sent = await post.send()
     await post.simulation.advance(WAITS - timedelta(seconds=1))
     # What is due now happens before what arrives, or after it: as far as chance lets it.
-    post.simulation.event_queue.move_to(post.simulation.event_queue.now + 1_000_000_000)
-    await post.simulation.answer()
+    post.simulation.event_queue.advance_to(post.simulation.event_queue.now + 1_000_000_000)
+    await post.simulation.run_before_reply()
     await sent.signal(Delivery.collect)
     await post.simulation.advance(3 * DAY)
     ended = await sent.result()
@@ -145,7 +145,7 @@ async def returned(*, follows: bool) -> str:
     """Waits for what takes nine days, and lets no time pass itself."""
     post = Post()
     if follows:
-        asyncio.get_running_loop().follow(post.simulation)  # type: ignore[attr-defined]
+        asyncio.get_running_loop().attach(post.simulation)  # type: ignore[attr-defined]
     return await (await post.send()).result()
 
 

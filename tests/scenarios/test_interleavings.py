@@ -21,7 +21,7 @@ from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, 
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, plans
 from invoice_mcp.workflow.invoice import InvoiceWorkflow
 from invoice_mcp.workflow.line import PayLineItem
-from temporal_simulator import Branches, Event, Explored, MemoizingRunner, connect, explore, replay_path
+from temporal_simulator import ChoiceSequence, Event, ExplorationStats, MemoizingRunner, connect, explore, replay_path
 from temporal_simulator.server.workflow_tasks import _told
 from temporal_simulator.worker.memoize import MemoizedInstance
 from tests.nightly import at_night
@@ -34,7 +34,7 @@ from tests.scenarios.controls.replacement import in_place_of_invoice
 pytestmark = pytest.mark.thorough
 
 
-def explored(plan: Plan, workflows: tuple[type, ...] | None = None) -> Explored:
+def explored(plan: Plan, workflows: tuple[type, ...] | None = None) -> ExplorationStats:
     life = executions_of(plan) if workflows is None else executions_of(plan, workflows)
     return asyncio.run(explore(life))
 
@@ -43,8 +43,8 @@ def explored(plan: Plan, workflows: tuple[type, ...] | None = None) -> Explored:
 @pytest.mark.parametrize("plan", [*plans(0), *plans(1, lines=1)], ids=str)
 def test_no_order_of_things_breaks_a_promise(plan: Plan) -> None:
     found = explored(plan)
-    assert found.lives >= 5
-    assert found.states > found.lives
+    assert found.executions >= 5
+    assert found.states > found.executions
 
 
 @requirement("ORDER-ALL")
@@ -72,7 +72,7 @@ def test_a_query_that_is_answered_before_the_task_is_among_the_orders(
     assert {violation.rule for violation in convicted.value.found} & rules
     if plan.lines == 1:
         # Without such a query this workflow does nothing wrong that the plan has in it. With two lines it takes long.
-        assert explored(replace(plan, queries=False), (broken, PayLineItem)).lives
+        assert explored(replace(plan, queries=False), (broken, PayLineItem)).executions
 
 
 @requirement("ORDER-ALL")
@@ -81,7 +81,7 @@ def test_a_crash_between_a_payment_and_its_record_is_among_the_orders() -> None:
     with pytest.raises(Violations) as broken:
         explored(plan, (InvoiceWorkflow, PaysTwiceOnRetry))
     assert "S2" in {violation.rule for violation in broken.value.found}
-    assert explored(Plan(1, ("approve",), faults=(), crashes=False), (InvoiceWorkflow, PaysTwiceOnRetry)).lives
+    assert explored(Plan(1, ("approve",), faults=(), crashes=False), (InvoiceWorkflow, PaysTwiceOnRetry)).executions
 
 
 @requirement("ORDER-ALL", "PAY-REPEATED")
@@ -95,7 +95,7 @@ def test_a_key_that_is_refused_again_is_among_the_orders() -> None:
 @requirement("ORDER-ALL", "PAY-NAMED")
 def test_the_receipt_of_another_line_is_among_the_orders() -> None:
     plan = Plan(2, ("approve",), faults=("stale-answer",), crashes=False)
-    assert explored(plan).lives >= 5
+    assert explored(plan).executions >= 5
     with pytest.raises(Violations) as broken:
         explored(plan, (TakesAnotherLinesPayment, PayLineItem))
     assert {violation.rule for violation in broken.value.found} == {"S4"}
@@ -114,8 +114,8 @@ class EveryOrder(ControlledExecution):
         return [*options, self._crash] if can_crash and options else options
 
     def _state(self) -> Hashable:
-        runs = self.simulation.every()
-        told = tuple((run.run_id, run.past(), run.tasks.digest(), run.status) for run in runs)
+        runs = self.simulation.runs()
+        told = tuple((run.run_id, run.history_digest(), run.tasks.digest(), run.status) for run in runs)
         under_way = tuple(str([(seq, each.digest()) for seq, each in sorted(run.activities.items())]) for run in runs)
         made = tuple((paid.order.line, paid.at) for paid in self.payments.made)
         left = self.plan.events[self.done :], self.faults, self.payments.refused_keys, self.can_crash
@@ -141,7 +141,7 @@ class HearingRunner(MemoizingRunner):
 heard: list[Hashable] = []
 
 
-def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set[Hashable], Explored]:
+def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set[Hashable], ExplorationStats]:
     """What all its lives show.
 
     Every way in which it can end: what each run has come to, the payments, how the gateway answered, and when. And
@@ -155,7 +155,7 @@ def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set
             await super()._check()
             client = connect(self.simulation, data_converter=pydantic_data_converter)
             report = await client.get_workflow_handle(self.run.workflow_id).query("GetInvoiceReport")
-            runs = sorted((run.workflow_id, run.status) for run in self.simulation.every())
+            runs = sorted((run.workflow_id, run.status) for run in self.simulation.runs())
             made = [(paid.order.line, paid.at) for paid in self.payments.made]
             answered = sorted((each.order.line, each.outcome) for each in self.payments.answered)
             endings.add(str((report, runs, made, answered, self.simulation.now)))
@@ -163,7 +163,7 @@ def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set
 
     runner = HearingRunner()
 
-    async def live(branches: Branches) -> None:
+    async def live(branches: ChoiceSequence) -> None:
         heard.clear()
         await Ending(plan, runner=runner).live(branches)
 
@@ -250,10 +250,10 @@ def test_an_end_that_was_seen_is_looked_at_once() -> None:
             return seen
 
     def lives(**known: Any) -> int:
-        async def live(branches: Branches) -> None:
+        async def live(branches: ChoiceSequence) -> None:
             await Looked(Plan(1, ("approve",)), runner=runner, **known).live(branches)
 
-        return asyncio.run(explore(live)).lives
+        return asyncio.run(explore(live)).executions
 
     runner = MemoizingRunner()
     assert lives() == len(looks)
@@ -267,7 +267,7 @@ class Late(ControlledExecution):
 
     def _options(self) -> list[Any]:
         options = super()._options()
-        return options if len(self.simulation.every()) > 1 else options[:1]
+        return options if len(self.simulation.runs()) > 1 else options[:1]
 
 
 class EveryOrderLate(Late, EveryOrder):

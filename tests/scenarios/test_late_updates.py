@@ -48,7 +48,7 @@ class QueriesFirst(FifoScheduler):
 
     asked = True
 
-    def queries_first(self) -> bool:
+    def queries_before_task(self) -> bool:
         return self.asked
 
 
@@ -148,7 +148,7 @@ async def test_an_update_after_the_deadline_that_is_told_and_before_the_real_one
     assert report.decision is not None
     assert timedelta() <= report.decision.at - now < timedelta(milliseconds=10)
     scene.evict()
-    await scene.simulation.go_on()
+    await scene.simulation.run()
     assert (await handle.result()).status is end
     await scene.replays(handle)
 

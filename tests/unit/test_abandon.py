@@ -50,15 +50,15 @@ async def test_a_workflow_that_ends_together_with_its_activity_is_no_news_either
 ) -> None:
     erp = ScriptedErp()
     erp.refuses()
-    simulation = Simulation(search_attributes=(INVOICE_STATUS,), by_hand=True)
+    simulation = Simulation(search_attributes=(INVOICE_STATUS,), manual=True)
     activities = InvoiceActivities(erp, RecordingPayments()).all()
     simulation.start_worker("given-up", Worker(WORKFLOWS, activities, converter=pydantic_data_converter))
     run = simulation.start(Start("invoice-INV-1", "InvoiceWorkflow", "given-up", input=request(1)))
     # The ERP refuses it, and before the workflow learns that, it is cancelled.
     for _ in range(2):
-        await simulation.happen(simulation.possible()[0])
+        await simulation.process(simulation.enabled_events()[0])
     run.request_cancel("enough")
-    await simulation.go_on()
+    await simulation.run()
     assert not run.is_open
     # Whoever asks it now has it back in memory, where what is thrown away is told of.
     run.tasks.code.query("GetInvoiceReport", [], {})

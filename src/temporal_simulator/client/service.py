@@ -116,7 +116,7 @@ class SimulatedService(ServiceClient):
         self, request: api.StartWorkflowExecutionRequest
     ) -> api.StartWorkflowExecutionResponse:
         run, is_new = self._started(request)
-        await self._simulation.answer()
+        await self._simulation.run_before_reply()
         return api.StartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=is_new)
 
     async def _signal_with_start_workflow_execution(
@@ -127,7 +127,7 @@ class SimulatedService(ServiceClient):
         if run is None or not run.is_open:
             run, _ = self._started(request)
         run.signal(request.signal_name, request.signal_input, request.header.fields)
-        await self._simulation.answer()
+        await self._simulation.run_before_reply()
         return api.SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, started=is_new)
 
     def _started(
@@ -135,8 +135,8 @@ class SimulatedService(ServiceClient):
     ) -> tuple[Execution, bool]:
         for field in ("retry_policy", "workflow_start_delay"):
             if request.HasField(field) or request.cron_schedule:
-                self._simulation.refuse(f"a workflow with {field.replace('_', ' ')} or a cron schedule")
-        if unknown := self._simulation.unknown_attribute(request.search_attributes):
+                self._simulation.raise_not_simulated(f"a workflow with {field.replace('_', ' ')} or a cron schedule")
+        if unknown := self._simulation.search_attribute_error(request.search_attributes):
             raise refusal(RPCStatusCode.INVALID_ARGUMENT, unknown)
         self._simulation.tick()
         before = self._simulation.find(request.workflow_id)
@@ -159,7 +159,7 @@ class SimulatedService(ServiceClient):
             header=request.header.fields,
             user_metadata=request.user_metadata,
         )
-        run = self._simulation.start_unless_taken(start, request.workflow_id_reuse_policy)
+        run = self._simulation.start_if_allowed(start, request.workflow_id_reuse_policy)
         if run is None:
             assert before is not None  # noqa: S101 (else nothing is taken)
             raise already_started(before)
@@ -173,7 +173,7 @@ class SimulatedService(ServiceClient):
         run = self._open_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         self._simulation.tick()
         run.signal(request.signal_name, request.input, request.header.fields)
-        await self._simulation.answer()
+        await self._simulation.run_before_reply()
         return api.SignalWorkflowExecutionResponse()
 
     async def _request_cancel_workflow_execution(
@@ -183,7 +183,7 @@ class SimulatedService(ServiceClient):
         _require_first(run, request.first_execution_run_id)
         self._simulation.tick()
         run.request_cancel(request.reason)
-        await self._simulation.answer()
+        await self._simulation.run_before_reply()
         return api.RequestCancelWorkflowExecutionResponse()
 
     async def _terminate_workflow_execution(
@@ -193,7 +193,7 @@ class SimulatedService(ServiceClient):
         _require_first(run, request.first_execution_run_id)
         self._simulation.tick()
         run.terminate(request.reason)
-        await self._simulation.answer()
+        await self._simulation.run_before_reply()
         return api.TerminateWorkflowExecutionResponse()
 
     async def _reset_workflow_execution(
@@ -204,12 +204,12 @@ class SimulatedService(ServiceClient):
             message = "Workflow task finish ID must be > 1 && <= workflow last event ID."
             raise refusal(RPCStatusCode.INVALID_ARGUMENT, message)
         if request.post_reset_operations:
-            self._simulation.refuse("a reset with operations after it")
+            self._simulation.raise_not_simulated("a reset with operations after it")
         self._simulation.tick()
         signals, updates = reapplied(request)
         finish, reason = request.workflow_task_finish_event_id, request.reason
         new = reset(self._simulation, base, finish, reason, signals=signals, updates=updates)
-        await self._simulation.answer()
+        await self._simulation.run_before_reply()
         return api.ResetWorkflowExecutionResponse(run_id=new.run_id)
 
     # -- update --------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ class SimulatedService(ServiceClient):
         if update is None:
             self._simulation.tick()
             update = self._open_run(named.workflow_id, named.run_id).tasks.ask(request.request)
-        await self._simulation.answer()
+        await self._simulation.run_before_reply()
         if request.wait_policy.lifecycle_stage == _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED:
             # Whoever stops waiting for it does not take it from the others.
             await asyncio.shield(update.outcome)
@@ -257,8 +257,8 @@ class SimulatedService(ServiceClient):
             return api.QueryWorkflowResponse(query_rejected=QueryRejected(status=run.status))
         self._require_worker(run)
         # What has happened, it has been told before it is asked.
-        await self._simulation.go_on(until=lambda: not run.tasks.is_behind)
-        while run.tasks.is_behind and self._simulation.follows_a_loop:
+        await self._simulation.run(until=lambda: not run.tasks.is_behind)
+        while run.tasks.is_behind and self._simulation.is_attached_to_loop:
             # A worker crashed that had a task; the time in which it might have answered has to pass.
             await asyncio.sleep(_LOOKS_AGAIN_AFTER)
             self._require_worker(run)
@@ -339,7 +339,7 @@ class SimulatedService(ServiceClient):
 
     def _selected(self, query: str) -> list[Execution]:
         try:
-            return select(self._simulation.every(), query, self._simulation.search_attributes)
+            return select(self._simulation.runs(), query, self._simulation.search_attributes)
         except QueryNotUnderstood as error:
             raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(error)) from None
 

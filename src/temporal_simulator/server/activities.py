@@ -92,8 +92,8 @@ class Activity:
         self._expect_a_beat()
         worker = self.run.simulation.workers[self.order.task_queue]
         doing = self._doing = worker.perform(self)
-        await self.run.simulation.let_go_on(doing)
-        if doing.done() and not self.run.simulation.splits_tasks:
+        await self.run.simulation.yield_to_activity(doing)
+        if doing.done() and not self.run.simulation.interleaves_tasks:
             self._report(attempt, doing)
         elif doing.done():
             self._can_report(attempt, doing)
@@ -109,7 +109,7 @@ class Activity:
     def lose(self) -> None:
         """Whoever has it under way has crashed, or is too late: nobody is told how it ends, or has ended."""
         if self._reports is not None:
-            self.run.simulation.event_queue.drop(self._reports)
+            self.run.simulation.event_queue.cancel(self._reports)
         self._doing = self._reports = None
 
     def _report(self, attempt: int, doing: asyncio.Task[Outcome]) -> None:
@@ -118,7 +118,7 @@ class Activity:
         if not self.run.simulation.workers[self.order.task_queue].did(doing):
             # Whoever did it has crashed before it could say so.
             return
-        if self.run.simulation.scheduler.loses():
+        if self.run.simulation.scheduler.loses_report():
             return
         outcome = doing.result()
         if outcome.is_cancelled and not self.is_cancelling:
@@ -141,7 +141,7 @@ class Activity:
 
     def _expect_a_beat(self) -> None:
         if self._beats is not None:
-            self.run.simulation.event_queue.drop(self._beats)
+            self.run.simulation.event_queue.cancel(self._beats)
             self._steps.remove(self._beats)
         if span := nanoseconds(self.order.heartbeat_timeout):
             attempt = self.attempt
@@ -249,6 +249,6 @@ class Activity:
     def _drop_steps(self, kept: Event | None = None) -> None:
         for step in self._steps:
             if step is not kept:
-                self.run.simulation.event_queue.drop(step)
+                self.run.simulation.event_queue.cancel(step)
         self._steps = [] if kept is None else [kept]
         self._beats = None

@@ -130,7 +130,7 @@ class Child:
         if not owner.is_open and order.parent_close_policy != ParentClosePolicy.PARENT_CLOSE_POLICY_ABANDON:
             return
         if order.HasField("retry_policy") or order.cron_schedule:
-            owner.simulation.refuse("a child workflow with a retry policy or a cron schedule")
+            owner.simulation.raise_not_simulated("a child workflow with a retry policy or a cron schedule")
         start = Start(
             workflow_id=order.workflow_id,
             workflow_type=order.workflow_type,
@@ -145,7 +145,7 @@ class Child:
             user_metadata=self._command.user_metadata,
             parent=self,
         )
-        run = owner.simulation.start_unless_taken(start, order.workflow_id_reuse_policy)
+        run = owner.simulation.start_if_allowed(start, order.workflow_id_reuse_policy)
         if run is None:
             self.tell_taken()
         else:

@@ -135,7 +135,7 @@ def _cancel_timer(orders: _Orders, command: WorkflowCommand) -> None:
     if timer is None:
         # It had fired, and the code was about to be told when something else came first.
         return
-    run.simulation.event_queue.drop(timer.step)
+    run.simulation.event_queue.cancel(timer.step)
     # Perhaps it fired while the worker was busy with this task; the code has not been told.
     run.tasks.take_back(lambda job: job.HasField("fire_timer") and job.fire_timer.seq == seq)
     run.record(
@@ -211,7 +211,7 @@ def _respond(orders: _Orders, command: WorkflowCommand) -> None:
         case "rejected" if update.accepted:
             _complete_update(orders, update, Outcome(failure=answer.rejected))
         case "rejected" if update.admitted:
-            run.simulation.refuse("an update that a reset applies again and the workflow refuses then")
+            run.simulation.raise_not_simulated("an update that a reset applies again and the workflow refuses then")
         case "rejected":
             orders.refused.append(update.id)
             update.outcome.set_result(Outcome(failure=answer.rejected))

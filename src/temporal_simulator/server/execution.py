@@ -37,7 +37,7 @@ class Execution:
         started_at, ended_at: When; the latter 0 while it runs.
         memo, search_attributes: As they are now.
         timers, activities, children, requests: What it waits for, by the sequence number of its code.
-        is_cancelling: Whether it was asked to stop.
+        is_cancel_requested: Whether it was asked to stop.
         closed: Set when it has ended.
         origin: The run with which its history begins: itself, unless it goes on after a reset.
         reset_to: Id of the run that goes on instead of it, after a reset.
@@ -66,7 +66,7 @@ class Execution:
         self.closed = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._left: tuple[tuple[Activity, ...], tuple[Child, ...]] | None = None
-        self.is_cancelling = False
+        self.is_cancel_requested = False
         self.tasks = Tasks(self, WorkflowReplay(self))
         if origin is None:
             self._begin()
@@ -128,8 +128,8 @@ class Execution:
         """Write an event, and return its number."""
         new.event_id = len(self.history) + 1
         # On servers too this grows with every event of all histories.
-        self.simulation.events += 1
-        new.task_id = self.simulation.events
+        self.simulation.event_count += 1
+        new.task_id = self.simulation.event_count
         new.event_time.CopyFrom(timestamp(self.now))
         self.history.append(new)
         while self._waiting:
@@ -165,10 +165,10 @@ class Execution:
         )
         kept = tuple(str(sorted(each.items())) for each in (self.memo, self.search_attributes))
         # What can't be looked into has still only its history to go by.
-        knows = self.tasks.code.digest(is_thinking=self.tasks.is_thinking) or self.past()
-        return self.workflow_id, self.run_id, self.is_cancelling, knows, self.tasks.digest(), awaited, kept
+        knows = self.tasks.code.digest(is_thinking=self.tasks.is_thinking) or self.history_digest()
+        return self.workflow_id, self.run_id, self.is_cancel_requested, knows, self.tasks.digest(), awaited, kept
 
-    def past(self) -> Hashable:
+    def history_digest(self) -> Hashable:
         """All that has happened to it."""
         for new in self.history[len(self._digests) :]:
             before = self._digests[-1] if self._digests else 0
@@ -198,11 +198,11 @@ class Execution:
 
     def soon(self, label: str, do: Doing, *, queue: str | None = None, about: str = "") -> Event:
         """Something can happen to it from now on."""
-        return self.simulation.event_queue.add(Event(label, self.run_id, do, queue, about))
+        return self.simulation.event_queue.enable(Event(label, self.run_id, do, queue, about))
 
     def later(self, time: int, label: str, do: Doing, *, about: str = "") -> Event:
         """Something can happen to it from that time on."""
-        return self.simulation.event_queue.at(time, Event(label, self.run_id, do, about=about))
+        return self.simulation.event_queue.schedule(time, Event(label, self.run_id, do, detail=about))
 
     # -- what is done to it --------------------------------------------------------------------------------
 
@@ -228,9 +228,9 @@ class Execution:
 
     def request_cancel(self, reason: str, *, sender: Execution | None = None) -> None:
         """Ask it to stop. A second time, or when it has ended, that changes nothing, and is no error either."""
-        if self.is_cancelling or not self.is_open:
+        if self.is_cancel_requested or not self.is_open:
             return
-        self.is_cancelling = True
+        self.is_cancel_requested = True
         self.arrive(
             event(
                 EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED,
@@ -268,7 +268,7 @@ class Execution:
         self._left = self.pending
         self.status, self.ended_at = status, self.now
         for timer in self.timers.values():
-            self.simulation.event_queue.drop(timer.step)
+            self.simulation.event_queue.cancel(timer.step)
         for activity in self.activities.values():
             activity.abandon()
         self.tasks.end()

@@ -105,7 +105,7 @@ def reset(
     _require_simulated(simulation, base, finish, reapplies=signals or updates)
     started = finish - 1
     was_open = base.is_open
-    new = simulation.begin_anew(base)
+    new = simulation.create_reset_run(base)
     base.reset_to = new.run_id
     base.close(
         WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_TERMINATED,
@@ -116,7 +116,7 @@ def reset(
     new.tasks.go_on_from(base.tasks, started)
     for each in new.history:
         apply_to_properties(new, each)
-    new.is_cancelling = any(
+    new.is_cancel_requested = any(
         each.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED for each in new.history
     )
     task = new.history[-1]
@@ -143,15 +143,15 @@ def reset(
 
 def _require_simulated(simulation: Simulation, base: Execution, finish: int, *, reapplies: bool) -> None:
     if simulation.find(base.workflow_id) is not base:
-        simulation.refuse("a reset of another run than the newest one")
+        simulation.raise_not_simulated("a reset of another run than the newest one")
     if base.start.parent is not None:
-        simulation.refuse("a reset of a child")
+        simulation.raise_not_simulated("a reset of a child")
     if base.start.run_timeout or base.start.execution_timeout:
-        simulation.refuse("a reset of a workflow with a time-out")
+        simulation.raise_not_simulated("a reset of a workflow with a time-out")
     if base.history[finish - 1].event_type not in _TASK_ENDS or base.history[finish - 2].event_type != _TASK_STARTED:
-        simulation.refuse("a reset to another event than one that ends a workflow task")
+        simulation.raise_not_simulated("a reset to another event than one that ends a workflow task")
     if reapplies and base.tasks.has_buffered:
-        simulation.refuse("a reset that applies again what came while a worker was busy")
+        simulation.raise_not_simulated("a reset that applies again what came while a worker was busy")
 
 
 def _go_on(new: Execution, *, was_open: bool, later: Iterable[HistoryEvent]) -> dict[int, Child]:
@@ -175,10 +175,10 @@ def _go_on(new: Execution, *, was_open: bool, later: Iterable[HistoryEvent]) -> 
     children: dict[int, Child] = {}
     for number, each in begun.items():
         if each.event_type in _EXTERNAL:
-            new.simulation.refuse("a reset while a request to another workflow is under way")
+            new.simulation.raise_not_simulated("a reset while a request to another workflow is under way")
         command = _command_of(each, commands)
         if key_of(command) in cancelled:
-            new.simulation.refuse("a reset while an activity or a child is being cancelled")
+            new.simulation.raise_not_simulated("a reset while an activity or a child is being cancelled")
         if each.event_type == _TIMER:
             await_timer(new, command.start_timer.seq, each)
         elif each.event_type == _ACTIVITY:
@@ -191,7 +191,7 @@ def _go_on(new: Execution, *, was_open: bool, later: Iterable[HistoryEvent]) -> 
             if number in started:
                 run = child.follow(started[number])
                 if not run.is_open and not was_open and number not in ended_later:
-                    new.simulation.refuse("a reset of a workflow that ended before it heard how a child did")
+                    new.simulation.raise_not_simulated("a reset of a workflow that closed before its child did")
     return children
 
 

@@ -81,7 +81,7 @@ def _attribute_refused(run: Execution, commands: Iterable[WorkflowCommand]) -> s
     """Which search attribute the server does not know, in its words; "" if none."""
     for command in commands:
         for wanted in (command.upsert_workflow_search_attributes, command.start_child_workflow_execution):
-            if bad := run.simulation.unknown_attribute(wanted.search_attributes):
+            if bad := run.simulation.search_attribute_error(wanted.search_attributes):
                 return bad
     return ""
 
@@ -266,7 +266,7 @@ class Tasks:
             event(EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED, scheduled_event_id=self._scheduled, identity=IDENTITY)
         )
         worker = run.simulation.workers[run.start.task_queue]
-        is_queried_first = self.may_be_queried_first and run.simulation.scheduler.queries_first()
+        is_queried_first = self.may_follow_query and run.simulation.scheduler.queries_before_task()
         task = self._task = _Task(worker, self._scheduled, started, self._jobs, self._asked, is_queried_first)
         self._jobs, self._asked = [], []
         try:
@@ -277,14 +277,14 @@ class Tasks:
             if failure.cause == NONDETERMINISTIC and worker.lets_nondeterminism_fail(run.start.workflow_type):
                 task.past = self.code.give_up(application(str(failure), "NondeterminismError"))
             task.failure = failure
-        if run.simulation.splits_tasks:
+        if run.simulation.interleaves_tasks:
             self._ends = run.soon("workflow task ends", lambda: self._end(task), queue=run.start.task_queue)
         else:
             self._end(task)
 
     @property
-    def may_be_queried_first(self) -> bool:
-        """Whether a query may be answered from a replay before the next task; see `Scheduler.queries_first`.
+    def may_follow_query(self) -> bool:
+        """Whether a query may be answered from a replay before the next task; see `Scheduler.queries_before_task`.
 
         Not simulated together with updates: they are in no history, and come with the task itself.
         """
@@ -431,7 +431,7 @@ class Tasks:
         self.code.evict()
         run, task = self._execution, self._task
         if self._ends is not None:
-            run.simulation.event_queue.drop(self._ends)
+            run.simulation.event_queue.cancel(self._ends)
         if task is not None and run.is_open:
             run.later(run.now + run.start.task_timeout, "workflow task times out", lambda: self._lose(task))
 
@@ -451,7 +451,7 @@ class Tasks:
     def end(self) -> None:
         """The workflow has ended: there are no more tasks, and no answers to updates."""
         if self._wanted is not None:
-            self._execution.simulation.event_queue.drop(self._wanted)
+            self._execution.simulation.event_queue.cancel(self._wanted)
         if self._task is not None:
             # What the code made of that task is in no history; what it was told is.
             self.code.evict()

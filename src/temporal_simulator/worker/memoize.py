@@ -19,7 +19,7 @@ from temporal_simulator.worker.activation import activate
 from temporal_simulator.worker.fingerprint import condensed, fingerprint
 
 
-class MemoryMismatchError(AssertionError):
+class NondeterministicWorkflowError(AssertionError):
     """Told the same again, the code of a workflow wanted something else: it is not deterministic."""
 
 
@@ -105,7 +105,7 @@ class MemoizedInstance(WorkflowInstance):
         done = activate(instance, act)
         before = self._runner.answers.setdefault(there, done.SerializeToString())
         if WorkflowActivationCompletion.FromString(before) != done:
-            raise MemoryMismatchError(
+            raise NondeterministicWorkflowError(
                 f"{self._details.info.workflow_id}: told the same again, the workflow wants other things"
             )
         return done

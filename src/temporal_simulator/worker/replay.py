@@ -241,7 +241,7 @@ class WorkflowReplay:
 
     def _as_it_was(self, begins: CompletedTask) -> WorkflowInstance:
         """Another one, that has been told what is remembered and nothing else."""
-        instance = self._execution.simulation.instance_of(self._execution, begins.time)
+        instance = self._execution.simulation.create_instance(self._execution, begins.time)
         try:
             for each in self._past:
                 self._replay(instance, each)

@@ -22,7 +22,7 @@ from invoice_mcp.testing.simulate.fuzz.statistics import SPANS, Totals, since
 from invoice_mcp.testing.simulate.process.interrupt import Stop
 from invoice_mcp.testing.simulate.process.loading import workflows_named
 from invoice_mcp.testing.world.schema_cache import shape_of, validate_each_shape_once
-from temporal_simulator import BEGINS, Moment
+from temporal_simulator import START_TIME, TimelineEntry
 from tests.requirements import requirement
 
 PAYS_AGAIN = "tests.scenarios.controls.payments:ResubmissionPaysAgain"
@@ -153,9 +153,9 @@ def test_totals_add_up() -> None:
 
 
 def test_when_something_was_is_told_from_the_beginning() -> None:
-    at = BEGINS + timedelta(days=12, hours=3, minutes=4, seconds=5)
-    assert since(Moment(1, at, "", "")).split() == ["12d", "03:04:05.000"]
-    assert since(Moment(1, at + timedelta(milliseconds=20), "", "")).split() == ["12d", "03:04:05.020"]
+    at = START_TIME + timedelta(days=12, hours=3, minutes=4, seconds=5)
+    assert since(TimelineEntry(1, at, "", "")).split() == ["12d", "03:04:05.000"]
+    assert since(TimelineEntry(1, at + timedelta(milliseconds=20), "", "")).split() == ["12d", "03:04:05.020"]
 
 
 def test_shapes_differ_by_keys_and_types_not_by_values() -> None:

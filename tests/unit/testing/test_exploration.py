@@ -118,18 +118,18 @@ def test_whoever_asks_for_an_end_is_told_what_is_known_so_far(jobs: int) -> None
     if jobs == 1:
         # A look before the plan, and one before each life.
         exhausting.run(After(41))
-        assert 20 < exhausting.so_far.lives <= 40
+        assert 20 < exhausting.so_far.executions <= 40
         assert exhausting.so_far.states > 40
         [result] = exhausting.results
         assert not result.is_whole
-        assert f"0 plans, {exhausting.so_far.lives} lives" in exhausting.as_text()
+        assert f"0 plans, {exhausting.so_far.executions} lives" in exhausting.as_text()
     else:
         stop = Stop()
         stop.ask()
         exhausting.run(stop)
         assert exhausting.results == []
     told = json.loads(exhausting.as_json())
-    assert (told["interrupted"], told["plans"], told["lives"]) == (True, 0, exhausting.so_far.lives)
+    assert (told["interrupted"], told["plans"], told["lives"]) == (True, 0, exhausting.so_far.executions)
     assert "Interrupted: the totals so far." in exhausting.as_text()
 
 

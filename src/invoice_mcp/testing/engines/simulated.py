@@ -59,7 +59,7 @@ class Simulated:
     def shuffle(self, seed: int | None) -> None:
         """See `Engine.shuffle`."""
         self.simulation.scheduler = (
-            FifoScheduler() if seed is None else RandomScheduler(seed, queries_first=_QUERIES_FIRST)
+            FifoScheduler() if seed is None else RandomScheduler(seed, query_rate=_QUERIES_FIRST)
         )
 
     def stamp(self) -> Stamp:
@@ -76,7 +76,7 @@ class Simulated:
         self.simulation.start_worker(
             task_queue, Worker(workflows, activities, runner=runner, converter=pydantic_data_converter)
         )
-        await self.simulation.go_on()
+        await self.simulation.run()
         try:
             yield _SimulatedWorker(self.simulation, task_queue)
         finally:
@@ -84,11 +84,11 @@ class Simulated:
 
     def begin_again(self) -> None:
         """Forget every world there was: the next one is as if it were the first, to the same microsecond and id."""
-        self.simulation.begin_again()
+        self.simulation.clear()
 
     def is_worn_out(self) -> bool:
         """See `Engine.is_worn_out`."""
-        return len(self.simulation.every()) > _MOST_RUNS
+        return len(self.simulation.runs()) > _MOST_RUNS
 
 
 @asynccontextmanager
@@ -100,5 +100,5 @@ async def open_simulated() -> AsyncIterator[Simulated]:
         stack.push_async_callback(simulation.close)
         if isinstance(loop, VirtualTimeLoop):
             # Then time passes too while a tool waits.
-            stack.callback(loop.follow(simulation))
+            stack.callback(loop.attach(simulation))
         yield Simulated(simulation)

@@ -22,12 +22,12 @@ def step() -> Event:
 def test_time_is_in_whole_microseconds_and_nothing_is_early(time: int) -> None:
     """What is finer no program would see alike: one rounds it up where another one cuts it off."""
     event_queue = EventQueue(0)
-    event_queue.at(time, step())
+    event_queue.schedule(time, step())
     due = event_queue.next_time()
     assert due is not None
     assert time <= due < time + MICROSECOND
     assert due % MICROSECOND == 0
-    event_queue.move_to(time)
+    event_queue.advance_to(time)
     assert event_queue.now == due
     assert event_queue.next_time() is None
 

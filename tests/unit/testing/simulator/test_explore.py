@@ -6,18 +6,18 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from temporal_simulator import Branches, Explored, explore, replay_path
+from temporal_simulator import ChoiceSequence, ExplorationStats, explore, replay_path
 
 
 def shuffling(
     letters: str, ends: list[str], state: Callable[[str], object] = lambda word: "".join(sorted(word))
-) -> Callable[[Branches], Awaitable[None]]:
+) -> Callable[[ChoiceSequence], Awaitable[None]]:
     """Lives in which letters come in any order. What has come counts, and not in which order."""
 
-    async def live(branches: Branches) -> None:
+    async def live(branches: ChoiceSequence) -> None:
         word = ""
         while left := [letter for letter in letters if letter not in word]:
-            word += branches.pick(left, lambda: state(word))  # noqa: B023 (asked at once)
+            word += branches.choose(left, lambda: state(word))  # noqa: B023 (asked at once)
         ends.append(word)
         assert not word.startswith("cba"), word
 
@@ -29,7 +29,7 @@ async def test_every_order_is_lived_where_order_counts() -> None:
     found = await explore(shuffling("abd", ends, state=lambda word: word))
     assert sorted(ends) == ["abd", "adb", "bad", "bda", "dab", "dba"]
     # The last letter is no choice, but a state.
-    assert found == Explored(states=1 + 3 + 6, lives=6)
+    assert found == ExplorationStats(states=1 + 3 + 6, executions=6)
 
 
 async def test_a_state_that_was_seen_before_is_gone_on_from_in_one_way_only() -> None:
@@ -37,7 +37,7 @@ async def test_a_state_that_was_seen_before_is_gone_on_from_in_one_way_only() ->
     found = await explore(shuffling("abde", ends))
     assert found.states == 2**4 - 1
     # One for each edge of the cube that is no state's first.
-    assert found.lives == len(ends) == 1 + 4 * 8 - (2**4 - 1)
+    assert found.executions == len(ends) == 1 + 4 * 8 - (2**4 - 1)
     assert all(len(word) == 4 for word in ends)
 
 
@@ -55,5 +55,5 @@ async def test_what_is_wrong_with_the_way_to_a_known_state_is_seen() -> None:
 
 async def test_whoever_wants_to_is_told_after_each_life() -> None:
     told: list[tuple[int, int]] = []
-    await explore(shuffling("ab", []), told=lambda found: told.append((found.lives, found.states)))
+    await explore(shuffling("ab", []), on_execution=lambda stats: told.append((stats.executions, stats.states)))
     assert told == [(1, 2), (2, 3)]

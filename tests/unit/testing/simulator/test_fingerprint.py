@@ -93,10 +93,10 @@ async def mind_after(*signals: tuple[Any, ...]) -> bytes | None:
     simulation = Simulation()
     simulation.start_worker(QUEUE, Worker([Minds], []))
     run = simulation.start(Start("mind", "Minds", QUEUE))
-    await simulation.go_on()
+    await simulation.run()
     for name, *given in signals:
         run.signal(name, payloads(*given), {})
-        await simulation.go_on()
+        await simulation.run()
     known = run.tasks.code.digest(is_thinking=False)
     # Put out of memory and back again, it knows the same.
     simulation.evict(QUEUE)

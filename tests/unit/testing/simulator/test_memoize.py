@@ -10,7 +10,7 @@ from temporalio import workflow
 from temporalio.worker import UnsandboxedWorkflowRunner
 
 from temporal_simulator import EvictionError, MemoizingRunner, Simulation, Start, Worker, connect
-from temporal_simulator.worker.memoize import MemoryMismatchError
+from temporal_simulator.worker.memoize import NondeterministicWorkflowError
 from tests.bench.floor import Listening
 from tests.unit.testing.simulator import workflows
 from tests.unit.testing.simulator.backends import QUEUE
@@ -26,15 +26,15 @@ async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False)
 
     start_worker()
     run = simulation.start(Start("mind", "Minds", QUEUE))
-    await simulation.go_on()
+    await simulation.run()
     for name, *given in signals:
         run.signal(name, payloads(*given), {})
-        await simulation.go_on()
+        await simulation.run()
     if crashes:
         simulation.crash_worker(QUEUE)
         start_worker()
         run.signal("hold", payloads(7), {})
-        await simulation.go_on()
+        await simulation.run()
     known = run.tasks.code.digest(is_thinking=False)
     await simulation.close()
     return known, [str(event) for event in run.history]
@@ -82,7 +82,7 @@ async def test_what_does_not_let_itself_be_put_out_of_memory_is_told_each_time()
         simulation = Simulation()
         simulation.start_worker(QUEUE, Worker([workflows.Stubborn], [], runner=runner))
         simulation.start(Start("stubborn", "Stubborn", QUEUE))
-        await simulation.go_on()
+        await simulation.run()
         with pytest.raises(EvictionError):
             simulation.crash_worker(QUEUE)
 
@@ -109,9 +109,9 @@ async def test_code_that_is_not_deterministic_is_told() -> None:
         simulation = Simulation()
         simulation.start_worker(QUEUE, Worker([Moody], [], runner=runner))
         run = simulation.start(Start("moody", "Moody", QUEUE))
-        await simulation.go_on()
-        told = pytest.raises(MemoryMismatchError, match="moody") if len(signals) > 1 else nullcontext()
+        await simulation.run()
+        told = pytest.raises(NondeterministicWorkflowError, match="moody") if len(signals) > 1 else nullcontext()
         with told:
             for signal in signals:
                 run.signal(signal, payloads(), {})
-                await simulation.go_on()
+                await simulation.run()

@@ -29,7 +29,7 @@ class Bench:
     """A simulation by hand, and one run in it."""
 
     def __init__(self, workflow: str, *given: Any) -> None:
-        self.simulation = Simulation(scheduler=Patient(), by_hand=True)
+        self.simulation = Simulation(scheduler=Patient(), manual=True)
         self.restart()
         self.client: Client = connect(self.simulation)
         start = Start("toy", workflow, QUEUE, input=_payloads(*given))
@@ -44,12 +44,14 @@ class Bench:
 
     async def happen(self, label: str, *, run_id: str = "") -> None:
         """The first such step."""
-        steps = [step for step in self.simulation.possible() if step.label == label and run_id in {"", step.run_id}]
-        await self.simulation.happen(steps[0])
+        steps = [
+            step for step in self.simulation.enabled_events() if step.label == label and run_id in {"", step.run_id}
+        ]
+        await self.simulation.process(steps[0])
 
     async def everything(self, but: Callable[[str], bool] = lambda _: False) -> None:
-        while steps := [step for step in self.simulation.possible() if not but(step.label)]:
-            await self.simulation.happen(steps[0])
+        while steps := [step for step in self.simulation.enabled_events() if not but(step.label)]:
+            await self.simulation.process(steps[0])
 
     async def to_the_end(self) -> Any:
         """Its result; a child that still runs is left alone."""
@@ -120,7 +122,7 @@ async def test_a_child_that_was_nearly_cancelled_is_waited_for() -> None:
     await bench.everything()
     due = bench.simulation.event_queue.next_time()
     assert due is not None
-    bench.simulation.event_queue.move_to(due)
+    bench.simulation.event_queue.advance_to(due)
     await bench.happen("timer", run_id=bench.run.run_id)
     await bench.happen("workflow task")
     # The task is about to cancel the child, and lost in a crash.
@@ -168,13 +170,13 @@ def test_in_a_loop_on_virtual_time_a_query_waits_for_what_was_lost_in_a_crash() 
         assert isinstance(loop, VirtualTimeLoop)
         simulation = Simulation(scheduler=Patient())
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
-        ends = loop.follow(simulation)
+        ends = loop.attach(simulation)
         handle = await connect(simulation).start_workflow(workflows.Inbox.run, id="toy", task_queue=QUEUE)
         await asyncio.sleep(1)
         run = simulation.find("toy")
         assert run is not None
         run.signal("note", _payloads("first"), {})
-        await simulation.happen(simulation.possible()[0])
+        await simulation.process(simulation.enabled_events()[0])
         simulation.crash_worker(QUEUE)
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
         asked_at = loop.time()
@@ -194,11 +196,11 @@ async def test_what_a_worker_did_before_it_crashed_nobody_tells_when_it_is_start
     worker = bench.simulation.workers[QUEUE]
     await bench.everything(but="activity reports".__eq__)
     before = bench.simulation.digest()
-    assert [step.label for step in bench.simulation.possible()] == ["activity reports"]
+    assert [step.label for step in bench.simulation.enabled_events()] == ["activity reports"]
     bench.simulation.crash_worker(QUEUE)
     bench.simulation.start_worker(QUEUE, worker)
     # Whoever goes by what is possible, or what is known, must not take the one for the other.
-    assert bench.simulation.possible() == []
+    assert bench.simulation.enabled_events() == []
     assert bench.simulation.digest() != before
     await bench.everything()
     assert "ACTIVITY_TASK_COMPLETED" not in await kinds_of(bench.handle)
@@ -210,10 +212,10 @@ async def test_what_a_worker_did_before_it_crashed_nobody_tells_when_it_is_start
 async def test_a_task_that_is_lost_in_a_crash_can_only_time_out() -> None:
     bench = Bench("LetsGo", "TRY_CANCEL")
     await bench.happen("workflow task")
-    assert [step.label for step in bench.simulation.possible()] == ["workflow task ends"]
+    assert [step.label for step in bench.simulation.enabled_events()] == ["workflow task ends"]
     bench.simulation.crash_worker(QUEUE)
     bench.restart()
-    assert bench.simulation.possible() == []
+    assert bench.simulation.enabled_events() == []
     assert later(bench) == ["workflow task times out"]
     await bench.simulation.close()
 
@@ -231,9 +233,9 @@ async def test_an_attempt_whose_time_is_over_has_nothing_to_report() -> None:
     await bench.everything(but="activity reports".__eq__)
     due = bench.simulation.event_queue.next_time()
     assert due is not None
-    bench.simulation.event_queue.move_to(due)
+    bench.simulation.event_queue.advance_to(due)
     await bench.happen("activity times out")
-    assert bench.simulation.possible() == []
+    assert bench.simulation.enabled_events() == []
     assert later(bench) == ["activity again"]
     await bench.simulation.close()
 
@@ -244,7 +246,7 @@ def test_an_activity_that_beats_is_told_that_it_is_cancelled() -> None:
         assert isinstance(loop, VirtualTimeLoop)
         simulation = Simulation()
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
-        ends = loop.follow(simulation)
+        ends = loop.attach(simulation)
         handle = await connect(simulation).start_workflow(activity_workflows.Stops.run, id="toy", task_queue=QUEUE)
         result: str = await handle.result()
         ends()
@@ -311,7 +313,7 @@ async def test_a_replay_with_other_contents_is_told_with_them(monkeypatch: pytes
 
 
 async def test_nondeterminism_fails_the_workflow_where_that_is_wanted() -> None:
-    workflows.Fickle.lives = 0
+    workflows.Fickle.instances = 0
     simulation = Simulation()
     simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES, failure_exception_types=[Exception]))
     handle = await connect(simulation).start_workflow(workflows.Fickle.run, id="toy", task_queue=QUEUE)

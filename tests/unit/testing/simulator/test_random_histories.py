@@ -48,11 +48,11 @@ def payloads(*values: Any) -> Payloads:
 async def live(seed: int, of: tuple[str, list[Any], list[str]], happens: list[str]) -> list[Execution]:
     """Every run of a life in which so many things happen, a moment after one another."""
     workflow, given_to_it, signals = of
-    simulation = Simulation(scheduler=RandomScheduler(seed, loses=0.2), search_attributes=(workflows.COLOUR.name,))
+    simulation = Simulation(scheduler=RandomScheduler(seed, loss_rate=0.2), search_attributes=(workflows.COLOUR.name,))
     simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
     run = simulation.start(Start("life", workflow, QUEUE, input=payloads(*given_to_it)))
     for number, what in enumerate(happens):
-        await simulation.go_on(simulation.scheduler.pauses)
+        await simulation.run(simulation.scheduler.replies_early)
         match what:
             case "crash":
                 simulation.crash_worker(QUEUE)
@@ -71,7 +71,7 @@ async def live(seed: int, of: tuple[str, list[Any], list[str]], happens: list[st
             case _:
                 await simulation.advance(timedelta(seconds=number**3))
     await simulation.advance(timedelta(days=2))
-    runs = simulation.every()
+    runs = simulation.runs()
     await simulation.close()
     return runs
 

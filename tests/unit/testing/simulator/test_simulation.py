@@ -36,9 +36,9 @@ HOUR = timedelta(hours=1)
 class Patient(FifoScheduler):
     """In order, but a worker takes its time, and a client does not wait for it."""
 
-    splits_tasks = True
+    interleaves_tasks = True
 
-    def pauses(self) -> bool:
+    def replies_early(self) -> bool:
         return True
 
 
@@ -109,12 +109,12 @@ async def test_without_a_worker_nothing_is_answered() -> None:
         await asyncio.sleep(0)
         assert not adding.done()
         restart(simulation)
-        await simulation.go_on()
+        await simulation.run()
         assert await asyncio.wait_for(adding, 10) == 1
 
 
 async def test_code_that_does_not_do_again_what_it_did_is_caught_when_it_is_replayed() -> None:
-    workflows.Fickle.lives = 0
+    workflows.Fickle.instances = 0
     async with a_simulation() as (simulation, client):
         handle = await start(client, workflows.Fickle)
         simulation.evict(QUEUE)
@@ -153,7 +153,7 @@ async def test_what_is_not_simulated_is_refused_loudly_and_for_good(workflow: ty
         with pytest.raises(NotSimulated, match=what):
             await start(client, workflow)
         with pytest.raises(NotSimulated, match=what):
-            await simulation.go_on()
+            await simulation.run()
 
 
 async def test_a_request_that_is_not_simulated_is_unimplemented() -> None:
@@ -200,8 +200,8 @@ async def test_an_activity_that_was_under_way_in_a_crash_is_tried_again_after_it
 
 async def step_until(simulation: Simulation, label: str) -> None:
     """Let happen what can, in order, until this is next."""
-    while (options := simulation.possible()) and options[0].label != label:
-        await simulation.happen(options[0])
+    while (options := simulation.enabled_events()) and options[0].label != label:
+        await simulation.process(options[0])
     assert options, f"{label} never came"
 
 
@@ -231,11 +231,11 @@ async def test_a_crash_between_an_activity_and_its_report_has_it_done_twice() ->
 class Early(FifoScheduler):
     """In order, but a client is answered once there is something to report."""
 
-    splits_tasks = True
+    interleaves_tasks = True
     simulation: Simulation
 
-    def pauses(self) -> bool:
-        return any(step.label == "activity reports" for step in self.simulation.possible())
+    def replies_early(self) -> bool:
+        return any(step.label == "activity reports" for step in self.simulation.enabled_events())
 
 
 async def test_a_client_may_act_before_an_activity_that_has_ended_reports_it() -> None:
@@ -252,7 +252,7 @@ async def test_a_client_may_act_before_an_activity_that_has_ended_reports_it() -
 
 
 async def test_a_report_that_is_lost_has_an_activity_done_again_after_its_time_out() -> None:
-    async with a_simulation(scheduler=RandomScheduler(1, loses=1.0)) as (simulation, client):
+    async with a_simulation(scheduler=RandomScheduler(1, loss_rate=1.0)) as (simulation, client):
         handle = await start(client, workflows.Hasty)
         await simulation.advance(timedelta(seconds=4))
         assert workflows.Gate.tries == ["eager"]
@@ -270,9 +270,9 @@ async def test_what_arrives_while_a_workflow_ends_is_told_before_it_does() -> No
         for _ in range(2):
             await step_until(simulation, "workflow task ends")
             if "eager" not in workflows.Gate.tries:
-                await simulation.happen(simulation.possible()[0])
+                await simulation.process(simulation.enabled_events()[0])
         await handle.signal(workflows.Hasty.note, "just in time")
-        await simulation.go_on()
+        await simulation.run()
         assert await asyncio.wait_for(handle.result(), 10) == ["just in time"]
         assert await failures_of(handle) == ["UnhandledCommand"]
 
@@ -315,7 +315,7 @@ def test_in_a_loop_on_virtual_time_waiting_costs_nothing_and_workflows_go_on() -
         async with a_simulation() as (simulation, client):
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualTimeLoop)
-            stop = loop.follow(simulation)
+            stop = loop.attach(simulation)
             handle = await start(client, workflows.Timers)
             result = await handle.result()
             stop()
@@ -342,16 +342,6 @@ async def test_a_query_that_fails_is_refused_with_its_reason() -> None:
             await handle.query(workflows.Inbox.fails)
 
 
-async def test_runs_that_are_forgotten_were_never_there() -> None:
-    async with a_simulation() as (simulation, client):
-        handle = await start(client, workflows.Timers)
-        simulation.forget({"toy"})
-        assert simulation.every() == []
-        with pytest.raises(RPCError):
-            await handle.describe()
-        await simulation.advance(timedelta(days=1))
-
-
 async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
     async def digest(*names: str) -> object:
         async with a_simulation(scheduler=Patient()) as (simulation, _):
@@ -364,14 +354,14 @@ async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
 
 
 async def test_by_hand_nothing_happens_by_itself_when_an_activity_ends() -> None:
-    async with a_simulation(by_hand=True, scheduler=Patient()) as (simulation, _):
+    async with a_simulation(manual=True, scheduler=Patient()) as (simulation, _):
         one, other = (simulation.start(Start(name, "Activities", QUEUE)) for name in ("one", "other"))
         for expected in ("workflow task", "workflow task ends", "activity starts"):
-            [step] = [step for step in simulation.possible() if step.run_id == one.run_id]
+            [step] = [step for step in simulation.enabled_events() if step.run_id == one.run_id]
             assert step.label == expected
-            await simulation.happen(step)
+            await simulation.process(step)
         await asyncio.sleep(0.01)
-        possible = {(step.label, step.run_id) for step in simulation.possible()}
+        possible = {(step.label, step.run_id) for step in simulation.enabled_events()}
         assert possible == {("activity reports", one.run_id), ("workflow task", other.run_id)}
 
 
@@ -396,7 +386,7 @@ def test_who_waits_for_it_in_a_loop_on_virtual_time_is_told() -> None:
         async with a_simulation() as (simulation, client):
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualTimeLoop)
-            loop.follow(simulation)
+            loop.attach(simulation)
             await (await start(client, workflows.Raiser)).result()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(EndlessTaskFailureError, match="a bug"):

@@ -202,8 +202,8 @@ async def test_an_instance_keeps_nothing_that_its_fingerprint_does_not_know_of()
     simulation = of_simulator("Simulation")()
     simulation.start_worker(QUEUE, of_simulator("Worker")([workflows.Timers], []))
     run = simulation.start(of_simulator("Start")("toy", "Timers", QUEUE))
-    await simulation.go_on()
-    kept = set(vars(simulation.instance_of(run, 0)))
+    await simulation.run()
+    kept = set(vars(simulation.create_instance(run, 0)))
     assert kept <= OF_THE_CODE | LEFT_OUT, STANDS_ON + f"instances keep {sorted(kept - OF_THE_CODE - LEFT_OUT)}"
     assert kept >= OF_THE_CODE, STANDS_ON + f"instances do not keep {sorted(OF_THE_CODE - kept)}"
     await simulation.close()

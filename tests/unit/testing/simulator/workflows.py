@@ -271,12 +271,12 @@ class Told:
 class Fickle:
     """Wants one thing when it is new, and another when it is replayed."""
 
-    lives: ClassVar[int] = 0
+    instances: ClassVar[int] = 0
 
     @workflow.run
     async def run(self) -> str:
-        Fickle.lives += 1
-        await workflow.sleep(timedelta(days=Fickle.lives))
+        Fickle.instances += 1
+        await workflow.sleep(timedelta(days=Fickle.instances))
         return "ended"
 
 

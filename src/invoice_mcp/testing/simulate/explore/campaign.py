@@ -15,7 +15,7 @@ from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution, Sched
 from invoice_mcp.testing.simulate.process.interrupt import Stop
 from invoice_mcp.testing.simulate.process.loading import workflows_named
 from invoice_mcp.testing.simulate.process.pool import SPAWN, heard_from
-from temporal_simulator import Branches, Explored, MemoizingRunner, explore
+from temporal_simulator import ChoiceSequence, ExplorationStats, MemoizingRunner, explore
 
 # Seconds between two reports of how far it is.
 _TELLS_EVERY = 0.2
@@ -48,7 +48,7 @@ class _Stopped(Exception):  # noqa: N818 (it names what happened)
 def explore_plan(
     plan: Plan,
     workflows: Sequence[str] = (),
-    told: Callable[[Explored], None] | None = None,
+    told: Callable[[ExplorationStats], None] | None = None,
     stop: Stop | None = None,
 ) -> Result:
     """Live every life of a plan, to the first with which something is wrong.
@@ -61,14 +61,14 @@ def explore_plan(
     Raises:
         NotSimulated: The workflows want what the simulator does not know.
     """
-    chosen, found, began = workflows_named(workflows), Explored(), time.monotonic()
+    chosen, found, began = workflows_named(workflows), ExplorationStats(), time.monotonic()
     runner, ends, stop = MemoizingRunner(), set[Hashable](), stop or Stop()
-    last: list[tuple[Branches, ControlledExecution | None]] = []
+    last: list[tuple[ChoiceSequence, ControlledExecution | None]] = []
 
-    async def live(branches: Branches) -> None:
+    async def live(branches: ChoiceSequence) -> None:
         if stop.is_asked:
             # Nobody has lived it.
-            branches.leads_nowhere = True
+            branches.is_pruned = True
             raise _Stopped
         last[:] = [(branches, None)]
         life = ControlledExecution(plan, chosen, runner, ends)
@@ -78,7 +78,7 @@ def explore_plan(
     failure, is_whole = None, True
     try:
         with quiet():
-            asyncio.run(explore(live, told=told, found=found))
+            asyncio.run(explore(live, on_execution=told, stats=found))
     except _Stopped:
         is_whole = False
     except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
@@ -86,7 +86,7 @@ def explore_plan(
         failure = lived(ScheduleId(plan, tuple(branches.path)), life, workflows, error)
     if told is not None:
         told(found)
-    return Result(str(plan), found.lives, found.states, time.monotonic() - began, failure, is_whole)
+    return Result(str(plan), found.executions, found.states, time.monotonic() - began, failure, is_whole)
 
 
 def explore_plans(
@@ -151,10 +151,10 @@ class _News:
 
     def __init__(self, tell: Callable[[int, int], None]) -> None:
         self._tell = tell
-        self._known = Explored()
+        self._known = ExplorationStats()
         self._lives, self._states, self._told_at = 0, 0, time.monotonic()
 
-    def told(self, found: Explored) -> None:
+    def told(self, found: ExplorationStats) -> None:
         """It has come so far."""
         self._known = found
         if time.monotonic() - self._told_at >= _TELLS_EVERY:
@@ -163,6 +163,6 @@ class _News:
     def flush(self) -> None:
         """Tell what is left to tell."""
         found = self._known
-        if (found.lives, found.states) != (self._lives, self._states):
-            self._tell(found.lives - self._lives, found.states - self._states)
-        self._lives, self._states, self._told_at = found.lives, found.states, time.monotonic()
+        if (found.executions, found.states) != (self._lives, self._states):
+            self._tell(found.executions - self._lives, found.states - self._states)
+        self._lives, self._states, self._told_at = found.executions, found.states, time.monotonic()

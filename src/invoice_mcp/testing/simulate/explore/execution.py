@@ -21,13 +21,13 @@ from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import (
-    Branches,
+    ChoiceSequence,
     Event,
     Execution,
     MemoizingRunner,
-    Moment,
     Simulation,
     Start,
+    TimelineEntry,
     Worker,
     connect,
 )
@@ -49,11 +49,11 @@ class Unforeseen(AssertionError):  # noqa: N818 (it names what was met)
     """
 
 
-def executions_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[Branches], Awaitable[None]]:
+def executions_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[ChoiceSequence], Awaitable[None]]:
     """What `simulator.explore` explores. It raises `Violations` where a promise is broken."""
     runner = MemoizingRunner()
 
-    async def live(branches: Branches) -> None:
+    async def live(branches: ChoiceSequence) -> None:
         await ControlledExecution(plan, workflows, runner).live(branches)
 
     return live
@@ -76,10 +76,10 @@ class ControlledExecution:
 
     def __post_init__(self) -> None:
         self.scheduler = _Split()
-        self.simulation = Simulation(scheduler=self.scheduler, search_attributes=(INVOICE_STATUS,), by_hand=True)
+        self.simulation = Simulation(scheduler=self.scheduler, search_attributes=(INVOICE_STATUS,), manual=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.done = 0
-        self.moments: list[Moment] = []
+        self.moments: list[TimelineEntry] = []
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes
         self.can_be_queried = self.plan.queries
         # Lines that do nothing until they are reached by something, and whether they were cancelled then.
@@ -92,7 +92,7 @@ class ControlledExecution:
         worker = Worker(self.workflows, activities, runner=self.runner, converter=pydantic_data_converter)
         self.simulation.start_worker(_QUEUE, worker)
 
-    async def live(self, branches: Branches) -> None:
+    async def live(self, branches: ChoiceSequence) -> None:
         """Live it to its end.
 
         Raises:
@@ -100,17 +100,17 @@ class ControlledExecution:
         """
         try:
             while options := self._options():
-                await branches.pick(options, self._state)()
+                await branches.choose(options, self._state)()
             if self.held:
                 # Nothing has reached them: who does not wait in vain comes to the same.
-                branches.leads_nowhere = True
+                branches.is_pruned = True
             else:
                 await self._check()
         finally:
             await self.simulation.close()
 
     def _line(self, run_id: str) -> Execution:
-        return next(run for run in self.simulation.every() if run.run_id == run_id)
+        return next(run for run in self.simulation.runs() if run.run_id == run_id)
 
     def _state(self) -> Hashable:
         made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
@@ -122,13 +122,13 @@ class ControlledExecution:
 
     def _options(self) -> list[_Act]:
         self._release()
-        possible = self.simulation.possible()
+        possible = self.simulation.enabled_events()
         steps = [step for step in possible if step.run_id not in self.held]
         if goes_on := self._of_a_line(steps):
             run_id = goes_on[0].run_id
             return [*self._ways(goes_on), *([self._holds(run_id)] if self._can_be_reached(run_id) else [])]
         options = [*self._ways(steps), *(self._is_done(event) for event in self._left() if self._is_worth_it(event))]
-        if not possible and any(run.is_open for run in self.simulation.every()):
+        if not possible and any(run.is_open for run in self.simulation.runs()):
             options += [self._time_passes] if self.simulation.event_queue.next_time() is not None else []
         return options
 
@@ -144,12 +144,12 @@ class ControlledExecution:
 
     def _can_be_reached(self, run_id: str) -> bool:
         """Whether something may yet happen to a line that makes a difference to it."""
-        is_cancelled_already = self._line(run_id).is_cancelling
+        is_cancelled_already = self._line(run_id).is_cancel_requested
         return self.can_crash or (not is_cancelled_already and self._may_be_cancelled(self.done))
 
     def _may_be_cancelled(self, done: int) -> bool:
         """Whether the invoice still may be, after so many events, or is already."""
-        return self.run.is_cancelling or bool({"cancel", ANY} & {*self.plan.events[done:]})
+        return self.run.is_cancel_requested or bool({"cancel", ANY} & {*self.plan.events[done:]})
 
     def _is_worth_it(self, event: str) -> bool:
         """Whether an event can still be followed by what the lines that are held wait for."""
@@ -157,14 +157,14 @@ class ControlledExecution:
 
     def _holds(self, run_id: str) -> _Act:
         async def hold() -> None:
-            self.held[run_id] = self._line(run_id).is_cancelling
+            self.held[run_id] = self._line(run_id).is_cancel_requested
 
         return hold
 
     def _release(self) -> None:
         """The lines that were reached."""
         for run_id, was_cancelling in [*self.held.items()]:
-            if self._line(run_id).is_cancelling is not was_cancelling:
+            if self._line(run_id).is_cancel_requested is not was_cancelling:
                 del self.held[run_id]
 
     def _left(self) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ class ControlledExecution:
 
     def _require_foreseen(self, step: Event) -> None:
         """Raises Unforeseen."""
-        is_cancelling = step.label == "cancellation is delivered" and self.run.is_cancelling
+        is_cancelling = step.label == "cancellation is delivered" and self.run.is_cancel_requested
         if step.label in _REACHES and not is_cancelling:
             raise Unforeseen(f"The invoice reaches for one of its lines, without having been cancelled: {step.label}")
 
@@ -202,7 +202,7 @@ class ControlledExecution:
             if fault:
                 self._goes_wrong(fault)
             self._require_foreseen(step)
-            await self.simulation.happen(step)
+            await self.simulation.process(step)
             if then is not None:
                 await then()
 
@@ -211,13 +211,13 @@ class ControlledExecution:
     def _may_be_queried_first(self, step: Event) -> bool:
         # Of the invoice alone: what a line does, it does at once, and is not explored in every order.
         is_invoices_task = step.label == "workflow task" and step.run_id == self.run.run_id
-        return self.can_be_queried and is_invoices_task and self.run.tasks.may_be_queried_first
+        return self.can_be_queried and is_invoices_task and self.run.tasks.may_follow_query
 
     def _after_a_query(self, step: Event) -> _Act:
         async def happen() -> None:
             self._note("client", "asks: the answer comes from a replay, before the workflow task")
             self.can_be_queried, self.scheduler.is_queried = False, True
-            await self.simulation.happen(step)
+            await self.simulation.process(step)
 
         return happen
 
@@ -255,19 +255,19 @@ class ControlledExecution:
         self._start_worker()
 
     def _note(self, who: str, what: str) -> None:
-        self.moments.append(Moment(self.simulation.events, self.simulation.now, who, what))
+        self.moments.append(TimelineEntry(self.simulation.event_count, self.simulation.now, who, what))
 
     async def _time_passes(self) -> None:
         due = self.simulation.event_queue.next_time()
         assert due is not None  # noqa: S101 (else it is no option)
-        self.simulation.event_queue.move_to(due)
+        self.simulation.event_queue.advance_to(due)
 
     # -- how it ended --------------------------------------------------------------------------------------
 
     async def _check(self) -> None:
         found = [
             Violation("L1", run.workflow_id, "does not end: nothing can happen any more")
-            for run in self.simulation.every()
+            for run in self.simulation.runs()
             if run.is_open
         ]
         if not found and (end := self._end()) not in self.ends:
@@ -278,7 +278,7 @@ class ControlledExecution:
 
     def _end(self) -> Hashable:
         """All of which observations are made. It takes much less time than they do."""
-        pasts = tuple(run.past() for run in self.simulation.every())
+        pasts = tuple(run.history_digest() for run in self.simulation.runs())
         return str((self.payments.made, self.payments.answered)), pasts
 
     async def _observed(self) -> Any:
@@ -305,19 +305,19 @@ class ControlledExecution:
 class _Split:
     """Nobody is asked: the branches decide. But whatever can come in between may."""
 
-    splits_tasks = True
+    interleaves_tasks = True
     is_queried = False
 
     def choose(self, options: Any) -> Event:
         step: Event = options[0]
         return step
 
-    def pauses(self) -> bool:
+    def replies_early(self) -> bool:
         return True
 
-    def loses(self) -> bool:
+    def loses_report(self) -> bool:
         return False
 
-    def queries_first(self) -> bool:
+    def queries_before_task(self) -> bool:
         is_queried, self.is_queried = self.is_queried, False
         return is_queried

@@ -13,7 +13,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Policy
-from temporal_simulator import BEGINS, Execution
+from temporal_simulator import START_TIME, Execution
 
 EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
 """What may be done to the invoice from outside."""
@@ -84,7 +84,11 @@ def request(lines: int) -> Payloads:
             "invoice_id": "INV-1",
             "customer": "ACME Corp",
             "lines": [
-                {"description": f"Widget {number}", "amount": str(100 * number), "due_date": (BEGINS + due).isoformat()}
+                {
+                    "description": f"Widget {number}",
+                    "amount": str(100 * number),
+                    "due_date": (START_TIME + due).isoformat(),
+                }
                 for number, due in enumerate(_DUE[:lines], 1)
             ],
         }

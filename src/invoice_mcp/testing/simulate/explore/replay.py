@@ -15,7 +15,7 @@ from invoice_mcp.testing.simulate.explore.execution import ControlledExecution
 from invoice_mcp.testing.simulate.explore.plan import EVENTS, ONE_OF, Plan
 from invoice_mcp.testing.simulate.fuzz.episode import EpisodeFailure, in_order, verdict
 from invoice_mcp.testing.simulate.process.loading import workflows_named
-from temporal_simulator import Branches, Moment, NotSimulated
+from temporal_simulator import ChoiceSequence, NotSimulated, TimelineEntry
 
 T = TypeVar("T")
 
@@ -69,18 +69,18 @@ class ScheduleId:
         return shlex.join(words)
 
 
-class _Along(Branches):
+class _Along(ChoiceSequence):
     """One path, which has to be there."""
 
     def __init__(self, path: tuple[int, ...]) -> None:
         super().__init__(path, set(), [])
         self._asked = path
 
-    def pick(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
+    def choose(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
         fork = len(self.path)
         if fork < len(self._asked) and self._asked[fork] >= len(options):
             raise NoSuchExecution(f"there are {len(options)} branches at fork {fork + 1}, so none {self._asked[fork]}")
-        return super().pick(options, state)
+        return super().choose(options, state)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ReplayedExecution:
     way: ScheduleId
     command: str
     broken: EpisodeFailure | None
-    story: tuple[Moment, ...]
+    story: tuple[TimelineEntry, ...]
 
     def as_data(self) -> dict[str, Any]:
         """It as JSON would have it."""
@@ -123,7 +123,7 @@ def lived(
         NotSimulated: It wants what the simulator does not know.
     """
     # To whoever asks, the server only says INTERNAL.
-    unknown = error if life is None else life.simulation.broken or error
+    unknown = error if life is None else life.simulation.error or error
     if isinstance(unknown, NotSimulated):
         raise unknown
     story = () if life is None else in_order(life.simulation, life.moments, life.payments.made)

@@ -19,7 +19,7 @@ from invoice_mcp.testing.simulate.fuzz.runner import ScenarioRunner
 from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.world import World, open_world
 from invoice_mcp.workflow.worker import WORKFLOWS
-from temporal_simulator import BEGINS, Moment, NotSimulated, Simulation, timeline
+from temporal_simulator import START_TIME, NotSimulated, Simulation, TimelineEntry, timeline
 
 MODEL = "model"
 """What convicts a life, if it is no promise: an answer or a report that the model does not allow."""
@@ -55,7 +55,7 @@ class Episode:
     lived: timedelta
     faults: Counter[Verb] = field(default_factory=Counter)
     broken: EpisodeFailure | None = None
-    story: tuple[Moment, ...] = ()
+    story: tuple[TimelineEntry, ...] = ()
 
 
 class EpisodeRunner:
@@ -126,7 +126,7 @@ class _Told:
 
     def __init__(self) -> None:
         self._world: World | None = None
-        self._moments: list[Moment] = []
+        self._moments: list[TimelineEntry] = []
         self._crashes = 0
         self._seen = 0
         self._last: int | None = None
@@ -142,8 +142,8 @@ class _Told:
         Raises:
             NotSimulated: They do.
         """
-        if self._world is not None and isinstance(self._simulation.broken, NotSimulated):
-            raise self._simulation.broken
+        if self._world is not None and isinstance(self._simulation.error, NotSimulated):
+            raise self._simulation.error
 
     @property
     def _simulation(self) -> Simulation:
@@ -151,18 +151,18 @@ class _Told:
 
     def add(self, done: Done) -> None:
         """Something was done: before everything that it led to."""
-        self._moments.append(Moment(self._seen, done.when.first, "client", f"{done.action} → {done.answer}"))
-        self._seen = self._simulation.events
+        self._moments.append(TimelineEntry(self._seen, done.when.first, "client", f"{done.action} → {done.answer}"))
+        self._seen = self._simulation.event_count
         self._crashes += done.action.verb is Verb.CRASH
 
     def left_alone(self) -> None:
         """Nothing more is done to it."""
         what = "does nothing more; the world outside is healthy, time passes"
-        self._moments.append(Moment(self._seen, self._simulation.now, "client", what))
+        self._moments.append(TimelineEntry(self._seen, self._simulation.now, "client", what))
 
     def end(self) -> None:
         """What happens from now on is no part of it."""
-        self._last = self._simulation.events
+        self._last = self._simulation.event_count
 
     def life(self, *, tells: bool) -> Episode:
         """It, when nothing was wrong with it."""
@@ -172,7 +172,7 @@ class _Told:
         if self._crashes:
             faults[Verb.CRASH] = self._crashes
         story = self._story() if tells else ()
-        return Episode(str(answers[-1]["status"]), self._simulation.now - BEGINS, faults, story=story)
+        return Episode(str(answers[-1]["status"]), self._simulation.now - START_TIME, faults, story=story)
 
     def broken(self, verdict: EpisodeFailure) -> Episode:
         """It, when something was."""
@@ -180,16 +180,16 @@ class _Told:
             return Episode(verdict.by[0], timedelta(), broken=verdict)
         faults = Counter([*self._world.erp.faults_met, *self._world.payments.faults_met])
         outcome = ", ".join(verdict.by)
-        return Episode(outcome, self._simulation.now - BEGINS, faults, verdict, self._story())
+        return Episode(outcome, self._simulation.now - START_TIME, faults, verdict, self._story())
 
-    def _story(self) -> tuple[Moment, ...]:
+    def _story(self) -> tuple[TimelineEntry, ...]:
         assert self._world is not None  # noqa: S101 (it has begun)
         return in_order(self._simulation, self._moments, self._world.ledger, self._last)
 
 
 def in_order(
-    simulation: Simulation, done: Sequence[Moment], ledger: Sequence[Paid], last: int | None = None
-) -> tuple[Moment, ...]:
+    simulation: Simulation, done: Sequence[TimelineEntry], ledger: Sequence[Paid], last: int | None = None
+) -> tuple[TimelineEntry, ...]:
     """All that happened, and at the end what was paid.
 
     Args:
@@ -200,4 +200,4 @@ def in_order(
     happened = [each for each in timeline(simulation) if last is None or each.number <= last]
     order = sorted([*happened, *done], key=lambda moment: moment.number)
     paid = ", ".join(f"line {paid.order.line}: {paid.order.amount} at {paid.at:%F %T}" for paid in ledger)
-    return (*order, Moment(simulation.events + 1, simulation.now, "ledger", paid or "nothing was paid"))
+    return (*order, TimelineEntry(simulation.event_count + 1, simulation.now, "ledger", paid or "nothing was paid"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.episode import Episode
-from temporal_simulator import BEGINS, Moment
+from temporal_simulator import START_TIME, TimelineEntry
 
 SPANS: tuple[tuple[str, timedelta], ...] = (
     ("under a minute", timedelta(minutes=1)),
@@ -104,8 +104,8 @@ class Totals:
         return self.lived / timedelta(days=1)
 
 
-def since(moment: Moment) -> str:
+def since(moment: TimelineEntry) -> str:
     """When a moment was, counted from the beginning of the life: days, and a time of the day to the millisecond."""
-    passed = moment.at - BEGINS
+    passed = moment.at - START_TIME
     minutes, seconds = divmod(passed.seconds, 60)
     return f"{passed.days:>4}d {minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{passed.microseconds // 1000:03}"

@@ -20,7 +20,7 @@ from invoice_mcp.testing.simulate.fuzz.campaign import Plan
 from invoice_mcp.testing.simulate.fuzz.episode import EpisodeFailure
 from invoice_mcp.testing.simulate.fuzz.statistics import EpisodeReport, Totals, since
 from invoice_mcp.testing.simulate.report.html import page
-from temporal_simulator import Moment
+from temporal_simulator import TimelineEntry
 
 
 @contextmanager
@@ -155,7 +155,9 @@ def _failure(told: EpisodeReport) -> Text:
     return told_of_failure(f"Run {told.run}", told.life.broken, made_small, told.command, told.life.story)
 
 
-def told_of_failure(what: str, broken: EpisodeFailure, about: list[str], command: str, story: Sequence[Moment]) -> Text:
+def told_of_failure(
+    what: str, broken: EpisodeFailure, about: list[str], command: str, story: Sequence[TimelineEntry]
+) -> Text:
     """A failure, for people: what breaks what, how to play it again, and what happened."""
     by = ", ".join(f"{rule} ({RULES[rule]})" if rule in RULES else rule for rule in broken.by)
     lines = [
@@ -173,7 +175,7 @@ def told_of_failure(what: str, broken: EpisodeFailure, about: list[str], command
     return Text("\n".join(lines))
 
 
-def lines_of(story: Sequence[Moment]) -> list[str]:
+def lines_of(story: Sequence[TimelineEntry]) -> list[str]:
     """All that happened in a life, a line each, by the time since it began."""
     wide = max((len(moment.who) for moment in story), default=0)
     return [f"  {since(moment)}  {moment.who:{wide}}  {moment.what}" for moment in story]

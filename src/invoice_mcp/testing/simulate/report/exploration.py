@@ -14,7 +14,7 @@ from invoice_mcp.testing.simulate.explore.plan import plans
 from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution
 from invoice_mcp.testing.simulate.process.interrupt import Stop
 from invoice_mcp.testing.simulate.report.console import bar, lines_of, rendered, told_of_failure
-from temporal_simulator import Explored
+from temporal_simulator import ExplorationStats
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Exploration:
 
     def __post_init__(self) -> None:
         self.results: list[Result] = []
-        self.so_far = Explored()
+        self.so_far = ExplorationStats()
         self.is_interrupted = False
         self.seconds = 0.0
 
@@ -56,7 +56,7 @@ class Exploration:
 
                 def tell(lives: int, states: int) -> None:
                     self.tell(lives, states)
-                    counted = f"{self.so_far.states:,} states, {self.so_far.lives:,} lives"
+                    counted = f"{self.so_far.states:,} states, {self.so_far.executions:,} lives"
                     shown.update(task, description=counted)
 
                 for result in explore_plans(every, self.jobs, self.workflows, tell, stop):
@@ -77,7 +77,7 @@ class Exploration:
 
     def tell(self, lives: int, states: int) -> None:
         """So many more have been lived and seen."""
-        self.so_far.lives += lives
+        self.so_far.executions += lives
         self.so_far.states += states
 
     @property
@@ -95,7 +95,7 @@ class Exploration:
             "exhaustive": self.events,
             "lines": self.lines,
             "plans": self._whole,
-            "lives": self.so_far.lives,
+            "lives": self.so_far.executions,
             "states": self.so_far.states,
             "interrupted": self.is_interrupted,
             "seconds": round(self.seconds, 3),
@@ -112,7 +112,7 @@ class Exploration:
         )
 
     def _table(self) -> Table:
-        counted = f"{self._whole} plans, {self.so_far.lives:,} lives, {self.so_far.states:,} states visited"
+        counted = f"{self._whole} plans, {self.so_far.executions:,} lives, {self.so_far.states:,} states visited"
         table = Table(title=f"Every order of things: {counted}")
         for column in ("what may happen", "lives", "states", "seconds", ""):
             table.add_column(column, justify="left" if column in {"what may happen", ""} else "right")
