@@ -18,7 +18,7 @@ from mcp import Client, StdioServerParameters
 from temporalio.client import Client as TemporalClient
 from temporalio.contrib.pydantic import pydantic_data_converter
 
-from invoice_mcp.cli.demo import until_ready
+from invoice_mcp.cli.demo import wait_until_ready
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from tests.tool_client import Desk
 
@@ -57,7 +57,7 @@ async def host(home: Path, *arguments: str) -> AsyncIterator[Host]:
     with errors:
         server = StdioServerParameters(command="/bin/sh", args=command, env=environment(home))
         async with Client(server) as client:
-            await until_ready(client)
+            await wait_until_ready(client)
             yield Host(client, home=home, pid_file=pid_file)
 
 

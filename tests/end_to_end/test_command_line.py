@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from mcp import Client
 
 from invoice_mcp import __version__
-from invoice_mcp.cli.demo import sample_invoice, until_ready
+from invoice_mcp.cli.demo import sample_invoice, wait_until_ready
 from invoice_mcp.cli.main import main
 from invoice_mcp.cli.options import duration
 from tests.end_to_end.cluster import free_port
@@ -260,7 +260,7 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
         workflow_id = ""
         for mode in ("auto", "legacy"):
             async with Client(f"http://127.0.0.1:{port}/mcp", mode=mode) as client:
-                await until_ready(client)
+                await wait_until_ready(client)
                 desk = Desk(client)
                 workflow_id = await desk.submit(sample_invoice())
         # Told to stop while a client waits for the next change: the client is not waited for.

@@ -16,7 +16,7 @@ from mcp import Client, ClientSession, MCPError, StdioServerParameters
 
 from invoice_mcp.adapters.ledger import PaymentLedger
 from invoice_mcp.adapters.settings import ledger_path
-from invoice_mcp.cli.demo import sample_invoice, until_ready
+from invoice_mcp.cli.demo import sample_invoice, wait_until_ready
 from invoice_mcp.domain.report import InvoiceReport
 from mcp_temporal_tasks import CreateTaskResult, DetailedTask, TasksClient, cancel, get, update
 from tests.end_to_end.cluster import Cluster, behind_one_address, client_without_keep_alive
@@ -268,12 +268,12 @@ async def test_over_stdio_a_task_outlives_its_server_and_approvals_are_confirmed
     server = StdioServerParameters(command=sys.executable, args=["-m", "invoice_mcp", "serve"], env=environment(home))
     if mode == "auto":
         async with tasks_client(server) as client:
-            await until_ready(client)
+            await wait_until_ready(client)
             task_id = (await begin(client, "trigger", invoice=sample_invoice())).task_id
         await until_gone(home)
         person = Person(decision="approve", name="Ann")
         async with tasks_client(server, person) as later:
-            await until_ready(later)
+            await wait_until_ready(later)
             answer = await TasksClient().follow(later.session, task_id)
         assert answer.structured_content
         assert answer.structured_content["status"] == "PAID"
@@ -281,7 +281,7 @@ async def test_over_stdio_a_task_outlives_its_server_and_approvals_are_confirmed
     else:
         person = Person(approve=True)
         async with Client(server, mode=mode, elicitation_callback=person) as client:
-            await until_ready(client)
+            await wait_until_ready(client)
             desk = Desk(client)
             workflow_id = await desk.submit(sample_invoice())
             await desk.call("approve", workflow_id=workflow_id)

@@ -18,7 +18,7 @@ from temporalio.client import WorkflowHandle
 
 from invoice_mcp.domain.report import Confirmation, DecisionRequest, Status
 from invoice_mcp.server.confirmation import ApprovalPolicy
-from invoice_mcp.server.errors import CodedServer
+from invoice_mcp.server.errors import ErrorCodeServer
 from invoice_mcp.server.forms import confirmation_request, decision_request, message_of
 from invoice_mcp.server.task import invoice_binding
 from invoice_mcp.server.tool_names import ToolNames
@@ -491,7 +491,7 @@ async def _approve(client: Client, workflow_id: str, responses: Any, **more: str
     return answer
 
 
-async def _approve_in_raw(server: CodedServer, workflow_id: str, answer: dict[str, Any]) -> str:
+async def _approve_in_raw(server: ErrorCodeServer, workflow_id: str, answer: dict[str, Any]) -> str:
     """What the tool says to a client that answers its form with just this, which the SDK's client would not send."""
 
     async def say(**message: Any) -> None:

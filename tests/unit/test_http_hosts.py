@@ -10,7 +10,9 @@ from tests.requirements import requirement
 LOOPBACK = HostRule()
 NAMED = HostRule(
     frozenset(
-        map(Authority.given, ["invoices.example.com", "10.0.0.5:8000", "[FD00::5]:8000", "fd00:0::6", "desk:443"])
+        map(
+            Authority.parse_option, ["invoices.example.com", "10.0.0.5:8000", "[FD00::5]:8000", "fd00:0::6", "desk:443"]
+        )
     ),
     loopback=False,
 )
@@ -107,6 +109,6 @@ def test_only_loopback_is_loopback() -> None:
 
 @pytest.mark.parametrize("written", ["10.0.0.5:8000", "[fd00::5]:8000", "[fd00::5]", "desk"])
 def test_an_authority_is_written_as_it_is_read(written: str) -> None:
-    assert str(Authority.given(written)) == written
+    assert str(Authority.parse_option(written)) == written
     with pytest.raises(ValueError, match="evil"):
-        Authority.given(f"{written}/evil")
+        Authority.parse_option(f"{written}/evil")

@@ -18,7 +18,7 @@ from invoice_mcp.server.transport import http as http_server
 from invoice_mcp.server.transport import http_limits
 from invoice_mcp.server.transport.http import HttpSettings, listen
 from invoice_mcp.server.transport.http_hosts import Authority
-from invoice_mcp.server.transport.http_limits import MAX_BODY, MAX_HEAD, BodyLimits
+from invoice_mcp.server.transport.http_limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, BodyLimits
 from tests.http_serving import INITIALIZE, MCP_HEADERS, Connection, connected, served, status_of
 from tests.requirements import requirement
 
@@ -62,16 +62,18 @@ async def test_headers_without_measure_are_refused_at_once_and_not_logged(
     async with served(server) as port:
         began = time.monotonic()
         assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=b"{}") == 431
-        assert await status_of(port, *MCP_HEADERS, "Cookie: " + "x" * MAX_HEAD, body=b"{}") == 431
+        assert await status_of(port, *MCP_HEADERS, "Cookie: " + "x" * MAX_HEADER_BYTES, body=b"{}") == 431
         assert time.monotonic() - began < 5
         assert since_start(caplog) == []
-        assert await status_of(port, *MCP_HEADERS, "Cookie: " + "x" * (MAX_HEAD - 1_000), body=INITIALIZE) == 200
+        assert (
+            await status_of(port, *MCP_HEADERS, "Cookie: " + "x" * (MAX_HEADER_BYTES - 1_000), body=INITIALIZE) == 200
+        )
 
 
 @requirement("HTTP-HOSTS")
 async def test_only_allowed_hosts_and_their_pages_are_answered(server: MCPServer[Any]) -> None:
-    named = (Authority.given("invoices.example.com"),)
-    async with served(server) as port, served(server_again(), allowed_hosts=named) as proxied:
+    allowed = (Authority.parse_option("invoices.example.com"),)
+    async with served(server) as port, served(server_again(), allowed_hosts=allowed) as proxied:
         for host, origin, here, there in [
             ("localhost", None, 200, 200),
             (f"LOCALHOST:{port}", "https://[::1]:9", 200, 200),
@@ -100,8 +102,8 @@ async def test_off_loopback_it_must_be_named_and_loopback_is_no_name(server: MCP
     for host in (everywhere, ""):
         with pytest.raises(ConfigurationError, match="--allowed-host"):
             listen(HttpSettings(host, 0))
-    named = (Authority.given("invoices.example.com"),)
-    async with served(server, host=everywhere, allowed_hosts=named) as port:
+    allowed = (Authority.parse_option("invoices.example.com"),)
+    async with served(server, host=everywhere, allowed_hosts=allowed) as port:
         assert await status_of(port, *MCP_HEADERS, host="invoices.example.com:1", body=INITIALIZE) == 200
         assert await status_of(port, *MCP_HEADERS, host=f"127.0.0.1:{port}", body=INITIALIZE) == 421
 
@@ -115,8 +117,8 @@ def test_where_nothing_can_listen_it_says_so(host: str) -> None:
 @requirement("HTTP-BOUNDS")
 async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
     async with served(server) as port:
-        assert await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(MAX_BODY)) == 200
-        assert await status_of(port, *MCP_HEADERS, f"Content-Length: {MAX_BODY + 1}") == 413
+        assert await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(MAX_BODY_BYTES)) == 200
+        assert await status_of(port, *MCP_HEADERS, f"Content-Length: {MAX_BODY_BYTES + 1}") == 413
         async with connected(port) as chunked:
             await chunked.request(*MCP_HEADERS, "Transfer-Encoding: chunked")
             for _ in range(17):
@@ -124,7 +126,7 @@ async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
             assert (await chunked.head())[0] == 413
         # Who sends on is let finish, and gets to read why.
         async with connected(port) as stubborn:
-            await stubborn.request(*MCP_HEADERS, body=b" " * 4 * MAX_BODY)
+            await stubborn.request(*MCP_HEADERS, body=b" " * 4 * MAX_BODY_BYTES)
             assert (await stubborn.head())[0] == 413
 
 
@@ -151,7 +153,7 @@ async def test_what_is_no_message_gets_an_error_with_its_id(server: MCPServer[An
 
 @requirement("HTTP-BOUNDS")
 async def test_a_body_is_bounded_in_time(server: MCPServer[Any]) -> None:
-    async with served(server, bodies=BodyLimits(within=0.1)) as port, connected(port) as slow:
+    async with served(server, bodies=BodyLimits(timeout=0.1)) as port, connected(port) as slow:
         await slow.request(*MCP_HEADERS, "Content-Length: 100")
         await slow.send(b"{")
         status, headers = await slow.head()
@@ -164,7 +166,7 @@ async def test_a_body_is_bounded_in_time(server: MCPServer[Any]) -> None:
 async def test_all_bodies_together_are_bounded_and_what_is_left_is_given_free(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with served(server, bodies=BodyLimits(together=10_000)) as port:
+    async with served(server, bodies=BodyLimits(max_total=10_000)) as port:
         async with AsyncExitStack() as unfinished:
             for _ in range(4):
                 connection = await unfinished.enter_async_context(connected(port))
@@ -184,10 +186,10 @@ async def test_all_bodies_together_are_bounded_and_what_is_left_is_given_free(
 async def test_who_does_not_say_a_request_is_not_waited_for_and_streams_are_left_alone(
     server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_limits, "HEAD_WITHIN", 0.5)
-    monkeypatch.setattr(http_server, "IDLE_FOR", 1)
+    monkeypatch.setattr(http_limits, "HEADER_TIMEOUT", 0.5)
+    monkeypatch.setattr(http_server, "KEEP_ALIVE_TIMEOUT", 1)
     async with (
-        served(server, bodies=BodyLimits(within=0.5)) as port,
+        served(server, bodies=BodyLimits(timeout=0.5)) as port,
         connected(port) as legacy,
         connected(port) as current,
         AsyncExitStack() as others,
@@ -210,7 +212,7 @@ async def test_who_does_not_say_a_request_is_not_waited_for_and_streams_are_left
         await half.send(b"POST /mcp HTTP/1.1\r\nHost: loc")
         await second_half.send(b"POST /mcp HTTP/1.1\r\nHost: loc")
         # Answered before its body came, which never comes.
-        await early.request(*MCP_HEADERS, f"Content-Length: {MAX_BODY + 1}")
+        await early.request(*MCP_HEADERS, f"Content-Length: {MAX_BODY_BYTES + 1}")
         await early.send(b" ")
         for connection in (silent, half, second_half, early, between):
             async with asyncio.timeout(5):
@@ -249,7 +251,7 @@ async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
     server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "MAX_SESSIONS", 1)
-    monkeypatch.setattr(http_server, "SESSION_IDLE_FOR", 0.3)
+    monkeypatch.setattr(http_server, "SESSION_IDLE_TIMEOUT", 0.3)
     async with served(server) as port:
         async with connected(port) as connection:
             session = await session_of(connection)
@@ -270,7 +272,7 @@ async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
 async def test_a_call_under_way_in_a_session_does_not_keep_it_from_stopping_and_is_told(
     tool: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(http_server, "_GRACE", 1)
+    monkeypatch.setattr(http_server, "_SHUTDOWN_GRACE", 1)
     server, began = MCPServer[Any]("waiting"), asyncio.Event()
 
     @server.tool()

@@ -12,7 +12,7 @@ import pytest
 from mcp_types import JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from invoice_mcp.server.transport import jsonrpc as module
-from invoice_mcp.server.transport.jsonrpc import read
+from invoice_mcp.server.transport.jsonrpc import parse_message
 from tests.requirements import requirement
 
 PARSE, INVALID = -32700, -32600
@@ -45,7 +45,7 @@ def request(**fields: Any) -> bytes:
 
 def errors(raw: bytes) -> list[tuple[Any, int]]:
     """Id and code of each error that is answered, as they are sent."""
-    answer = read(raw)
+    answer = parse_message(raw)
     assert isinstance(answer, list)
     sent = [json.loads(each.model_dump_json(by_alias=True, exclude_unset=True)) for each in answer]
     assert all(each["jsonrpc"] == "2.0" and each["error"]["message"] for each in sent)
@@ -145,11 +145,11 @@ def test_notifications_and_answers_get_none(raw: bytes) -> None:
 
 @requirement("RPC-ERRORS")
 def test_messages_are_taken_as_the_sdk_takes_them() -> None:
-    assert isinstance(read(request(id=10**30)), JSONRPCRequest)
-    assert isinstance(read(call(arguments='{"limit":NaN}')), JSONRPCRequest)
-    assert isinstance(read(b'{"jsonrpc":\r"2.0","id":1,"method":"ping","extra":1}'), JSONRPCRequest)
-    assert isinstance(read(b'{"jsonrpc":"2.0","method":"notifications/initialized"}'), JSONRPCNotification)
-    assert isinstance(read(b'{"jsonrpc":"2.0","id":1,"result":{}}'), JSONRPCResponse)
+    assert isinstance(parse_message(request(id=10**30)), JSONRPCRequest)
+    assert isinstance(parse_message(call(arguments='{"limit":NaN}')), JSONRPCRequest)
+    assert isinstance(parse_message(b'{"jsonrpc":\r"2.0","id":1,"method":"ping","extra":1}'), JSONRPCRequest)
+    assert isinstance(parse_message(b'{"jsonrpc":"2.0","method":"notifications/initialized"}'), JSONRPCNotification)
+    assert isinstance(parse_message(b'{"jsonrpc":"2.0","id":1,"result":{}}'), JSONRPCResponse)
 
 
 class Counting:
@@ -173,7 +173,7 @@ def test_a_larger_input_is_not_looked_at_longer(monkeypatch: pytest.MonkeyPatch,
     looked_at = []
     for size in (64 * 1024, 1024 * 1024):
         counting.found = 0
-        read((b"{" + unit * size)[:size])
+        parse_message((b"{" + unit * size)[:size])
         looked_at.append(counting.found)
     assert 0 < looked_at[0] == looked_at[1] < 5000
 
@@ -182,5 +182,5 @@ def test_a_larger_input_is_not_looked_at_longer(monkeypatch: pytest.MonkeyPatch,
 @pytest.mark.parametrize("unit", [b'\\"', b'"', b'{"id', b'"id":', b"[", b"\\", b',"id":1'])
 def test_looking_for_an_id_takes_linear_time(unit: bytes) -> None:
     began = time.process_time()
-    read(b'{"x' + unit * (500_000 // len(unit)))
+    parse_message(b'{"x' + unit * (500_000 // len(unit)))
     assert time.process_time() - began < 2

@@ -108,13 +108,13 @@ def test_whoever_logs_does_not_wait_for_the_one_that_writes(written: Written) ->
 
 @requirement("LOG-THREAD")
 def test_the_end_waits_for_what_was_logged_but_not_for_ever(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invoice_mcp.cli.logs._FLUSH_WITHIN", 0.05)
+    monkeypatch.setattr("invoice_mcp.cli.logs._FLUSH_TIMEOUT", 0.05)
     handler = BackgroundHandler(written)
     handler.handle(record("the last word"))
     handler.flush()
     assert written.texts == []
     written.may_write.set()
-    monkeypatch.setattr("invoice_mcp.cli.logs._FLUSH_WITHIN", 10)
+    monkeypatch.setattr("invoice_mcp.cli.logs._FLUSH_TIMEOUT", 10)
     handler.flush()
     assert written.texts == ["the last word"]
 

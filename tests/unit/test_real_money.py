@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from invoice_mcp.adapters.settings import PortSettings
-from invoice_mcp.cli.backend import configuration, tell_risk
+from invoice_mcp.cli.backend import check_embedded_risk, configuration
 from invoice_mcp.cli.main import main
-from invoice_mcp.cli.options import real_ports
+from invoice_mcp.cli.options import real_system_options
 from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.temporal.connection import Connection, TemporalSettings
 from tests.requirements import requirement
@@ -24,7 +24,7 @@ SECRET = "hunter2"
 
 
 @click.command()
-@real_ports
+@real_system_options
 def show(**urls: str | None) -> None:
     """What the options came to."""
     click.echo(next((url for url in urls.values() if url), "nothing"))
@@ -92,7 +92,7 @@ def test_who_can_reach_the_embedded_temporal_is_told_in_a_line(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    tell_risk(TemporalSettings(), PortSettings(tmp_path))
+    check_embedded_risk(TemporalSettings(), PortSettings(tmp_path))
     (told,) = caplog.records
     assert told.levelno == logging.INFO
     assert "not for real money: any user of this machine can reach it" in told.getMessage()
@@ -164,7 +164,7 @@ def test_real_systems_are_not_used_on_the_embedded_temporal_unless_that_is_accep
     with pytest.raises(
         ConfigurationError, match=r"--address or TEMPORAL_ADDRESS.*--accept-embedded-risk or INVOICE_MC"
     ):
-        tell_risk(TemporalSettings(), PortSettings(tmp_path, **url))
+        check_embedded_risk(TemporalSettings(), PortSettings(tmp_path, **url))
 
 
 @requirement("EMBEDDED-RISK")
@@ -195,6 +195,6 @@ def test_the_risk_is_accepted_by_option_or_environment(
     def told(temporal: TemporalSettings, _ports: PortSettings) -> None:
         raise ConfigurationError(f"accepts: {temporal.accepts_risk}, UI: {temporal.ui}")
 
-    monkeypatch.setattr("invoice_mcp.cli.backend.tell_risk", told)
+    monkeypatch.setattr("invoice_mcp.cli.backend.check_embedded_risk", told)
     assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [*command, *given], env=variable).output
     assert f"accepts: {accepts}, UI: True" in CliRunner().invoke(main, [*command, "--ui", *given], env=variable).output

@@ -19,7 +19,7 @@ from invoice_mcp.cli.backend import BackendSource
 from invoice_mcp.domain.errors import Refused
 from invoice_mcp.server.confirmation import ApprovalPolicy
 from invoice_mcp.server.startup import Startup
-from invoice_mcp.server.tools import INSTRUCTIONS, Backend, build_late_server
+from invoice_mcp.server.tools import INSTRUCTIONS, Backend, build_deferred_server
 from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.temporal.connection import TemporalSettings
 from invoice_mcp.temporal.embedded import EmbeddedUnavailable
@@ -32,8 +32,8 @@ from tests.requirements import requirement
 @requirement("FIRST-AT-ONCE", "FIRST-WAITS")
 @pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protocol_mode: str) -> None:
-    startup: Startup[Backend] = Startup(patience=0.05)
-    async with Client(build_late_server(startup), mode=protocol_mode, extensions=[TasksClient()]) as client:
+    startup: Startup[Backend] = Startup(max_wait=0.05)
+    async with Client(build_deferred_server(startup), mode=protocol_mode, extensions=[TasksClient()]) as client:
         assert client.instructions == INSTRUCTIONS
         assert len((await client.list_tools()).tools) == 6
         answer = await client.call_tool("status", {"workflow_id": "invoice-A"})
@@ -53,14 +53,14 @@ async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protoc
 
 @requirement("FIRST-WAITS")
 async def test_a_call_that_waits_is_done_as_soon_as_temporal_is_there(new_world: NewWorld) -> None:
-    startup: Startup[Backend] = Startup(patience=30)
-    async with new_world() as world, Client(build_late_server(startup)) as client:
+    startup: Startup[Backend] = Startup(max_wait=30)
+    async with new_world() as world, Client(build_deferred_server(startup)) as client:
         calls = [
             client.call_tool("trigger", {"invoice": world.invoice()}),
             client.call_tool("status", {"workflow_id": "invoice-nobody", "wait_seconds": 30}),
         ]
         waiting = asyncio.gather(*calls)
-        await startup.needed()
+        await startup.wait_until_needed()
         assert not waiting.done()
         startup.provide(Backend(InvoiceService(world.client, task_queue=world.task_queue)))
         submitted, asked = await waiting
@@ -89,12 +89,12 @@ async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_whe
         ui_url = None
 
     monkeypatch.setattr(backend, "connected", connected)
-    monkeypatch.setattr(backend, "_RETRY_AFTER", 0.0)
+    monkeypatch.setattr(backend, "_RETRY_INTERVAL", 0.0)
     monkeypatch.setattr(backend, "InvoiceService", lambda _, **_options: "the service")
     settings = TemporalSettings(home=tmp_path / "home")
     ports = PortSettings(settings.home)
     source = BackendSource(settings, ports, timedelta(days=5), ApprovalPolicy.ASK, with_worker=False)
-    startup: Startup[Backend] = Startup(patience=30)
+    startup: Startup[Backend] = Startup(max_wait=30)
     keeping = asyncio.create_task(source.keep(await source.configuration(), ApprovalPolicy.ASK, startup))
     with pytest.raises(Refused, match=r"It is not installed\. Install it\. It is tried again"):
         await startup()

@@ -14,7 +14,7 @@ import pytest
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest, JSONRPCResponse
 
-from invoice_mcp.server.errors import CodedServer
+from invoice_mcp.server.errors import ErrorCodeServer
 from invoice_mcp.server.transport import stdio as module
 from invoice_mcp.server.transport.stdio import stdio_streams
 from tests.requirements import requirement
@@ -23,8 +23,8 @@ INITIALIZE = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo":
 ENVELOPE = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 
 
-def a_server() -> CodedServer:
-    server = CodedServer("raw")
+def a_server() -> ErrorCodeServer:
+    server = ErrorCodeServer("raw")
 
     async def waits() -> str:
         await anyio.sleep_forever()
@@ -85,7 +85,7 @@ async def test_whatever_came_before_stdin_ended_is_answered() -> None:
 async def test_what_is_still_under_way_gets_an_error_and_what_was_given_up_gets_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_ANSWERED_WITHIN", 0.1)
+    monkeypatch.setattr(module, "_DRAIN_TIMEOUT", 0.1)
     answers = await answered(
         message("tools/call", "waits", name="waits", arguments={}),
         message("tools/call", "given up", name="waits", arguments={}),
@@ -140,11 +140,11 @@ async def test_what_can_not_be_written_ends_it_though_stdin_stays_open_and_is_al
 async def test_what_is_left_unread_where_nothing_can_be_written_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[AsyncGeneratorType[str]] = []
 
-    def kept(*args: Any, made: Any = module._lines) -> AsyncGeneratorType[str]:
+    def kept(*args: Any, made: Any = module._read_messages) -> AsyncGeneratorType[str]:
         lines.append(made(*args))
         return lines[-1]
 
-    monkeypatch.setattr(module, "_lines", kept)
+    monkeypatch.setattr(module, "_read_messages", kept)
     with pytest.raises(ExceptionGroup, match="unhandled"):
         await _fail_to_write(message("ping", 1))
     assert lines[0].ag_frame is None  # it has ended
@@ -161,11 +161,11 @@ async def _fail_to_write(unread: bytes) -> None:
 
 @requirement("RPC-END")
 async def test_an_id_is_waited_for_again_once_what_lasted_under_it_is_answered() -> None:
-    unanswered = module._Unanswered()
+    unanswered = module._PendingRequests()
     lasting = {"name": "status", "arguments": {"wait_seconds": 40}}
     unanswered.note_input(JSONRPCRequest(jsonrpc="2.0", id=1, method="tools/call", params=lasting))
-    await unanswered.settle(0.01)
+    await unanswered.wait_until_answered(0.01)
     unanswered.note_output(JSONRPCResponse(jsonrpc="2.0", id=1, result={}))
     unanswered.note_input(JSONRPCRequest(jsonrpc="2.0", id=1, method="ping"))
     with pytest.raises(TimeoutError), anyio.fail_after(0.05):
-        await unanswered.settle(10)
+        await unanswered.wait_until_answered(10)

@@ -15,7 +15,7 @@ from invoice_mcp.domain.decision import require_open_for
 from invoice_mcp.domain.errors import Refused
 from invoice_mcp.domain.report import Confirmation, Decision, InvoiceReport, LineReport, LineStatus, Status, Verdict
 from invoice_mcp.domain.summary import retold, summarize
-from invoice_mcp.server.forms import MOST_LINES, describe
+from invoice_mcp.server.forms import MAX_FORM_LINES, describe
 from tests.requirements import requirement
 from tests.unit.deceptive_texts import TRICKS
 
@@ -257,8 +257,10 @@ def test_what_an_earlier_release_wrote_is_told_in_todays_sentence() -> None:
 
 @requirement("CONFIRM-ASK")
 def test_a_form_tells_which_of_the_lines_that_it_leaves_out_were_settled_before() -> None:
-    waiting = report(Status.PENDING_APPROVAL, *[LineStatus.PENDING] * (MOST_LINES + 3))
-    lines = [line.model_copy(update={"settled_before": line.line in {1, 2, MOST_LINES + 2}}) for line in waiting.lines]
+    waiting = report(Status.PENDING_APPROVAL, *[LineStatus.PENDING] * (MAX_FORM_LINES + 3))
+    lines = [
+        line.model_copy(update={"settled_before": line.line in {1, 2, MAX_FORM_LINES + 2}}) for line in waiting.lines
+    ]
     told = describe(waiting.model_copy(update={"lines": tuple(lines)})).splitlines()[-1]
     assert told.startswith("… and 3 more lines")
     assert "(1 of them earlier submissions paid" in told

@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field
 
 from invoice_mcp.cli.demo import sample_invoice
 from invoice_mcp.server.startup import Startup
-from invoice_mcp.server.tool_schemas import compact, outline, strict, without_descriptions
-from invoice_mcp.server.tools import Backend, build_late_server
+from invoice_mcp.server.tool_schemas import compact, make_strict, outline, strip_descriptions
+from invoice_mcp.server.tools import Backend, build_deferred_server
 from tests.requirements import requirement
 
 # Keywords of JSON Schema that OpenAI's strict mode knows, as far as we need them.
@@ -44,7 +44,7 @@ class Endless(BaseModel):
 
 async def tools() -> list[Tool]:
     startup: Startup[Backend] = Startup()
-    async with Client(build_late_server(startup)) as client:
+    async with Client(build_deferred_server(startup)) as client:
         return (await client.list_tools()).tools
 
 
@@ -119,12 +119,12 @@ def test_a_compact_schema_takes_the_same_objects() -> None:
         "type": "object",
     }
     assert schema["properties"]["pattern"] == {"default": "x", "pattern": "^x$", "type": "string"}
-    assert strict(schema)["properties"]["pattern"] == {"pattern": "^x$", "type": "string"}
-    assert "maxLength" not in str(strict(schema))
+    assert make_strict(schema)["properties"]["pattern"] == {"pattern": "^x$", "type": "string"}
+    assert "maxLength" not in str(make_strict(schema))
 
 
 def test_an_outline_does_not_say_what_is_in_an_objects_objects() -> None:
-    schema = outline(without_descriptions(compact(Outer.model_json_schema())))
+    schema = outline(strip_descriptions(compact(Outer.model_json_schema())))
     assert schema["properties"]["one"] == {"type": "object"}
     assert schema["properties"]["many"] == {"default": [], "items": {"type": "object"}, "type": "array"}
     assert schema["required"] == ["one"]

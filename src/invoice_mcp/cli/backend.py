@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 from invoice_mcp.adapters.ledger import PaymentLedger
 from invoice_mcp.adapters.settings import PortSettings, open_ports
-from invoice_mcp.cli.serve import leave, told_to_stop
+from invoice_mcp.cli.serve import exit_process, stop_event_on_signals
 from invoice_mcp.domain.errors import ConfigurationError
-from invoice_mcp.server.confirmation import WITHOUT_FORMS, ApprovalPolicy, default_policy
+from invoice_mcp.server.confirmation import EFFECT_WITHOUT_FORMS, ApprovalPolicy, default_policy
 from invoice_mcp.server.startup import Startup
 from invoice_mcp.server.tools import Backend
 from invoice_mcp.service.lost_state import ACCEPTANCE, bind_state, require_database
@@ -27,7 +27,7 @@ from invoice_mcp.workflow.worker import keep_working
 logger = logging.getLogger(__name__)
 
 # Seconds between two attempts at what did not come up. Each starts a server that may fail again.
-_RETRY_AFTER = 5.0
+_RETRY_INTERVAL = 5.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ async def configuration(temporal: TemporalSettings, ports: PortSettings, *, with
     """
     connect = configured(temporal)
     if connect is None:
-        tell_risk(temporal, ports)
+        check_embedded_risk(temporal, ports)
         if not ports.accept_lost_state:
             await require_database(temporal.home)
         try:
@@ -77,7 +77,7 @@ async def configuration(temporal: TemporalSettings, ports: PortSettings, *, with
     return Configuration(temporal, ports, connect)
 
 
-def tell_risk(temporal: TemporalSettings, ports: PortSettings) -> None:
+def check_embedded_risk(temporal: TemporalSettings, ports: PortSettings) -> None:
     """Say what the embedded Temporal is not for, and refuse to use it for that, unless its owner accepts it.
 
     Raises:
@@ -116,9 +116,11 @@ class BackendSource:
         if self.approval is not None:
             # That it is the default is no news.
             level = logging.DEBUG if self.approval is policy else logging.INFO
-            logger.log(level, "Approvals: --approval=%s, as chosen. %s", self.approval, WITHOUT_FORMS[self.approval])
+            logger.log(
+                level, "Approvals: --approval=%s, as chosen. %s", self.approval, EFFECT_WITHOUT_FORMS[self.approval]
+            )
             return self.approval
-        logger.info("Approvals: --approval=%s, because %s. %s", policy, why, WITHOUT_FORMS[policy])
+        logger.info("Approvals: --approval=%s, because %s. %s", policy, why, EFFECT_WITHOUT_FORMS[policy])
         return policy
 
     async def keep(self, found: Configuration, policy: ApprovalPolicy, startup: Startup[Backend]) -> NoReturn:
@@ -129,7 +131,7 @@ class BackendSource:
         Raises:
             ConfigurationError: Only what Temporal tells shows that it can't work.
         """
-        said = ""
+        last_error = ""
         while True:
             try:
                 async with self._opened(found, policy) as backend:
@@ -137,10 +139,10 @@ class BackendSource:
                     await asyncio.get_running_loop().create_future()
             except EmbeddedUnavailable as error:
                 startup.fail(str(error))
-                if str(error) != said:
-                    said = str(error)
-                    logger.error("%s", said)  # noqa: TRY400 (it says all that there is to say)
-            await asyncio.gather(startup.needed(), asyncio.sleep(_RETRY_AFTER))
+                if str(error) != last_error:
+                    last_error = str(error)
+                    logger.error("%s", last_error)  # noqa: TRY400 (it says all that there is to say)
+            await asyncio.gather(startup.wait_until_needed(), asyncio.sleep(_RETRY_INTERVAL))
             startup.retry()
 
     @asynccontextmanager
@@ -150,14 +152,14 @@ class BackendSource:
             service = InvoiceService(
                 reached.client,
                 approval_timeout=self.approval_timeout,
-                signals_approve=policy.lets_signals_approve,
+                signals_approve=policy.allows_approving_signals,
                 task_queue=found.ports.task_queue(is_embedded=found.is_embedded),
             )
-            async with _working(reached, found.ports) if self.with_worker else nullcontext():
+            async with _running_worker(reached, found.ports) if self.with_worker else nullcontext():
                 yield Backend(service, policy)
 
 
-async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
+async def run_worker(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
     """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process.
 
     Raises:
@@ -165,16 +167,16 @@ async def work(temporal: TemporalSettings, ports: PortSettings) -> NoReturn:
     """
     found = await configuration(temporal, ports, with_worker=True)
     async with connected(temporal, found.connect) as reached:
-        told = told_to_stop()
+        stop = stop_event_on_signals()
         logger.info("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
-        async with _working(reached, ports):
-            await told.wait()
+        async with _running_worker(reached, ports):
+            await stop.wait()
     logger.info("Worker stopped")
-    leave()
+    exit_process()
 
 
 @asynccontextmanager
-async def _working(reached: Connection, settings: PortSettings) -> AsyncIterator[None]:
+async def _running_worker(reached: Connection, settings: PortSettings) -> AsyncIterator[None]:
     if settings.missing and not reached.is_embedded:
         what = " and ".join(settings.missing)
         logger.warning("%s not set: what stands in for that only pretends. Only for trying things out", what)

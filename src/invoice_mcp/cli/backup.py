@@ -11,7 +11,7 @@ import click
 
 from invoice_mcp.output import tell
 
-_WHAT = {
+_DESCRIPTIONS = {
     "temporal.db": "Temporal's database: the invoices, their decisions and what became of them",
     "payments.db": "the embedded payment ledger: what was paid",
 }
@@ -45,6 +45,6 @@ def backup(directory: Path) -> None:
         written = back_up(home, directory)
     except (BackupError, ConfigurationError) as error:
         raise click.ClickException(str(error)) from None
-    told = [f"Copied and checked, in {directory}:", *(f"  {name}  {_WHAT[name]}" for name in written)]
-    told += [] if "payments.db" in written else [_NO_LEDGER.format(home=home)]
-    tell(lambda: "\n".join([*told, _RESTORE.format(home=home)]))
+    lines = [f"Copied and checked, in {directory}:", *(f"  {name}  {_DESCRIPTIONS[name]}" for name in written)]
+    lines += [] if "payments.db" in written else [_NO_LEDGER.format(home=home)]
+    tell(lambda: "\n".join([*lines, _RESTORE.format(home=home)]))

@@ -28,11 +28,11 @@ from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.domain.display_text import printable
 from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.domain.report import InvoiceReport, Status
-from invoice_mcp.server.startup import STARTING
+from invoice_mcp.server.startup import STARTING_MESSAGE
 from mcp_temporal_tasks import CreateTaskResult, DetailedTask, Task, TasksClient
 
-_EXPIRES_AFTER = timedelta(seconds=3)
-_ENDS_WITHIN = 60.0
+_EXPIRY = timedelta(seconds=3)
+_CALL_TIMEOUT = 60.0
 _COLOURS = {Status.PAID: "green", Status.FAILED: "red", Status.REJECTED: "yellow", Status.EXPIRED: "yellow"}
 
 
@@ -70,20 +70,20 @@ async def play(
         home: A folder of its own is made below it, and removed at the end.
         approval_timeout: How long the invoice waits; default: five days, three seconds for EXPIRED.
     """
-    window = approval_timeout or (_EXPIRES_AFTER if ending is Ending.EXPIRED else None)
+    timeout = approval_timeout or (_EXPIRY if ending is Ending.EXPIRED else None)
     arguments = ["-m", "invoice_mcp", "serve", "--approval", "ask"]
-    arguments += ["--approval-timeout", f"{window.total_seconds()}s"] if window else []
+    arguments += ["--approval-timeout", f"{timeout.total_seconds()}s"] if timeout else []
     arguments += ["--fail-validate"] if fail_validate else []
     arguments += ["--fail-payment"] if fail_payment else []
     arguments += ["--accept-embedded-risk"]  # nothing real is paid, and nothing stays
-    stage = _stage(home)
+    temporary_home = _temporary_home(home)
     try:
-        server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(stage))
+        server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(temporary_home))
         conversation = _Conversation(console, ending)
         async with conversation.client(server) as client:
-            report = await conversation.hold(client)
-        await _show_ledger(console, PaymentLedger(ledger_path(stage)))
-        return _tell_ending(console, report, ending)
+            report = await conversation.run(client)
+        await _print_ledger(console, PaymentLedger(ledger_path(temporary_home)))
+        return _print_ending(console, report, ending)
     except (DemoError, ExceptionGroup) as failure:
         # What is raised while a client is there may come in the groups of its tasks.
         if (known := _demo_error_in(failure)) is None:
@@ -91,7 +91,7 @@ async def play(
         console.print(f"[red]The server:[/] {escape(str(known))}")
         return False
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
+        shutil.rmtree(temporary_home, ignore_errors=True)
 
 
 def _demo_error_in(failure: Exception) -> DemoError | None:
@@ -100,14 +100,14 @@ def _demo_error_in(failure: Exception) -> DemoError | None:
     return failure if isinstance(failure, DemoError) else None
 
 
-def _tell_ending(console: Console, report: InvoiceReport, ending: Ending) -> bool:
+def _print_ending(console: Console, report: InvoiceReport, ending: Ending) -> bool:
     good = report.status.value == ending.value
     colour = _COLOURS.get(report.status, "red")
     console.print(f"{'Done' if good else 'Not as it should be'}: the invoice is [{colour}]{report.status}[/].")
     return good
 
 
-def _stage(home: Path) -> Path:
+def _temporary_home(home: Path) -> Path:
     try:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Path(tempfile.mkdtemp(prefix="demo-", dir=home))
@@ -117,24 +117,24 @@ def _stage(home: Path) -> Path:
         ) from None
 
 
-def _environment(stage: Path) -> dict[str, str]:
+def _environment(temporary_home: Path) -> dict[str, str]:
     """The demo is about itself: whatever else is configured for this user stays untouched."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("TEMPORAL_", "ERP_URL", "PAYMENTS_URL"))
     }
-    return kept | {"INVOICE_MCP_HOME": str(stage)}
+    return kept | {"INVOICE_MCP_HOME": str(temporary_home)}
 
 
-async def until_ready(client: Client, within: float = 60.0) -> None:
+async def wait_until_ready(client: Client, within: float = 60.0) -> None:
     """Wait until a server that has only just begun does not refuse any more because Temporal is not there yet.
 
     Raises:
         TimeoutError: So many seconds are over.
     """
     async with asyncio.timeout(within):
-        while STARTING in str((await client.call_tool("list", {"limit": 1})).content):
+        while STARTING_MESSAGE in str((await client.call_tool("list", {"limit": 1})).content):
             """The call has waited a while."""
 
 
@@ -144,7 +144,7 @@ class _Conversation:
     def __init__(self, console: Console, ending: Ending) -> None:
         self._console = console
         self._ending = ending
-        self._last_heard: str | None = None
+        self._last_message: str | None = None
 
     @asynccontextmanager
     async def client(self, server: StdioServerParameters) -> AsyncIterator[Client]:
@@ -154,18 +154,18 @@ class _Conversation:
             try:
                 with self._console.status("Starting Temporal, a worker and the MCP server …"):
                     await stack.enter_async_context(client)
-                    await until_ready(client)
+                    await wait_until_ready(client)
             except (MCPError, OSError, ExceptionGroup) as error:
                 raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` tells more") from None
             yield client
 
-    async def hold(self, client: Client) -> InvoiceReport:
+    async def run(self, client: Client) -> InvoiceReport:
         """Play it to its end and return the report, which is what the one call of `trigger` ends with."""
         invoice = sample_invoice()
-        self._says(f"Please process invoice {invoice['invoice_id']} of {invoice['customer']}.")
+        self._print_user(f"Please process invoice {invoice['invoice_id']} of {invoice['customer']}.")
         self._console.print("  [dim]→ trigger(invoice=…)[/]")
         try:
-            answer = await client.call_tool("trigger", {"invoice": invoice}, read_timeout_seconds=_ENDS_WITHIN)
+            answer = await client.call_tool("trigger", {"invoice": invoice}, read_timeout_seconds=_CALL_TIMEOUT)
         except MCPError as error:
             raise DemoError(f"it went away ({error.message})") from None
         if answer.is_error or not isinstance(answer.structured_content, dict):
@@ -175,13 +175,13 @@ class _Conversation:
     async def _on_task(self, task: Task) -> None:
         """Tell what has changed."""
         if isinstance(task, CreateTaskResult):
-            self._hears(f"Submitted. It is a task, which may take days: {task.task_id}")
-        told = task.status_message
+            self._print_agent(f"Submitted. It is a task, which may take days: {task.task_id}")
+        message = task.status_message
         if isinstance(task, DetailedTask) and task.result is not None:
-            told = task.result["structuredContent"]["summary"]
-        if told and told != self._last_heard:
-            self._last_heard = told
-            self._hears(told)
+            message = task.result["structuredContent"]["summary"]
+        if message and message != self._last_message:
+            self._last_message = message
+            self._print_agent(message)
 
     async def _on_form(
         self,
@@ -193,26 +193,26 @@ class _Conversation:
             self._console.print(f"  [yellow]┃[/] {escape(line)}")
         match self._ending:
             case Ending.PAID:
-                return self._fills_in(decision="approve", comment="Checked.")
+                return self._answer_form(decision="approve", comment="Checked.")
             case Ending.REJECTED:
-                return self._fills_in(decision="reject", comment="Never ordered.")
+                return self._answer_form(decision="reject", comment="Never ordered.")
             case Ending.EXPIRED:
-                self._says("… (nobody decides)")
+                self._print_user("… (nobody decides)")
                 return ElicitResult(action="cancel")
 
-    def _fills_in(self, *, decision: str, comment: str) -> ElicitResult:
-        self._says(f"{decision.capitalize()}. {comment}")
+    def _answer_form(self, *, decision: str, comment: str) -> ElicitResult:
+        self._print_user(f"{decision.capitalize()}. {comment}")
         content = {"decision": decision, "comment": comment, "name": "the demo's user"}
         return ElicitResult(action="accept", content={**content})
 
-    def _says(self, words: str) -> None:
+    def _print_user(self, words: str) -> None:
         self._console.print(f"[bold]You:[/]   {escape(words)}")
 
-    def _hears(self, words: str) -> None:
+    def _print_agent(self, words: str) -> None:
         self._console.print(f"[bold cyan]Agent:[/] {escape(words)}")
 
 
-async def _show_ledger(console: Console, ledger: PaymentLedger) -> None:
+async def _print_ledger(console: Console, ledger: PaymentLedger) -> None:
     entries = await ledger.entries()
     if not entries:
         console.print("The payment ledger is empty: nothing was paid.")

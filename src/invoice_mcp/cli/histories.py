@@ -16,12 +16,12 @@ import click
 
 from invoice_mcp import __version__
 from invoice_mcp.cli.histories_support import (
-    leave,
+    errors_without_traceback,
+    exit_process,
     progress,
-    quiet_children,
+    render,
     run,
-    shown,
-    told_without_traceback,
+    stdout_suppressed,
     write_report,
 )
 from invoice_mcp.cli.options import EPILOG, temporal_options
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_OURS = "invoice_mcp.workflow.worker:REPLAY"
-_CORPUS = Path("histories")
+_OWN_WORKFLOWS = "invoice_mcp.workflow.worker:REPLAY"
+_DEFAULT_CORPUS = Path("histories")
 
 
 def _code_options(command: Any) -> Any:
@@ -84,7 +84,7 @@ def _seconds(context: click.Context, param: click.Parameter, value: str) -> floa
     return span.total_seconds()
 
 
-_corpus_argument = click.argument("path", type=click.Path(path_type=Path), default=_CORPUS)
+_corpus_argument = click.argument("path", type=click.Path(path_type=Path), default=_DEFAULT_CORPUS)
 
 
 @click.group(
@@ -138,13 +138,13 @@ def check(
     from temporal_replay import as_json as json_of
     from temporal_replay import as_junit, check_corpus, print_report, read_corpus
 
-    with told_without_traceback():
+    with errors_without_traceback():
         corpus = read_corpus(path)
         pool = _pool(workflows, data_converter, strict=strict, time_limit=time_limit, jobs=jobs)
         with progress("Replaying", len(corpus.files)) as advance:
             report = run(check_corpus(corpus, pool, lambda _: advance()))
-    with told_without_traceback():
-        tell(lambda: json_of(report) if as_json else shown(partial(print_report, report, all_of_them=verbose)))
+    with errors_without_traceback():
+        tell(lambda: json_of(report) if as_json else render(partial(print_report, report, all_of_them=verbose)))
         if junit:
             write_report(junit, as_junit(report))
     sys.exit(0 if report.is_clean else 1)
@@ -164,7 +164,7 @@ def record(path: Path, release: str) -> None:
     \b
     Exit status: 0 recorded, 2 could not run.
     """
-    with told_without_traceback(), quiet_children():
+    with errors_without_traceback(), stdout_suppressed():
         try:
             from invoice_mcp.testing.recordings.api import PATHS, record_release
         except ModuleNotFoundError as missing:
@@ -179,7 +179,7 @@ def record(path: Path, release: str) -> None:
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
-    default=_CORPUS / "pulled",
+    default=_DEFAULT_CORPUS / "pulled",
     show_default=True,
     help="The folder to write to.",
 )
@@ -221,8 +221,8 @@ def pull(
     from temporal_replay import Puller
 
     log_through_python()
-    with told_without_traceback(), quiet_children():
-        ours = () if workflows else _kept_of_invoices()
+    with errors_without_traceback(), stdout_suppressed():
+        ours = () if workflows else _own_fields_to_keep()
         puller = Puller(_target(workflows, data_converter).load(), into, {*keep, *ours}, time_limit)
         with progress("Pulling", None) as advance:
             pulled = partial(puller.pull, query=query, limit=limit, told=lambda _: advance())
@@ -231,11 +231,11 @@ def pull(
         if each.why_not:
             click.echo(f"{each.workflow_id}: not written. {each.why_not}", err=True)
     written = [each.path for each in found if each.path]
-    with told_without_traceback():
+    with errors_without_traceback():
         tell(lambda: f"{len(written)} of {len(found)} workflows written to {into}.")
     if not found:
         click.echo("The query finds nothing.", err=True)
-    leave(0 if len(written) == len(found) > 0 else 1)
+    exit_process(0 if len(written) == len(found) > 0 else 1)
 
 
 @histories.command(epilog=EPILOG, short_help="Show paths, and patches that can be retired.")
@@ -265,15 +265,15 @@ def coverage(
     from temporal_replay import coverage_as_json, coverage_of, print_coverage, read_corpus
 
     log_through_python()
-    with told_without_traceback(), quiet_children():
+    with errors_without_traceback(), stdout_suppressed():
         corpus, code = read_corpus(path), _target(workflows, data_converter).load()
         asks = any(where.values())  # for open workflows: how many there are, nobody knows yet
         with progress("Replaying", None if asks else len(corpus.files)) as advance:
             measure = partial(coverage_of, corpus, code, time_limit=time_limit, told=advance)
             found = run(_with_client(where, measure) if asks else measure(), may_hang=True)
-    with told_without_traceback():
-        tell(lambda: coverage_as_json(found) if as_json else shown(partial(print_coverage, found)))
-    leave(0)
+    with errors_without_traceback():
+        tell(lambda: coverage_as_json(found) if as_json else render(partial(print_coverage, found)))
+    exit_process(0)
 
 
 async def _with_client(where: dict[str, str | None], work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
@@ -285,7 +285,7 @@ async def _with_client(where: dict[str, str | None], work: Callable[[Client], Co
         return await work(reached.client)
 
 
-def _kept_of_invoices() -> frozenset[str]:
+def _own_fields_to_keep() -> frozenset[str]:
     from invoice_mcp.testing.recordings.target import KEEP
 
     return KEEP
@@ -304,4 +304,4 @@ def _target(workflows: str | None, data_converter: str | None) -> Target:
 
     # As `python -m` does: what lies here can be imported.
     sys.path.insert(0, str(Path.cwd()))
-    return Target(workflows or _OURS, data_converter or "")
+    return Target(workflows or _OWN_WORKFLOWS, data_converter or "")

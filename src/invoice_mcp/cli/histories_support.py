@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from invoice_mcp.cli.main import told_on
+from invoice_mcp.cli.main import disable_wrapping
 
 if TYPE_CHECKING:
     import asyncio
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def leave(status: int) -> NoReturn:
+def exit_process(status: int) -> NoReturn:
     """End at once: threads of Temporal's SDK, or a replay that hangs, may keep a process from ending by itself."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -43,16 +43,16 @@ def write_report(path: Path, text: str) -> None:
     except OSError as error:
         is_no_folder = path.parent.exists() and not path.parent.is_dir()
         why = f"{path.parent} is no folder" if is_no_folder else error.strerror or error
-        raise CannotWrite(f"{path} can't be written: {why}") from None
+        raise WriteError(f"{path} can't be written: {why}") from None
 
 
-class CannotWrite(Exception):  # noqa: N818 (it names a state)
+class WriteError(Exception):
     """A file can't be written. The message says why."""
 
 
 @contextmanager
-def told_without_traceback() -> Iterator[None]:
-    """What keeps a command from running is told in a line, and it exits with 2, at once where it has to `leave`."""
+def errors_without_traceback() -> Iterator[None]:
+    """Reports an expected error as one line and exits with status 2."""
     from invoice_mcp.domain.errors import ConfigurationError
     from invoice_mcp.output import Unwritten
     from invoice_mcp.temporal.embedded import EmbeddedUnavailable
@@ -61,22 +61,22 @@ def told_without_traceback() -> Iterator[None]:
 
     try:
         yield
-    except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, CannotWrite, Unwritten) as error:
+    except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, WriteError, Unwritten) as error:
         click.echo(f"Error: {error}", err=True)
-        if _left:
-            leave(2)
+        if _unclosed_runners:
+            exit_process(2)
         sys.exit(2)
 
 
-# Of what `run` was told may hang: not closed, and with threads of Temporal's SDK; so the command has to `leave`.
-_left: list[asyncio.Runner] = []
+# Of what `run` was told may hang: not closed, and with threads of Temporal's SDK; so the command has to `exit_process`.
+_unclosed_runners: list[asyncio.Runner] = []
 
 
 def run(main: Coroutine[Any, Any, T], *, may_hang: bool = False) -> T:
     """Run it to its end, quietly; Ctrl-C ends it and the command.
 
     Args:
-        may_hang: Whether a replay that it began may go on for ever: it is left alone, and the command has to `leave`.
+        may_hang: Whether a replay that it began may go on for ever: then the command has to `exit_process`.
     """
     import asyncio
     import logging
@@ -90,18 +90,18 @@ def run(main: Coroutine[Any, Any, T], *, may_hang: bool = False) -> T:
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         if may_hang:
-            leave(130)
+            exit_process(130)
         sys.exit(130)
     finally:
         if may_hang:
-            _left.append(runner)  # to close it is to wait for all that it began
+            _unclosed_runners.append(runner)  # to close it is to wait for all that it began
         else:
             runner.close()
         logging.disable(before)
 
 
 @contextmanager
-def quiet_children() -> Iterator[None]:
+def stdout_suppressed() -> Iterator[None]:
     """What servers that we start, or code that is replayed, say to our stdout is not for it."""
     sys.stdout.flush()
     kept = os.dup(1)
@@ -115,11 +115,11 @@ def quiet_children() -> Iterator[None]:
         os.close(kept)
 
 
-def shown(print_on: Callable[[Console], None]) -> str:
+def render(print_on: Callable[[Console], None]) -> str:
     """What is printed, as stdout shows things."""
     from rich.console import Console
 
-    console = told_on(Console(highlight=False))
+    console = disable_wrapping(Console(highlight=False))
     with console.capture() as captured:
         print_on(console)
     return captured.get()

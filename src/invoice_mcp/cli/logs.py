@@ -21,7 +21,7 @@ MAX_TRACEBACK = 8_000
 # Some seconds of writing. Where messages come faster than they can be written, the rest is counted and dropped.
 MAX_QUEUED = 500
 # At the end. Who does not read stderr must not keep the program from ending.
-_FLUSH_WITHIN = 2.0
+_FLUSH_TIMEOUT = 2.0
 
 
 def log_to_stderr(*, verbose: bool) -> None:
@@ -62,7 +62,7 @@ class BackgroundHandler(logging.Handler):
         """Wait until all is written that was logged, but not long."""
         done = self._queue.all_tasks_done
         with done:
-            done.wait_for(lambda: not self._queue.unfinished_tasks, _FLUSH_WITHIN)
+            done.wait_for(lambda: not self._queue.unfinished_tasks, _FLUSH_TIMEOUT)
 
     def _write(self) -> None:
         while True:
@@ -70,11 +70,11 @@ class BackgroundHandler(logging.Handler):
             # Records are dropped only while others wait: one more is to come that tells it.
             if dropped := self._dropped:
                 self._dropped -= dropped
-                self._hand_on(_dropping(dropped))
-            self._hand_on(record)
+                self._forward(_dropped_record(dropped))
+            self._forward(record)
             self._queue.task_done()
 
-    def _hand_on(self, record: logging.LogRecord) -> None:
+    def _forward(self, record: logging.LogRecord) -> None:
         # Whatever is wrong with one record, the next ones are written.
         with suppress(Exception):
             self._target.handle(record)
@@ -83,33 +83,33 @@ class BackgroundHandler(logging.Handler):
 def bounded(record: logging.LogRecord) -> logging.LogRecord:
     """A copy with its message on one line of at most MAX_MESSAGE characters, and a bounded traceback."""
     copied = copy.copy(record)
-    copied.msg, copied.args = _line(record.getMessage()), None
+    copied.msg, copied.args = _to_line(record.getMessage()), None
     trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else record.exc_text
-    copied.exc_info, copied.exc_text = None, _middle_cut(trace) if trace else None
-    copied.stack_info = _middle_cut(record.stack_info) if record.stack_info else None
+    copied.exc_info, copied.exc_text = None, _truncate_middle(trace) if trace else None
+    copied.stack_info = _truncate_middle(record.stack_info) if record.stack_info else None
     return copied
 
 
-def _line(text: str) -> str:
-    shown = _visible(text[:MAX_MESSAGE])[:MAX_MESSAGE]
+def _to_line(text: str) -> str:
+    shown = _escape(text[:MAX_MESSAGE])[:MAX_MESSAGE]
     return shown if len(text) <= MAX_MESSAGE else f"{shown}… ({len(text)} characters in all)"
 
 
-def _middle_cut(trace: str) -> str:
+def _truncate_middle(trace: str) -> str:
     half = MAX_TRACEBACK // 2
     if len(trace) > MAX_TRACEBACK:
         trace = f"{trace[:half]}\n… ({len(trace) - 2 * half} characters left out)\n{trace[-half:]}"
     # Its lines are cut too: the words of an exception may be one long one.
-    return "\n".join(_line(line) for line in trace.split("\n"))
+    return "\n".join(_to_line(line) for line in trace.split("\n"))
 
 
-def _visible(text: str) -> str:
+def _escape(text: str) -> str:
     """With escapes for line breaks, control characters, and whatever else can't be seen or turns the text around."""
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
 
 
-def _dropping(count: int) -> logging.LogRecord:
-    told = f"{count} messages are missing here: they came faster than they could be written"
-    return logging.makeLogRecord({"msg": told, "levelno": logging.WARNING, "levelname": "WARNING", "name": __name__})
+def _dropped_record(count: int) -> logging.LogRecord:
+    text = f"{count} messages are missing here: they came faster than they could be written"
+    return logging.makeLogRecord({"msg": text, "levelno": logging.WARNING, "levelname": "WARNING", "name": __name__})

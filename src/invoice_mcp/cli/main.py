@@ -26,8 +26,8 @@ from invoice_mcp.cli.options import (
     embedded_temporal_options,
     fail_options,
     lost_state_option,
-    real_ports,
-    refuse,
+    real_system_options,
+    reject_options,
     temporal_options,
     timeout_option,
     tool_prefix_option,
@@ -48,17 +48,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Common(NamedTuple):
+class CommonSettings(NamedTuple):
     """The options that every command has."""
 
     temporal: TemporalSettings
     ports: PortSettings
 
 
-class _Lazy(click.Group):
+class _LazyGroup(click.Group):
     """Imports the commands that lie elsewhere when they are asked for."""
 
-    _elsewhere = MappingProxyType(
+    _lazy_commands = MappingProxyType(
         {
             "backup": "invoice_mcp.cli.backup",
             "histories": "invoice_mcp.cli.histories",
@@ -74,17 +74,17 @@ class _Lazy(click.Group):
             sys.exit(130)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *self._elsewhere])
+        return sorted([*super().list_commands(ctx), *self._lazy_commands])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in self._elsewhere:
-            command: click.Command = getattr(import_module(self._elsewhere[cmd_name]), cmd_name)
+        if cmd_name in self._lazy_commands:
+            command: click.Command = getattr(import_module(self._lazy_commands[cmd_name]), cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
 
 
 @click.group(
-    cls=_Lazy,
+    cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Try it:                 invoice-mcp demo
@@ -125,7 +125,7 @@ def main() -> None:
 )
 @temporal_options
 @embedded_temporal_options
-@real_ports
+@real_system_options
 @embedded_option
 @lost_state_option
 @fail_options
@@ -150,13 +150,15 @@ def serve(
 
     Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
     """
-    with _without_collector():
+    with _garbage_collection_paused():
         from invoice_mcp.cli.serve import serve as run_server
 
     if not http:
-        refuse(ctx, "Without --http nothing listens", "host", "port", "allowed_hosts", "no_sessions")
+        reject_options(ctx, "Without --http nothing listens", "host", "port", "allowed_hosts", "no_sessions")
     if no_worker:
-        refuse(ctx, "With --no-worker this server does no work", "allow_embedded", "fail_validate", "fail_payment")
+        reject_options(
+            ctx, "With --no-worker this server does no work", "allow_embedded", "fail_validate", "fail_payment"
+        )
     settings = _settings(**options)
 
     def load() -> BackendSource:
@@ -178,17 +180,17 @@ def serve(
 @main.command(epilog=EPILOG)
 @temporal_options
 @embedded_temporal_options
-@real_ports
+@real_system_options
 @embedded_option
 @lost_state_option
 @fail_options
 @verbose_option
 def worker(**options: Any) -> None:
     """Run a worker: it validates and pays. Start as many as you like; stop with Ctrl-C or SIGTERM."""
-    from invoice_mcp.cli.backend import work
+    from invoice_mcp.cli.backend import run_worker
 
     common = _settings(**options)()
-    _run(work(common.temporal, common.ports))
+    _run(run_worker(common.temporal, common.ports))
 
 
 @main.command()
@@ -222,7 +224,7 @@ def demo(
         raise click.UsageError("It has one ending: --reject or --expire, not both.")
     played = play(
         Ending.REJECTED if reject else Ending.EXPIRED if expire else Ending.PAID,
-        told_on(Console(file=lasting(sys.stdout), highlight=False)),
+        disable_wrapping(Console(file=lasting(sys.stdout), highlight=False)),
         home=_home(),
         approval_timeout=approval_timeout,
         fail_validate=fail_validate,
@@ -234,7 +236,7 @@ def demo(
 
 
 @contextmanager
-def _without_collector() -> Iterator[None]:
+def _garbage_collection_paused() -> Iterator[None]:
     """Import without the garbage collector: there is no garbage, and a tenth of the time goes into looking for some."""
     if "mcp" in sys.modules:
         # In a process that did other things before, there may be.
@@ -262,7 +264,7 @@ def _settings(
     fail_validate: bool,
     fail_payment: bool,
     verbose: bool,
-) -> Callable[[], Common]:
+) -> Callable[[], CommonSettings]:
     """What gives the options that every command has, called once: it imports Temporal's client, which takes long."""
     from invoice_mcp.cli.logs import log_to_stderr
 
@@ -273,12 +275,12 @@ def _settings(
         )
     home = _home()
 
-    def settings() -> Common:
+    def settings() -> CommonSettings:
         from invoice_mcp.adapters.settings import PortSettings
         from invoice_mcp.temporal.connection import TemporalSettings, log_through_python
 
         log_through_python()
-        return Common(
+        return CommonSettings(
             TemporalSettings(
                 address=address, namespace=namespace, profile=profile, home=home, ui=ui, accepts_risk=accepts_risk
             ),
@@ -309,20 +311,20 @@ def _home() -> Path:
 def _run(main: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(main)
-    except _told_without_traceback() as error:
+    except _expected_errors() as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def told_on(console: Console) -> Console:
+def disable_wrapping(console: Console) -> Console:
     """Lines as they are, where nobody's terminal would wrap them."""
     if not console.is_terminal:
         console.soft_wrap = True
     return console
 
 
-def _told_without_traceback() -> tuple[type[Exception], ...]:
+def _expected_errors() -> tuple[type[Exception], ...]:
     from invoice_mcp.domain.errors import ConfigurationError
     from invoice_mcp.temporal.embedded import EmbeddedUnavailable
 

@@ -30,12 +30,14 @@ def duration(_ctx: click.Context | None, _param: click.Parameter | None, value: 
     if not parts or "".join(number + unit for number, unit in parts) != value:
         raise click.BadParameter(f"{value!r} is not a duration; write it like 3s, 30m, 12h, 5d or 1d12h.")
     try:
-        return _checked_window(sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta()))
+        return _validated_timeout(
+            sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
+        )
     except (ValueError, OverflowError):
         raise click.BadParameter(f"{value!r} must be longer than nothing and at most 3650 days.") from None
 
 
-def _checked_window(span: timedelta) -> timedelta:
+def _validated_timeout(span: timedelta) -> timedelta:
     from invoice_mcp.domain.report import Policy
 
     return Policy(approval_timeout=span).approval_timeout
@@ -45,14 +47,14 @@ def _authorities(
     _ctx: click.Context | None, _param: click.Parameter | None, values: tuple[str, ...]
 ) -> tuple[Authority, ...]:
     try:
-        return tuple(Authority.given(value) for value in values)
+        return tuple(Authority.parse_option(value) for value in values)
     except ValueError as error:
         raise click.BadParameter(
             f"{str(error)!r} names no host; write it like invoices.example.com, 10.0.0.5:8000 or [fd00::5]:8000."
         ) from None
 
 
-def _names(_ctx: click.Context | None, _param: click.Parameter | None, value: str) -> ToolNames:
+def _tool_names(_ctx: click.Context | None, _param: click.Parameter | None, value: str) -> ToolNames:
     try:
         return ToolNames(value)
     except ValueError as error:
@@ -116,7 +118,7 @@ def _has_password(url: str) -> bool:
     return bool(at) and ":" in user
 
 
-real_ports = _options(
+real_system_options = _options(
     click.option(
         "--erp-url",
         envvar="ERP_URL",
@@ -180,7 +182,7 @@ tool_prefix_option = click.option(
     "names",
     metavar="PREFIX",
     default="",
-    callback=_names,
+    callback=_tool_names,
     help="Put this before the name of each tool, where a host would show a bare `list` or `status` beside its own:"
     " invoice_ makes them invoice_list and invoice_status.",
 )
@@ -194,9 +196,9 @@ address means localhost:7233), and where nothing is set the embedded server,
 with its data under INVOICE_MCP_HOME."""
 
 
-def refuse(ctx: click.Context, why: str, *names: str) -> None:
+def reject_options(ctx: click.Context, why: str, *names: str) -> None:
     """What would be ignored is not accepted, where it was given with the command."""
     options = {param.name: param.opts[0] for param in ctx.command.params}
-    given = [options[name] for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if given:
-        raise click.UsageError(f"{why}: leave out {', '.join(given)}")
+    parse_option = [options[name] for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if parse_option:
+        raise click.UsageError(f"{why}: leave out {', '.join(parse_option)}")

@@ -24,12 +24,12 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
 from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.server.startup import Startup
-from invoice_mcp.server.tool_names import PLAIN, ToolNames
-from invoice_mcp.server.tools import Backend, build_late_server
+from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
+from invoice_mcp.server.tools import Backend, build_deferred_server
 
 if TYPE_CHECKING:
     from invoice_mcp.cli.backend import BackendSource
-    from invoice_mcp.server.errors import CodedServer
+    from invoice_mcp.server.errors import ErrorCodeServer
     from invoice_mcp.server.transport.http import HttpSettings
 
 logger = logging.getLogger(__name__)
@@ -38,18 +38,18 @@ Load = Callable[[], "BackendSource"]
 """Imports what the tools work on, and says how it is made. It takes long: called in a thread."""
 
 # Seconds. Who does not read what we write must not keep the process from ending.
-_LAST_WORDS_WITHIN = 2.0
+_FLUSH_TIMEOUT = 2.0
 # What a host asks before it needs anything. What it asks next shows that it has the answer.
 _HANDSHAKE = frozenset({"initialize", "server/discover", "tools/list", "ping"})
 # Seconds. In this time the answer is written: it has the processor for itself.
-_WRITTEN_WITHIN = 0.05
+_WRITE_DELAY = 0.05
 # Seconds until everything begins for a host that says nothing.
-_BEGINS_ANYWAY_AFTER = 1.0
+_MAX_START_DELAY = 1.0
 # Seconds, for a host that has left: by then it is known whether the configuration can work.
-_CHECKED_WITHIN = 10.0
+_CHECK_TIMEOUT = 10.0
 
 
-async def serve(load: Load, *, http: HttpSettings | None = None, names: ToolNames = PLAIN) -> NoReturn:
+async def serve(load: Load, *, http: HttpSettings | None = None, names: ToolNames = UNPREFIXED) -> NoReturn:
     """Serve MCP on stdin and stdout, or over streamable HTTP as `http` says, until the host leaves.
 
     Then ends the process.
@@ -58,63 +58,63 @@ async def serve(load: Load, *, http: HttpSettings | None = None, names: ToolName
         ConfigurationError: Nothing can be served like this.
     """
     startup: Startup[Backend] = Startup()
-    server = build_late_server(startup, names=names)
+    server = build_deferred_server(startup, names=names)
     if http is None:
         await _serve_stdio(server, load, startup)
     else:
         await _serve_http(server, http, load, startup)
-    leave()
+    exit_process()
 
 
-async def _serve_http(server: CodedServer, http: HttpSettings, load: Load, startup: Startup[Backend]) -> None:
+async def _serve_http(server: ErrorCodeServer, http: HttpSettings, load: Load, startup: Startup[Backend]) -> None:
     from invoice_mcp.server.transport.http import listen, serve_http
 
     with listen(http) as listening:
         source = await asyncio.to_thread(load)
-        found = await source.configuration()
-        told = told_to_stop()
-        connecting = asyncio.create_task(source.keep(found, source.policy(found), startup))
+        configuration = await source.configuration()
+        stop = stop_event_on_signals()
+        connecting = asyncio.create_task(source.keep(configuration, source.policy(configuration), startup))
         # It ends by itself only where nothing can be served.
-        connecting.add_done_callback(lambda _: told.set())
+        connecting.add_done_callback(lambda _: stop.set())
         try:
-            await serve_http(server, http, listening, told)
+            await serve_http(server, http, listening, stop)
         finally:
-            await _ended(connecting)
+            await _cancel_and_wait(connecting)
 
 
-async def _serve_stdio(server: CodedServer, load: Load, startup: Startup[Backend]) -> None:
+async def _serve_stdio(server: ErrorCodeServer, load: Load, startup: Startup[Backend]) -> None:
     _check_standard_streams()
-    begin, checked = asyncio.Event(), asyncio.Event()
-    asyncio.get_running_loop().call_later(_BEGINS_ANYWAY_AFTER, begin.set)
-    server.middleware.append(_behind_the_handshake(begin))
+    start, checked = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().call_later(_MAX_START_DELAY, start.set)
+    server.middleware.append(_start_after_handshake(start))
     # Before the server runs: while it does, descriptor 1 points elsewhere.
-    unheard = asyncio.create_task(_until_closed(_stdout()))
+    stdout_closed = asyncio.create_task(_wait_until_closed(_duplicate_stdout()))
     running = asyncio.create_task(_run(server))
-    connecting = asyncio.create_task(_connect(load, startup, begin, checked))
-    stops = [asyncio.create_task(told_to_stop().wait()), unheard]
+    connecting = asyncio.create_task(_connect(load, startup, start, checked))
+    stops = [asyncio.create_task(stop_event_on_signals().wait()), stdout_closed]
     try:
         await asyncio.wait({running, connecting, *stops}, return_when=asyncio.FIRST_COMPLETED)
-        unread = unheard.done() and not running.done()
+        host_left = stdout_closed.done() and not running.done()
         if running.done():
             # Whoever leaves at once is told all the same if the configuration can't work.
-            begin.set()
+            start.set()
             stops.append(asyncio.create_task(checked.wait()))
-            await asyncio.wait({connecting, *stops}, timeout=_CHECKED_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-        elif unread:
-            _tell_stdout_closed()
+            await asyncio.wait({connecting, *stops}, timeout=_CHECK_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
+        elif host_left:
+            _log_stdout_closed()
     finally:
         for stop in stops:
             stop.cancel()
         try:
-            await _ended(connecting)
+            await _cancel_and_wait(connecting)
         except Exception as error:
             if not isinstance(error, ConfigurationError):
                 logger.exception("serve can't go on")
-            _fail(error)
-    if running.done() and (fault := running.result()) and not unread:
+            _exit_with_error(error)
+    if running.done() and (fault := running.result()) and not host_left:
         if not isinstance(fault, ConnectionError):
-            _fail(f"stdin or stdout can't be used: {fault.strerror}")
-        _tell_stdout_closed()
+            _exit_with_error(f"stdin or stdout can't be used: {fault.strerror}")
+        _log_stdout_closed()
 
 
 def _check_standard_streams() -> None:
@@ -126,16 +126,16 @@ def _check_standard_streams() -> None:
         logger.info("This waits for an MCP host to speak on stdin. To look around, try: invoice-mcp demo")
 
 
-async def _connect(load: Load, startup: Startup[Backend], begin: asyncio.Event, checked: asyncio.Event) -> NoReturn:
-    await begin.wait()
+async def _connect(load: Load, startup: Startup[Backend], start: asyncio.Event, checked: asyncio.Event) -> NoReturn:
+    await start.wait()
     source = await asyncio.to_thread(load)
-    found = await source.configuration()
-    policy = source.policy(found)
+    configuration = await source.configuration()
+    policy = source.policy(configuration)
     checked.set()
-    await source.keep(found, policy, startup)
+    await source.keep(configuration, policy, startup)
 
 
-async def _run(server: CodedServer) -> OSError | None:
+async def _run(server: ErrorCodeServer) -> OSError | None:
     """Serve until the host leaves, or can't be read from or written to any more: then why."""
     fault = None
     try:
@@ -150,64 +150,64 @@ def _first_of(errors: BaseExceptionGroup[OSError]) -> OSError:
     return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _fail(why: object) -> NoReturn:
+def _exit_with_error(why: object) -> NoReturn:
     logging.shutdown()
     sys.stderr.write(f"Error: {why}\n")
     # A thread still reads stdin, and would be waited for.
-    leave(1)
+    exit_process(1)
 
 
-def _behind_the_handshake(begin: asyncio.Event) -> Any:
+def _start_after_handshake(start: asyncio.Event) -> Any:
     """Middleware that lets the rest begin, once the handshake is answered, or something else is asked."""
 
     async def note(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         if ctx.method not in _HANDSHAKE:
-            begin.set()
+            start.set()
             return await call_next(ctx)
         try:
             return await call_next(ctx)
         finally:
-            asyncio.get_running_loop().call_later(_WRITTEN_WITHIN, begin.set)
+            asyncio.get_running_loop().call_later(_WRITE_DELAY, start.set)
 
     return note
 
 
-def _stdout() -> int | None:
+def _duplicate_stdout() -> int | None:
     """A descriptor of our stdout; None where it is closed, none, or no file."""
     with suppress(OSError, AttributeError, ValueError):
         return os.dup(sys.stdout.fileno())
     return None
 
 
-async def _until_closed(wire: int | None) -> None:
+async def _wait_until_closed(descriptor: int | None) -> None:
     """Return when nobody can read any more what is written there. Who writes would notice with the next answer only."""
     loop, closed = asyncio.get_running_loop(), asyncio.Event()
 
-    def watch(wire: int) -> None:
+    def watch(descriptor: int) -> None:
         poll = select.poll()
         # Of no event: that the other end is gone is always told.
-        poll.register(wire, 0)
+        poll.register(descriptor, 0)
         poll.poll()
         with suppress(RuntimeError):  # the loop is closed: we end anyway
             loop.call_soon_threadsafe(closed.set)
 
-    if wire is not None:
-        threading.Thread(target=watch, args=(wire,), name="stdout-watch", daemon=True).start()
+    if descriptor is not None:
+        threading.Thread(target=watch, args=(descriptor,), name="stdout-watch", daemon=True).start()
     await closed.wait()
 
 
-def _tell_stdout_closed() -> None:
+def _log_stdout_closed() -> None:
     logger.warning("The host closed stdout, where answers go")
 
 
-async def _ended(task: asyncio.Task[NoReturn]) -> None:
+async def _cancel_and_wait(task: asyncio.Task[NoReturn]) -> None:
     """Have the task end, and raise what it failed with."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
 
 
-def told_to_stop() -> asyncio.Event:
+def stop_event_on_signals() -> asyncio.Event:
     """An event that SIGTERM and SIGINT set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -215,13 +215,13 @@ def told_to_stop() -> asyncio.Event:
     return stop
 
 
-def leave(status: int = 0) -> NoReturn:
+def exit_process(status: int = 0) -> NoReturn:
     """End the process now, cleanly: a read of stdin that a thread still waits in can't be interrupted, and a thread of
     the SDK that logs while Python shuts down would abort it."""
     # In a thread: a stream that nobody reads blocks whoever flushes it.
-    last_words = threading.Thread(target=_flush, daemon=True)
-    last_words.start()
-    last_words.join(_LAST_WORDS_WITHIN)
+    flushing = threading.Thread(target=_flush, daemon=True)
+    flushing.start()
+    flushing.join(_FLUSH_TIMEOUT)
     os._exit(status)
 
 

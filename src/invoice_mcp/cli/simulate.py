@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
-from invoice_mcp.cli.options import refuse
+from invoice_mcp.cli.options import reject_options
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions
@@ -157,9 +157,9 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     from invoice_mcp.testing.simulate.process.interrupt import asked_by_ctrl_c
 
     if path is not None:
-        refuse(ctx, "--path lives one life again", "exhaustive", "jobs", "keep_going", "lines", *_OF_CHANCE)
+        reject_options(ctx, "--path lives one life again", "exhaustive", "jobs", "keep_going", "lines", *_OF_CHANCE)
     elif exhaustive is not None:
-        refuse(ctx, "--exhaustive leaves nothing to chance and has no page", *_OF_CHANCE)
+        reject_options(ctx, "--exhaustive leaves nothing to chance and has no page", *_OF_CHANCE)
         lines = _few(ctx, lines)
     # What is imported from here on takes a second, in which somebody may think better of it.
     with asked_by_ctrl_c() as stop:

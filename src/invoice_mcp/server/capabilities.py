@@ -6,14 +6,14 @@ from typing import Any
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
-_DECLARING = frozenset({"initialize", "server/discover"})
-_THERE_ARE_NO = frozenset({"prompts", "resources"})
+_DISCOVERY_METHODS = frozenset({"initialize", "server/discover"})
+_ABSENT = frozenset({"prompts", "resources"})
 
 
-async def without_prompts_and_resources(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+async def hide_prompts_and_resources(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
     """Middleware: hosts are not told to ask for prompts and resources. Who asks all the same gets an empty list."""
     result = await call_next(ctx)
-    if ctx.method not in _DECLARING or not isinstance(result, dict):
+    if ctx.method not in _DISCOVERY_METHODS or not isinstance(result, dict):
         return result
-    declared = {name: each for name, each in result.get("capabilities", {}).items() if name not in _THERE_ARE_NO}
+    declared = {name: each for name, each in result.get("capabilities", {}).items() if name not in _ABSENT}
     return {**result, "capabilities": declared}

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 
 from invoice_mcp.domain.errors import Code, Refused
 from invoice_mcp.domain.report import Confirmation, DecisionRequest, InvoiceReport
-from invoice_mcp.server.forms import confirmation_request, message_of, unconfirmed
+from invoice_mcp.server.forms import confirmation_request, message_of, why_not_confirmed
 from invoice_mcp.service.question_keys import QuestionKeys, digest_of
 
 if TYPE_CHECKING:
@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 
 _NEEDS_FORMS = "this server takes an approval only with an answered form"
 _NO_FORMS = "this client does not declare that it shows forms (elicitation)"
-_NO_WAY_TO_CLIENT = (
+_CLIENT_UNREACHABLE = (
     "an approval is to be confirmed, and this server can't ask: it keeps no session with clients of a protocol before"
     " 2026-07-28. Connect over stdio, with a client of the current protocol, or to a server that was started without"
     " --no-sessions; nothing was changed."
 )
-_AGAIN = "Ask the user, and call approve again only if they want the question again; or call reject."
+_ASK_THE_USER = "Ask the user, and call approve again only if they want the question again; or call reject."
 
 
 class ApprovalPolicy(StrEnum):
@@ -62,12 +62,12 @@ class ApprovalPolicy(StrEnum):
     the text whose digest is kept (`Decision.shown`), and answered it with yes within the hour; not who did."""
 
     @property
-    def lets_signals_approve(self) -> bool:
+    def allows_approving_signals(self) -> bool:
         """Whether Temporal's signals, which ask nobody, may approve what is submitted under this policy."""
         return self is ApprovalPolicy.TRUST
 
 
-WITHOUT_FORMS: Mapping[ApprovalPolicy, str] = MappingProxyType(
+EFFECT_WITHOUT_FORMS: Mapping[ApprovalPolicy, str] = MappingProxyType(
     {
         ApprovalPolicy.ASK: "A client that shows no forms is taken at its word",
         ApprovalPolicy.TRUST: "Every client is taken at its word",
@@ -101,7 +101,7 @@ def needs_confirmation(policy: ApprovalPolicy, ctx: Context[Any, Any]) -> bool:
     """Whether this caller's approval of an invoice that waits for one has to be confirmed."""
     if policy is ApprovalPolicy.TRUST:
         return False
-    return policy is ApprovalPolicy.ASK_OR_REFUSE or _can_ask(ctx) or not _has_way_to_client(ctx)
+    return policy is ApprovalPolicy.ASK_OR_REFUSE or _can_ask(ctx) or not _can_reach_client(ctx)
 
 
 def awaits_decision(report: InvoiceReport) -> bool:
@@ -109,7 +109,7 @@ def awaits_decision(report: InvoiceReport) -> bool:
     return report.workflow_status == "RUNNING" and not report.status.is_terminal and report.decision is None
 
 
-async def confirmed(
+async def confirm_approval(
     report: InvoiceReport, decision: DecisionRequest, keys: QuestionKeys, ctx: Context[Any, Any]
 ) -> DecisionRequest | InputRequiredResult:
     """Have the client confirm this approval of this very run.
@@ -124,21 +124,21 @@ async def confirmed(
     Raises:
         Refused: NOT_CONFIRMED.
     """
-    if not _has_way_to_client(ctx):
-        raise Refused(Code.NOT_CONFIRMED, _NO_WAY_TO_CLIENT)
+    if not _can_reach_client(ctx):
+        raise Refused(Code.NOT_CONFIRMED, _CLIENT_UNREACHABLE)
     if not _can_ask(ctx):
         remedy = "Approve from a host that shows forms; nothing was changed."
         raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}, and {_NO_FORMS}. {remedy}")
     request = confirmation_request(report, decision)
     if not _is_current(ctx):
-        answer, shown = await _asked(request, ctx), digest_of(message_of(request))
-    elif (found := _answer_in(ctx, keys, decision)) is not None:
+        answer, shown = await _elicit(request, ctx), digest_of(message_of(request))
+    elif (found := _find_answer(ctx, keys, decision)) is not None:
         answer, shown = found
     else:
         key = keys.of_confirmation(decision, digest_of(message_of(request)), int(time.time()))
         return InputRequiredResult(input_requests={key: request})
-    if (why := unconfirmed(answer)) is not None:
-        raise Refused(Code.NOT_CONFIRMED, f"{why}; nothing was changed. {_AGAIN}")
+    if (why := why_not_confirmed(answer)) is not None:
+        raise Refused(Code.NOT_CONFIRMED, f"{why}; nothing was changed. {_ASK_THE_USER}")
     return decision.model_copy(update={"confirmation": Confirmation.FORM, "shown": shown})
 
 
@@ -148,7 +148,7 @@ def require_forms(policy: ApprovalPolicy, capabilities: ClientCapabilities | Non
     Raises:
         MCPError: -32021, under ASK_OR_REFUSE.
     """
-    if policy is ApprovalPolicy.ASK_OR_REFUSE and not shows_forms(capabilities):
+    if policy is ApprovalPolicy.ASK_OR_REFUSE and not supports_forms(capabilities):
         needed = MissingRequiredClientCapabilityErrorData(
             required_capabilities=ClientCapabilities(elicitation=ElicitationCapability())
         )
@@ -159,7 +159,7 @@ def require_forms(policy: ApprovalPolicy, capabilities: ClientCapabilities | Non
         )
 
 
-def shows_forms(capabilities: ClientCapabilities | None) -> bool:
+def supports_forms(capabilities: ClientCapabilities | None) -> bool:
     """Whether the client says that it can show a form. `elicitation: {}` is the older way to say so."""
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and (elicitation.form is not None or elicitation.url is None)
@@ -169,7 +169,7 @@ def _is_current(ctx: Context[Any, Any]) -> bool:
     return ctx.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
-def _has_way_to_client(ctx: Context[Any, Any]) -> bool:
+def _can_reach_client(ctx: Context[Any, Any]) -> bool:
     """Whether a question can get to the client.
 
     Without a session there is none to a client of the older protocol; nor is it known then whether it can show a form,
@@ -180,10 +180,10 @@ def _has_way_to_client(ctx: Context[Any, Any]) -> bool:
 
 def _can_ask(ctx: Context[Any, Any]) -> bool:
     """Whether the client can show a form, and there is a way to it."""
-    return shows_forms(ctx.client_capabilities) and _has_way_to_client(ctx)
+    return supports_forms(ctx.client_capabilities) and _can_reach_client(ctx)
 
 
-def _answer_in(
+def _find_answer(
     ctx: Context[Any, Any], keys: QuestionKeys, decision: DecisionRequest
 ) -> tuple[ElicitResult, str] | None:
     """The current protocol: the answer to this server's question that came with the call, and the digest of what was
@@ -199,7 +199,7 @@ def _answer_in(
     return None
 
 
-async def _asked(request: ElicitRequest, ctx: Context[Any, Any]) -> ElicitResult:
+async def _elicit(request: ElicitRequest, ctx: Context[Any, Any]) -> ElicitResult:
     """The older protocol: the client is asked while it waits for its answer, which comes on the same session."""
     params: Any = request.params
     form = (params.message, params.requested_schema)
@@ -207,10 +207,11 @@ async def _asked(request: ElicitRequest, ctx: Context[Any, Any]) -> ElicitResult
         answer: ElicitResult = await ctx.session.elicit_form(*form, related_request_id=ctx.request_id)
     except MCPError:
         raise Refused(
-            Code.NOT_CONFIRMED, f"the client did not answer the form; nothing was changed. {_AGAIN}"
+            Code.NOT_CONFIRMED, f"the client did not answer the form; nothing was changed. {_ASK_THE_USER}"
         ) from None
     except ValidationError:
         raise Refused(
-            Code.NOT_CONFIRMED, f"the client's answer to the form was not understood; nothing was changed. {_AGAIN}"
+            Code.NOT_CONFIRMED,
+            f"the client's answer to the form was not understood; nothing was changed. {_ASK_THE_USER}",
         ) from None
     return answer

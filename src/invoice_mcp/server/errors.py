@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from invoice_mcp.domain.display_text import quoted
 from invoice_mcp.domain.errors import Code, Refused
 from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, faults_of
-from invoice_mcp.server.tool_names import PLAIN, ToolNames
-from invoice_mcp.server.tool_results import texts_of
+from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
+from invoice_mcp.server.tool_results import build_text_content
 from invoice_mcp.server.transport.stdio import stdio_streams
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 _TOO_LARGE = f"the arguments are larger than {MAX_INVOICE_BYTES // 1024} KiB, or nested too deeply"
 
-OF_HOSTS: Mapping[str, str] = MappingProxyType(
+HOST_ARGUMENTS: Mapping[str, str] = MappingProxyType(
     {
         "wait_for_previous": "Gemini CLI adds it to every tool's schema, to put calls in order, and sends it on",
     }
@@ -37,16 +37,16 @@ OF_HOSTS: Mapping[str, str] = MappingProxyType(
 """Arguments that hosts are known to add of their own, and why: they are no mistakes of a model, and are ignored."""
 
 
-class CodedServer(MCPServer[Any]):
+class ErrorCodeServer(MCPServer[Any]):
     """`MCPServer`, but whatever goes wrong in a tool is answered as `CODE: why. What to do next.`
 
-    The text of an answer is as `texts_of` writes it.
+    The text of an answer is as `build_text_content` writes it.
 
     Args:
         names: What the tools are called in sentences of ours.
     """
 
-    def __init__(self, *args: Any, names: ToolNames = PLAIN, **options: Any) -> None:
+    def __init__(self, *args: Any, names: ToolNames = UNPREFIXED, **options: Any) -> None:
         super().__init__(*args, **options)
         self._names = names
 
@@ -55,14 +55,14 @@ class CodedServer(MCPServer[Any]):
     ) -> CallToolResult | InputRequiredResult:
         """As the base class, but a failure is an answer, not an exception; protocol errors pass."""
         try:
-            arguments = await self._known(name, arguments)
+            arguments = await self._check_arguments(name, arguments)
             result = await super().call_tool(name, arguments, context)
         except (ToolError, Refused) as error:
-            text = self._names.in_text(str(_refused(error)))
+            text = self._names.in_text(str(_to_refusal(error)))
             logger.debug("Tool %s: %s", quoted(name, 64), text)
             return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
         if isinstance(result, CallToolResult) and result.structured_content is not None:
-            return result.model_copy(update={"content": texts_of(result.structured_content)})
+            return result.model_copy(update={"content": build_text_content(result.structured_content)})
         return result
 
     async def run_stdio_async(self) -> None:
@@ -77,7 +77,7 @@ class CodedServer(MCPServer[Any]):
         options = self._lowlevel_server.create_initialization_options()
         await self._lowlevel_server.run(messages, answers, options)
 
-    async def _known(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def _check_arguments(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """The arguments, less those of hosts.
 
         Raises:
@@ -88,7 +88,7 @@ class CodedServer(MCPServer[Any]):
             what = f"there is no tool {quoted(name, 64)}. The tools are {', '.join(tools)}."
             raise Refused(Code.INVALID_ARGUMENT, what)
         known = tools[name].input_schema.get("properties", {})
-        arguments = {key: value for key, value in arguments.items() if key in known or key not in OF_HOSTS}
+        arguments = {key: value for key, value in arguments.items() if key in known or key not in HOST_ARGUMENTS}
         unknown = sorted(quoted(argument, 64) for argument in arguments if argument not in known)
         if unknown:
             what = f"{name} takes no argument {', '.join(unknown[:10])}"
@@ -103,7 +103,7 @@ class CodedServer(MCPServer[Any]):
         return arguments
 
 
-def _refused(error: ToolError | Refused) -> Refused:
+def _to_refusal(error: ToolError | Refused) -> Refused:
     cause = error.__cause__ if isinstance(error, ToolError) else error
     if isinstance(cause, Refused):
         return cause

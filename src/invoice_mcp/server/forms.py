@@ -16,15 +16,15 @@ from invoice_mcp.domain.summary import moment
 T = TypeVar("T", bound=BaseModel)
 
 # A form that can't be taken in at a glance gets waved through. All lines together are always told.
-MOST_LINES = 50
+MAX_FORM_LINES = 50
 
-_DISMISSED = (
+_AFTER_DISMISSAL = (
     "The last form was dismissed or declined, which decides nothing. To reject the invoice, choose reject and send the "
     "form.\n\n"
 )
 
 
-class Decided(BaseModel):
+class DecisionForm(BaseModel):
     """The form of a waiting invoice."""
 
     decision: Literal["approve", "reject"] = Field(
@@ -34,7 +34,7 @@ class Decided(BaseModel):
     name: Person = Field(default="", title="Your name", description="Kept as you write it; default: your client's name")
 
 
-class Confirmed(BaseModel):
+class ConfirmationForm(BaseModel):
     """The form of an approval that somebody else, most likely a model, passes on."""
 
     # Strict: what is merely like a yes, such as "on" or 1, is none.
@@ -45,14 +45,14 @@ class Confirmed(BaseModel):
 
 def decision_request(report: InvoiceReport, dismissals: int = 0) -> ElicitRequest:
     """Ask for a decision: approve or reject. After a form that was dismissed, it says first what came of that."""
-    return _form(f"{_DISMISSED if dismissals else ''}Approve or reject {describe(report)}", Decided)
+    return _build_form(f"{_AFTER_DISMISSAL if dismissals else ''}Approve or reject {describe(report)}", DecisionForm)
 
 
 def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> ElicitRequest:
     """Ask whether an approval is really meant, in this name and with this comment."""
     comment = f"\nComment: {quoted(decision.comment, MAX_COMMENT)}" if decision.comment else ""
     head = f"Your assistant wants to approve, in the name of {quoted(decision.by)}, "
-    return _form(f"{head}{describe(report)}{comment}", Confirmed)
+    return _build_form(f"{head}{describe(report)}{comment}", ConfirmationForm)
 
 
 def describe(report: InvoiceReport) -> str:
@@ -60,7 +60,7 @@ def describe(report: InvoiceReport) -> str:
     what = f"invoice {word(report.invoice_id)}: pay {word(report.currency)} {report.total:,}"
     head = f"{what} to {quoted(report.customer, MAX_NAME)}."
     until = f" It expires on {moment(report.approval_deadline)}." if report.approval_deadline else ""
-    shown, rest = report.lines[:MOST_LINES], report.lines[MOST_LINES:]
+    shown, rest = report.lines[:MAX_FORM_LINES], report.lines[MAX_FORM_LINES:]
     lines = [_line(report, line) for line in shown]
     if rest:
         amount = sum(line.amount for line in rest)
@@ -70,20 +70,20 @@ def describe(report: InvoiceReport) -> str:
     return "\n".join([head + until, *lines])
 
 
-def decision_in(answer: ElicitResult) -> Decided | None:
+def read_decision(answer: ElicitResult) -> DecisionForm | None:
     """What the person decided; None where nothing was: dismissing or declining a form is no rejection.
 
     Raises:
         ValueError: The form was sent, but can't be read.
     """
     if answer.action == "accept":
-        return _filled(Decided, answer)
+        return _parse_form(DecisionForm, answer)
     # Declining to answer is not rejecting the invoice, unless the person says so.
-    said = (answer.content or {}).get("decision")
-    return _filled(Decided, answer) if answer.action == "decline" and said == "reject" else None
+    decision = (answer.content or {}).get("decision")
+    return _parse_form(DecisionForm, answer) if answer.action == "decline" and decision == "reject" else None
 
 
-def unconfirmed(answer: ElicitResult) -> str | None:
+def why_not_confirmed(answer: ElicitResult) -> str | None:
     """Why the answer to the form of an approval is no yes; None: it is one.
 
     It tells what the client answered, and of no person: some clients dismiss every form by themselves.
@@ -92,7 +92,7 @@ def unconfirmed(answer: ElicitResult) -> str | None:
         what = f"nobody confirmed: the client answered {answer.action!r} to the form"
         return f"{what} (hosts without a screen do so by themselves)"
     try:
-        return None if _filled(Confirmed, answer).approve else "the form was answered with no"
+        return None if _parse_form(ConfirmationForm, answer).approve else "the form was answered with no"
     except ValueError:
         return "the form came back without a yes or no"
 
@@ -102,14 +102,14 @@ def message_of(request: ElicitRequest) -> str:
     return request.params.message
 
 
-def _form(message: str, form: type[BaseModel]) -> ElicitRequest:
+def _build_form(message: str, form: type[BaseModel]) -> ElicitRequest:
     rendered = render_elicitation_schema(form)
     # Our own names and words for the form as a whole are not for whoever fills it in.
     schema = {key: rendered[key] for key in ("type", "properties", "required")}
     return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
 
 
-def _filled(form: type[T], answer: ElicitResult) -> T:
+def _parse_form(form: type[T], answer: ElicitResult) -> T:
     try:
         # A field that is null is one that was left out.
         return form.model_validate({name: value for name, value in (answer.content or {}).items() if value is not None})

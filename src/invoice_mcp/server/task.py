@@ -29,9 +29,9 @@ from invoice_mcp.domain.report import (
 )
 from invoice_mcp.domain.summary import retold, summarize
 from invoice_mcp.server.confirmation import ApprovalPolicy, client_name, require_forms
-from invoice_mcp.server.forms import decision_in, decision_request, message_of
-from invoice_mcp.server.tool_names import PLAIN, ToolNames
-from invoice_mcp.server.tool_results import result_of
+from invoice_mcp.server.forms import decision_request, message_of, read_decision
+from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
+from invoice_mcp.server.tool_results import build_result
 from invoice_mcp.service.queries import keys_of
 from invoice_mcp.service.question_keys import decision_number, digest_of
 from invoice_mcp.service.service import OTHER_GATEWAY, InvoiceService
@@ -40,21 +40,21 @@ from invoice_mcp.workflow.invoice import MOST_DISMISSALS, InvoiceWorkflow
 from mcp_temporal_tasks import TaskBinding
 from mcp_temporal_tasks.workflow import TaskState
 
-_STOPPING = "Stopping this task does not cancel an approved invoice: for that call the tool `cancel`."
-_ELSEWHERE = (
+_STOP_HINT = "Stopping this task does not cancel an approved invoice: for that call the tool `cancel`."
+_OTHER_GATEWAY_HINT = (
     f"Nothing is asked here: {OTHER_GATEWAY}. Approve it at a server that is started with those; to reject it, call the"
     " tool `reject`."
 )
 # Who was faster, or came too late: nothing is asked any more.
-_SETTLED = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
+_TOO_LATE = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
 
-_SOON = timedelta(seconds=1)
-_WAITING = timedelta(seconds=2)
-_FAR = timedelta(minutes=1)
+_POLL_ACTIVE = timedelta(seconds=1)
+_POLL_WAITING = timedelta(seconds=2)
+_POLL_MAX = timedelta(minutes=1)
 
 
 def invoice_binding(
-    service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK, *, names: ToolNames = PLAIN
+    service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK, *, names: ToolNames = UNPREFIXED
 ) -> TaskBinding:
     """Makes `trigger` start a task for clients that know tasks; the others get its plain answer.
 
@@ -70,11 +70,11 @@ def invoice_binding(
 
     async def answer(handle: Handle, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
         [(key, response)] = responses.items()
-        decided = decision_in(_elicited(response))
+        decided = read_decision(_parse_response(response))
         if decided is None:
-            await _dismissed(service, handle, decision_number(key))
+            await _dismiss(service, handle, decision_number(key))
             return
-        request = (await _open_form(service, handle, await _standing(client, handle))).get(key)
+        request = (await _open_form(service, handle, await _query_standing(client, handle))).get(key)
         if request is None:
             # Decided or dismissed in the meantime.
             return
@@ -90,7 +90,7 @@ def invoice_binding(
         try:
             await service.decide(verdict, handle.id, handle.run_id, decision)
         except Refused as refusal:
-            _require_in(_SETTLED, refusal)
+            _raise_unless(_TOO_LATE, refusal)
 
     return TaskBinding(
         tool=names.of("trigger"),
@@ -99,8 +99,8 @@ def invoice_binding(
         state=state,
         answer=answer,
         cancellable=partial(_is_cancellable, client),
-        result=partial(_result, client),
-        poll_interval=_SOON,
+        result=partial(_read_result, client),
+        poll_interval=_POLL_ACTIVE,
     )
 
 
@@ -109,16 +109,16 @@ Handle = WorkflowHandle[Any, Any]
 
 async def task_state(service: InvoiceService, handle: Handle) -> TaskState:
     """What the workflow's report means for its task."""
-    standing = await _standing(service.client, handle)
+    standing = await _query_standing(service.client, handle)
     report = standing.report
     form = await _open_form(service, handle, standing)
-    told = [summarize(report)]
+    sentences = [summarize(report)]
     if _is_approved(report) and not report.status.is_terminal and not report.cancelling:
-        told.append(_STOPPING)
+        sentences.append(_STOP_HINT)
     if _is_pending_approval(report) and not form:
-        told.append(_ELSEWHERE)
+        sentences.append(_OTHER_GATEWAY_HINT)
     return TaskState(
-        message=" ".join(told),
+        message=" ".join(sentences),
         updated_at=standing.changed_at,
         input_requests={
             key: each.model_dump(by_alias=True, mode="json", exclude_none=True) for key, each in form.items()
@@ -157,14 +157,14 @@ async def _is_cancellable(client: Client, handle: Handle) -> bool:
     that somebody made on purpose, and that others rely on; it is undone on purpose only, by the tool `cancel`. The
     tasks extension leaves that to the server: "Cancellation is cooperative".
     """
-    return not _is_approved((await _standing(client, handle)).report)
+    return not _is_approved((await _query_standing(client, handle)).report)
 
 
 def _is_approved(report: InvoiceReport) -> bool:
     return report.decision is not None and report.decision.verdict is Verdict.APPROVED
 
 
-async def _standing(client: Client, handle: Handle) -> Standing:
+async def _query_standing(client: Client, handle: Handle) -> Standing:
     execution = await handle.describe()
     try:
         standing: Standing = await handle.query(InvoiceWorkflow.standing)
@@ -172,19 +172,19 @@ async def _standing(client: Client, handle: Handle) -> Standing:
         # A worker of an older release can't tell since when.
         report = await handle.query(InvoiceWorkflow.report)
         standing = Standing(report=report, changed_at=execution.start_time)
-    whole = await with_earlier_runs(client, execution, standing.report)
-    return standing.model_copy(update={"report": whole})
+    report = await with_earlier_runs(client, execution, standing.report)
+    return standing.model_copy(update={"report": report})
 
 
-async def _dismissed(service: InvoiceService, handle: Handle, number: int) -> None:
+async def _dismiss(service: InvoiceService, handle: Handle, number: int) -> None:
     try:
         await service.dismiss(handle.id, handle.run_id, number)
     except Refused as refusal:
         # Another form is asked by now, or there were too many.
-        _require_in(_SETTLED | {Code.INVALID_ARGUMENT}, refusal)
+        _raise_unless(_TOO_LATE | {Code.INVALID_ARGUMENT}, refusal)
 
 
-def _require_in(ignored: AbstractSet[Code], refusal: Refused) -> None:
+def _raise_unless(ignored: AbstractSet[Code], refusal: Refused) -> None:
     """Return if it only says that this is not asked any more: such answers are ignored."""
     if refusal.code not in ignored:
         raise MCPError(INTERNAL_ERROR, str(refusal)) from None
@@ -193,22 +193,22 @@ def _require_in(ignored: AbstractSet[Code], refusal: Refused) -> None:
 def _poll_interval(report: InvoiceReport) -> timedelta:
     """Nothing happens before the next due date; a decision may come at any time by another door."""
     if report.status is Status.PENDING_APPROVAL:
-        return _WAITING
+        return _POLL_WAITING
     due = [line.due_date for line in report.lines if line.status is LineStatus.SCHEDULED]
     if report.status is not Status.PAYING or not due or any(line.status is LineStatus.PENDING for line in report.lines):
-        return _SOON
-    return min(max(min(due) - datetime.now(UTC), _SOON), _FAR)
+        return _POLL_ACTIVE
+    return min(max(min(due) - datetime.now(UTC), _POLL_ACTIVE), _POLL_MAX)
 
 
-def _elicited(response: Any) -> ElicitResult:
+def _parse_response(response: Any) -> ElicitResult:
     try:
         return ElicitResult.model_validate(response, by_name=False)
     except ValidationError:
         raise ValueError("it is not the result of an elicitation") from None
 
 
-async def _result(client: Client, outcome: Any) -> CallToolResult:
+async def _read_result(client: Client, outcome: Any) -> CallToolResult:
     """The report, as `status` tells it."""
     report = retold(InvoiceReport.model_validate(outcome))
     execution = await client.get_workflow_handle(report.workflow_id, run_id=report.run_id).describe()
-    return result_of(without_keys(await with_earlier_runs(client, execution, report)))
+    return build_result(without_keys(await with_earlier_runs(client, execution, report)))

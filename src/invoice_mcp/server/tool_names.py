@@ -38,5 +38,5 @@ class ToolNames:
         return _IN_TEXT.sub(rf"`{self.prefix}\1`", text) if self.prefix else text
 
 
-PLAIN = ToolNames()
+UNPREFIXED = ToolNames()
 """The names without a prefix."""

@@ -10,13 +10,13 @@ from mcp_types import CallToolResult, ContentBlock, TextContent
 from pydantic import BaseModel
 
 
-def result_of(answer: BaseModel) -> CallToolResult:
+def build_result(answer: BaseModel) -> CallToolResult:
     """The result of a tool that answers this."""
     structured = answer.model_dump(mode="json")
-    return CallToolResult(content=texts_of(structured), structured_content=structured)
+    return CallToolResult(content=build_text_content(structured), structured_content=structured)
 
 
-def texts_of(structured: Mapping[str, Any]) -> list[ContentBlock]:
+def build_text_content(structured: Mapping[str, Any]) -> list[ContentBlock]:
     """The same as text: first the summary, which some hosts cut off or show alone, then the whole as compact JSON."""
     summary = structured.get("summary")
     texts = [summary] if isinstance(summary, str) and summary else []

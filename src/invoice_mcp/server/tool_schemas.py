@@ -13,12 +13,12 @@ Schema = Mapping[str, Any]
 _DEFINITIONS = "#/$defs/"
 # Maps from names to schemas. Every other mapping in a schema is a schema itself, but in plain data.
 _MAPS = frozenset({"properties", "patternProperties"})
-_DATA = frozenset({"const", "default", "enum", "examples", "required"})
+_PLAIN_DATA = frozenset({"const", "default", "enum", "examples", "required"})
 # OpenAI's strict mode refuses a schema with one of these. A default is said in the description, and a text that is too
 # long is refused by name.
 _NOT_STRICT = frozenset({"default", "maxLength", "minLength"})
 # Regular expressions that look around are refused by the engines of Gemini and OpenAI.
-_LOOKS_AROUND = "(?"
+_LOOKAROUND = "(?"
 
 
 def compact(schema: Schema) -> dict[str, Any]:
@@ -31,57 +31,57 @@ def compact(schema: Schema) -> dict[str, Any]:
     """
     definitions: Mapping[str, Schema] = schema.get("$defs", {})
 
-    def compacted(part: Schema, inside: tuple[str, ...] = ()) -> dict[str, Any]:
+    def compact_part(part: Schema, inside: tuple[str, ...] = ()) -> dict[str, Any]:
         inlined: dict[str, Any] = {}
         if "$ref" in part:
             name = str(part["$ref"]).removeprefix(_DEFINITIONS)
             if name in inside:
                 raise ValueError(f"{name} contains itself, which can't be written without a reference")
-            inlined = _without_docstring(compacted(definitions[name], (*inside, name)))
+            inlined = _strip_docstring(compact_part(definitions[name], (*inside, name)))
         kept = {
             key: value
             for key, value in part.items()
             if key not in {"$defs", "$ref", "title"} and (key != "default" or value is not None)
         }
-        return inlined | _each_part(kept, lambda each: compacted(each, inside))
+        return inlined | _map_parts(kept, lambda each: compact_part(each, inside))
 
-    return _without_docstring(compacted(schema))
+    return _strip_docstring(compact_part(schema))
 
 
-def strict(schema: Schema) -> dict[str, Any]:
+def make_strict(schema: Schema) -> dict[str, Any]:
     """What is left of a compact schema for hosts that know few keywords. It takes at least the same values."""
     kept = {
         key: value
         for key, value in schema.items()
-        if key not in _NOT_STRICT and not (key == "pattern" and _LOOKS_AROUND in value)
+        if key not in _NOT_STRICT and not (key == "pattern" and _LOOKAROUND in value)
     }
-    return _each_part(kept, strict)
+    return _map_parts(kept, make_strict)
 
 
-def without_descriptions(schema: Schema) -> dict[str, Any]:
+def strip_descriptions(schema: Schema) -> dict[str, Any]:
     """What there is, but not what it means."""
-    return _each_part(_without_docstring(schema), without_descriptions)
+    return _map_parts(_strip_docstring(schema), strip_descriptions)
 
 
 def outline(schema: Schema) -> dict[str, Any]:
     """A compact schema of an object, that does not say what the objects in it hold."""
-    properties = {name: _opened(each) for name, each in schema.get("properties", {}).items()}
+    properties = {name: _open_objects(each) for name, each in schema.get("properties", {}).items()}
     return {**schema, "properties": properties}
 
 
-def _opened(schema: Schema) -> dict[str, Any]:
-    return {"type": "object"} if "properties" in schema else _each_part(schema, _opened)
+def _open_objects(schema: Schema) -> dict[str, Any]:
+    return {"type": "object"} if "properties" in schema else _map_parts(schema, _open_objects)
 
 
-def _without_docstring(schema: Schema) -> dict[str, Any]:
+def _strip_docstring(schema: Schema) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key != "description"}
 
 
-def _each_part(schema: Schema, function: Callable[[Schema], dict[str, Any]]) -> dict[str, Any]:
+def _map_parts(schema: Schema, function: Callable[[Schema], dict[str, Any]]) -> dict[str, Any]:
     """A schema, with the function done to each schema directly in it."""
 
-    def done(key: str, value: Any) -> Any:
-        if key in _DATA:
+    def map_value(key: str, value: Any) -> Any:
+        if key in _PLAIN_DATA:
             return value
         if isinstance(value, Mapping):
             return {name: function(each) for name, each in value.items()} if key in _MAPS else function(value)
@@ -89,4 +89,4 @@ def _each_part(schema: Schema, function: Callable[[Schema], dict[str, Any]]) -> 
             return [function(each) if isinstance(each, Mapping) else each for each in value]
         return value
 
-    return {key: done(key, value) for key, value in schema.items()}
+    return {key: map_value(key, value) for key, value in schema.items()}

@@ -29,12 +29,18 @@ from invoice_mcp.domain.report import (
     Verdict,
     without_keys,
 )
-from invoice_mcp.server.capabilities import without_prompts_and_resources
-from invoice_mcp.server.confirmation import ApprovalPolicy, awaits_decision, client_name, confirmed, needs_confirmation
-from invoice_mcp.server.errors import CodedServer
-from invoice_mcp.server.late_tasks import LateTasks
-from invoice_mcp.server.tool_names import PLAIN, ToolNames
-from invoice_mcp.server.tool_schemas import compact, outline, strict, without_descriptions
+from invoice_mcp.server.capabilities import hide_prompts_and_resources
+from invoice_mcp.server.confirmation import (
+    ApprovalPolicy,
+    awaits_decision,
+    client_name,
+    confirm_approval,
+    needs_confirmation,
+)
+from invoice_mcp.server.deferred_tasks import DeferredTasksExtension
+from invoice_mcp.server.errors import ErrorCodeServer
+from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
+from invoice_mcp.server.tool_schemas import compact, make_strict, outline, strip_descriptions
 
 if TYPE_CHECKING:
     # With what they need, Temporal's client before all, they take longer to import than the whole handshake may take.
@@ -57,11 +63,11 @@ Errors start with a code (INVOICE_INVALID, NOT_FOUND, ALREADY_DECIDED, ...) and 
 """
 
 
-def _text(value: object) -> object:
+def _none_to_empty(value: object) -> object:
     return "" if value is None else value
 
 
-def _number(value: object) -> object:
+def _reject_bool(value: object) -> object:
     # To Pydantic, true is 1.
     if isinstance(value, bool):
         raise PydanticCustomError("number", "must be a number, not true or false")
@@ -70,25 +76,29 @@ def _number(value: object) -> object:
 
 # Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
 WorkflowId = Annotated[str, Field(description="As returned by `trigger`: invoice-<invoice_id>")]
-RunId = Annotated[str, BeforeValidator(_text), Field(description="Only to address an earlier run; default: the newest")]
+RunId = Annotated[
+    str, BeforeValidator(_none_to_empty), Field(description="Only to address an earlier run; default: the newest")
+]
 Who = Annotated[
     Person,
-    BeforeValidator(_text),
+    BeforeValidator(_none_to_empty),
     Field(description="Who decided, a person's name, kept as your claim; default: your client's"),
 ]
-Why = Annotated[Comment, BeforeValidator(_text), Field(description="Why, in the person's words; default: none")]
+Why = Annotated[
+    Comment, BeforeValidator(_none_to_empty), Field(description="Why, in the person's words; default: none")
+]
 WaitSeconds = Annotated[
     # The bounds stand beside the type: behind a validator they would not be JSON Schema's.
     float,
     Field(ge=0, le=LONGEST_WAIT, description="Wait so long for the status to change; default 0: answer now"),
-    BeforeValidator(_number),
+    BeforeValidator(_reject_bool),
 ]
 Limit = Annotated[
-    int, Field(ge=1, le=100, description="At most this many on a page; default 20"), BeforeValidator(_number)
+    int, Field(ge=1, le=100, description="At most this many on a page; default 20"), BeforeValidator(_reject_bool)
 ]
 Cursor = Annotated[
     str,
-    BeforeValidator(_text),
+    BeforeValidator(_none_to_empty),
     Field(description="The next_cursor of the page before, with the same status; default: the first page"),
 ]
 
@@ -115,7 +125,7 @@ class Backend:
     approval: ApprovalPolicy = ApprovalPolicy.ASK
 
 
-Connected = Callable[[], Awaitable[Backend]]
+BackendProvider = Callable[[], Awaitable[Backend]]
 """Gives the backend, or waits for it some seconds at most. Raises Refused: TEMPORAL_UNAVAILABLE."""
 
 
@@ -124,21 +134,23 @@ def build_server(
     *,
     name: str = "invoice-mcp",
     approval: ApprovalPolicy = ApprovalPolicy.ASK,
-    names: ToolNames = PLAIN,
-) -> CodedServer:
+    names: ToolNames = UNPREFIXED,
+) -> ErrorCodeServer:
     """The server with all its tools, and with tasks for clients that know them.
 
     It keeps no state of its own: any number of them may serve the same invoices.
     """
 
-    async def connected() -> Backend:
+    async def provide_backend() -> Backend:
         return backend
 
     backend = Backend(service, approval)
-    return build_late_server(connected, name=name, names=names)
+    return build_deferred_server(provide_backend, name=name, names=names)
 
 
-def build_late_server(connected: Connected, *, name: str = "invoice-mcp", names: ToolNames = PLAIN) -> CodedServer:
+def build_deferred_server(
+    provide_backend: BackendProvider, *, name: str = "invoice-mcp", names: ToolNames = UNPREFIXED
+) -> ErrorCodeServer:
     """As `build_server`, before Temporal is connected: all that needs no Temporal is answered at once."""
 
     async def extension() -> TasksExtension:
@@ -146,13 +158,13 @@ def build_late_server(connected: Connected, *, name: str = "invoice-mcp", names:
         from invoice_mcp.server.task import invoice_binding  # noqa: PLC0415
         from mcp_temporal_tasks import TasksExtension  # noqa: PLC0415
 
-        backend = await connected()
+        backend = await provide_backend()
         binding = invoice_binding(backend.service, backend.approval, names=names)
         return TasksExtension(backend.service.client, [binding], retention=backend.service.retention)
 
-    tools = _Tools(connected, names)
-    tasks = LateTasks(extension, tools={names.of("trigger")})
-    return CodedServer(
+    tools = _Tools(provide_backend, names)
+    tasks = DeferredTasksExtension(extension, tools={names.of("trigger")})
+    return ErrorCodeServer(
         name,
         title="Invoices with human approval",
         instructions=names.in_text(INSTRUCTIONS),
@@ -167,7 +179,7 @@ def build_late_server(connected: Connected, *, name: str = "invoice-mcp", names:
         ],
         names=names,
         extensions=[tasks],
-        middleware=[without_prompts_and_resources, tasks.listening],
+        middleware=[hide_prompts_and_resources, tasks.listening],
         log_level="WARNING",
     )
 
@@ -194,18 +206,18 @@ def _tool(
             open_world_hint=True,
         ),
     )
-    parameters = strict(compact(tool.parameters))
+    parameters = make_strict(compact(tool.parameters))
     for each in parameters.get("properties", {}).values():
         if "description" in each:
             each["description"] = names.in_text(each["description"])
     tool.parameters = {**parameters, "additionalProperties": False}
-    output = without_descriptions(compact(tool.fn_metadata.output_schema or {}))
+    output = strip_descriptions(compact(tool.fn_metadata.output_schema or {}))
     # Four tools answer with a report: one says all that is in it.
     tool.fn_metadata.output_schema = output if read_only else outline(output)
     return tool
 
 
-def _on_its_word(by: str, comment: str) -> DecisionRequest:
+def _unconfirmed_decision(by: str, comment: str) -> DecisionRequest:
     """A decision that nobody was asked about."""
     return DecisionRequest(by=by, comment=comment, confirmation=Confirmation.NONE)
 
@@ -213,8 +225,8 @@ def _on_its_word(by: str, comment: str) -> DecisionRequest:
 class _Tools:
     """The tools, as a model sees them: names, signatures and docstrings are the public surface."""
 
-    def __init__(self, connected: Connected, names: ToolNames) -> None:
-        self._connected = connected
+    def __init__(self, provide_backend: BackendProvider, names: ToolNames) -> None:
+        self._provide_backend = provide_backend
         self._names = names
 
     async def trigger(self, invoice: Invoice) -> Submission:
@@ -227,7 +239,7 @@ class _Tools:
         the task cancels the invoice while it waits for its decision. Once it is approved, stopping the task stops
         nothing: the invoice goes on being paid, and only the tool `cancel` withdraws it.
         """
-        async with self._answering() as backend:
+        async with self._answer_within_deadline() as backend:
             submission = await backend.service.trigger(invoice)
         what = "is submitted" if submission.created else "was submitted before"
         summary = f"Invoice {word(invoice.invoice_id)} {what} and is {submission.status}."
@@ -242,10 +254,10 @@ class _Tools:
             await ctx.report_progress(waited, wait_seconds, report.summary)
 
         if not wait_seconds:
-            async with self._answering() as backend:
+            async with self._answer_within_deadline() as backend:
                 return without_keys(await backend.service.status(workflow_id, run_id or None))
         began = anyio.current_time()
-        service = (await self._connected()).service
+        service = (await self._provide_backend()).service
         left = max(0.0, wait_seconds - (anyio.current_time() - began))
         return without_keys(await service.wait_for_change(workflow_id, run_id or None, left, progress))
 
@@ -260,15 +272,15 @@ class _Tools:
         Call this only after the user has said yes to this invoice and amount. Where the host shows forms, one asks to
         confirm; NOT_CONFIRMED: it was not answered with yes.
         """
-        decision = _on_its_word(approver or client_name(ctx.request_context), comment)
-        async with self._answering() as backend:
+        decision = _unconfirmed_decision(approver or client_name(ctx.request_context), comment)
+        async with self._answer_within_deadline() as backend:
             if needs_confirmation(backend.approval, ctx):
                 report = await backend.service.status(workflow_id, run_id or None)
                 # What is confirmed is this run, and no other that may have begun meanwhile.
                 run_id = report.run_id
                 if awaits_decision(report):
                     keys = await backend.service.approval_keys(workflow_id, run_id)
-                    outcome = await confirmed(report, decision, keys, ctx)
+                    outcome = await confirm_approval(report, decision, keys, ctx)
                     if isinstance(outcome, InputRequiredResult):
                         return outcome
                     decision = outcome
@@ -279,8 +291,8 @@ class _Tools:
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
     ) -> InvoiceReport:
         """Pass on a person's rejection of an invoice: nothing is paid. Final; of an approved one see `cancel`."""
-        decision = _on_its_word(approver or client_name(ctx.request_context), reason)
-        async with self._answering() as backend:
+        decision = _unconfirmed_decision(approver or client_name(ctx.request_context), reason)
+        async with self._answer_within_deadline() as backend:
             decided = await backend.service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
             return without_keys(decided)
 
@@ -290,7 +302,7 @@ class _Tools:
         A payment under way finishes; the report tells which lines were paid. For an approved invoice this is the only
         way: call it only when the user wants that.
         """
-        async with self._answering() as backend:
+        async with self._answer_within_deadline() as backend:
             return without_keys(await backend.service.cancel(workflow_id, run_id or None, reason))
 
     async def list(
@@ -304,7 +316,7 @@ class _Tools:
         Where there may be more, the answer has a next_cursor: call again with it, and with the same status. Of invoices
         that are submitted or change between two pages, some may be on none of them, or on two.
         """
-        async with self._answering() as backend:
+        async with self._answer_within_deadline() as backend:
             found, next_cursor = await backend.service.list(status, limit, cursor)
             more = await backend.service.unindexed(status) if status and not next_cursor else 0
         which = f" {status}" if status else ""
@@ -315,10 +327,10 @@ class _Tools:
         return InvoiceList(invoices=found, next_cursor=next_cursor, summary=summary)
 
     @asynccontextmanager
-    async def _answering(self) -> AsyncIterator[Backend]:
+    async def _answer_within_deadline(self) -> AsyncIterator[Backend]:
         """The backend; inside is the time of one answer, less what was waited for Temporal to be connected."""
         began = anyio.current_time()
-        backend = await self._connected()
+        backend = await self._provide_backend()
         # Loaded by now, with the backend.
         from invoice_mcp.service.errors import ANSWER_WITHIN, one_answer  # noqa: PLC0415
 

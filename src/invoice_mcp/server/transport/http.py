@@ -22,8 +22,8 @@ from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.server.transport.http_hosts import Authority, HostRule, is_loopback
 from invoice_mcp.server.transport.http_limits import (
     DEFAULT_LIMITS,
-    IDLE_FOR,
-    MAX_HEAD,
+    KEEP_ALIVE_TIMEOUT,
+    MAX_HEADER_BYTES,
     BodyLimits,
     BoundedConnection,
     GuardedApp,
@@ -33,14 +33,14 @@ from invoice_mcp.server.transport.http_limits import (
 logger = logging.getLogger(__name__)
 
 # Seconds. Whoever still waits in a call when we are told to stop is not waited for longer than this.
-_GRACE = 3
+_SHUTDOWN_GRACE = 3
 # Seconds of these in which a call that we break off is told so.
-_TOLD_WITHIN = 0.5
+_REPLY_TIME = 0.5
 # With clients of the older protocol. Each keeps a task and its buffers, some 40 kB.
 MAX_SESSIONS = 1_000
 # Seconds without a request or an open stream until a session is taken for abandoned. A client whose session has gone
 # gets 404, as the protocol has it, and begins another.
-SESSION_IDLE_FOR = 60 * 60
+SESSION_IDLE_TIMEOUT = 60 * 60
 
 _SESSIONS = (
     "Clients of a protocol before 2026-07-28 have a session, in this process only: it is how they are asked to confirm"
@@ -90,54 +90,54 @@ def listen(settings: HttpSettings) -> socket.socket:
 async def serve_http(
     server: MCPServer[Any],
     settings: HttpSettings,
-    listening: socket.socket,
-    told_to_stop: asyncio.Event,
+    listener: socket.socket,
+    stop: asyncio.Event,
     bodies: BodyLimits = DEFAULT_LIMITS,
 ) -> None:
     """Serve on this socket until told to stop."""
-    host, port = listening.getsockname()[:2]
-    here = is_loopback(host)
+    host, port = listener.getsockname()[:2]
+    on_loopback = is_loopback(host)
     logger.info("Serving MCP at http://%s/mcp. Stop with Ctrl-C or SIGTERM", Authority(host, port))
     logger.info("%s", _SESSIONS if settings.sessions else _NO_SESSIONS)
-    if not here:
+    if not on_loopback:
         logger.warning("Whoever reaches this address can approve payments: put authentication in front")
     app = server.streamable_http_app(
         stateless_http=not settings.sessions,
         max_sessions=MAX_SESSIONS,
-        session_idle_timeout=SESSION_IDLE_FOR,
+        session_idle_timeout=SESSION_IDLE_TIMEOUT,
         # GuardedApp checks Host and Origin, before anything is read or logged, and knows case and default ports.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     config = uvicorn.Config(
-        GuardedApp(app, HostRule(frozenset(settings.allowed_hosts), loopback=here), bodies),
+        GuardedApp(app, HostRule(frozenset(settings.allowed_hosts), loopback=on_loopback), bodies),
         # Not what happens to be installed: the limits are this one's.
         http=BoundedConnection,
         ws="none",
-        h11_max_incomplete_event_size=MAX_HEAD,
-        timeout_keep_alive=IDLE_FOR,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
         limit_concurrency=max_connections(),
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=_SHUTDOWN_GRACE,
         # Its messages go to our handler, which bounds them.
         log_config=None,
         log_level="warning",
     )
-    calls = _Calls()
-    server.middleware.insert(0, calls.run)
-    serving = _HttpServer(config)
+    requests = _ActiveRequests()
+    server.middleware.insert(0, requests.run)
+    http_server = _HttpServer(config)
     # What it breaks off when told to stop, it would report as an error of ours.
-    uvicorns = logging.getLogger("uvicorn.error")
-    uvicorns.addFilter(serving.is_running)
-    stopping = asyncio.create_task(serving.stop_when(told_to_stop, calls))
+    uvicorn_logger = logging.getLogger("uvicorn.error")
+    uvicorn_logger.addFilter(http_server.is_running)
+    stopping = asyncio.create_task(http_server.stop_when(stop, requests))
     try:
-        with listening:
-            await serving.serve(sockets=[listening])
+        with listener:
+            await http_server.serve(sockets=[listener])
     finally:
         stopping.cancel()
-        uvicorns.removeFilter(serving.is_running)
-        server.middleware.remove(calls.run)
+        uvicorn_logger.removeFilter(http_server.is_running)
+        server.middleware.remove(requests.run)
 
 
-class _Calls:
+class _ActiveRequests:
     """The requests under way, to be broken off while their clients can still be told.
 
     Those of a session are not uvicorn's to cancel. The SDK cancels them when nobody reads any more what they write, and
@@ -146,7 +146,7 @@ class _Calls:
 
     def __init__(self) -> None:
         self._under_way: set[anyio.CancelScope] = set()
-        self._ended = False
+        self._is_stopping = False
 
     async def run(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware: have the request answered, unless it is broken off.
@@ -154,7 +154,7 @@ class _Calls:
         Raises:
             MCPError: It is.
         """
-        if not self._ended:
+        if not self._is_stopping:
             with anyio.CancelScope() as scope:
                 self._under_way.add(scope)
                 try:
@@ -163,9 +163,9 @@ class _Calls:
                     self._under_way.remove(scope)
         raise MCPError(CONNECTION_CLOSED, _STOPPING)
 
-    def end(self) -> None:
+    def cancel_all(self) -> None:
         """Break off all of them, and whatever comes now."""
-        self._ended = True
+        self._is_stopping = True
         for scope in self._under_way:
             scope.cancel()
 
@@ -180,8 +180,8 @@ class _HttpServer(uvicorn.Server):
     def is_running(self, _record: logging.LogRecord) -> bool:
         return not self.should_exit
 
-    async def stop_when(self, told: asyncio.Event, calls: _Calls) -> None:
-        await told.wait()
+    async def stop_when(self, stop: asyncio.Event, requests: _ActiveRequests) -> None:
+        await stop.wait()
         self.should_exit = True
-        await asyncio.sleep(_GRACE - _TOLD_WITHIN)
-        calls.end()
+        await asyncio.sleep(_SHUTDOWN_GRACE - _REPLY_TIME)
+        requests.cancel_all()

@@ -38,7 +38,7 @@ class Authority(NamedTuple):
         return cls(name, port) if name and (port is None or port <= 65535) else None
 
     @classmethod
-    def given(cls, text: str) -> Authority:
+    def parse_option(cls, text: str) -> Authority:
         """Read it as people write it: also an IPv6 address without brackets.
 
         Raises:
@@ -74,7 +74,7 @@ class HostRule:
     A name without a port allows every port: a page can forge the name only, and tunnels change the port.
     """
 
-    named: frozenset[Authority] = frozenset()
+    allowed: frozenset[Authority] = frozenset()
     loopback: bool = True
     """Whether loopback's own names are allowed too, on every port."""
 
@@ -94,4 +94,4 @@ class HostRule:
         if self.loopback and authority.is_loopback:
             return True
         ports = default_ports if authority.port is None else (authority.port,)
-        return any(Authority(authority.name, port) in self.named for port in (None, *ports))
+        return any(Authority(authority.name, port) in self.allowed for port in (None, *ports))

@@ -34,7 +34,7 @@ _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTA
 # and everybody else waits meanwhile.
 _TOKENS = 4096
 _LAST_BYTES = 1024
-_NAMES = {f'"{name}"'.encode(): name for name in ("id", "method", "result", "error")}
+_RELEVANT = {f'"{name}"'.encode(): name for name in ("id", "method", "result", "error")}
 # Behind the value of another member.
 _LAST_MEMBERS = re.compile(
     rb',((?:\s*+"(?:jsonrpc|id|method)"\s*+:\s*+(?:"[^"\\]*+"|[-+.\w]++)\s*+(?:,|(?=\}))){1,3}+)\}\Z'
@@ -48,7 +48,7 @@ class InputError(JSONRPCError):
     id: RequestId | float | None  # type: ignore[assignment]
 
 
-def read(raw: bytes) -> JSONRPCMessage | list[InputError]:
+def parse_message(raw: bytes) -> JSONRPCMessage | list[InputError]:
     """A message as the SDK reads it, or what to answer instead: nothing where JSON-RPC has no answer.
 
     That is to a notification, and to an answer, also to one that can't be parsed. A batch gets one error for each
@@ -57,7 +57,7 @@ def read(raw: bytes) -> JSONRPCMessage | list[InputError]:
     try:
         content = from_json(raw)
     except ValueError as error:
-        content = _content_of(raw)
+        content = _recover_content(raw)
         if isinstance(content, dict) and _needs_no_answer(content):
             return []
         # By the letter of JSON-RPC the id is null here. Where it can be found, its sender waits for it.
@@ -105,10 +105,10 @@ def _id_of(content: dict[str, Any]) -> RequestId | float | None:
     """The id of a request, as far as JSON-RPC knows such ids. Without a method, it may be the id of one of ours."""
     found = content.get("id") if "method" in content else None
     is_one = isinstance(found, str | int | float) and not isinstance(found, bool)
-    return found if is_one and _can_be_sent(found) else None
+    return found if is_one and _is_serializable(found) else None
 
 
-def _can_be_sent(value: object) -> bool:
+def _is_serializable(value: object) -> bool:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:  # a lone surrogate, no number, or too many digits
@@ -116,7 +116,7 @@ def _can_be_sent(value: object) -> bool:
     return True
 
 
-def _content_of(raw: bytes) -> object:
+def _recover_content(raw: bytes) -> object:
     """What a text that can't be parsed says, or of an object the members that can be told, which may be none.
 
     The parser of the standard library takes what the SDK's does not: lone surrogates, control characters, no UTF-8,
@@ -127,8 +127,8 @@ def _content_of(raw: bytes) -> object:
     except (ValueError, RecursionError):
         pass
     tokens = [found[0] for found in islice(_TOKEN.finditer(raw), _TOKENS)]
-    content, goes_on = _members(tokens)
-    if goes_on and len(tokens) == _TOKENS and (last := _LAST_MEMBERS.search(raw.rstrip()[-_LAST_BYTES:])):
+    content, is_open = _members(tokens)
+    if is_open and len(tokens) == _TOKENS and (last := _LAST_MEMBERS.search(raw.rstrip()[-_LAST_BYTES:])):
         content = _members([b"{", *_TOKEN.findall(last[1])])[0] | content
     # Where the syntax is broken, that no id is found does not make it a notification.
     return {"id": None} | content
@@ -145,8 +145,8 @@ def _members(tokens: list[bytes]) -> tuple[dict[str, Any], bool]:
     for token in tokens:
         if not depth and (token != b"{" or name):
             break
-        if depth == 1 and separator == b":" and name in _NAMES:
-            members.setdefault(_NAMES[name], _scalar(token))
+        if depth == 1 and separator == b":" and name in _RELEVANT:
+            members.setdefault(_RELEVANT[name], _scalar(token))
         depth += (token in b"{[") - (token in b"}]")
         name, separator = separator, token
     return members, depth > 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _METHODS = {"tasks/get": TaskParams, "tasks/update": UpdateTaskParams, "tasks/cancel": TaskParams}
 
 
-class LateTasks(Extension):
+class DeferredTasksExtension(Extension):
     """Declares tasks at once, and hands each request on to the extension that is made when Temporal is connected.
 
     Args:
@@ -31,10 +31,10 @@ class LateTasks(Extension):
 
     identifier = EXTENSION_ID
 
-    def __init__(self, make: Callable[[], Awaitable[TasksExtension]], *, tools: AbstractSet[str]) -> None:
-        self._make = make
+    def __init__(self, create: Callable[[], Awaitable[TasksExtension]], *, tools: AbstractSet[str]) -> None:
+        self._create = create
         self._tools = tools
-        self._made: TasksExtension | None = None
+        self._delegate: TasksExtension | None = None
 
     def methods(self) -> Sequence[MethodBinding]:
         """As of `TasksExtension`."""
@@ -49,10 +49,10 @@ class LateTasks(Extension):
         if params.name not in self._tools or not isinstance(result, CallToolResult) or result.is_error:
             return result
 
-        async def given(_ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
+        async def return_result(_ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
             return result
 
-        return await (await self._extension()).intercept_tool_call(params, ctx, given)
+        return await (await self._require_delegate()).intercept_tool_call(params, ctx, return_result)
 
     async def listening(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware, as of `TasksExtension`."""
@@ -61,19 +61,19 @@ class LateTasks(Extension):
         wanted = (ctx.params or {}).get("notifications")
         if not isinstance(wanted, Mapping) or not wanted.get("taskIds"):
             return await call_next(ctx)
-        return await (await self._extension()).listening(ctx, call_next)
+        return await (await self._require_delegate()).listening(ctx, call_next)
 
     def _handler(self, name: str) -> Callable[[ServerRequestContext[Any, Any], Any], Awaitable[HandlerResult]]:
         async def handle(ctx: ServerRequestContext[Any, Any], params: Any) -> HandlerResult:
-            [handler] = [each.handler for each in (await self._extension()).methods() if each.method == name]
+            [handler] = [each.handler for each in (await self._require_delegate()).methods() if each.method == name]
             return await handler(ctx, params)
 
         return handle
 
-    async def _extension(self) -> TasksExtension:
-        if self._made is None:
+    async def _require_delegate(self) -> TasksExtension:
+        if self._delegate is None:
             try:
-                self._made = await self._make()
+                self._delegate = await self._create()
             except Refused as refusal:
                 raise MCPError(INTERNAL_ERROR, str(refusal)) from None
-        return self._made
+        return self._delegate
