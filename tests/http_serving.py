@@ -20,7 +20,7 @@ MCP_HEADERS = ("Content-Type: application/json", "Accept: application/json, text
 
 
 @asynccontextmanager
-async def served(
+async def serve_in_process(
     server: MCPServer[Any], *, host: str = "127.0.0.1", bodies: BodyLimits = DEFAULT_LIMITS, **settings: Any
 ) -> AsyncIterator[int]:
     """The port at which it is served."""

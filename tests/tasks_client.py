@@ -21,11 +21,11 @@ from invoice_mcp.testing import World
 from mcp_temporal_tasks import CreateTaskResult, TasksClient, get
 
 
-class Person:
+class ScriptedUser:
     """Answers every form in the same way, and remembers what was asked."""
 
     def __init__(self, action: Any = "accept", **content: Any) -> None:
-        self.asked: list[str] = []
+        self.questions: list[str] = []
         self._answer = ElicitResult(action=action, content=content or None)
 
     async def __call__(
@@ -33,37 +33,37 @@ class Person:
         context: ClientRequestContext,  # noqa: ARG002
         params: ElicitRequestFormParams | ElicitRequestURLParams,
     ) -> ElicitResult:
-        self.asked.append(params.message)
+        self.questions.append(params.message)
         return self._answer
 
 
-def server_of(world: World, **options: Any) -> MCPServer[Any]:
+def build_server_for(world: World, **options: Any) -> MCPServer[Any]:
     """Another MCP server for the invoices of this world, as another process would be."""
     return build_server(InvoiceService(world.client, task_queue=world.task_queue), **options)
 
 
-def tasks_client(server: Any, person: Person | None = None, tasks: TasksClient | None = None) -> Client:
+def tasks_client(server: Any, person: ScriptedUser | None = None, tasks: TasksClient | None = None) -> Client:
     """A client with tasks, and with a person, if given."""
     return Client(server, extensions=[tasks or TasksClient()], elicitation_callback=person)
 
 
-async def asked(client: Client, task_id: str) -> str:
+async def open_form_key(client: Client, task_id: str) -> str:
     """Under which key the task asks now; only who reads the task can know."""
     [key] = (await get(client.session, task_id)).input_requests or {}
     return key
 
 
-def filled_in(key: str, **content: Any) -> dict[str, Any]:
+def form_response(key: str, **content: Any) -> dict[str, Any]:
     """The form under this key, filled in."""
     return {key: {"action": "accept", "content": content}}
 
 
-async def decided(client: Client, task_id: str, **content: Any) -> dict[str, Any]:
+async def decision_response(client: Client, task_id: str, **content: Any) -> dict[str, Any]:
     """The form that is open now, filled in."""
-    return filled_in(await asked(client, task_id), **content)
+    return form_response(await open_form_key(client, task_id), **content)
 
 
-async def begin(client: Client, tool: str, **arguments: Any) -> CreateTaskResult:
+async def start_task(client: Client, tool: str, **arguments: Any) -> CreateTaskResult:
     """Call a tool, and leave its task alone."""
     created = await client.session.call_tool(tool, arguments, allow_claimed=True)
     assert isinstance(created, CreateTaskResult)
@@ -85,7 +85,7 @@ async def reset(client: TemporalClient, workflow_id: str, run_id: str, after: in
     return done.run_id
 
 
-async def error_of(call: Awaitable[object]) -> MCPError:
+async def expect_error(call: Awaitable[object]) -> MCPError:
     """The JSON-RPC error that a call must end with."""
     try:
         answer = await call

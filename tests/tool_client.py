@@ -10,7 +10,7 @@ from mcp import Client
 from invoice_mcp.domain.report import InvoiceReport, LineStatus
 from invoice_mcp.testing import PAST, ToolRefused, Tools, an_invoice
 
-__all__ = ["PAST", "Desk", "an_invoice", "lines_of"]
+__all__ = ["PAST", "ToolClient", "an_invoice", "lines_of"]
 
 
 def lines_of(report: InvoiceReport) -> list[LineStatus]:
@@ -19,7 +19,7 @@ def lines_of(report: InvoiceReport) -> list[LineStatus]:
 
 
 @dataclass
-class Desk:
+class ToolClient:
     """The tools, as a test speaks of them. Every answer is the structured content."""
 
     client: Client

@@ -131,13 +131,13 @@ class Cluster:
 
 
 @asynccontextmanager
-async def behind_one_address(cluster: Cluster, taken: list[int], seed: int) -> AsyncIterator[str]:
-    """The URL of a balancer that sends each connection to one of the servers, at random; `taken` tells which."""
+async def load_balancer(cluster: Cluster, answering: list[int], seed: int) -> AsyncIterator[str]:
+    """The URL of a balancer that sends each connection to one of the servers, at random; `answering` tells which."""
     dice = random.Random(seed)  # noqa: S311 (a test)
 
     async def balance(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         which = dice.randrange(len(cluster.mcp))
-        taken.append(which)
+        answering.append(which)
         with suppress(OSError):
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", cluster.mcp[which].port)
             await asyncio.gather(_pump(reader, there_writer), _pump(there_reader, writer))

@@ -20,15 +20,15 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.cli.demo import wait_until_ready
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
-from tests.tool_client import Desk
+from tests.tool_client import ToolClient
 
 PROGRAM = (sys.executable, "-m", "invoice_mcp")
 # Says its pid and becomes the program: a test that kills must know whom.
-_TELLING_ITS_PID = 'echo $$ > "$0"; exec "$@"'
+_WRITE_PID_AND_EXEC = 'echo $$ > "$0"; exec "$@"'
 
 
 @dataclass
-class Host(Desk):
+class Host(ToolClient):
     """A desk whose server is a process of its own."""
 
     home: Path = field(kw_only=True)
@@ -52,7 +52,7 @@ async def host(home: Path, *arguments: str) -> AsyncIterator[Host]:
     """`invoice-mcp serve`, as a host starts it, on the embedded Temporal under `home`."""
     home.parent.mkdir(parents=True, exist_ok=True)
     pid_file = home.parent / f"serve-{len(list(home.parent.glob('serve-*.pid')))}.pid"
-    command = ["-c", _TELLING_ITS_PID, str(pid_file), *PROGRAM, "serve", *arguments]
+    command = ["-c", _WRITE_PID_AND_EXEC, str(pid_file), *PROGRAM, "serve", *arguments]
     errors = (home.parent / f"{pid_file.stem}.log").open("w")
     with errors:
         server = StdioServerParameters(command="/bin/sh", args=command, env=environment(home))
@@ -74,7 +74,7 @@ def run(home: Path, *arguments: str, within: float = 60) -> subprocess.Completed
     )
 
 
-async def heard(stream: IO[str], words: str, within: float = 60) -> list[str]:
+async def read_until(stream: IO[str], words: str, within: float = 60) -> list[str]:
     """The lines a process says up to the one with these words, which it has to say in time."""
     lines: list[str] = []
     with anyio.fail_after(within):
@@ -97,7 +97,7 @@ def processes_of(home: Path) -> list[str]:
     return [line for line in processes() if str(home / "temporal.db") in line]
 
 
-async def until_gone(home: Path, within: float = 15) -> None:
+async def wait_until_gone(home: Path, within: float = 15) -> None:
     """Wait until no process of this home is left."""
     with anyio.fail_after(within):
         while processes_of(home):
@@ -105,7 +105,7 @@ async def until_gone(home: Path, within: float = 15) -> None:
 
 
 @asynccontextmanager
-async def temporal_of(home: Path) -> AsyncIterator[TemporalClient]:
+async def embedded_client(home: Path) -> AsyncIterator[TemporalClient]:
     """A client of the embedded Temporal under `home`, for what only Temporal can tell."""
     async with EmbeddedTemporal(home) as embedded:
         yield await TemporalClient.connect(embedded.endpoint.address, data_converter=pydantic_data_converter)

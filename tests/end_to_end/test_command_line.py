@@ -24,12 +24,12 @@ from invoice_mcp.cli.demo import sample_invoice, wait_until_ready
 from invoice_mcp.cli.main import main
 from invoice_mcp.cli.options import duration
 from tests.end_to_end.cluster import free_port
-from tests.end_to_end.host import PROGRAM, environment, heard, processes, processes_of, run, until_gone
+from tests.end_to_end.host import PROGRAM, environment, processes, processes_of, read_until, run, wait_until_gone
 from tests.http_serving import INITIALIZE, MCP_HEADERS, status_of
 from tests.nightly import at_night
 from tests.processes import running_process
 from tests.requirements import requirement
-from tests.tool_client import Desk
+from tests.tool_client import ToolClient
 
 
 @pytest.fixture
@@ -148,15 +148,15 @@ async def test_a_demo_whose_server_dies_says_so_in_a_line(home: Path) -> None:
     with running_process(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
         assert demo.stdout
         assert demo.stderr
-        await heard(demo.stdout, "which may take days")
+        await read_until(demo.stdout, "which may take days")
         listed = subprocess.run(["/bin/ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
         [server] = [pid for pid, parent in map(str.split, listed.splitlines()[1:]) if parent == str(demo.pid)]
         os.kill(int(server), signal.SIGKILL)
-        told = (await heard(demo.stdout, "The server: "))[-1]
+        told = (await read_until(demo.stdout, "The server: "))[-1]
         assert "it went away" in told
         assert demo.wait(timeout=30) == 1
         assert "Traceback" not in demo.stderr.read()
-    await until_gone(home)
+    await wait_until_gone(home)
 
 
 @requirement("CLI-DEMO")
@@ -174,19 +174,19 @@ def test_a_demo_that_nobody_watches_plays_to_its_end(home: Path) -> None:
 async def test_whoever_stops_reading_the_log_stops_nothing(home: Path, arguments: list[str]) -> None:
     with running_process([*PROGRAM, *arguments], env=environment(home), stderr=subprocess.PIPE) as working:
         assert working.stderr
-        await heard(working.stderr, "Worker for" if "worker" in arguments else "Serving MCP")
+        await read_until(working.stderr, "Worker for" if "worker" in arguments else "Serving MCP")
         working.stderr.close()
         # Of that it says something, to nobody.
         working.send_signal(signal.SIGTERM)
         assert working.wait(timeout=30) == 0
-    await until_gone(home)
+    await wait_until_gone(home)
 
 
 async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its_own(home: Path) -> None:
     command = [*PROGRAM, "worker", "--address", "127.0.0.1:9"]
     with running_process(command, env=environment(home), stderr=subprocess.PIPE) as worker:
         assert worker.stderr
-        await heard(worker.stderr, "ERP_URL and PAYMENTS_URL not set")
+        await read_until(worker.stderr, "ERP_URL and PAYMENTS_URL not set")
 
 
 @pytest.mark.parametrize(
@@ -241,9 +241,9 @@ async def test_the_demo_plays_to_its_end_and_leaves_nothing(
 
 @requirement("CONFIRM-DEFAULT")
 def test_a_policy_that_nobody_chose_is_told_with_its_reason(home: Path) -> None:
-    served = run(home, "serve", "--no-worker", "--address", "127.0.0.1:1")
-    assert served.returncode == 0
-    assert "--approval=ask-or-refuse, because this Temporal is a shared one" in " ".join(served.stderr.split())
+    process = run(home, "serve", "--no-worker", "--address", "127.0.0.1:1")
+    assert process.returncode == 0
+    assert "--approval=ask-or-refuse, because this Temporal is a shared one" in " ".join(process.stderr.split())
 
 
 @requirement("CLI-HTTP", "CONFIRM-DEFAULT")
@@ -252,28 +252,28 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [*PROGRAM, "serve", "--http", "--port", str(port)]
-    with running_process(command, env=environment(home), stderr=subprocess.PIPE) as served:
+    with running_process(command, env=environment(home), stderr=subprocess.PIPE) as process:
         with anyio.fail_after(30):
             while not await _listens(port):
-                assert served.poll() is None
+                assert process.poll() is None
                 await anyio.sleep(0.05)
         workflow_id = ""
         for mode in ("auto", "legacy"):
             async with Client(f"http://127.0.0.1:{port}/mcp", mode=mode) as client:
                 await wait_until_ready(client)
-                desk = Desk(client)
-                workflow_id = await desk.submit(sample_invoice())
+                tools = ToolClient(client)
+                workflow_id = await tools.submit(sample_invoice())
         # Told to stop while a client waits for the next change: the client is not waited for.
         async with Client(f"http://127.0.0.1:{port}/mcp") as client, anyio.create_task_group() as waiting:
-            waiting.start_soon(_waits, Desk(client), workflow_id)
+            waiting.start_soon(_waits, ToolClient(client), workflow_id)
             await anyio.sleep(0.5)
-            served.send_signal(signal.SIGTERM)
-            _, errors = await anyio.to_thread.run_sync(lambda: served.communicate(timeout=30))
+            process.send_signal(signal.SIGTERM)
+            _, errors = await anyio.to_thread.run_sync(lambda: process.communicate(timeout=30))
             waiting.cancel_scope.cancel()
     assert "Traceback" not in errors
     assert "--approval=ask, because Temporal, ERP and payment gateway are the embedded ones" in " ".join(errors.split())
-    assert served.returncode == 0
-    await until_gone(home)
+    assert process.returncode == 0
+    await wait_until_gone(home)
 
 
 @requirement("LOG-THREAD", "LOG-BOUNDED")
@@ -281,10 +281,10 @@ async def test_a_log_that_nobody_reads_keeps_neither_clients_nor_signals_waiting
     port = free_port()
     # It need not find any Temporal for that.
     command = [*PROGRAM, "serve", "--http", "--port", str(port), "--no-worker", "--address", "127.0.0.1:9"]
-    with running_process(command, env=environment(home), stderr=subprocess.PIPE) as served:
+    with running_process(command, env=environment(home), stderr=subprocess.PIPE) as process:
         with anyio.fail_after(30):
             while not await _listens(port):
-                assert served.poll() is None
+                assert process.poll() is None
                 await anyio.sleep(0.05)
         # Of each something is logged, of all more than a pipe holds.
         for _ in range(150):
@@ -293,13 +293,13 @@ async def test_a_log_that_nobody_reads_keeps_neither_clients_nor_signals_waiting
         assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=INITIALIZE) == 431
         assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
         assert time.monotonic() - began < 5
-        served.send_signal(signal.SIGTERM)
-        assert served.wait(timeout=15) == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=15) == 0
 
 
-async def _waits(desk: Desk, workflow_id: str) -> None:
+async def _waits(tools: ToolClient, workflow_id: str) -> None:
     with suppress(Exception):
-        await desk.call("status", workflow_id=workflow_id, wait_seconds=45)
+        await tools.call("status", workflow_id=workflow_id, wait_seconds=45)
 
 
 async def _listens(port: int) -> bool:
@@ -335,15 +335,15 @@ def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-    ) as served:
-        assert served.stdin
-        assert served.stderr
+    ) as process:
+        assert process.stdin
+        assert process.stderr
         with suppress(BrokenPipeError):
-            served.stdin.write(f"{INITIALIZE.decode()}\n")
-            served.stdin.flush()
+            process.stdin.write(f"{INITIALIZE.decode()}\n")
+            process.stdin.flush()
         # The host waits for its answer, and keeps stdin open.
-        assert served.wait(timeout=60) == 1
-        *_, last = served.stderr.read().splitlines()
+        assert process.wait(timeout=60) == 1
+        *_, last = process.stderr.read().splitlines()
         assert last.startswith("Error: ")
         assert told in last
 
@@ -361,11 +361,11 @@ def test_a_host_on_sockets_that_leaves_answers_unread_ends_serve_with_a_line(tmp
             stdin=its_stdin.fileno(),
             stdout=its_stdout.fileno(),
             stderr=subprocess.PIPE,
-        ) as served,
+        ) as process,
     ):
         its_stdin.close()
         its_stdout.close()
-        assert served.stderr
+        assert process.stderr
         to_it.sendall(INITIALIZE + b"\n")
         from_it.settimeout(60)
         assert from_it.recv(65536)
@@ -374,8 +374,8 @@ def test_a_host_on_sockets_that_leaves_answers_unread_ends_serve_with_a_line(tmp
         for number in range(400):
             to_it.sendall(b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}\n' % (number + 2))
         from_it.close()
-        assert served.wait(timeout=30) == 0
-        told = " ".join(served.stderr.read().split())
+        assert process.wait(timeout=30) == 0
+        told = " ".join(process.stderr.read().split())
         assert told.count("The host closed stdout") == 1
         assert "Traceback" not in told
 
@@ -399,10 +399,10 @@ async def test_a_server_told_to_stop_leaves_though_its_stdin_stays_open(home: Pa
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-    ) as served:
-        assert served.stderr
-        await heard(served.stderr, "Worker polls")
+    ) as process:
+        assert process.stderr
+        await read_until(process.stderr, "Worker polls")
         assert processes_of(home)
-        served.send_signal(number)
-        assert served.wait(timeout=30) == 0
-    await until_gone(home)
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 0
+    await wait_until_gone(home)

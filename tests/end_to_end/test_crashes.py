@@ -15,7 +15,7 @@ import pytest
 from invoice_mcp.adapters.ledger import PaymentLedger
 from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.cli.demo import sample_invoice
-from tests.end_to_end.host import PROGRAM, Host, environment, heard, host, processes_of, until_gone
+from tests.end_to_end.host import PROGRAM, Host, environment, host, processes_of, read_until, wait_until_gone
 from tests.processes import running_process
 from tests.requirements import requirement
 from tests.tool_client import PAST, an_invoice
@@ -57,36 +57,36 @@ async def test_the_owner_is_killed_and_the_other_goes_on(home: Path) -> None:
         await second.aclose()
         await first.aclose()
     assert len(await PaymentLedger(ledger_path(home)).entries()) == 2
-    await until_gone(home)
+    await wait_until_gone(home)
 
 
 @requirement("TEMPORAL-RESTART", "TEMPORAL-CLEAN")
 async def test_both_are_killed_and_a_later_one_finds_the_invoice_waiting(home: Path) -> None:
     servers = [Killed(), Killed()]
-    desks = [await server.start(home) for server in servers]
-    workflow_id = await desks[0].submit(sample_invoice())
-    for desk in desks:
-        desk.kill()
+    clients = [await server.start(home) for server in servers]
+    workflow_id = await clients[0].submit(sample_invoice())
+    for tools in clients:
+        tools.kill()
     for server in reversed(servers):
         await server.aclose()
-    await until_gone(home)
+    await wait_until_gone(home)
     async with host(home) as later:
         assert (await later.call("status", workflow_id=workflow_id))["status"] == "PENDING-APPROVAL"
         assert not (await later.call("trigger", invoice=sample_invoice()))["created"]
         await later.call("approve", workflow_id=workflow_id)
         await later.until(workflow_id, "PAID")
     assert len(await PaymentLedger(ledger_path(home)).entries()) == 2
-    await until_gone(home)
+    await wait_until_gone(home)
 
 
 @requirement("TEMPORAL-RESTART", "PAY-ONCE")
 async def test_killed_while_paying_nothing_is_lost_and_nothing_is_paid_twice(home: Path) -> None:
     lines = [("1", PAST)] * 20
     server = Killed()
-    desk = await server.start(home)
-    workflow_id = await desk.submit(an_invoice("A", *lines))
-    await desk.call("approve", workflow_id=workflow_id)
-    desk.kill()
+    tools = await server.start(home)
+    workflow_id = await tools.submit(an_invoice("A", *lines))
+    await tools.call("approve", workflow_id=workflow_id)
+    tools.kill()
     await server.aclose()
     async with host(home) as later:
         # At first the workflow may still wait for the worker that was killed, for as long as its task timeout.
@@ -96,11 +96,11 @@ async def test_killed_while_paying_nothing_is_lost_and_nothing_is_paid_twice(hom
 
 @requirement("TEMPORAL-NO-WORKER", "TOOL-CODES")
 async def test_without_a_worker_every_tool_says_so_within_ten_seconds(home: Path) -> None:
-    async with host(home) as desk:
-        workflow_id = await desk.submit(sample_invoice())
-        expired = await desk.submit(an_invoice("R"))
-        await desk.call("reject", workflow_id=expired)
-        await desk.until(expired, "REJECTED")
+    async with host(home) as tools:
+        workflow_id = await tools.submit(sample_invoice())
+        expired = await tools.submit(an_invoice("R"))
+        await tools.call("reject", workflow_id=expired)
+        await tools.until(expired, "REJECTED")
     async with host(home, "--no-worker") as idle:
 
         async def says_so(tool: str, **arguments: object) -> None:
@@ -123,7 +123,7 @@ async def test_without_a_worker_every_tool_says_so_within_ten_seconds(home: Path
 
 @requirement("CLI-WORKER")
 async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(home: Path) -> None:
-    async with host(home, "--no-worker") as desk:
+    async with host(home, "--no-worker") as tools:
         with running_process(
             [*PROGRAM, "worker", "-v"],
             env=environment(home),
@@ -131,21 +131,21 @@ async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(hom
             stdin=subprocess.DEVNULL,
         ) as worker:
             assert worker.stderr
-            await heard(worker.stderr, "Worker polls")
-            workflow_id = await desk.submit(sample_invoice())
-            await desk.call("approve", workflow_id=workflow_id)
-            await desk.until(workflow_id, "PAID")
+            await read_until(worker.stderr, "Worker polls")
+            workflow_id = await tools.submit(sample_invoice())
+            await tools.call("approve", workflow_id=workflow_id)
+            await tools.until(workflow_id, "PAID")
             worker.send_signal(signal.SIGTERM)
             _, errors = worker.communicate(timeout=30)
     assert worker.returncode == 0
     assert "Worker stopped" in errors
     assert "Traceback" not in errors
-    await until_gone(home)
+    await wait_until_gone(home)
 
 
-@requirement("TEMPORAL-AWAY")
+@requirement("TEMPORAL-DOWN")
 async def test_a_configured_temporal_that_is_dead_is_told_over_stdio(home: Path) -> None:
-    async with host(home, "--address", "127.0.0.1:1") as desk:
+    async with host(home, "--address", "127.0.0.1:1") as tools:
         calls: dict[str, dict[str, Any]] = {
             "trigger": {"invoice": sample_invoice()},
             "status": {"workflow_id": "invoice-A"},
@@ -156,5 +156,5 @@ async def test_a_configured_temporal_that_is_dead_is_told_over_stdio(home: Path)
         }
         for tool, arguments in calls.items():
             began = time.monotonic()
-            assert (await desk.refused(tool, **arguments)).code == "TEMPORAL_UNAVAILABLE"
+            assert (await tools.refused(tool, **arguments)).code == "TEMPORAL_UNAVAILABLE"
             assert time.monotonic() - began < 10

@@ -108,7 +108,7 @@ def test_what_makes_no_sense_is_refused_before_anything_is_lived(arguments: list
     assert told in " ".join(re.sub("[│╭╮╰╯─]", " ", shown.output).split())
 
 
-@requirement("SIMULATE-CLI", "SIMULATE-SAME")
+@requirement("SIMULATE-CLI", "SIMULATE-DETERMINISTIC")
 def test_json_is_all_there_is_on_stdout_and_two_processes_live_the_same() -> None:
     found: list[dict[str, Any]] = []
     for jobs in (1, 2):
@@ -124,7 +124,7 @@ def test_json_is_all_there_is_on_stdout_and_two_processes_live_the_same() -> Non
     assert found[0]["virtual_days"] > 40
 
 
-@requirement("SIMULATE-CLI", "SIMULATE-CONVICTS")
+@requirement("SIMULATE-CLI", "SIMULATE-DETECTS")
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
 def test_a_broken_workflow_is_told_with_all_it_takes_to_play_it_again(jobs: int, tmp_path: Path) -> None:
     page = tmp_path / "failure.html"

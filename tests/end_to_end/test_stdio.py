@@ -24,7 +24,7 @@ from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.cli.demo import sample_invoice
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
-from tests.end_to_end.host import PROGRAM, environment, heard, host, run, temporal_of, until_gone
+from tests.end_to_end.host import PROGRAM, embedded_client, environment, host, read_until, run, wait_until_gone
 from tests.nightly import at_night
 from tests.processes import running_process
 from tests.requirements import requirement
@@ -38,10 +38,10 @@ def home(tmp_path: Path) -> Path:
 
 @requirement("PAY-ALL-FAILED", "CLI-FAIL")
 async def test_all_lines_refused_for_lack_of_funds(home: Path) -> None:
-    async with host(home, "--fail-payment") as desk:
-        workflow_id = await desk.submit(sample_invoice())
-        await desk.call("approve", workflow_id=workflow_id)
-        report = await desk.until(workflow_id, "FAILED", "PAID")
+    async with host(home, "--fail-payment") as tools:
+        workflow_id = await tools.submit(sample_invoice())
+        await tools.call("approve", workflow_id=workflow_id)
+        report = await tools.until(workflow_id, "FAILED", "PAID")
         assert report["status"] == "FAILED"
         assert [line["error"] for line in report["lines"]] == ["INSUFFICIENT_FUNDS"] * 2
         assert "line 1 (INSUFFICIENT_FUNDS), line 2 (INSUFFICIENT_FUNDS)" in report["summary"]
@@ -50,57 +50,57 @@ async def test_all_lines_refused_for_lack_of_funds(home: Path) -> None:
 
 @requirement("VALID-MISMATCH", "CLI-FAIL")
 async def test_an_erp_that_refuses_fails_the_invoice(home: Path) -> None:
-    async with host(home, "--fail-validate") as desk:
-        workflow_id = await desk.submit(sample_invoice(), until="FAILED")
-        assert "MISMATCH" in (await desk.call("status", workflow_id=workflow_id))["reason"]
+    async with host(home, "--fail-validate") as tools:
+        workflow_id = await tools.submit(sample_invoice(), until="FAILED")
+        assert "MISMATCH" in (await tools.call("status", workflow_id=workflow_id))["reason"]
 
 
 @requirement("WAIT-EXPIRES", "DECIDE-LATE")
 async def test_nobody_decides(home: Path) -> None:
-    async with host(home, "--approval-timeout", "1s") as desk:
-        workflow_id = await desk.submit(sample_invoice(), until="EXPIRED")
-        assert (await desk.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
+    async with host(home, "--approval-timeout", "1s") as tools:
+        workflow_id = await tools.submit(sample_invoice(), until="EXPIRED")
+        assert (await tools.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
     assert await PaymentLedger(ledger_path(home)).entries() == ()
 
 
-@requirement("DECIDE-FIRST", "START-INVALID", "START-AGAIN", "START-CONFLICT", "LIST-STATUS", "LIST-INDEX")
+@requirement("DECIDE-FIRST", "START-INVALID", "START-REPEATED", "START-CONFLICT", "LIST-STATUS", "LIST-INDEX")
 async def test_decisions_submissions_and_lists(home: Path) -> None:
-    async with host(home) as desk:
+    async with host(home) as tools:
         # Approve, then reject: a line due in years keeps the invoice open.
-        approved = await desk.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
-        await desk.call("approve", workflow_id=approved, approver="Ann")
-        refused = await desk.refused("reject", workflow_id=approved, approver="Bob")
+        approved = await tools.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
+        await tools.call("approve", workflow_id=approved, approver="Ann")
+        refused = await tools.refused("reject", workflow_id=approved, approver="Bob")
         assert refused.code == "ALREADY_DECIDED"
         assert 'approved in the name of "Ann"' in str(refused)
 
         # Reject, then approve.
-        rejected = await desk.submit(an_invoice("R"))
-        await desk.call("reject", workflow_id=rejected, approver="Bob")
-        await desk.until(rejected, "REJECTED")
-        assert (await desk.refused("approve", workflow_id=rejected)).code == "ALREADY_CLOSED"
-        assert (await desk.call("status", workflow_id=rejected))["decision"]["by"] == "Bob"
+        rejected = await tools.submit(an_invoice("R"))
+        await tools.call("reject", workflow_id=rejected, approver="Bob")
+        await tools.until(rejected, "REJECTED")
+        assert (await tools.refused("approve", workflow_id=rejected)).code == "ALREADY_CLOSED"
+        assert (await tools.call("status", workflow_id=rejected))["decision"]["by"] == "Bob"
 
         # Garbage and a line without due date.
         for content, told in (
             ({"invoice_id": "G", "customer": "c", "lines": "garbage"}, "lines: must be a list"),
             ({"invoice_id": "G", "lines": [{"description": "d", "amount": 1}]}, "lines[0].due_date: is required"),
         ):
-            refused = await desk.refused("trigger", invoice=content)
+            refused = await tools.refused("trigger", invoice=content)
             assert refused.code == "INVOICE_INVALID"
             assert told in str(refused)
-        assert (await desk.refused("status", workflow_id="invoice-G")).code == "NOT_FOUND"
+        assert (await tools.refused("status", workflow_id="invoice-G")).code == "NOT_FOUND"
 
         # Fifty at once, then other content.
-        many = await asyncio.gather(*(desk.call("trigger", invoice=sample_invoice()) for _ in range(50)))
+        many = await asyncio.gather(*(tools.call("trigger", invoice=sample_invoice()) for _ in range(50)))
         assert sum(answer["created"] for answer in many) == 1
         assert len({answer["run_id"] for answer in many}) == 1
-        await desk.until("invoice-INV-100", "PENDING-APPROVAL")
+        await tools.until("invoice-INV-100", "PENDING-APPROVAL")
         other = sample_invoice() | {"customer": "Somebody else"}
-        assert (await desk.refused("trigger", invoice=other)).code == "INVOICE_CONFLICT"
+        assert (await tools.refused("trigger", invoice=other)).code == "INVOICE_CONFLICT"
 
         # Lists, by status: visibility may lag by a moment.
         async def listed(**arguments: object) -> list[str]:
-            return [entry["workflow_id"] for entry in (await desk.call("list", **arguments))["invoices"]]
+            return [entry["workflow_id"] for entry in (await tools.call("list", **arguments))["invoices"]]
 
         for status, workflow_id in {
             "PENDING-APPROVAL": "invoice-INV-100",
@@ -112,17 +112,17 @@ async def test_decisions_submissions_and_lists(home: Path) -> None:
                 assert time.monotonic() < deadline
         assert set(await listed()) == {"invoice-INV-100", approved, rejected}
         assert len(await listed(limit=2)) == 2
-        assert (await desk.call("list", status="PAID"))["summary"] == "No PAID invoices."
+        assert (await tools.call("list", status="PAID"))["summary"] == "No PAID invoices."
 
-        await desk.call("approve", workflow_id="invoice-INV-100")
-        await desk.until("invoice-INV-100", "PAID")
-        assert not (await desk.call("trigger", invoice=sample_invoice()))["created"]
-        assert (await desk.refused("trigger", invoice=other)).code == "INVOICE_CONFLICT"
-        cancelled = await desk.call("cancel", workflow_id=approved, reason="Enough")
+        await tools.call("approve", workflow_id="invoice-INV-100")
+        await tools.until("invoice-INV-100", "PAID")
+        assert not (await tools.call("trigger", invoice=sample_invoice()))["created"]
+        assert (await tools.refused("trigger", invoice=other)).code == "INVOICE_CONFLICT"
+        cancelled = await tools.call("cancel", workflow_id=approved, reason="Enough")
         assert [line["status"] for line in cancelled["lines"]] == ["PAID", "CANCELLED"]
     paid = [(entry.invoice_id, entry.line) for entry in await PaymentLedger(ledger_path(home)).entries()]
     assert sorted(paid) == [("A", 1), ("INV-100", 1), ("INV-100", 2)]
-    await until_gone(home)
+    await wait_until_gone(home)
 
 
 @requirement("SIGNAL-POLICY")
@@ -130,32 +130,35 @@ async def test_decisions_submissions_and_lists(home: Path) -> None:
 async def test_a_signal_past_the_server_approves_only_where_nobody_has_to_be_asked(
     home: Path, approval: str, ends_as: str
 ) -> None:
-    async with host(home, "--approval", approval, "--approval-timeout", "3s") as desk, temporal_of(home) as temporal:
-        workflow_id = await desk.submit(an_invoice("INV-1"))
+    async with (
+        host(home, "--approval", approval, "--approval-timeout", "3s") as tools,
+        embedded_client(home) as temporal,
+    ):
+        workflow_id = await tools.submit(an_invoice("INV-1"))
         await temporal.get_workflow_handle(workflow_id).signal("ApproveInvoice")
-        report = await desk.until(workflow_id, "PAID", "EXPIRED")
+        report = await tools.until(workflow_id, "PAID", "EXPIRED")
         assert report["status"] == ends_as
     assert len(await PaymentLedger(ledger_path(home)).entries()) == (ends_as == "PAID")
 
 
-@requirement("TEMPORAL-KEEPS")
+@requirement("TEMPORAL-RETENTION")
 async def test_closed_executions_are_kept_for_ninety_days_at_least(home: Path) -> None:
-    async with temporal_of(home) as temporal:
+    async with embedded_client(home) as temporal:
         described = await temporal.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace="default"))
         assert described.config.workflow_execution_retention_ttl.ToTimedelta() >= timedelta(days=90)
 
 
-@requirement("TEMPORAL-FORGOTTEN", "STATE-LOST")
+@requirement("TEMPORAL-DELETED", "STATE-LOST")
 async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: Path) -> None:
     async def pay(*arguments: str) -> list[str]:
-        async with host(home, *arguments) as desk:
-            assert (await desk.call("trigger", invoice=sample_invoice()))["created"]
-            await desk.until("invoice-INV-100", "PENDING-APPROVAL")
-            await desk.call("approve", workflow_id="invoice-INV-100")
-            return [line["payment_id"] for line in (await desk.until("invoice-INV-100", "PAID"))["lines"]]
+        async with host(home, *arguments) as tools:
+            assert (await tools.call("trigger", invoice=sample_invoice()))["created"]
+            await tools.until("invoice-INV-100", "PENDING-APPROVAL")
+            await tools.call("approve", workflow_id="invoice-INV-100")
+            return [line["payment_id"] for line in (await tools.until("invoice-INV-100", "PAID"))["lines"]]
 
     first = await pay()
-    await until_gone(home)
+    await wait_until_gone(home)
     for file in home.glob("temporal.db*"):
         file.unlink()
     for command in (["worker"], ["serve", "--no-worker"]):
@@ -174,10 +177,10 @@ async def test_a_forgotten_invoice_that_comes_back_changed_is_not_paid_twice(hom
     order = PaymentOrder.for_line(AcceptedInvoice.of(Invoice.model_validate(an_invoice("A", ("1", PAST)))), 1)
     paid = (await ledger.pay(order)).payment_id
     assert "temporal.db is missing, or another one" in " ".join(run(home, "worker").stderr.split())
-    async with host(home, "--accept-lost-state") as desk:
-        workflow_id = await desk.submit(an_invoice("A", ("1.50", PAST), ("2", PAST)))
-        await desk.call("approve", workflow_id=workflow_id)
-        report = await desk.until(workflow_id, "FAILED")
+    async with host(home, "--accept-lost-state") as tools:
+        workflow_id = await tools.submit(an_invoice("A", ("1.50", PAST), ("2", PAST)))
+        await tools.call("approve", workflow_id=workflow_id)
+        report = await tools.until(workflow_id, "FAILED")
     first, second = report["lines"]
     assert (first["status"], first["error"], first["unconfirmed"]) == ("FAILED", "LINE_ALREADY_PAID", False)
     assert paid in first["reason"]
@@ -188,29 +191,29 @@ async def test_a_forgotten_invoice_that_comes_back_changed_is_not_paid_twice(hom
 
 @requirement("STATE-LOST", "STATE-BACKUP")
 async def test_a_backup_in_the_middle_goes_on_in_another_home(home: Path, tmp_path: Path) -> None:
-    async with host(home) as desk:
-        paying = await desk.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
-        await desk.call("approve", workflow_id=paying)
-        waiting = await desk.submit(an_invoice("B", ("3", PAST)))
+    async with host(home) as tools:
+        paying = await tools.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
+        await tools.call("approve", workflow_id=paying)
+        waiting = await tools.submit(an_invoice("B", ("3", PAST)))
         async with asyncio.timeout(30):
-            while (await desk.call("status", workflow_id=paying))["lines"][0]["status"] != "PAID":
+            while (await tools.call("status", workflow_id=paying))["lines"][0]["status"] != "PAID":
                 await asyncio.sleep(0.05)
         copied = run(home, "backup", str(tmp_path / "copy"))
         assert copied.returncode == 0, copied.stderr
-        await desk.call("approve", workflow_id=waiting)
-        await desk.until(waiting, "PAID")
-    await until_gone(home)
+        await tools.call("approve", workflow_id=waiting)
+        await tools.until(waiting, "PAID")
+    await wait_until_gone(home)
     other = tmp_path / "other"
     shutil.copytree(tmp_path / "copy", other)
-    async with host(other) as desk:
-        report = await desk.until(paying, "PAYING", patient=True)
+    async with host(other) as tools:
+        report = await tools.until(paying, "PAYING", patient=True)
         assert [line["status"] for line in report["lines"]] == ["PAID", "SCHEDULED"]
-        assert (await desk.call("status", workflow_id=waiting))["status"] == "PENDING-APPROVAL"
-        await desk.call("approve", workflow_id=waiting)
-        await desk.until(waiting, "PAID")
+        assert (await tools.call("status", workflow_id=waiting))["status"] == "PENDING-APPROVAL"
+        await tools.call("approve", workflow_id=waiting)
+        await tools.until(waiting, "PAID")
     entries = await PaymentLedger(ledger_path(other)).entries()
     assert [(entry.invoice_id, entry.line) for entry in entries] == [("A", 1), ("B", 1)]
-    await until_gone(other)
+    await wait_until_gone(other)
 
 
 def message(method: str, number: int | None = None, **params: object) -> str:
@@ -238,7 +241,7 @@ main(["serve"])
 """
 
 
-@requirement("FIRST-AT-ONCE", "CLI-STDIO", "CLI-NEWS")
+@requirement("STARTUP-HANDSHAKE", "CLI-STDIO", "CLI-LOG-LEVEL")
 async def test_a_host_is_answered_before_temporals_client_is_loaded_and_may_close_stdout(home: Path) -> None:
     ours, terminal = pty.openpty()
     with (
@@ -254,10 +257,10 @@ async def test_a_host_is_answered_before_temporals_client_is_loaded_and_may_clos
         assert served.stdout
         assert served.stderr
         os.close(terminal)
-        [waits] = await heard(served.stderr, "waits for an MCP host")
+        [waits] = await read_until(served.stderr, "waits for an MCP host")
         assert "INFO" in waits
         keyboard.write((HELLO + message("tools/list", 2)).encode())
-        first, second = [json.loads(line)["result"] for line in await heard(served.stdout, '"id":2')]
+        first, second = [json.loads(line)["result"] for line in await read_until(served.stdout, '"id":2')]
         assert first["serverInfo"]["name"] == "invoice-mcp"
         assert len(second["tools"]) == 6
         served.stdout.close()
@@ -268,7 +271,7 @@ async def test_a_host_is_answered_before_temporals_client_is_loaded_and_may_clos
         assert "Error" not in told
 
 
-@requirement("FIRST-AT-ONCE", "FIRST-WAITS")
+@requirement("STARTUP-HANDSHAKE", "STARTUP-WAITS")
 async def test_a_host_is_answered_while_temporal_hangs_and_served_once_it_is_there(home: Path) -> None:
     home.mkdir(mode=0o700)
     # Somebody else says that he starts it, and does not.
@@ -285,11 +288,14 @@ async def test_a_host_is_answered_while_temporal_hangs_and_served_once_it_is_the
             assert served.stdout
             served.stdin.write(HELLO + message("tools/list", 2))
             served.stdin.flush()
-            assert len(await heard(served.stdout, '"id":2')) == 2
+            assert len(await read_until(served.stdout, '"id":2')) == 2
             began = time.monotonic()
             served.stdin.write(message("tools/call", 3, name="list", arguments={}))
             served.stdin.flush()
-            assert "TEMPORAL_UNAVAILABLE: Temporal is still being started" in (await heard(served.stdout, '"id":3'))[-1]
+            assert (
+                "TEMPORAL_UNAVAILABLE: Temporal is still being started"
+                in (await read_until(served.stdout, '"id":3'))[-1]
+            )
             assert time.monotonic() - began < 10
             lock.close()
             number = 4
@@ -298,12 +304,12 @@ async def test_a_host_is_answered_while_temporal_hangs_and_served_once_it_is_the
                 assert number < 10, answer
                 served.stdin.write(message("tools/call", number, name="list", arguments={}))
                 served.stdin.flush()
-                answer = json.loads((await heard(served.stdout, f'"id":{number}'))[-1])["result"]
+                answer = json.loads((await read_until(served.stdout, f'"id":{number}'))[-1])["result"]
                 number += 1
             assert answer["structuredContent"]["invoices"] == []
             served.stdin.close()
             assert served.wait(timeout=30) == 0
-    await until_gone(home)
+    await wait_until_gone(home)
 
 
 CALLS_A_DEAD_SERVER = """
@@ -380,7 +386,7 @@ async def test_nothing_but_protocol_goes_to_stdout_whatever_comes_in(home: Path)
         assert served.stdout
         served.stdin.write("\n".join(lines) + "\n")
         served.stdin.flush()
-        answers = [json.loads(line) for line in await heard(served.stdout, '"id":4')]
+        answers = [json.loads(line) for line in await read_until(served.stdout, '"id":4')]
         rest, errors = served.communicate(timeout=30)
     assert served.returncode == 0
     assert rest == ""

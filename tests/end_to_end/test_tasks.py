@@ -19,12 +19,12 @@ from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.cli.demo import sample_invoice, wait_until_ready
 from invoice_mcp.domain.report import InvoiceReport
 from mcp_temporal_tasks import CreateTaskResult, DetailedTask, TasksClient, cancel, get, update
-from tests.end_to_end.cluster import Cluster, behind_one_address, client_without_keep_alive
-from tests.end_to_end.host import environment, until_gone
+from tests.end_to_end.cluster import Cluster, client_without_keep_alive, load_balancer
+from tests.end_to_end.host import environment, wait_until_gone
 from tests.nightly import at_night
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, filled_in, tasks_client
-from tests.tool_client import PAST, Desk, an_invoice
+from tests.tasks_client import ScriptedUser, form_response, start_task, tasks_client
+from tests.tool_client import PAST, ToolClient, an_invoice
 
 GIVES_UP_AFTER = 90.0
 
@@ -90,7 +90,7 @@ async def patiently(url: str, call: Callable[[ClientSession], Awaitable[None]]) 
 
 
 def approved(key: str) -> dict[str, Any]:
-    return filled_in(key, decision="approve", name="Ann")
+    return form_response(key, decision="approve", name="Ann")
 
 
 def dismissed(key: str) -> dict[str, Any]:
@@ -157,7 +157,7 @@ async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) 
             await cluster.named(victim).start()
 
         for after in (0.002, 0.01, 0.03):
-            await disturbed(lambda client: begin(client, "trigger", invoice=invoice), after)
+            await disturbed(lambda client: start_task(client, "trigger", invoice=invoice), after)
         task_id = await submitted(cluster.url, invoice)
         key = await until_asked(cluster.url, task_id)
         for after in (0.002, 0.01, 0.03):
@@ -212,12 +212,12 @@ async def test_a_call_whose_server_is_killed_fails_and_another_client_goes_on(tm
             await call_and_kill()
         await cluster.named("server").start()
         [task_id] = task_ids
-        person = Person(decision="approve", name="Ann")
+        person = ScriptedUser(decision="approve", name="Ann")
         async with tasks_client(cluster.url, person) as another:
             answer = await TasksClient().follow(another.session, task_id)
     assert answer.structured_content
     assert answer.structured_content["status"] == "PAID"
-    assert len(person.asked) == 1
+    assert len(person.questions) == 1
 
 
 async def _quietly(tool: Callable[[Client], Any], client: Client) -> None:
@@ -225,40 +225,40 @@ async def _quietly(tool: Callable[[Client], Any], client: Client) -> None:
         await tool(client)
 
 
-@requirement("TASK-REPLICAS", "TASK-STORE", "CONFIRM-RUN", "TOOL-ERAS")
+@requirement("TASK-REPLICAS", "TASK-STORE", "CONFIRM-RUN", "TOOL-PROTOCOLS")
 @pytest.mark.thorough
 async def test_two_servers_behind_one_address_taking_turns_at_random(tmp_path: Path) -> None:
-    taken: list[int] = []
+    answering_servers: list[int] = []
     async with (
         Cluster(tmp_path / "cluster", servers=2) as cluster,
-        behind_one_address(cluster, taken, seed=7) as url,
+        load_balancer(cluster, answering_servers, seed=7) as url,
     ):
         for number in range(3):
-            person = Person(decision="approve", name="Ann")
+            person = ScriptedUser(decision="approve", name="Ann")
             async with client_without_keep_alive(
                 url, extensions=[TasksClient()], elicitation_callback=person
             ) as client:
                 answer = await client.call_tool("trigger", {"invoice": an_invoice(f"task-{number}")})
                 assert answer.structured_content
                 assert answer.structured_content["status"] == "PAID"
-            assert len(person.asked) == 1
+            assert len(person.questions) == 1
         # The plain tools as well, with a confirmation that another server may have asked for.
         for number, mode in enumerate(("auto", "auto", "legacy")):
-            person = Person(approve=True)
-            chosen: Any = mode
-            async with client_without_keep_alive(url, mode=chosen, elicitation_callback=person) as client:
-                desk = Desk(client)
-                workflow_id = await desk.submit(an_invoice(f"plain-{number}"))
+            person = ScriptedUser(approve=True)
+            chosen_mode: Any = mode
+            async with client_without_keep_alive(url, mode=chosen_mode, elicitation_callback=person) as client:
+                tools = ToolClient(client)
+                workflow_id = await tools.submit(an_invoice(f"plain-{number}"))
                 if mode == "legacy":
                     # Servers without sessions have no way back to a client of the older protocol.
-                    refused = await desk.refused("approve", workflow_id=workflow_id)
+                    refused = await tools.refused("approve", workflow_id=workflow_id)
                     assert refused.code == "NOT_CONFIRMED"
                     assert "--no-sessions" in str(refused)
                 else:
-                    await desk.call("approve", workflow_id=workflow_id)
-                    await desk.until(workflow_id, "PAID")
-            assert len(person.asked) == (0 if mode == "legacy" else 1)
-    assert set(taken) == {0, 1}
+                    await tools.call("approve", workflow_id=workflow_id)
+                    await tools.until(workflow_id, "PAID")
+            assert len(person.questions) == (0 if mode == "legacy" else 1)
+    assert set(answering_servers) == {0, 1}
 
 
 @requirement("TASK-REPLICAS", "CONFIRM-ASK")
@@ -269,22 +269,22 @@ async def test_over_stdio_a_task_outlives_its_server_and_approvals_are_confirmed
     if mode == "auto":
         async with tasks_client(server) as client:
             await wait_until_ready(client)
-            task_id = (await begin(client, "trigger", invoice=sample_invoice())).task_id
-        await until_gone(home)
-        person = Person(decision="approve", name="Ann")
+            task_id = (await start_task(client, "trigger", invoice=sample_invoice())).task_id
+        await wait_until_gone(home)
+        person = ScriptedUser(decision="approve", name="Ann")
         async with tasks_client(server, person) as later:
             await wait_until_ready(later)
             answer = await TasksClient().follow(later.session, task_id)
         assert answer.structured_content
         assert answer.structured_content["status"] == "PAID"
-        assert len(person.asked) == 1
+        assert len(person.questions) == 1
     else:
-        person = Person(approve=True)
+        person = ScriptedUser(approve=True)
         async with Client(server, mode=mode, elicitation_callback=person) as client:
             await wait_until_ready(client)
-            desk = Desk(client)
-            workflow_id = await desk.submit(sample_invoice())
-            await desk.call("approve", workflow_id=workflow_id)
-            await desk.until(workflow_id, "PAID")
-        assert len(person.asked) == 1
-    await until_gone(home)
+            tools = ToolClient(client)
+            workflow_id = await tools.submit(sample_invoice())
+            await tools.call("approve", workflow_id=workflow_id)
+            await tools.until(workflow_id, "PAID")
+        assert len(person.questions) == 1
+    await wait_until_gone(home)

@@ -63,7 +63,7 @@ async def post() -> AsyncIterator[Post]:
     await opened.simulation.close()
 
 
-@requirement("SIMULATOR-FOREIGN")
+@requirement("SIMULATOR-PROJECTS")
 async def test_a_parcel_is_collected_on_the_third_day(post: Post) -> None:
     sent = await post.send()
     await post.simulation.advance(3 * DAY)
@@ -73,7 +73,7 @@ async def test_a_parcel_is_collected_on_the_third_day(post: Post) -> None:
     assert not post.locker.held
 
 
-@requirement("SIMULATOR-FOREIGN")
+@requirement("SIMULATOR-PROJECTS")
 async def test_a_parcel_that_nobody_collects_goes_back_and_nine_days_take_no_time(post: Post) -> None:
     post.locker.full_for = 3
     began = time.perf_counter()
@@ -89,7 +89,7 @@ async def test_a_parcel_that_nobody_collects_goes_back_and_nine_days_take_no_tim
     assert numbers == sorted(set(numbers))
 
 
-@requirement("SIMULATOR-FOREIGN")
+@requirement("SIMULATOR-PROJECTS")
 async def test_a_crash_loses_nothing(post: Post) -> None:
     sent = await post.send()
     post.crash()
@@ -99,7 +99,7 @@ async def test_a_crash_loses_nothing(post: Post) -> None:
     assert await sent.result() == "4711 is with Ann"
 
 
-@requirement("SIMULATOR-FOREIGN")
+@requirement("SIMULATOR-PROJECTS")
 async def test_code_that_goes_otherwise_on_replay_is_caught_by_a_crash() -> None:
     HastyDelivery.delivered = 0
     post = Post(delivery=HastyDelivery)
@@ -124,7 +124,7 @@ async def ends(seed: int) -> tuple[str, list[str]]:
     return ended, post.story()
 
 
-@requirement("SIMULATOR-FOREIGN")
+@requirement("SIMULATOR-PROJECTS")
 def test_chance_finds_both_ends_of_a_race_and_a_seed_repeats_each() -> None:
     # In this loop nothing depends on how fast the machine is.
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
@@ -133,7 +133,7 @@ def test_chance_finds_both_ends_of_a_race_and_a_seed_repeats_each() -> None:
         assert {seed: runner.run(ends(seed)) for seed in range(20)} == found
 
 
-@requirement("SIMULATOR-FOREIGN")
+@requirement("SIMULATOR-PROJECTS")
 def test_what_the_documentation_shows_runs(capsys: pytest.CaptureFixture[str]) -> None:
     [shown] = re.findall(r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     # As whoever copies it would have it: with nothing but what it imports itself.
@@ -149,7 +149,7 @@ async def returned(*, follows: bool) -> str:
     return await (await post.send()).result()
 
 
-@requirement("SIMULATOR-FOREIGN")
+@requirement("SIMULATOR-PROJECTS")
 def test_whoever_only_waits_has_the_loop_follow_the_simulation() -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(returned(follows=True)) == "4711 is back"

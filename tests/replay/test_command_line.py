@@ -85,7 +85,7 @@ def change(project: Path, old: str, new: str) -> None:
     module.write_text(text.replace(old, new), encoding="utf-8")
 
 
-@requirement("HISTORY-FOREIGN")
+@requirement("HISTORY-PROJECTS")
 def test_workflows_of_another_project_are_gated(project: Path) -> None:
     done = histories(*CHECK, *PARCELS, cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
@@ -108,7 +108,7 @@ def test_workflows_of_another_project_are_gated(project: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
 
 
-@requirement("HISTORY-FOREIGN")
+@requirement("HISTORY-PROJECTS")
 def test_what_the_entry_says_that_the_report_proposes_is_accepted(project: Path) -> None:
     change(project, '"it is lost"', '"it is gone"')
     done = histories(*CHECK, *PARCELS, cwd=project)

@@ -30,7 +30,7 @@ async def test_the_code_as_it_is_replays_every_recording_to_the_letter() -> None
     assert [outcome.recording for outcome in report.outcomes] == RECORDINGS
 
 
-@requirement("HISTORY-ACCEPTED", "TEXT-OURS")
+@requirement("HISTORY-ACCEPTED", "TEXT-QUOTED")
 async def test_only_the_sentence_on_an_invoice_differs_from_what_was_recorded() -> None:
     report = await check_histories(CORPUS, Pool(TARGET))
     assert {each.drift.field for each in report.accepted} == {"answer[0].summary", "result[0].summary"}

@@ -30,7 +30,7 @@ def by_beginning(length: int) -> dict[Word, list[Word]]:
     return {begin: list(found) for begin, found in groupby(action_sequences(length), key=lambda word: word[:2])}
 
 
-@requirement("WORDS-ALL", "TASK-DOORS")
+@requirement("SEQUENCES-ALL", "TASK-FIRST-DECISION")
 @pytest.mark.parametrize("client_interface", CLIENT_INTERFACES)
 @pytest.mark.parametrize("begin", BEGINNINGS, ids=lambda word: "-then-".join(str(action) for action in word))
 def test_every_word_that_begins_so_goes_as_the_model_says(

@@ -82,7 +82,7 @@ def abused(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
         yield environment
 
 
-@requirement("TOOL-CODES", "TOOL-TEXT", "TOOL-NOT-FOUND", "TOOL-ERAS")
+@requirement("TOOL-CODES", "TOOL-TEXT", "TOOL-NOT-FOUND", "TOOL-PROTOCOLS")
 @pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 @several
 @given(every=st.lists(calls() | strangers, min_size=1, max_size=8))
@@ -121,7 +121,7 @@ def _trigger_by_text(**fields: Any) -> Call:
     return Call("trigger", {"invoice": Json({**_INVOICE, **fields})})
 
 
-@requirement("START-INVALID", "TOOL-CODES", "TOOL-TEXT", "TOOL-ERAS")
+@requirement("START-INVALID", "TOOL-CODES", "TOOL-TEXT", "TOOL-PROTOCOLS")
 @pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 @several
 @given(every=st.lists(submissions, min_size=1, max_size=8))

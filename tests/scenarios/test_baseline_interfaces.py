@@ -26,7 +26,7 @@ from tests.requirements import requirement
 from tests.tool_client import an_invoice
 
 
-@requirement("SIGNAL-SEED")
+@requirement("SIGNAL-BASELINE")
 async def test_the_seeds_signals_and_queries_decide_under_the_same_rules(new_world: NewWorld) -> None:
     async with new_world(signals_approve=True) as world:
         await world.submit(("100", await world.due_in(DAY)))
@@ -43,7 +43,7 @@ async def test_the_seeds_signals_and_queries_decide_under_the_same_rules(new_wor
         assert len(world.ledger) == 1
 
 
-@requirement("SIGNAL-SEED")
+@requirement("SIGNAL-BASELINE")
 async def test_a_rejection_by_signal_pays_nothing(new_world: NewWorld) -> None:
     async with new_world() as world:
         await world.submit()
@@ -53,7 +53,7 @@ async def test_a_rejection_by_signal_pays_nothing(new_world: NewWorld) -> None:
         assert world.payments.asked == []
 
 
-@requirement("SIGNAL-SEED", "TOOL-CODES")
+@requirement("SIGNAL-BASELINE", "TOOL-CODES")
 @pytest.mark.parametrize("argument", [None, "yes", 5, {}, {"by": 5}])
 async def test_an_update_with_a_senseless_argument_is_refused_and_nothing_is_stuck(
     new_world: NewWorld, argument: object

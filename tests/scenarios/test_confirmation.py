@@ -30,8 +30,17 @@ from invoice_mcp.testing import PAST, PROTOCOL_MODES, World
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import get, input_key, update
 from tests.requirements import requirement
-from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client
-from tests.tool_client import Desk
+from tests.tasks_client import (
+    ScriptedUser,
+    build_server_for,
+    decision_response,
+    expect_error,
+    form_response,
+    open_form_key,
+    start_task,
+    tasks_client,
+)
+from tests.tool_client import ToolClient
 
 JSONRPC: TypeAdapter[JSONRPCMessage] = TypeAdapter(JSONRPCMessage)
 _RAW = {"name": "raw", "version": "1"}
@@ -40,21 +49,21 @@ in_both_protocol_modes = pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES
 
 
 def client_of(
-    world: World, protocol_mode: Any, person: Person | None, policy: ApprovalPolicy = ApprovalPolicy.ASK
+    world: World, protocol_mode: Any, person: ScriptedUser | None, policy: ApprovalPolicy = ApprovalPolicy.ASK
 ) -> Client:
-    return Client(server_of(world, approval=policy), mode=protocol_mode, elicitation_callback=person)
+    return Client(build_server_for(world, approval=policy), mode=protocol_mode, elicitation_callback=person)
 
 
-@requirement("CONFIRM-ASK", "TOOL-ERAS")
+@requirement("CONFIRM-ASK", "TOOL-PROTOCOLS")
 @in_both_protocol_modes
 async def test_the_person_is_asked_and_says_yes(new_world: NewWorld, protocol_mode: str) -> None:
-    person = Person(approve=True)
+    person = ScriptedUser(approve=True)
     async with new_world() as world, client_of(world, protocol_mode, person) as client:
         workflow_id = await world.submit(("100.00", "2024-06-30T00:00:00Z"), ("20.50", "2024-07-30T00:00:00Z"))
-        report = await Desk(client).call("approve", workflow_id=workflow_id, approver="Ann")
+        report = await ToolClient(client).call("approve", workflow_id=workflow_id, approver="Ann")
         assert report["decision"]["by"] == "Ann"
         await world.until(Status.PAID)
-    [question] = person.asked
+    [question] = person.questions
     for told in ("USD 120.50", "ACME Corp", '1. "Widget 1": USD 100.00', '2. "Widget 2": USD 20.50'):
         assert told in question
 
@@ -64,25 +73,27 @@ async def test_the_person_is_asked_and_says_yes(new_world: NewWorld, protocol_mo
 @pytest.mark.parametrize(
     "person",
     [
-        Person(approve=False),
-        Person("decline"),
-        Person("cancel"),
-        Person("decline", approve=True),
-        Person(approve="perhaps"),
-        Person(approve="yes"),
-        Person(approve="on"),
-        Person(approve="true"),
-        Person(approve="1"),
-        Person(approve=1),
-        Person(approve=1.0),
-        Person(),
+        ScriptedUser(approve=False),
+        ScriptedUser("decline"),
+        ScriptedUser("cancel"),
+        ScriptedUser("decline", approve=True),
+        ScriptedUser(approve="perhaps"),
+        ScriptedUser(approve="yes"),
+        ScriptedUser(approve="on"),
+        ScriptedUser(approve="true"),
+        ScriptedUser(approve="1"),
+        ScriptedUser(approve=1),
+        ScriptedUser(approve=1.0),
+        ScriptedUser(),
     ],
     ids=["no", "decline", "cancel", "decline-yes", "garbage", "yes", "on", "true", "text-1", "1", "1.0", "nothing"],
 )
-async def test_whatever_is_not_a_yes_approves_nothing(new_world: NewWorld, protocol_mode: str, person: Person) -> None:
+async def test_whatever_is_not_a_yes_approves_nothing(
+    new_world: NewWorld, protocol_mode: str, person: ScriptedUser
+) -> None:
     async with new_world() as world, client_of(world, protocol_mode, person) as client:
         workflow_id = await world.submit()
-        refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+        refused = await ToolClient(client).refused("approve", workflow_id=workflow_id)
         assert refused.code == "NOT_CONFIRMED"
         assert "nothing was changed" in str(refused)
         # Hosts without a screen answer by themselves: nothing is said of anybody who was asked.
@@ -115,11 +126,11 @@ async def test_an_answer_that_is_none_approves_nothing_and_it_is_told_whose_faul
 @requirement("CONFIRM-POLICY")
 @in_both_protocol_modes
 async def test_trust_asks_nobody(new_world: NewWorld, protocol_mode: str) -> None:
-    person = Person("decline")
+    person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, protocol_mode, person, ApprovalPolicy.TRUST) as client:
-        await Desk(client).call("approve", workflow_id=await world.submit())
+        await ToolClient(client).call("approve", workflow_id=await world.submit())
         await world.until(Status.PAID)
-    assert person.asked == []
+    assert person.questions == []
 
 
 @requirement("CONFIRM-POLICY")
@@ -128,67 +139,69 @@ async def test_who_can_not_be_asked_is_taken_at_its_word_or_refused(new_world: N
     async with new_world() as world:
         workflow_id = await world.submit()
         async with client_of(world, protocol_mode, None, ApprovalPolicy.ASK_OR_REFUSE) as client:
-            refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+            refused = await ToolClient(client).refused("approve", workflow_id=workflow_id)
             assert refused.code == "NOT_CONFIRMED"
             # The true reason, and the remedy.
             assert "this client does not declare that it shows forms (elicitation)" in str(refused)
             assert "Approve from a host that shows forms" in str(refused)
-        async with client_of(world, protocol_mode, Person(approve=True), ApprovalPolicy.ASK_OR_REFUSE) as client:
-            await Desk(client).call("approve", workflow_id=workflow_id)
+        async with client_of(world, protocol_mode, ScriptedUser(approve=True), ApprovalPolicy.ASK_OR_REFUSE) as client:
+            await ToolClient(client).call("approve", workflow_id=workflow_id)
         await world.until(Status.PAID)
         second = await world.submit()
         async with client_of(world, protocol_mode, None) as client:
-            await Desk(client).call("approve", workflow_id=second)
+            await ToolClient(client).call("approve", workflow_id=second)
         await world.until(Status.PAID)
 
 
-@requirement("CONFIRM-POLICY", "TASK-DOORS")
+@requirement("CONFIRM-POLICY", "TASK-FIRST-DECISION")
 async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
     async with new_world() as world:
-        refusing = server_of(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
-        async with tasks_client(refusing) as blind, tasks_client(refusing, Person()) as seeing:
+        refusing = build_server_for(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
+        async with tasks_client(refusing) as blind, tasks_client(refusing, ScriptedUser()) as seeing:
             task_id = await _waiting(world, blind)
-            error = await error_of(update(blind.session, task_id, await decided(blind, task_id, decision="approve")))
+            error = await expect_error(
+                update(blind.session, task_id, await decision_response(blind, task_id, decision="approve"))
+            )
             assert error.code == -32021
             assert error.data == {"requiredCapabilities": {"elicitation": {}}}
             assert "nothing was changed" in error.message
             assert (await world.status()).decision is None
             assert (await get(blind.session, task_id)).status == "input_required"
-            await update(seeing.session, task_id, await decided(seeing, task_id, decision="approve"))
+            await update(seeing.session, task_id, await decision_response(seeing, task_id, decision="approve"))
             await world.until(Status.PAID)
             # To pay nothing needs nobody's confirmation.
             task_id = await _waiting(world, blind)
-            await update(blind.session, task_id, await decided(blind, task_id, decision="reject"))
+            await update(blind.session, task_id, await decision_response(blind, task_id, decision="reject"))
             await world.until(Status.REJECTED)
 
 
-@requirement("CONFIRM-POLICY", "TASK-DOORS")
+@requirement("CONFIRM-POLICY", "TASK-FIRST-DECISION")
 @pytest.mark.parametrize("policy", [ApprovalPolicy.ASK, ApprovalPolicy.TRUST])
 async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word(
     new_world: NewWorld, policy: ApprovalPolicy
 ) -> None:
-    async with new_world() as world, tasks_client(server_of(world, approval=policy)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world, approval=policy)) as client:
         task_id = await _waiting(world, client)
-        await update(client.session, task_id, await decided(client, task_id, decision="approve"))
+        await update(client.session, task_id, await decision_response(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
 @requirement("CONFIRM-ASK", "DECIDE-REPEAT", "DECIDE-LATE")
 @in_both_protocol_modes
 async def test_where_nothing_is_left_to_decide_nobody_is_asked(new_world: NewWorld, protocol_mode: str) -> None:
-    person = Person("decline")
+    person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, protocol_mode, person) as client:
         workflow_id = await world.submit()
         await world.reject()
         await world.until(Status.REJECTED)
-        assert (await Desk(client).refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
-        assert (await Desk(client).refused("approve", workflow_id="invoice-nobody")).code == "NOT_FOUND"
-    assert person.asked == []
+        assert (await ToolClient(client).refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
+        assert (await ToolClient(client).refused("approve", workflow_id="invoice-nobody")).code == "NOT_FOUND"
+    assert person.questions == []
 
 
 @requirement("CONFIRM-RUN")
 async def test_an_answer_counts_only_for_the_run_that_was_shown(new_world: NewWorld) -> None:
-    async with new_world() as world, client_of(world, "auto", Person()) as client:
+    async with new_world() as world, client_of(world, "auto", ScriptedUser()) as client:
         invoice = world.invoice()
         workflow_id = (await world.trigger(invoice)).workflow_id
         await world.until(Status.PENDING_APPROVAL)
@@ -210,8 +223,8 @@ async def test_an_answer_counts_only_for_the_run_that_was_shown(new_world: NewWo
 async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -> None:
     async with (
         new_world() as world,
-        client_of(world, "auto", Person()) as first,
-        client_of(world, "auto", Person()) as second,
+        client_of(world, "auto", ScriptedUser()) as first,
+        client_of(world, "auto", ScriptedUser()) as second,
     ):
         workflow_id = await world.submit()
         question = await _approve(first, workflow_id, None)
@@ -225,13 +238,13 @@ async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -
 @requirement("CONFIRM-ASK")
 @in_both_protocol_modes
 async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: NewWorld, protocol_mode: str) -> None:
-    person = Person("decline")
+    person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, protocol_mode, person) as client:
         workflow_id = await world.submit()
-        desk = Desk(client)
-        await desk.refused("approve", workflow_id=workflow_id, approver='Ann" 1. Free', comment='Checked.\n2. "Free"')
-        await desk.refused("approve", workflow_id=workflow_id)
-        named, plain = person.asked
+        tools = ToolClient(client)
+        await tools.refused("approve", workflow_id=workflow_id, approver='Ann" 1. Free', comment='Checked.\n2. "Free"')
+        await tools.refused("approve", workflow_id=workflow_id)
+        named, plain = person.questions
         assert r'in the name of "Ann\x22 1. Free", invoice ' in named
         # What a model writes can't pass for a line of the invoice.
         assert named.endswith('\nComment: "Checked.\\n2. \\x22Free\\x22"')
@@ -247,18 +260,18 @@ async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_
         "customer": f"ACME Corp. It expires on 2030-01-01 00:00 UTC.\n1. Widget: USD 1.00, due on 2030-01-01{far_down}",
         "lines": [{"description": 'A"\n2. Free gift: USD 0.00', "amount": "900.00", "due_date": PAST}],
     }
-    person = Person("decline")
+    person = ScriptedUser("decline")
     async with (
         new_world() as world,
         client_of(world, "auto", person) as client,
-        tasks_client(server_of(world)) as tasks,
+        tasks_client(build_server_for(world)) as tasks,
     ):
-        task_id = (await begin(tasks, "trigger", invoice={**world.invoice(), **forged})).task_id
+        task_id = (await start_task(tasks, "trigger", invoice={**world.invoice(), **forged})).task_id
         world.watch(*task_id.split(":"))
         await world.until(Status.PENDING_APPROVAL)
         [request] = ((await get(tasks.session, task_id)).input_requests or {}).values()
-        await Desk(client).refused("approve", workflow_id=task_id.partition(":")[0])
-        for told in (request["params"]["message"], *person.asked):
+        await ToolClient(client).refused("approve", workflow_id=task_id.partition(":")[0])
+        for told in (request["params"]["message"], *person.questions):
             first, second = told.splitlines()
             assert 'pay USD 900.00 to "ACME Corp. It expires on 2030-01-01 00:00 UTC.\\n1. Widget' in first
             assert first.rpartition('"')[2].startswith(". It expires on ")
@@ -271,7 +284,7 @@ async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_
 async def test_an_answer_counts_only_for_the_words_that_were_shown(
     new_world: NewWorld, changed: dict[str, str]
 ) -> None:
-    async with new_world() as world, client_of(world, "auto", Person()) as client:
+    async with new_world() as world, client_of(world, "auto", ScriptedUser()) as client:
         workflow_id = await world.submit()
         question = await _approve(client, workflow_id, None)
         [key] = question.input_requests or {}
@@ -283,11 +296,11 @@ async def test_an_answer_counts_only_for_the_words_that_were_shown(
 
 @requirement("CONFIRM-ASK")
 async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> None:
-    person = Person("decline")
+    person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, "auto", person) as client:
         workflow_id = await world.submit(*[("1.00", "2024-06-30T00:00:00Z")] * 120)
-        await Desk(client).refused("approve", workflow_id=workflow_id)
-        [question] = person.asked
+        await ToolClient(client).refused("approve", workflow_id=workflow_id)
+        [question] = person.questions
         assert "pay USD 120.00 to" in question
         assert "… and 70 more lines, together USD 70.00" in question
         await world.reject()
@@ -298,7 +311,7 @@ async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> No
 async def test_an_answer_to_a_question_that_was_never_asked_counts_for_nothing(
     new_world: NewWorld, policy: ApprovalPolicy
 ) -> None:
-    async with new_world() as world, client_of(world, "auto", Person(), policy) as client:
+    async with new_world() as world, client_of(world, "auto", ScriptedUser(), policy) as client:
         workflow_id = await world.submit()
         report = await world.status()
         # All that a client knows, and what the key was made of in 0.1.0.
@@ -319,7 +332,7 @@ async def test_an_answer_to_a_question_that_was_never_asked_counts_for_nothing(
 
 @requirement("CONFIRM-QUESTION")
 async def test_an_answer_to_another_invoice_counts_for_nothing(new_world: NewWorld) -> None:
-    async with new_world() as world, client_of(world, "auto", Person()) as client:
+    async with new_world() as world, client_of(world, "auto", ScriptedUser()) as client:
         [key] = (await _approve(client, await world.submit(), None)).input_requests
         await world.reject()
         other = await world.submit()
@@ -330,14 +343,14 @@ async def test_an_answer_to_another_invoice_counts_for_nothing(new_world: NewWor
 
 @requirement("CONFIRM-QUESTION", "TASK-UPDATE")
 async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await _waiting(world, client)
         report = await world.status()
         message = message_of(decision_request(report))
         for guess in ("decision-1", QuestionKeys(report.run_id, "a guess").of_decision(1, message)):
-            await update(client.session, task_id, filled_in(input_key(guess, report.run_id), decision="approve"))
+            await update(client.session, task_id, form_response(input_key(guess, report.run_id), decision="approve"))
         assert (await world.status()).decision is None
-        await update(client.session, task_id, await decided(client, task_id, decision="approve"))
+        await update(client.session, task_id, await decision_response(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -346,15 +359,15 @@ async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: N
 async def test_nobody_is_asked_what_this_server_would_refuse_for_another_gateway(
     new_world: NewWorld, protocol_mode: Any
 ) -> None:
-    person = Person(approve=True)
+    person = ScriptedUser(approve=True)
     async with new_world() as world:
         workflow_id = await world.submit()
         server = build_server(_elsewhere(world))
         async with Client(server, mode=protocol_mode, elicitation_callback=person) as client:
-            refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+            refused = await ToolClient(client).refused("approve", workflow_id=workflow_id)
         assert (await world.status()).decision is None
     assert refused.code == "NOT_SUPPORTED"
-    assert person.asked == []
+    assert person.questions == []
 
 
 @requirement("CONFIRM-DEFAULT", "TASK-INVOICE")
@@ -381,39 +394,39 @@ async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world:
     """On the real server: the test server can't list."""
     async with (
         real_world() as world,
-        tasks_client(server_of(world)) as client,
+        tasks_client(build_server_for(world)) as client,
         client_of(world, "auto", None) as plain,
     ):
         task_id = await _waiting(world, client)
         workflow_id = task_id.partition(":")[0]
         nonce = (await keys_of(await require(world.client, workflow_id))).nonce
         assert nonce
-        desk = Desk(plain)
+        tools = ToolClient(plain)
 
         async def is_listed() -> bool:
-            return workflow_id in str(await desk.call("list"))
+            return workflow_id in str(await tools.call("list"))
 
         await world.when(is_listed)
         told: list[Any] = [
-            await desk.call("list"),
-            await desk.call("status", workflow_id=workflow_id),
+            await tools.call("list"),
+            await tools.call("status", workflow_id=workflow_id),
             await get(client.session, task_id),
-            await desk.call("approve", workflow_id=workflow_id),
-            await desk.refused("reject", workflow_id=workflow_id),
+            await tools.call("approve", workflow_id=workflow_id),
+            await tools.refused("reject", workflow_id=workflow_id),
         ]
         await world.until(Status.PAID)
-        told += [await get(client.session, task_id), await desk.refused("cancel", workflow_id=workflow_id)]
+        told += [await get(client.session, task_id), await tools.refused("cancel", workflow_id=workflow_id)]
     assert nonce not in str(told)
 
 
 @requirement("CONFIRM-RECORD")
 @in_both_protocol_modes
 async def test_an_approval_tells_that_a_form_was_answered_and_which(new_world: NewWorld, protocol_mode: str) -> None:
-    person = Person(approve=True)
+    person = ScriptedUser(approve=True)
     async with new_world() as world, client_of(world, protocol_mode, person, ApprovalPolicy.ASK_OR_REFUSE) as client:
-        await Desk(client).call("approve", workflow_id=await world.submit())
+        await ToolClient(client).call("approve", workflow_id=await world.submit())
         decision = (await world.until(Status.PAID)).decision
-    [question] = person.asked
+    [question] = person.questions
     assert decision
     assert (decision.confirmation, decision.shown) == (Confirmation.FORM, hashlib.sha256(question.encode()).hexdigest())
     # Nobody gave a name: it is told who sent it, and no person.
@@ -424,13 +437,15 @@ async def test_an_approval_tells_that_a_form_was_answered_and_which(new_world: N
 @in_both_protocol_modes
 @pytest.mark.parametrize("tool", ["approve", "reject"])
 @pytest.mark.parametrize(
-    ("person", "policy"), [(None, ApprovalPolicy.ASK), (Person("decline"), ApprovalPolicy.TRUST)], ids=["ask", "trust"]
+    ("person", "policy"),
+    [(None, ApprovalPolicy.ASK), (ScriptedUser("decline"), ApprovalPolicy.TRUST)],
+    ids=["ask", "trust"],
 )
 async def test_a_decision_that_nobody_was_asked_about_says_so(
-    new_world: NewWorld, protocol_mode: str, tool: str, person: Person | None, policy: ApprovalPolicy
+    new_world: NewWorld, protocol_mode: str, tool: str, person: ScriptedUser | None, policy: ApprovalPolicy
 ) -> None:
     async with new_world() as world, client_of(world, protocol_mode, person, policy) as client:
-        await Desk(client).call(tool, workflow_id=await world.submit(), approver="The CFO")
+        await ToolClient(client).call(tool, workflow_id=await world.submit(), approver="The CFO")
         decision = (await world.until(Status.PAID, Status.REJECTED)).decision
     assert decision
     assert (decision.confirmation, decision.shown, decision.by) == (Confirmation.NONE, None, "The CFO")
@@ -442,12 +457,12 @@ async def test_a_decision_that_nobody_was_asked_about_says_so(
 async def test_a_decision_in_the_tasks_form_tells_so_and_what_was_shown(
     new_world: NewWorld, verdict: str, policy: ApprovalPolicy
 ) -> None:
-    async with new_world() as world, tasks_client(server_of(world, approval=policy), Person()) as client:
+    async with new_world() as world, tasks_client(build_server_for(world, approval=policy), ScriptedUser()) as client:
         task_id = await _waiting(world, client)
-        await update(client.session, task_id, {await asked(client, task_id): {"action": "cancel"}})
+        await update(client.session, task_id, {await open_form_key(client, task_id): {"action": "cancel"}})
         # The second form has another text.
         [(key, request)] = ((await get(client.session, task_id)).input_requests or {}).items()
-        await update(client.session, task_id, filled_in(key, decision=verdict))
+        await update(client.session, task_id, form_response(key, decision=verdict))
         decision = (await world.until(Status.PAID, Status.REJECTED)).decision
     shown = hashlib.sha256(request["params"]["message"].encode()).hexdigest()
     assert decision
@@ -458,25 +473,25 @@ async def test_a_decision_in_the_tasks_form_tells_so_and_what_was_shown(
 @in_both_protocol_modes
 async def test_where_it_stands_comes_before_who_can_be_asked(new_world: NewWorld, protocol_mode: str) -> None:
     async with new_world() as world, client_of(world, protocol_mode, None, ApprovalPolicy.ASK_OR_REFUSE) as client:
-        desk = Desk(client)
-        assert (await desk.refused("approve", workflow_id="invoice-nobody")).code == "NOT_FOUND"
+        tools = ToolClient(client)
+        assert (await tools.refused("approve", workflow_id="invoice-nobody")).code == "NOT_FOUND"
         far = await world.due_in(timedelta(days=30))
         approved = await world.submit(("1", far))
         await world.approve(by="Ann")
         # Repeating it changes nothing, so nobody need be asked.
-        assert (await desk.call("approve", workflow_id=approved, approver="Bob"))["decision"]["by"] == "Ann"
+        assert (await tools.call("approve", workflow_id=approved, approver="Bob"))["decision"]["by"] == "Ann"
         await world.cancel()
         rejected = await world.submit()
         await world.reject()
         await world.until(Status.REJECTED)
         for closed in (approved, rejected):
-            refused = await desk.refused("approve", workflow_id=closed)
+            refused = await tools.refused("approve", workflow_id=closed)
             assert refused.code == "ALREADY_CLOSED"
 
 
 async def _waiting(world: World, client: Client) -> str:
     """The id of the task of an invoice that waits for its decision."""
-    created = await begin(client, "trigger", invoice=world.invoice())
+    created = await start_task(client, "trigger", invoice=world.invoice())
     world.watch(*created.task_id.split(":"))
     await world.until(Status.PENDING_APPROVAL)
     return created.task_id

@@ -11,54 +11,54 @@ from invoice_mcp.domain.report import Status
 from invoice_mcp.server.confirmation import ApprovalPolicy
 from invoice_mcp.testing import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
-from tests.http_serving import MCP_HEADERS, connected, served, url_of
+from tests.http_serving import MCP_HEADERS, connected, serve_in_process, url_of
 from tests.requirements import requirement
-from tests.tasks_client import Person, server_of
-from tests.tool_client import Desk
+from tests.tasks_client import ScriptedUser, build_server_for
+from tests.tool_client import ToolClient
 
 ASKING = (ApprovalPolicy.ASK, ApprovalPolicy.ASK_OR_REFUSE)
 
 
-def client_at(port: int, protocol_mode: Any, person: Person | None) -> Client:
+def client_at(port: int, protocol_mode: Any, person: ScriptedUser | None) -> Client:
     return Client(url_of(port), mode=protocol_mode, elicitation_callback=person)
 
 
-@requirement("HTTP-SESSIONS", "CONFIRM-ASK", "TOOL-ERAS")
+@requirement("HTTP-SESSIONS", "CONFIRM-ASK", "TOOL-PROTOCOLS")
 @pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 async def test_the_person_is_asked_and_decides(new_world: NewWorld, protocol_mode: str) -> None:
-    async with new_world() as world, served(server_of(world)) as port:
+    async with new_world() as world, serve_in_process(build_server_for(world)) as port:
         workflow_id = await world.submit()
-        declining, confirming = Person("decline"), Person(approve=True)
+        declining, confirming = ScriptedUser("decline"), ScriptedUser(approve=True)
         async with client_at(port, protocol_mode, declining) as client:
-            assert (await Desk(client).refused("approve", workflow_id=workflow_id)).code == "NOT_CONFIRMED"
-        assert len(declining.asked) == 1
+            assert (await ToolClient(client).refused("approve", workflow_id=workflow_id)).code == "NOT_CONFIRMED"
+        assert len(declining.questions) == 1
         assert (await world.status()).decision is None
         async with client_at(port, protocol_mode, confirming) as client:
-            await Desk(client).call("approve", workflow_id=workflow_id, approver="Ann")
-        assert len(confirming.asked) == 1
+            await ToolClient(client).call("approve", workflow_id=workflow_id, approver="Ann")
+        assert len(confirming.questions) == 1
         await world.until(Status.PAID)
 
 
 @requirement("HTTP-SESSIONS", "CONFIRM-POLICY")
 @pytest.mark.parametrize("policy", ASKING)
 @pytest.mark.parametrize(
-    "person", [Person("decline"), Person(approve=True), None], ids=["declines", "confirms", "none"]
+    "person", [ScriptedUser("decline"), ScriptedUser(approve=True), None], ids=["declines", "confirms", "none"]
 )
 async def test_without_sessions_a_client_of_the_older_protocol_is_refused_and_told_why(
-    new_world: NewWorld, policy: ApprovalPolicy, person: Person | None
+    new_world: NewWorld, policy: ApprovalPolicy, person: ScriptedUser | None
 ) -> None:
-    async with new_world() as world, served(server_of(world, approval=policy), sessions=False) as port:
+    async with new_world() as world, serve_in_process(build_server_for(world, approval=policy), sessions=False) as port:
         workflow_id = await world.submit()
         async with client_at(port, "legacy", person) as client:
-            refused = await Desk(client).refused("approve", workflow_id=workflow_id)
+            refused = await ToolClient(client).refused("approve", workflow_id=workflow_id)
             assert refused.code == "NOT_CONFIRMED"
             for remedy in ("no session", "2026-07-28", "stdio", "--no-sessions", "nothing was changed"):
                 assert remedy in str(refused)
             # All else is served, a rejection too.
             assert (await world.status()).decision is None
-            await Desk(client).call("reject", workflow_id=workflow_id)
+            await ToolClient(client).call("reject", workflow_id=workflow_id)
         await world.until(Status.REJECTED)
-    assert person is None or person.asked == []
+    assert person is None or person.questions == []
 
 
 @requirement("HTTP-SESSIONS", "CONFIRM-POLICY")
@@ -67,20 +67,20 @@ async def test_who_needs_not_be_asked_or_shows_no_forms_is_served_as_the_policy_
     new_world: NewWorld, protocol_mode: str
 ) -> None:
     async with new_world() as world:
-        person = Person("decline")
+        person = ScriptedUser("decline")
         async with (
-            served(server_of(world, approval=ApprovalPolicy.TRUST), sessions=False) as port,
+            serve_in_process(build_server_for(world, approval=ApprovalPolicy.TRUST), sessions=False) as port,
             client_at(port, protocol_mode, person) as client,
         ):
-            await Desk(client).call("approve", workflow_id=await world.submit())
+            await ToolClient(client).call("approve", workflow_id=await world.submit())
             await world.until(Status.PAID)
-        assert person.asked == []
-        async with served(server_of(world)) as port, client_at(port, protocol_mode, None) as client:
-            await Desk(client).call("approve", workflow_id=await world.submit())
+        assert person.questions == []
+        async with serve_in_process(build_server_for(world)) as port, client_at(port, protocol_mode, None) as client:
+            await ToolClient(client).call("approve", workflow_id=await world.submit())
             await world.until(Status.PAID)
-        refusing = server_of(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
-        async with served(refusing) as port, client_at(port, protocol_mode, None) as client:
-            refused = await Desk(client).refused("approve", workflow_id=await world.submit())
+        refusing = build_server_for(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
+        async with serve_in_process(refusing) as port, client_at(port, protocol_mode, None) as client:
+            refused = await ToolClient(client).refused("approve", workflow_id=await world.submit())
             assert refused.code == "NOT_CONFIRMED"
             assert "elicitation" in str(refused)
         await world.reject()
@@ -88,15 +88,15 @@ async def test_who_needs_not_be_asked_or_shows_no_forms_is_served_as_the_policy_
 
 @requirement("HTTP-SESSIONS")
 async def test_without_sessions_the_current_protocol_is_asked_by_any_server(new_world: NewWorld) -> None:
-    person = Person(approve=True)
+    person = ScriptedUser(approve=True)
     async with (
         new_world() as world,
-        served(server_of(world), sessions=False) as port,
+        serve_in_process(build_server_for(world), sessions=False) as port,
         client_at(port, "auto", person) as client,
     ):
-        await Desk(client).call("approve", workflow_id=await world.submit())
+        await ToolClient(client).call("approve", workflow_id=await world.submit())
         await world.until(Status.PAID)
-    assert len(person.asked) == 1
+    assert len(person.questions) == 1
 
 
 @requirement("HTTP-SESSIONS")
@@ -109,7 +109,7 @@ async def test_no_header_is_no_way_around_a_person(new_world: NewWorld) -> None:
             f'{{"workflow_id": "{workflow_id}"}}}}}}'
         ).encode()
         for sessions in (True, False):
-            async with served(server_of(world), sessions=sessions) as port:
+            async with serve_in_process(build_server_for(world), sessions=sessions) as port:
                 for more in ((), ("Mcp-Protocol-Version: 2025-06-18",), ("Mcp-Session-Id: " + "0" * 32,)):
                     async with connected(port) as connection:
                         await connection.request(*MCP_HEADERS, *more, body=call)

@@ -15,7 +15,7 @@ from invoice_mcp.service.service import InvoiceService
 from invoice_mcp.testing import DAY, ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
-from tests.tool_client import Desk
+from tests.tool_client import ToolClient
 
 MINUTE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
@@ -43,7 +43,7 @@ async def test_the_window_an_invoice_was_submitted_with_holds(new_world: NewWorl
         other = InvoiceService(world.client, approval_timeout=90 * DAY, task_queue=world.task_queue)
         async with Client(build_server(other)) as client:
             await world.advance(timedelta(hours=13))
-            await Desk(client).until(workflow_id, "EXPIRED")
+            await ToolClient(client).until(workflow_id, "EXPIRED")
 
 
 # The edges are for the real server: the other one's clock does not stop where it is told to.
@@ -113,7 +113,7 @@ async def test_a_decision_at_the_deadline_or_after_it_is_refused(
         assert world.payments.asked == []
 
 
-@requirement("DECIDE-EDGE", "SIGNAL-SEED")
+@requirement("DECIDE-EDGE", "SIGNAL-BASELINE")
 async def test_an_approval_by_signal_a_minute_before_the_deadline_counts(real_world: NewWorld) -> None:
     async with real_world(signals_approve=True) as world:
         await world.submit()

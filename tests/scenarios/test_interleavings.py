@@ -39,7 +39,7 @@ def explored(plan: Plan, workflows: tuple[type, ...] | None = None) -> Explorati
     return asyncio.run(explore(life))
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 @pytest.mark.parametrize("plan", [*plans(0), *plans(1, lines=1)], ids=str)
 def test_no_order_of_things_breaks_a_promise(plan: Plan) -> None:
     found = explored(plan)
@@ -47,7 +47,7 @@ def test_no_order_of_things_breaks_a_promise(plan: Plan) -> None:
     assert found.states > found.executions
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_a_decision_in_the_same_task_as_the_deadline_is_among_the_orders() -> None:
     plan = Plan(1, ("signal-approve",), faults=(), crashes=False)
     with pytest.raises(Violations) as broken:
@@ -55,7 +55,7 @@ def test_a_decision_in_the_same_task_as_the_deadline_is_among_the_orders() -> No
     assert {violation.rule for violation in broken.value.found} & {"S1", "S8"}
 
 
-@requirement("ORDER-ALL", "HISTORY-NONDETERMINISM")
+@requirement("INTERLEAVINGS-ALL", "HISTORY-NONDETERMINISM")
 @pytest.mark.parametrize(
     ("plan", "broken", "rules"),
     [
@@ -75,7 +75,7 @@ def test_a_query_that_is_answered_before_the_task_is_among_the_orders(
         assert explored(replace(plan, queries=False), (broken, PayLineItem)).executions
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_a_crash_between_a_payment_and_its_record_is_among_the_orders() -> None:
     plan = Plan(1, ("approve",), faults=(), crashes=True)
     with pytest.raises(Violations) as broken:
@@ -84,7 +84,7 @@ def test_a_crash_between_a_payment_and_its_record_is_among_the_orders() -> None:
     assert explored(Plan(1, ("approve",), faults=(), crashes=False), (InvoiceWorkflow, PaysTwiceOnRetry)).executions
 
 
-@requirement("ORDER-ALL", "PAY-REPEATED")
+@requirement("INTERLEAVINGS-ALL", "PAY-UNCONFIRMED")
 def test_a_key_that_is_refused_again_is_among_the_orders() -> None:
     plan = Plan(1, ("approve",), faults=("refused-again",), crashes=False)
     with pytest.raises(Violations) as broken:
@@ -92,7 +92,7 @@ def test_a_key_that_is_refused_again_is_among_the_orders() -> None:
     assert {violation.rule for violation in broken.value.found} == {"S4"}
 
 
-@requirement("ORDER-ALL", "PAY-NAMED")
+@requirement("INTERLEAVINGS-ALL", "PAY-AMBIGUOUS")
 def test_the_receipt_of_another_line_is_among_the_orders() -> None:
     plan = Plan(2, ("approve",), faults=("stale-answer",), crashes=False)
     assert explored(plan).executions >= 5
@@ -186,7 +186,7 @@ def require_the_same(
     assert explored_few.states < explored_all.states
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 @pytest.mark.parametrize(
     "plan",
     [
@@ -206,7 +206,7 @@ def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
     require_the_same(ControlledExecution, EveryOrder, plan, told=is_told_alike)
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 @pytest.mark.nightly
 @pytest.mark.parametrize("word", ONE_OF)
 def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) -> None:
@@ -219,7 +219,7 @@ def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) 
     assert of(word) == together
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 @pytest.mark.nightly
 def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> None:
     # After either the payment is made and its answer lost; only what follows is another thing.
@@ -232,7 +232,7 @@ def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> Non
     assert of("answer-lost", "refused-again") == together
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 @pytest.mark.nightly
 def test_two_ways_to_decide_share_a_plan_and_states() -> None:
     way, other, both = (explored(Plan(1, (event,))) for event in (*ONE_OF["approval"], "approval"))
@@ -240,7 +240,7 @@ def test_two_ways_to_decide_share_a_plan_and_states() -> None:
     assert max(way.states, other.states) < both.states < way.states + other.states
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_an_end_that_was_seen_is_looked_at_once() -> None:
     looks = list[str]()
 
@@ -274,7 +274,7 @@ class EveryOrderLate(Late, EveryOrder):
     pass
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 @pytest.mark.parametrize(
     "plan",
     [
@@ -301,13 +301,13 @@ class CancelsALine(InvoiceWorkflow):
             self._cancels = asyncio.create_task(self._cancel_line(number))
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_an_order_that_was_taken_not_to_matter_and_does_is_told() -> None:
     with pytest.raises(Unforeseen, match="cancellation is delivered"):
         explored(Plan(2, ("approve",), faults=(), crashes=False), (CancelsALine, PayLineItem))
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_what_was_found_can_be_lived_again_by_its_path() -> None:
     life = executions_of(Plan(1, ("signal-approve",), faults=(), crashes=False), (TakesLateSignals, PayLineItem))
     with pytest.raises(Violations) as broken:

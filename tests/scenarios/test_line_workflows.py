@@ -20,7 +20,7 @@ from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflow.worker import build_worker
 from tests.requirements import requirement
-from tests.tool_client import Desk, an_invoice, lines_of
+from tests.tool_client import ToolClient, an_invoice, lines_of
 
 LATER = "2090-01-01T00:00:00Z"
 TIMER_STARTED = EventType.EVENT_TYPE_TIMER_STARTED
@@ -80,37 +80,37 @@ async def test_a_line_cancelled_from_outside_leaves_the_invoice_failed(real_worl
 
 
 @asynccontextmanager
-async def desk_of(client: Client, queue: str) -> AsyncIterator[Desk]:
+async def desk_of(client: Client, queue: str) -> AsyncIterator[ToolClient]:
     async with (
         build_worker(client, ScriptedErp(), RecordingPayments(), task_queue=queue),
         McpClient(build_server(InvoiceService(client, task_queue=queue))) as session,
     ):
-        yield Desk(session)
+        yield ToolClient(session)
 
 
-@requirement("START-ANEW")
+@requirement("START-RESUBMITTED")
 async def test_an_invoice_whose_workflow_was_terminated_says_so_and_may_be_submitted_again(
     real_client: Client, invoice_id: str
 ) -> None:
-    async with desk_of(real_client, invoice_id) as desk:
-        workflow_id = await desk.submit(an_invoice(invoice_id))
+    async with desk_of(real_client, invoice_id) as tools:
+        workflow_id = await tools.submit(an_invoice(invoice_id))
         await real_client.get_workflow_handle(workflow_id).terminate()
-        report = await desk.call("status", workflow_id=workflow_id)
+        report = await tools.call("status", workflow_id=workflow_id)
         assert (report["status"], report["workflow_status"]) == ("PENDING-APPROVAL", "TERMINATED")
         assert "ended from outside" in report["summary"]
-        assert (await desk.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
-        assert (await desk.call("trigger", invoice=an_invoice(invoice_id)))["created"]
+        assert (await tools.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
+        assert (await tools.call("trigger", invoice=an_invoice(invoice_id)))["created"]
 
 
-@requirement("START-ANEW", "PAY-ONCE")
+@requirement("START-RESUBMITTED", "PAY-ONCE")
 async def test_an_invoice_that_was_terminated_while_paying_comes_back_unchanged_or_not_at_all(
     real_client: Client, invoice_id: str
 ) -> None:
-    async with desk_of(real_client, invoice_id) as desk:
-        workflow_id = await desk.submit(an_invoice(invoice_id, ("1", LATER)))
-        await desk.call("approve", workflow_id=workflow_id)
-        await desk.until(workflow_id, "PAYING")
+    async with desk_of(real_client, invoice_id) as tools:
+        workflow_id = await tools.submit(an_invoice(invoice_id, ("1", LATER)))
+        await tools.call("approve", workflow_id=workflow_id)
+        await tools.until(workflow_id, "PAYING")
         await real_client.get_workflow_handle(workflow_id).terminate()
-        changed = await desk.refused("trigger", invoice=an_invoice(invoice_id, ("2", LATER)))
+        changed = await tools.refused("trigger", invoice=an_invoice(invoice_id, ("2", LATER)))
         assert changed.code == "INVOICE_CONFLICT"
-        assert (await desk.call("trigger", invoice=an_invoice(invoice_id, ("1", LATER))))["created"]
+        assert (await tools.call("trigger", invoice=an_invoice(invoice_id, ("1", LATER))))["created"]

@@ -28,7 +28,7 @@ def rich_logging() -> Iterator[io.StringIO]:
     root.removeHandler(handler)
 
 
-@requirement("SIGNAL-SEED")
+@requirement("SIGNAL-BASELINE")
 async def test_an_ignored_signal_that_is_logged_by_rich_does_not_stop_the_invoice(
     real_world: NewWorld, rich_logging: io.StringIO
 ) -> None:

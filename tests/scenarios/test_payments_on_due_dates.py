@@ -95,7 +95,7 @@ async def test_an_answer_that_is_lost_after_the_payment_does_not_pay_twice(new_w
         assert report.lines[0].payment_id == paid.payment_id
 
 
-@requirement("PAY-REPEATED", "PAY-ONCE", "START-ANEW")
+@requirement("PAY-UNCONFIRMED", "PAY-ONCE", "START-RESUBMITTED")
 async def test_a_key_that_is_refused_again_is_unconfirmed_in_every_run_and_can_not_come_back_changed(
     new_world: NewWorld,
 ) -> None:
@@ -128,7 +128,7 @@ async def test_a_receipt_for_another_key_is_asked_for_again(new_world: NewWorld)
         assert [order.line for order in world.payments.asked] == [1, 2, 2]
 
 
-@requirement("PAY-NAMED")
+@requirement("PAY-AMBIGUOUS")
 async def test_a_payment_that_is_named_for_two_lines_confirms_neither_and_both_are_settled(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.echoes = False

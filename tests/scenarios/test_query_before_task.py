@@ -187,7 +187,7 @@ async def test_cancelled_while_a_line_is_due_and_a_query_waits_the_history_still
     await at_once(cancelled, invoice_id)
 
 
-@requirement("DECIDE-EDGE", "SIGNAL-SEED", "HISTORY-NONDETERMINISM")
+@requirement("DECIDE-EDGE", "SIGNAL-BASELINE", "HISTORY-NONDETERMINISM")
 async def test_a_signal_after_the_deadline_does_not_count_where_a_query_is_answered_first(
     real_client: Client, invoice_id: str
 ) -> None:

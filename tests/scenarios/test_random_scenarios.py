@@ -15,14 +15,14 @@ pytestmark = pytest.mark.thorough
 patiently = settings(suppress_health_check=[HealthCheck.too_slow])
 
 
-@requirement("WORDS-RANDOM", "TOOL-ERAS")
+@requirement("SEQUENCES-RANDOM", "TOOL-PROTOCOLS")
 @patiently
 @given(scenario=scenarios())
 def test_a_random_life_goes_as_the_model_says(bulk: ScenarioRunner, scenario: Scenario) -> None:
     bulk.play(scenario)
 
 
-@requirement("WORDS-RANDOM")
+@requirement("SEQUENCES-RANDOM")
 @patiently
 @given(scenario=scenarios(eager=True))
 def test_things_done_in_haste_end_in_one_of_the_ways_the_model_allows(

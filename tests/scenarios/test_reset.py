@@ -271,7 +271,7 @@ async def test_a_line_that_was_reset_while_it_waits_is_paid_when_it_is_due(
         assert target.paid == [1, 2]
 
 
-@requirement("ATTACK-RESET", "PAY-REPEATED")
+@requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
 @pytest.mark.parametrize("what", ["line", "activity"])
 async def test_a_refusal_after_a_reset_of_a_line_or_its_activity_confirms_nothing(
     real_invoice_environments: EnvironmentPool, what: str

@@ -24,7 +24,7 @@ async def pay_all_but_line_2(world: World, *lines: tuple[str, str]) -> str:
     return (await world.until(Status.FAILED)).invoice_id
 
 
-@requirement("START-AGAIN", "START-CONFLICT")
+@requirement("START-REPEATED", "START-CONFLICT")
 async def test_the_same_invoice_again_is_the_run_that_is_there_and_another_content_is_refused(
     new_world: NewWorld,
 ) -> None:
@@ -46,7 +46,7 @@ async def test_the_same_invoice_again_is_the_run_that_is_there_and_another_conte
         assert len(world.ledger) == 1
 
 
-@requirement("START-AGAIN")
+@requirement("START-REPEATED")
 async def test_fifty_submissions_at_once_are_one_run_and_one_payment_a_line(new_world: NewWorld) -> None:
     async with new_world() as world:
         invoice = world.invoice(("1", PAST), ("2", PAST))
@@ -59,7 +59,7 @@ async def test_fifty_submissions_at_once_are_one_run_and_one_payment_a_line(new_
         assert len(world.ledger) == 2
 
 
-@requirement("START-ANEW", "PAY-KEY")
+@requirement("START-RESUBMITTED", "PAY-KEY")
 async def test_a_failed_invoice_may_be_submitted_again_and_its_paid_lines_are_not_paid_again(
     new_world: NewWorld,
 ) -> None:
@@ -83,7 +83,7 @@ async def test_a_failed_invoice_may_be_submitted_again_and_its_paid_lines_are_no
         assert (await world.status(run_id=failed.run_id)).status is Status.FAILED
 
 
-@requirement("START-ANEW", "START-CONFLICT")
+@requirement("START-RESUBMITTED", "START-CONFLICT")
 async def test_a_paid_line_may_not_come_back_changed(new_world: NewWorld) -> None:
     async with new_world() as world:
         invoice_id = await pay_all_but_line_2(world, ("1", PAST), ("2", PAST))
@@ -95,7 +95,7 @@ async def test_a_paid_line_may_not_come_back_changed(new_world: NewWorld) -> Non
         assert (await world.trigger(mended)).created
 
 
-@requirement("START-ANEW")
+@requirement("START-RESUBMITTED")
 @pytest.mark.parametrize("ending", [Status.REJECTED, Status.CANCELLED, Status.EXPIRED])
 async def test_an_invoice_that_ended_unpaid_may_be_submitted_again(new_world: NewWorld, ending: Status) -> None:
     async with new_world() as world:
@@ -111,7 +111,7 @@ async def test_an_invoice_that_ended_unpaid_may_be_submitted_again(new_world: Ne
         assert (await world.trigger(world.invoice(("5", PAST), invoice_id=ended.invoice_id))).created
 
 
-@requirement("START-ANEW", "PAY-ONCE")
+@requirement("START-RESUBMITTED", "PAY-ONCE")
 @pytest.mark.parametrize("between", [Status.REJECTED, Status.CANCELLED])
 async def test_a_paid_line_stays_settled_whatever_run_lies_between(new_world: NewWorld, between: Status) -> None:
     async with new_world() as world:
@@ -131,7 +131,7 @@ async def test_a_paid_line_stays_settled_whatever_run_lies_between(new_world: Ne
         assert (await world.trigger(same)).created
 
 
-@requirement("START-ANEW", "PAY-FAILED", "PAY-ONCE")
+@requirement("START-RESUBMITTED", "PAY-FAILED", "PAY-ONCE")
 async def test_a_line_that_was_perhaps_paid_may_not_come_back_changed(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.loses_the_answer(times=3)
@@ -149,7 +149,7 @@ async def test_a_line_that_was_perhaps_paid_may_not_come_back_changed(new_world:
         assert len(world.ledger) == 1
 
 
-@requirement("START-ANEW", "PAY-FAILED")
+@requirement("START-RESUBMITTED", "PAY-FAILED")
 async def test_whoever_is_asked_again_is_told_what_was_paid_before(new_world: NewWorld) -> None:
     async with new_world() as world:
         invoice_id = await pay_all_but_line_2(world, ("1", PAST), ("2", PAST))
@@ -163,7 +163,7 @@ async def test_whoever_is_asked_again_is_told_what_was_paid_before(new_world: Ne
         assert "nothing more was paid; earlier submissions paid, or perhaps paid: line 1" in rejected.summary
 
 
-@requirement("START-ANEW")
+@requirement("START-RESUBMITTED")
 async def test_an_invoice_that_expired_unpaid_may_be_paid_later(new_world: NewWorld) -> None:
     """On an engine with a clock for each run the second one pays before the first has ended."""
     async with new_world() as world:

@@ -44,7 +44,7 @@ async def _refused(world: World, count: int) -> bool:
     return (await world.peek()).refused_signals == count
 
 
-@requirement("SIGNAL-POLICY", "SIGNAL-SEED")
+@requirement("SIGNAL-POLICY", "SIGNAL-BASELINE")
 async def test_a_rejecting_signal_counts_whatever_the_policy_is(new_world: NewWorld) -> None:
     async with new_world() as world:
         await world.submit()

@@ -26,7 +26,16 @@ from invoice_mcp.workflow.invoice import MOST_DISMISSALS
 from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
 from mcp_temporal_tasks import Run as TaskRun
 from tests.requirements import requirement
-from tests.tasks_client import Person, asked, begin, decided, error_of, filled_in, server_of, tasks_client
+from tests.tasks_client import (
+    ScriptedUser,
+    build_server_for,
+    decision_response,
+    expect_error,
+    form_response,
+    open_form_key,
+    start_task,
+    tasks_client,
+)
 from tests.tool_client import lines_of
 
 DAY = timedelta(days=1)
@@ -34,7 +43,7 @@ DAY = timedelta(days=1)
 
 async def begun(world: World, client: Client, invoice: dict[str, Any] | None = None) -> str:
     """Trigger an invoice as a task, wait until it asks for its decision, and return the task's id."""
-    created = await begin(client, "trigger", invoice=invoice or world.invoice())
+    created = await start_task(client, "trigger", invoice=invoice or world.invoice())
     assert created.status in {"working", "input_required"}
     workflow_id, _, run_id = created.task_id.partition(":")
     world.watch(workflow_id, run_id)
@@ -51,7 +60,7 @@ def report_in(task: DetailedTask) -> InvoiceReport:
 
 @requirement("TASK-INVOICE", "TASK-CLIENT")
 async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWorld) -> None:
-    person = Person(decision="approve", comment="Checked", name="Ann")
+    person = ScriptedUser(decision="approve", comment="Checked", name="Ann")
     seen: list[str] = []
 
     async def on_task(task: Any) -> None:
@@ -59,7 +68,10 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
         workflow_id, _, run_id = task.task_id.partition(":")
         world.watch(workflow_id, run_id)
 
-    async with new_world() as world, tasks_client(server_of(world), person, TasksClient(on_task=on_task)) as client:
+    async with (
+        new_world() as world,
+        tasks_client(build_server_for(world), person, TasksClient(on_task=on_task)) as client,
+    ):
         invoice = world.invoice(("100.00", "2024-06-30T00:00:00Z"), ("20.50", "2024-07-30T00:00:00Z"))
         answer = await client.call_tool("trigger", {"invoice": invoice})
         assert answer.structured_content == (await world.call("status", workflow_id=world.workflow_id))
@@ -67,7 +79,7 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
         assert report.status is Status.PAID
         assert report.decision
         assert (report.decision.by, report.decision.comment) == ("Ann", "Checked")
-        [question] = person.asked
+        [question] = person.questions
         for told in (
             invoice["invoice_id"],
             "USD 120.50",
@@ -86,10 +98,12 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
 
 @requirement("TASK-INVOICE")
 async def test_a_rejection_in_the_form_rejects(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         await update(
-            client.session, task_id, await decided(client, task_id, decision="reject", comment="Never ordered")
+            client.session,
+            task_id,
+            await decision_response(client, task_id, decision="reject", comment="Never ordered"),
         )
         await world.until(Status.REJECTED)
         report = report_in(await get(client.session, task_id))
@@ -111,7 +125,7 @@ async def test_a_rejection_in_the_form_rejects(new_world: NewWorld) -> None:
 async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_again(
     new_world: NewWorld, response: dict[str, Any]
 ) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         [(key, first)] = ((await get(client.session, task_id)).input_requests or {}).items()
         await update(client.session, task_id, {key: response})
@@ -126,42 +140,42 @@ async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_aga
         assert asks == first["params"]["message"]
         assert (await world.status()).decision is None
         # Its key is never used again.
-        await update(client.session, task_id, filled_in(key, decision="reject"))
+        await update(client.session, task_id, form_response(key, decision="reject"))
         assert (await world.status()).decision is None
         assert (await get(client.session, task_id)).last_updated_at == task.last_updated_at
-        await update(client.session, task_id, filled_in(other, decision="approve"))
+        await update(client.session, task_id, form_response(other, decision="approve"))
         await world.until(Status.PAID)
 
 
 @requirement("TASK-UPDATE")
 async def test_who_dismisses_every_form_does_not_fill_the_history(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         keys = []
         for _ in range(MOST_DISMISSALS + 3):
-            key = await asked(client, task_id)
+            key = await open_form_key(client, task_id)
             keys.append(key)
             # By two at once: one of them is too late.
             dismissal = {key: {"action": "cancel"}}
             await asyncio.gather(*(update(client.session, task_id, dismissal) for _ in range(2)))
-        assert await asked(client, task_id) == keys[-1]
+        assert await open_form_key(client, task_id) == keys[-1]
         assert len(set(keys)) == MOST_DISMISSALS + 1
         events = (await world.handle().fetch_history()).events
         kept = [event for event in events if event.HasField("workflow_execution_update_accepted_event_attributes")]
         assert len(kept) == MOST_DISMISSALS
-        await update(client.session, task_id, filled_in(keys[-1], decision="approve"))
+        await update(client.session, task_id, form_response(keys[-1], decision="approve"))
         await world.until(Status.PAID)
 
 
 @requirement("TASK-INVOICE", "TASK-WIRE")
 async def test_submitting_again_is_answered_with_the_task_as_it_is(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         invoice = world.invoice()
         task_id = await begun(world, client, invoice)
         await world.advance(timedelta(hours=1))
-        await update(client.session, task_id, {await asked(client, task_id): {"action": "cancel"}})
+        await update(client.session, task_id, {await open_form_key(client, task_id): {"action": "cancel"}})
         task = await get(client.session, task_id)
-        again = await begin(client, "trigger", invoice=invoice)
+        again = await start_task(client, "trigger", invoice=invoice)
         told = (again.task_id, again.status, again.status_message, again.created_at, again.last_updated_at)
         assert told == (task_id, "input_required", task.status_message, task.created_at, task.last_updated_at)
         assert again.last_updated_at > again.created_at
@@ -182,7 +196,9 @@ async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: Ne
 
     async with new_world() as world:
         tasks = TasksClient(peace=timedelta(seconds=peace))
-        async with Client(server_of(world), extensions=[tasks], elicitation_callback=changes_their_mind) as client:
+        async with Client(
+            build_server_for(world), extensions=[tasks], elicitation_callback=changes_their_mind
+        ) as client:
             task_id = await begun(world, client)
             answer = await tasks.follow(client.session, task_id)
         assert InvoiceReport.model_validate(answer.structured_content).status is Status.PAID
@@ -192,23 +208,25 @@ async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: Ne
 
 @requirement("TASK-UPDATE")
 async def test_an_answer_after_the_end_is_acknowledged_and_changes_nothing(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        key = await asked(client, task_id)
-        await update(client.session, task_id, filled_in(key, decision="reject"))
+        key = await open_form_key(client, task_id)
+        await update(client.session, task_id, form_response(key, decision="reject"))
         await world.until(Status.REJECTED)
         ended = await get(client.session, task_id)
-        for late in (filled_in(key, decision="approve"), {key: {"action": "cancel"}}):
+        for late in (form_response(key, decision="approve"), {key: {"action": "cancel"}}):
             await update(client.session, task_id, late)
         assert await get(client.session, task_id) == ended
 
 
 @requirement("TASK-UPDATE")
 async def test_a_field_that_is_null_is_left_out(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         await update(
-            client.session, task_id, await decided(client, task_id, decision="reject", comment=None, name=None)
+            client.session,
+            task_id,
+            await decision_response(client, task_id, decision="reject", comment=None, name=None),
         )
         await world.until(Status.REJECTED)
         report = report_in(await get(client.session, task_id))
@@ -218,12 +236,12 @@ async def test_a_field_that_is_null_is_left_out(new_world: NewWorld) -> None:
 
 @requirement("TASK-INVOICE")
 async def test_declining_is_rejecting_only_where_the_person_says_so(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         await update(
             client.session,
             task_id,
-            {await asked(client, task_id): {"action": "decline", "content": {"decision": "reject"}}},
+            {await open_form_key(client, task_id): {"action": "decline", "content": {"decision": "reject"}}},
         )
         await world.until(Status.REJECTED)
 
@@ -246,27 +264,27 @@ async def test_declining_is_rejecting_only_where_the_person_says_so(new_world: N
 async def test_an_answer_that_can_not_be_read_is_an_error_and_changes_nothing(
     new_world: NewWorld, response: Any, told: str
 ) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        error = await error_of(update(client.session, task_id, {await asked(client, task_id): response}))
+        error = await expect_error(update(client.session, task_id, {await open_form_key(client, task_id): response}))
         assert error.code == -32602
         assert told in str(error)
         assert (await get(client.session, task_id)).status == "input_required"
-        await update(client.session, task_id, await decided(client, task_id, decision="approve"))
+        await update(client.session, task_id, await decision_response(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
-@requirement("TASK-DOORS", "TASK-UPDATE")
+@requirement("TASK-FIRST-DECISION", "TASK-UPDATE")
 async def test_the_first_decision_is_final_whichever_door_it_came_through(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
-        key = await asked(client, task_id)
+        key = await open_form_key(client, task_id)
         await world.approve(by="Ann")
         # Too late, twice, and of what was never asked: acknowledged, ignored.
         late: list[dict[str, Any]] = [
-            filled_in(key, decision="reject", name="Bob"),
-            filled_in(key, decision="approve"),
+            form_response(key, decision="reject", name="Bob"),
+            form_response(key, decision="approve"),
             {"x": {}},
             {},
         ]
@@ -278,24 +296,24 @@ async def test_the_first_decision_is_final_whichever_door_it_came_through(new_wo
         assert (await get(client.session, task_id)).status == "working"
 
 
-@requirement("TASK-DOORS")
+@requirement("TASK-FIRST-DECISION")
 async def test_a_decision_in_the_form_holds_for_the_plain_tools(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
-        await update(client.session, task_id, await decided(client, task_id, decision="approve", name="Ann"))
+        await update(client.session, task_id, await decision_response(client, task_id, decision="approve", name="Ann"))
         refused = await world.refusal(world.reject())
         assert refused.code == "ALREADY_DECIDED"
         assert "Ann" in str(refused)
 
 
-@requirement("TASK-DOORS")
+@requirement("TASK-FIRST-DECISION")
 async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
     """On the real server: the test server never answers an update that the workflow's end overtakes."""
-    async with real_world() as world, tasks_client(server_of(world)) as client:
+    async with real_world() as world, tasks_client(build_server_for(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
-        key = await asked(client, task_id)
+        key = await open_form_key(client, task_id)
 
         async def rejected() -> None:
             try:
@@ -305,8 +323,8 @@ async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
 
         # What is answered too late is acknowledged all the same.
         await asyncio.gather(
-            update(client.session, task_id, filled_in(key, decision="approve", name="Ann")),
-            update(client.session, task_id, filled_in(key, decision="reject", name="Bob")),
+            update(client.session, task_id, form_response(key, decision="approve", name="Ann")),
+            update(client.session, task_id, form_response(key, decision="reject", name="Bob")),
             rejected(),
         )
         decision = (await world.status()).decision
@@ -316,7 +334,7 @@ async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
 
 @requirement("TASK-WAITS", "TASK-WIRE")
 async def test_a_task_waits_for_days_and_expires(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         first = await get(client.session, task_id)
         await world.advance(4 * DAY)
@@ -335,7 +353,7 @@ async def test_a_task_waits_for_days_and_expires(new_world: NewWorld) -> None:
 
 @requirement("TASK-WAITS")
 async def test_while_nothing_is_due_there_is_little_to_ask(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         # Also by this process's clock, which the world's may be far behind.
         far = await world.due_in(36_500 * DAY)
         task_id = await begun(world, client, world.invoice(("1", "2024-06-30T00:00:00Z"), ("2", far)))
@@ -350,7 +368,7 @@ async def test_while_nothing_is_due_there_is_little_to_ask(new_world: NewWorld) 
 
 @requirement("TASK-CANCEL")
 async def test_cancelling_twice_and_after_the_end_is_acknowledged(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         await cancel(client.session, task_id)
         await cancel(client.session, task_id)
@@ -365,7 +383,7 @@ async def test_cancelling_twice_and_after_the_end_is_acknowledged(new_world: New
 
 @requirement("TASK-CANCEL")
 async def test_stopping_the_task_of_an_approved_invoice_stops_nothing_and_the_task_says_so(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         # Also by this process's clock, which the world's may be far behind.
         far = await world.due_in(36_500 * DAY)
         task_id = await begun(world, client, world.invoice(("1", "2024-06-30T00:00:00Z"), ("2", far)))
@@ -389,9 +407,9 @@ async def test_stopping_the_task_of_an_approved_invoice_stops_nothing_and_the_ta
 
 @requirement("TASK-CANCEL", "DECIDE-EARLY")
 async def test_an_invoice_approved_before_its_validation_is_approved(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         world.erp.is_down(times=1)
-        created = await begin(client, "trigger", invoice=world.invoice())
+        created = await start_task(client, "trigger", invoice=world.invoice())
         world.watch(*created.task_id.split(":"))
         await world.approve()
         await cancel(client.session, created.task_id)
@@ -402,7 +420,7 @@ async def test_an_invoice_approved_before_its_validation_is_approved(new_world: 
 
 @requirement("TASK-CANCEL", "TASK-WIRE")
 async def test_an_accepted_cancellation_is_a_change_before_it_has_its_effect(real_world: NewWorld) -> None:
-    async with real_world() as world, tasks_client(server_of(world)) as client:
+    async with real_world() as world, tasks_client(build_server_for(world)) as client:
         world.payments.is_slow()
         task_id = await begun(world, client)
         await world.approve()
@@ -446,7 +464,7 @@ async def test_an_accepted_cancellation_is_a_change_before_it_has_its_effect(rea
 )
 async def test_an_id_that_is_no_tasks_is_unknown(real_world: NewWorld, wrong: str) -> None:
     """On the real server: the test server's word for an unknown run tells every workflow, until no header holds it."""
-    async with real_world() as world, tasks_client(server_of(world)) as client:
+    async with real_world() as world, tasks_client(build_server_for(world)) as client:
         workflow, _, run = (await begun(world, client)).partition(":")
         task_id = wrong.format(workflow=workflow, run=run, tail=workflow.removeprefix("invoice"))
         for call in (
@@ -454,13 +472,13 @@ async def test_an_id_that_is_no_tasks_is_unknown(real_world: NewWorld, wrong: st
             update(client.session, task_id, {}),
             cancel(client.session, task_id),
         ):
-            assert (await error_of(call)).code == -32602
+            assert (await expect_error(call)).code == -32602
         assert (await world.status()).status is Status.PENDING_APPROVAL
 
 
 @requirement("TASK-ID")
 async def test_a_workflow_that_is_no_invoice_is_no_task(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         far = await world.due_in(30 * DAY)
         await begun(world, client, world.invoice(("1", far)))
         await world.approve()
@@ -468,8 +486,8 @@ async def test_a_workflow_that_is_no_invoice_is_no_task(new_world: NewWorld) -> 
         await world.when(lambda: _exists(line))
         described = await line.describe()
         task_id = task_id_of(TaskRun(described.id, described.run_id))
-        assert (await error_of(get(client.session, task_id))).code == -32602
-        assert (await error_of(cancel(client.session, task_id))).code == -32602
+        assert (await expect_error(get(client.session, task_id))).code == -32602
+        assert (await expect_error(cancel(client.session, task_id))).code == -32602
 
 
 async def _exists(handle: Any) -> bool:
@@ -483,25 +501,27 @@ async def _exists(handle: Any) -> bool:
 @requirement("TASK-STORE")
 async def test_a_task_is_there_for_every_server_and_no_server_is_needed_to_keep_it(new_world: NewWorld) -> None:
     async with new_world() as world:
-        async with tasks_client(server_of(world)) as client:
+        async with tasks_client(build_server_for(world)) as client:
             task_id = await begun(world, client)
-        async with tasks_client(server_of(world)) as another:
+        async with tasks_client(build_server_for(world)) as another:
             assert (await get(another.session, task_id)).status == "input_required"
-            await update(another.session, task_id, await decided(another, task_id, decision="approve", name="Ann"))
-        async with tasks_client(server_of(world)) as third:
+            await update(
+                another.session, task_id, await decision_response(another, task_id, decision="approve", name="Ann")
+            )
+        async with tasks_client(build_server_for(world)) as third:
             answer = await TasksClient().follow(third.session, task_id)
             assert InvoiceReport.model_validate(answer.structured_content).status is Status.PAID
 
 
 @requirement("TASK-INVOICE")
 async def test_submitted_again_it_is_the_same_task(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         invoice = world.invoice()
         task_id = await begun(world, client, invoice)
-        assert (await begin(client, "trigger", invoice=invoice)).task_id == task_id
+        assert (await start_task(client, "trigger", invoice=invoice)).task_id == task_id
         await world.approve()
         await world.until(Status.PAID)
-        again = await begin(client, "trigger", invoice=invoice)
+        again = await start_task(client, "trigger", invoice=invoice)
         assert (again.task_id, again.status) == (task_id, "completed")
 
 
@@ -511,7 +531,7 @@ async def test_who_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: A
     async with new_world() as world:
         # In the older protocol declaring them helps nobody: it has no way to tell a task.
         extensions = [advertise(EXTENSION_ID)] if mode == "legacy" else []
-        async with Client(server_of(world), mode=mode, extensions=extensions) as client:
+        async with Client(build_server_for(world), mode=mode, extensions=extensions) as client:
             invoice = world.invoice()
             answer = await client.call_tool("trigger", {"invoice": invoice})
             assert answer.structured_content
@@ -520,16 +540,16 @@ async def test_who_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: A
             world.watch(workflow_id, run_id)
             task_id = task_id_of(TaskRun(workflow_id, run_id))
             for call in (get, cancel):
-                error = await error_of(call(client.session, task_id))
+                error = await expect_error(call(client.session, task_id))
                 assert error.code == (-32601 if mode == "legacy" else -32021)
-            assert (await error_of(update(client.session, task_id, {}))).code == (
+            assert (await expect_error(update(client.session, task_id, {}))).code == (
                 -32601 if mode == "legacy" else -32021
             )
 
 
 @requirement("TASK-INVOICE")
 async def test_what_trigger_refuses_is_refused_and_no_task(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         answer = await client.call_tool("trigger", {"invoice": {"invoice_id": "x"}})
         assert answer.is_error
         [block] = answer.content
@@ -539,9 +559,9 @@ async def test_what_trigger_refuses_is_refused_and_no_task(new_world: NewWorld) 
 
 @requirement("TASK-INVOICE")
 async def test_a_failed_invoice_is_a_completed_task_with_its_report(new_world: NewWorld) -> None:
-    async with new_world() as world, tasks_client(server_of(world)) as client:
+    async with new_world() as world, tasks_client(build_server_for(world)) as client:
         world.erp.refuses("no such order")
-        created = await begin(client, "trigger", invoice=world.invoice())
+        created = await start_task(client, "trigger", invoice=world.invoice())
         world.watch(*created.task_id.split(":"))
         await world.until(Status.FAILED)
         report = report_in(await get(client.session, created.task_id))

@@ -89,7 +89,7 @@ async def test_a_crash_while_a_payment_is_under_way_does_not_pay_twice(new_world
 # The rest is for the real server, which can be without a worker.
 
 
-@requirement("SIGNAL-SEED")
+@requirement("SIGNAL-BASELINE")
 async def test_a_decision_sent_while_no_worker_runs_is_taken_when_it_comes_back(real_world: NewWorld) -> None:
     async with real_world(signals_approve=True) as world:
         await world.submit()

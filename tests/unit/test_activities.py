@@ -45,7 +45,7 @@ async def paid(answer: PaymentReceipt | Exception, attempt: int = 1) -> PaymentR
     return receipt
 
 
-@requirement("PAY-REPEATED")
+@requirement("PAY-UNCONFIRMED")
 @pytest.mark.parametrize(("attempt", "details"), [(1, []), (2, [{"unconfirmed": True}]), (3, [{"unconfirmed": True}])])
 async def test_a_refusal_tells_whether_an_attempt_before_it_was_left_without_a_verdict(
     attempt: int, details: list[Any]
@@ -91,7 +91,7 @@ async def test_a_payment_is_tried_again_while_nobody_can_tell_whether_it_is_awai
     assert (error.type, error.non_retryable, [*error.details], asked) == ("TEMPORAL_UNAVAILABLE", False, [], [])
 
 
-@requirement("ATTACK-RESET", "PAY-REPEATED")
+@requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
 @pytest.mark.parametrize("who", [Awaiting.INVOICE, Awaiting.INVOICE_AFTER_RESET])
 async def test_a_refusal_after_a_reset_of_the_line_is_in_doubt(who: Awaiting) -> None:
     error, asked = await unpaid(who, answers=PaymentRefused("DUPLICATE_KEY", "used before"))
@@ -99,7 +99,7 @@ async def test_a_refusal_after_a_reset_of_the_line_is_in_doubt(who: Awaiting) ->
     assert [*error.details] == ([IN_DOUBT] if who is Awaiting.INVOICE_AFTER_RESET else [])
 
 
-@requirement("ATTACK-RESET", "PAY-REPEATED")
+@requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
 async def test_a_refusal_after_a_reset_of_the_activity_is_in_doubt() -> None:
     # The server then counts its attempts from 1 again.
     error, _ = await unpaid(Awaiting.INVOICE, answers=PaymentRefused("DUPLICATE_KEY", "used before"), rescheduled=True)

@@ -95,7 +95,7 @@ class Markup(HTMLParser):
         self.found.append(data)
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 @pytest.mark.parametrize(
     "name",
     [
@@ -133,7 +133,7 @@ def test_ordinary_names_look_the_same(name: str) -> None:
     assert quoted(name) == f'"{name}"'
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
@@ -165,7 +165,7 @@ def test_what_could_deceive_is_shown_as_an_escape(text: str, shown: str) -> None
     assert quoted(text) == f'"{shown}"'
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 def test_no_character_of_unicode_that_hides_or_separates_is_shown_as_it_is() -> None:
     categories = {"Zl", "Zp", "Zs", "Cc", "Cf", "Cs", "Co", "Cn"}
     ignorable = {chr(code) for first, last in DEFAULT_IGNORABLE for code in range(first, last + 1)}
@@ -184,7 +184,7 @@ def test_no_character_of_unicode_that_hides_or_separates_is_shown_as_it_is() -> 
         assert set(few).isdisjoint(printable(text, 20 * len(text)))
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 def test_the_table_of_ignorable_characters_is_unicodes_own() -> None:
     """As DerivedCoreProperties.txt derives it, as far as Python's unicodedata knows what it derives it from.
 
@@ -213,7 +213,7 @@ def is_one_line_in_marks(text: str) -> None:
     assert read(shown) == text
 
 
-@requirement("TEXT-SHOWN", "TEXT-OURS")
+@requirement("TEXT-VISIBLE", "TEXT-QUOTED")
 @given(texts)
 def test_it_is_one_line_between_marks_that_it_can_not_close(text: str) -> None:
     is_one_line_in_marks(text)
@@ -238,7 +238,7 @@ def has_no_live_markup(*several: str, longest: int = 200) -> None:
         assert markup.found == []
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 @given(st.lists(texts, min_size=1, max_size=3), st.integers(0, 40))
 def test_no_markup_of_it_is_live(several: list[str], longest: int) -> None:
     has_no_live_markup(*several)
@@ -246,14 +246,14 @@ def test_no_markup_of_it_is_live(several: list[str], longest: int) -> None:
     has_no_live_markup(*several, longest=longest)
 
 
-@requirement("TEXT-SHOWN", "TEXT-OURS")
+@requirement("TEXT-VISIBLE", "TEXT-QUOTED")
 @pytest.mark.parametrize("trick", TRICKS, ids=ascii)
 def test_no_trick_works(trick: str) -> None:
     is_one_line_in_marks(trick)
     has_no_live_markup(trick, trick)
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 @given(texts, st.integers(0, 60))
 def test_it_is_bounded_and_tells_how_much_is_left_out(text: str, longest: int) -> None:
     shown = quoted(text, longest)
@@ -264,13 +264,13 @@ def test_it_is_bounded_and_tells_how_much_is_left_out(text: str, longest: int) -
     assert read(found[1]) == text[: len(text) - rest]
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 def test_an_endless_text_takes_no_time() -> None:
     assert quoted("x" * 50_000_000).endswith(" (and 49999800 more characters)")
     assert quoted("\u0301" * 50_000_000, 50).endswith(" more characters)")
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 @given(texts)
 def test_a_word_is_told_as_it_is_and_everything_else_is_quoted(text: str) -> None:
     if re.fullmatch(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*", text) and len(text) <= 64:
@@ -289,7 +289,7 @@ def test_what_could_be_more_than_an_id_is_quoted(text: str) -> None:
     assert word(text) == quoted(text)
 
 
-@requirement("TEXT-SHOWN")
+@requirement("TEXT-VISIBLE")
 @given(texts, st.integers(1, 60))
 def test_what_another_system_says_is_kept_on_one_line_with_nothing_hidden(text: str, longest: int) -> None:
     kept = printable(text, longest)

@@ -474,7 +474,7 @@ async def test_a_damaged_database_is_told_with_the_servers_words_and_leaves_no_p
         await startup()
 
 
-@requirement("FIRST-FAILS")
+@requirement("STARTUP-FAILS")
 def test_of_the_servers_words_the_last_line_is_told_short_and_quoted(old_home: Path) -> None:
     one = EmbeddedTemporal(old_home)
     (old_home / "temporal.log").write_text('first\n\x1b[31mError: `"' + "x" * 1000 + "\n\n")

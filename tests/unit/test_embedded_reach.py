@@ -102,7 +102,7 @@ async def signals(client: Client) -> list[str]:
 
 
 @LINUX
-@requirement("EMBEDDED-SHUT")
+@requirement("EMBEDDED-CLOSED")
 async def test_no_web_page_can_signal_at_any_port_and_our_own_client_can(running: Running) -> None:
     handle = await running.client.start_workflow("Nobody", id="invoice-X", task_queue="nobody")
     # gRPC of frontend, history, matching and worker; the HTTP API; metrics. No Web UI.
@@ -164,7 +164,7 @@ def test_every_file_of_a_running_server_is_its_users_only(running: Running) -> N
     assert stat.S_IMODE(running.home.stat().st_mode) == 0o700
 
 
-@requirement("EMBEDDED-SHUT")
+@requirement("EMBEDDED-CLOSED")
 async def test_who_wants_a_web_ui_of_a_server_without_is_told(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -175,7 +175,7 @@ async def test_who_wants_a_web_ui_of_a_server_without_is_told(
     assert "--ui first" in told
 
 
-@requirement("EMBEDDED-SHUT")
+@requirement("EMBEDDED-CLOSED")
 async def test_a_web_ui_is_there_when_asked_for_its_risk_told_and_joiners_see_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -197,7 +197,7 @@ async def test_a_web_ui_is_there_when_asked_for_its_risk_told_and_joiners_see_it
             assert joiner.endpoint.ui_url == reached.ui_url
 
 
-@requirement("EMBEDDED-TROUBLE")
+@requirement("EMBEDDED-FAULTS")
 async def test_a_stopped_guardian_disturbs_nobody_and_ends_the_server_when_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -229,7 +229,7 @@ def is_alive(pid: int) -> bool:
     return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
 
 
-@requirement("EMBEDDED-TROUBLE")
+@requirement("EMBEDDED-FAULTS")
 @pytest.mark.parametrize(
     ("pragma", "told"),
     [("max_page_count=20", "database or disk is full"), ("query_only=1", "attempt to write a readonly database")],
@@ -250,7 +250,7 @@ async def test_a_disk_that_can_not_be_written_is_told_in_the_servers_words(
         await Client.connect(one.endpoint.address)
 
 
-@requirement("EMBEDDED-TROUBLE")
+@requirement("EMBEDDED-FAULTS")
 async def test_a_database_that_holds_a_namespace_is_never_set_aside(running: Running, tmp_path: Path) -> None:
     embedded._set_aside_unmade(running.home / "temporal.db")
     embedded._set_aside_unmade(tmp_path / "not-there.db")

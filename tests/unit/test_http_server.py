@@ -19,7 +19,7 @@ from invoice_mcp.server.transport import http_limits
 from invoice_mcp.server.transport.http import HttpSettings, listen
 from invoice_mcp.server.transport.http_hosts import Authority
 from invoice_mcp.server.transport.http_limits import MAX_BODY_BYTES, MAX_HEADER_BYTES, BodyLimits
-from tests.http_serving import INITIALIZE, MCP_HEADERS, Connection, connected, served, status_of
+from tests.http_serving import INITIALIZE, MCP_HEADERS, Connection, connected, serve_in_process, status_of
 from tests.requirements import requirement
 
 LISTEN = (
@@ -59,7 +59,7 @@ async def session_of(connection: Connection) -> str:
 async def test_headers_without_measure_are_refused_at_once_and_not_logged(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with served(server) as port:
+    async with serve_in_process(server) as port:
         began = time.monotonic()
         assert await status_of(port, *MCP_HEADERS, host="x" * 60_000, body=b"{}") == 431
         assert await status_of(port, *MCP_HEADERS, "Cookie: " + "x" * MAX_HEADER_BYTES, body=b"{}") == 431
@@ -73,7 +73,7 @@ async def test_headers_without_measure_are_refused_at_once_and_not_logged(
 @requirement("HTTP-HOSTS")
 async def test_only_allowed_hosts_and_their_pages_are_answered(server: MCPServer[Any]) -> None:
     allowed = (Authority.parse_option("invoices.example.com"),)
-    async with served(server) as port, served(server_again(), allowed_hosts=allowed) as proxied:
+    async with serve_in_process(server) as port, serve_in_process(server_again(), allowed_hosts=allowed) as proxied:
         for host, origin, here, there in [
             ("localhost", None, 200, 200),
             (f"LOCALHOST:{port}", "https://[::1]:9", 200, 200),
@@ -103,7 +103,7 @@ async def test_off_loopback_it_must_be_named_and_loopback_is_no_name(server: MCP
         with pytest.raises(ConfigurationError, match="--allowed-host"):
             listen(HttpSettings(host, 0))
     allowed = (Authority.parse_option("invoices.example.com"),)
-    async with served(server, host=everywhere, allowed_hosts=allowed) as port:
+    async with serve_in_process(server, host=everywhere, allowed_hosts=allowed) as port:
         assert await status_of(port, *MCP_HEADERS, host="invoices.example.com:1", body=INITIALIZE) == 200
         assert await status_of(port, *MCP_HEADERS, host=f"127.0.0.1:{port}", body=INITIALIZE) == 421
 
@@ -116,7 +116,7 @@ def test_where_nothing_can_listen_it_says_so(host: str) -> None:
 
 @requirement("HTTP-BOUNDS")
 async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
-    async with served(server) as port:
+    async with serve_in_process(server) as port:
         assert await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(MAX_BODY_BYTES)) == 200
         assert await status_of(port, *MCP_HEADERS, f"Content-Length: {MAX_BODY_BYTES + 1}") == 413
         async with connected(port) as chunked:
@@ -130,11 +130,11 @@ async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
             assert (await stubborn.head())[0] == 413
 
 
-@requirement("RPC-ERRORS", "TOOL-ERAS")
+@requirement("RPC-ERRORS", "TOOL-PROTOCOLS")
 @pytest.mark.parametrize("headers", [(), ("Mcp-Protocol-Version: 2026-07-28",)], ids=["old", "new"])
 async def test_what_is_no_message_gets_an_error_with_its_id(server: MCPServer[Any], headers: tuple[str, ...]) -> None:
     deep = b'{"jsonrpc":"2.0","id":"deep","method":"ping","params":' + b'{"x":' * 400 + b"1" + b"}" * 401
-    async with served(server) as port:
+    async with serve_in_process(server) as port:
         for body, found in [
             (deep, [("deep", -32700)]),
             (b'{"jsonrpc":"2.0","id":null,"method":"ping"}', [(None, -32600)]),
@@ -153,7 +153,7 @@ async def test_what_is_no_message_gets_an_error_with_its_id(server: MCPServer[An
 
 @requirement("HTTP-BOUNDS")
 async def test_a_body_is_bounded_in_time(server: MCPServer[Any]) -> None:
-    async with served(server, bodies=BodyLimits(timeout=0.1)) as port, connected(port) as slow:
+    async with serve_in_process(server, bodies=BodyLimits(timeout=0.1)) as port, connected(port) as slow:
         await slow.request(*MCP_HEADERS, "Content-Length: 100")
         await slow.send(b"{")
         status, headers = await slow.head()
@@ -166,7 +166,7 @@ async def test_a_body_is_bounded_in_time(server: MCPServer[Any]) -> None:
 async def test_all_bodies_together_are_bounded_and_what_is_left_is_given_free(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with served(server, bodies=BodyLimits(max_total=10_000)) as port:
+    async with serve_in_process(server, bodies=BodyLimits(max_total=10_000)) as port:
         async with AsyncExitStack() as unfinished:
             for _ in range(4):
                 connection = await unfinished.enter_async_context(connected(port))
@@ -189,7 +189,7 @@ async def test_who_does_not_say_a_request_is_not_waited_for_and_streams_are_left
     monkeypatch.setattr(http_limits, "HEADER_TIMEOUT", 0.5)
     monkeypatch.setattr(http_server, "KEEP_ALIVE_TIMEOUT", 1)
     async with (
-        served(server, bodies=BodyLimits(timeout=0.5)) as port,
+        serve_in_process(server, bodies=BodyLimits(timeout=0.5)) as port,
         connected(port) as legacy,
         connected(port) as current,
         AsyncExitStack() as others,
@@ -227,7 +227,7 @@ async def test_who_does_not_say_a_request_is_not_waited_for_and_streams_are_left
 async def test_connections_are_bounded_in_number(server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_limits, "MAX_CONNECTIONS", 3)
     monkeypatch.setattr(http_limits, "SPARE_CONNECTIONS", 1)
-    async with served(server) as port:
+    async with serve_in_process(server) as port:
         async with AsyncExitStack() as others:
             for _ in range(2):
                 assert await status_of_one(await others.enter_async_context(connected(port))) == 405
@@ -252,7 +252,7 @@ async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
 ) -> None:
     monkeypatch.setattr(http_server, "MAX_SESSIONS", 1)
     monkeypatch.setattr(http_server, "SESSION_IDLE_TIMEOUT", 0.3)
-    async with served(server) as port:
+    async with serve_in_process(server) as port:
         async with connected(port) as connection:
             session = await session_of(connection)
         assert len(session) == 32
@@ -287,7 +287,7 @@ async def test_a_call_under_way_in_a_session_does_not_keep_it_from_stopping_and_
 
     call = b'{"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "%b"}}' % tool.encode()
     async with AsyncExitStack() as clients:
-        async with served(server) as port:
+        async with serve_in_process(server) as port:
             legacy, stream = [await clients.enter_async_context(connected(port)) for _ in range(2)]
             session = await session_of(legacy)
             while not (await legacy.read(5) or b"").endswith(b"0\r\n\r\n"):
@@ -307,12 +307,12 @@ async def test_a_call_under_way_in_a_session_does_not_keep_it_from_stopping_and_
     assert since_start(caplog) == []
 
 
-@requirement("HTTP-SESSIONS", "CLI-NEWS")
+@requirement("HTTP-SESSIONS", "CLI-LOG-LEVEL")
 @pytest.mark.parametrize("sessions", [True, False])
 async def test_it_says_at_its_start_what_it_keeps(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture, *, sessions: bool
 ) -> None:
-    async with served(server, host="localhost", sessions=sessions) as port:
+    async with serve_in_process(server, host="localhost", sessions=sessions) as port:
         assert await status_of(port, *MCP_HEADERS, body=INITIALIZE) == 200
     [where, kept] = caplog.messages
     assert [record.levelno for record in caplog.records] == [logging.INFO] * 2

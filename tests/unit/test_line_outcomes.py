@@ -39,7 +39,7 @@ def test_an_outcome_is_the_lines_own(outcome: LineOutcome) -> None:
         assert line_outcomes(others, 1, outcome) == {1: outcome}
 
 
-@requirement("PAY-NAMED")
+@requirement("PAY-AMBIGUOUS")
 def test_a_payment_that_two_lines_name_confirms_neither() -> None:
     told = line_outcomes(lines(paid("P-2"), paid(), None, None), 3, paid())
     assert set(told) == {2, 3}
@@ -48,7 +48,7 @@ def test_a_payment_that_two_lines_name_confirms_neither() -> None:
     assert str(told[3].reason).startswith("The payment system named one payment, P-1, for several lines: 2, 3. Whether")
 
 
-@requirement("PAY-NAMED")
+@requirement("PAY-AMBIGUOUS")
 def test_a_payment_that_was_named_for_two_lines_confirms_no_third_one() -> None:
     known = lines(paid(), None, None)
     for number in (2, 3):
@@ -58,7 +58,7 @@ def test_a_payment_that_was_named_for_two_lines_confirms_no_third_one() -> None:
     assert "several lines: 1, 2, 3" in str(known[0].reason)
 
 
-@requirement("PAY-REPEATED")
+@requirement("PAY-UNCONFIRMED")
 def test_a_refusal_of_a_line_that_was_settled_before_does_not_say_that_nothing_was_paid() -> None:
     [told] = line_outcomes(lines(None, None, settled=1), 1, REFUSED).values()
     assert (told.status, told.unconfirmed, told.error) == (LineStatus.FAILED, True, "INSUFFICIENT_FUNDS")
@@ -68,7 +68,7 @@ def test_a_refusal_of_a_line_that_was_settled_before_does_not_say_that_nothing_w
         assert line_outcomes(lines(None, None, settled=1), 1, outcome) == {1: outcome}
 
 
-@requirement("PAY-REPEATED")
+@requirement("PAY-UNCONFIRMED")
 @pytest.mark.parametrize(
     ("details", "is_in_doubt"),
     [

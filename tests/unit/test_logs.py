@@ -137,7 +137,7 @@ def test_a_record_that_can_not_be_written_does_not_end_the_log(capsys: pytest.Ca
     assert "--- Logging error ---" in capsys.readouterr().err
 
 
-@requirement("CLI-NEWS")
+@requirement("CLI-LOG-LEVEL")
 @pytest.mark.parametrize(("verbose", "level"), [(False, logging.INFO), (True, logging.DEBUG)])
 def test_news_is_shown_and_details_to_who_wants_them(*, verbose: bool, level: int) -> None:
     ours, root = logging.getLogger("invoice_mcp"), logging.getLogger()

@@ -124,7 +124,7 @@ async def test_hundreds_that_nobody_answers_ask_once() -> None:
     assert await probe.silence() is Silence.NO_WORKER
 
 
-@requirement("TEMPORAL-AWAY")
+@requirement("TEMPORAL-DOWN")
 async def test_a_broken_connection_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = RPCError("transport error", RPCStatusCode.UNKNOWN, b"")
 
@@ -157,7 +157,7 @@ class Silent(Interceptor):
         return Silencing(next)
 
 
-@requirement("TOOL-WAIT", "TEMPORAL-AWAY")
+@requirement("TOOL-WAIT", "TEMPORAL-DOWN")
 async def test_a_wait_that_nobody_answers_any_more_ends_soon_after_its_time(
     new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,13 +26,13 @@ from invoice_mcp.testing import PROTOCOL_MODES, EnvironmentPool, kinds, open_wor
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import TasksClient, get
 from tests.requirements import requirement
-from tests.tasks_client import begin
+from tests.tasks_client import start_task
 from tests.tool_client import an_invoice
 
 in_both_protocol_modes = pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 
 
-@requirement("TOOL-LIST", "TOOL-ERAS")
+@requirement("TOOL-LIST", "TOOL-PROTOCOLS")
 @in_both_protocol_modes
 async def test_six_tools_with_titles_descriptions_annotations_and_schemas(
     new_world: NewWorld, protocol_mode: str
@@ -57,7 +57,7 @@ async def test_six_tools_with_titles_descriptions_annotations_and_schemas(
     assert "description" in invoice["invoice_id"]
 
 
-@requirement("TOOL-DECLARED", "TOOL-ERAS")
+@requirement("TOOL-DECLARED", "TOOL-PROTOCOLS")
 @in_both_protocol_modes
 async def test_only_what_there_is_is_declared(new_world: NewWorld, protocol_mode: str) -> None:
     async with new_world(protocol_mode=protocol_mode) as world:
@@ -111,7 +111,7 @@ async def test_a_prefix_stands_before_every_name_and_in_every_text(new_world: Ne
             assert "`invoice_trigger`" in str(client.instructions)
             refused = await client.call_tool("invoice_status", {"workflow_id": "invoice-nobody"})
             assert "`invoice_list` shows" in str(refused.content)
-            created = await begin(client, "invoice_trigger", invoice=world.invoice())
+            created = await start_task(client, "invoice_trigger", invoice=world.invoice())
             assert (await get(client.session, created.task_id)).status in {"working", "input_required"}
 
 
@@ -131,7 +131,7 @@ def test_a_prefix_that_can_begin_no_name_is_refused(prefix: str) -> None:
     assert "can't begin the name of a tool" in " ".join(shown.output.split())
 
 
-@requirement("TOOL-ERAS")
+@requirement("TOOL-PROTOCOLS")
 @in_both_protocol_modes
 async def test_a_whole_life_in_both_eras_of_the_protocol(new_world: NewWorld, protocol_mode: str) -> None:
     async with new_world(protocol_mode=protocol_mode) as world:
@@ -309,7 +309,7 @@ async def test_a_lines_own_workflow_is_no_invoice(new_world: NewWorld) -> None:
         assert (await world.refusal(world.cancel(line_workflow_id(workflow_id, 1)))).code == "NOT_FOUND"
 
 
-@requirement("LIST-UNABLE")
+@requirement("LIST-UNSUPPORTED")
 @pytest.mark.usefixtures("server_without_list")
 async def test_a_server_that_cannot_list_says_so(new_world: NewWorld) -> None:
     async with new_world() as world:

@@ -35,7 +35,7 @@ def test_lines_that_earlier_runs_settled_are_told(end: str) -> None:
     assert told.summary.endswith(f"nothing more was paid; earlier submissions paid, or perhaps paid: line 2.{end}")
 
 
-@requirement("ATTACK-RESET", "PAY-REPEATED")
+@requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
 def test_a_line_that_an_earlier_run_settled_is_not_refused_for_certain() -> None:
     report = a_report(Status.FAILED, LineStatus.FAILED, LineStatus.FAILED)
     refused = [line.model_copy(update={"error": "NO_FUNDS", "unconfirmed": False}) for line in report.lines]

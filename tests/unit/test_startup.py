@@ -29,7 +29,7 @@ from mcp_temporal_tasks import EXTENSION_ID, TasksClient, get
 from tests.requirements import requirement
 
 
-@requirement("FIRST-AT-ONCE", "FIRST-WAITS")
+@requirement("STARTUP-HANDSHAKE", "STARTUP-WAITS")
 @pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
 async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protocol_mode: str) -> None:
     startup: Startup[Backend] = Startup(max_wait=0.05)
@@ -51,7 +51,7 @@ async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protoc
                 await get(client.session, "invoice-A:01a20fc5-9476-4000-8000-000000000000")
 
 
-@requirement("FIRST-WAITS")
+@requirement("STARTUP-WAITS")
 async def test_a_call_that_waits_is_done_as_soon_as_temporal_is_there(new_world: NewWorld) -> None:
     startup: Startup[Backend] = Startup(max_wait=30)
     async with new_world() as world, Client(build_deferred_server(startup)) as client:
@@ -69,7 +69,7 @@ async def test_a_call_that_waits_is_done_as_soon_as_temporal_is_there(new_world:
         assert "NOT_FOUND" in str(asked.content)
 
 
-@requirement("FIRST-FAILS")
+@requirement("STARTUP-FAILS")
 async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_when_it_is_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -53,7 +53,7 @@ async def answered(*lines: bytes, mode: str = "old") -> dict[Any, dict[str, Any]
     return by_id
 
 
-@requirement("RPC-ERRORS", "TOOL-ERAS")
+@requirement("RPC-ERRORS", "TOOL-PROTOCOLS")
 @pytest.mark.parametrize("mode", ["old", "new"])
 async def test_what_is_no_message_is_answered_and_the_next_one_is_served(mode: str) -> None:
     deep = b'{"jsonrpc":"2.0","id":"deep","method":"ping","params":' + b'{"x":' * 400 + b"1" + b"}" * 401
@@ -74,14 +74,14 @@ async def test_what_is_no_message_is_answered_and_the_next_one_is_served(mode: s
     }
 
 
-@requirement("RPC-END")
+@requirement("STDIO-END")
 async def test_whatever_came_before_stdin_ended_is_answered() -> None:
     answers = await answered(*(message("ping", number) for number in range(1, 300)))
     assert set(answers) == set(range(300))
     assert not any("error" in answer for answer in answers.values())
 
 
-@requirement("RPC-END")
+@requirement("STDIO-END")
 async def test_what_is_still_under_way_gets_an_error_and_what_was_given_up_gets_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -94,13 +94,13 @@ async def test_what_is_still_under_way_gets_an_error_and_what_was_given_up_gets_
     assert {request_id: "error" in answer for request_id, answer in answers.items()} == {0: False, "waits": True}
 
 
-@requirement("RPC-END")
+@requirement("STDIO-END")
 async def test_who_does_not_wait_for_answers_does_not_wait_for_the_end() -> None:
     with anyio.fail_after(0.8):
         await answered(message("notifications/progress", progressToken=1, progress=1))
 
 
-@requirement("RPC-END")
+@requirement("STDIO-END")
 @pytest.mark.parametrize(
     ("method", "params"),
     [
@@ -159,7 +159,7 @@ async def _fail_to_write(unread: bytes) -> None:
             await anyio.sleep_forever()
 
 
-@requirement("RPC-END")
+@requirement("STDIO-END")
 async def test_an_id_is_waited_for_again_once_what_lasted_under_it_is_answered() -> None:
     unanswered = module._PendingRequests()
     lasting = {"name": "status", "arguments": {"wait_seconds": 40}}

@@ -228,7 +228,7 @@ def our_words(summary: str) -> str:
     return re.sub(r'"[^"]*"( \(and \d+ more characters?\))?', "Q", summary)
 
 
-@requirement("TEXT-OURS")
+@requirement("TEXT-QUOTED")
 @pytest.mark.parametrize("status", Status)
 @given(texts=foreign)
 def test_nobody_elses_words_can_stand_among_ours(status: Status, texts: dict[str, str]) -> None:
@@ -241,7 +241,7 @@ def test_nobody_elses_words_can_stand_among_ours(status: Status, texts: dict[str
     assert len(summary.splitlines()) == 1
 
 
-@requirement("TEXT-OURS")
+@requirement("TEXT-QUOTED")
 def test_what_an_earlier_release_wrote_is_told_in_todays_sentence() -> None:
     forged = report(Status.EXPIRED, LineStatus.NOT_PAID).model_copy(
         update={

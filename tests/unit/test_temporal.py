@@ -35,7 +35,7 @@ from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
-from tests.tool_client import Desk, an_invoice
+from tests.tool_client import ToolClient, an_invoice
 
 PROFILES = """
 [profile.default]
@@ -125,14 +125,16 @@ async def every_tool_answers_within_ten_seconds(reached: Connection) -> str:
         "list": {},
     }
     async with Client(build_server(InvoiceService(reached.client))) as client:
-        refused = await asyncio.gather(*(Desk(client).refused(tool, **arguments) for tool, arguments in calls.items()))
+        refused = await asyncio.gather(
+            *(ToolClient(client).refused(tool, **arguments) for tool, arguments in calls.items())
+        )
     assert time.monotonic() - began < 10
     assert all("then try again" in str(refusal) for refusal in refused)
     (code,) = {refusal.code for refusal in refused}
     return code
 
 
-@requirement("TEMPORAL-AWAY")
+@requirement("TEMPORAL-DOWN")
 async def test_nobody_listens() -> None:
     async with connection(TemporalSettings(address="127.0.0.1:1")) as reached:
         assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
@@ -140,7 +142,7 @@ async def test_nobody_listens() -> None:
             await reached.worker_client()
 
 
-@requirement("TEMPORAL-AWAY")
+@requirement("TEMPORAL-DOWN")
 async def test_somebody_listens_and_never_answers() -> None:
     # The system takes the connections; that nobody takes them up leaves nothing to be closed.
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -149,7 +151,7 @@ async def test_somebody_listens_and_never_answers() -> None:
             assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
 
 
-@requirement("TEMPORAL-AWAY")
+@requirement("TEMPORAL-DOWN")
 async def test_the_namespace_does_not_exist(tmp_path: Path) -> None:
     async with (
         EmbeddedTemporal(tmp_path / "home") as embedded,

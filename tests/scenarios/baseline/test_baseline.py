@@ -109,7 +109,7 @@ def named(scenario: Scenario) -> str:
     return scenario.__name__
 
 
-@requirement("HARNESS-SEED")
+@requirement("HARNESS-BASELINE")
 @pytest.mark.parametrize("scenario", SIX_FAULTS, ids=named)
 async def test_the_faulty_workflow_is_convicted(scenario: Scenario) -> None:
     found = await convictions(FAULTY, scenario)

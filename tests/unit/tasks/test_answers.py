@@ -19,7 +19,7 @@ from temporalio.worker import Worker
 from mcp_temporal_tasks import TaskBinding, get, input_key, run_of, update
 from mcp_temporal_tasks.workflow import TASK_INPUT
 from tests.requirements import requirement
-from tests.tasks_client import begin, error_of, tasks_client
+from tests.tasks_client import expect_error, start_task, tasks_client
 from tests.unit.tasks import deployments
 from tests.unit.tasks.test_generic import text_of, until
 
@@ -39,7 +39,7 @@ def key_of(task_id: str) -> str:
 
 async def asking(client: Client) -> str:
     """The id of a deployment's task that asks when."""
-    task_id = (await begin(client, "deploy", service="web")).task_id
+    task_id = (await start_task(client, "deploy", service="web")).task_id
     await until(client, task_id, lambda task: task.input_requests)
     return task_id
 
@@ -100,7 +100,7 @@ async def test_what_is_no_answer_is_refused_and_the_question_stays(
 ) -> None:
     async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
         task_id = await asking(client)
-        error = await error_of(update(client.session, task_id, {key_of(task_id): response}))
+        error = await expect_error(update(client.session, task_id, {key_of(task_id): response}))
         assert error.code == -32602
         assert told in error.message
         await answered_all(client, [task_id])
@@ -128,7 +128,7 @@ async def test_an_answer_that_was_not_taken_is_not_acknowledged(
         form: Any = {key_of(task_id): {"action": "accept", "content": {"when": "tonight"}}}
         monkeypatch.setattr(deployments, "TaskBinding", partial(TaskBinding, answer=is_not_taken))
         async with tasks_client(deployments.deployments(real_client)) as another:
-            refused = await error_of(update(another.session, task_id, form))
+            refused = await expect_error(update(another.session, task_id, form))
         assert refused.code == code
         assert told in refused.message
         await answered_all(client, [task_id])

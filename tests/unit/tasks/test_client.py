@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 from mcp_temporal_tasks import DetailedTask, Run, TasksClient, get, task_id_of, update
 from mcp_temporal_tasks.server.tasks import Tasks
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, error_of, tasks_client
+from tests.tasks_client import ScriptedUser, expect_error, start_task, tasks_client
 from tests.unit.tasks.continued_workflows import Persists
 from tests.unit.tasks.servers import jobs, tasks_of
 from tests.unit.tasks.test_generic import text_of, until
@@ -43,7 +43,7 @@ async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_e
         return ElicitResult(action="cancel")
 
     async with jobs(real_client) as server, tasks_client(server) as other:
-        created = await begin(other, "confirm_delete", filename="x")
+        created = await start_task(other, "confirm_delete", filename="x")
         async with Client(server, extensions=[TasksClient()], elicitation_callback=thinks) as client:
 
             async def settle_elsewhere() -> None:
@@ -62,17 +62,17 @@ async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_e
 
 @requirement("TASK-CLIENT")
 async def test_a_question_is_asked_once_however_often_it_is_polled(real_client: TemporalClient) -> None:
-    person = Person("cancel")
+    person = ScriptedUser("cancel")
     async with jobs(real_client) as server, tasks_client(server, person) as client:
         answer = await client.call_tool("confirm_delete", {"filename": "x"})
     assert text_of(answer) == "x was kept"
-    assert len(person.asked) == 1
+    assert len(person.questions) == 1
 
 
 @requirement("TASK-CLIENT")
 async def test_a_client_that_can_not_ask_leaves_the_question_to_others(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as mute, tasks_client(server) as other:
-        created = await begin(mute, "confirm_delete", filename="x")
+        created = await start_task(mute, "confirm_delete", filename="x")
         async with anyio.create_task_group() as group:
 
             async def answer_it() -> None:
@@ -88,7 +88,7 @@ async def test_a_client_that_can_not_ask_leaves_the_question_to_others(real_clie
 @requirement("TASK-CLIENT")
 async def test_an_unknown_task_is_an_error_at_once(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        assert (await error_of(TasksClient().follow(client.session, "nobody:0-0"))).code == -32602
+        assert (await expect_error(TasksClient().follow(client.session, "nobody:0-0"))).code == -32602
 
 
 @requirement("TASK-CLIENT")
@@ -96,14 +96,14 @@ async def test_a_server_that_can_not_answer_is_asked_no_longer_than_the_patience
     real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "slow_compute", seconds=0)
+        created = await start_task(client, "slow_compute", seconds=0)
 
         async def gone(*_args: Any, **_options: Any) -> None:
             raise RuntimeError("Failed client connect: gone")
 
         monkeypatch.setattr("temporalio.client.WorkflowHandle.describe", gone)
         patient = TasksClient(patience=timedelta(milliseconds=500))
-        error = await error_of(patient.follow(client.session, created.task_id))
+        error = await expect_error(patient.follow(client.session, created.task_id))
         assert error.code == -32603
         assert "can't be reached" in error.message
 
@@ -134,7 +134,7 @@ async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: 
         raise LookupError("no window to show it in")
 
     async with jobs(real_client) as server, tasks_client(server) as other:
-        created = await begin(other, "confirm_delete", filename="x")
+        created = await start_task(other, "confirm_delete", filename="x")
         async with Client(server, extensions=[TasksClient()], elicitation_callback=fails) as client:
 
             async def settle_elsewhere() -> None:
@@ -161,12 +161,12 @@ async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late
         await acknowledge.wait()
 
     monkeypatch.setattr(Tasks, "answer", late)
-    person, polls = Person("cancel"), 0
+    person, polls = ScriptedUser("cancel"), 0
 
     async def on_task(task: Any) -> None:
         nonlocal polls
         # What is asked anew has been seen, more than once.
-        polls += bool(person.asked) and task.status == "input_required"
+        polls += bool(person.questions) and task.status == "input_required"
 
     async with (
         Worker(real_client, task_queue="persists", workflows=[Persists]),
@@ -181,7 +181,7 @@ async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late
         acknowledge.set()
         await handle.terminate()
     assert polls > 0
-    assert len(person.asked) == 1
+    assert len(person.questions) == 1
 
 
 @requirement("TASK-CLIENT")
@@ -190,7 +190,7 @@ async def test_what_on_task_raises_is_raised_as_it_is(real_client: TemporalClien
         raise LookupError(task.task_id)
 
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         with pytest.raises(LookupError, match=created.task_id):
             await TasksClient(on_task=fails).follow(client.session, created.task_id)
 
@@ -199,12 +199,12 @@ async def test_what_on_task_raises_is_raised_as_it_is(real_client: TemporalClien
 async def test_an_answer_that_can_not_be_taken_is_asked_for_again_and_then_it_is_an_error(
     real_client: TemporalClient,
 ) -> None:
-    person = Person("accept", something="else")
+    person = ScriptedUser("accept", something="else")
     async with jobs(real_client) as server, tasks_client(server, person) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         with anyio.fail_after(GIVES_UP_AFTER):
-            error = await error_of(TasksClient().follow(client.session, created.task_id))
+            error = await expect_error(TasksClient().follow(client.session, created.task_id))
         assert error.code == -32602
         assert "confirm is required" in error.message
-        assert len(person.asked) == 3
+        assert len(person.questions) == 3
         assert (await get(client.session, created.task_id)).status == "input_required"

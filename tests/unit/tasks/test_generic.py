@@ -27,7 +27,7 @@ from mcp_temporal_tasks.server import tasks as _reading
 from tests.conformance.jobs import JOBS, ConfirmDelete
 from tests.conformance.server import TASK_QUEUE, build
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, error_of, tasks_client
+from tests.tasks_client import ScriptedUser, expect_error, start_task, tasks_client
 from tests.unit.tasks import deployments
 from tests.unit.tasks.servers import jobs, over_http, tasks_of
 
@@ -48,14 +48,14 @@ async def until(client: Client, task_id: str, reached: Callable[[DetailedTask], 
 
 @requirement("TASK-GENERIC", "TASK-CLIENT")
 async def test_the_documented_example_works_as_it_stands(real_client: TemporalClient) -> None:
-    person = Person(when="tonight")
+    person = ScriptedUser(when="tonight")
     async with (
         Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
         tasks_client(deployments.deployments(real_client), person) as client,
     ):
         answer = await client.call_tool("deploy", {"service": "web"})
     assert text_of(answer) == "web: tonight"
-    assert person.asked == ["When may web be deployed?"]
+    assert person.questions == ["When may web be deployed?"]
 
 
 @requirement("TASK-GENERIC")
@@ -75,7 +75,7 @@ def test_nothing_of_invoices_is_imported() -> None:
 @requirement("TASK-ENDINGS")
 async def test_a_tool_error_is_completed_with_is_error(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "failing_job")
+        created = await start_task(client, "failing_job")
         task = await until(client, created.task_id, lambda task: task.is_terminal)
         assert task.status == "completed"
         assert task.result
@@ -87,9 +87,9 @@ async def test_a_tool_error_is_completed_with_is_error(real_client: TemporalClie
 @requirement("TASK-ENDINGS", "TASK-CLIENT")
 async def test_a_protocol_error_is_failed_and_an_error_of_the_call(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        error = await error_of(client.call_tool("protocol_error_job", {}))
+        error = await expect_error(client.call_tool("protocol_error_job", {}))
         assert (error.code, error.message) == (-32603, "this job always ends with a protocol error")
-        created = await begin(client, "protocol_error_job")
+        created = await start_task(client, "protocol_error_job")
         task = await until(client, created.task_id, lambda task: task.is_terminal)
         assert (task.status, task.result) == ("failed", None)
         assert task.error == {"code": -32603, "message": "this job always ends with a protocol error"}
@@ -98,7 +98,7 @@ async def test_a_protocol_error_is_failed_and_an_error_of_the_call(real_client: 
 @requirement("TASK-ENDINGS")
 async def test_a_workflow_that_an_operator_terminates_is_failed(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         await real_client.get_workflow_handle(created.task_id.partition(":")[0]).terminate("enough")
         task = await get(client.session, created.task_id)
         assert task.status == "failed"
@@ -109,7 +109,7 @@ async def test_a_workflow_that_an_operator_terminates_is_failed(real_client: Tem
 @requirement("TASK-UPDATE")
 async def test_questions_are_answered_one_by_one_and_each_once(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "multi_input")
+        created = await start_task(client, "multi_input")
         task = await until(client, created.task_id, lambda task: len(task.input_requests or {}) == 2)
         first, second = task.input_requests or {}
 
@@ -129,7 +129,7 @@ async def test_questions_are_answered_one_by_one_and_each_once(real_client: Temp
 @requirement("TASK-UPDATE")
 async def test_a_key_is_never_used_again(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "ask_twice")
+        created = await start_task(client, "ask_twice")
         task = await until(client, created.task_id, lambda task: task.input_requests)
         [first] = task.input_requests or {}
         answer = {"action": "accept", "content": {"name": "Ann"}}
@@ -146,10 +146,10 @@ async def test_a_key_is_never_used_again(real_client: TemporalClient) -> None:
 
 @requirement("TASK-MRTR", "TASK-CLIENT")
 async def test_what_is_asked_before_there_is_a_task_is_answered_first(real_client: TemporalClient) -> None:
-    person = Person(name="Alice")
+    person = ScriptedUser(name="Alice")
     async with jobs(real_client) as server, tasks_client(server, person) as client:
         assert text_of(await client.call_tool("test_tool_with_task", {})) == "Hello, Alice!"
-    assert person.asked == ["Who is to be greeted?"]
+    assert person.questions == ["Who is to be greeted?"]
 
 
 @requirement("TASK-CAPABILITY")
@@ -157,12 +157,12 @@ async def test_what_is_asked_before_there_is_a_task_is_answered_first(real_clien
 async def test_a_client_without_tasks_waits_is_refused_or_told(real_client: TemporalClient, mode: Any) -> None:
     async with jobs(real_client) as server, Client(server, mode=mode) as client:
         assert text_of(await client.call_tool("slow_compute", {"seconds": 0.2, "label": "It"})) == "It took 0.2 s"
-        error = await error_of(client.call_tool("failing_job", {}))
+        error = await expect_error(client.call_tool("failing_job", {}))
         assert error.code == -32021
         assert error.data == {"requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
-        assert (await error_of(client.call_tool("protocol_error_job", {}))).code == -32603
+        assert (await expect_error(client.call_tool("protocol_error_job", {}))).code == -32603
         # It asks for what this client can't give; nothing is left waiting for it.
-        assert (await error_of(client.call_tool("confirm_delete", {"filename": "x"}))).code == -32021
+        assert (await expect_error(client.call_tool("confirm_delete", {"filename": "x"}))).code == -32021
 
 
 @requirement("TASK-CAPABILITY")
@@ -179,7 +179,7 @@ async def test_a_client_without_tasks_is_not_let_wait_for_ever(real_client: Temp
 @requirement("TASK-WIRE")
 async def test_times_and_spans_are_the_histories_and_whole_milliseconds(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         task = await until(client, created.task_id, lambda task: task.input_requests)
         handle = real_client.get_workflow_handle(created.task_id.partition(":")[0])
         events = (await handle.fetch_history()).events
@@ -206,7 +206,7 @@ def _milliseconds(time: datetime) -> datetime:
 @requirement("TASK-HEADERS", "TASK-CAPABILITY")
 async def test_a_header_that_differs_from_the_body_is_refused(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, over_http(server) as url, tasks_client(url) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         for method in ("tasks/get", "tasks/update", "tasks/cancel"):
             for name in ("wrong", None):
                 status, error = await _post(url, method, created.task_id, name)
@@ -293,10 +293,10 @@ async def test_no_worker_is_an_error_that_a_client_outwaits(real_client: Tempora
         answers.append(task.status)
 
     async with jobs(real_client) as server, tasks_client(server) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         await until(client, created.task_id, lambda task: task.input_requests)
-    async with tasks_client(build(real_client), Person(confirm=True)) as client:
-        error = await error_of(get(client.session, created.task_id))
+    async with tasks_client(build(real_client), ScriptedUser(confirm=True)) as client:
+        error = await expect_error(get(client.session, created.task_id))
         assert error.code == -32603
         assert "not lost" in error.message
         async with anyio.create_task_group() as group:

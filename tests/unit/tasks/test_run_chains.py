@@ -29,7 +29,7 @@ from mcp_temporal_tasks import (
     update,
 )
 from tests.requirements import requirement
-from tests.tasks_client import Person, begin, reset, tasks_client
+from tests.tasks_client import ScriptedUser, reset, start_task, tasks_client
 from tests.unit.tasks import deployments
 from tests.unit.tasks.continued_workflows import AsksInEachRun, GivesUp, GoesOn, Restless, SucceedsAtLast
 from tests.unit.tasks.servers import tasks_of
@@ -72,7 +72,7 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
         Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
         tasks_client(deployments.deployments(real_client)) as client,
     ):
-        task_id = (await begin(client, "deploy", service="web")).task_id
+        task_id = (await start_task(client, "deploy", service="web")).task_id
         asked = ended = await until(client, task_id, lambda task: task.input_requests)
         workflow_id, _, run_id = task_id.partition(":")
         seen: set[str] = set(asked.input_requests or {})
@@ -187,7 +187,7 @@ async def test_a_workflow_that_an_operator_reset_is_cancelled(real_client: Tempo
         Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
         tasks_client(deployments.deployments(real_client)) as client,
     ):
-        task_id = (await begin(client, "deploy", service="web")).task_id
+        task_id = (await start_task(client, "deploy", service="web")).task_id
         await until(client, task_id, lambda task: task.input_requests)
         workflow_id, _, run_id = task_id.partition(":")
         await reset(real_client, workflow_id, run_id)
@@ -264,7 +264,7 @@ async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_clie
 
 @requirement("TASK-CLIENT")
 async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClient) -> None:
-    queue, person = "asks-in-each-run", Person(word="yes")
+    queue, person = "asks-in-each-run", ScriptedUser(word="yes")
     async with (
         Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
         tasks_client(tasks_of(real_client, AsksInEachRun), person) as client,
@@ -272,7 +272,7 @@ async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClie
         _, task_id = await start(real_client, AsksInEachRun.run, 2, [], queue=queue)
         with anyio.fail_after(GIVES_UP_AFTER):
             await TasksClient().follow(client.session, task_id)
-    assert len(person.asked) == 3
+    assert len(person.questions) == 3
 
 
 @requirement("TASK-ENDINGS")
@@ -297,7 +297,7 @@ async def test_a_workflow_that_is_retried_is_one_task(real_client: TemporalClien
 @requirement("TASK-STORE")
 async def test_a_task_is_there_before_any_worker_is(real_client: TemporalClient) -> None:
     async with tasks_client(deployments.deployments(real_client)) as client:
-        created = await begin(client, "deploy", service="web")
+        created = await start_task(client, "deploy", service="web")
         task = await get(client.session, created.task_id)
         assert (task.status, task.last_updated_at) == ("working", created.created_at)
         await real_client.get_workflow_handle(created.task_id.partition(":")[0]).terminate()

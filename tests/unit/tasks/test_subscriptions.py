@@ -25,7 +25,7 @@ from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, 
 from mcp_temporal_tasks import Run as TaskRun
 from mcp_temporal_tasks.server.tasks import Tasks
 from tests.requirements import requirement
-from tests.tasks_client import begin, error_of
+from tests.tasks_client import expect_error, start_task
 from tests.unit.tasks.servers import jobs, over_http
 
 GIVES_UP_AFTER = 20
@@ -98,7 +98,7 @@ async def test_who_listens_is_told_of_every_change(
     async with jobs(real_client) as server, over_http(server) as url:
         where: Any = url if wire == "http" else server
         async with Client(server, extensions=[TasksClient()]) as client:
-            created = await begin(client, "confirm_delete", filename="x")
+            created = await start_task(client, "confirm_delete", filename="x")
             unknown = task_id_of(TaskRun("nobody", "0-0"))
             async with listening(where, created.task_id, unknown, created.task_id) as (heard, acknowledged):
                 # What can be followed, each once.
@@ -126,7 +126,7 @@ async def test_a_binding_that_fails_once_silences_nobody(
 
     monkeypatch.setattr(Tasks, "read", fails_at_first)
     async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         async with listening(server, created.task_id) as (heard, _):
             assert (await next_of(heard, "input_required")).taskId == created.task_id
     assert calls > 1
@@ -135,7 +135,7 @@ async def test_a_binding_that_fails_once_silences_nobody(
 @requirement("TASK-LISTEN")
 async def test_tasks_and_what_the_server_tells_anyway_go_over_one_stream(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
-        created = await begin(client, "confirm_delete", filename="x")
+        created = await start_task(client, "confirm_delete", filename="x")
         async with listening(server, created.task_id, toolsListChanged=True) as (heard, acknowledged):
             assert acknowledged.tools_list_changed is True
             await next_of(heard, "input_required")
@@ -149,7 +149,7 @@ async def test_tasks_and_what_the_server_tells_anyway_go_over_one_stream(real_cl
 @requirement("TASK-LISTEN", "TASK-CAPABILITY")
 async def test_who_does_not_declare_tasks_can_not_listen_to_any(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, Client(server) as client:
-        error = await error_of(_listen(client, ["x"], {}))
+        error = await expect_error(_listen(client, ["x"], {}))
         assert error.code == -32021
         assert error.data["requiredCapabilities"]["extensions"] == {EXTENSION_ID: {}}
 
@@ -158,4 +158,4 @@ async def test_who_does_not_declare_tasks_can_not_listen_to_any(real_client: Tem
 @pytest.mark.parametrize("task_ids", ["x", [1], {"x": 1}, [["x"]]])
 async def test_task_ids_that_are_none_are_a_wrong_parameter(real_client: TemporalClient, task_ids: Any) -> None:
     async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
-        assert (await error_of(_listen(client, task_ids, {}))).code == -32602
+        assert (await expect_error(_listen(client, task_ids, {}))).code == -32602

@@ -44,7 +44,7 @@ def simulated(plan: Plan, which: int = 0, jobs: int = 1) -> Totals:
 # -- drawn ---------------------------------------------------------------------------------------------------------
 
 
-@requirement("SIMULATE-SAME")
+@requirement("SIMULATE-DETERMINISTIC")
 def test_a_number_is_always_drawn_alike_and_another_otherwise() -> None:
     drawn = [generate_scenario(5, run, GeneratorOptions()) for run in range(100)]
     assert drawn == [generate_scenario(5, run, GeneratorOptions()) for run in range(100)]
@@ -201,7 +201,7 @@ def test_the_real_workflows_break_nothing() -> None:
     assert totals.virtual_days > 150
 
 
-@requirement("SIMULATE-SAME")
+@requirement("SIMULATE-DETERMINISTIC")
 def test_shares_come_to_the_same_as_the_whole() -> None:
     plan = Plan(runs=30, seed=21, samples=True)
     whole, shared = simulated(plan), simulated(plan, 0, 2)
@@ -209,7 +209,7 @@ def test_shares_come_to_the_same_as_the_whole() -> None:
     assert whole == shared
 
 
-@requirement("SIMULATE-SAME")
+@requirement("SIMULATE-DETERMINISTIC")
 def test_a_life_is_the_same_whatever_was_lived_before() -> None:
     scenarios = [generate_scenario(22, run, GeneratorOptions()) for run in range(12)]
     forth, back = EpisodeRunner(), EpisodeRunner()
@@ -224,7 +224,7 @@ def test_a_life_is_the_same_whatever_was_lived_before() -> None:
 
 
 @pytest.mark.thorough
-@requirement("SIMULATE-CONVICTS")
+@requirement("SIMULATE-DETECTS")
 @pytest.mark.parametrize(("workflow", "rule"), [(PAYS_AGAIN, "S2"), (LAST_WINS, "S3")])
 def test_a_broken_workflow_is_convicted_and_its_failure_made_small(workflow: str, rule: str) -> None:
     plan = Plan(runs=200, seed=3, workflows=(workflow,))
@@ -251,7 +251,7 @@ def test_a_broken_workflow_is_convicted_and_its_failure_made_small(workflow: str
 
 
 @pytest.mark.thorough
-@requirement("SIMULATE-CONVICTS")
+@requirement("SIMULATE-DETECTS")
 def test_whoever_goes_on_finds_more() -> None:
     totals = simulated(Plan(runs=25, seed=3, workflows=(LAST_WINS,), keeps_going=True))
     assert totals.runs == 25

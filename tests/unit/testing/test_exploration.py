@@ -57,7 +57,7 @@ def simulate(*arguments: str) -> Result:
 
 
 @pytest.mark.thorough
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_every_plan_is_explored_in_one_process_or_in_several() -> None:
     every, told = [Plan(1, ("approve",)), Plan(1, ("cancel",))], [0, 0]
 
@@ -72,7 +72,7 @@ def test_every_plan_is_explored_in_one_process_or_in_several() -> None:
     assert told == [2 * sum(figures) for figures in zip(*alone.values(), strict=True)]
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 @pytest.mark.parametrize("most", range(4))
 def test_plans_have_every_word_of_events_in_them_and_no_other(most: int) -> None:
     def words(events: tuple[str, ...]) -> set[tuple[str, ...]]:
@@ -86,7 +86,7 @@ def test_plans_have_every_word_of_events_in_them_and_no_other(most: int) -> None
 
 
 @pytest.mark.thorough
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_what_is_wrong_is_told_with_its_story() -> None:
     failure = explore_plan(SIGNALLED, (LATE,)).failure
     assert failure is not None
@@ -98,7 +98,7 @@ def test_what_is_wrong_is_told_with_its_story() -> None:
     assert explore_plan(SIGNALLED).failure is None
 
 
-@requirement("ORDER-ALL")
+@requirement("INTERLEAVINGS-ALL")
 def test_a_story_tells_the_crash_and_the_fault_too() -> None:
     plan, found = Plan(1, ("approve",)), set[str]()
     for branches in range(40):
@@ -193,7 +193,7 @@ def test_whoever_does_not_read_what_is_told_meanwhile_is_left_alone(monkeypatch:
     assert len(exhausting.results) == 2
 
 
-@requirement("SIMULATE-CLI", "ORDER-ALL")
+@requirement("SIMULATE-CLI", "INTERLEAVINGS-ALL")
 @pytest.mark.parametrize(("workflow_name", "by"), [(LATE, "S8"), (JUST_RETURNS, "S9")])
 def test_a_failure_is_told_with_the_one_command_that_lives_it_again(workflow_name: str, by: str) -> None:
     found = simulate("--exhaustive", "1", "--lines", "1", "--workflow", workflow_name)

@@ -113,7 +113,7 @@ def test_the_program_it_prints_runs(tmp_path: Path) -> None:
     assert "as it should" in failed.stderr
 
 
-@pytest.mark.requirement("HARNESS-AGAIN")
+@pytest.mark.requirement("HARNESS-REPRODUCE")
 async def test_what_a_control_is_caught_by_catches_it_again() -> None:
     control = next(each for each in CONTROLS if each.name == "CompletesThoughCancelled")
     (scenario, *_) = control.scenarios

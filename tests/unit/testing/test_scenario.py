@@ -131,7 +131,7 @@ def test_an_action_that_is_none_is_refused(wrong: dict[str, object]) -> None:
 # -- playing ---------------------------------------------------------------------------------------------------
 
 
-@requirement("HARNESS-AGAIN")
+@requirement("HARNESS-REPRODUCE")
 async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it_again(
     invoice_environments: EnvironmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

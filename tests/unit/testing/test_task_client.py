@@ -46,7 +46,7 @@ async def _waiting(world: World, tools: TaskTools) -> Mapping[str, str]:
     return {"workflow_id": submitted["workflow_id"]}
 
 
-@requirement("HARNESS-DOORS")
+@requirement("HARNESS-CLIENTS")
 async def test_it_submits_decides_and_cancels_by_the_task(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     async with new_world() as world, behind(world, monkeypatch) as tools:
@@ -70,7 +70,7 @@ async def test_it_submits_decides_and_cancels_by_the_task(new_world: NewWorld, m
     assert not {"tools/call approve", "tools/call reject", "tools/call cancel"} & methods
 
 
-@requirement("HARNESS-DOORS")
+@requirement("HARNESS-CLIENTS")
 async def test_a_task_that_does_not_ask_is_noticed(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     async def silent(_handle: Any) -> TaskState:
         return TaskState()
@@ -81,7 +81,7 @@ async def test_a_task_that_does_not_ask_is_noticed(new_world: NewWorld, monkeypa
             await tools.call("status", which)
 
 
-@requirement("HARNESS-DOORS")
+@requirement("HARNESS-CLIENTS")
 async def test_a_task_that_forgets_the_answer_is_noticed(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     async def forgets(*_arguments: Any) -> None:
         pass
@@ -92,7 +92,7 @@ async def test_a_task_that_forgets_the_answer_is_noticed(new_world: NewWorld, mo
             await tools.call("approve", which)
 
 
-@requirement("HARNESS-DOORS")
+@requirement("HARNESS-CLIENTS")
 @pytest.mark.parametrize("code", [INVALID_PARAMS, INTERNAL_ERROR])
 async def test_a_task_that_can_not_be_read_is_noticed(
     new_world: NewWorld, monkeypatch: pytest.MonkeyPatch, code: int
@@ -108,7 +108,7 @@ async def test_a_task_that_can_not_be_read_is_noticed(
                 await tools.call(tool, which)
 
 
-@requirement("HARNESS-DOORS")
+@requirement("HARNESS-CLIENTS")
 @pytest.mark.parametrize("code", [INVALID_PARAMS, INTERNAL_ERROR])
 async def test_a_task_that_takes_no_answer_is_noticed(
     new_world: NewWorld, monkeypatch: pytest.MonkeyPatch, code: int
@@ -122,7 +122,7 @@ async def test_a_task_that_takes_no_answer_is_noticed(
             await tools.call("reject", which)
 
 
-@requirement("HARNESS-DOORS")
+@requirement("HARNESS-CLIENTS")
 async def test_a_task_that_ends_with_another_report_is_noticed(
     new_world: NewWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
