@@ -15,6 +15,7 @@ from temporal_replay.patches.coverage import (
     print_coverage,
 )
 from temporal_replay.recording import Recording, Unreadable, read, write
+from temporal_replay.replay.loading import LoadError, load_object
 from temporal_replay.replay.pool import TIME_LIMIT, Pool, cores
 from temporal_replay.replay.replayer import Replaying
 from temporal_replay.replay.target import CannotRun, Code, Target
@@ -33,6 +34,7 @@ __all__ = [
     "Coverage",
     "Drift",
     "Fault",
+    "LoadError",
     "Outcome",
     "Patch",
     "Pool",
@@ -53,6 +55,7 @@ __all__ = [
     "coverage_as_json",
     "coverage_of",
     "explained",
+    "load_object",
     "outline",
     "print_coverage",
     "print_report",

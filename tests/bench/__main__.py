@@ -34,7 +34,7 @@ from invoice_mcp.testing import (
     World,
     kinds,
     open_world,
-    run_and_leave,
+    run_and_exit,
 )
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.invoice import InvoiceWorkflow
@@ -177,7 +177,7 @@ def main(rounds: int, engines: tuple[str, ...]) -> None:
         ours, bare, calls = runner.run(session(10 * rounds))
     console.print(f"Simulated, through MCP and the checker: {ours:.0f} lives/s, ratio {ours / bare:.2f} to")
     console.print(f"nothing but their {calls} calls, of a tool that does nothing: {bare:.0f} lives/s")
-    run_and_leave(_nothing())
+    run_and_exit(_nothing())
 
 
 async def _nothing() -> None:

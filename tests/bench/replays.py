@@ -18,8 +18,8 @@ from rich.table import Table
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from invoice_mcp.testing import run_and_leave
-from invoice_mcp.testing.recordings.api import TARGET
+from invoice_mcp.testing import run_and_exit
+from invoice_mcp.testing.recordings import TARGET
 from invoice_mcp.workflow.worker import REPLAY
 from temporal_replay import Outcome, Pool, cores, read
 
@@ -89,7 +89,7 @@ def main(times: int, rounds: int) -> None:
     Exit status: 0 if it is fast enough, 1 if not: not strict, in one process, at least 0.9 of the bare Replayer; and
     in all processes together, three quarters of one process' rate for each core.
     """
-    run_and_leave(_compare(times, rounds))
+    run_and_exit(_compare(times, rounds))
 
 
 async def _compare(times: int, rounds: int) -> int:

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from invoice_mcp.testing.simulate.fuzz.campaign import Plan, live_share, simulate
+from invoice_mcp.testing.simulate.fuzz.campaign import Plan, run_share, simulate
 from invoice_mcp.testing.simulate.fuzz.statistics import Totals
 
 
@@ -45,7 +45,7 @@ def growth(most: int) -> Table:
         wall, cpu, before = time.perf_counter(), time.process_time(), lived
         mark *= 10
 
-    live_share(plan, plan.share(0, 1), tell, _NoLimit())
+    run_share(plan, plan.share(0, 1), tell, _NoLimit())
     return table
 
 

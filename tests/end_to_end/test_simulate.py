@@ -91,11 +91,11 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         (["--faults=none,crash"], "'none' leaves room for nothing else"),
         (["--faults=none,0.5"], "'none' leaves room for nothing else"),
         (["--faults=0.5,none"], "'none' leaves room for nothing else"),
-        (["--workflow=nowhere:Nothing"], "can't be loaded as MODULE:CLASS"),
+        (["--workflow=nowhere:Nothing"], "nowhere:Nothing can't be imported: No module named"),
         (["--workflow=tests.other_workflows:SomebodyElses.run"], "is no workflow"),
         (
             ["--workflow=tests.other_workflows:GoesOnAsNew", "--workflow=tests.parcels.workflows:Return"],
-            "stands in for none",
+            "replaces none",
         ),
         (["--html=/nowhere/at/all.html"], "there is no directory /nowhere/at"),
         (["--html="], "can't be written: Is a directory"),

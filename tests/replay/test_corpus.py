@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from invoice_mcp.domain.names import TASK_QUEUE
-from invoice_mcp.testing.recordings.api import PATHS, TARGET
+from invoice_mcp.testing.recordings import PATHS, TARGET
 from temporal_replay import Drift, Pool, Recording, check_histories, read, read_corpus
 from tests.replay.personal_data import strangers_in, texts_of
 from tests.requirements import requirement

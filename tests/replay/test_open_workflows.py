@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from invoice_mcp.testing.recordings.api import TARGET
+from invoice_mcp.testing.recordings import TARGET
 from temporal_replay import Recording, read, read_corpus
 from temporal_replay.commands.recorded import attributes
 from tests.nightly import at_night

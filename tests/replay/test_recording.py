@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from invoice_mcp.testing import EnvironmentPool, kinds
-from invoice_mcp.testing.recordings.api import PATHS, TARGET, InvoicePath, record_path, record_release
+from invoice_mcp.testing.recordings import PATHS, TARGET, InvoicePath, record_path, record_release
 from temporal_replay import CannotRun, Pool, check_histories, read, tidied, write
 from tests.requirements import requirement
 

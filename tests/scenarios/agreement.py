@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from invoice_mcp.testing import EnvironmentPool, Scenario, World, open_world
-from invoice_mcp.testing.simulate.fuzz.conformance import Done, Player
+from invoice_mcp.testing.simulate.fuzz.conformance import PerformedAction, ScenarioPlayer
 from temporal_replay import Recording, outline
 
 
@@ -38,9 +38,9 @@ async def account_of(pool: EnvironmentPool, scenario: Scenario) -> Account:
     Raises:
         AssertionError: It is not as the model says, or breaks a promise.
     """
-    done: list[Done] = []
+    done: list[PerformedAction] = []
     async with open_world(pool, **scenario.world) as world:
-        await Player(world, scenario, done.append).play()
+        await ScenarioPlayer(world, scenario, done.append).play()
     observed = await world.observe()
     outlines = [
         await _outline(world, workflow_id, run_id)

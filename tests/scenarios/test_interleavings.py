@@ -17,7 +17,7 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from invoice_mcp.domain.report import LineStatus
 from invoice_mcp.testing import Violations
 from invoice_mcp.testing.simulate.explore import plan as _plans
-from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, Unforeseen, executions_of
+from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, UnsoundReductionError, executions_of
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, plans
 from invoice_mcp.workflow.invoice import InvoiceWorkflow
 from invoice_mcp.workflow.line import PayLineItem
@@ -303,7 +303,7 @@ class CancelsALine(InvoiceWorkflow):
 
 @requirement("INTERLEAVINGS-ALL")
 def test_an_order_that_was_taken_not_to_matter_and_does_is_told() -> None:
-    with pytest.raises(Unforeseen, match="cancellation is delivered"):
+    with pytest.raises(UnsoundReductionError, match="cancellation is delivered"):
         explored(Plan(2, ("approve",), faults=(), crashes=False), (CancelsALine, PayLineItem))
 
 

@@ -11,7 +11,7 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from invoice_mcp.testing import ScenarioRunner, kinds
-from invoice_mcp.testing.recordings.api import PATHS, InvoicePath, record_path
+from invoice_mcp.testing.recordings import PATHS, InvoicePath, record_path
 from temporal_replay import Recording, read
 from tests.requirements import requirement
 

@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 
 from invoice_mcp.adapters.ledger import PaymentLedger
 from invoice_mcp.adapters.settings import PortSettings, open_ports
-from invoice_mcp.cli.serve import exit_process, stop_event_on_signals
+from invoice_mcp.cli.serve import stop_event_on_signals
 from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.exit import exit_process
 from invoice_mcp.server.confirmation import EFFECT_WITHOUT_FORMS, ApprovalPolicy, default_policy
 from invoice_mcp.server.startup import Startup
 from invoice_mcp.server.tools import Backend

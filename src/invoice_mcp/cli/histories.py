@@ -17,7 +17,6 @@ import click
 from invoice_mcp import __version__
 from invoice_mcp.cli.histories_support import (
     errors_without_traceback,
-    exit_process,
     progress,
     render,
     run,
@@ -26,6 +25,7 @@ from invoice_mcp.cli.histories_support import (
 )
 from invoice_mcp.cli.options import EPILOG, temporal_options
 from invoice_mcp.cli.options import duration as parse_duration
+from invoice_mcp.exit import exit_process
 from invoice_mcp.output import tell
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def record(path: Path, release: str) -> None:
     """
     with errors_without_traceback(), stdout_suppressed():
         try:
-            from invoice_mcp.testing.recordings.api import PATHS, record_release
+            from invoice_mcp.testing.recordings import PATHS, record_release
         except ModuleNotFoundError as missing:
             raise click.UsageError(f"{missing}: install it with pip install 'invoice-mcp[testing]'.") from None
         with progress("Playing", len(PATHS)) as advance:
@@ -286,9 +286,9 @@ async def _with_client(where: dict[str, str | None], work: Callable[[Client], Co
 
 
 def _own_fields_to_keep() -> frozenset[str]:
-    from invoice_mcp.testing.recordings.target import KEEP
+    from invoice_mcp.testing.recordings import KEPT_FIELDS
 
-    return KEEP
+    return KEPT_FIELDS
 
 
 def _pool(

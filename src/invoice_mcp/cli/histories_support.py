@@ -10,11 +10,12 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from invoice_mcp.cli.main import disable_wrapping
+from invoice_mcp.exit import exit_process
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 T = TypeVar("T")
-
-
-def exit_process(status: int) -> NoReturn:
-    """End at once: threads of Temporal's SDK, or a replay that hangs, may keep a process from ending by itself."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
 
 
 def write_report(path: Path, text: str) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
 from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.exit import exit_process
 from invoice_mcp.server.startup import Startup
 from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
 from invoice_mcp.server.tools import Backend, build_deferred_server
@@ -37,8 +38,6 @@ logger = logging.getLogger(__name__)
 Load = Callable[[], "BackendSource"]
 """Imports what the tools work on, and says how it is made. It takes long: called in a thread."""
 
-# Seconds. Who does not read what we write must not keep the process from ending.
-_FLUSH_TIMEOUT = 2.0
 # What a host asks before it needs anything. What it asks next shows that it has the answer.
 _HANDSHAKE = frozenset({"initialize", "server/discover", "tools/list", "ping"})
 # Seconds. In this time the answer is written: it has the processor for itself.
@@ -213,20 +212,3 @@ def stop_event_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     return stop
-
-
-def exit_process(status: int = 0) -> NoReturn:
-    """End the process now, cleanly: a read of stdin that a thread still waits in can't be interrupted, and a thread of
-    the SDK that logs while Python shuts down would abort it."""
-    # In a thread: a stream that nobody reads blocks whoever flushes it.
-    flushing = threading.Thread(target=_flush, daemon=True)
-    flushing.start()
-    flushing.join(_FLUSH_TIMEOUT)
-    os._exit(status)
-
-
-def _flush() -> None:
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # closed, or never there
-            stream.flush()

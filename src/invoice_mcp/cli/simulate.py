@@ -154,7 +154,7 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
     What fails is made as small as it can be, and told: the scenario, the command that plays it again, and all that
     happened. Ctrl-C ends it after the life under way, with the totals so far; pressed again, it ends at once.
     """
-    from invoice_mcp.testing.simulate.process.interrupt import asked_by_ctrl_c
+    from invoice_mcp.testing.simulate.process.interrupt import stop_on_ctrl_c
 
     if path is not None:
         reject_options(ctx, "--path lives one life again", "exhaustive", "jobs", "keep_going", "lines", *_OF_CHANCE)
@@ -162,7 +162,7 @@ def simulate(  # noqa: PLR0917 (click passes them by name)
         reject_options(ctx, "--exhaustive leaves nothing to chance and has no page", *_OF_CHANCE)
         lines = _few(ctx, lines)
     # What is imported from here on takes a second, in which somebody may think better of it.
-    with asked_by_ctrl_c() as stop:
+    with stop_on_ctrl_c() as stop:
         from invoice_mcp.cli import simulate_support as running
 
         if path is not None:

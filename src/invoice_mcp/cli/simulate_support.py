@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 
 from invoice_mcp.output import tell
-from invoice_mcp.testing.simulate.explore.replay import NoSuchExecution, ScheduleId, quiet, replay_path
+from invoice_mcp.testing.simulate.explore.replay import ScheduleId, UnknownScheduleError, replay_path, suppress_logging
 from invoice_mcp.testing.simulate.fuzz.campaign import Plan, simulate
-from invoice_mcp.testing.simulate.process.interrupt import Stop
-from invoice_mcp.testing.simulate.process.loading import NotFound, workflows_named
-from invoice_mcp.testing.simulate.process.pool import ProcessDied
-from invoice_mcp.testing.simulate.report.console import Reporter, rendered
+from invoice_mcp.testing.simulate.process.interrupt import StopFlag
+from invoice_mcp.testing.simulate.process.loading import WorkflowNotFoundError, load_workflows
+from invoice_mcp.testing.simulate.process.pool import ProcessDiedError
+from invoice_mcp.testing.simulate.report.console import Reporter, render
 from invoice_mcp.testing.simulate.report.exploration import Exploration, told
 from temporal_simulator import NotSimulated
 
@@ -28,7 +28,7 @@ class Unable(click.ClickException):
     exit_code = 2
 
 
-def by_chance(plan: Plan, jobs: int, stop: Stop, *, as_json: bool, html: Path | None) -> int:
+def by_chance(plan: Plan, jobs: int, stop: StopFlag, *, as_json: bool, html: Path | None) -> int:
     """Live what was drawn, and tell it; what is returned is the exit status."""
     _require_workflows(plan.workflows)
     if html is not None:
@@ -36,9 +36,9 @@ def by_chance(plan: Plan, jobs: int, stop: Stop, *, as_json: bool, html: Path | 
     jobs = min(jobs, plan.runs)
     teller = Reporter(plan, jobs)
     try:
-        with quiet(), _told_if_unable(), teller.progress():
+        with suppress_logging(), _told_if_unable(), teller.progress():
             simulate(plan, jobs, teller.tell, stop)
-        teller.is_interrupted = stop.is_asked
+        teller.is_interrupted = stop.is_set
     except KeyboardInterrupt:
         teller.is_interrupted = True
     tell(teller.as_json if as_json else teller.as_text)
@@ -48,7 +48,7 @@ def by_chance(plan: Plan, jobs: int, stop: Stop, *, as_json: bool, html: Path | 
 
 
 def in_every_order(
-    events: int, lines: int, jobs: int, workflows: tuple[str, ...], stop: Stop, *, keep_going: bool, as_json: bool
+    events: int, lines: int, jobs: int, workflows: tuple[str, ...], stop: StopFlag, *, keep_going: bool, as_json: bool
 ) -> int:
     """Explore, and tell it; what is returned is the exit status."""
     _require_workflows(workflows)
@@ -65,16 +65,16 @@ def along(name: str, workflows: tuple[str, ...], *, as_json: bool) -> int:
     try:
         with _told_if_unable():
             lived = replay_path(ScheduleId.named(name), workflows)
-    except NoSuchExecution as missing:
+    except UnknownScheduleError as missing:
         raise click.BadParameter(str(missing), param_hint="--path") from None
-    tell(lambda: json.dumps(lived.as_data(), indent=2) if as_json else rendered(told(lived)))
+    tell(lambda: json.dumps(lived.as_data(), indent=2) if as_json else render(told(lived)))
     return _BROKEN if lived.broken else _KEPT
 
 
 def _require_workflows(names: tuple[str, ...]) -> None:
     try:
-        workflows_named(names)
-    except NotFound as missing:
+        load_workflows(names)
+    except WorkflowNotFoundError as missing:
         raise click.BadParameter(str(missing), param_hint="--workflow") from None
 
 
@@ -82,7 +82,7 @@ def _require_workflows(names: tuple[str, ...]) -> None:
 def _told_if_unable() -> Iterator[None]:
     try:
         yield
-    except (NotSimulated, ProcessDied) as unable:
+    except (NotSimulated, ProcessDiedError) as unable:
         raise Unable(str(unable)) from None
 
 

@@ -13,9 +13,9 @@ from .model.model import Model
 from .model.scenario import Line, Scenario
 from .model.sequences import action_sequences, prefixes
 from .records import Answer, Attempt, Outcome, Paid, Stamp, ToolRefused
-from .simulate.fuzz.conformance import ModelViolated, play
+from .simulate.fuzz.conformance import ModelMismatchError, play
 from .simulate.fuzz.runner import ScenarioRunner
-from .simulate.process.exit import run_and_leave
+from .simulate.process.exit import run_and_exit
 from .world.base import DAY, PAST, an_invoice
 from .world.environment import EnvironmentPool
 from .world.fakes import RecordingPayments, ScriptedErp
@@ -45,7 +45,7 @@ __all__ = [
     "EnvironmentPool",
     "Line",
     "Model",
-    "ModelViolated",
+    "ModelMismatchError",
     "Observations",
     "Outcome",
     "Paid",
@@ -73,6 +73,6 @@ __all__ = [
     "play",
     "prefixes",
     "register",
-    "run_and_leave",
+    "run_and_exit",
     "trace_of",
 ]

@@ -12,8 +12,8 @@ from invoice_mcp.output import Unwritten, tell
 from invoice_mcp.testing.engines.registry import kinds
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.conformance import play
-from invoice_mcp.testing.simulate.process.exit import run_and_leave
-from invoice_mcp.testing.simulate.process.loading import NotFound, named
+from invoice_mcp.testing.simulate.process.exit import run_and_exit
+from invoice_mcp.testing.simulate.process.loading import WorkflowNotFoundError, load_workflow
 from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.workflow.worker import WORKFLOWS
 
@@ -32,8 +32,8 @@ def _workflows(ctx: click.Context, param: click.Parameter, values: tuple[str, ..
 
 def _workflow(value: str, ctx: click.Context, param: click.Parameter) -> type:
     try:
-        return named(value)
-    except NotFound as missing:
+        return load_workflow(value)
+    except WorkflowNotFoundError as missing:
         raise click.BadParameter(str(missing), ctx, param) from None
 
 
@@ -71,7 +71,7 @@ def main(*, scenario: Scenario, world: str, workflows: tuple[type, ...], sandbox
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
     pool = EnvironmentPool(_KINDS[world], workflows, sandboxed=sandbox)
-    run_and_leave(_play(pool, scenario, times), _KINDS[world].loop_factory)
+    run_and_exit(_play(pool, scenario, times), _KINDS[world].loop_factory)
 
 
 async def _play(pool: EnvironmentPool, scenario: Scenario, times: int) -> int:

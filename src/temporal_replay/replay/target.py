@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from temporalio.converter import DataConverter, PayloadCodec
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunner
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
+from temporal_replay.replay.loading import LoadError, load_object
 from temporal_replay.replay.runner import WatchingRunner
 
 
@@ -175,17 +175,7 @@ def _made(function: Callable[[], Any], name: str) -> Any:
 
 
 def _named(name: str, option: str) -> Any:
-    module, colon, attribute = name.partition(":")
-    if not colon or not module or not attribute:
-        raise CannotRun(f"{option}: {name!r} must read module:attribute, such as my_package.worker:WORKFLOWS")
     try:
-        found: Any = importlib.import_module(module)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except ModuleNotFoundError as error:
-        raise CannotRun(
-            f"{option}: {name} can't be imported: {error}. Run it where your package is installed, or in its directory"
-        ) from None
-    except Exception as error:  # noqa: BLE001 (whatever that code does when it is imported)
-        raise CannotRun(f"{option}: {name} can't be imported: {type(error).__name__}: {error}") from None
-    return found
+        return load_object(name)
+    except LoadError as error:
+        raise CannotRun(f"{option}: {error}") from None

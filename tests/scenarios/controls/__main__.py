@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from invoice_mcp.exit import exit_process
 from invoice_mcp.testing import RULES, ScenarioRunner, kinds
 from tests.scenarios.controls.catalogue import COMMON, CONTROLS
 from tests.scenarios.controls.control import Caught, Control, catch, first_broken
@@ -82,7 +82,5 @@ def _told(control: Control, how: dict[str, Caught | None]) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    # The SDK's threads may abort a process that ends by itself: see `run_and_leave`.
-    os._exit(code)
+    # The SDK's threads may abort a process that ends by itself.
+    exit_process(main())

@@ -9,7 +9,7 @@ from functools import partial
 
 from invoice_mcp.testing import (
     EnvironmentPool,
-    ModelViolated,
+    ModelMismatchError,
     Scenario,
     ScenarioRunner,
     Violations,
@@ -100,7 +100,7 @@ def first_broken(environment: ScenarioRunner, scenarios: Iterable[Scenario | Sto
     for number, scenario in enumerate(scenarios, 1):
         try:
             environment.run(partial(_play, scenario=scenario))
-        except (Violations, ModelViolated) as broken:
+        except (Violations, ModelMismatchError) as broken:
             by = {violation.rule for violation in broken.found} if isinstance(broken, Violations) else {MODEL}
             return Caught(frozenset(by), str(scenario), number, time.monotonic() - began, str(broken))
     return None

@@ -14,13 +14,13 @@ from mcp_types import CallToolResult
 from invoice_mcp.cli.simulate import FAULTS as TOLD_FAULTS
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.testing import Action, Line, Scenario, ScenarioRunner, Verb, Violations, kinds
-from invoice_mcp.testing.simulate.fuzz.campaign import Plan, live_share
-from invoice_mcp.testing.simulate.fuzz.episode import MODEL, Episode, EpisodeFailure, EpisodeRunner
+from invoice_mcp.testing.simulate.fuzz.campaign import Plan, run_share
+from invoice_mcp.testing.simulate.fuzz.episode import MODEL_MISMATCH, Episode, EpisodeRunner, Failure
 from invoice_mcp.testing.simulate.fuzz.generator import FAULTS, GeneratorOptions, generate_scenario
 from invoice_mcp.testing.simulate.fuzz.shrinker import shrink
-from invoice_mcp.testing.simulate.fuzz.statistics import SPANS, Totals, since
-from invoice_mcp.testing.simulate.process.interrupt import Stop
-from invoice_mcp.testing.simulate.process.loading import workflows_named
+from invoice_mcp.testing.simulate.fuzz.statistics import DURATION_BUCKETS, Totals, format_elapsed
+from invoice_mcp.testing.simulate.process.interrupt import StopFlag
+from invoice_mcp.testing.simulate.process.loading import load_workflows
 from invoice_mcp.testing.world.schema_cache import shape_of, validate_each_shape_once
 from temporal_simulator import START_TIME, TimelineEntry
 from tests.requirements import requirement
@@ -37,7 +37,7 @@ class Limit:
 def simulated(plan: Plan, which: int = 0, jobs: int = 1) -> Totals:
     """What a share comes to."""
     totals = Totals()
-    live_share(plan, plan.share(which, jobs), totals.take, Limit(plan.first + plan.runs))
+    run_share(plan, plan.share(which, jobs), totals.take, Limit(plan.first + plan.runs))
     return totals
 
 
@@ -149,13 +149,13 @@ def test_totals_add_up() -> None:
     assert one.outcomes == {"PAID": 2, "EXPIRED": 1}
     assert one.faults == {"crash": 3, "erp-down": 1}
     assert one.spans == {"under a week": 1, "a year and more": 1, "under a minute": 1}
-    assert set(one.spans) <= {name for name, _ in SPANS}
+    assert set(one.spans) <= {name for name, _ in DURATION_BUCKETS}
 
 
 def test_when_something_was_is_told_from_the_beginning() -> None:
     at = START_TIME + timedelta(days=12, hours=3, minutes=4, seconds=5)
-    assert since(TimelineEntry(1, at, "", "")).split() == ["12d", "03:04:05.000"]
-    assert since(TimelineEntry(1, at + timedelta(milliseconds=20), "", "")).split() == ["12d", "03:04:05.020"]
+    assert format_elapsed(TimelineEntry(1, at, "", "")).split() == ["12d", "03:04:05.000"]
+    assert format_elapsed(TimelineEntry(1, at + timedelta(milliseconds=20), "", "")).split() == ["12d", "03:04:05.020"]
 
 
 def test_shapes_differ_by_keys_and_types_not_by_values() -> None:
@@ -232,7 +232,7 @@ def test_a_broken_workflow_is_convicted_and_its_failure_made_small(workflow: str
     [told] = totals.failures
     assert told.life.broken is not None
     # Or by what is wrong before it comes to that: by an answer, or by a key that is not the line's.
-    assert {rule, MODEL, "S10"} & set(told.life.broken.by)
+    assert {rule, MODEL_MISMATCH, "S10"} & set(told.life.broken.by)
     assert len(told.scenario.actions) <= min(4, len(told.drawn.actions))
     assert len(told.scenario.lines) <= 2
     # All of the lives before it were lived, none after it.
@@ -242,10 +242,10 @@ def test_a_broken_workflow_is_convicted_and_its_failure_made_small(workflow: str
     assert [what.partition(" →")[0] for what in clients][: len(str(told.scenario).split())] == str(
         told.scenario
     ).split()
-    with ScenarioRunner(kinds()["simulated"], workflows_named(plan.workflows), sandboxed=False) as runner:
+    with ScenarioRunner(kinds()["simulated"], load_workflows(plan.workflows), sandboxed=False) as runner:
         with pytest.raises(AssertionError) as again:
             runner.play(told.scenario)
-        assert isinstance(again.value, Violations) or told.life.broken.by == (MODEL,)
+        assert isinstance(again.value, Violations) or told.life.broken.by == (MODEL_MISMATCH,)
     assert f"--workflow={workflow}" in told.command
     assert Scenario.model_validate_json(shlex.split(told.command)[-1]) == told.scenario
 
@@ -261,7 +261,7 @@ def test_whoever_goes_on_finds_more() -> None:
 
 @requirement("SIMULATE-CLI")
 def test_whoever_asks_for_an_end_gets_it_after_the_life_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, totals, plan = Stop(), Totals(), Plan(runs=50, seed=24)
+    stop, totals, plan = StopFlag(), Totals(), Plan(runs=50, seed=24)
     live = EpisodeRunner.live
 
     def third_is_interrupted(lives: EpisodeRunner, scenario: Scenario, name: str, *, tells: bool = False) -> Episode:
@@ -270,22 +270,22 @@ def test_whoever_asks_for_an_end_gets_it_after_the_life_under_way(monkeypatch: p
         return live(lives, scenario, name, tells=tells)
 
     monkeypatch.setattr(EpisodeRunner, "live", third_is_interrupted)
-    live_share(plan, plan.share(0, 1), totals.take, Limit(plan.runs), stop)
+    run_share(plan, plan.share(0, 1), totals.take, Limit(plan.runs), stop)
     assert totals.runs == 3
 
 
 @requirement("SIMULATE-CLI")
 def test_then_nothing_smaller_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    stop, totals, plan = Stop(), Totals(), Plan(runs=50, seed=24)
+    stop, totals, plan = StopFlag(), Totals(), Plan(runs=50, seed=24)
     names: list[str] = []
 
     def breaks(lives: EpisodeRunner, scenario: Scenario, name: str, *, tells: bool = False) -> Episode:  # noqa: ARG001
         names.append(name)
         stop.ask()
-        return Episode("S1", timedelta(), broken=EpisodeFailure(("S1",), "it is broken"))
+        return Episode("S1", timedelta(), broken=Failure(("S1",), "it is broken"))
 
     monkeypatch.setattr(EpisodeRunner, "live", breaks)
-    live_share(plan, plan.share(0, 1), totals.take, Limit(plan.runs), stop)
+    run_share(plan, plan.share(0, 1), totals.take, Limit(plan.runs), stop)
     [told] = totals.failures
     assert told.scenario == told.drawn
     assert len(names) == 1

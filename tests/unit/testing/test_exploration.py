@@ -17,8 +17,8 @@ from temporalio import workflow
 from invoice_mcp.cli.main import main
 from invoice_mcp.testing.simulate.explore.campaign import explore_plan, explore_plans
 from invoice_mcp.testing.simulate.explore.plan import ANY, ONE_OF, Plan, plans
-from invoice_mcp.testing.simulate.explore.replay import NoSuchExecution, ScheduleId, replay_path
-from invoice_mcp.testing.simulate.process.interrupt import Stop
+from invoice_mcp.testing.simulate.explore.replay import ScheduleId, UnknownScheduleError, replay_path
+from invoice_mcp.testing.simulate.process.interrupt import StopFlag
 from invoice_mcp.testing.simulate.report.exploration import Exploration
 from tests.requirements import requirement
 
@@ -36,7 +36,7 @@ class JustReturns:
         return "x"
 
 
-class After(Stop):
+class After(StopFlag):
     """Is asked for after some looks."""
 
     def __init__(self, looks: int) -> None:
@@ -44,7 +44,7 @@ class After(Stop):
         self._looks = looks
 
     @property
-    def is_asked(self) -> bool:
+    def is_set(self) -> bool:
         self._looks -= 1
         return self._looks < 0
 
@@ -104,7 +104,7 @@ def test_a_story_tells_the_crash_and_the_fault_too() -> None:
     for branches in range(40):
         try:
             story = replay_path(ScheduleId(plan, (0,) * (branches // 2) + (1 + branches % 2,))).story
-        except NoSuchExecution:
+        except UnknownScheduleError:
             continue
         found |= {f"{moment.who}: {moment.what}" for moment in story}
     assert {"client: approve", "worker: crash"} <= found
@@ -124,7 +124,7 @@ def test_whoever_asks_for_an_end_is_told_what_is_known_so_far(jobs: int) -> None
         assert not result.is_whole
         assert f"0 plans, {exhausting.so_far.executions} lives" in exhausting.as_text()
     else:
-        stop = Stop()
+        stop = StopFlag()
         stop.ask()
         exhausting.run(stop)
         assert exhausting.results == []
@@ -142,7 +142,7 @@ def test_what_was_counted_counts_though_ctrl_c_came_twice(monkeypatch: pytest.Mo
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Exploration, "tell", impatient)
-    exhausting.run(Stop())
+    exhausting.run(StopFlag())
     assert exhausting.is_interrupted
     assert exhausting.results == []
     assert exhausting.so_far.states > 0
@@ -184,7 +184,7 @@ def test_whoever_does_not_read_what_is_told_meanwhile_is_left_alone(monkeypatch:
     with os.fdopen(mouth, "w", buffering=1) as gone:
         monkeypatch.setattr(sys, "stderr", gone)
         exhausting = Exploration(0, 2, 1, (), keeps_going=False)
-        exhausting.run(Stop())
+        exhausting.run(StopFlag())
         monkeypatch.undo()
         with suppress(BrokenPipeError):
             gone.flush()
@@ -269,7 +269,7 @@ def test_plans_that_nobody_makes_have_no_name() -> None:
     ],
 )
 def test_what_names_no_life_is_told(name: str) -> None:
-    with pytest.raises(NoSuchExecution):
+    with pytest.raises(UnknownScheduleError):
         ScheduleId.named(name)
 
 
@@ -290,11 +290,11 @@ def test_a_life_with_nothing_wrong_is_told_too() -> None:
     [
         ("--exhaustive 4", "--exhaustive"),
         ("--exhaustive 1 --html x.html", "leave out --html"),
-        ("--exhaustive 1 --workflow no:", "can't be loaded"),
+        ("--exhaustive 1 --workflow no:", "must read module:attribute"),
         ("--exhaustive 1 --runs 1000", "leave out --runs"),
         ("--exhaustive 1 --seed 1 --first 0 --faults all", "leave out --seed, --first, --faults"),
         ("--exhaustive 1 --lines 3", "at most 2 lines"),
-        ("--exhaustive 0 --workflow tests.unit.testing.test_loading:OfAnotherType", "stands in for none of"),
+        ("--exhaustive 0 --workflow tests.unit.testing.test_loading:OfAnotherType", "replaces none of"),
         ("--path 1/approve/0 --exhaustive 1", "leave out --exhaustive"),
         ("--path 1/approve/0 --jobs 1 --keep-going --lines 1", "leave out --jobs, --keep-going, --lines"),
         # Ids of invoices would be too long.

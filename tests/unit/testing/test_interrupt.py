@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from invoice_mcp.testing.simulate.process.interrupt import Stop, asked_by_ctrl_c
-from invoice_mcp.testing.simulate.process.pool import heard_from
+from invoice_mcp.testing.simulate.process.interrupt import StopFlag, stop_on_ctrl_c
+from invoice_mcp.testing.simulate.process.pool import run_in_processes
 from tests.requirements import requirement
 
 
@@ -28,10 +28,10 @@ def press_ctrl_c() -> None:
 
 @requirement("SIMULATE-CLI")
 def test_the_first_ctrl_c_asks_and_the_second_interrupts() -> None:
-    with asked_by_ctrl_c() as stop:
-        asked = [stop.is_asked]
+    with stop_on_ctrl_c() as stop:
+        asked = [stop.is_set]
         press_ctrl_c()
-        assert [*asked, stop.is_asked] == [False, True]
+        assert [*asked, stop.is_set] == [False, True]
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
         # Code that catches everything may have caught that: the third is for the operating system.
@@ -45,19 +45,19 @@ class Anything:
 
 @requirement("SIMULATE-CLI")
 def test_it_is_not_lost_where_nothing_can_be_raised() -> None:
-    with asked_by_ctrl_c() as stop:
+    with stop_on_ctrl_c() as stop:
         anything = Anything()
         watched = weakref.ref(anything, lambda _: press_ctrl_c())
         del anything
         assert watched() is None
-        assert stop.is_asked
+        assert stop.is_set
 
 
 def test_whoever_takes_ctrl_c_otherwise_goes_on_doing_so() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with asked_by_ctrl_c() as stop:
+    with stop_on_ctrl_c() as stop:
         press_ctrl_c()
-        assert not stop.is_asked
+        assert not stop.is_set
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
@@ -65,8 +65,8 @@ def test_outside_of_the_main_thread_nothing_is_changed() -> None:
     found: list[object] = []
 
     def elsewhere() -> None:
-        with asked_by_ctrl_c() as stop:
-            found.append((stop.is_asked, signal.getsignal(signal.SIGINT)))
+        with stop_on_ctrl_c() as stop:
+            found.append((stop.is_set, signal.getsignal(signal.SIGINT)))
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
@@ -74,23 +74,23 @@ def test_outside_of_the_main_thread_nothing_is_changed() -> None:
     assert found == [(False, signal.default_int_handler)]
 
 
-def waits_until_asked(tell: Callable[[object], None], stop: Stop) -> None:
+def waits_until_asked(tell: Callable[[object], None], stop: StopFlag) -> None:
     tell("begun")
     pause = threading.Event()
-    while not stop.is_asked:
+    while not stop.is_set:
         pause.wait(0.01)
     tell("asked")
 
 
 def test_other_processes_see_it_too() -> None:
-    stop = Stop().shared()
-    heard = heard_from(waits_until_asked, [(stop,)])
+    stop = StopFlag().shared()
+    heard = run_in_processes(waits_until_asked, [(stop,)])
     assert next(heard) == "begun"
     stop.ask()
     assert list(heard) == ["asked"]
 
 
 def test_what_was_asked_before_it_is_shared_stays_asked() -> None:
-    stop = Stop()
+    stop = StopFlag()
     stop.ask()
-    assert stop.shared().is_asked
+    assert stop.shared().is_set

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from invoice_mcp.testing.simulate.process.pool import ProcessDied, heard_from
+from invoice_mcp.testing.simulate.process.pool import ProcessDiedError, run_in_processes
 from tests.requirements import requirement
 
 
@@ -36,11 +36,11 @@ def dies(tell: Callable[[object], None]) -> None:
 
 
 def test_everything_that_they_tell_is_heard() -> None:
-    assert sorted(heard_from(counts, [(0, 3), (3, 5)])) == [0, 1, 2, 3, 4]
+    assert sorted(run_in_processes(counts, [(0, 3), (3, 5)])) == [0, 1, 2, 3, 4]
 
 
 def test_whoever_stops_listening_ends_them() -> None:
-    heard = heard_from(never_ends, [(), ()])
+    heard = run_in_processes(never_ends, [(), ()])
     assert next(heard) == "begun"
     heard.close()  # type: ignore[attr-defined]
     assert multiprocessing.active_children() == []
@@ -48,13 +48,13 @@ def test_whoever_stops_listening_ends_them() -> None:
 
 def test_what_one_of_them_raises_is_raised_and_ends_the_others() -> None:
     with pytest.raises(KeyError, match="lost"):
-        list(heard_from(fails, [()]))
+        list(run_in_processes(fails, [()]))
     assert multiprocessing.active_children() == []
 
 
 def test_that_one_of_them_died_is_told() -> None:
-    with pytest.raises(ProcessDied, match="died before its share was lived"):
-        list(heard_from(dies, [()]))
+    with pytest.raises(ProcessDiedError, match="died before its share was lived"):
+        list(run_in_processes(dies, [()]))
 
 
 @requirement("SIMULATE-CLI")
@@ -67,7 +67,7 @@ def test_they_never_see_ctrl_c_not_even_while_they_begin() -> None:
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-        assert list(heard_from(lives, [(), ()])) == ["alive", "alive"]
+        assert list(run_in_processes(lives, [(), ()])) == ["alive", "alive"]
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before
     finally:
         signal.signal(signal.SIGINT, handler)

@@ -15,7 +15,7 @@ from invoice_mcp.testing import (
     Action,
     EnvironmentPool,
     Line,
-    ModelViolated,
+    ModelMismatchError,
     Scenario,
     Verb,
     kinds,
@@ -138,7 +138,9 @@ async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it
     monkeypatch.setattr(_course, "_PAYMENT_ATTEMPTS", 1)
     monkeypatch.setattr(_playing, "_GETS_THERE_WITHIN", 0.3)
     scenario = Scenario(lines=(Line(),), before=(Action(verb=Verb.PAYMENT_DOWN),), actions=(Action(verb=Verb.APPROVE),))
-    with pytest.raises(ModelViolated, match=r"payment-down-1, trigger, approve became P.+, not FAILED") as violated:
+    with pytest.raises(
+        ModelMismatchError, match=r"payment-down-1, trigger, approve became P.+, not FAILED"
+    ) as violated:
         await play(invoice_environments, scenario)
     (note,) = violated.value.__notes__
     assert scenario.command(invoice_environments.kind.name) in note
@@ -155,7 +157,7 @@ async def test_an_answer_that_the_model_does_not_allow_is_told(
         return {"NOT_FOUND": answers[_model.OK]} if action.verb is Verb.CANCEL else answers
 
     monkeypatch.setattr(_model.Model, "act", wrong)
-    with pytest.raises(ModelViolated, match="trigger, cancel was answered OK, not NOT_FOUND"):
+    with pytest.raises(ModelMismatchError, match="trigger, cancel was answered OK, not NOT_FOUND"):
         await play(invoice_environments, Scenario(actions=(Action(verb=Verb.CANCEL),)))
 
 

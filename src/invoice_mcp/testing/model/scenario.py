@@ -190,7 +190,7 @@ from datetime import timedelta
 
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
-from invoice_mcp.testing import Scenario, EnvironmentPool, ToolRefused, kinds, open_world, run_and_leave
+from invoice_mcp.testing import Scenario, EnvironmentPool, ToolRefused, kinds, open_world, run_and_exit
 {imports}
 async def main():
     scenario = Scenario.model_validate({scenario})
@@ -198,5 +198,5 @@ async def main():
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 
-run_and_leave(main(), kinds()["{world}"].loop_factory)
+run_and_exit(main(), kinds()["{world}"].loop_factory)
 """

@@ -16,8 +16,8 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 
 from invoice_mcp.domain.names import TASK_QUEUE, line_workflow_id, workflow_id_for
 from invoice_mcp.testing import EnvironmentPool, World, kinds, open_world
+from invoice_mcp.testing.recordings.context import PathContext
 from invoice_mcp.testing.recordings.paths import PATHS, InvoicePath
-from invoice_mcp.testing.recordings.scene import Scene
 from invoice_mcp.testing.recordings.target import TARGET
 from temporal_replay import (
     CannotRun,
@@ -34,7 +34,7 @@ from temporal_replay.corpus import listed_paths
 _RELEASE = re.compile(r"[A-Za-z0-9._+-]+")
 
 
-def folder_of(release: str) -> str:
+def release_folder(release: str) -> str:
     """The folder of a release, in the corpus."""
     return f"from_{release}"
 
@@ -75,7 +75,7 @@ async def record_release(
 def _room_for(root: Path, release: str) -> Path:
     if not _RELEASE.fullmatch(release):
         raise CannotRun(f"--release: {release!r} must be of letters, digits and . _ + - only: it names a folder")
-    folder = root / folder_of(release)
+    folder = root / release_folder(release)
     listed_paths(root / PATHS_FILE)  # what is to be added to it in the end
     if folder.exists():
         raise CannotRun(
@@ -103,10 +103,10 @@ async def prove(place: Path) -> None:
 
 async def record_path(pool: EnvironmentPool, path: InvoicePath, release: str) -> dict[str, Recording]:
     """Play one path, and return its recordings by name."""
-    people = Faker("en_US", use_weighting=False)
-    people.seed_instance(path.name)
+    faker = Faker("en_US", use_weighting=False)
+    faker.seed_instance(path.name)
     async with open_world(pool, approval_timeout=path.approval_timeout, signals_approve=path.signals_approve) as world:
-        await path.play(Scene(world, path.name, people))
+        await path.script(PathContext(world, path.name, faker))
         origin = {
             "release": release,
             "path": path.name,

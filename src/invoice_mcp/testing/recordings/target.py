@@ -6,5 +6,5 @@ from temporal_replay import Target
 TARGET = Target("invoice_mcp.workflow.worker:REPLAY")
 """Our own workflows, as our own worker runs them."""
 
-KEEP = frozenset({"status", "workflow_status", "verdict", "confirmation", "currency", "error", INVOICE_STATUS})
+KEPT_FIELDS = frozenset({"status", "workflow_status", "verdict", "confirmation", "currency", "error", INVOICE_STATUS})
 """Fields of invoices whose texts steer the workflows. Whatever else anybody wrote is scrubbed."""

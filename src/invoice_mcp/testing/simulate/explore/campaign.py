@@ -11,14 +11,14 @@ from typing import Any
 
 from invoice_mcp.testing.simulate.explore.execution import ControlledExecution
 from invoice_mcp.testing.simulate.explore.plan import Plan
-from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution, ScheduleId, lived, quiet
-from invoice_mcp.testing.simulate.process.interrupt import Stop
-from invoice_mcp.testing.simulate.process.loading import workflows_named
-from invoice_mcp.testing.simulate.process.pool import SPAWN, heard_from
+from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution, ScheduleId, lived, suppress_logging
+from invoice_mcp.testing.simulate.process.interrupt import StopFlag
+from invoice_mcp.testing.simulate.process.loading import load_workflows
+from invoice_mcp.testing.simulate.process.pool import SPAWN, run_in_processes
 from temporal_simulator import ChoiceSequence, ExplorationStats, MemoizingRunner, explore
 
 # Seconds between two reports of how far it is.
-_TELLS_EVERY = 0.2
+_REPORT_INTERVAL = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,24 @@ def explore_plan(
     plan: Plan,
     workflows: Sequence[str] = (),
     told: Callable[[ExplorationStats], None] | None = None,
-    stop: Stop | None = None,
+    stop: StopFlag | None = None,
 ) -> Result:
     """Live every life of a plan, to the first with which something is wrong.
 
     Args:
-        workflows: Names of workflows that stand in for the product's, as for `workflows_named`.
+        workflows: Names of workflows that stand in for the product's, as for `load_workflows`.
         told: Is called after each life, and at the end.
         stop: Is looked at before each life.
 
     Raises:
         NotSimulated: The workflows want what the simulator does not know.
     """
-    chosen, found, began = workflows_named(workflows), ExplorationStats(), time.monotonic()
-    runner, ends, stop = MemoizingRunner(), set[Hashable](), stop or Stop()
+    chosen, found, began = load_workflows(workflows), ExplorationStats(), time.monotonic()
+    runner, ends, stop = MemoizingRunner(), set[Hashable](), stop or StopFlag()
     last: list[tuple[ChoiceSequence, ControlledExecution | None]] = []
 
     async def live(branches: ChoiceSequence) -> None:
-        if stop.is_asked:
+        if stop.is_set:
             # Nobody has lived it.
             branches.is_pruned = True
             raise _Stopped
@@ -77,7 +77,7 @@ def explore_plan(
 
     failure, is_whole = None, True
     try:
-        with quiet():
+        with suppress_logging():
             asyncio.run(explore(live, on_execution=told, stats=found))
     except _Stopped:
         is_whole = False
@@ -94,7 +94,7 @@ def explore_plans(
     jobs: int,
     workflows: Sequence[str],
     tell: Callable[[int, int], None],
-    stop: Stop | None = None,
+    stop: StopFlag | None = None,
 ) -> Iterator[Result]:
     """Explore plans, each in one process, and tell each when it is done.
 
@@ -102,13 +102,13 @@ def explore_plans(
         tell: Is told from time to time how many lives have been lived and how many states seen, since the last time.
         stop: Ends it after the lives under way.
     """
-    stop = stop or Stop()
+    stop = stop or StopFlag()
     if jobs == 1:
         yield from _explored(iter(every), workflows, tell, stop)
         return
     following = SPAWN.Value("q", 0)
     share = every, workflows, following, stop.shared()
-    for heard in heard_from(_explore_there, (share for _ in range(min(jobs, len(every))) if not stop.is_asked)):
+    for heard in run_in_processes(_explore_there, (share for _ in range(min(jobs, len(every))) if not stop.is_set)):
         if isinstance(heard, Result):
             yield heard
         else:
@@ -116,9 +116,9 @@ def explore_plans(
 
 
 def _explored(
-    some: Iterator[Plan], workflows: Sequence[str], tell: Callable[[int, int], None], stop: Stop
+    some: Iterator[Plan], workflows: Sequence[str], tell: Callable[[int, int], None], stop: StopFlag
 ) -> Iterator[Result]:
-    while not stop.is_asked and (plan := next(some, None)) is not None:
+    while not stop.is_set and (plan := next(some, None)) is not None:
         news = _News(tell)
         result = explore_plan(plan, workflows, news.told, stop)
         news.flush()
@@ -130,7 +130,7 @@ def _explore_there(
     every: Sequence[Plan],
     workflows: Sequence[str],
     following: Synchronized[int],
-    stop: Stop,
+    stop: StopFlag,
 ) -> None:
     """Explore one plan after another, of those that nobody has begun."""
 
@@ -157,7 +157,7 @@ class _News:
     def told(self, found: ExplorationStats) -> None:
         """It has come so far."""
         self._known = found
-        if time.monotonic() - self._told_at >= _TELLS_EVERY:
+        if time.monotonic() - self._told_at >= _REPORT_INTERVAL:
             self.flush()
 
     def flush(self) -> None:

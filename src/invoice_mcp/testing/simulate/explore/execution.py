@@ -42,7 +42,7 @@ _REACHES = frozenset({"cancellation is delivered", "signal is delivered", "paren
 _Act = Callable[[], Awaitable[None]]
 
 
-class Unforeseen(AssertionError):  # noqa: N818 (it names what was met)
+class UnsoundReductionError(AssertionError):
     """The invoice reached for a line otherwise than to cancel it when it is cancelled itself.
 
     What that leads to depends on an order of things which was taken not to matter.
@@ -192,10 +192,12 @@ class ControlledExecution:
         return step.label == "activity starts" and step.run_id != self.run.run_id
 
     def _require_foreseen(self, step: Event) -> None:
-        """Raises Unforeseen."""
+        """Raises UnsoundReductionError."""
         is_cancelling = step.label == "cancellation is delivered" and self.run.is_cancel_requested
         if step.label in _REACHES and not is_cancelling:
-            raise Unforeseen(f"The invoice reaches for one of its lines, without having been cancelled: {step.label}")
+            raise UnsoundReductionError(
+                f"The invoice reaches for one of its lines, without having been cancelled: {step.label}"
+            )
 
     def _happens(self, step: Event, fault: str = "", then: _Act | None = None) -> _Act:
         async def happen() -> None:

@@ -13,8 +13,8 @@ from typing import Any, Self, TypeVar
 
 from invoice_mcp.testing.simulate.explore.execution import ControlledExecution
 from invoice_mcp.testing.simulate.explore.plan import EVENTS, ONE_OF, Plan
-from invoice_mcp.testing.simulate.fuzz.episode import EpisodeFailure, in_order, verdict
-from invoice_mcp.testing.simulate.process.loading import workflows_named
+from invoice_mcp.testing.simulate.fuzz.episode import Failure, in_order, verdict
+from invoice_mcp.testing.simulate.process.loading import load_workflows
 from temporal_simulator import ChoiceSequence, NotSimulated, TimelineEntry
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ _NAME = re.compile(r"([^/]+)/([^/]+)/([0-9]+(?:\.[0-9]+)*)")
 _WRITTEN = "LINES/EVENT,.../BRANCH.BRANCH..."
 
 
-class NoSuchExecution(ValueError):  # noqa: N818 (an answer to whoever asks)
+class UnknownScheduleError(ValueError):
     """A name of no life, or of none that these workflows have."""
 
 
@@ -50,17 +50,17 @@ class ScheduleId:
         """What has this name.
 
         Raises:
-            NoSuchExecution: Nothing has.
+            UnknownScheduleError: Nothing has.
         """
         parts = _NAME.fullmatch(name)
         if parts is None:
-            raise NoSuchExecution(f"{name!r} is not written {_WRITTEN}")
+            raise UnknownScheduleError(f"{name!r} is not written {_WRITTEN}")
         lines, events, branches = parts.groups()
         chosen = () if events == _NOTHING else tuple(events.split(","))
         path = tuple(map(int, branches.split(".")))
         if lines not in {"1", "2"} or {*chosen} - {*EVENTS, *ONE_OF}:
             events = ", ".join((*EVENTS, *ONE_OF))
-            raise NoSuchExecution(f"{name!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
+            raise UnknownScheduleError(f"{name!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
         return cls(Plan(int(lines), chosen), path)
 
     def command(self, workflows: Sequence[str] = ()) -> str:
@@ -79,7 +79,9 @@ class _Along(ChoiceSequence):
     def choose(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
         fork = len(self.path)
         if fork < len(self._asked) and self._asked[fork] >= len(options):
-            raise NoSuchExecution(f"there are {len(options)} branches at fork {fork + 1}, so none {self._asked[fork]}")
+            raise UnknownScheduleError(
+                f"there are {len(options)} branches at fork {fork + 1}, so none {self._asked[fork]}"
+            )
         return super().choose(options, state)
 
 
@@ -96,7 +98,7 @@ class ReplayedExecution:
 
     way: ScheduleId
     command: str
-    broken: EpisodeFailure | None
+    broken: Failure | None
     story: tuple[TimelineEntry, ...]
 
     def as_data(self) -> dict[str, Any]:
@@ -134,10 +136,10 @@ def replay_path(way: ScheduleId, workflows: Sequence[str] = ()) -> ReplayedExecu
     """Live one life again.
 
     Raises:
-        NoSuchExecution: These workflows have no such life.
+        UnknownScheduleError: These workflows have no such life.
         NotSimulated: They want what the simulator does not know.
     """
-    chosen = workflows_named(workflows)
+    chosen = load_workflows(workflows)
     lives: list[ControlledExecution] = []
 
     async def live() -> None:
@@ -145,21 +147,21 @@ def replay_path(way: ScheduleId, workflows: Sequence[str] = ()) -> ReplayedExecu
         branches = _Along(way.path)
         await lives[0].live(branches)
         if len(branches.path) < len(way.path):
-            raise NoSuchExecution(f"it ends after {len(branches.path)} forks")
+            raise UnknownScheduleError(f"it ends after {len(branches.path)} forks")
 
     wrong: Exception | None = None
     try:
-        with quiet():
+        with suppress_logging():
             asyncio.run(live())
-    except NoSuchExecution as missing:
-        raise NoSuchExecution(f"These workflows have no life {way}: {missing}") from None
+    except UnknownScheduleError as missing:
+        raise UnknownScheduleError(f"These workflows have no life {way}: {missing}") from None
     except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
         wrong = error
     return lived(way, lives[0] if lives else None, workflows, wrong)
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def suppress_logging() -> Iterator[None]:
     """What is refused, and what fails, is so on purpose, and no news."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)

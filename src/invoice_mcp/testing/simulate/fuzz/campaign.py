@@ -13,12 +13,12 @@ from invoice_mcp.testing.simulate.fuzz.episode import ENGINE, Episode, EpisodeRu
 from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions, generate_scenario
 from invoice_mcp.testing.simulate.fuzz.shrinker import shrink
 from invoice_mcp.testing.simulate.fuzz.statistics import EpisodeReport, Totals
-from invoice_mcp.testing.simulate.process.interrupt import Stop
-from invoice_mcp.testing.simulate.process.loading import workflows_named
-from invoice_mcp.testing.simulate.process.pool import SPAWN, heard_from
+from invoice_mcp.testing.simulate.process.interrupt import StopFlag
+from invoice_mcp.testing.simulate.process.loading import load_workflows
+from invoice_mcp.testing.simulate.process.pool import SPAWN, run_in_processes
 
 # Seconds between two reports of how far it is.
-_TELLS_EVERY = 0.2
+_REPORT_INTERVAL = 0.2
 # After so many lives all modules are loaded, and what they made stays for good.
 _WARM = 50
 
@@ -29,7 +29,7 @@ class Plan:
 
     Attributes:
         first: Number of the first run.
-        workflows: Names of workflows that stand in for the product's, as for `workflows_named`.
+        workflows: Names of workflows that stand in for the product's, as for `load_workflows`.
         samples: How many stories of lives with nothing wrong to tell of each outcome: none, or one.
         keeps_going: Whether to go on after a failure.
     """
@@ -48,7 +48,7 @@ class Plan:
         Raises:
             NotFound: They can't.
         """
-        workflows_named(self.workflows)
+        load_workflows(self.workflows)
 
     def share(self, which: int, jobs: int) -> range:
         """The numbers of the runs that one of several processes lives."""
@@ -56,7 +56,7 @@ class Plan:
 
     def command(self, scenario: Scenario) -> str:
         """Plays a scenario again."""
-        return scenario.command(ENGINE, workflows=workflows_named(self.workflows), sandboxed=False)
+        return scenario.command(ENGINE, workflows=load_workflows(self.workflows), sandboxed=False)
 
 
 class Limit(Protocol):
@@ -70,8 +70,8 @@ class _Never:
     value: int
 
 
-def live_share(
-    plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], limit: Limit, stop: Stop | None = None
+def run_share(
+    plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], limit: Limit, stop: StopFlag | None = None
 ) -> None:
     """Live some of the runs, one after another, and tell from time to time what they came to since the last time.
 
@@ -81,11 +81,11 @@ def live_share(
     Raises:
         NotSimulated: The workflows want what the simulator does not know.
     """
-    lives, stop = EpisodeRunner(workflows_named(plan.workflows)), stop or Stop()
+    lives, stop = EpisodeRunner(load_workflows(plan.workflows)), stop or StopFlag()
     totals, told_at, warm, seen = Totals(), time.monotonic(), _WARM, set[str]()
     try:
         for run in runs:
-            if run >= limit.value or stop.is_asked:
+            if run >= limit.value or stop.is_set:
                 break
             scenario = generate_scenario(plan.seed, run, plan.options)
             life = lives.live(scenario, _name(plan, run), tells=plan.samples)
@@ -97,7 +97,7 @@ def live_share(
             elif plan.samples and life.outcome not in seen:
                 seen.add(life.outcome)
                 totals.sample(EpisodeReport(run, scenario, scenario, life, plan.command(scenario)))
-            if time.monotonic() - told_at >= _TELLS_EVERY:
+            if time.monotonic() - told_at >= _REPORT_INTERVAL:
                 tell(totals)
                 totals, told_at = Totals(), time.monotonic()
             warm -= 1
@@ -113,14 +113,16 @@ def _name(plan: Plan, run: int) -> str:
     return f"INV-{plan.seed}-{run}"
 
 
-def _shrunk(plan: Plan, lives: EpisodeRunner, run: int, drawn: Scenario, life: Episode, *, stop: Stop) -> EpisodeReport:
+def _shrunk(
+    plan: Plan, lives: EpisodeRunner, run: int, drawn: Scenario, life: Episode, *, stop: StopFlag
+) -> EpisodeReport:
     """The failure of a run, made small, as far as there is time: what fails otherwise is another failure."""
     assert life.broken is not None  # noqa: S101 (else there is nothing to shrink)
     by, latest = set(life.broken.by), life
 
     def fails(scenario: Scenario) -> bool:
         nonlocal latest
-        if stop.is_asked:
+        if stop.is_set:
             return False
         again = lives.live(scenario, _name(plan, run))
         if again.broken is None or not by & set(again.broken.by):
@@ -135,7 +137,7 @@ def _shrunk(plan: Plan, lives: EpisodeRunner, run: int, drawn: Scenario, life: E
 # -- in this process, or in several ----------------------------------------------------------------------------
 
 
-def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: Stop | None = None) -> None:
+def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: StopFlag | None = None) -> None:
     """Live all of it.
 
     Args:
@@ -145,22 +147,22 @@ def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: Stop |
 
     Raises:
         NotSimulated: The workflows want what the simulator does not know.
-        ProcessDied: As its name says.
+        ProcessDiedError: As its name says.
     """
-    stop = stop or Stop()
+    stop = stop or StopFlag()
     if jobs == 1:
-        live_share(plan, plan.share(0, 1), tell, _Never(plan.first + plan.runs), stop)
+        run_share(plan, plan.share(0, 1), tell, _Never(plan.first + plan.runs), stop)
     else:
         _in_processes(plan, jobs, tell, stop.shared())
 
 
-def _in_processes(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: Stop) -> None:
+def _in_processes(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: StopFlag) -> None:
     limit = SPAWN.Value("q", plan.first + plan.runs)
     # One after another, as processes begin: none does any more once somebody has asked for an end.
-    shares = ((plan, plan.share(which, jobs), limit, stop) for which in range(jobs) if not stop.is_asked)
-    for totals in heard_from(_live_there, shares):
+    shares = ((plan, plan.share(which, jobs), limit, stop) for which in range(jobs) if not stop.is_set)
+    for totals in run_in_processes(_live_there, shares):
         tell(totals)
 
 
-def _live_there(tell: Callable[[Totals], None], plan: Plan, runs: Iterable[int], limit: Limit, stop: Stop) -> None:
-    live_share(plan, runs, tell, limit, stop)
+def _live_there(tell: Callable[[Totals], None], plan: Plan, runs: Iterable[int], limit: Limit, stop: StopFlag) -> None:
+    run_share(plan, runs, tell, limit, stop)

@@ -29,7 +29,7 @@ from invoice_mcp.testing.world.world import World, open_world
 _GETS_THERE_WITHIN = 10.0
 
 
-class ModelViolated(AssertionError):  # noqa: N818 (a verdict, as `Violations`)
+class ModelMismatchError(AssertionError):
     """An answer or a report that is not among those the model allows."""
 
 
@@ -41,7 +41,7 @@ async def play(pool: EnvironmentPool, scenario: Scenario) -> None:
     """
     try:
         async with open_world(pool, **scenario.world) as world:
-            await Player(world, scenario).play()
+            await ScenarioPlayer(world, scenario).play()
     except Exception as error:
         told = (
             tell(pool.kind.name, workflows=pool.workflows, sandboxed=pool.sandboxed)
@@ -52,7 +52,7 @@ async def play(pool: EnvironmentPool, scenario: Scenario) -> None:
 
 
 @dataclass(frozen=True)
-class Done:
+class PerformedAction:
     """An action that was done: how it was answered, OK or the code of the refusal, and the time before and after."""
 
     action: Action
@@ -84,14 +84,14 @@ async def attack(world: World, verb: Verb) -> str:
     return OK
 
 
-class Player:
+class ScenarioPlayer:
     """Does what a scenario says, and holds every answer and report against the model.
 
     Args:
         tell: Is told of everything that was done, before it is judged.
     """
 
-    def __init__(self, world: World, scenario: Scenario, tell: Callable[[Done], None] | None = None) -> None:
+    def __init__(self, world: World, scenario: Scenario, tell: Callable[[PerformedAction], None] | None = None) -> None:
         self._world = world
         self._scenario = scenario
         self._tell = tell
@@ -103,7 +103,7 @@ class Player:
         """Play it to the end of its actions; what comes then is the world's.
 
         Raises:
-            ModelViolated: An answer or a report is none the model allows.
+            ModelMismatchError: An answer or a report is none the model allows.
         """
         world, scenario = self._world, self._scenario
         self._time = await world.now()
@@ -139,10 +139,10 @@ class Player:
             # Where each run has a clock of its own, a new run's is not the last one's.
             before = after - timedelta(seconds=loop.time() - began)
         if self._tell is not None:
-            self._tell(Done(action, answer, Span(before, after)))
+            self._tell(PerformedAction(action, answer, Span(before, after)))
         allowed = self._model.act(action, Span(before, after))
         if answer not in allowed:
-            raise ModelViolated(f"{self._story()} was answered {answer}, not {' or '.join(sorted(allowed))}")
+            raise ModelMismatchError(f"{self._story()} was answered {answer}, not {' or '.join(sorted(allowed))}")
         self._model.possible = allowed[answer]
         if self._world.workflow_ids and not self._scenario.eager:
             await self._get_there()
@@ -205,7 +205,7 @@ class Player:
             except ToolRefused as refused:
                 answer = refused.code
             if answer != Code.ALREADY_CLOSED:
-                raise ModelViolated(f"{self._story()}: a decision on the run before was answered {answer}")
+                raise ModelMismatchError(f"{self._story()}: a decision on the run before was answered {answer}")
         with suppress(ToolRefused):
             await world.cancel(run_id=run_id)
         await world.status(run_id=run_id)
@@ -253,7 +253,7 @@ class Player:
             # What has ended can't become anything else any more.
             if shown[0].is_terminal or loop.time() > patience:
                 expected = " or ".join(_told(each) for each in allowed)
-                raise ModelViolated(f"{self._story()} became {_told(shown)}, not {expected}")
+                raise ModelMismatchError(f"{self._story()} became {_told(shown)}, not {expected}")
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
         self._told = None

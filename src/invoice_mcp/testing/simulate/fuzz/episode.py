@@ -14,25 +14,25 @@ from invoice_mcp.testing.engines.simulated import Simulated
 from invoice_mcp.testing.model.actions import Verb
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.records import Paid
-from invoice_mcp.testing.simulate.fuzz.conformance import Done, ModelViolated, Player
+from invoice_mcp.testing.simulate.fuzz.conformance import ModelMismatchError, PerformedAction, ScenarioPlayer
 from invoice_mcp.testing.simulate.fuzz.runner import ScenarioRunner
 from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.world import World, open_world
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import START_TIME, NotSimulated, Simulation, TimelineEntry, timeline
 
-MODEL = "model"
+MODEL_MISMATCH = "model"
 """What convicts a life, if it is no promise: an answer or a report that the model does not allow."""
 
 ENGINE = "simulated"
 
 
 @dataclass(frozen=True)
-class EpisodeFailure:
+class Failure:
     """What was wrong with a life.
 
     Attributes:
-        by: The promises it breaks, or `MODEL`, or the name of what was raised.
+        by: The promises it breaks, or `MODEL_MISMATCH`, or the name of what was raised.
         seen: What was seen.
     """
 
@@ -54,7 +54,7 @@ class Episode:
     outcome: str
     lived: timedelta
     faults: Counter[Verb] = field(default_factory=Counter)
-    broken: EpisodeFailure | None = None
+    broken: Failure | None = None
     story: tuple[TimelineEntry, ...] = ()
 
 
@@ -100,7 +100,7 @@ async def _live(pool: EnvironmentPool, scenario: Scenario, name: str, told: _Tol
         world.name = name
         told.begin(world)
         try:
-            await Player(world, scenario, told.add).play()
+            await ScenarioPlayer(world, scenario, told.add).play()
         except BaseException:
             told.end()
             raise
@@ -110,13 +110,13 @@ async def _live(pool: EnvironmentPool, scenario: Scenario, name: str, told: _Tol
     return life
 
 
-def verdict(error: Exception) -> EpisodeFailure:
+def verdict(error: Exception) -> Failure:
     """What an exception that ended a life says is wrong with it."""
     if isinstance(error, Violations):
-        return EpisodeFailure(tuple(sorted({violation.rule for violation in error.found})), str(error))
-    if isinstance(error, ModelViolated):
-        return EpisodeFailure((MODEL,), str(error))
-    return EpisodeFailure((type(error).__name__,), str(error) or repr(error))
+        return Failure(tuple(sorted({violation.rule for violation in error.found})), str(error))
+    if isinstance(error, ModelMismatchError):
+        return Failure((MODEL_MISMATCH,), str(error))
+    return Failure((type(error).__name__,), str(error) or repr(error))
 
 
 class _Told:
@@ -149,7 +149,7 @@ class _Told:
     def _simulation(self) -> Simulation:
         return self.engine.simulation
 
-    def add(self, done: Done) -> None:
+    def add(self, done: PerformedAction) -> None:
         """Something was done: before everything that it led to."""
         self._moments.append(TimelineEntry(self._seen, done.when.first, "client", f"{done.action} → {done.answer}"))
         self._seen = self._simulation.event_count
@@ -174,7 +174,7 @@ class _Told:
         story = self._story() if tells else ()
         return Episode(str(answers[-1]["status"]), self._simulation.now - START_TIME, faults, story=story)
 
-    def broken(self, verdict: EpisodeFailure) -> Episode:
+    def broken(self, verdict: Failure) -> Episode:
         """It, when something was."""
         if self._world is None:
             return Episode(verdict.by[0], timedelta(), broken=verdict)

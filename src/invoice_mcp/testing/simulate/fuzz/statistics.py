@@ -11,7 +11,7 @@ from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.episode import Episode
 from temporal_simulator import START_TIME, TimelineEntry
 
-SPANS: tuple[tuple[str, timedelta], ...] = (
+DURATION_BUCKETS: tuple[tuple[str, timedelta], ...] = (
     ("under a minute", timedelta(minutes=1)),
     ("under an hour", timedelta(hours=1)),
     ("under a day", timedelta(days=1)),
@@ -61,7 +61,7 @@ class Totals:
     Attributes:
         lived: Virtual time, of all lives together.
         faults: Those that were met.
-        spans: How many lives were so long, by the names of `SPANS`.
+        spans: How many lives were so long, by the names of `DURATION_BUCKETS`.
         samples: Of each outcome the first life.
     """
 
@@ -79,7 +79,7 @@ class Totals:
         self.lived += life.lived
         self.faults.update({verb.value: times for verb, times in life.faults.items()})
         self.outcomes[life.outcome] += 1
-        self.spans[next(name for name, bound in SPANS if life.lived < bound)] += 1
+        self.spans[next(name for name, bound in DURATION_BUCKETS if life.lived < bound)] += 1
 
     def sample(self, told: EpisodeReport) -> None:
         """The story of a life; of several with one outcome that of the first run counts."""
@@ -104,7 +104,7 @@ class Totals:
         return self.lived / timedelta(days=1)
 
 
-def since(moment: TimelineEntry) -> str:
+def format_elapsed(moment: TimelineEntry) -> str:
     """When a moment was, counted from the beginning of the life: days, and a time of the day to the millisecond."""
     passed = moment.at - START_TIME
     minutes, seconds = divmod(passed.seconds, 60)

@@ -1,31 +1,28 @@
-"""How a program that used an engine ends."""
+"""Runs a program that uses an engine, and ends its process."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
+from invoice_mcp.exit import exit_process
 
-def run_and_leave(
+
+def run_and_exit(
     main: Coroutine[Any, Any, int | None], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
 ) -> NoReturn:
-    """Run a program to its end, and leave with the exit status it returns; 1, with a traceback, if it raises.
+    """Run a program to its end, and exit with the status it returns; 1, with a traceback, if it raises.
 
-    The threads of Temporal's SDK may abort a process that ends by itself, after all is done and said
-    (temporalio/sdk-python#300), and its exit status would be theirs.
+    A process that has used an engine must end by `exit_process`.
     """
     try:
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             status = runner.run(main) or 0
     except KeyboardInterrupt:
         status = 130
-    except Exception:  # noqa: BLE001 (whatever it is, it is told)
+    except Exception:  # noqa: BLE001 (any error is reported)
         traceback.print_exc()
         status = 1
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    exit_process(status)

@@ -15,14 +15,14 @@ class _Flag:
     value = 0
 
 
-class Stop:
+class StopFlag:
     """Whether somebody has asked for an end."""
 
     def __init__(self) -> None:
         self._flag: Any = _Flag()
 
     @property
-    def is_asked(self) -> bool:
+    def is_set(self) -> bool:
         """As its name says."""
         return bool(self._flag.value)
 
@@ -40,17 +40,17 @@ class Stop:
 
 
 @contextmanager
-def asked_by_ctrl_c() -> Iterator[Stop]:
+def stop_on_ctrl_c() -> Iterator[StopFlag]:
     """Let the first Ctrl-C ask for an end; the second one is a KeyboardInterrupt, as usual, and the third one kills.
 
     Python raises that wherever it is, also where nothing can be raised, as in the callback of a weak reference: there
     it is told and lost; and code that catches everything catches it. A request can't be lost. Whoever ignores Ctrl-C,
     or takes it otherwise, goes on doing so.
     """
-    stop, usual = Stop(), signal.default_int_handler
+    stop, usual = StopFlag(), signal.default_int_handler
 
     def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_asked:
+        if stop.is_set:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             usual(number, frame)
         stop.ask()

@@ -1,75 +1,61 @@
-"""Workflows by name, for the command line."""
+"""Loads the workflows that a command line names."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from importlib import import_module
-from operator import attrgetter
 from pathlib import Path
 
 from temporalio import workflow
 
 from invoice_mcp.workflow.worker import WORKFLOWS
+from temporal_replay import LoadError, load_object
 
 
-class NotFound(ValueError):  # noqa: N818 (an answer to whoever asks)
-    """Nothing of that name, or nothing that would do."""
+class WorkflowNotFoundError(ValueError):
+    """A name is not that of a workflow, or of none that a worker would run."""
 
 
-def workflows_named(names: Iterable[str]) -> tuple[type, ...]:
-    """What a worker runs: the product's workflows, and in place of those of the same workflow type the named ones.
+def load_workflows(names: Iterable[str]) -> tuple[type, ...]:
+    """What a worker runs: the product's workflows, each replaced by the named workflow of the same type, if any.
 
     Args:
-        names: `MODULE:CLASS`, each imported from the current directory or from what is installed.
+        names: `module:class`, each imported from the current directory or from an installed package.
 
     Raises:
-        NotFound: As its name says, or it would never be run.
+        WorkflowNotFoundError: A name can't be loaded, has no type of the product's, or has the type of another name.
     """
     own = {_type_of(each): each for each in WORKFLOWS}
-    chosen, called = dict(own), dict[str | None, str]()
+    chosen, replaced_by = dict(own), dict[str | None, str]()
     for name in dict.fromkeys(names):
-        found = named(name)
-        kind = _type_of(found)
+        loaded = load_workflow(name)
+        kind = _type_of(loaded)
         if kind not in own:
             types = ", ".join(map(str, own))
-            it_has = "it has no type of its own" if kind is None else f"its type is {kind}"
-            raise NotFound(f"{name} stands in for none of {types}: {it_has}")
-        if kind in called:
-            raise NotFound(f"{called[kind]} and {name} both stand in for {kind}")
-        chosen[kind], called[kind] = found, name
+            reason = "it has no type of its own" if kind is None else f"its type is {kind}"
+            raise WorkflowNotFoundError(f"{name} replaces none of {types}: {reason}")
+        if kind in replaced_by:
+            raise WorkflowNotFoundError(f"{replaced_by[kind]} and {name} both replace {kind}")
+        chosen[kind], replaced_by[kind] = loaded, name
     return tuple(chosen.values())
 
 
-def _loaded(name: str) -> object:
-    """What is called `MODULE:NAME`.
+def load_workflow(name: str) -> type:
+    """The workflow class named `module:class`, imported from the current directory or from an installed package.
 
     Raises:
-        NotFound: As its name says.
-    """
-    module, _, attribute = name.partition(":")
-    try:
-        return attrgetter(attribute)(import_module(module))
-    except (Exception, SystemExit) as missing:  # A module may do anything while it is imported.
-        known = isinstance(missing, ImportError | AttributeError | ValueError)
-        [told, *_] = [*str(missing).splitlines(), ""]
-        cause = told if known else f"{type(missing).__name__}: {told}"
-        raise NotFound(f"{name!r} can't be loaded as MODULE:CLASS: {cause}") from missing
-
-
-def named(name: str) -> type:
-    """The workflow that is called `MODULE:CLASS`, imported from the current directory or from what is installed.
-
-    Raises:
-        NotFound: As its name says, or it is none.
+        WorkflowNotFoundError: It can't be imported, or is no workflow.
     """
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    found = _loaded(name)
-    if not isinstance(found, type) or workflow._Definition.from_class(found) is None:  # noqa: SLF001
-        raise NotFound(f"{name} is no workflow: no class with @workflow.defn")
-    return found
+    try:
+        loaded = load_object(name)
+    except LoadError as error:
+        raise WorkflowNotFoundError(str(error)) from error
+    if not isinstance(loaded, type) or workflow._Definition.from_class(loaded) is None:  # noqa: SLF001
+        raise WorkflowNotFoundError(f"{name} is no workflow: no class with @workflow.defn")
+    return loaded
 
 
 def _type_of(each: type) -> str | None:

@@ -18,11 +18,11 @@ SPAWN = multiprocessing.get_context("spawn")
 _ENDS_WITHIN = 5.0
 
 
-class ProcessDied(Exception):  # noqa: N818 (it names what happened)
+class ProcessDiedError(Exception):
     """A process ended before its share of the lives was lived."""
 
 
-def heard_from(work: Callable[..., None], shares: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+def run_in_processes(work: Callable[..., None], shares: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
     """Have each share worked on in a process of its own, and pass on everything that these tell, until all are done.
 
     Whoever stops listening ends them. They never see Ctrl-C, which a terminal sends to all: it is for this one.
@@ -31,7 +31,7 @@ def heard_from(work: Callable[..., None], shares: Iterable[tuple[Any, ...]]) -> 
         work: Is called there with a function that tells something, and what is in the share.
 
     Raises:
-        ProcessDied: As its name says.
+        ProcessDiedError: As its name says.
         Exception: What one of them raised.
     """
     ears, processes = [], []
@@ -80,7 +80,7 @@ def _listen(ears: list[Connection]) -> Iterator[Any]:
             try:
                 heard = ear.recv()
             except EOFError:
-                raise ProcessDied(
+                raise ProcessDiedError(
                     "One of the processes died before its share was lived; is there enough memory?"
                 ) from None
             if heard is None:

@@ -17,8 +17,8 @@ from rich.text import Text
 from invoice_mcp.output import lasting
 from invoice_mcp.testing.checker.violations import RULES
 from invoice_mcp.testing.simulate.fuzz.campaign import Plan
-from invoice_mcp.testing.simulate.fuzz.episode import EpisodeFailure
-from invoice_mcp.testing.simulate.fuzz.statistics import EpisodeReport, Totals, since
+from invoice_mcp.testing.simulate.fuzz.episode import Failure
+from invoice_mcp.testing.simulate.fuzz.statistics import EpisodeReport, Totals, format_elapsed
 from invoice_mcp.testing.simulate.report.html import page
 from temporal_simulator import TimelineEntry
 
@@ -95,7 +95,7 @@ class Reporter:
 
     def as_text(self) -> str:
         """The failures, and a table, for people."""
-        return rendered(*map(_failure, self.totals.failures), self._table())
+        return render(*map(_failure, self.totals.failures), self._table())
 
     def _table(self) -> Table:
         table = Table(title=self._title(), show_header=False, title_justify="left")
@@ -152,12 +152,10 @@ class Reporter:
 def _failure(told: EpisodeReport) -> Text:
     assert told.life.broken is not None  # noqa: S101 (it failed)
     made_small = [f"Drawn:   {told.drawn}", f"Shrunk:  {told.scenario}"]
-    return told_of_failure(f"Run {told.run}", told.life.broken, made_small, told.command, told.life.story)
+    return render_failure(f"Run {told.run}", told.life.broken, made_small, told.command, told.life.story)
 
 
-def told_of_failure(
-    what: str, broken: EpisodeFailure, about: list[str], command: str, story: Sequence[TimelineEntry]
-) -> Text:
+def render_failure(what: str, broken: Failure, about: list[str], command: str, story: Sequence[TimelineEntry]) -> Text:
     """A failure, for people: what breaks what, how to play it again, and what happened."""
     by = ", ".join(f"{rule} ({RULES[rule]})" if rule in RULES else rule for rule in broken.by)
     lines = [
@@ -169,19 +167,19 @@ def told_of_failure(
         f"  {command}",
         "",
         "What happened:",
-        *lines_of(story),
+        *render_timeline(story),
         "",
     ]
     return Text("\n".join(lines))
 
 
-def lines_of(story: Sequence[TimelineEntry]) -> list[str]:
+def render_timeline(story: Sequence[TimelineEntry]) -> list[str]:
     """All that happened in a life, a line each, by the time since it began."""
     wide = max((len(moment.who) for moment in story), default=0)
-    return [f"  {since(moment)}  {moment.who:{wide}}  {moment.what}" for moment in story]
+    return [f"  {format_elapsed(moment)}  {moment.who:{wide}}  {moment.what}" for moment in story]
 
 
-def rendered(*parts: RenderableType) -> str:
+def render(*parts: RenderableType) -> str:
     """What stdout is to show, as it shows things."""
     console = Console(highlight=False, soft_wrap=True)
     with console.capture() as captured:

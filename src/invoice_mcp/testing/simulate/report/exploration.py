@@ -12,8 +12,8 @@ from rich.text import Text
 from invoice_mcp.testing.simulate.explore.campaign import Result, explore_plans
 from invoice_mcp.testing.simulate.explore.plan import plans
 from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution
-from invoice_mcp.testing.simulate.process.interrupt import Stop
-from invoice_mcp.testing.simulate.report.console import bar, lines_of, rendered, told_of_failure
+from invoice_mcp.testing.simulate.process.interrupt import StopFlag
+from invoice_mcp.testing.simulate.report.console import bar, render, render_failure, render_timeline
 from temporal_simulator import ExplorationStats
 
 
@@ -40,14 +40,14 @@ class Exploration:
         self.is_interrupted = False
         self.seconds = 0.0
 
-    def run(self, stop: Stop) -> None:
+    def run(self, stop: StopFlag) -> None:
         """Explore to the end, to the first failure, or as long as may be; how far it is, stderr is told meanwhile.
 
         That is by a bar if it is a terminal, else by a line for each plan.
 
         Raises:
             NotSimulated: The workflows want what the simulator does not know.
-            ProcessDied: As its name says.
+            ProcessDiedError: As its name says.
         """
         every, began = list(plans(self.events, self.lines)), time.monotonic()
         try:
@@ -66,7 +66,7 @@ class Exploration:
                         shown.console.print(self._note(result, len(every)), soft_wrap=True)
                     if result.failure and not self.keeps_going:
                         break
-            self.is_interrupted = stop.is_asked
+            self.is_interrupted = stop.is_set
         except KeyboardInterrupt:
             self.is_interrupted = True
         self.seconds = time.monotonic() - began
@@ -105,7 +105,7 @@ class Exploration:
 
     def as_text(self) -> str:
         """The failures, and a table, for people."""
-        return rendered(
+        return render(
             *map(told, self.failures),
             self._table(),
             *(["Interrupted: the totals so far."] if self.is_interrupted else []),
@@ -130,5 +130,5 @@ def told(lived: ReplayedExecution) -> Text:
     """One life, for people: what is wrong with it, if anything is, and what happened."""
     plan = str(lived.way.plan)
     if lived.broken is None:
-        return Text("\n".join([f"{plan}: all promises kept", "", "What happened:", *lines_of(lived.story), ""]))
-    return told_of_failure(plan, lived.broken, [], lived.command, lived.story)
+        return Text("\n".join([f"{plan}: all promises kept", "", "What happened:", *render_timeline(lived.story), ""]))
+    return render_failure(plan, lived.broken, [], lived.command, lived.story)

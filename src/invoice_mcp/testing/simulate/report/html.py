@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from html import escape
 
 from invoice_mcp.testing.checker.violations import RULES
-from invoice_mcp.testing.simulate.fuzz.statistics import SPANS, EpisodeReport, Totals, since
+from invoice_mcp.testing.simulate.fuzz.statistics import DURATION_BUCKETS, EpisodeReport, Totals, format_elapsed
 
 _COLOURS = {
     "PAID": "#2e7d4f",
@@ -85,7 +85,7 @@ def page(title: str, facts: Mapping[str, str], totals: Totals) -> str:
         broken=_BROKEN,
         facts="\n".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()),
         outcomes=_bars("outcomes", totals.outcomes.most_common(), lambda name: _COLOURS.get(name, _BROKEN)),
-        spans=_bars("spans", [(name, totals.spans[name]) for name, _ in SPANS], lambda name: _NEUTRAL),  # noqa: ARG005
+        spans=_bars("spans", [(name, totals.spans[name]) for name, _ in DURATION_BUCKETS], lambda name: _NEUTRAL),  # noqa: ARG005
         faults=_bars("faults", totals.faults.most_common(), lambda name: _NEUTRAL),  # noqa: ARG005
         heading="What failed" if totals.failures else "One life of each outcome",
         stories="\n".join(map(_story, stories)) or "<p>None.</p>",
@@ -119,7 +119,7 @@ def _story(told: EpisodeReport) -> str:
     title = f'<span class="broken">breaks {escape(by)}</span>' if broken else escape(told.life.outcome)
     seen = f"<pre>{escape(broken.seen)}</pre>" if broken else ""
     rows = "\n".join(
-        f"<tr{' class=client' if moment.who == 'client' else ''}><td>{since(moment)}</td>"
+        f"<tr{' class=client' if moment.who == 'client' else ''}><td>{format_elapsed(moment)}</td>"
         f"<td>{escape(moment.who)}</td><td>{escape(moment.what)}</td></tr>"
         for moment in told.life.story
     )

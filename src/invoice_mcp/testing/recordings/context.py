@@ -16,7 +16,7 @@ from invoice_mcp.testing import PAST, World
 
 
 @dataclass(frozen=True)
-class Scene:
+class PathContext:
     """Where a path is played.
 
     Attributes:
@@ -26,20 +26,20 @@ class Scene:
 
     world: World
     name: str
-    people: Faker
+    faker: Faker
 
     def invoice(self, *dues: str) -> dict[str, Any]:
         """An invoice of made up lines with these due dates."""
-        amounts = (self.people.pydecimal(left_digits=3, right_digits=2, positive=True) for _ in dues)
+        amounts = (self.faker.pydecimal(left_digits=3, right_digits=2, positive=True) for _ in dues)
         return {
             "invoice_id": self.name.upper(),
-            "customer": self.people.company(),
+            "customer": self.faker.company(),
             "currency": "EUR",
             "lines": [
-                {"description": self.people.bs().capitalize(), "amount": str(amount + Decimal(1)), "due_date": due}
+                {"description": self.faker.bs().capitalize(), "amount": str(amount + Decimal(1)), "due_date": due}
                 for due, amount in zip(dues, amounts, strict=True)
             ],
-            "metadata": {"purchase_order": self.people.bothify("PO-####")},
+            "metadata": {"purchase_order": self.faker.bothify("PO-####")},
         }
 
     async def submit(self, *dues: str, until: Status = Status.PENDING_APPROVAL) -> None:
@@ -49,17 +49,17 @@ class Scene:
 
     async def approve(self) -> None:
         """Somebody approves."""
-        await self.world.approve(by=self.people.name(), comment=self.people.sentence())
+        await self.world.approve(by=self.faker.name(), comment=self.faker.sentence())
 
     def decision(self) -> DecisionRequest:
         """Somebody decides, by an update past the MCP server."""
-        return DecisionRequest(by=self.people.name(), comment=self.people.sentence())
+        return DecisionRequest(by=self.faker.name(), comment=self.faker.sentence())
 
     async def reject(self) -> None:
         """Somebody rejects."""
-        await self.world.reject(by=self.people.name(), reason=self.people.sentence())
+        await self.world.reject(by=self.faker.name(), reason=self.faker.sentence())
 
-    async def line_waits(self, number: int) -> None:
+    async def until_line_scheduled(self, number: int) -> None:
         """Wait until a line waits for its due date."""
         handle = self.world.handle(line_workflow_id(self.world.workflow_id, number))
 
@@ -76,15 +76,15 @@ class Scene:
         return {
             "idempotency_key": "by-hand",
             "invoice_id": "BY-HAND",
-            "customer": self.people.company(),
+            "customer": self.faker.company(),
             "line": 1,
-            "description": self.people.bs(),
+            "description": self.faker.bs(),
             "amount": "1.00",
             "currency": "EUR",
             "due_date": due,
         }
 
-    async def has_ended(self, workflow_id: str) -> None:
+    async def until_closed(self, workflow_id: str) -> None:
         """Wait until a workflow has ended, whatever it is."""
         handle = self.world.handle(workflow_id)
 
