@@ -236,9 +236,9 @@ from invoice_mcp.cli.main import main
 
 def run():
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from invoice_mcp.testing.simulate.report.exploration import Exhausting
+    from invoice_mcp.testing.simulate.report.exploration import Exploration
     from invoice_mcp.testing.simulate.report.console import Reporter
-    for teller in (Reporter, Exhausting):
+    for teller in (Reporter, Exploration):
         teller.tell = tells(teller.tell)
     main(["simulate", *sys.argv[1:]])
 

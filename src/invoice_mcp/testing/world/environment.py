@@ -52,6 +52,9 @@ class TestEnvironment:
         is_broken: Whether something of an earlier world is left that can't be ended.
     """
 
+    __test__ = False
+    """No test class: pytest collects classes with this prefix."""
+
     def __init__(self, engine: Engine, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
         self.engine = engine
         self.task_queue = f"world-{next(_numbers)}"
