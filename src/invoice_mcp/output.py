@@ -11,55 +11,55 @@ from typing import IO, Any, cast
 import click
 
 
-class Unwritten(click.ClickException):
+class OutputError(click.ClickException):
     """What came of a command can't be written."""
 
     exit_code = 2
 
 
-def tell(form: Callable[[], str]) -> None:
+def print_output(form: Callable[[], str]) -> None:
     """Print on stdout. Whoever has stopped reading is not bothered, and the exit status still tells how it went.
 
     Raises:
         Unwritten: It can't be written, for another reason than that.
     """
-    with _required(sys.stdout):
+    with _require_writable(sys.stdout):
         # Making it already touches stdout, to see what it can show.
         text = form()
         click.echo(text, nl=not text.endswith("\n"), color=True)
 
 
-def lasting(stream: IO[str] | None) -> IO[str]:
+def pipe_tolerant(stream: IO[str] | None) -> IO[str]:
     """The stream, for a console: what can't be written any more is dropped, and the program goes on.
 
     A console by itself ends the program when nobody reads it.
     """
-    return cast("IO[str]", _Lasting(stream))
+    return cast("IO[str]", _PipeTolerant(stream))
 
 
-def require_written(stream: IO[str] | None) -> None:
+def flush_output(stream: IO[str] | None) -> None:
     """See that all went out which was written to a lasting stream, but for what nobody reads.
 
     Raises:
         Unwritten: It did not.
     """
     if stream is not None:
-        with _required(stream):
+        with _require_writable(stream):
             stream.flush()
 
 
 @contextmanager
-def _required(stream: IO[str]) -> Iterator[None]:
+def _require_writable(stream: IO[str]) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _write_no_more(stream)
+        _discard_output(stream)
     except OSError as error:
-        _write_no_more(stream)
-        raise Unwritten(f"What came of it can't be written: {error.strerror}") from None
+        _discard_output(stream)
+        raise OutputError(f"What came of it can't be written: {error.strerror}") from None
 
 
-class _Lasting:
+class _PipeTolerant:
     """None: there is no stream, as in a process that was started without one."""
 
     def __init__(self, stream: IO[str] | None) -> None:
@@ -86,13 +86,13 @@ class _Lasting:
             try:
                 do(self._stream)
             except BrokenPipeError:
-                _write_no_more(self._stream)
+                _discard_output(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
-def _write_no_more(stream: IO[str]) -> None:
+def _discard_output(stream: IO[str]) -> None:
     """Else what is left in the buffer would be tried again when Python ends, with a traceback."""
     with suppress(OSError, ValueError):
         descriptor = stream.fileno()

@@ -37,7 +37,7 @@ from invoice_mcp.testing import (
     run_and_exit,
 )
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import Simulation, Worker, connect
 from tests.bench.floor import Listening, idle_client

@@ -18,7 +18,7 @@ PACKAGES = ("invoice_mcp", "mcp_temporal_tasks", "temporal_replay", "temporal_si
 Place = tuple[str, str, cst.CSTNode, cst.CSTNode]
 """Which operator fits there, what it does, to which node, and the node in its place."""
 Chosen = Callable[[list[Place]], list[Place]]
-FILES = ("workflow/invoice.py", "workflow/line.py", "domain/decision.py")
+FILES = ("workflow/invoice_workflow.py", "workflow/line_workflow.py", "domain/decision.py")
 
 
 @dataclass(frozen=True)

@@ -74,25 +74,25 @@ NAMED: tuple[Named, ...] = (
     # When.
     Named(
         "a window of more than five days is cut by the service",
-        "service/service.py",
+        "service/invoice_service.py",
         "self._approval_timeout = approval_timeout",
         "self._approval_timeout = min(approval_timeout, DEFAULT_APPROVAL_TIMEOUT)",
     ),
     Named(
         "a window of more than five days is cut by the workflow",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         "await workflow.sleep(self._policy.approval_timeout,",
         "await workflow.sleep(min(self._policy.approval_timeout, timedelta(days=5)),",
     ),
     Named(
         "each payment is half a minute early",
-        "workflow/line.py",
+        "workflow/line_workflow.py",
         "wait = order.due_date - workflow.now()\n    summary",
         "wait = order.due_date - workflow.now() - timedelta(seconds=30)\n    summary",
     ),
     Named(
         "a line that is due within half a minute is paid at once",
-        "workflow/line.py",
+        "workflow/line_workflow.py",
         "while wait > timedelta(0):",
         "while wait > timedelta(seconds=30):",
     ),
@@ -100,30 +100,30 @@ NAMED: tuple[Named, ...] = (
     Named(
         "`list` answers the first page only",
         "service/queries.py",
-        "return Page(invoices, cursor_of(found.next_page_token, status) if found.next_page_token else None)",
+        "return Page(invoices, encode_cursor(found.next_page_token, status) if found.next_page_token else None)",
         "return Page(invoices, None)",
     ),
     Named(
         "`status` goes to the newest run, whichever is named",
-        "service/service.py",
-        "return await report_of(self._client, await require(self._client, workflow_id, run_id))",
-        "return await report_of(self._client, await require(self._client, workflow_id))",
+        "service/invoice_service.py",
+        "return await fetch_report(self._client, await require_run(self._client, workflow_id, run_id))",
+        "return await fetch_report(self._client, await require_run(self._client, workflow_id))",
     ),
     Named(
         "a decision goes to the newest run, whichever is named",
-        "service/service.py",
+        "service/invoice_service.py",
         "found = await self._require_open(workflow_id, run_id)\n            if verdict",
         "found = await self._require_open(workflow_id, None)\n            if verdict",
     ),
     Named(
         "`cancel` goes to the newest run, whichever is named",
-        "service/service.py",
-        "found = await require(self._client, workflow_id, run_id)\n            if found.status is not",
-        "found = await require(self._client, workflow_id)\n            if found.status is not",
+        "service/invoice_service.py",
+        "found = await require_run(self._client, workflow_id, run_id)\n            if found.status is not",
+        "found = await require_run(self._client, workflow_id)\n            if found.status is not",
     ),
     Named(
         "a start may follow another one though nothing was seen under the id",
-        "service/service.py",
+        "service/invoice_service.py",
         "WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else",
         "WorkflowIDReusePolicy.ALLOW_DUPLICATE if is_first else",
     ),
@@ -136,15 +136,15 @@ NAMED: tuple[Named, ...] = (
     Named(
         "what earlier runs paid is not told after a reset",
         "service/settled_lines.py",
-        "return marked(report, settled)",
+        "return mark_settled(report, settled)",
         "return report",
     ),
     # Money.
     Named(
         "a line is paid though the newest run of its invoice does not wait for it",
-        "workflow/pending_lines.py",
-        "    if not runs:\n        return Awaiting.NOBODY",
-        "    if not runs:\n        return Awaiting.INVOICE",
+        "workflow/parent_lookup.py",
+        "    if not runs:\n        return Parent.NOBODY",
+        "    if not runs:\n        return Parent.INVOICE",
     ),
     Named(
         "line numbers of two digits are cut in the idempotency key",
@@ -175,7 +175,7 @@ NAMED: tuple[Named, ...] = (
     # Deciding.
     Named(
         "a decision is taken after a cancellation was asked for",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         "            await _cancel(deadline)\n            raise\n",
         "            await _cancel(deadline)\n            if self._decision is None:\n                raise\n",
     ),
@@ -188,7 +188,7 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a form tells the total in another currency",
         "server/forms.py",
-        "pay {word(report.currency)} {report.total:,}",
+        "pay {plain_or_quoted(report.currency)} {report.total:,}",
         "pay USD {report.total:,}",
     ),
     # Around.
@@ -225,7 +225,7 @@ NAMED: tuple[Named, ...] = (
     # Beside them, imagined as a careless developer might, and seen by nobody at first.
     Named(
         "a wait for a change goes on with the newest run",
-        "service/service.py",
+        "service/invoice_service.py",
         "report = await self.status(workflow_id, first.run_id)",
         "report = await self.status(workflow_id, run_id)",
     ),
@@ -267,21 +267,21 @@ NAMED: tuple[Named, ...] = (
     ),
     Named(
         "a line is paid for an invoice that has ended",
-        "workflow/pending_lines.py",
+        "workflow/parent_lookup.py",
         "if invoice.status is WorkflowExecutionStatus.RUNNING else ()",
         "",
     ),
     Named(
         "a line is paid by a run that nobody waits for",
-        "workflow/pending_lines.py",
-        "return Awaiting.INVOICE_AFTER_RESET if is_reset else Awaiting.NOBODY",
-        "return Awaiting.INVOICE_AFTER_RESET",
+        "workflow/parent_lookup.py",
+        "return Parent.INVOICE_AFTER_RESET if is_reset else Parent.NOBODY",
+        "return Parent.INVOICE_AFTER_RESET",
     ),
     Named(
         "a line is refused for good while Temporal is away",
-        "workflow/pending_lines.py",
-        "if error.status is RPCStatusCode.NOT_FOUND:\n            return Awaiting.NOBODY\n        raise",
-        "return Awaiting.NOBODY",
+        "workflow/parent_lookup.py",
+        "if error.status is RPCStatusCode.NOT_FOUND:\n            return Parent.NOBODY\n        raise",
+        "return Parent.NOBODY",
     ),
     # The harness itself.
     Named("S6 is a minute too lenient", "testing/checker/payments.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),

@@ -234,31 +234,31 @@ class Insertion:
 
 
 INSERTIONS = (
-    Insertion("a timer more", "await workflow.sleep(1)", ("_validate", "_decided", "_pay", "_pay_line", "run")),
+    Insertion("a timer more", "await workflow.sleep(1)", ("_validate", "_await_decision", "_pay", "_pay_line", "run")),
     Insertion(
         "an activity more",
         "await workflow.execute_activity('payment_gateway', None, start_to_close_timeout=_VALIDATION_ATTEMPT)",
-        ("_decided", "_pay"),
+        ("_await_decision", "_pay"),
     ),
     Insertion(
         "a local activity more",
         "await workflow.execute_local_activity('payment_gateway', start_to_close_timeout=_VALIDATION_ATTEMPT)",
-        ("_decided", "_pay"),
+        ("_await_decision", "_pay"),
     ),
     Insertion(
         "a local activity more that nobody waits for",
         "workflow.start_local_activity('payment_gateway', start_to_close_timeout=_VALIDATION_ATTEMPT)",
-        ("_decided", "_pay"),
+        ("_await_decision", "_pay"),
     ),
     Insertion(
         "a child more",
         "await workflow.start_child_workflow('PayLineItem', id=workflow.info().workflow_id + '-more')",
-        ("_decided",),
+        ("_await_decision",),
     ),
     Insertion(
         "a search attribute more", 'workflow.upsert_search_attributes([INVOICE_STATUS.value_set("")])', ("_pay",)
     ),
-    Insertion("a memo more", 'workflow.upsert_memo({"more": True})', ("_decided",)),
+    Insertion("a memo more", 'workflow.upsert_memo({"more": True})', ("_await_decision",)),
     Insertion("a wait that never ends", "await workflow.wait_condition(lambda: False)", ("_pay_line", "_validate")),
     Insertion("sleep in the wrong way", "__import__('time').sleep(0.001)", ("_validate",)),
 )

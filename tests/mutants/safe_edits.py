@@ -55,39 +55,39 @@ _OTHER_RETRY = 'RetryPolicy(maximum_attempts=3, non_retryable_error_types=["INSU
 SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
     (
         "a local variable renamed",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         (("child = workflow.get_ext", "line = workflow.get_ext"), ("await child.cancel()", "await line.cancel()")),
     ),
     (
         "another local variable renamed",
-        "workflow/line.py",
+        "workflow/line_workflow.py",
         (("receipt = payment.result()", "slip = payment.result()"), ("receipt.payment_id)", "slip.payment_id)")),
     ),
     (
         "a private method renamed",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         (("async def _validate(self)", "async def _checked(self)"), ("self._validate() and", "self._checked() and")),
     ),
     (
         "a function extracted",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         (("if statuses == {LineStatus.PAID}:", "if self._all_paid(statuses):"), (_PAY_LINE, _ALL_PAID + _PAY_LINE)),
     ),
     (
         "an async function extracted",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         (
             ("workflow.wait_condition(settled)\n        except", "self._wait(settled)\n        except"),
             (_PAY_LINE, _WAIT + _PAY_LINE),
         ),
     ),
-    ("a new query", "workflow/invoice.py", ((_STATUS_QUERY, _CUSTOMER_QUERY + _STATUS_QUERY),)),
-    ("a new signal", "workflow/invoice.py", ((_REJECT_SIGNAL, _REMIND_SIGNAL + _REJECT_SIGNAL),)),
-    ("a new update", "workflow/invoice.py", ((_REJECT_UPDATE, _LOOK_UPDATE + _REJECT_UPDATE),)),
-    ("imports in another order", "workflow/invoice.py", ((_IMPORTS, _IMPORTS_SHUFFLED),)),
+    ("a new query", "workflow/invoice_workflow.py", ((_STATUS_QUERY, _CUSTOMER_QUERY + _STATUS_QUERY),)),
+    ("a new signal", "workflow/invoice_workflow.py", ((_REJECT_SIGNAL, _REMIND_SIGNAL + _REJECT_SIGNAL),)),
+    ("a new update", "workflow/invoice_workflow.py", ((_REJECT_UPDATE, _LOOK_UPDATE + _REJECT_UPDATE),)),
+    ("imports in another order", "workflow/invoice_workflow.py", ((_IMPORTS, _IMPORTS_SHUFFLED),)),
     (
         "an attribute more",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         (
             (
                 "self._cancelling = False\n        self._dismissals",
@@ -95,10 +95,10 @@ SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
             ),
         ),
     ),
-    ("a timer's summary", "workflow/invoice.py", (('summary="approval deadline"', 'summary="decide until"'),)),
+    ("a timer's summary", "workflow/invoice_workflow.py", (('summary="approval deadline"', 'summary="decide until"'),)),
     (
         "a default spelt out",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         (
             (
                 "initial_interval=timedelta(seconds=1), max",
@@ -108,14 +108,14 @@ SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
     ),
     (
         "a span of time in other units",
-        "workflow/line.py",
+        "workflow/line_workflow.py",
         (("_ATTEMPT = timedelta(seconds=30)", "_ATTEMPT = timedelta(minutes=0.5)"),),
     ),
-    ("a loop for a comprehension", "workflow/invoice.py", ((_STATUSES, _STATUSES_BY_LOOP),)),
-    ("a timer more, patched", "workflow/invoice.py", ((_TO_PAYING, _PATCHED_TIMER + _TO_PAYING),)),
+    ("a loop for a comprehension", "workflow/invoice_workflow.py", ((_STATUSES, _STATUSES_BY_LOOP),)),
+    ("a timer more, patched", "workflow/invoice_workflow.py", ((_TO_PAYING, _PATCHED_TIMER + _TO_PAYING),)),
     (
         "another time-out, patched",
-        "workflow/invoice.py",
+        "workflow/invoice_workflow.py",
         (
             (
                 "_timeout=_VALIDATION_ATTEMPT",
@@ -125,7 +125,7 @@ SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
     ),
     (
         "another retry policy, patched",
-        "workflow/line.py",
+        "workflow/line_workflow.py",
         (("retry_policy=_RETRY", f'retry_policy={_OTHER_RETRY} if workflow.patched("retry") else _RETRY'),),
     ),
 )

@@ -24,7 +24,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import WORKFLOW_TYPE, workflow_id_for
 from invoice_mcp.domain.report import (
@@ -35,11 +35,11 @@ from invoice_mcp.domain.report import (
     Policy,
     Standing,
     Status,
-    without_keys,
+    without_idempotency_keys,
 )
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
-from invoice_mcp.workflow.invoice import MOST_DISMISSALS
+from invoice_mcp.workflow.invoice_workflow import MOST_DISMISSALS
 from tests.scenarios.controls.control import Story
 
 _SOON = timedelta(seconds=10)
@@ -178,7 +178,7 @@ async def _every_query(world: World) -> None:
         await world.until(Status.PAID, Status.REJECTED)
         assert await handle.query("IsInvoiceApproved", rpc_timeout=_SOON) is verdict
         standing = await handle.query("GetInvoiceStanding", result_type=Standing, rpc_timeout=_SOON)
-        assert without_keys(standing.report) == await world.status()
+        assert without_idempotency_keys(standing.report) == await world.status()
 
 
 async def _crash_under_way(world: World) -> None:
@@ -267,8 +267,8 @@ async def _overtaken_submission(world: World) -> None:
     service = InvoiceService(client, task_queue=world.task_queue)
     try:
         submission = await service.trigger(Invoice.model_validate({**draft, "customer": "Somebody Else"}))
-    except Refused as refused:
-        assert refused.code is Code.INVOICE_CONFLICT  # noqa: PT017 (whether it is refused at all is looked at, too)
+    except RefusedError as refused:
+        assert refused.code is ErrorCode.INVOICE_CONFLICT  # noqa: PT017 (whether it is refused at all is looked at, too)
     else:
         raise AssertionError(f"it was paid with other content, and submitted again as {submission}")
 

@@ -84,7 +84,7 @@ async def run(self):
 """
 _LOCAL = "'payment_gateway', start_to_close_timeout=_VALIDATION_ATTEMPT"
 DECIDES = """
-async def _decided(self):
+async def _await_decision(self):
     return True
 """
 # Of an operator, on a small function: each edit that it makes, and the lines that are there instead of others.
@@ -145,12 +145,12 @@ def test_an_operator_finds_its_places(operator: str) -> None:
 
 # Who notices what, of the gate's two halves and of the scenarios.
 NOTICED = {
-    "workflow/line.py: run+0, a timer more": {PLAIN, STRICT},
-    "workflow/line.py: line 31, retry policy without maximum_interval": {STRICT},
+    "workflow/line_workflow.py: run+0, a timer more": {PLAIN, STRICT},
+    "workflow/line_workflow.py: line 31, retry policy without maximum_interval": {STRICT},
     "domain/decision.py: require_open_for+17, swallow": {SIMULATED},
-    "workflow/invoice.py: a log line in run": set(),
+    "workflow/invoice_workflow.py: a log line in run": set(),
 }
-AT_NIGHT = {"workflow/line.py: run+0, a timer more", "workflow/invoice.py: a log line in run"}
+AT_NIGHT = {"workflow/line_workflow.py: run+0, a timer more", "workflow/invoice_workflow.py: a log line in run"}
 
 
 @requirement("HISTORY-MUTANTS")
@@ -163,10 +163,12 @@ async def test_a_mutant_is_noticed_by_those_who_can(name: str) -> None:
 
 
 def test_the_report_says_what_nobody_notices_and_what_is_flagged_for_nothing() -> None:
-    missed = Judged(Mutant("condition", "7, not: `a`", "workflow/invoice.py", "…"), {PLAIN: "", STRICT: ""})
-    log_line = Mutant("log line", "a log line in run", "workflow/invoice.py", "…", is_safe=True)
+    missed = Judged(Mutant("condition", "7, not: `a`", "workflow/invoice_workflow.py", "…"), {PLAIN: "", STRICT: ""})
+    log_line = Mutant("log line", "a log line in run", "workflow/invoice_workflow.py", "…", is_safe=True)
     flagged = Judged(log_line, {PLAIN: "drift"})
-    caught = Judged(Mutant("condition", "8, not: `b`", "workflow/invoice.py", "…"), {PLAIN: "", STRICT: "drift: a | b"})
+    caught = Judged(
+        Mutant("condition", "8, not: `b`", "workflow/invoice_workflow.py", "…"), {PLAIN: "", STRICT: "drift: a | b"}
+    )
     judged = [missed, flagged, caught]
     assert flaws(judged) == [missed, flagged]
     assert "2 edits that break the workflows: 1 of 2 (50%) noticed by somebody" in summary(judged)

@@ -21,7 +21,7 @@ from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceReport, InvoiceRequest, Status
 from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.worker import build_worker
 from tests.requirements import requirement
 

@@ -17,9 +17,9 @@ from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, Invoice
-from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status, without_keys
+from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status, without_idempotency_keys
 from invoice_mcp.server.tools import Cursor, Limit, RunId, WaitSeconds, Who, Why, WorkflowId
 from invoice_mcp.testing import PROTOCOL_MODES, EnvironmentPool, ScenarioRunner, ToolRefused, World, kinds, open_world
 from invoice_mcp.workflow.worker import WORKFLOWS
@@ -226,7 +226,9 @@ class _Undisturbed:
 
     async def check(self) -> None:
         for before in (self.waiting, self._paying):
-            assert without_keys(await self.world.peek(before.workflow_id)) == without_keys(before)
+            assert without_idempotency_keys(await self.world.peek(before.workflow_id)) == without_idempotency_keys(
+                before
+            )
 
     async def end(self) -> None:
         await self.check()
@@ -246,12 +248,12 @@ async def _make(undisturbed: _Undisturbed, call: Call, *, fresh: str) -> None:
         await undisturbed.check()
     match await ask(world, call):
         case ToolRefused() as refused if not is_right:
-            assert refused.code == Code.INVALID_ARGUMENT, refused
+            assert refused.code == ErrorCode.INVALID_ARGUMENT, refused
         case ToolRefused() as refused if call.tool == "list":
-            assert refused.code == Code.NOT_SUPPORTED, refused
+            assert refused.code == ErrorCode.NOT_SUPPORTED, refused
             assert not world.engine.can_list
         case ToolRefused() as refused:
-            assert refused.code == Code.NOT_FOUND, refused
+            assert refused.code == ErrorCode.NOT_FOUND, refused
             assert not is_for_it
         case {"invoices": _}:
             assert is_right
@@ -274,10 +276,10 @@ async def _submit(world: World, call: Call, *, fresh: str) -> None:
             return
         case ToolRefused() as refused if is_right:
             # Others may have used the same name, if it is not the fresh one.
-            assert refused.code == Code.INVOICE_CONFLICT, refused
+            assert refused.code == ErrorCode.INVOICE_CONFLICT, refused
             assert invoice_id != fresh
         case ToolRefused() as refused:
-            assert refused.code in {Code.INVOICE_INVALID, Code.INVALID_ARGUMENT}, refused
+            assert refused.code in {ErrorCode.INVOICE_INVALID, ErrorCode.INVALID_ARGUMENT}, refused
     assert await _run_of(world, invoice_id) == before
 
 
@@ -306,7 +308,7 @@ async def ask(world: World, call: Call) -> dict[str, Any] | ToolRefused | None:
         return answer.structured_content
     refused = ToolRefused("".join(block.text for block in answer.content if isinstance(block, TextContent)))
     text = str(refused)
-    assert refused.code in set(Code) - {Code.INTERNAL}, text
+    assert refused.code in set(ErrorCode) - {ErrorCode.INTERNAL}, text
     assert len(text.encode()) <= LONGEST_REFUSAL
     assert text.isprintable(), ascii(text)
     assert "Traceback" not in text

@@ -15,11 +15,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError, WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status, Verdict
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, EnvironmentPool
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
@@ -168,7 +168,7 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_that_an_operator_reset(
             assert await until(Status.REJECTED) != run_id
             cheaper = invoice.lines[0].model_copy(update={"amount": Decimal("0.50")})
             changed = invoice.model_copy(update={"lines": (cheaper, *invoice.lines[1:])})
-            with pytest.raises(Refused, match="changes: line 1"):
+            with pytest.raises(RefusedError, match="changes: line 1"):
                 await service.trigger(changed)
 
 

@@ -23,9 +23,9 @@ from invoice_mcp.server.forms import confirmation_request, decision_request, mes
 from invoice_mcp.server.task import invoice_binding
 from invoice_mcp.server.tool_names import ToolNames
 from invoice_mcp.server.tools import build_server
-from invoice_mcp.service.queries import keys_of, require
-from invoice_mcp.service.question_keys import QuestionKeys, digest_of
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.form_keys import FormKeys, text_digest
+from invoice_mcp.service.invoice_service import InvoiceService
+from invoice_mcp.service.queries import form_keys, require_run
 from invoice_mcp.testing import PAST, PROTOCOL_MODES, World
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import get, input_key, update
@@ -317,8 +317,8 @@ async def test_an_answer_to_a_question_that_was_never_asked_counts_for_nothing(
         # All that a client knows, and what the key was made of in 0.1.0.
         decision = DecisionRequest(by="The CFO")
         words = hashlib.sha256(decision.model_dump_json().encode()).hexdigest()[:16]
-        shown = digest_of(message_of(confirmation_request(report, decision)))
-        guess = QuestionKeys(report.run_id, "a guess").of_confirmation(decision, shown, int(time.time()))
+        shown = text_digest(message_of(confirmation_request(report, decision)))
+        guess = FormKeys(report.run_id, "a guess").confirmation_key(decision, shown, int(time.time()))
         forged = (f"approve-{report.run_id}-{words}", guess, "approve", "approved", "confirm")
         question = await _approve(client, workflow_id, dict.fromkeys(forged, YES), approver="The CFO")
         assert isinstance(question, InputRequiredResult)
@@ -347,7 +347,7 @@ async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: N
         task_id = await _waiting(world, client)
         report = await world.status()
         message = message_of(decision_request(report))
-        for guess in ("decision-1", QuestionKeys(report.run_id, "a guess").of_decision(1, message)):
+        for guess in ("decision-1", FormKeys(report.run_id, "a guess").decision_key(1, message)):
             await update(client.session, task_id, form_response(input_key(guess, report.run_id), decision="approve"))
         assert (await world.status()).decision is None
         await update(client.session, task_id, await decision_response(client, task_id, decision="approve"))
@@ -399,7 +399,7 @@ async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world:
     ):
         task_id = await _waiting(world, client)
         workflow_id = task_id.partition(":")[0]
-        nonce = (await keys_of(await require(world.client, workflow_id))).nonce
+        nonce = (await form_keys(await require_run(world.client, workflow_id))).nonce
         assert nonce
         tools = ToolClient(plain)
 

@@ -11,7 +11,7 @@ from mcp import Client
 
 from invoice_mcp.domain.report import Decision, Status
 from invoice_mcp.server.tools import build_server
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import DAY, ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement

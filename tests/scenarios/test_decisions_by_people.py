@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from invoice_mcp.cli.demo import sample_invoice
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.domain.report import DecisionRequest, LineStatus, Status, Verdict
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import DAY
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
@@ -84,7 +84,7 @@ async def test_an_invoice_of_another_gateway_is_approved_by_its_own_server_only(
     async with new_world() as world:
         await world.submit()
         other = InvoiceService(world.client, task_queue=f"{world.task_queue}-of-another-gateway")
-        with pytest.raises(Refused, match="another ERP and payment gateway") as refused:
+        with pytest.raises(RefusedError, match="another ERP and payment gateway") as refused:
             await other.decide(Verdict.APPROVED, world.workflow_id, None, DecisionRequest(by="Eve"))
         assert refused.value.code == "NOT_SUPPORTED"
         assert (await world.status()).decision is None

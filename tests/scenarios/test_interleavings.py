@@ -19,8 +19,8 @@ from invoice_mcp.testing import Violations
 from invoice_mcp.testing.simulate.explore import plan as _plans
 from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, UnsoundReductionError, executions_of
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, plans
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
-from invoice_mcp.workflow.line import PayLineItem
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+from invoice_mcp.workflow.line_workflow import PayLineItem
 from temporal_simulator import ChoiceSequence, Event, ExplorationStats, MemoizingRunner, connect, explore, replay_path
 from temporal_simulator.server.workflow_tasks import _told
 from temporal_simulator.worker.memoize import MemoizedInstance

@@ -19,7 +19,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
-from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import (
     AcceptedInvoice,
@@ -117,7 +117,7 @@ def _code(answer: Any) -> str | None:
         case WorkflowUpdateFailedError(cause=ApplicationError(type=code)):
             return code
         case RPCError(status=RPCStatusCode.NOT_FOUND):
-            return Code.ALREADY_CLOSED
+            return ErrorCode.ALREADY_CLOSED
     return None
 
 
@@ -162,7 +162,7 @@ async def test_an_update_in_the_same_task_as_the_deadline_is_refused(scene: Scen
     answers = asyncio.create_task(scene.decide(handle, *names))
     await scene.turns()
     scene.start_worker()
-    assert {*await answers} <= {Code.ALREADY_CLOSED, Code.ALREADY_DECIDED}
+    assert {*await answers} <= {ErrorCode.ALREADY_CLOSED, ErrorCode.ALREADY_DECIDED}
     assert (await handle.result()).status is Status.EXPIRED
     assert scene.payments.asked == []
     await scene.replays(handle)
@@ -190,5 +190,5 @@ async def test_an_update_that_says_it_was_a_signal_is_refused(scene: Scene) -> N
     forged = DecisionRequest(by="Ann", confirmation=Confirmation.SIGNAL)
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await handle.execute_update("approve", forged)
-    assert _code(refused.value) == Code.INVALID_ARGUMENT
+    assert _code(refused.value) == ErrorCode.INVALID_ARGUMENT
     assert (await scene.report(handle)).decision is None

@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.server.tools import build_server
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflow.worker import build_worker

@@ -26,7 +26,7 @@ from temporalio.worker import Replayer, Worker
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import DecisionRequest, InvoiceReport, LineStatus, Status, Verdict
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, RecordingPayments, ScriptedErp, an_invoice
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS, build_worker

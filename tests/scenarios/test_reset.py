@@ -20,7 +20,7 @@ from temporalio.api.workflowservice.v1 import ResetActivityRequest, ResetWorkflo
 from temporalio.client import WorkflowHandle
 from temporalio.worker import Replayer
 
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import (
@@ -32,13 +32,13 @@ from invoice_mcp.domain.report import (
     PaymentOrder,
     Status,
     Verdict,
-    without_keys,
+    without_idempotency_keys,
 )
 from invoice_mcp.server.task import invoice_binding
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import PAST, EnvironmentPool, RecordingPayments
 from invoice_mcp.testing.world.environment import TestEnvironment
-from invoice_mcp.workflow.line import PayLineItem
+from invoice_mcp.workflow.line_workflow import PayLineItem
 from invoice_mcp.workflow.worker import REPLAY
 from mcp_temporal_tasks.server.outcome import ending_of
 from mcp_temporal_tasks.workflow import TaskState
@@ -144,7 +144,7 @@ class Target:
         """Whether another invoice under its id is INVOICE_CONFLICT."""
         cheaper = self.invoice.lines[0].model_copy(update={"amount": self.invoice.lines[0].amount / 2})
         changed = self.invoice.model_copy(update={"lines": (cheaper, *self.invoice.lines[1:])})
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(RefusedError) as refused:
             await self.service.trigger(changed)
         return refused.value.code == "INVOICE_CONFLICT"
 
@@ -227,7 +227,7 @@ async def test_after_a_reset_nothing_is_paid_that_the_new_run_does_not_wait_for(
         assert (target.paid, report.run_id) == (case.paid, new)
         assert case.says in report.summary
         if report.status.is_terminal:
-            assert await target.result_of_task(report) == without_keys(report)
+            assert await target.result_of_task(report) == without_idempotency_keys(report)
         if case.line_2 is not None:
             outcome = await target.comes_due(2)
             assert outcome.status is case.line_2

@@ -30,7 +30,7 @@ from invoice_mcp.testing.engines import simulated as simulated_engine
 from invoice_mcp.testing.model.actions import RESETS
 from invoice_mcp.testing.simulate.fuzz.episode import EpisodeRunner
 from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions, generate_scenario
-from invoice_mcp.workflow.pending_lines import Awaiting
+from invoice_mcp.workflow.parent_lookup import Parent
 from tests.requirements import requirement
 
 _LATER = (Line(due_in_hours=60), Line(amount="250", due_in_hours=200))
@@ -147,8 +147,8 @@ async def test_so_it_does_on_the_real_server(real_invoice_environments: Environm
 
 @requirement("ATTACK-RESET", "SIMULATE-DETECTS")
 def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def everybody(_client: Client, _workflow_id: str, _run_id: str) -> Awaiting:
-        return Awaiting.INVOICE
+    async def everybody(_client: Client, _workflow_id: str, _run_id: str) -> Parent:
+        return Parent.INVOICE
 
     drawn = [
         each

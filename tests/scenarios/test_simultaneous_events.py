@@ -22,8 +22,8 @@ from invoice_mcp.domain.report import (
 )
 from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
-from invoice_mcp.workflow.line import PayLineItem
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+from invoice_mcp.workflow.line_workflow import PayLineItem
 from tests.requirements import requirement
 from tests.tool_client import lines_of
 

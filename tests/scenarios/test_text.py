@@ -11,8 +11,8 @@ from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Status
 from invoice_mcp.server.task import invoice_binding
-from invoice_mcp.service.queries import memo_of
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
+from invoice_mcp.service.queries import build_memo
 from invoice_mcp.testing import PAST, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
@@ -85,7 +85,7 @@ async def accepted_by_an_earlier_release(world: World, **fields: Any) -> dict[st
         InvoiceRequest(invoice=AcceptedInvoice.of(invoice)),
         id=workflow_id_for(invoice.invoice_id),
         task_queue=world.task_queue,
-        memo=memo_of(invoice, {}),
+        memo=build_memo(invoice, {}),
     )
     world.watch(handle.id)
     return content

@@ -11,12 +11,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
-from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.adapters.payments import PaymentRefusedError, PaymentUnavailableError
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.testing import ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.line import IN_DOUBT
-from invoice_mcp.workflow.pending_lines import Awaiting
+from invoice_mcp.workflow.line_workflow import IN_DOUBT
+from invoice_mcp.workflow.parent_lookup import Parent
 from tests.requirements import requirement
 from tests.unit.testing.broken_runs import an_invoice
 
@@ -51,7 +51,7 @@ async def test_a_refusal_tells_whether_an_attempt_before_it_was_left_without_a_v
     attempt: int, details: list[Any]
 ) -> None:
     with pytest.raises(ApplicationError, match="used before") as refused:
-        await paid(PaymentRefused("DUPLICATE_KEY", "used before"), attempt)
+        await paid(PaymentRefusedError("DUPLICATE_KEY", "used before"), attempt)
     assert (refused.value.type, refused.value.non_retryable) == ("DUPLICATE_KEY", True)
     assert [*refused.value.details] == details
 
@@ -59,7 +59,7 @@ async def test_a_refusal_tells_whether_an_attempt_before_it_was_left_without_a_v
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_no_verdict_is_retried_and_has_no_details(attempt: int) -> None:
     with pytest.raises(ApplicationError) as trouble:
-        await paid(PaymentUnavailable("reset"), attempt)
+        await paid(PaymentUnavailableError("reset"), attempt)
     assert (trouble.value.type, trouble.value.non_retryable) == ("PAYMENT_GATEWAY_ERROR", False)
     assert not trouble.value.details
 
@@ -80,7 +80,7 @@ async def test_a_receipt_is_told_with_its_id_alone(key: str | None) -> None:
 @requirement("ATTACK-LINE")
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_a_payment_that_no_invoice_waits_for_is_refused_before_the_gateway_is_asked(attempt: int) -> None:
-    error, asked = await unpaid(Awaiting.NOBODY, attempt)
+    error, asked = await unpaid(Parent.NOBODY, attempt)
     # Whether an earlier run of the line was paid, nobody has asked.
     assert (error.type, error.non_retryable, [*error.details], asked) == ("NOT_AWAITED", True, [IN_DOUBT], [])
 
@@ -92,22 +92,24 @@ async def test_a_payment_is_tried_again_while_nobody_can_tell_whether_it_is_awai
 
 
 @requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
-@pytest.mark.parametrize("who", [Awaiting.INVOICE, Awaiting.INVOICE_AFTER_RESET])
-async def test_a_refusal_after_a_reset_of_the_line_is_in_doubt(who: Awaiting) -> None:
-    error, asked = await unpaid(who, answers=PaymentRefused("DUPLICATE_KEY", "used before"))
+@pytest.mark.parametrize("who", [Parent.INVOICE, Parent.INVOICE_AFTER_RESET])
+async def test_a_refusal_after_a_reset_of_the_line_is_in_doubt(who: Parent) -> None:
+    error, asked = await unpaid(who, answers=PaymentRefusedError("DUPLICATE_KEY", "used before"))
     assert (error.type, asked) == ("DUPLICATE_KEY", [ORDER])
-    assert [*error.details] == ([IN_DOUBT] if who is Awaiting.INVOICE_AFTER_RESET else [])
+    assert [*error.details] == ([IN_DOUBT] if who is Parent.INVOICE_AFTER_RESET else [])
 
 
 @requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
 async def test_a_refusal_after_a_reset_of_the_activity_is_in_doubt() -> None:
     # The server then counts its attempts from 1 again.
-    error, _ = await unpaid(Awaiting.INVOICE, answers=PaymentRefused("DUPLICATE_KEY", "used before"), rescheduled=True)
+    error, _ = await unpaid(
+        Parent.INVOICE, answers=PaymentRefusedError("DUPLICATE_KEY", "used before"), rescheduled=True
+    )
     assert [*error.details] == [IN_DOUBT]
 
 
 async def unpaid(
-    answer: Awaiting | RPCError,
+    answer: Parent | RPCError,
     attempt: int = 1,
     *,
     answers: PaymentReceipt | Exception | None = None,
@@ -115,7 +117,7 @@ async def unpaid(
 ) -> tuple[ApplicationError, list[PaymentOrder]]:
     """How a payment fails, of which Temporal says this; and what the gateway was asked."""
 
-    async def who_waits(workflow_id: str, run_id: str) -> Awaiting:
+    async def find_parent(workflow_id: str, run_id: str) -> Parent:
         assert workflow_id
         assert run_id
         if isinstance(answer, RPCError):
@@ -128,5 +130,5 @@ async def unpaid(
     later = info.scheduled_time + timedelta(seconds=rescheduled)
     environment.info = replace(info, attempt=attempt, current_attempt_scheduled_time=later)
     with pytest.raises(ApplicationError) as failed:
-        await environment.run(InvoiceActivities(ScriptedErp(), gateway, who_waits).payment_gateway, ORDER)
+        await environment.run(InvoiceActivities(ScriptedErp(), gateway, find_parent).payment_gateway, ORDER)
     return failed.value, gateway.asked

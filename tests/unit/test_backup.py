@@ -17,9 +17,9 @@ from invoice_mcp.cli.main import main
 from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.service import backup
 from invoice_mcp.service.backup import BackupError, back_up, copy_database
-from invoice_mcp.service.lost_state import require_database
+from invoice_mcp.service.state_binding import require_database
 from tests.requirements import requirement
-from tests.unit.test_state import bound, order, pay, refusal, temporal
+from tests.unit.test_state_binding import bound, order, pay, refusal, temporal
 
 
 @pytest.fixture

@@ -12,7 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from invoice_mcp.domain.display_text import DEFAULT_IGNORABLE, is_hidden, printable, quoted, shows_nothing, word
+from invoice_mcp.domain.display_text import (
+    DEFAULT_IGNORABLE,
+    is_hidden,
+    is_invisible,
+    plain_or_quoted,
+    printable,
+    quoted,
+)
 from tests.requirements import requirement
 from tests.unit.deceptive_texts import TRICKS
 
@@ -178,7 +185,7 @@ def test_no_character_of_unicode_that_hides_or_separates_is_shown_as_it_is() -> 
     # unassigned or private, all is decided by now; some are enough.
     few = [char for n, char in enumerate(hidden) if n % 97 == 0 or unicodedata.category(char) not in {"Cn", "Co", "Cs"}]
     may_show = {char for char in few if unicodedata.category(char) in {"Cn", "Co"}} - ignorable
-    assert {char for char in few if not shows_nothing(char)} == may_show
+    assert {char for char in few if not is_invisible(char)} == may_show
     for text in ("a".join(few), "e\u0301".join(few), "".join(few)):
         assert set(few).isdisjoint(quoted(text, 20 * len(text)))
         assert set(few).isdisjoint(printable(text, 20 * len(text)))
@@ -274,19 +281,19 @@ def test_an_endless_text_takes_no_time() -> None:
 @given(texts)
 def test_a_word_is_told_as_it_is_and_everything_else_is_quoted(text: str) -> None:
     if re.fullmatch(r"[A-Za-z0-9]+([_-][A-Za-z0-9]+)*", text) and len(text) <= 64:
-        assert word(text) == text
+        assert plain_or_quoted(text) == text
     else:
-        assert word(text) == quoted(text)
+        assert plain_or_quoted(text) == quoted(text)
 
 
 @pytest.mark.parametrize("text", ["INV-100", "INSUFFICIENT_FUNDS", "x" * 64])
 def test_ids_and_codes_need_no_quotation_marks(text: str) -> None:
-    assert word(text) == text
+    assert plain_or_quoted(text) == text
 
 
 @pytest.mark.parametrize("text", ["_A_", "__init__", "www.evil.example", "A was approved", "x" * 65, "", "A.b", "é"])
 def test_what_could_be_more_than_an_id_is_quoted(text: str) -> None:
-    assert word(text) == quoted(text)
+    assert plain_or_quoted(text) == quoted(text)
 
 
 @requirement("TEXT-VISIBLE")

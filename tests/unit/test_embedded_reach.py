@@ -18,8 +18,8 @@ import pytest
 from temporalio.client import Client
 
 from invoice_mcp.temporal import embedded
-from invoice_mcp.temporal.connection import TemporalSettings, connection
-from invoice_mcp.temporal.embedded import EmbeddedTemporal, EmbeddedUnavailable, temporal_binary
+from invoice_mcp.temporal.connection import TemporalSettings, open_connection
+from invoice_mcp.temporal.embedded import EmbeddedTemporal, EmbeddedUnavailableError, temporal_binary
 from tests.requirements import requirement
 
 SIGNAL = "/api/v1/namespaces/default/workflows/invoice-X/signal/ApproveInvoice"
@@ -168,7 +168,7 @@ def test_every_file_of_a_running_server_is_its_users_only(running: Running) -> N
 async def test_who_wants_a_web_ui_of_a_server_without_is_told(
     running: Running, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with connection(TemporalSettings(home=running.home, ui=True)) as reached:
+    async with open_connection(TemporalSettings(home=running.home, ui=True)) as reached:
         assert reached.ui_url is None
     (told,) = caplog.messages
     assert "runs without" in told
@@ -180,7 +180,7 @@ async def test_a_web_ui_is_there_when_asked_for_its_risk_told_and_joiners_see_it
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     home = tmp_path / "home"
-    async with connection(TemporalSettings(home=home, ui=True)) as reached:
+    async with open_connection(TemporalSettings(home=home, ui=True)) as reached:
         assert reached.ui_url is not None
         port = int(reached.ui_url.rpartition(":")[2])
         async with asyncio.timeout(30):  # the server does not wait for it
@@ -243,7 +243,7 @@ async def test_a_disk_that_can_not_be_written_is_told_in_the_servers_words(
     server.write_text(f'#!/bin/sh\nexec "{temporal_binary()}" "$@" --sqlite-pragma {pragma}\n')
     server.chmod(0o700)
     monkeypatch.setattr(embedded, "temporal_binary", lambda: server)
-    with pytest.raises(EmbeddedUnavailable, match=rf"(?s)INVOICE_MCP_HOME.*{told}"):
+    with pytest.raises(EmbeddedUnavailableError, match=rf"(?s)INVOICE_MCP_HOME.*{told}"):
         await EmbeddedTemporal(tmp_path / "home").__aenter__()
     monkeypatch.undo()
     async with EmbeddedTemporal(tmp_path / "home") as one:  # what it left half made keeps nothing from starting
@@ -252,8 +252,8 @@ async def test_a_disk_that_can_not_be_written_is_told_in_the_servers_words(
 
 @requirement("EMBEDDED-FAULTS")
 async def test_a_database_that_holds_a_namespace_is_never_set_aside(running: Running, tmp_path: Path) -> None:
-    embedded._set_aside_unmade(running.home / "temporal.db")
-    embedded._set_aside_unmade(tmp_path / "not-there.db")
+    embedded._rename_incomplete_database(running.home / "temporal.db")
+    embedded._rename_incomplete_database(tmp_path / "not-there.db")
     assert (running.home / "temporal.db").exists()
     assert not list(running.home.glob("*.broken*"))
     assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from invoice_mcp.adapters.erp import EmbeddedErp, Erp, ErpMismatch, ErpUnavailable, HttpErp
+from invoice_mcp.adapters.erp import EmbeddedErp, Erp, ErpMismatchError, ErpUnavailableError, HttpErp
 from invoice_mcp.domain.invoice import Invoice
 from tests.requirements import requirement
 from tests.unit.faulty_http import (
@@ -55,9 +55,9 @@ async def asked(erp: Erp, invoice: Invoice | None = None) -> str:
     try:
         async with asyncio.timeout(LONG * 2):
             await erp.validate(invoice or an_invoice())
-    except ErpMismatch as mismatch:
+    except ErpMismatchError as mismatch:
         kind, told = "mismatch", mismatch.reason
-    except ErpUnavailable as trouble:
+    except ErpUnavailableError as trouble:
         kind, told = "unavailable", str(trouble)
     assert told.isprintable()
     assert len(told) <= (300 if kind == "mismatch" else 500)

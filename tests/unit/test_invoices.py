@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from invoice_mcp.cli.demo import sample_invoice
-from invoice_mcp.domain.invoice import MAX_LINES, Invoice, faults_of
+from invoice_mcp.domain.invoice import MAX_LINES, Invoice, describe_faults
 from tests.requirements import requirement
 from tests.tool_client import PAST, an_invoice
 
@@ -21,7 +21,7 @@ def faults(content: object) -> list[str]:
     """The faults of an invoice, one by one."""
     with pytest.raises(ValidationError) as refused:
         Invoice.model_validate(content)
-    return faults_of(refused.value).split("; ")
+    return describe_faults(refused.value).split("; ")
 
 
 def with_amount(amount: object, currency: str = "USD") -> dict[str, Any]:
@@ -269,4 +269,4 @@ def test_metadata_that_is_null_is_none_and_no_other_submission_than_without() ->
 def test_metadata_that_is_none_is_named(metadata: object, told: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Invoice.model_validate(an_invoice("A", metadata=metadata))
-    assert faults_of(refused.value).startswith(told)
+    assert describe_faults(refused.value).startswith(told)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from invoice_mcp.adapters.ledger import PaymentLedger
-from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.adapters.payments import PaymentRefusedError, PaymentUnavailableError
 from invoice_mcp.domain.report import PaymentOrder
 from tests.requirements import requirement
 
@@ -67,7 +67,7 @@ def order(key: str = "k1", line: int = 1, **changes: Any) -> PaymentOrder:
 
 
 async def refusal(ledger: PaymentLedger, wanted: PaymentOrder) -> str:
-    with pytest.raises(PaymentRefused) as refused:
+    with pytest.raises(PaymentRefusedError) as refused:
         await ledger.pay(wanted)
     return str(refused.value)
 
@@ -96,7 +96,7 @@ async def test_of_ten_keys_for_a_line_at_once_one_is_paid(file: Path) -> None:
     ledgers = [PaymentLedger(file, patience=60) for _ in range(10)]
     asked = [ledger.pay(order(f"k{n}")) for n, ledger in enumerate(ledgers)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
-    refused = [answer.code for answer in answers if isinstance(answer, PaymentRefused)]
+    refused = [answer.code for answer in answers if isinstance(answer, PaymentRefusedError)]
     assert refused == ["LINE_ALREADY_PAID"] * 9
     assert len(await PaymentLedger(file).entries()) == 1
 
@@ -129,7 +129,7 @@ async def test_a_ledger_of_a_later_release_is_left_as_it_is(file: Path) -> None:
     with closing(sqlite3.connect(file)) as db, db:
         db.execute("PRAGMA user_version = 2")
     before = file.read_bytes()
-    with pytest.raises(PaymentUnavailable, match="is of a newer release than this one"):
+    with pytest.raises(PaymentUnavailableError, match="is of a newer release than this one"):
         await PaymentLedger(file).pay(order())
     assert file.read_bytes() == before
 
@@ -157,10 +157,10 @@ async def test_a_ledger_that_is_gone_or_replaced_while_it_is_used_is_not_begun_a
     ledger = PaymentLedger(file)
     await ledger.pay(order())
     file.unlink()
-    with pytest.raises(PaymentUnavailable, match="is gone, and what it has paid is not known"):
+    with pytest.raises(PaymentUnavailableError, match="is gone, and what it has paid is not known"):
         await ledger.pay(order("k2", line=2))
     assert not file.exists()
     await PaymentLedger(file).bind("T")
-    with pytest.raises(PaymentUnavailable, match="was replaced by another one"):
+    with pytest.raises(PaymentUnavailableError, match="was replaced by another one"):
         await ledger.pay(order("k2", line=2))
     assert await PaymentLedger(file).entries() == ()

@@ -8,7 +8,7 @@ import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder
-from invoice_mcp.workflow.line import PAYMENT_ID_REUSED, _is_in_doubt, line_outcomes, unconfirmed
+from invoice_mcp.workflow.line_workflow import PAYMENT_ID_REUSED, _is_in_doubt, line_outcomes, unconfirmed_outcome
 from tests.requirements import requirement
 from tests.unit.testing.broken_runs import an_invoice
 
@@ -33,7 +33,7 @@ def lines(*outcomes: LineOutcome | None, settled: int = 0) -> list[LineReport]:
     ]
 
 
-@pytest.mark.parametrize("outcome", [paid(), REFUSED, unconfirmed("TIMEOUT", "no answer")])
+@pytest.mark.parametrize("outcome", [paid(), REFUSED, unconfirmed_outcome("TIMEOUT", "no answer")])
 def test_an_outcome_is_the_lines_own(outcome: LineOutcome) -> None:
     for others in (lines(None, None), lines(None, paid("P-2")), lines(None, REFUSED), lines(paid(), None)):
         assert line_outcomes(others, 1, outcome) == {1: outcome}
@@ -64,7 +64,7 @@ def test_a_refusal_of_a_line_that_was_settled_before_does_not_say_that_nothing_w
     assert (told.status, told.unconfirmed, told.error) == (LineStatus.FAILED, True, "INSUFFICIENT_FUNDS")
     assert str(told.reason).startswith("A repeated request was refused: the account is empty. Whether the payment")
     assert line_outcomes(lines(None, None, settled=1), 2, REFUSED) == {2: REFUSED}
-    for outcome in (paid(), unconfirmed("TIMEOUT", "no answer")):
+    for outcome in (paid(), unconfirmed_outcome("TIMEOUT", "no answer")):
         assert line_outcomes(lines(None, None, settled=1), 1, outcome) == {1: outcome}
 
 

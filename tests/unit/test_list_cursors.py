@@ -7,23 +7,23 @@ import pytest
 from temporalio.client import Client, WorkflowExecution
 from temporalio.service import RPCError
 
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.domain.report import Status
-from invoice_mcp.service.list_cursors import cursor_of, token_of
+from invoice_mcp.service.list_cursors import decode_cursor, encode_cursor
 from temporal_simulator import Simulation, connect
 from tests.requirements import requirement
 
 TOKEN = b'{"CloseTime":"9999-12-31T23:59:59Z","RunID":"01a2234e"}\xff'
-CURSOR = cursor_of(TOKEN, Status.PAID)
+CURSOR = encode_cursor(TOKEN, Status.PAID)
 
 
 @requirement("LIST-PAGES")
 def test_a_cursor_is_one_plain_word_and_gives_the_token_back() -> None:
     assert CURSOR.isascii()
     assert CURSOR.replace("-", "").replace("_", "").isalnum()
-    assert token_of(CURSOR, Status.PAID) == TOKEN
-    assert token_of(cursor_of(TOKEN, None), None) == TOKEN
-    assert token_of("", None) == b""
+    assert decode_cursor(CURSOR, Status.PAID) == TOKEN
+    assert decode_cursor(encode_cursor(TOKEN, None), None) == TOKEN
+    assert decode_cursor("", None) == b""
 
 
 @requirement("LIST-PAGES")
@@ -32,15 +32,15 @@ def test_a_cursor_is_one_plain_word_and_gives_the_token_back() -> None:
     ["x", "null", CURSOR[:-1], CURSOR[1:], CURSOR + "=", CURSOR + "\n", CURSOR.lower(), "\ud800", "é", "A" * 9],
 )
 def test_what_is_no_cursor_of_this_list_is_refused(cursor: str) -> None:
-    with pytest.raises(Refused, match=r"INVALID_ARGUMENT: cursor: .* same status.*begin anew"):
-        token_of(cursor, Status.PAID)
+    with pytest.raises(RefusedError, match=r"INVALID_ARGUMENT: cursor: .* same status.*begin anew"):
+        decode_cursor(cursor, Status.PAID)
 
 
 @requirement("LIST-PAGES")
 @pytest.mark.parametrize("status", [Status.FAILED, None])
 def test_a_cursor_of_another_list_is_refused(status: Status | None) -> None:
-    with pytest.raises(Refused, match="INVALID_ARGUMENT"):
-        token_of(CURSOR, status)
+    with pytest.raises(RefusedError, match="INVALID_ARGUMENT"):
+        decode_cursor(CURSOR, status)
 
 
 async def pages_of(client: Client, size: int, *, meanwhile: dict[int, str] | None = None) -> list[list[str]]:

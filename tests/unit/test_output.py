@@ -12,7 +12,7 @@ from typing import IO
 import pytest
 from rich.console import Console
 
-from invoice_mcp.output import Unwritten, lasting, require_written, tell
+from invoice_mcp.output import OutputError, flush_output, pipe_tolerant, print_output
 
 
 @contextmanager
@@ -35,7 +35,7 @@ def a_full_disk() -> Iterator[IO[str]]:
 def test_a_console_outlasts_whoever_reads_it(unwritable: object) -> None:
     assert callable(unwritable)
     with unwritable() as stream:
-        console = Console(file=lasting(stream))
+        console = Console(file=pipe_tolerant(stream))
         console.print("one")
         # To end the program here, as a console does by itself, would be to stop working.
         console.print("two")
@@ -55,7 +55,7 @@ class Hiccups(io.StringIO):
 
 def test_what_can_not_be_written_now_may_be_later() -> None:
     stream = Hiccups()
-    console = Console(file=lasting(stream))
+    console = Console(file=pipe_tolerant(stream))
     console.print("one")
     console.print("two")
     assert stream.getvalue() == "two\n"
@@ -63,41 +63,41 @@ def test_what_can_not_be_written_now_may_be_later() -> None:
 
 def test_what_an_encoding_does_not_have_is_written_as_it_can_be() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", write_through=True)
-    Console(file=lasting(stream)).print("EUR → €")
+    Console(file=pipe_tolerant(stream)).print("EUR → €")
     stream.seek(0)
     assert stream.read() == "EUR \\u2192 \\u20ac\n"
 
 
 def test_whether_all_was_written_is_seen_at_the_end() -> None:
-    require_written(None)
+    flush_output(None)
     with nobody_reads() as stream:
-        lasting(stream).write("told")
-        require_written(stream)
+        pipe_tolerant(stream).write("told")
+        flush_output(stream)
     with a_full_disk() as stream:
-        lasting(stream).write("told")
-        with pytest.raises(Unwritten, match="No space left on device"):
-            require_written(stream)
+        pipe_tolerant(stream).write("told")
+        with pytest.raises(OutputError, match="No space left on device"):
+            flush_output(stream)
 
 
 def test_where_there_is_no_stream_nothing_is_told() -> None:
-    Console(file=lasting(None)).print("one")
+    Console(file=pipe_tolerant(None)).print("one")
 
 
 def test_whoever_stops_reading_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with nobody_reads() as stream:
         monkeypatch.setattr("sys.stdout", stream)
-        tell(lambda: "told")
+        print_output(lambda: "told")
 
 
 def test_what_can_not_be_written_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with a_full_disk() as stream:
         monkeypatch.setattr("sys.stdout", stream)
-        with pytest.raises(Unwritten, match="No space left on device") as told:
-            tell(lambda: "told")
+        with pytest.raises(OutputError, match="No space left on device") as told:
+            print_output(lambda: "told")
     assert told.value.exit_code == 2
 
 
 def test_what_is_told_ends_its_line_once(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(lambda: "one")
-    tell(lambda: "two\n")
+    print_output(lambda: "one")
+    print_output(lambda: "two\n")
     assert capsys.readouterr().out == "one\ntwo\n"

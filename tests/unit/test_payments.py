@@ -19,7 +19,7 @@ import httpx2
 import pytest
 
 from invoice_mcp.adapters.ledger import PaymentLedger
-from invoice_mcp.adapters.payments import HttpPayments, PaymentRefused, Payments, PaymentUnavailable
+from invoice_mcp.adapters.payments import HttpPayments, PaymentRefusedError, Payments, PaymentUnavailableError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
 from tests.requirements import requirement
@@ -65,10 +65,10 @@ async def asked(payments: Payments, order: PaymentOrder | None = None) -> str:
     try:
         async with asyncio.timeout(LONG * 2):
             told = (await payments.pay(order or orders()[0])).payment_id
-    except PaymentRefused as refusal:
+    except PaymentRefusedError as refusal:
         told = str(refusal)
         assert told == f"{refusal.code}: {refusal.reason}"  # noqa: PT017 - whether it raises is what is asked
-    except PaymentUnavailable as trouble:
+    except PaymentUnavailableError as trouble:
         told = f"unavailable: {trouble}"
     assert told.isprintable()
     assert len(told) <= 500
@@ -302,7 +302,7 @@ class TestLedgerInTrouble:
 
 
 async def shown(ledger: PaymentLedger) -> str:
-    with pytest.raises(PaymentUnavailable) as trouble:
+    with pytest.raises(PaymentUnavailableError) as trouble:
         await ledger.entries()
     return f"unavailable: {trouble.value}"
 

@@ -14,12 +14,12 @@ from temporalio.client import Client, DescribeWorkflowInput, Interceptor, Outbou
 from temporalio.client import WorkflowExecutionDescription as Description
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.domain.report import InvoiceReport, Status
-from invoice_mcp.service import service as module
-from invoice_mcp.service.errors import answering
-from invoice_mcp.service.service import InvoiceService
-from invoice_mcp.temporal.probe import Probe, Silence
+from invoice_mcp.service import invoice_service as module
+from invoice_mcp.service.errors import temporal_calls
+from invoice_mcp.service.invoice_service import InvoiceService
+from invoice_mcp.temporal.probe import NoAnswerReason, Probe
 from invoice_mcp.testing.plugin import NewWorld
 from temporal_simulator import Simulation
 from temporal_simulator.client.service import SimulatedService
@@ -62,8 +62,8 @@ def probe_of(server: Server, watch: Watch | None = None) -> Probe:
 
 
 async def said(probe: Probe, error: Exception | None = None) -> str:
-    with pytest.raises(Refused) as refused:
-        async with answering(probe):
+    with pytest.raises(RefusedError) as refused:
+        async with temporal_calls(probe):
             raise error or TimeoutError
     return str(refused.value)
 
@@ -117,11 +117,11 @@ async def test_what_temporal_does_not_tell_is_not_said(status: RPCStatusCode) ->
 async def test_hundreds_that_nobody_answers_ask_once() -> None:
     server, watch = Server(NOW), Watch()
     probe = probe_of(server, watch)
-    assert set(await asyncio.gather(*(probe.silence() for _ in range(300)))) == {Silence.WORKER_POLLS}
+    assert set(await asyncio.gather(*(probe.no_answer_reason() for _ in range(300)))) == {NoAnswerReason.WORKER_POLLS}
     assert server.asked == 1
     watch.now += 10
     server.polled = ()
-    assert await probe.silence() is Silence.NO_WORKER
+    assert await probe.no_answer_reason() is NoAnswerReason.NO_WORKER
 
 
 @requirement("TEMPORAL-DOWN")
@@ -170,5 +170,5 @@ async def test_a_wait_that_nobody_answers_any_more_ends_soon_after_its_time(
         config = world.client.config()
         config["interceptors"] = [*config["interceptors"], Silent()]
         service = InvoiceService(Client(**config), task_queue=world.task_queue)
-        with pytest.raises(Refused, match="No answer came in time"), anyio.fail_after(6):
+        with pytest.raises(RefusedError, match="No answer came in time"), anyio.fail_after(6):
             await service.wait_for_change(workflow_id, None, 0.3, progress)

@@ -100,7 +100,7 @@ def test_who_can_reach_the_embedded_temporal_is_told_in_a_line(
 
 
 @requirement("EMBEDDED-RISK")
-@pytest.mark.parametrize("given", [{"accepts_risk": True}, {"address": "db.example:7233"}])
+@pytest.mark.parametrize("given", [{"accept_embedded_risk": True}, {"address": "db.example:7233"}])
 async def test_nothing_is_told_of_another_temporal_or_to_who_has_accepted_it(
     tmp_path: Path, given: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,7 +119,7 @@ async def test_nothing_is_told_of_another_temporal_or_to_who_has_accepted_it(
         ("localhost:7233", {"erp_url": "https://erp.example"}, {}, True),
         ("[::1]:7233", {"erp_url": "https://erp.example", "payments_url": "https://bank.example"}, {}, True),
         ("127.0.0.1:7233", {}, {}, False),
-        ("127.0.0.1:7233", {"payments_url": "https://bank.example"}, {"accepts_risk": True}, False),
+        ("127.0.0.1:7233", {"payments_url": "https://bank.example"}, {"accept_embedded_risk": True}, False),
         ("db.example:7233", {"payments_url": "https://bank.example"}, {}, False),
     ],
 )
@@ -193,7 +193,7 @@ def test_the_risk_is_accepted_by_option_or_environment(
     monkeypatch: pytest.MonkeyPatch, command: list[str], given: list[str], variable: dict[str, str], accepts: bool
 ) -> None:
     def told(temporal: TemporalSettings, _ports: PortSettings) -> None:
-        raise ConfigurationError(f"accepts: {temporal.accepts_risk}, UI: {temporal.ui}")
+        raise ConfigurationError(f"accepts: {temporal.accept_embedded_risk}, UI: {temporal.ui}")
 
     monkeypatch.setattr("invoice_mcp.cli.backend.check_embedded_risk", told)
     assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [*command, *given], env=variable).output

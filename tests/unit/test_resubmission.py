@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.domain.invoice import Invoice, idempotency_key
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.domain.resubmission import require_unchanged
@@ -23,5 +23,5 @@ def test_whom_a_paid_invoice_is_for_may_not_change_even_in_case(customer: str) -
     if customer == last.customer:
         require_unchanged(invoice, settled, last=last)
     else:
-        with pytest.raises(Refused, match="comes back with changes: customer"):
+        with pytest.raises(RefusedError, match="comes back with changes: customer"):
             require_unchanged(invoice, settled, last=last)

@@ -16,12 +16,12 @@ from temporalio.client import Client as TemporalClient
 from temporalio.client import WorkflowExecutionStatus
 
 from invoice_mcp.cli.main import main
-from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.names import line_workflow_id, workflow_id_for
 from invoice_mcp.domain.report import Status
 from invoice_mcp.server.tool_names import TOOLS, ToolNames
 from invoice_mcp.server.tools import INSTRUCTIONS, build_server
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import PROTOCOL_MODES, EnvironmentPool, kinds, open_world
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import TasksClient, get
@@ -331,5 +331,5 @@ async def test_what_nobody_foresaw_is_an_internal_error_without_its_text(
         answer = await client.call_tool("status", {"workflow_id": "invoice-A"})
     assert answer.is_error
     assert "secret" not in str(answer.content)
-    assert str(answer.content).count(Code.INTERNAL) == 1
+    assert str(answer.content).count(ErrorCode.INTERNAL) == 1
     assert "ZeroDivisionError" in caplog.text

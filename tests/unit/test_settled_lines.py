@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
-from invoice_mcp.domain.summary import retold
-from invoice_mcp.service.settled_lines import _before, marked
+from invoice_mcp.domain.summary import with_summary
+from invoice_mcp.service.settled_lines import _earlier_runs, mark_settled
 from tests.requirements import requirement
 from tests.unit.testing.broken_runs import a_run
 
@@ -22,7 +22,7 @@ ENDED = " Its workflow was ended from outside (TERMINATED) and does not go on."
 def a_report(status: Status, *lines: LineStatus) -> InvoiceReport:
     report = a_run(status, *lines).report
     assert report is not None
-    return retold(report)
+    return with_summary(report)
 
 
 @requirement("ATTACK-RESET")
@@ -30,7 +30,7 @@ def a_report(status: Status, *lines: LineStatus) -> InvoiceReport:
 def test_lines_that_earlier_runs_settled_are_told(end: str) -> None:
     report = a_report(Status.EXPIRED, LineStatus.NOT_PAID, LineStatus.NOT_PAID)
     assert "; nothing was paid." in report.summary
-    told = marked(report.model_copy(update={"summary": report.summary + end}), {"2": "its key"})
+    told = mark_settled(report.model_copy(update={"summary": report.summary + end}), {"2": "its key"})
     assert [line.settled_before for line in told.lines] == [False, True]
     assert told.summary.endswith(f"nothing more was paid; earlier submissions paid, or perhaps paid: line 2.{end}")
 
@@ -39,14 +39,14 @@ def test_lines_that_earlier_runs_settled_are_told(end: str) -> None:
 def test_a_line_that_an_earlier_run_settled_is_not_refused_for_certain() -> None:
     report = a_report(Status.FAILED, LineStatus.FAILED, LineStatus.FAILED)
     refused = [line.model_copy(update={"error": "NO_FUNDS", "unconfirmed": False}) for line in report.lines]
-    told = marked(report.model_copy(update={"lines": tuple(refused)}), {"1": "its key"})
+    told = mark_settled(report.model_copy(update={"lines": tuple(refused)}), {"1": "its key"})
     assert [(line.error, line.unconfirmed) for line in told.lines] == [("NO_FUNDS", True), ("NO_FUNDS", False)]
     assert "not paid: line 2 (NO_FUNDS); not confirmed, perhaps paid: line 1 (NO_FUNDS)" in told.summary
 
 
 def test_where_nothing_was_settled_the_report_stays_as_it_is() -> None:
     report = a_report(Status.FAILED, LineStatus.FAILED, LineStatus.PAID)
-    assert marked(report, {}) == report
+    assert mark_settled(report, {}) == report
 
 
 @requirement("ATTACK-RESET")
@@ -64,4 +64,4 @@ async def test_earlier_runs_are_those_under_the_same_id_the_oldest_first() -> No
                     yield run
 
     newest, client = a_run_at(3), cast(Any, Server())
-    assert [run.run_id for run in await _before(client, newest)] == ["invoice-A 1", "invoice-A 2"]
+    assert [run.run_id for run in await _earlier_runs(client, newest)] == ["invoice-A 1", "invoice-A 2"]

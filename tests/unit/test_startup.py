@@ -16,13 +16,13 @@ from mcp import Client, MCPError
 from invoice_mcp.adapters.settings import PortSettings
 from invoice_mcp.cli import backend
 from invoice_mcp.cli.backend import BackendSource
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.server.confirmation import ApprovalPolicy
 from invoice_mcp.server.startup import Startup
 from invoice_mcp.server.tools import INSTRUCTIONS, Backend, build_deferred_server
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.temporal.connection import TemporalSettings
-from invoice_mcp.temporal.embedded import EmbeddedUnavailable
+from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
 from invoice_mcp.testing import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import EXTENSION_ID, TasksClient, get
@@ -80,7 +80,7 @@ async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_whe
         nonlocal attempts
         attempts += 1
         if attempts < 3:
-            raise EmbeddedUnavailable("It is not installed. Install it.")
+            raise EmbeddedUnavailableError("It is not installed. Install it.")
         yield Reached
 
     class Reached:
@@ -88,7 +88,7 @@ async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_whe
         where = "there"
         ui_url = None
 
-    monkeypatch.setattr(backend, "connected", connected)
+    monkeypatch.setattr(backend, "open_configured", connected)
     monkeypatch.setattr(backend, "_RETRY_INTERVAL", 0.0)
     monkeypatch.setattr(backend, "InvoiceService", lambda _, **_options: "the service")
     settings = TemporalSettings(home=tmp_path / "home")
@@ -96,7 +96,7 @@ async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_whe
     source = BackendSource(settings, ports, timedelta(days=5), ApprovalPolicy.ASK, with_worker=False)
     startup: Startup[Backend] = Startup(max_wait=30)
     keeping = asyncio.create_task(source.keep(await source.configuration(), ApprovalPolicy.ASK, startup))
-    with pytest.raises(Refused, match=r"It is not installed\. Install it\. It is tried again"):
+    with pytest.raises(RefusedError, match=r"It is not installed\. Install it\. It is tried again"):
         await startup()
     for _ in range(10):
         await asyncio.sleep(0)
@@ -104,7 +104,7 @@ async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_whe
     found: list[Any] = []
     async with asyncio.timeout(5):
         while not found:
-            with suppress(Refused):
+            with suppress(RefusedError):
                 found.append((await startup()).service)
             await asyncio.sleep(0)
     assert found == ["the service"]

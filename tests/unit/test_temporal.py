@@ -25,12 +25,12 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.adapters.settings import PortSettings
-from invoice_mcp.domain.errors import Code, ConfigurationError, Refused
+from invoice_mcp.domain.errors import ConfigurationError, ErrorCode, RefusedError
 from invoice_mcp.domain.names import TASK_QUEUE
 from invoice_mcp.server.tools import build_server
-from invoice_mcp.service.errors import ANSWER_WITHIN, answering, one_answer
-from invoice_mcp.service.service import InvoiceService
-from invoice_mcp.temporal.connection import Connection, TemporalSettings, configured, connection
+from invoice_mcp.service.errors import ANSWER_WITHIN, shared_deadline, temporal_calls
+from invoice_mcp.service.invoice_service import InvoiceService
+from invoice_mcp.temporal.connection import Connection, TemporalSettings, load_client_config, open_connection
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.testing.plugin import NewWorld
@@ -49,21 +49,21 @@ namespace = "payables"
 @requirement("TEMPORAL-CHOICE")
 def test_where_nothing_is_set_the_embedded_server_is_meant(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    assert configured(TemporalSettings()) is None
+    assert load_client_config(TemporalSettings()) is None
 
 
 @requirement("TEMPORAL-CHOICE")
 def test_a_web_ui_of_ours_is_refused_where_another_temporal_is_configured() -> None:
     with pytest.raises(ConfigurationError, match="--ui is for the embedded Temporal"):
-        configured(TemporalSettings(address="temporal.example:7233", ui=True))
+        load_client_config(TemporalSettings(address="temporal.example:7233", ui=True))
 
 
 @requirement("TEMPORAL-CHOICE")
 def test_the_environment_is_read_and_flags_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "env.example:7233")
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "env")
-    assert configured(TemporalSettings()) == {"target_host": "env.example:7233", "namespace": "env"}
-    assert configured(TemporalSettings(address="flag:1", namespace="flag")) == {
+    assert load_client_config(TemporalSettings()) == {"target_host": "env.example:7233", "namespace": "env"}
+    assert load_client_config(TemporalSettings(address="flag:1", namespace="flag")) == {
         "target_host": "flag:1",
         "namespace": "flag",
     }
@@ -75,7 +75,7 @@ def test_profiles_and_keys_are_temporals_own(monkeypatch: pytest.MonkeyPatch, tm
     file.write_text(PROFILES)
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(file))
     monkeypatch.setenv("TEMPORAL_API_KEY", "secret")
-    assert configured(TemporalSettings(profile="prod")) == {
+    assert load_client_config(TemporalSettings(profile="prod")) == {
         "target_host": "prod.example:7233",
         "namespace": "payables",
         "api_key": "secret",
@@ -85,7 +85,7 @@ def test_profiles_and_keys_are_temporals_own(monkeypatch: pytest.MonkeyPatch, tm
 
 @requirement("TEMPORAL-CHOICE")
 def test_a_namespace_without_address_is_looked_for_where_temporals_tools_look() -> None:
-    assert configured(TemporalSettings(namespace="payables")) == {
+    assert load_client_config(TemporalSettings(namespace="payables")) == {
         "target_host": "localhost:7233",
         "namespace": "payables",
     }
@@ -95,9 +95,9 @@ def test_a_namespace_without_address_is_looked_for_where_temporals_tools_look() 
 def test_an_address_that_is_none_is_told(address: str) -> None:
     if address:
         with pytest.raises(ConfigurationError, match=r"host:port.*TEMPORAL_ADDRESS"):
-            configured(TemporalSettings(address=address))
+            load_client_config(TemporalSettings(address=address))
     else:
-        assert configured(TemporalSettings(address=address)) is None
+        assert load_client_config(TemporalSettings(address=address)) is None
 
 
 @pytest.mark.parametrize("name", ["typo.toml", 300 * "x"], ids=["missing", "too long"])
@@ -105,12 +105,12 @@ def test_a_file_that_does_not_exist_is_told(monkeypatch: pytest.MonkeyPatch, tmp
     # Else the embedded server would be meant, and payments only pretended.
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / name))
     with pytest.raises(ConfigurationError, match=rf"(?s){name}.*TEMPORAL_CONFIG_FILE"):
-        configured(TemporalSettings())
+        load_client_config(TemporalSettings())
 
 
 def test_a_profile_that_does_not_exist_is_told() -> None:
     with pytest.raises(ConfigurationError, match=r"(?s)nope.*TEMPORAL_PROFILE"):
-        configured(TemporalSettings(profile="nope"))
+        load_client_config(TemporalSettings(profile="nope"))
 
 
 async def every_tool_answers_within_ten_seconds(reached: Connection) -> str:
@@ -136,7 +136,7 @@ async def every_tool_answers_within_ten_seconds(reached: Connection) -> str:
 
 @requirement("TEMPORAL-DOWN")
 async def test_nobody_listens() -> None:
-    async with connection(TemporalSettings(address="127.0.0.1:1")) as reached:
+    async with open_connection(TemporalSettings(address="127.0.0.1:1")) as reached:
         assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
         with pytest.raises(RuntimeError, match="connect"):
             await reached.worker_client()
@@ -147,7 +147,7 @@ async def test_somebody_listens_and_never_answers() -> None:
     # The system takes the connections; that nobody takes them up leaves nothing to be closed.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        async with connection(TemporalSettings(address=address)) as reached:
+        async with open_connection(TemporalSettings(address=address)) as reached:
             assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
 
 
@@ -155,7 +155,7 @@ async def test_somebody_listens_and_never_answers() -> None:
 async def test_the_namespace_does_not_exist(tmp_path: Path) -> None:
     async with (
         EmbeddedTemporal(tmp_path / "home") as embedded,
-        connection(TemporalSettings(address=embedded.endpoint.address, namespace="nope")) as reached,
+        open_connection(TemporalSettings(address=embedded.endpoint.address, namespace="nope")) as reached,
     ):
         assert await every_tool_answers_within_ten_seconds(reached) == "TEMPORAL_UNAVAILABLE"
 
@@ -164,7 +164,7 @@ async def test_the_namespace_does_not_exist(tmp_path: Path) -> None:
 async def test_the_worker_registers_the_search_attribute_where_it_is_missing(tmp_path: Path) -> None:
     async with (
         EmbeddedTemporal(tmp_path / "home", search_attributes={}) as embedded,
-        connection(TemporalSettings(address=embedded.endpoint.address)) as reached,
+        open_connection(TemporalSettings(address=embedded.endpoint.address)) as reached,
     ):
         assert not await Probe(reached.client).indexes_status()
         assert await Probe(reached.client).register_status_index()
@@ -218,7 +218,7 @@ REFUSALS = [
     (WorkflowQueryFailedError("no such query"), "INTERNAL"),
     (WorkflowUpdateFailedError(ApplicationError("late", type="ALREADY_CLOSED")), "ALREADY_CLOSED"),
     (WorkflowUpdateFailedError(ApplicationError("what?", type="Unheard")), "INTERNAL"),
-    (Refused(Code.INVOICE_CONFLICT, "taken"), "INVOICE_CONFLICT"),
+    (RefusedError(ErrorCode.INVOICE_CONFLICT, "taken"), "INVOICE_CONFLICT"),
     (TimeoutError(), "NO_WORKER"),
 ]
 
@@ -228,43 +228,43 @@ REFUSALS = [
 async def test_whatever_temporal_answers_becomes_a_code(
     real_client: TemporalClient, error: Exception, code: str
 ) -> None:
-    with pytest.raises(Refused) as refused:
-        async with answering(Probe(real_client)):
+    with pytest.raises(RefusedError) as refused:
+        async with temporal_calls(Probe(real_client)):
             raise error
     assert refused.value.code == code
 
 
 async def test_several_requests_for_one_answer_share_its_time(real_client: TemporalClient) -> None:
     async def waits_in_vain() -> None:
-        with pytest.raises(Refused, match=r"NO_WORKER: No answer came in time.* no worker polls"):
-            async with answering(Probe(real_client)):
+        with pytest.raises(RefusedError, match=r"NO_WORKER: No answer came in time.* no worker polls"):
+            async with temporal_calls(Probe(real_client)):
                 await anyio.sleep_forever()
 
-    with one_answer(seconds=0.05):
+    with shared_deadline(seconds=0.05):
         await waits_in_vain()
         # What a person takes to answer in between does not count; but nothing is left of the time.
         await asyncio.wait_for(waits_in_vain(), ANSWER_WITHIN - 1)
-    with one_answer():
-        async with answering(Probe(real_client)):
+    with shared_deadline():
+        async with temporal_calls(Probe(real_client)):
             await anyio.lowlevel.checkpoint()
 
 
 async def test_what_is_not_temporals_doing_is_not_explained_away(real_client: TemporalClient) -> None:
     with pytest.raises(RuntimeError, match="ours"):
-        async with answering(Probe(real_client)):
+        async with temporal_calls(Probe(real_client)):
             raise RuntimeError("a fault of ours")
 
 
 def test_a_worker_that_only_pretends_to_pay_stays_away_from_a_shared_temporal(tmp_path: Path) -> None:
     pretending = PortSettings(home=tmp_path, erp_url="https://erp.example")
     with pytest.raises(ConfigurationError, match=r"PAYMENTS_URL not set.*--embedded-ports"):
-        pretending.require_real(is_local=False)
-    pretending.require_real(is_local=True)
-    replace(pretending, allow_embedded=True).require_real(is_local=False)
-    replace(pretending, payments_url="https://bank.example").require_real(is_local=False)
+        pretending.require_real_ports(is_local=False)
+    pretending.require_real_ports(is_local=True)
+    replace(pretending, allow_embedded=True).require_real_ports(is_local=False)
+    replace(pretending, payments_url="https://bank.example").require_real_ports(is_local=False)
     # As a script writes it whose variable is not set.
     with pytest.raises(ConfigurationError, match=r"PAYMENTS_URL not set"):
-        replace(pretending, payments_url="").require_real(is_local=False)
+        replace(pretending, payments_url="").require_real_ports(is_local=False)
 
 
 def test_hosts_with_other_payment_systems_never_work_for_each_other(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ def test_a_gateway_is_the_same_with_another_password_and_another_one_with_anothe
     [("localhost:1", True), ("127.0.0.1:1", True), ("[::1]:1", True), ("db.example:1", False)],
 )
 async def test_a_temporal_elsewhere_is_known_as_such(address: str, is_local: bool) -> None:
-    async with connection(TemporalSettings(address=address)) as reached:
+    async with open_connection(TemporalSettings(address=address)) as reached:
         assert (reached.is_local, reached.is_embedded) == (is_local, False)
 
 
@@ -310,5 +310,5 @@ async def test_what_needs_a_key_is_nobodys_toy_even_through_a_tunnel(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "true")
-    async with connection(TemporalSettings(address="localhost:1")) as reached:
+    async with open_connection(TemporalSettings(address="localhost:1")) as reached:
         assert not reached.is_local

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import httpx2
 
-from invoice_mcp.adapters.http import NoVerdictError, Remote
+from invoice_mcp.adapters.http import JsonEndpoint, NoVerdictError
 from invoice_mcp.domain.display_text import printable
 from invoice_mcp.domain.invoice import Invoice
 
 _PLAIN_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
-class ErpMismatch(Exception):  # noqa: N818 - a verdict on the invoice, not an error of the program
+class ErpMismatchError(Exception):
     """The ERP's final word against an invoice: asking again won't change it.
 
     Attributes:
@@ -27,7 +27,7 @@ class ErpMismatch(Exception):  # noqa: N818 - a verdict on the invoice, not an e
         self.reason = reason
 
 
-class ErpUnavailable(Exception):  # noqa: N818 - named like its sibling
+class ErpUnavailableError(Exception):
     """The ERP gave no verdict: worth another try. The text says what happened and what to check."""
 
 
@@ -60,7 +60,7 @@ class EmbeddedErp:
     async def validate(self, invoice: Invoice) -> None:
         """As `Erp.validate`; never ErpUnavailable."""
         if self._refuse:
-            raise ErpMismatch("MISMATCH: this ERP is set to refuse every invoice")
+            raise ErpMismatchError("MISMATCH: this ERP is set to refuse every invoice")
         expected = invoice.metadata.get("expected_total")
         if expected is not None:
             _check_total(expected.strip(), invoice)
@@ -68,9 +68,9 @@ class EmbeddedErp:
 
 def _check_total(expected: str, invoice: Invoice) -> None:
     if not _PLAIN_NUMBER.fullmatch(expected):
-        raise ErpMismatch(f"the metadata's expected_total is no plain decimal number: {printable(expected, 60)!r}")
+        raise ErpMismatchError(f"the metadata's expected_total is no plain decimal number: {printable(expected, 60)!r}")
     if Decimal(expected) != invoice.total:
-        raise ErpMismatch(
+        raise ErpMismatchError(
             f"the lines sum up to {invoice.currency} {invoice.total}, "
             f"the metadata's expected_total is {printable(expected, 60)}"
         )
@@ -97,7 +97,7 @@ class HttpErp:
     """
 
     def __init__(self, base_url: str, *, client: httpx2.AsyncClient | None = None, timeout: float = 10.0) -> None:
-        self._remote = Remote("the ERP", base_url, "/invoices/validate", timeout=timeout, client=client)
+        self._remote = JsonEndpoint("the ERP", base_url, "/invoices/validate", timeout=timeout, client=client)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -111,18 +111,20 @@ class HttpErp:
                 about={"invoice_id": invoice.invoice_id},
             )
         except NoVerdictError as error:
-            raise ErpUnavailable(str(error)) from error
+            raise ErpUnavailableError(str(error)) from error
         if answer.status >= 400:
-            raise ErpMismatch(answer.text("reason", "error") or f"the ERP answered {answer.status}")
+            raise ErpMismatchError(answer.text("reason", "error") or f"the ERP answered {answer.status}")
         if answer.status in {204, 205}:
             # These have no body by definition, so the status alone is the answer.
             return
         if answer.body is None:
-            raise ErpUnavailable(f"the ERP answered {answer.status} without a readable JSON object: check the base URL")
+            raise ErpUnavailableError(
+                f"the ERP answered {answer.status} without a readable JSON object: check the base URL"
+            )
         match answer.body.get("valid", True):
             case True:
                 return
             case False:
-                raise ErpMismatch(answer.text("reason", "error") or "the ERP calls it invalid and says no more")
+                raise ErpMismatchError(answer.text("reason", "error") or "the ERP calls it invalid and says no more")
             case _:
-                raise ErpUnavailable('the ERP\'s answer is unclear: its "valid" is neither true nor false')
+                raise ErpUnavailableError('the ERP\'s answer is unclear: its "valid" is neither true nor false')

@@ -14,7 +14,7 @@ import httpx2
 
 from invoice_mcp.domain.display_text import printable
 
-MAX_ANSWER_BYTES = 64 * 1024
+MAX_RESPONSE_BYTES = 64 * 1024
 MAX_TEXT = 300
 
 # These speak about how we are set up, never about the invoice or the payment.
@@ -25,7 +25,7 @@ _SETUP = {
     405: "check the base URL: what answers there takes no POST",
     407: "check the proxy and its credentials",
 }
-_ANOTHER_TIME = frozenset({408, 425, 429})
+_TRANSIENT = frozenset({408, 425, 429})
 _ACCEPTED = 202
 
 
@@ -34,7 +34,7 @@ class NoVerdictError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class JsonResponse:
     """A verdict of the other system.
 
     Attributes:
@@ -54,7 +54,7 @@ class Answer:
         return None
 
 
-class Remote:
+class JsonEndpoint:
     """One address of another system, to which JSON is posted, each time over a connection of its own.
 
     On a connection that is used again, an answer that arrives twice, or too late, is taken for the next request's.
@@ -98,7 +98,7 @@ class Remote:
 
     async def post(
         self, content: object, *, about: Mapping[str, object], headers: Mapping[str, str] | None = None
-    ) -> Answer:
+    ) -> JsonResponse:
         """Post `content` as JSON and return the verdict.
 
         Args:
@@ -119,8 +119,8 @@ class Remote:
             # Whatever a broken peer can make the client raise, a caller has one kind of error to expect.
             detail = printable(f"{type(error).__name__}: {error}", MAX_TEXT)
             raise NoVerdictError(f"{self._name} could not be asked, or broke off ({detail})") from error
-        answer = Answer(status, _json_object(raw))
-        if (advice := _no_verdict(status)) is not None:
+        answer = JsonResponse(status, _json_object(raw))
+        if (advice := _no_verdict_advice(status)) is not None:
             said = answer.text("reason", "error")
             raise NoVerdictError(f"{self._name} answered {status}{f' ({said})' if said else ''}: {advice}")
         for asked, told in ((about, answer.body or {}), (sent, echoed)):
@@ -153,12 +153,12 @@ class Remote:
             async with aclosing(response.aiter_raw()) as chunks:
                 async for chunk in chunks:
                     raw += chunk
-                    if len(raw) > MAX_ANSWER_BYTES:
+                    if len(raw) > MAX_RESPONSE_BYTES:
                         return response.status_code, None, response.headers
             return response.status_code, raw, response.headers
 
 
-def _no_verdict(status: int) -> str | None:
+def _no_verdict_advice(status: int) -> str | None:
     """What to do about a status that settles nothing; None for a verdict."""
     if status in _SETUP:
         return _SETUP[status]
@@ -166,7 +166,7 @@ def _no_verdict(status: int) -> str | None:
         return "it was accepted, and is not done yet"
     if 300 <= status < 400:
         return "check the base URL: redirects are not followed"
-    if 200 <= status < 300 or (400 <= status < 500 and status not in _ANOTHER_TIME):
+    if 200 <= status < 300 or (400 <= status < 500 and status not in _TRANSIENT):
         return None
     return "it may work another time"
 

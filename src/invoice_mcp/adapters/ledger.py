@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.adapters.payments import PaymentRefusedError, PaymentUnavailableError
 from invoice_mcp.domain.display_text import printable
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt, Record
 
@@ -145,13 +145,15 @@ class PaymentLedger:
         while True:
             try:
                 return call()
-            except (PaymentRefused, PaymentUnavailable):
+            except (PaymentRefusedError, PaymentUnavailableError):
                 raise
             except Exception as error:
                 # SQLite's own waiting covers neither the switch to WAL nor the last one out who tidies up.
                 code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
                 if code not in _BUSY or time.monotonic() >= deadline:
-                    raise PaymentUnavailable(f"the payment ledger {self._path}: {printable(str(error))}") from error
+                    raise PaymentUnavailableError(
+                        f"the payment ledger {self._path}: {printable(str(error))}"
+                    ) from error
             time.sleep(0.005)
 
     def _pay(self, order: PaymentOrder) -> PaymentReceipt:
@@ -166,7 +168,7 @@ class PaymentLedger:
                 payment_id, amount, currency = made
                 if (Decimal(amount), currency) != (order.amount, order.currency):
                     told = f"paid as {currency} {amount}; it can't be paid as {order.currency} {order.amount}"
-                    raise PaymentRefused("IDEMPOTENCY_CONFLICT", f"this payment was already {told}")
+                    raise PaymentRefusedError("IDEMPOTENCY_CONFLICT", f"this payment was already {told}")
                 return PaymentReceipt(payment_id=payment_id)
             paid = ledger.execute(
                 "SELECT payment_id, amount, currency FROM payments WHERE invoice_id = ? AND line = ?",
@@ -176,11 +178,11 @@ class PaymentLedger:
                 # Whoever asks may not know of it: the line was changed, and what was paid before is forgotten there.
                 payment_id, amount, currency = paid
                 told = f"line {order.line} of invoice {order.invoice_id} was already paid, with other content"
-                raise PaymentRefused(
+                raise PaymentRefusedError(
                     "LINE_ALREADY_PAID", f"{told}: {currency} {amount} as {payment_id}. It is not paid again"
                 )
             if self._refuse:
-                raise PaymentRefused("INSUFFICIENT_FUNDS", "the account does not cover this payment")
+                raise PaymentRefusedError("INSUFFICIENT_FUNDS", "the account does not cover this payment")
             payment_id = _payment_id(order)
             entry = (order.idempotency_key, payment_id, order.invoice_id, order.line, order.description)
             money = (format(order.amount, "f"), order.currency, datetime.now(UTC).isoformat())
@@ -224,7 +226,7 @@ class PaymentLedger:
         if self._id is None:
             _create_privately(self._path)
         elif not self._path.exists():
-            raise PaymentUnavailable(f"the payment ledger {self._path} is gone, and what it has paid is not known")
+            raise PaymentUnavailableError(f"the payment ledger {self._path} is gone, and what it has paid is not known")
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -250,7 +252,7 @@ class PaymentLedger:
                 # Somebody else was faster.
                 return
             if found or file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                raise PaymentUnavailable(f"{self._path} is another program's database, not a payment ledger")
+                raise PaymentUnavailableError(f"{self._path} is another program's database, not a payment ledger")
             file.execute(_SCHEMA)
             file.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
@@ -260,7 +262,7 @@ class PaymentLedger:
             file.execute("BEGIN IMMEDIATE")
             found = _version(file)
             if found > _VERSION:
-                raise PaymentUnavailable(f"the payment ledger {self._path} is of a newer release than this one")
+                raise PaymentUnavailableError(f"the payment ledger {self._path} is of a newer release than this one")
             if found == _VERSION:
                 # Somebody else was faster.
                 return
@@ -272,7 +274,7 @@ class PaymentLedger:
     def _recognize(self, file: sqlite3.Connection) -> None:
         (found,) = file.execute("SELECT id FROM ledger").fetchone()
         if self._id is not None and self._id != found:
-            raise PaymentUnavailable(f"the payment ledger {self._path} was replaced by another one: start anew")
+            raise PaymentUnavailableError(f"the payment ledger {self._path} was replaced by another one: start anew")
         self._id = found
 
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import httpx2
 
-from invoice_mcp.adapters.http import NoVerdictError, Remote
+from invoice_mcp.adapters.http import JsonEndpoint, NoVerdictError
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 
 MAX_PAYMENT_ID = 200
@@ -14,7 +14,7 @@ _MAX_CODE = 64
 _ECHOED = ("idempotency_key", "invoice_id", "line", "amount", "currency")
 
 
-class PaymentRefused(Exception):  # noqa: N818 - a verdict on the payment, not an error of the program
+class PaymentRefusedError(Exception):
     """The final word against a request: it paid nothing, and asking again won't change that.
 
     Where an earlier request with the same key was left without a verdict, that one may have paid all the same: some
@@ -34,7 +34,7 @@ class PaymentRefused(Exception):  # noqa: N818 - a verdict on the payment, not a
         return f"{self.code}: {self.reason}"
 
 
-class PaymentUnavailable(Exception):  # noqa: N818 - named like its sibling
+class PaymentUnavailableError(Exception):
     """No verdict: the payment may or may not have been made. Asking again with the same key is safe."""
 
 
@@ -76,7 +76,7 @@ class HttpPayments:
     """
 
     def __init__(self, base_url: str, *, client: httpx2.AsyncClient | None = None, timeout: float = 10.0) -> None:
-        self._remote = Remote("the payment gateway", base_url, "/payments", timeout=timeout, client=client)
+        self._remote = JsonEndpoint("the payment gateway", base_url, "/payments", timeout=timeout, client=client)
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -91,18 +91,20 @@ class HttpPayments:
                 headers={"Idempotency-Key": order.idempotency_key},
             )
         except NoVerdictError as error:
-            raise PaymentUnavailable(str(error)) from error
+            raise PaymentUnavailableError(str(error)) from error
         reason = answer.text("reason", "error") or f"the payment gateway answered {answer.status}"
         if answer.status < 400:
             payment_id = (answer.body or {}).get("payment_id")
             if not isinstance(payment_id, str) or not _is_usable(payment_id):
-                raise PaymentUnavailable(f"the payment gateway answered {answer.status} without a usable payment_id")
+                raise PaymentUnavailableError(
+                    f"the payment gateway answered {answer.status} without a usable payment_id"
+                )
             return PaymentReceipt(payment_id=payment_id)
         code = answer.text("code", longest=_MAX_CODE)
         if answer.status == 409:
             # Also with a code: gateways name the conflict of a key with our own earlier attempt.
-            raise PaymentUnavailable(f"the same payment may be under way already: {reason}")
-        raise PaymentRefused(code or ("INSUFFICIENT_FUNDS" if answer.status == 402 else "PAYMENT_REFUSED"), reason)
+            raise PaymentUnavailableError(f"the same payment may be under way already: {reason}")
+        raise PaymentRefusedError(code or ("INSUFFICIENT_FUNDS" if answer.status == 402 else "PAYMENT_REFUSED"), reason)
 
 
 def _is_usable(payment_id: str) -> bool:

@@ -44,7 +44,7 @@ class PortSettings:
         return tuple(name for name, url in urls.items() if not url)
 
     @property
-    def has_real(self) -> bool:
+    def has_real_port(self) -> bool:
         """Whether the ERP or the gateway is a real one."""
         return bool(self.erp_url or self.payments_url)
 
@@ -55,12 +55,14 @@ class PortSettings:
         one's invoices into the wrong system. Passwords are no part of that: they may change while invoices wait. On a
         configured Temporal all workers have the same ports, and servers need none.
         """
-        if not is_embedded or not self.has_real:
+        if not is_embedded or not self.has_real_port:
             return TASK_QUEUE
-        which = hashlib.sha256(f"{_place(self.erp_url)}\n{_place(self.payments_url)}".encode()).hexdigest()
+        which = hashlib.sha256(
+            f"{_without_password(self.erp_url)}\n{_without_password(self.payments_url)}".encode()
+        ).hexdigest()
         return f"{TASK_QUEUE}-{which[:12]}"
 
-    def require_real(self, *, is_local: bool) -> None:
+    def require_real_ports(self, *, is_local: bool) -> None:
         """Refuse to work on a shared Temporal with ports that only pretend.
 
         Raises:
@@ -70,13 +72,13 @@ class PortSettings:
             what = f"This worker would mark invoices as paid without paying them: {' and '.join(self.missing)} not set"
             raise ConfigurationError(f"{what}. Set them, serve with --no-worker, or try things out: --embedded-ports")
 
-    def require_pretended(self) -> None:
+    def require_no_real_ports(self) -> None:
         """Refuse to move real money on a Temporal that anybody on this machine can reach.
 
         Raises:
             ConfigurationError: The ERP or the gateway is a real one.
         """
-        if self.has_real:
+        if self.has_real_port:
             raise ConfigurationError(
                 "With a real ERP or gateway the embedded Temporal is too open: any user of this machine can reach it "
                 "and approve. Name one of your own (--address or TEMPORAL_ADDRESS, with TLS or a key), or accept that: "
@@ -84,7 +86,7 @@ class PortSettings:
             )
 
 
-def _place(url: str | None) -> str | None:
+def _without_password(url: str | None) -> str | None:
     """Which system, and whose account there, a URL means: without the password, however the rest is written."""
     try:
         place = httpx2.URL(url or "")

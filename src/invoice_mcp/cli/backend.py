@@ -18,12 +18,12 @@ from invoice_mcp.exit import exit_process
 from invoice_mcp.server.confirmation import EFFECT_WITHOUT_FORMS, ApprovalPolicy, default_policy
 from invoice_mcp.server.startup import Startup
 from invoice_mcp.server.tools import Backend
-from invoice_mcp.service.lost_state import ACCEPTANCE, bind_state, require_database
-from invoice_mcp.service.service import InvoiceService
-from invoice_mcp.temporal.connection import Connection, TemporalSettings, configured, connected, is_local
-from invoice_mcp.temporal.embedded import EmbeddedUnavailable
+from invoice_mcp.service.invoice_service import InvoiceService
+from invoice_mcp.service.state_binding import ACCEPT_OPTION, bind_state, require_database
+from invoice_mcp.temporal.connection import Connection, TemporalSettings, is_local, load_client_config, open_configured
+from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
 from invoice_mcp.temporal.home import make_private
-from invoice_mcp.workflow.worker import keep_working
+from invoice_mcp.workflow.worker import run_reconnecting_worker
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ async def configuration(temporal: TemporalSettings, ports: PortSettings, *, with
     Raises:
         ConfigurationError: It can't work.
     """
-    connect = configured(temporal)
+    connect = load_client_config(temporal)
     if connect is None:
         check_embedded_risk(temporal, ports)
         if not ports.accept_lost_state:
@@ -66,10 +66,10 @@ async def configuration(temporal: TemporalSettings, ports: PortSettings, *, with
             raise ConfigurationError(f"{temporal.home} can't be used: {error}. Look at INVOICE_MCP_HOME") from None
     else:
         if ports.accept_lost_state:
-            raise ConfigurationError(f"{ACCEPTANCE} is for the embedded Temporal alone: leave it out")
+            raise ConfigurationError(f"{ACCEPT_OPTION} is for the embedded Temporal alone: leave it out")
         if with_worker:
-            ports.require_real(is_local=is_local(connect))
-        if is_local(connect) and ports.has_real and not temporal.accepts_risk:
+            ports.require_real_ports(is_local=is_local(connect))
+        if is_local(connect) and ports.has_real_port and not temporal.accept_embedded_risk:
             logger.warning(
                 "The ERP or the payment gateway is a real one, and the Temporal at %s without TLS or a key: any user of"
                 " this machine can reach it and approve (docs/security.md). --accept-embedded-risk accepts that",
@@ -84,9 +84,9 @@ def check_embedded_risk(temporal: TemporalSettings, ports: PortSettings) -> None
     Raises:
         ConfigurationError: The ERP or the gateway is a real one.
     """
-    if temporal.accepts_risk:
+    if temporal.accept_embedded_risk:
         return
-    ports.require_pretended()
+    ports.require_no_real_ports()
     logger.info(
         "The embedded Temporal is for trying out, not for real money: any user of this machine can reach it and approve"
         " (docs/security.md). --accept-embedded-risk accepts that"
@@ -138,7 +138,7 @@ class BackendSource:
                 async with self._opened(found, policy) as backend:
                     startup.provide(backend)
                     await asyncio.get_running_loop().create_future()
-            except EmbeddedUnavailable as error:
+            except EmbeddedUnavailableError as error:
                 startup.fail(str(error))
                 if str(error) != last_error:
                     last_error = str(error)
@@ -148,7 +148,7 @@ class BackendSource:
 
     @asynccontextmanager
     async def _opened(self, found: Configuration, policy: ApprovalPolicy) -> AsyncIterator[Backend]:
-        async with connected(found.temporal, found.connect) as reached:
+        async with open_configured(found.temporal, found.connect) as reached:
             logger.debug("Temporal: %s%s", reached.where, f", Web UI {reached.ui_url}" if reached.ui_url else "")
             service = InvoiceService(
                 reached.client,
@@ -164,10 +164,10 @@ async def run_worker(temporal: TemporalSettings, ports: PortSettings) -> NoRetur
     """Run a worker until SIGTERM or SIGINT, let what is under way finish, and end the process.
 
     Raises:
-        ConfigurationError: Nothing can be worked on like this; EmbeddedUnavailable: there is no Temporal.
+        ConfigurationError: Nothing can be worked on like this; EmbeddedUnavailableError: there is no Temporal.
     """
     found = await configuration(temporal, ports, with_worker=True)
-    async with connected(temporal, found.connect) as reached:
+    async with open_configured(temporal, found.connect) as reached:
         stop = stop_event_on_signals()
         logger.info("Worker for %s. Stop with Ctrl-C or SIGTERM", reached.where)
         async with _running_worker(reached, ports):
@@ -187,7 +187,7 @@ async def _running_worker(reached: Connection, settings: PortSettings) -> AsyncI
             ledger = payments if isinstance(payments, PaymentLedger) else None
             accepted = settings.accept_lost_state
             await bind_state(reached.client, settings.home, ledger, task_queue=queue, accept_lost_state=accepted)
-        worker = asyncio.create_task(keep_working(reached.worker_client, erp, payments, task_queue=queue))
+        worker = asyncio.create_task(run_reconnecting_worker(reached.worker_client, erp, payments, task_queue=queue))
         try:
             yield
         finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from invoice_mcp.output import tell
+from invoice_mcp.output import print_output
 
 _DESCRIPTIONS = {
     "temporal.db": "Temporal's database: the invoices, their decisions and what became of them",
@@ -47,4 +47,4 @@ def backup(directory: Path) -> None:
         raise click.ClickException(str(error)) from None
     lines = [f"Copied and checked, in {directory}:", *(f"  {name}  {_DESCRIPTIONS[name]}" for name in written)]
     lines += [] if "payments.db" in written else [_NO_LEDGER.format(home=home)]
-    tell(lambda: "\n".join([*lines, _RESTORE.format(home=home)]))
+    print_output(lambda: "\n".join([*lines, _RESTORE.format(home=home)]))

@@ -26,7 +26,7 @@ from invoice_mcp.cli.histories_support import (
 from invoice_mcp.cli.options import EPILOG, temporal_options
 from invoice_mcp.cli.options import duration as parse_duration
 from invoice_mcp.exit import exit_process
-from invoice_mcp.output import tell
+from invoice_mcp.output import print_output
 
 if TYPE_CHECKING:
     from temporalio.client import Client
@@ -144,7 +144,7 @@ def check(
         with progress("Replaying", len(corpus.files)) as advance:
             report = run(check_corpus(corpus, pool, lambda _: advance()))
     with errors_without_traceback():
-        tell(lambda: json_of(report) if as_json else render(partial(print_report, report, all_of_them=verbose)))
+        print_output(lambda: json_of(report) if as_json else render(partial(print_report, report, all_of_them=verbose)))
         if junit:
             write_report(junit, as_junit(report))
     sys.exit(0 if report.is_clean else 1)
@@ -232,7 +232,7 @@ def pull(
             click.echo(f"{each.workflow_id}: not written. {each.why_not}", err=True)
     written = [each.path for each in found if each.path]
     with errors_without_traceback():
-        tell(lambda: f"{len(written)} of {len(found)} workflows written to {into}.")
+        print_output(lambda: f"{len(written)} of {len(found)} workflows written to {into}.")
     if not found:
         click.echo("The query finds nothing.", err=True)
     exit_process(0 if len(written) == len(found) > 0 else 1)
@@ -272,16 +272,16 @@ def coverage(
             measure = partial(coverage_of, corpus, code, time_limit=time_limit, told=advance)
             found = run(_with_client(where, measure) if asks else measure(), may_hang=True)
     with errors_without_traceback():
-        tell(lambda: coverage_as_json(found) if as_json else render(partial(print_coverage, found)))
+        print_output(lambda: coverage_as_json(found) if as_json else render(partial(print_coverage, found)))
     exit_process(0)
 
 
 async def _with_client(where: dict[str, str | None], work: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-    from invoice_mcp.temporal.connection import TemporalSettings, connection
+    from invoice_mcp.temporal.connection import TemporalSettings, open_connection
     from invoice_mcp.temporal.home import default_home
 
     settings = TemporalSettings(where["address"], where["namespace"], where["profile"], home=default_home())
-    async with connection(settings) as reached:
+    async with open_connection(settings) as reached:
         return await work(reached.client)
 
 

@@ -48,14 +48,14 @@ class WriteError(Exception):
 def errors_without_traceback() -> Iterator[None]:
     """Reports an expected error as one line and exits with status 2."""
     from invoice_mcp.domain.errors import ConfigurationError
-    from invoice_mcp.output import Unwritten
-    from invoice_mcp.temporal.embedded import EmbeddedUnavailable
+    from invoice_mcp.output import OutputError
+    from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
     from invoice_mcp.testing import EngineStuck
     from temporal_replay import CannotRun
 
     try:
         yield
-    except (CannotRun, ConfigurationError, EmbeddedUnavailable, EngineStuck, WriteError, Unwritten) as error:
+    except (CannotRun, ConfigurationError, EmbeddedUnavailableError, EngineStuck, WriteError, OutputError) as error:
         click.echo(f"Error: {error}", err=True)
         if _unclosed_runners:
             exit_process(2)
@@ -125,9 +125,9 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from invoice_mcp.output import lasting
+    from invoice_mcp.output import pipe_tolerant
 
-    where = Console(file=lasting(sys.stderr))
+    where = Console(file=pipe_tolerant(sys.stderr))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as bar:
         task = bar.add_task(what, total=total)

@@ -12,7 +12,7 @@ from contextlib import suppress
 from rich.console import Console
 from rich.logging import RichHandler
 
-from invoice_mcp.output import lasting
+from invoice_mcp.output import pipe_tolerant
 
 # Rich wraps a long word in time that grows with its square: 8 ms for this much, 13 seconds for 30,000 characters.
 MAX_MESSAGE = 1_000
@@ -26,7 +26,7 @@ _FLUSH_TIMEOUT = 2.0
 
 def log_to_stderr(*, verbose: bool) -> None:
     """Log to stderr, always: stdout belongs to the protocol. Who reads it may go, and the work goes on."""
-    handler = RichHandler(console=Console(file=lasting(sys.stderr)), show_path=False)
+    handler = RichHandler(console=Console(file=pipe_tolerant(sys.stderr)), show_path=False)
     handler.setFormatter(logging.Formatter("%(message)s", datefmt="%X"))
     logging.basicConfig(level=logging.WARNING, handlers=[BackgroundHandler(handler)])
     logging.getLogger("invoice_mcp").setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -218,20 +218,20 @@ def demo(
     from rich.console import Console
 
     from invoice_mcp.cli.demo import Ending, play
-    from invoice_mcp.output import lasting, require_written
+    from invoice_mcp.output import flush_output, pipe_tolerant
 
     if reject and expire:
         raise click.UsageError("It has one ending: --reject or --expire, not both.")
     played = play(
         Ending.REJECTED if reject else Ending.EXPIRED if expire else Ending.PAID,
-        disable_wrapping(Console(file=lasting(sys.stdout), highlight=False)),
+        disable_wrapping(Console(file=pipe_tolerant(sys.stdout), highlight=False)),
         home=_home(),
         approval_timeout=approval_timeout,
         fail_validate=fail_validate,
         fail_payment=fail_payment,
     )
     status = 0 if _run(played) else 1
-    require_written(sys.stdout)
+    flush_output(sys.stdout)
     sys.exit(status)
 
 
@@ -256,7 +256,7 @@ def _settings(
     namespace: str | None,
     profile: str | None,
     ui: bool,
-    accepts_risk: bool,
+    accept_embedded_risk: bool,
     erp_url: str | None,
     payments_url: str | None,
     allow_embedded: bool,
@@ -282,7 +282,12 @@ def _settings(
         log_through_python()
         return CommonSettings(
             TemporalSettings(
-                address=address, namespace=namespace, profile=profile, home=home, ui=ui, accepts_risk=accepts_risk
+                address=address,
+                namespace=namespace,
+                profile=profile,
+                home=home,
+                ui=ui,
+                accept_embedded_risk=accept_embedded_risk,
             ),
             PortSettings(
                 home=home,
@@ -326,6 +331,6 @@ def disable_wrapping(console: Console) -> Console:
 
 def _expected_errors() -> tuple[type[Exception], ...]:
     from invoice_mcp.domain.errors import ConfigurationError
-    from invoice_mcp.temporal.embedded import EmbeddedUnavailable
+    from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
 
-    return ConfigurationError, EmbeddedUnavailable
+    return ConfigurationError, EmbeddedUnavailableError

@@ -141,7 +141,7 @@ embedded_temporal_options = _options(
     click.option("--ui", is_flag=True, help="The embedded Temporal with its Web UI, which web pages may reach too."),
     click.option(
         "--accept-embedded-risk",
-        "accepts_risk",
+        "accept_embedded_risk",
         envvar="INVOICE_MCP_ACCEPT_EMBEDDED_RISK",
         show_envvar=True,
         is_flag=True,

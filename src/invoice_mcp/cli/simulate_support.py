@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from invoice_mcp.output import tell
+from invoice_mcp.output import print_output
 from invoice_mcp.testing.simulate.explore.replay import ScheduleId, UnknownScheduleError, replay_path, suppress_logging
 from invoice_mcp.testing.simulate.fuzz.campaign import Plan, simulate
 from invoice_mcp.testing.simulate.process.interrupt import StopFlag
@@ -41,7 +41,7 @@ def by_chance(plan: Plan, jobs: int, stop: StopFlag, *, as_json: bool, html: Pat
         teller.is_interrupted = stop.is_set
     except KeyboardInterrupt:
         teller.is_interrupted = True
-    tell(teller.as_json if as_json else teller.as_text)
+    print_output(teller.as_json if as_json else teller.as_text)
     if html is not None:
         _write(html, teller.as_html())
     return _INTERRUPTED if teller.is_interrupted else _BROKEN if teller.totals.failures else _KEPT
@@ -55,7 +55,7 @@ def in_every_order(
     exhausting = Exploration(events, lines, jobs, workflows, keep_going)
     with _told_if_unable():
         exhausting.run(stop)
-    tell(exhausting.as_json if as_json else exhausting.as_text)
+    print_output(exhausting.as_json if as_json else exhausting.as_text)
     return _INTERRUPTED if exhausting.is_interrupted else _BROKEN if exhausting.failures else _KEPT
 
 
@@ -67,7 +67,7 @@ def along(name: str, workflows: tuple[str, ...], *, as_json: bool) -> int:
             lived = replay_path(ScheduleId.named(name), workflows)
     except UnknownScheduleError as missing:
         raise click.BadParameter(str(missing), param_hint="--path") from None
-    tell(lambda: json.dumps(lived.as_data(), indent=2) if as_json else render(told(lived)))
+    print_output(lambda: json.dumps(lived.as_data(), indent=2) if as_json else render(told(lived)))
     return _BROKEN if lived.broken else _KEPT
 
 

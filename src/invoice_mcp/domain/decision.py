@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.domain.report import Decision, Status, Verdict
-from invoice_mcp.domain.summary import describe_decision, moment
+from invoice_mcp.domain.summary import describe_decision, format_time
 
 
 def require_open_for(
@@ -19,13 +19,13 @@ def require_open_for(
         deadline: When the time to decide ends; None while it has not begun.
 
     Raises:
-        Refused: ALREADY_CLOSED after a terminal status or the deadline, ALREADY_DECIDED for the opposite verdict.
+        RefusedError: ALREADY_CLOSED after a terminal status or the deadline, ALREADY_DECIDED for the opposite verdict.
     """
     if status.is_terminal:
-        raise Refused(Code.ALREADY_CLOSED, f"the invoice is {status} and takes no decision any more")
+        raise RefusedError(ErrorCode.ALREADY_CLOSED, f"the invoice is {status} and takes no decision any more")
     if made is not None:
         if made.verdict is not verdict:
             what = f"the invoice was {describe_decision(made)}"
-            raise Refused(Code.ALREADY_DECIDED, f"{what}; the first decision is final")
+            raise RefusedError(ErrorCode.ALREADY_DECIDED, f"{what}; the first decision is final")
     elif deadline is not None and now >= deadline:
-        raise Refused(Code.ALREADY_CLOSED, f"the time to decide ended on {moment(deadline)}")
+        raise RefusedError(ErrorCode.ALREADY_CLOSED, f"the time to decide ended on {format_time(deadline)}")

@@ -17,12 +17,12 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 
-LONGEST = 200
+MAX_SHOWN = 200
 """So many characters of a text are shown in a sentence, unless said otherwise."""
 
 # Marks on one character beyond this are a flood that covers other lines. Vietnamese needs two, Hebrew three, Tibetan
 # four.
-_MOST_MARKS = 4
+_MAX_MARKS = 4
 
 # Default_Ignorable_Code_Point of Unicode 16.0, DerivedCoreProperties.txt, first and last of each range. Python's
 # unicodedata does not have this property. The unassigned ones among them are reserved for it.
@@ -53,17 +53,17 @@ _SINGLE_QUOTES = frozenset("'\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u2
 _SINGLE_QUOTES |= frozenset("\u0384\u055a\u05f3\u1fbd\u201a\ua78c")
 
 # Code, links, images, and what begins an escape of ours.
-_ALWAYS_LIVE = frozenset("`[]\\")
+_ALWAYS_MARKUP = frozenset("`[]\\")
 # Emphasis, struck-out text and tags: nothing begins or ends where both neighbours are spaces.
-_LIVE_BESIDE_TEXT = frozenset("*~<")
+_MARKUP_BESIDE_TEXT = frozenset("*~<")
 
-_WORD = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
-_LONGEST_WORD = 64
+_PLAIN = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
+_MAX_PLAIN = 64
 # Most texts. They need no look at each character.
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+)*")
 
 
-def quoted(text: str, longest: int = LONGEST) -> str:
+def quoted(text: str, longest: int = MAX_SHOWN) -> str:
     """A text of somebody else, as it stands in a sentence of ours.
 
     Args:
@@ -73,7 +73,7 @@ def quoted(text: str, longest: int = LONGEST) -> str:
     if len(text) <= longest and _PLAIN_WORDS.fullmatch(text):
         return f'"{text}"'
     # Of what comes later, nothing is shown: each character takes at least one place.
-    shown, count = _shown(text[:longest], longest)
+    shown, count = _escape_to_fit(text[:longest], longest)
     rest = len(text) - count
     more = f" (and {rest} more character{'s' * (rest != 1)})" if rest else ""
     return f'"{shown}"{more}'
@@ -81,10 +81,10 @@ def quoted(text: str, longest: int = LONGEST) -> str:
 
 # A report's sentence is made several times an answer, with the same names in it.
 @lru_cache(maxsize=256)
-def _shown(head: str, room: int) -> tuple[str, int]:
+def _escape_to_fit(head: str, room: int) -> tuple[str, int]:
     """As much of a text as there is room for, as it stands between quotation marks, and how many of its characters."""
     shown: list[str] = []
-    for piece in _pieces(head, neutral=True):
+    for piece in _display_characters(head, neutral=True):
         room -= len(piece)
         if room < 0:
             break
@@ -92,9 +92,9 @@ def _shown(head: str, room: int) -> tuple[str, int]:
     return "".join(shown), len(shown)
 
 
-def word(text: str, longest: int = LONGEST) -> str:
+def plain_or_quoted(text: str, longest: int = MAX_SHOWN) -> str:
     """An id, a code or the name of a field: as it is where it is one plain word of ASCII, quoted otherwise."""
-    return text if len(text) <= _LONGEST_WORD and _WORD.fullmatch(text) else quoted(text, longest)
+    return text if len(text) <= _MAX_PLAIN and _PLAIN.fullmatch(text) else quoted(text, longest)
 
 
 def printable(text: str, longest: int = 300) -> str:
@@ -104,7 +104,7 @@ def printable(text: str, longest: int = 300) -> str:
     """
     # Cut before looking at each character: the text may be as long as an answer of that system.
     words = " ".join(text[: 4 * longest].split())
-    shown = "".join(_pieces(words, neutral=False))
+    shown = "".join(_display_characters(words, neutral=False))
     return shown if len(shown) <= longest else shown[: longest - 1] + "…"
 
 
@@ -115,20 +115,20 @@ def is_hidden(char: str) -> bool:
     return unicodedata.category(char) in _HIDDEN_CATEGORIES or char in _IGNORABLE or char in _EMPTY_GLYPHS
 
 
-def shows_nothing(text: str) -> bool:
+def is_invisible(text: str) -> bool:
     """Whether a reader sees nothing of it, or only marks that belong on a character.
 
     What is unassigned here may be a letter of a newer Unicode, and what is private may have a glyph somewhere: they are
     shown as escapes, but they are not nothing.
     """
-    return all(char == " " or _is_mark(char) or (is_hidden(char) and not _may_show(char)) for char in text)
+    return all(char == " " or _is_mark(char) or (is_hidden(char) and not _may_be_visible(char)) for char in text)
 
 
-def _may_show(char: str) -> bool:
+def _may_be_visible(char: str) -> bool:
     return unicodedata.category(char) in {"Cn", "Co"} and char not in _IGNORABLE
 
 
-def _pieces(text: str, *, neutral: bool) -> Iterator[str]:
+def _display_characters(text: str, *, neutral: bool) -> Iterator[str]:
     """Each character as it is shown: itself, or an escape.
 
     Args:
@@ -142,13 +142,13 @@ def _pieces(text: str, *, neutral: bool) -> Iterator[str]:
         before, after = text[at - 1 : at], text[at + 1 : at + 2]
         if _is_mark(char):
             marks += unicodedata.category(char) != "Mc"
-            stays = is_carried and marks <= _MOST_MARKS
+            stays = is_carried and marks <= _MAX_MARKS
         else:
             marks, stays = 0, True
         if is_hidden(char):
-            stays = is_carried and _is_needed(before, char, after)
+            stays = is_carried and _is_required_joiner(before, char, after)
         elif neutral and stays:
-            stays = not _is_live(text, at) and not (char == "&" and has_entities)
+            stays = not _is_markup(text, at) and not (char == "&" and has_entities)
         yield char if stays else _escape(char)
         is_carried = stays and char != " "
 
@@ -157,7 +157,7 @@ def _is_mark(char: str) -> bool:
     return unicodedata.category(char).startswith("M")
 
 
-def _is_needed(before: str, char: str, after: str) -> bool:
+def _is_required_joiner(before: str, char: str, after: str) -> bool:
     """Whether an invisible character is part of how its neighbours are written.
 
     Joiners after a virama and between Arabic letters, near RFC 5892, appendices A.1 and A.2; and those within an emoji.
@@ -169,17 +169,17 @@ def _is_needed(before: str, char: str, after: str) -> bool:
     if unicodedata.combining(before) == _VIRAMA:
         return True
     if char == _ZWNJ:
-        return _is_of("ARABIC LETTER", before) and _is_of("ARABIC LETTER", after)
+        return _is_named("ARABIC LETTER", before) and _is_named("ARABIC LETTER", after)
     # Behind an emoji there may be its style, or a skin tone.
     joins = unicodedata.category(before) == "So" or before in _EMOJI_STYLE or "\U0001f3fb" <= before <= "\U0001f3ff"
     return joins and after != "" and unicodedata.category(after) == "So"
 
 
-def _is_of(kind: str, char: str) -> bool:
+def _is_named(kind: str, char: str) -> bool:
     return char != "" and unicodedata.name(char, "").startswith(kind)
 
 
-def _is_live(text: str, at: int) -> bool:
+def _is_markup(text: str, at: int) -> bool:
     """Whether this character would close our quotation, or may be markup in a host that renders Markdown or HTML.
 
     A web address is broken where it begins, so that no host makes it a link. The name of a site alone, "Booking.com",
@@ -187,9 +187,9 @@ def _is_live(text: str, at: int) -> bool:
     """
     char = text[at]
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
-    if char in _DOUBLE_QUOTES or char in _ALWAYS_LIVE:
+    if char in _DOUBLE_QUOTES or char in _ALWAYS_MARKUP:
         return True
-    if char in _LIVE_BESIDE_TEXT:
+    if char in _MARKUP_BESIDE_TEXT:
         return not before == after == " "
     if char in _SINGLE_QUOTES:
         return before in _SINGLE_QUOTES or after in _SINGLE_QUOTES
@@ -206,7 +206,7 @@ def _is_live(text: str, at: int) -> bool:
         case "@":
             return after.isalnum() and before not in {"", " "}
         case "\u05f4":  # gershayim, as in Hebrew for "Ltd."
-            return not (_is_of("HEBREW LETTER", before) and _is_of("HEBREW LETTER", after))
+            return not (_is_named("HEBREW LETTER", before) and _is_named("HEBREW LETTER", after))
     return False
 
 

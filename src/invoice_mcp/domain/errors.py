@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Code(StrEnum):
+class ErrorCode(StrEnum):
     INVOICE_INVALID = "INVOICE_INVALID"
     INVOICE_CONFLICT = "INVOICE_CONFLICT"
     NOT_FOUND = "NOT_FOUND"
@@ -20,13 +20,13 @@ class Code(StrEnum):
     INTERNAL = "INTERNAL"
 
 
-class Refused(Exception):  # noqa: N818 (not an error of ours: an answer)
+class RefusedError(Exception):
     """A request that is not carried out: why, and what to do next.
 
     The text reads `CODE: why. What to do next.`
     """
 
-    def __init__(self, code: Code, message: str) -> None:
+    def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

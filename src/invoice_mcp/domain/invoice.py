@@ -29,13 +29,13 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from invoice_mcp.domain.display_text import printable, shows_nothing, word
+from invoice_mcp.domain.display_text import is_invisible, plain_or_quoted, printable
 
 MAX_LINES = 500
 MAX_INVOICE_ID = 64
 MAX_NAME = 500
 MAX_COMMENT = 2000
-_MOST_FAULTS = 20
+_MAX_FAULTS = 20
 MAX_INVOICE_BYTES = 256 * 1024
 
 _DECIMALS: dict[str, int] = {c.code: c.exponent for c in iso4217.Currency if c.exponent is not None}
@@ -48,11 +48,11 @@ _JOINERS = frozenset("\u200c\u200d")
 # They break a line in some programs and show nothing in others.
 _SEPARATORS = frozenset("\u2028\u2029")
 # Child workflows are called `<workflow id>-line-<n>`; an invoice must not take such a name.
-_LOOKS_LIKE_A_LINE = re.compile(r"-line-[0-9]+$")
+_LINE_SUFFIX = re.compile(r"-line-[0-9]+$")
 _LATEST_DUE_YEAR = 2999
 
 
-def _visible(text: str) -> str:
+def _require_visible(text: str) -> str:
     for char in text:
         if char not in "\n\t" and char not in _JOINERS and unicodedata.category(char) in {"Cc", "Cf"}:
             raise PydanticCustomError(
@@ -61,7 +61,7 @@ def _visible(text: str) -> str:
     return text
 
 
-def _named(text: str) -> str:
+def _require_not_blank(text: str) -> str:
     if not text.strip("".join(_JOINERS)):
         raise PydanticCustomError("blank", "must not be blank")
     return text
@@ -75,7 +75,7 @@ def _to_amount(value: object) -> object:
         case int():
             text = str(value) if abs(value) < _AMOUNT_LIMIT else ""
         case float():
-            text = _exact(value) if math.isfinite(value) else ""
+            text = _exact_text(value) if math.isfinite(value) else ""
         case str():
             text = value.strip()
         case _:
@@ -85,7 +85,7 @@ def _to_amount(value: object) -> object:
     return Decimal(text)
 
 
-def _exact(value: float) -> str:
+def _exact_text(value: float) -> str:
     """The number that was written: above, not every currency's smallest coin makes another float."""
     if value >= _LARGEST_FLOAT:
         raise PydanticCustomError(
@@ -136,27 +136,27 @@ def _to_metadata(value: object) -> object:
     return {pair["key"]: pair["value"] for pair in value}
 
 
-def _not_a_line(invoice_id: str) -> str:
-    if _LOOKS_LIKE_A_LINE.search(invoice_id):
+def _require_no_line_suffix(invoice_id: str) -> str:
+    if _LINE_SUFFIX.search(invoice_id):
         raise PydanticCustomError("invoice_id_reserved", "must not end in -line-<number>, which names a line's payment")
     return invoice_id
 
 
-def _legible(text: str) -> str:
-    if fault := _illegible(text):
+def _require_legible(text: str) -> str:
+    if fault := _legibility_fault(text):
         raise PydanticCustomError("illegible", "{fault}", {"fault": fault})
     return text
 
 
-def _one_line(text: str) -> str:
+def _require_one_line(text: str) -> str:
     if "\n" in text:
         raise PydanticCustomError("line_break", "must not contain a line break")
     return text
 
 
-def _illegible(text: str) -> str | None:
+def _legibility_fault(text: str) -> str | None:
     """Why nobody could read this text, if so."""
-    if text and shows_nothing(text):
+    if text and is_invisible(text):
         return "must show something: all of its characters are invisible"
     separator = next((char for char in text if char in _SEPARATORS), None)
     return f"must not contain the invisible character U+{ord(separator):04X}" if separator else None
@@ -167,28 +167,28 @@ DueDate = Annotated[AwareDatetime, BeforeValidator(_to_due_date), AfterValidator
 InvoiceId = Annotated[
     str,
     StringConstraints(pattern=rf"^[A-Za-z0-9._-]{{1,{MAX_INVOICE_ID}}}$"),
-    AfterValidator(_not_a_line),
+    AfterValidator(_require_no_line_suffix),
 ]
 Name = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=MAX_NAME),
-    AfterValidator(_visible),
-    AfterValidator(_named),
+    AfterValidator(_require_visible),
+    AfterValidator(_require_not_blank),
 ]
 Person = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=200),
-    AfterValidator(_visible),
-    AfterValidator(_one_line),
-    AfterValidator(_legible),
+    AfterValidator(_require_visible),
+    AfterValidator(_require_one_line),
+    AfterValidator(_require_legible),
 ]
 Comment = Annotated[
     str,
     StringConstraints(strip_whitespace=True, max_length=MAX_COMMENT),
-    AfterValidator(_visible),
-    AfterValidator(_legible),
+    AfterValidator(_require_visible),
+    AfterValidator(_require_legible),
 ]
-MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_visible)]
+MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_require_visible)]
 MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
 # Strict hosts take no schema of an object with any names in it, so theirs is a list of pairs. Both are taken.
 _PAIR = {"key": {"type": "string"}, "value": {"type": "string"}}
@@ -245,7 +245,7 @@ class Invoice(_Submitted):
         try:
             lines: tuple[LineItem, ...] = handler(value)
         except ValidationError as error:
-            faults = [_as_detail(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()] + faults
+            faults = [_error_detail(fault["loc"], fault["type"], fault["msg"]) for fault in error.errors()] + faults
             raise ValidationError.from_exception_data("lines", faults) from None
         if faults:
             raise ValidationError.from_exception_data("lines", faults)
@@ -263,19 +263,19 @@ class Invoice(_Submitted):
         return _digest(self.model_dump(mode="json"))
 
 
-def illegible_in(invoice: Invoice) -> str:
-    """The names of an invoice that nobody could read, as `faults_of` tells faults; empty where there are none.
+def legibility_faults(invoice: Invoice) -> str:
+    """The names of an invoice that nobody could read, as `describe_faults` tells faults; empty where there are none.
 
     For new invoices only. It is no rule of the type: release 0.1.0 accepted such names, and an invoice that it accepted
     is still recognised when it is submitted again, validated and paid.
     """
     lines = ((f"lines[{at}].description", line.description) for at, line in enumerate(invoice.lines))
-    keys = ((f"metadata.{word(key, 64)}", key) for key in invoice.metadata)
+    keys = ((f"metadata.{plain_or_quoted(key, 64)}", key) for key in invoice.metadata)
     texts = (("customer", invoice.customer), *lines, *keys)
-    return _listed([f"{place}: {fault}" for place, text in texts if (fault := _illegible(text))])
+    return _join_faults([f"{place}: {fault}" for place, text in texts if (fault := _legibility_fault(text))])
 
 
-def _as_detail(loc: tuple[int | str, ...], kind: str, message: str) -> InitErrorDetails:
+def _error_detail(loc: tuple[int | str, ...], kind: str, message: str) -> InitErrorDetails:
     # The message is final text: a brace in it must not be taken for a place to fill in.
     return InitErrorDetails(type=PydanticCustomError(kind, "{text}", {"text": message}), loc=loc, input=None)
 
@@ -294,7 +294,7 @@ def _decimal_faults(lines: object, currency: str | None) -> list[InitErrorDetail
             continue
         if isinstance(amount, Decimal) and amount.is_finite() and amount != _quantized(amount, decimals):
             message = f"{currency} amounts have at most {decimals} decimals"
-            faults.append(_as_detail((index, "amount"), "decimals", message))
+            faults.append(_error_detail((index, "amount"), "decimals", message))
     return faults
 
 
@@ -316,7 +316,7 @@ def idempotency_key(invoice_id: str, number: int, line: BaseModel) -> str:
     return _digest([invoice_id, number, line.model_dump(mode="json")])
 
 
-_IN_OUR_WORDS = {
+_MESSAGES = {
     "decimal_type": "must be a positive decimal number such as 100 or 99.95",
     "extra_forbidden": "unknown field",
     "dict_type": "must be an object",
@@ -328,19 +328,21 @@ _IN_OUR_WORDS = {
 }
 
 
-def faults_of(error: ValidationError, *, below: tuple[int | str, ...] = (), most: int = _MOST_FAULTS) -> str:
+def describe_faults(error: ValidationError, *, below: tuple[int | str, ...] = (), most: int = _MAX_FAULTS) -> str:
     """Every fault of a validation as one line of text, `lines[0].amount: must be …; …`, at most `most` of them."""
     told = []
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
         is_below = len(fault["loc"]) > len(below) and fault["loc"][: len(below)] == below
         loc = fault["loc"][len(below) :] if is_below else fault["loc"]
         # The name of a field that we don't know is the caller's text.
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{word(part, 64)}" for part in loc).lstrip(".")
-        message = printable(_IN_OUR_WORDS.get(fault["type"], fault["msg"]), 120)
+        place = "".join(
+            f"[{part}]" if isinstance(part, int) else f".{plain_or_quoted(part, 64)}" for part in loc
+        ).lstrip(".")
+        message = printable(_MESSAGES.get(fault["type"], fault["msg"]), 120)
         told.append(f"{place}: {message}" if place else message)
-    return _listed(told, most)
+    return _join_faults(told, most)
 
 
-def _listed(faults: list[str], most: int = _MOST_FAULTS) -> str:
+def _join_faults(faults: list[str], most: int = _MAX_FAULTS) -> str:
     more = len(faults) - most
     return "; ".join(faults[:most]) + (f"; and {more} more" if more > 0 else "")

@@ -13,7 +13,7 @@ from pydantic.json_schema import SkipJsonSchema
 from invoice_mcp.domain.invoice import Invoice, idempotency_key
 
 DEFAULT_APPROVAL_TIMEOUT = timedelta(days=5)
-LONGEST_WAIT = 50.0
+MAX_WAIT_SECONDS = 50.0
 """Seconds that `status` waits for a change at most: hosts drop a call at about a minute."""
 
 
@@ -240,7 +240,7 @@ class LineReport(Record):
         exclude_if=lambda settled: not settled,
         description="An earlier submission paid it, or perhaps did; it is not paid twice",
     )
-    # Always set where a workflow reports. What a tool answers has none: see `without_keys`.
+    # Always set where a workflow reports. What a tool answers has none: see `without_idempotency_keys`.
     idempotency_key: SkipJsonSchema[str] = Field(default="", exclude_if=lambda key: not key)
 
 
@@ -268,7 +268,7 @@ class InvoiceReport(Record):
     summary: str = Field(description="One sentence to read aloud")
 
 
-def without_keys(report: InvoiceReport) -> InvoiceReport:
+def without_idempotency_keys(report: InvoiceReport) -> InvoiceReport:
     """The report as a tool answers it: idempotency keys are between workflow, ledger and payment gateway."""
     lines = tuple(line.model_copy(update={"idempotency_key": ""}) for line in report.lines)
     return report.model_copy(update={"lines": lines})

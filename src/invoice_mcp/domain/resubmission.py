@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from invoice_mcp.domain.display_text import word
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.display_text import plain_or_quoted
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.domain.invoice import Invoice, idempotency_key
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 
-Settled = Mapping[str, str]
+SettledLines = Mapping[str, str]
 """Line number (as text) -> idempotency key, of every line that an earlier run paid or may have paid."""
 
 _PAYING = frozenset({Status.APPROVED, Status.PAYING})
 
 
-def settled_after(report: InvoiceReport, before: Settled) -> Settled:
+def settled_after(report: InvoiceReport, before: SettledLines) -> SettledLines:
     """What is settled after a run that ended with this report; `before` is what was settled when it began."""
     # A run that was ended from outside while it paid may have paid any line.
     ended_paying = report.status in _PAYING
@@ -27,30 +27,32 @@ def settled_after(report: InvoiceReport, before: Settled) -> Settled:
     return {**before, **now}
 
 
-def lines_of(settled: Settled) -> tuple[int, ...]:
+def line_numbers(settled: SettledLines) -> tuple[int, ...]:
     """Numbers of the settled lines, in order."""
     return tuple(sorted(int(number) for number in settled))
 
 
-def require_unchanged(invoice: Invoice, settled: Settled, *, last: InvoiceReport) -> None:
+def require_unchanged(invoice: Invoice, settled: SettledLines, *, last: InvoiceReport) -> None:
     """Return if every settled line is as it was, in the same currency and for the same customer.
 
     Raises:
-        Refused: INVOICE_CONFLICT, with the lines that are changed or missing.
+        RefusedError: INVOICE_CONFLICT, with the lines that are changed or missing.
     """
     if not settled:
         return
     keys = {str(n): idempotency_key(invoice.invoice_id, n, line) for n, line in enumerate(invoice.lines, 1)}
-    lines = lines_of(settled)
+    lines = line_numbers(settled)
     changed = [f"line {number}" for number in lines if keys.get(str(number)) != settled[str(number)]]
     changed += ["currency"] if invoice.currency != last.currency else []
     changed += ["customer"] if invoice.customer != last.customer else []
     if changed:
         paid = ", ".join(str(number) for number in lines)
         what = f"has lines that were paid, or may have been ({paid}), and comes back with changes: {', '.join(changed)}"
-        raise conflict(invoice, f"{what}. Submit them unchanged (nothing is paid twice), or use another invoice_id")
+        raise conflict_error(
+            invoice, f"{what}. Submit them unchanged (nothing is paid twice), or use another invoice_id"
+        )
 
 
-def conflict(invoice: Invoice, what: str) -> Refused:
+def conflict_error(invoice: Invoice, what: str) -> RefusedError:
     """The refusal of an invoice that contradicts what is known under its id."""
-    return Refused(Code.INVOICE_CONFLICT, f"invoice {word(invoice.invoice_id)} {what}.")
+    return RefusedError(ErrorCode.INVOICE_CONFLICT, f"invoice {plain_or_quoted(invoice.invoice_id)} {what}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from invoice_mcp.domain.display_text import quoted, word
+from invoice_mcp.domain.display_text import plain_or_quoted, quoted
 from invoice_mcp.domain.report import Confirmation, Decision, InvoiceReport, LineReport, LineStatus, Status
 
 # As much as the adapters take over from another system, and our own words before it.
@@ -22,12 +22,12 @@ _HOW_CONFIRMED = {
 
 def summarize(report: InvoiceReport) -> str:
     """One sentence a person can read aloud: whose invoice, how much, where it stands and what comes next."""
-    whose = f"Invoice {word(report.invoice_id)} from {quoted(report.customer)}"
-    how_much = f"over {word(report.currency)} {report.total:,}"
-    return f"{whose} {how_much} {_standing(report)}"
+    whose = f"Invoice {plain_or_quoted(report.invoice_id)} from {quoted(report.customer)}"
+    how_much = f"over {plain_or_quoted(report.currency)} {report.total:,}"
+    return f"{whose} {how_much} {_describe_status(report)}"
 
 
-def retold(report: InvoiceReport) -> InvoiceReport:
+def with_summary(report: InvoiceReport) -> InvoiceReport:
     """The report with the sentence of this release: release 0.1.0 did not quote, and its results stay as they are."""
     return report.model_copy(update={"summary": summarize(report)})
 
@@ -37,7 +37,7 @@ def describe_decision(decision: Decision) -> str:
 
     The name is a claim, and told as one: nobody has verified it.
     """
-    verdict, when = decision.verdict.lower(), f"on {moment(decision.at)}"
+    verdict, when = decision.verdict.lower(), f"on {format_time(decision.at)}"
     if decision.confirmation is Confirmation.SIGNAL:
         # A signal names nobody.
         return f"{verdict} by a Temporal signal {when}"
@@ -45,15 +45,17 @@ def describe_decision(decision: Decision) -> str:
     return f"{verdict}{name} {when} ({_HOW_CONFIRMED[decision.confirmation]})"
 
 
-def _standing(report: InvoiceReport) -> str:
+def _describe_status(report: InvoiceReport) -> str:
     decided = describe_decision(report.decision) if report.decision else ""
     paid = [line.line for line in report.lines if line.status is LineStatus.PAID]
     unpaid = [line for line in report.lines if line.status is not LineStatus.PAID]
     progress = f"{len(paid)} of {len(report.lines)} lines paid"
-    uncertain = _named("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
+    uncertain = _list_lines("not confirmed, perhaps paid", [line for line in unpaid if line.unconfirmed])
     before = [line for line in unpaid if line.settled_before and not line.unconfirmed]
-    names = [f"line {line.line} ({word(line.error)})" if line.error else f"line {line.line}" for line in before]
-    earlier = _listed("earlier submissions paid, or perhaps paid", names)
+    names = [
+        f"line {line.line} ({plain_or_quoted(line.error)})" if line.error else f"line {line.line}" for line in before
+    ]
+    earlier = _list_names("earlier submissions paid, or perhaps paid", names)
     nothing = f"nothing more was paid{earlier}" if before else "nothing was paid"
     match report.status:
         case Status.INITIALIZING | Status.PENDING_VALIDATION:
@@ -62,12 +64,12 @@ def _standing(report: InvoiceReport) -> str:
         case Status.PENDING_APPROVAL:
             if decided:
                 return f"was {decided}."
-            until = f" until {moment(report.approval_deadline)}" if report.approval_deadline else ""
-            return f"is waiting for approval{until}{_refused(report.refused_signals)}{earlier}."
+            until = f" until {format_time(report.approval_deadline)}" if report.approval_deadline else ""
+            return f"is waiting for approval{until}{_describe_refused_signals(report.refused_signals)}{earlier}."
         case Status.APPROVED | Status.PAYING:
             due = min((line.due_date for line in unpaid), default=None)
             is_ahead = due is not None and report.decision is not None and due > report.decision.at
-            following = f"; the next is due on {moment(due)}" if due is not None and is_ahead else ""
+            following = f"; the next is due on {format_time(due)}" if due is not None and is_ahead else ""
             stopping = "; it is being cancelled, and only payments under way still finish" if report.cancelling else ""
             return f"was {decided or 'approved'} and is being paid: {progress}{stopping or following}."
         case Status.PAID:
@@ -75,36 +77,36 @@ def _standing(report: InvoiceReport) -> str:
         case Status.REJECTED:
             return f"was {decided or 'rejected'}; {nothing}."
         case Status.EXPIRED:
-            return f"expired: nobody decided in time{_refused(report.refused_signals)}; {nothing}."
+            return f"expired: nobody decided in time{_describe_refused_signals(report.refused_signals)}; {nothing}."
         case Status.CANCELLED:
             told = f"{progress}{uncertain}{earlier}" if paid or uncertain else nothing
-            return f"was cancelled{_because('reason given', report.reason)}; {told}."
+            return f"was cancelled{_describe_reason('reason given', report.reason)}; {told}."
         case Status.FAILED:
-            certain = _named("not paid", [line for line in unpaid if not line.unconfirmed and line not in before])
-            return f"failed{_because('reason', report.reason)}; {progress}{certain}{uncertain}{earlier}."
+            certain = _list_lines("not paid", [line for line in unpaid if not line.unconfirmed and line not in before])
+            return f"failed{_describe_reason('reason', report.reason)}; {progress}{certain}{uncertain}{earlier}."
 
 
-def _named(what: str, lines: list[LineReport]) -> str:
-    return _listed(what, [f"line {line.line} ({word(line.error or line.status)})" for line in lines])
+def _list_lines(what: str, lines: list[LineReport]) -> str:
+    return _list_names(what, [f"line {line.line} ({plain_or_quoted(line.error or line.status)})" for line in lines])
 
 
-def _listed(what: str, names: list[str], most: int = 5) -> str:
+def _list_names(what: str, names: list[str], most: int = 5) -> str:
     if not names:
         return ""
     return f"; {what}: {', '.join(names[:most])}" + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def _refused(signals: int) -> str:
+def _describe_refused_signals(signals: int) -> str:
     if not signals:
         return ""
     many = "an approving Temporal signal was" if signals == 1 else f"{signals} approving Temporal signals were"
     return f"; {many} refused, as a person has to be asked"
 
 
-def _because(what: str, reason: str | None) -> str:
+def _describe_reason(what: str, reason: str | None) -> str:
     return f" ({what}: {quoted(reason, _LONGEST_REASON)})" if reason else ""
 
 
-def moment(time: datetime) -> str:
+def format_time(time: datetime) -> str:
     """A time as a person reads it, in UTC: 2026-11-28 09:30 UTC."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -23,10 +23,10 @@ from mcp_types import (
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.domain.report import Confirmation, DecisionRequest, InvoiceReport
 from invoice_mcp.server.forms import confirmation_request, message_of, why_not_confirmed
-from invoice_mcp.service.question_keys import QuestionKeys, digest_of
+from invoice_mcp.service.form_keys import FormKeys, text_digest
 
 if TYPE_CHECKING:
     # It brings Temporal's client with it, for which no first answer waits.
@@ -83,7 +83,7 @@ def default_policy(*, embedded_temporal: bool, ports: PortSettings) -> tuple[App
     Args:
         embedded_temporal: Whether the invoices are kept by the embedded Temporal, whose workers have these ports.
     """
-    if ports.has_real:
+    if ports.has_real_port:
         return ApprovalPolicy.ASK_OR_REFUSE, "the ERP or the payment gateway is a real one"
     if not embedded_temporal:
         return ApprovalPolicy.ASK_OR_REFUSE, "this Temporal is a shared one, whose workers may pay real money"
@@ -110,7 +110,7 @@ def awaits_decision(report: InvoiceReport) -> bool:
 
 
 async def confirm_approval(
-    report: InvoiceReport, decision: DecisionRequest, keys: QuestionKeys, ctx: Context[Any, Any]
+    report: InvoiceReport, decision: DecisionRequest, keys: FormKeys, ctx: Context[Any, Any]
 ) -> DecisionRequest | InputRequiredResult:
     """Have the client confirm this approval of this very run.
 
@@ -122,23 +122,23 @@ async def confirm_approval(
         again.
 
     Raises:
-        Refused: NOT_CONFIRMED.
+        RefusedError: NOT_CONFIRMED.
     """
     if not _can_reach_client(ctx):
-        raise Refused(Code.NOT_CONFIRMED, _CLIENT_UNREACHABLE)
+        raise RefusedError(ErrorCode.NOT_CONFIRMED, _CLIENT_UNREACHABLE)
     if not _can_ask(ctx):
         remedy = "Approve from a host that shows forms; nothing was changed."
-        raise Refused(Code.NOT_CONFIRMED, f"{_NEEDS_FORMS}, and {_NO_FORMS}. {remedy}")
+        raise RefusedError(ErrorCode.NOT_CONFIRMED, f"{_NEEDS_FORMS}, and {_NO_FORMS}. {remedy}")
     request = confirmation_request(report, decision)
     if not _is_current(ctx):
-        answer, shown = await _elicit(request, ctx), digest_of(message_of(request))
+        answer, shown = await _elicit(request, ctx), text_digest(message_of(request))
     elif (found := _find_answer(ctx, keys, decision)) is not None:
         answer, shown = found
     else:
-        key = keys.of_confirmation(decision, digest_of(message_of(request)), int(time.time()))
+        key = keys.confirmation_key(decision, text_digest(message_of(request)), int(time.time()))
         return InputRequiredResult(input_requests={key: request})
     if (why := why_not_confirmed(answer)) is not None:
-        raise Refused(Code.NOT_CONFIRMED, f"{why}; nothing was changed. {_ASK_THE_USER}")
+        raise RefusedError(ErrorCode.NOT_CONFIRMED, f"{why}; nothing was changed. {_ASK_THE_USER}")
     return decision.model_copy(update={"confirmation": Confirmation.FORM, "shown": shown})
 
 
@@ -183,9 +183,7 @@ def _can_ask(ctx: Context[Any, Any]) -> bool:
     return supports_forms(ctx.client_capabilities) and _can_reach_client(ctx)
 
 
-def _find_answer(
-    ctx: Context[Any, Any], keys: QuestionKeys, decision: DecisionRequest
-) -> tuple[ElicitResult, str] | None:
+def _find_answer(ctx: Context[Any, Any], keys: FormKeys, decision: DecisionRequest) -> tuple[ElicitResult, str] | None:
     """The current protocol: the answer to this server's question that came with the call, and the digest of what was
     shown; None: there is none, and the call is answered with the question.
 
@@ -193,7 +191,7 @@ def _find_answer(
     when. So any replica goes on with it, and nothing else counts.
     """
     for key, answer in (ctx.input_responses or {}).items():
-        shown = keys.shown_by(key, decision, time.time())
+        shown = keys.verify_confirmation(key, decision, time.time())
         if shown is not None and isinstance(answer, ElicitResult):
             return answer, shown
     return None
@@ -206,12 +204,12 @@ async def _elicit(request: ElicitRequest, ctx: Context[Any, Any]) -> ElicitResul
     try:
         answer: ElicitResult = await ctx.session.elicit_form(*form, related_request_id=ctx.request_id)
     except MCPError:
-        raise Refused(
-            Code.NOT_CONFIRMED, f"the client did not answer the form; nothing was changed. {_ASK_THE_USER}"
+        raise RefusedError(
+            ErrorCode.NOT_CONFIRMED, f"the client did not answer the form; nothing was changed. {_ASK_THE_USER}"
         ) from None
     except ValidationError:
-        raise Refused(
-            Code.NOT_CONFIRMED,
+        raise RefusedError(
+            ErrorCode.NOT_CONFIRMED,
             f"the client's answer to the form was not understood; nothing was changed. {_ASK_THE_USER}",
         ) from None
     return answer

@@ -12,7 +12,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolRequestParams, CallToolResult
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 
-from invoice_mcp.domain.errors import Refused
+from invoice_mcp.domain.errors import RefusedError
 from mcp_temporal_tasks import EXTENSION_ID, TaskParams, UpdateTaskParams
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class DeferredTasksExtension(Extension):
     """Declares tasks at once, and hands each request on to the extension that is made when Temporal is connected.
 
     Args:
-        make: Gives that extension; called until it once does. Raises Refused while there is no Temporal.
+        make: Gives that extension; called until it once does. Raises RefusedError while there is no Temporal.
         tools: Whose calls may become tasks. They wait for Temporal themselves, so they are called first.
     """
 
@@ -74,6 +74,6 @@ class DeferredTasksExtension(Extension):
         if self._delegate is None:
             try:
                 self._delegate = await self._create()
-            except Refused as refusal:
+            except RefusedError as refusal:
                 raise MCPError(INTERNAL_ERROR, str(refusal)) from None
         return self._delegate

@@ -15,8 +15,8 @@ from mcp_types import CallToolResult, InputRequiredResult, TextContent
 from pydantic import ValidationError
 
 from invoice_mcp.domain.display_text import quoted
-from invoice_mcp.domain.errors import Code, Refused
-from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, faults_of
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
+from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, describe_faults
 from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
 from invoice_mcp.server.tool_results import build_text_content
 from invoice_mcp.server.transport.stdio import stdio_streams
@@ -57,7 +57,7 @@ class ErrorCodeServer(MCPServer[Any]):
         try:
             arguments = await self._check_arguments(name, arguments)
             result = await super().call_tool(name, arguments, context)
-        except (ToolError, Refused) as error:
+        except (ToolError, RefusedError) as error:
             text = self._names.in_text(str(_to_refusal(error)))
             logger.debug("Tool %s: %s", quoted(name, 64), text)
             return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
@@ -81,37 +81,37 @@ class ErrorCodeServer(MCPServer[Any]):
         """The arguments, less those of hosts.
 
         Raises:
-            Refused: What the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything.
+            RefusedError: What the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything.
         """
         tools = {tool.name: tool for tool in await self.list_tools()}
         if name not in tools:
             what = f"there is no tool {quoted(name, 64)}. The tools are {', '.join(tools)}."
-            raise Refused(Code.INVALID_ARGUMENT, what)
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, what)
         known = tools[name].input_schema.get("properties", {})
         arguments = {key: value for key, value in arguments.items() if key in known or key not in HOST_ARGUMENTS}
         unknown = sorted(quoted(argument, 64) for argument in arguments if argument not in known)
         if unknown:
             what = f"{name} takes no argument {', '.join(unknown[:10])}"
-            raise Refused(Code.INVALID_ARGUMENT, f"{what}. It takes {', '.join(known)}.")
+            raise RefusedError(ErrorCode.INVALID_ARGUMENT, f"{what}. It takes {', '.join(known)}.")
         try:
             size = len(json.dumps(arguments, ensure_ascii=False).encode("utf-8", "surrogatepass"))
         except (RecursionError, ValueError):
             size = MAX_INVOICE_BYTES + 1
         if size > MAX_INVOICE_BYTES:
-            code = Code.INVOICE_INVALID if "invoice" in known else Code.INVALID_ARGUMENT
-            raise Refused(code, f"{_TOO_LARGE}. Send less and call again; nothing was changed.")
+            code = ErrorCode.INVOICE_INVALID if "invoice" in known else ErrorCode.INVALID_ARGUMENT
+            raise RefusedError(code, f"{_TOO_LARGE}. Send less and call again; nothing was changed.")
         return arguments
 
 
-def _to_refusal(error: ToolError | Refused) -> Refused:
+def _to_refusal(error: ToolError | RefusedError) -> RefusedError:
     cause = error.__cause__ if isinstance(error, ToolError) else error
-    if isinstance(cause, Refused):
+    if isinstance(cause, RefusedError):
         return cause
     if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
         of_invoice = any(fault["loc"][:1] == ("invoice",) for fault in cause.errors(include_input=False))
-        code = Code.INVOICE_INVALID if of_invoice else Code.INVALID_ARGUMENT
-        return Refused(
-            code, f"{faults_of(cause, below=('invoice',))}. Correct this and call again; nothing was changed."
+        code = ErrorCode.INVOICE_INVALID if of_invoice else ErrorCode.INVALID_ARGUMENT
+        return RefusedError(
+            code, f"{describe_faults(cause, below=('invoice',))}. Correct this and call again; nothing was changed."
         )
     logger.error("A tool failed unexpectedly", exc_info=cause or error)
-    return Refused(Code.INTERNAL, "something went wrong that should not have. The server's log says more.")
+    return RefusedError(ErrorCode.INTERNAL, "something went wrong that should not have. The server's log says more.")

@@ -8,10 +8,10 @@ from mcp.server.elicitation import render_elicitation_schema
 from mcp_types import ElicitRequest, ElicitRequestFormParams, ElicitResult
 from pydantic import BaseModel, Field, ValidationError
 
-from invoice_mcp.domain.display_text import quoted, word
-from invoice_mcp.domain.invoice import MAX_COMMENT, MAX_NAME, Comment, Person, faults_of
+from invoice_mcp.domain.display_text import plain_or_quoted, quoted
+from invoice_mcp.domain.invoice import MAX_COMMENT, MAX_NAME, Comment, Person, describe_faults
 from invoice_mcp.domain.report import DecisionRequest, InvoiceReport, LineReport
-from invoice_mcp.domain.summary import moment
+from invoice_mcp.domain.summary import format_time
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -57,9 +57,9 @@ def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> El
 
 def describe(report: InvoiceReport) -> str:
     """Which invoice, how much, to whom, and each line. What is the invoice's own text is quoted."""
-    what = f"invoice {word(report.invoice_id)}: pay {word(report.currency)} {report.total:,}"
+    what = f"invoice {plain_or_quoted(report.invoice_id)}: pay {plain_or_quoted(report.currency)} {report.total:,}"
     head = f"{what} to {quoted(report.customer, MAX_NAME)}."
-    until = f" It expires on {moment(report.approval_deadline)}." if report.approval_deadline else ""
+    until = f" It expires on {format_time(report.approval_deadline)}." if report.approval_deadline else ""
     shown, rest = report.lines[:MAX_FORM_LINES], report.lines[MAX_FORM_LINES:]
     lines = [_line(report, line) for line in shown]
     if rest:
@@ -114,10 +114,12 @@ def _parse_form(form: type[T], answer: ElicitResult) -> T:
         # A field that is null is one that was left out.
         return form.model_validate({name: value for name, value in (answer.content or {}).items() if value is not None})
     except ValidationError as error:
-        raise ValueError(faults_of(error)) from None
+        raise ValueError(describe_faults(error)) from None
 
 
 def _line(report: InvoiceReport, line: LineReport) -> str:
     before = " (an earlier submission paid it, or perhaps did; it is not paid twice)" if line.settled_before else ""
-    what = f"{quoted(line.description, MAX_NAME)}: {report.currency} {line.amount:,}, due on {moment(line.due_date)}"
+    what = (
+        f"{quoted(line.description, MAX_NAME)}: {report.currency} {line.amount:,}, due on {format_time(line.due_date)}"
+    )
     return f"{line.line}. {what}{before}"

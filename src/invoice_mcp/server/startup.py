@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import anyio
 
 from invoice_mcp.domain.display_text import printable
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 
 T = TypeVar("T")
 
@@ -39,15 +39,16 @@ class Startup(Generic[T]):
         """What is made, once it is there.
 
         Raises:
-            Refused: TEMPORAL_UNAVAILABLE: it takes longer than a call waits, or could not be made. The text says why.
+            RefusedError: TEMPORAL_UNAVAILABLE: it takes longer than a call waits, or could not be made. The text says
+                why.
         """
         if self._value is None:
             self._needed.set()
             with anyio.move_on_after(self._max_wait):
                 await self._resolved.wait()
         if self._value is None:
-            raise Refused(
-                Code.TEMPORAL_UNAVAILABLE,
+            raise RefusedError(
+                ErrorCode.TEMPORAL_UNAVAILABLE,
                 f"{self._failure} {_RETRIED}" if self._failure else f"{STARTING_MESSAGE}. {_CALL_AGAIN}",
             )
         return self._value

@@ -15,7 +15,7 @@ from mcp_types import INTERNAL_ERROR, CallToolResult, ElicitRequest, ElicitResul
 from pydantic import ValidationError
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.domain.names import WORKFLOW_TYPE
 from invoice_mcp.domain.report import (
     Confirmation,
@@ -25,18 +25,18 @@ from invoice_mcp.domain.report import (
     Standing,
     Status,
     Verdict,
-    without_keys,
+    without_idempotency_keys,
 )
-from invoice_mcp.domain.summary import retold, summarize
+from invoice_mcp.domain.summary import summarize, with_summary
 from invoice_mcp.server.confirmation import ApprovalPolicy, client_name, require_forms
 from invoice_mcp.server.forms import decision_request, message_of, read_decision
 from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
 from invoice_mcp.server.tool_results import build_result
-from invoice_mcp.service.queries import keys_of
-from invoice_mcp.service.question_keys import decision_number, digest_of
-from invoice_mcp.service.service import OTHER_GATEWAY, InvoiceService
+from invoice_mcp.service.form_keys import form_number, text_digest
+from invoice_mcp.service.invoice_service import OTHER_GATEWAY, InvoiceService
+from invoice_mcp.service.queries import form_keys
 from invoice_mcp.service.settled_lines import with_earlier_runs
-from invoice_mcp.workflow.invoice import MOST_DISMISSALS, InvoiceWorkflow
+from invoice_mcp.workflow.invoice_workflow import MOST_DISMISSALS, InvoiceWorkflow
 from mcp_temporal_tasks import TaskBinding
 from mcp_temporal_tasks.workflow import TaskState
 
@@ -46,7 +46,7 @@ _OTHER_GATEWAY_HINT = (
     " tool `reject`."
 )
 # Who was faster, or came too late: nothing is asked any more.
-_TOO_LATE = frozenset({Code.ALREADY_DECIDED, Code.ALREADY_CLOSED})
+_TOO_LATE = frozenset({ErrorCode.ALREADY_DECIDED, ErrorCode.ALREADY_CLOSED})
 
 _POLL_ACTIVE = timedelta(seconds=1)
 _POLL_WAITING = timedelta(seconds=2)
@@ -72,7 +72,7 @@ def invoice_binding(
         [(key, response)] = responses.items()
         decided = read_decision(_parse_response(response))
         if decided is None:
-            await _dismiss(service, handle, decision_number(key))
+            await _dismiss(service, handle, form_number(key))
             return
         request = (await _open_form(service, handle, await _query_standing(client, handle))).get(key)
         if request is None:
@@ -85,11 +85,11 @@ def invoice_binding(
             by=decided.name or client_name(ctx),
             comment=decided.comment,
             confirmation=Confirmation.TASK,
-            shown=digest_of(message_of(request)),
+            shown=text_digest(message_of(request)),
         )
         try:
             await service.decide(verdict, handle.id, handle.run_id, decision)
-        except Refused as refusal:
+        except RefusedError as refusal:
             _raise_unless(_TOO_LATE, refusal)
 
     return TaskBinding(
@@ -137,12 +137,12 @@ async def _open_form(service: InvoiceService, handle: Handle, standing: Standing
     if not _is_pending_approval(report):
         return {}
     execution = await handle.describe()
-    if not service.takes_approvals_of(execution):
+    if not service.can_approve(execution):
         return {}
-    keys = await keys_of(execution)
+    keys = await form_keys(execution)
     dismissals = min(standing.dismissals, MOST_DISMISSALS)
     request = decision_request(report, dismissals)
-    return {keys.of_decision(dismissals + 1, message_of(request)): request}
+    return {keys.decision_key(dismissals + 1, message_of(request)): request}
 
 
 def _is_pending_approval(report: InvoiceReport) -> bool:
@@ -179,12 +179,12 @@ async def _query_standing(client: Client, handle: Handle) -> Standing:
 async def _dismiss(service: InvoiceService, handle: Handle, number: int) -> None:
     try:
         await service.dismiss(handle.id, handle.run_id, number)
-    except Refused as refusal:
+    except RefusedError as refusal:
         # Another form is asked by now, or there were too many.
-        _raise_unless(_TOO_LATE | {Code.INVALID_ARGUMENT}, refusal)
+        _raise_unless(_TOO_LATE | {ErrorCode.INVALID_ARGUMENT}, refusal)
 
 
-def _raise_unless(ignored: AbstractSet[Code], refusal: Refused) -> None:
+def _raise_unless(ignored: AbstractSet[ErrorCode], refusal: RefusedError) -> None:
     """Return if it only says that this is not asked any more: such answers are ignored."""
     if refusal.code not in ignored:
         raise MCPError(INTERNAL_ERROR, str(refusal)) from None
@@ -209,6 +209,6 @@ def _parse_response(response: Any) -> ElicitResult:
 
 async def _read_result(client: Client, outcome: Any) -> CallToolResult:
     """The report, as `status` tells it."""
-    report = retold(InvoiceReport.model_validate(outcome))
+    report = with_summary(InvoiceReport.model_validate(outcome))
     execution = await client.get_workflow_handle(report.workflow_id, run_id=report.run_id).describe()
-    return build_result(without_keys(await with_earlier_runs(client, execution, report)))
+    return build_result(without_idempotency_keys(await with_earlier_runs(client, execution, report)))

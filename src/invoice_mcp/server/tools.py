@@ -16,10 +16,10 @@ from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from invoice_mcp import __version__
-from invoice_mcp.domain.display_text import word
+from invoice_mcp.domain.display_text import plain_or_quoted
 from invoice_mcp.domain.invoice import Comment, Invoice, Person
 from invoice_mcp.domain.report import (
-    LONGEST_WAIT,
+    MAX_WAIT_SECONDS,
     Confirmation,
     DecisionRequest,
     InvoiceEntry,
@@ -27,7 +27,7 @@ from invoice_mcp.domain.report import (
     Status,
     Submission,
     Verdict,
-    without_keys,
+    without_idempotency_keys,
 )
 from invoice_mcp.server.capabilities import hide_prompts_and_resources
 from invoice_mcp.server.confirmation import (
@@ -44,7 +44,7 @@ from invoice_mcp.server.tool_schemas import compact, make_strict, outline, strip
 
 if TYPE_CHECKING:
     # With what they need, Temporal's client before all, they take longer to import than the whole handshake may take.
-    from invoice_mcp.service.service import InvoiceService
+    from invoice_mcp.service.invoice_service import InvoiceService
     from mcp_temporal_tasks import TasksExtension
 
 INSTRUCTIONS = """\
@@ -90,7 +90,7 @@ Why = Annotated[
 WaitSeconds = Annotated[
     # The bounds stand beside the type: behind a validator they would not be JSON Schema's.
     float,
-    Field(ge=0, le=LONGEST_WAIT, description="Wait so long for the status to change; default 0: answer now"),
+    Field(ge=0, le=MAX_WAIT_SECONDS, description="Wait so long for the status to change; default 0: answer now"),
     BeforeValidator(_reject_bool),
 ]
 Limit = Annotated[
@@ -126,7 +126,7 @@ class Backend:
 
 
 BackendProvider = Callable[[], Awaitable[Backend]]
-"""Gives the backend, or waits for it some seconds at most. Raises Refused: TEMPORAL_UNAVAILABLE."""
+"""Gives the backend, or waits for it some seconds at most. Raises RefusedError: TEMPORAL_UNAVAILABLE."""
 
 
 def build_server(
@@ -242,7 +242,7 @@ class _Tools:
         async with self._answer_within_deadline() as backend:
             submission = await backend.service.trigger(invoice)
         what = "is submitted" if submission.created else "was submitted before"
-        summary = f"Invoice {word(invoice.invoice_id)} {what} and is {submission.status}."
+        summary = f"Invoice {plain_or_quoted(invoice.invoice_id)} {what} and is {submission.status}."
         return submission.model_copy(update={"summary": summary})
 
     async def status(
@@ -255,11 +255,11 @@ class _Tools:
 
         if not wait_seconds:
             async with self._answer_within_deadline() as backend:
-                return without_keys(await backend.service.status(workflow_id, run_id or None))
+                return without_idempotency_keys(await backend.service.status(workflow_id, run_id or None))
         began = anyio.current_time()
         service = (await self._provide_backend()).service
         left = max(0.0, wait_seconds - (anyio.current_time() - began))
-        return without_keys(await service.wait_for_change(workflow_id, run_id or None, left, progress))
+        return without_idempotency_keys(await service.wait_for_change(workflow_id, run_id or None, left, progress))
 
     async def approve(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", comment: Why = ""
@@ -285,7 +285,7 @@ class _Tools:
                         return outcome
                     decision = outcome
             decided = await backend.service.decide(Verdict.APPROVED, workflow_id, run_id or None, decision)
-            return without_keys(decided)
+            return without_idempotency_keys(decided)
 
     async def reject(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
@@ -294,7 +294,7 @@ class _Tools:
         decision = _unconfirmed_decision(approver or client_name(ctx.request_context), reason)
         async with self._answer_within_deadline() as backend:
             decided = await backend.service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
-            return without_keys(decided)
+            return without_idempotency_keys(decided)
 
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId = "", reason: Why = "") -> InvoiceReport:
         """Withdraw an invoice. Before a decision nothing is paid; while paying, lines not yet due are not paid.
@@ -303,7 +303,7 @@ class _Tools:
         way: call it only when the user wants that.
         """
         async with self._answer_within_deadline() as backend:
-            return without_keys(await backend.service.cancel(workflow_id, run_id or None, reason))
+            return without_idempotency_keys(await backend.service.cancel(workflow_id, run_id or None, reason))
 
     async def list(
         self,
@@ -318,7 +318,7 @@ class _Tools:
         """
         async with self._answer_within_deadline() as backend:
             found, next_cursor = await backend.service.list(status, limit, cursor)
-            more = await backend.service.unindexed(status) if status and not next_cursor else 0
+            more = await backend.service.count_unindexed(status) if status and not next_cursor else 0
         which = f" {status}" if status else ""
         count = f"{len(found) or 'No'}{' more' if cursor else ''}{which} invoice{'' if len(found) == 1 else 's'}"
         hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""
@@ -332,7 +332,7 @@ class _Tools:
         began = anyio.current_time()
         backend = await self._provide_backend()
         # Loaded by now, with the backend.
-        from invoice_mcp.service.errors import ANSWER_WITHIN, one_answer  # noqa: PLC0415
+        from invoice_mcp.service.errors import ANSWER_WITHIN, shared_deadline  # noqa: PLC0415
 
-        with one_answer(ANSWER_WITHIN - (anyio.current_time() - began)):
+        with shared_deadline(ANSWER_WITHIN - (anyio.current_time() - began)):
             yield backend

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from invoice_mcp.adapters.settings import ledger_path
-from invoice_mcp.service.lost_state import database_path
+from invoice_mcp.service.state_binding import database_path
 
 _PATIENCE = 10.0  # seconds that SQLite waits where others hold a file
 

@@ -10,22 +10,22 @@ from __future__ import annotations
 import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.domain.report import Status
 
 _CHECKSUM_BYTES = 6
 
 
-def cursor_of(token: bytes, status: Status | None) -> str:
+def encode_cursor(token: bytes, status: Status | None) -> str:
     """The cursor behind a page of this list, given Temporal's token."""
     return urlsafe_b64encode(_checksum(token, status) + token).decode().rstrip("=")
 
 
-def token_of(cursor: str, status: Status | None) -> bytes:
+def decode_cursor(cursor: str, status: Status | None) -> bytes:
     """Temporal's token for the next page of this list; empty for the first one.
 
     Raises:
-        Refused: INVALID_ARGUMENT, it is no cursor of this list.
+        RefusedError: INVALID_ARGUMENT, it is no cursor of this list.
     """
     if not cursor:
         return b""
@@ -34,9 +34,11 @@ def token_of(cursor: str, status: Status | None) -> bytes:
     except ValueError:
         raw = b""
     token = raw[_CHECKSUM_BYTES:]
-    if not token or raw[:_CHECKSUM_BYTES] != _checksum(token, status) or cursor_of(token, status) != cursor:
+    if not token or raw[:_CHECKSUM_BYTES] != _checksum(token, status) or encode_cursor(token, status) != cursor:
         what = "cursor: this is not the next_cursor of a list of the same status"
-        raise Refused(Code.INVALID_ARGUMENT, f"{what}. Pass it as it was answered, or leave it out to begin anew.")
+        raise RefusedError(
+            ErrorCode.INVALID_ARGUMENT, f"{what}. Pass it as it was answered, or leave it out to begin anew."
+        )
     return token
 
 

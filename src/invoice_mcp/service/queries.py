@@ -11,15 +11,15 @@ from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.domain.display_text import quoted
-from invoice_mcp.domain.errors import Code, Refused
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import INVOICE_STATUS, WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceEntry, InvoiceReport, Status
-from invoice_mcp.domain.resubmission import Settled
-from invoice_mcp.domain.summary import retold
-from invoice_mcp.service.list_cursors import cursor_of, token_of
-from invoice_mcp.service.question_keys import QuestionKeys
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.domain.resubmission import SettledLines
+from invoice_mcp.domain.summary import with_summary
+from invoice_mcp.service.form_keys import FormKeys
+from invoice_mcp.service.list_cursors import decode_cursor, encode_cursor
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 
 _NONCE = "nonce"
 _STATUS = SearchAttributeKey.for_keyword(INVOICE_STATUS)
@@ -34,10 +34,10 @@ class Page(NamedTuple):
     """Where the next page begins, if there is one: it may be empty, if this one was full."""
 
 
-def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
+def build_memo(invoice: Invoice, settled: SettledLines) -> dict[str, Any]:
     """What a workflow tells of its invoice without being asked: for lists, and to know a submission again.
 
-    And a nonce, which makes the keys of the questions about this run (see `QuestionKeys`): no tool may show it.
+    And a nonce, which makes the keys of the questions about this run (see `FormKeys`): no tool may show it.
     """
     return {
         "content_digest": invoice.content_digest,
@@ -50,13 +50,13 @@ def memo_of(invoice: Invoice, settled: Settled) -> dict[str, Any]:
     }
 
 
-async def find(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription | None:
+async def find_run(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription | None:
     """The execution under this id, the newest run unless one is named. None if there is none, or not an invoice's.
 
     Raises:
         RPCError, RuntimeError: Temporal can't be reached.
     """
-    if not _may_be_id(workflow_id) or (run_id and not _may_be_id(run_id)):
+    if not _is_possible_id(workflow_id) or (run_id and not _is_possible_id(run_id)):
         return None
     try:
         found = await client.get_workflow_handle(workflow_id, run_id=run_id or None).describe()
@@ -70,7 +70,7 @@ async def find(client: Client, workflow_id: str, run_id: str | None = None) -> W
     return found if found.workflow_type == WORKFLOW_TYPE else None
 
 
-def _may_be_id(text: str) -> bool:
+def _is_possible_id(text: str) -> bool:
     """Whether Temporal can be asked for it: what can't be encoded, or is too long to be quoted, gets no answer."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
@@ -83,33 +83,33 @@ def is_namespace_missing(error: RPCError) -> bool:
     )
 
 
-def never_began(error: RPCError) -> bool:
+def never_started(error: RPCError) -> bool:
     """Whether a run can't be asked because somebody ended it before its workflow did anything."""
     return error.status is RPCStatusCode.FAILED_PRECONDITION and "before WorkflowTaskStarted" in error.message
 
 
-async def require(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
-    """As `find`, or Refused with NOT_FOUND."""
-    found = await find(client, workflow_id, run_id)
+async def require_run(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
+    """As `find_run`, or RefusedError with NOT_FOUND."""
+    found = await find_run(client, workflow_id, run_id)
     if found is None:
         which = f"{quoted(workflow_id, 80)}{f' run {quoted(run_id, 80)}' if run_id else ''}"
         hint = "Workflow ids read invoice-<invoice_id>; `list` shows the invoices there are."
-        raise Refused(Code.NOT_FOUND, f"there is no invoice under the workflow id {which}. {hint}")
+        raise RefusedError(ErrorCode.NOT_FOUND, f"there is no invoice under the workflow id {which}. {hint}")
     return found
 
 
-async def memo_text(execution: WorkflowExecution, key: str) -> str | None:
+async def read_memo_text(execution: WorkflowExecution, key: str) -> str | None:
     """A text of the memo, None where somebody else wrote the memo, or nobody."""
     value: Any = await execution.memo_value(key, default=None)
     return value if isinstance(value, str) else None
 
 
-async def keys_of(execution: WorkflowExecution) -> QuestionKeys:
+async def form_keys(execution: WorkflowExecution) -> FormKeys:
     """The keys of the questions about this run."""
-    return QuestionKeys(execution.run_id, await memo_text(execution, _NONCE))
+    return FormKeys(execution.run_id, await read_memo_text(execution, _NONCE))
 
 
-async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceReport:
+async def fetch_run_report(client: Client, execution: WorkflowExecution) -> InvoiceReport:
     """The report: of a completed execution its result, which needs no worker; else what the workflow answers.
 
     Raises:
@@ -118,8 +118,8 @@ async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceRepo
     """
     handle = client.get_workflow_handle_for(InvoiceWorkflow.run, execution.id, run_id=execution.run_id)
     if execution.status is WorkflowExecutionStatus.COMPLETED:
-        return retold(await handle.result(follow_runs=False))
-    report = retold(await handle.query(InvoiceWorkflow.report))
+        return with_summary(await handle.result(follow_runs=False))
+    report = with_summary(await handle.query(InvoiceWorkflow.report))
     if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.workflow_status == execution.status.name:
         return report
     # Ended over the workflow's head, by an operator: only Temporal knows. The report may tell another end all the same,
@@ -132,7 +132,7 @@ async def report_of(client: Client, execution: WorkflowExecution) -> InvoiceRepo
     return report.model_copy(update={"workflow_status": ended, "summary": summary})
 
 
-async def page(client: Client, status: Status | None, limit: int, cursor: str, *, indexed: bool) -> Page:
+async def list_page(client: Client, status: Status | None, limit: int, cursor: str, *, indexed: bool) -> Page:
     """The next `limit` invoices, of one status if named: open ones first, then those that ended last.
 
     Visibility may lag behind by a moment. Between two pages, what is begun, or comes to the status, may be on none of
@@ -142,15 +142,15 @@ async def page(client: Client, status: Status | None, limit: int, cursor: str, *
         cursor: Of the page before; empty for the first one.
 
     Raises:
-        Refused: NOT_SUPPORTED where the server can't list, or can't filter by status; INVALID_ARGUMENT where the cursor
-            is of another list, or none.
+        RefusedError: NOT_SUPPORTED where the server can't list, or can't filter by status; INVALID_ARGUMENT where the
+            cursor is not of this list.
     """
-    token = token_of(cursor, status)
+    token = decode_cursor(cursor, status)
     query = f"WorkflowType = '{WORKFLOW_TYPE}'"
     if status is not None:
         if not indexed:
             what = f"this Temporal namespace does not index {INVOICE_STATUS}, so invoices can't be listed by status"
-            raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `list` without status, then `status` on each.")
+            raise RefusedError(ErrorCode.NOT_SUPPORTED, f"{what}. Call `list` without status, then `status` on each.")
         query += f" AND {INVOICE_STATUS} = '{status}'"
         if not status.is_terminal:
             # What an operator terminated keeps its last status for ever.
@@ -161,13 +161,13 @@ async def page(client: Client, status: Status | None, limit: int, cursor: str, *
     except RPCError as error:
         if error.status is RPCStatusCode.UNIMPLEMENTED:
             what = "this Temporal server can't list workflows"
-            raise Refused(Code.NOT_SUPPORTED, f"{what}. Call `status` with a workflow id instead.") from None
+            raise RefusedError(ErrorCode.NOT_SUPPORTED, f"{what}. Call `status` with a workflow id instead.") from None
         raise
     invoices = [await _entry(execution) for execution in found.current_page or ()]
-    return Page(invoices, cursor_of(found.next_page_token, status) if found.next_page_token else None)
+    return Page(invoices, encode_cursor(found.next_page_token, status) if found.next_page_token else None)
 
 
-async def unindexed(client: Client, *, ended: bool) -> int:
+async def count_unindexed(client: Client, *, ended: bool) -> int:
     """How many invoices that have ended, or have not, have no status in the index: it came later, or in a moment."""
     execution = f"ExecutionStatus {'!=' if ended else '='} 'Running'"
     query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {execution} AND {INVOICE_STATUS} IS NULL"
@@ -179,7 +179,7 @@ async def _entry(execution: WorkflowExecution) -> InvoiceEntry:
     return InvoiceEntry(
         workflow_id=execution.id,
         run_id=execution.run_id,
-        **{key: await memo_text(execution, key) for key in ("invoice_id", "customer", "currency", "total")},
+        **{key: await read_memo_text(execution, key) for key in ("invoice_id", "customer", "currency", "total")},
         status=Status(indexed) if indexed else None,
         workflow_status=execution.status.name if execution.status else "UNKNOWN",
         submitted_at=execution.start_time,

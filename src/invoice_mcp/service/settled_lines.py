@@ -15,36 +15,36 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.domain.names import WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceReport, LineOutcome, LineStatus
-from invoice_mcp.domain.resubmission import Settled, settled_after
-from invoice_mcp.domain.summary import retold, summarize
+from invoice_mcp.domain.resubmission import SettledLines, settled_after
+from invoice_mcp.domain.summary import summarize, with_summary
 from invoice_mcp.service import queries as reading
-from invoice_mcp.workflow.line import line_outcomes
+from invoice_mcp.workflow.line_workflow import line_outcomes
 
 
-async def report_of(client: Client, execution: WorkflowExecutionDescription) -> InvoiceReport:
-    """As `reading.report_of`; of a run that was reset also with what the runs before it paid, or may have paid.
+async def fetch_report(client: Client, execution: WorkflowExecutionDescription) -> InvoiceReport:
+    """As `reading.fetch_report`; of a run that was reset also with what the runs before it paid, or may have paid.
 
     Such a run has the input of the first one, which tells nothing of that.
     """
-    report = await reading.report_of(client, execution)
+    report = await reading.fetch_run_report(client, execution)
     return await with_earlier_runs(client, execution, report)
 
 
 async def with_earlier_runs(
     client: Client, execution: WorkflowExecutionDescription, report: InvoiceReport
 ) -> InvoiceReport:
-    """The report of a run, and where that was reset also what the runs before it settled; see `report_of`."""
+    """The report of a run, and where that was reset also what the runs before it settled; see `fetch_report`."""
     if not _is_reset(execution):
         return report
-    settled: Settled = {}
-    for run in await _before(client, execution):
-        before = await last_report(client, run)
-        settled = {**settled, **(await _told(run) or {})}
+    settled: SettledLines = {}
+    for run in await _earlier_runs(client, execution):
+        before = await fetch_report_or_none(client, run)
+        settled = {**settled, **(await _settled_in_memo(run) or {})}
         settled = settled_after(before, settled) if before is not None else settled
-    return marked(report, settled)
+    return mark_settled(report, settled)
 
 
-def marked(report: InvoiceReport, settled: Settled) -> InvoiceReport:
+def mark_settled(report: InvoiceReport, settled: SettledLines) -> InvoiceReport:
     """The report, with these lines as settled before. Pure.
 
     One of them that it tells as refused may be paid all the same: by the same rule as in the workflow, unconfirmed.
@@ -61,18 +61,18 @@ def marked(report: InvoiceReport, settled: Settled) -> InvoiceReport:
     # A second sentence, on how the run ended, stays.
     sentence = summarize(report)
     end = report.summary.removeprefix(sentence) if report.summary.startswith(sentence) else ""
-    told = retold(report.model_copy(update={"lines": tuple(lines)}))
+    told = with_summary(report.model_copy(update={"lines": tuple(lines)}))
     return told.model_copy(update={"summary": f"{told.summary}{end}"})
 
 
-async def last_report(client: Client, run: WorkflowExecution) -> InvoiceReport | None:
+async def fetch_report_or_none(client: Client, run: WorkflowExecution) -> InvoiceReport | None:
     """The report of a run, or None if it never was an invoice's: started by somebody else, with garbage; or if somebody
     ended it before it did anything.
     """
     try:
-        return await reading.report_of(client, run)
+        return await reading.fetch_run_report(client, run)
     except RPCError as error:
-        if not reading.never_began(error):
+        if not reading.never_started(error):
             raise
         return None
     except WorkflowQueryFailedError:
@@ -81,9 +81,9 @@ async def last_report(client: Client, run: WorkflowExecution) -> InvoiceReport |
         raise
 
 
-async def settled_by(
+async def find_settled_lines(
     client: Client, newest: WorkflowExecutionDescription, report: InvoiceReport | None
-) -> tuple[Settled, InvoiceReport | None]:
+) -> tuple[SettledLines, InvoiceReport | None]:
     """Which lines are settled after this run, and the report of the last run that settled some, or of the last one.
 
     A run that `trigger` began tells what was settled before it. Of one that somebody else began, or that was reset to
@@ -91,25 +91,25 @@ async def settled_by(
     began.
 
     Args:
-        report: This run's own, as `last_report` gives it.
+        report: This run's own, as `fetch_report_or_none` gives it.
 
     Raises:
         RPCError, RuntimeError: Temporal can't be reached, or no worker polls.
     """
     told: list[tuple[WorkflowExecution, InvoiceReport | None]] = []
-    if await _told(newest) is None or _is_reset(newest):
-        told = [(run, await last_report(client, run)) for run in await _before(client, newest)]
-    settled: Settled = {}
+    if await _settled_in_memo(newest) is None or _is_reset(newest):
+        told = [(run, await fetch_report_or_none(client, run)) for run in await _earlier_runs(client, newest)]
+    settled: SettledLines = {}
     last: InvoiceReport | None = None
     for run, each in (*told, (newest, report)):
-        settled = {**settled, **(await _told(run) or {})}
+        settled = {**settled, **(await _settled_in_memo(run) or {})}
         if each is not None:
             last = each if last is None or not settled_after(last, {}) or settled_after(each, {}) else last
             settled = settled_after(each, settled)
     return settled, last
 
 
-async def _told(run: WorkflowExecution) -> Settled | None:
+async def _settled_in_memo(run: WorkflowExecution) -> SettledLines | None:
     told: Any = await run.memo_value("settled", default=None)
     return told if isinstance(told, dict) else None
 
@@ -120,7 +120,7 @@ def _is_reset(run: WorkflowExecutionDescription) -> bool:
     return bool(first) and first != run.run_id
 
 
-async def _before(client: Client, newest: WorkflowExecution) -> list[WorkflowExecution]:
+async def _earlier_runs(client: Client, newest: WorkflowExecution) -> list[WorkflowExecution]:
     """The runs under its id that began before it, the oldest first."""
     query = f"WorkflowType = '{WORKFLOW_TYPE}' AND WorkflowId = '{newest.id}'"
     try:

@@ -20,7 +20,7 @@ _GRACE = 10.0  # seconds from SIGTERM to SIGKILL; the server itself takes about 
 _PR_SET_PDEATHSIG = 1
 
 
-def _dying_with(guardian: int) -> Callable[[], None] | None:
+def _kill_with_parent(guardian: int) -> Callable[[], None] | None:
     """What makes the server die at once when its guardian is killed; None where the system can't do that."""
     if sys.platform != "linux":
         return None
@@ -34,7 +34,7 @@ def _dying_with(guardian: int) -> Callable[[], None] | None:
     return arm
 
 
-def _unused(members: int) -> bool:
+def _has_no_members(members: int) -> bool:
     """Whether no process is a member. If so nobody can become one until this process ends: it keeps the lock."""
     try:
         fcntl.flock(members, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,9 +76,9 @@ def main(arguments: list[str]) -> int:
         command,
         stdin=subprocess.DEVNULL,
         pass_fds=(state_fd,),
-        preexec_fn=_dying_with(os.getpid()),  # noqa: PLW1509
+        preexec_fn=_kill_with_parent(os.getpid()),  # noqa: PLW1509
     )
-    while not (stopping or _unused(members)):
+    while not (stopping or _has_no_members(members)):
         try:
             return server.wait(timeout=_POLL)
         except subprocess.TimeoutExpired:

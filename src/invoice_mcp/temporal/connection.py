@@ -47,8 +47,8 @@ class TemporalSettings:
 
     Attributes:
         ui: Start the embedded one with its Web UI.
-        accepts_risk: The owner knows who can reach the embedded one, or one of this machine without TLS and key, and
-            uses it all the same.
+        accept_embedded_risk: The user knows who can reach the embedded server, or a local one without TLS and key, and
+            moves real money all the same.
     """
 
     address: str | None = None
@@ -56,7 +56,7 @@ class TemporalSettings:
     profile: str | None = None
     home: Path = field(default_factory=default_home)
     ui: bool = False
-    accepts_risk: bool = False
+    accept_embedded_risk: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Connection:
         return await Client.connect(**self._config)
 
 
-def configured(settings: TemporalSettings) -> dict[str, Any] | None:
+def load_client_config(settings: TemporalSettings) -> dict[str, Any] | None:
     """Arguments for `Client.connect`, or None where nothing names a Temporal and the embedded one is meant.
 
     Raises:
@@ -117,32 +117,32 @@ def configured(settings: TemporalSettings) -> dict[str, Any] | None:
 
 
 @asynccontextmanager
-async def connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
+async def open_connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
     """The configured Temporal, connected to when first used; else the embedded one, started or joined.
 
     Raises:
         ConfigurationError: The configuration can't be read, or the embedded server's home is not this user's alone.
-        EmbeddedUnavailable: The embedded server does not come up.
+        EmbeddedUnavailableError: The embedded server does not come up.
     """
-    async with connected(settings, configured(settings)) as reached:
+    async with open_configured(settings, load_client_config(settings)) as reached:
         yield reached
 
 
 @asynccontextmanager
-async def connected(settings: TemporalSettings, config: dict[str, Any] | None) -> AsyncIterator[Connection]:
-    """As `connection`, with the configuration as `configured` has read it."""
+async def open_configured(settings: TemporalSettings, config: dict[str, Any] | None) -> AsyncIterator[Connection]:
+    """As `open_connection`, with the configuration as `load_client_config` has read it."""
     if config is not None:
         where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
-        yield await _connection(config, where, is_local=is_local(config))
+        yield await _lazy_connection(config, where, is_local=is_local(config))
         return
     async with EmbeddedTemporal(settings.home, ui=settings.ui) as embedded:
         endpoint = embedded.endpoint
-        _tell_ui(endpoint, is_wanted=settings.ui)
+        _log_ui_url(endpoint, is_wanted=settings.ui)
         where = f"embedded at {endpoint.address}, data in {settings.home}"
-        yield await _connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
+        yield await _lazy_connection({"target_host": endpoint.address}, where, is_embedded=True, ui_url=endpoint.ui_url)
 
 
-def _tell_ui(endpoint: Endpoint, *, is_wanted: bool) -> None:
+def _log_ui_url(endpoint: Endpoint, *, is_wanted: bool) -> None:
     if endpoint.ui_url:
         _log.warning(
             "Web UI at %s. While it is on, a web page that you visit may read and approve too", endpoint.ui_url
@@ -160,7 +160,7 @@ def is_local(config: dict[str, Any]) -> bool:
     return is_here and not config.get("tls") and not config.get("api_key")
 
 
-async def _connection(
+async def _lazy_connection(
     config: dict[str, Any],
     where: str,
     *,

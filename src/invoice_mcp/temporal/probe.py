@@ -35,18 +35,18 @@ _ABSENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED,
 _BROKEN = re.compile("transport error|h2 protocol error|error reading a body|operation was canceled|broken pipe")
 
 
-def lost_connection(error: RPCError) -> bool:
+def is_connection_error(error: RPCError) -> bool:
     """Whether it is no answer of Temporal's, but what became of the connection to it."""
     is_transports = error.status in {RPCStatusCode.UNKNOWN, RPCStatusCode.INTERNAL} and _BROKEN.search(error.message)
     return error.status in _ABSENT or bool(is_transports)
 
 
-def _says_nothing(error: RPCError) -> bool:
+def _is_inconclusive(error: RPCError) -> bool:
     # A server that has too much to do has not said no.
-    return lost_connection(error) or error.status is RPCStatusCode.RESOURCE_EXHAUSTED
+    return is_connection_error(error) or error.status is RPCStatusCode.RESOURCE_EXHAUSTED
 
 
-class Silence(Enum):
+class NoAnswerReason(Enum):
     """Why there is no answer."""
 
     UNREACHABLE = auto()
@@ -71,7 +71,7 @@ class Probe:
         self._ask_again_at = 0.0
         self._monotonic = monotonic
         self._asking = anyio.Lock()
-        self._found, self._found_at = Silence.UNREACHABLE, -math.inf
+        self._found, self._found_at = NoAnswerReason.UNREACHABLE, -math.inf
         self._describing = anyio.Lock()
         self._polls: frozenset[tuple[str, int]] = frozenset()
         self._last_poll_seen_at = -math.inf
@@ -90,13 +90,13 @@ class Probe:
             try:
                 await self._client.service_client.check_health(timeout=_RPC)
             except RPCError as error:
-                return not lost_connection(error)
+                return not is_connection_error(error)
             except RuntimeError:  # a lazy client that cannot connect
                 return False
             return True
         return False
 
-    async def silence(self) -> Silence:
+    async def no_answer_reason(self) -> NoAnswerReason:
         """Why nobody has answered. Never fails, and takes two seconds at most.
 
         Under load hundreds ask at once: one asks Temporal for all of them.
@@ -106,18 +106,18 @@ class Probe:
                 if self._monotonic() - self._found_at >= _HOLDS_FOR:
                     await self._find_reason()
         is_recent = self._monotonic() - self._found_at <= _RPC.total_seconds() + _HOLDS_FOR
-        return self._found if is_recent else Silence.UNREACHABLE
+        return self._found if is_recent else NoAnswerReason.UNREACHABLE
 
     async def _find_reason(self) -> None:
         if not await self.is_reachable():
-            self._found, self._found_at = Silence.UNREACHABLE, self._monotonic()
+            self._found, self._found_at = NoAnswerReason.UNREACHABLE, self._monotonic()
             return
         # Where the rest takes longer than there is time, this much is known.
-        self._found, self._found_at = Silence.UNKNOWN, self._monotonic()
+        self._found, self._found_at = NoAnswerReason.UNKNOWN, self._monotonic()
         with suppress(RPCError, RuntimeError):
             polled = await self._is_polled()
             if polled is not None:
-                self._found = Silence.WORKER_POLLS if polled else Silence.NO_WORKER
+                self._found = NoAnswerReason.WORKER_POLLS if polled else NoAnswerReason.NO_WORKER
 
     async def has_worker(self) -> bool:
         """Whether a worker may be there. Only where the server knows of none, none is.
@@ -167,7 +167,7 @@ class Probe:
             RPCError, RuntimeError: Temporal can't be reached.
         """
         if not self._indexed and time.monotonic() >= self._ask_again_at:
-            self._indexed = await self._knows_the_attribute()
+            self._indexed = await self._is_attribute_known()
             self._ask_again_at = time.monotonic() + _ASK_AGAIN_AFTER
         return bool(self._indexed)
 
@@ -183,7 +183,7 @@ class Probe:
         try:
             await self._client.operator_service.add_search_attributes(request)
         except RPCError as error:
-            if lost_connection(error):
+            if is_connection_error(error):
                 raise
             why = error.message
         self._ask_again_at = 0.0
@@ -200,11 +200,11 @@ class Probe:
         )
         return False
 
-    async def _knows_the_attribute(self) -> bool:
+    async def _is_attribute_known(self) -> bool:
         try:
             await self._client.count_workflows(f"{INVOICE_STATUS} = 'PAID'", rpc_timeout=_RPC)
         except RPCError as error:
-            if _says_nothing(error):
+            if _is_inconclusive(error):
                 raise
             return False
         return True

@@ -8,7 +8,7 @@ import sys
 import click
 from pydantic import ValidationError
 
-from invoice_mcp.output import Unwritten, tell
+from invoice_mcp.output import OutputError, print_output
 from invoice_mcp.testing.engines.registry import kinds
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.conformance import play
@@ -66,7 +66,7 @@ def main(*, scenario: Scenario, world: str, workflows: tuple[type, ...], sandbox
     the invoice, is implied. Exit status: 0 if all promises are kept, 1 if not, 2 if it can't be played.
     """
     if code:
-        tell(lambda: scenario.as_code(world, workflows=workflows, sandboxed=sandbox))
+        print_output(lambda: scenario.as_code(world, workflows=workflows, sandboxed=sandbox))
         return
     # What the scenario does on purpose is no news.
     logging.disable(logging.WARNING)
@@ -86,8 +86,8 @@ async def _play(pool: EnvironmentPool, scenario: Scenario, times: int) -> int:
                 click.echo(f"Run {turn} of {times}: {scenario}\n{broken}", err=True)
                 return 1
         try:
-            tell(lambda: f"All promises kept in {times} of {times} runs: {scenario}")
-        except Unwritten as error:
+            print_output(lambda: f"All promises kept in {times} of {times} runs: {scenario}")
+        except OutputError as error:
             error.show()
             return error.exit_code
         return 0

@@ -10,14 +10,14 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError
 
-from invoice_mcp.adapters.erp import Erp, ErpMismatch, ErpUnavailable
-from invoice_mcp.adapters.payments import PaymentRefused, Payments, PaymentUnavailable
-from invoice_mcp.domain.errors import Code
-from invoice_mcp.domain.invoice import Invoice, faults_of
+from invoice_mcp.adapters.erp import Erp, ErpMismatchError, ErpUnavailableError
+from invoice_mcp.adapters.payments import PaymentRefusedError, Payments, PaymentUnavailableError
+from invoice_mcp.domain.errors import ErrorCode
+from invoice_mcp.domain.invoice import Invoice, describe_faults
 from invoice_mcp.domain.names import PAYMENT_GATEWAY, VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder, PaymentReceipt
-from invoice_mcp.workflow.line import IN_DOUBT
-from invoice_mcp.workflow.pending_lines import Awaiting
+from invoice_mcp.workflow.line_workflow import IN_DOUBT
+from invoice_mcp.workflow.parent_lookup import Parent
 
 # A refusal is an answer: no stack trace in the worker's log, no failure in its metrics.
 _EXPECTED = ApplicationErrorCategory.BENIGN
@@ -25,14 +25,14 @@ _NO_VERDICT = "PAYMENT_GATEWAY_ERROR"
 NOT_AWAITED = "NOT_AWAITED"
 """Code of a payment that no invoice waits for."""
 
-WhoWaits = Callable[[str, str], Awaitable[Awaiting]]
+ParentLookup = Callable[[str, str], Awaitable[Parent]]
 """Who waits for a line's workflow, by the workflow's id and run id; may raise RPCError."""
 
 
 class InvoiceActivities:
     """Validation and payment against the given ports."""
 
-    def __init__(self, erp: Erp, payments: Payments, who_waits: WhoWaits | None = None) -> None:
+    def __init__(self, erp: Erp, payments: Payments, find_parent: ParentLookup | None = None) -> None:
         """Use these ports.
 
         Args:
@@ -40,7 +40,7 @@ class InvoiceActivities:
         """
         self._erp = erp
         self._payments = payments
-        self._who_waits = who_waits
+        self._who_waits = find_parent
 
     @activity.defn(name=VALIDATE_AGAINST_ERP)
     async def validate_against_erp(self, accepted: AcceptedInvoice) -> None:
@@ -50,13 +50,13 @@ class InvoiceActivities:
             await self._erp.validate(Invoice.model_validate(accepted.model_dump()))
         except ValidationError as error:
             raise ApplicationError(
-                faults_of(error), type=Code.INVOICE_INVALID, non_retryable=True, category=_EXPECTED
+                describe_faults(error), type=ErrorCode.INVOICE_INVALID, non_retryable=True, category=_EXPECTED
             ) from None
-        except ErpMismatch as mismatch:
+        except ErpMismatchError as mismatch:
             raise ApplicationError(
                 f"the ERP refuses it: {mismatch.reason}", type="MISMATCH", non_retryable=True, category=_EXPECTED
             ) from None
-        except ErpUnavailable as trouble:
+        except ErpUnavailableError as trouble:
             raise ApplicationError(f"the ERP can't be reached: {trouble}", type="ERP_UNAVAILABLE") from None
 
     @activity.defn(name=PAYMENT_GATEWAY)
@@ -70,9 +70,9 @@ class InvoiceActivities:
         is_reset = await self._require_awaited()
         try:
             receipt = await self._payments.pay(order)
-        except PaymentRefused as refusal:
+        except PaymentRefusedError as refusal:
             raise _refused(refusal.code, refusal.reason, in_doubt=is_reset or _may_have_been_tried()) from None
-        except PaymentUnavailable as trouble:
+        except PaymentUnavailableError as trouble:
             raise ApplicationError(str(trouble), type=_NO_VERDICT) from None
         if receipt.idempotency_key not in {None, order.idempotency_key}:
             raise ApplicationError("the payment system gave the receipt of another payment", type=_NO_VERDICT)
@@ -87,11 +87,11 @@ class InvoiceActivities:
             who = await self._who_waits(info.workflow_id or "", info.workflow_run_id or "")
         except RPCError as trouble:
             message = f"whether the invoice still waits for it can't be asked: {trouble}"
-            raise ApplicationError(message, type=Code.TEMPORAL_UNAVAILABLE) from None
-        if who is Awaiting.NOBODY:
+            raise ApplicationError(message, type=ErrorCode.TEMPORAL_UNAVAILABLE) from None
+        if who is Parent.NOBODY:
             # Whether it was paid before, when one did, nobody has looked.
             raise _refused(NOT_AWAITED, "no invoice waits for this payment: its run was reset or ended", in_doubt=True)
-        return who is Awaiting.INVOICE_AFTER_RESET
+        return who is Parent.INVOICE_AFTER_RESET
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """Every activity, bound to these ports."""

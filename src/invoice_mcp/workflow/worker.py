@@ -22,9 +22,9 @@ from invoice_mcp.adapters.payments import Payments
 from invoice_mcp.domain.names import PAYMENT_GATEWAY, TASK_QUEUE, VALIDATE_AGAINST_ERP
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
-from invoice_mcp.workflow.line import PayLineItem
-from invoice_mcp.workflow.pending_lines import awaiting
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+from invoice_mcp.workflow.line_workflow import PayLineItem
+from invoice_mcp.workflow.parent_lookup import find_parent
 
 logger = logging.getLogger(__name__)
 
@@ -97,12 +97,12 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=workflows,
-        activities=InvoiceActivities(erp, payments, partial(awaiting, client)).all(),
+        activities=InvoiceActivities(erp, payments, partial(find_parent, client)).all(),
         **{**_DEFAULTS, **options},
     )
 
 
-async def keep_working(
+async def run_reconnecting_worker(
     connect: Callable[[], Awaitable[Client]], erp: Erp, payments: Payments, *, task_queue: str = TASK_QUEUE
 ) -> None:
     """Work until cancelled, then finish what is under way. While Temporal is away: wait for it, and say so.

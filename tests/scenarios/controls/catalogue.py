@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 
 from invoice_mcp.testing import ACTION_ALPHABET, Action, Line, Scenario, Verb
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
-from invoice_mcp.workflow.line import PayLineItem
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+from invoice_mcp.workflow.line_workflow import PayLineItem
 from invoice_mcp.workflow.worker import WORKFLOWS
 from tests.scenarios.controls import decisions, lines, payments, reports
 from tests.scenarios.controls.control import MODEL, Control, Story

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.domain.errors import Refused
+    from invoice_mcp.domain.errors import RefusedError
     from invoice_mcp.domain.names import line_workflow_id
     from invoice_mcp.domain.report import Decision, DecisionRequest, InvoiceRequest, LineStatus, Status, Verdict
-    from invoice_mcp.workflow.invoice import InvoiceWorkflow
-    from invoice_mcp.workflow.line import PayLineItem
+    from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+    from invoice_mcp.workflow.line_workflow import PayLineItem
     from tests.scenarios.controls.replacement import in_place_of_invoice
 
 _DAY = timedelta(days=1)
@@ -24,11 +24,11 @@ _MINUTE = timedelta(minutes=1)
 class PaysBeforeApproval(InvoiceWorkflow):
     """Pays the first line while it still waits for the decision."""
 
-    async def _decided(self) -> bool:
+    async def _await_decision(self) -> bool:
         # By the line's own workflow: an activity of another one pays nothing.
         line = line_workflow_id(workflow.info().workflow_id, 1)
         await workflow.execute_child_workflow(PayLineItem.run, self._orders[0], id=line)
-        return await super()._decided()
+        return await super()._await_decision()
 
 
 @in_place_of_invoice
@@ -36,7 +36,7 @@ class LastDecisionWins(InvoiceWorkflow):
     """Takes every decision, and keeps the last one."""
 
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
-        with suppress(Refused):
+        with suppress(RefusedError):
             super()._require_open_for(verdict, deadline=deadline)
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
@@ -68,7 +68,7 @@ class RefusesWithABareError(InvoiceWorkflow):
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         try:
             super()._require_open_for(verdict, deadline=deadline)
-        except Refused as refusal:
+        except RefusedError as refusal:
             raise ValueError(refusal.message) from None
 
 
@@ -76,9 +76,9 @@ class RefusesWithABareError(InvoiceWorkflow):
 class LosesEarlyDecisions(InvoiceWorkflow):
     """Forgets a decision that was made before the validation has ended."""
 
-    async def _decided(self) -> bool:
+    async def _await_decision(self) -> bool:
         self._decision = None
-        return await super()._decided()
+        return await super()._await_decision()
 
 
 @in_place_of_invoice
@@ -105,11 +105,11 @@ class DecidesByTheWallClock(InvoiceWorkflow):
 class ForgetsTheDeadline(InvoiceWorkflow):
     """Waits for a decision for ever."""
 
-    async def _decided(self) -> bool:
+    async def _await_decision(self) -> bool:
         self._deadline = workflow.now() + self._policy.approval_timeout
         self._move_to(Status.PENDING_APPROVAL)
         await workflow.wait_condition(lambda: self._decision is not None)
-        return await super()._decided()
+        return await super()._await_decision()
 
 
 class _OtherDeadline(InvoiceWorkflow):
@@ -117,8 +117,8 @@ class _OtherDeadline(InvoiceWorkflow):
 
     _by = timedelta()
 
-    def _start_from(self, request: InvoiceRequest) -> None:
-        super()._start_from(request)
+    def _initialize(self, request: InvoiceRequest) -> None:
+        super()._initialize(request)
         window = self._policy.approval_timeout + self._by
         self._policy = self._policy.model_copy(update={"approval_timeout": window})
 
@@ -141,11 +141,11 @@ class DeadlineADayEarly(_OtherDeadline):
 class ExpiresAMinuteLate(InvoiceWorkflow):
     """Tells the right deadline, and wakes up a minute after it."""
 
-    async def _decided(self) -> bool:
+    async def _await_decision(self) -> bool:
         window = self._policy.approval_timeout
         deadline = workflow.now() + window
         self._policy = self._policy.model_copy(update={"approval_timeout": window + _MINUTE})
-        deciding = asyncio.create_task(super()._decided())
+        deciding = asyncio.create_task(super()._await_decision())
         await workflow.wait_condition(lambda: self._deadline is not None)
         self._deadline = deadline
         return await deciding
@@ -157,8 +157,8 @@ class _AfterExpiry(InvoiceWorkflow):
     async def _go_on(self) -> None:
         raise NotImplementedError
 
-    async def _decided(self) -> bool:
-        if await super()._decided():
+    async def _await_decision(self) -> bool:
+        if await super()._await_decision():
             return True
         if self._status is Status.EXPIRED:
             await self._go_on()

@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, RetryState
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.names import PAYMENT_GATEWAY
     from invoice_mcp.domain.report import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
-    from invoice_mcp.workflow.line import PayLineItem, told, unconfirmed
+    from invoice_mcp.workflow.line_workflow import PayLineItem, describe_failure, unconfirmed_outcome
     from tests.scenarios.controls.replacement import in_place_of_line
 
 
@@ -34,11 +34,11 @@ class PaysTwiceOnRetry(PayLineItem):
                     retry_policy=RetryPolicy(maximum_attempts=1),
                 )
             except ActivityError as error:
-                code, words = told(error)
+                code, words = describe_failure(error)
                 if error.retry_state is RetryState.NON_RETRYABLE_FAILURE:
                     return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
                 if attempt == 3:
-                    return unconfirmed(code, words)
+                    return unconfirmed_outcome(code, words)
                 attempt += 1
             else:
                 return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)

@@ -10,8 +10,8 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.names import line_workflow_id
     from invoice_mcp.domain.report import InvoiceRequest, LineStatus, PaymentOrder
-    from invoice_mcp.workflow.invoice import InvoiceWorkflow
-    from invoice_mcp.workflow.line import PAYMENT_ID_REUSED, PayLineItem
+    from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+    from invoice_mcp.workflow.line_workflow import PAYMENT_ID_REUSED, PayLineItem
     from tests.scenarios.controls.replacement import in_place_of_invoice
 
 _runs = itertools.count()
@@ -30,8 +30,8 @@ class DropsALine(InvoiceWorkflow):
 class ResubmissionPaysAgain(InvoiceWorkflow):
     """Has an idempotency key a run, rather than one for ever."""
 
-    def _start_from(self, request: InvoiceRequest) -> None:
-        super()._start_from(request)
+    def _initialize(self, request: InvoiceRequest) -> None:
+        super()._initialize(request)
         run_id = workflow.info().run_id
         self._orders = [
             order.model_copy(update={"idempotency_key": f"{order.idempotency_key}-{run_id}"}) for order in self._orders
@@ -42,8 +42,8 @@ class ResubmissionPaysAgain(InvoiceWorkflow):
 class ForgetsWhatWasSettled(InvoiceWorkflow):
     """Takes the refusal of a line for certain that an earlier run got no verdict on."""
 
-    def _start_from(self, request: InvoiceRequest) -> None:
-        super()._start_from(request.model_copy(update={"settled": ()}))
+    def _initialize(self, request: InvoiceRequest) -> None:
+        super()._initialize(request.model_copy(update={"settled": ()}))
 
 
 @in_place_of_invoice
@@ -114,7 +114,7 @@ class AbandonsItsLines(InvoiceWorkflow):
 class OtherwiseOnReplay(InvoiceWorkflow):
     """Pays its lines in an order that is another one on replay: it comes from a variable outside of the workflow."""
 
-    def _start_from(self, request: InvoiceRequest) -> None:
-        super()._start_from(request)
+    def _initialize(self, request: InvoiceRequest) -> None:
+        super()._initialize(request)
         if next(_runs) % 2:
             self._orders.reverse()

@@ -7,9 +7,9 @@ import asyncio
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from invoice_mcp.domain.errors import Refused
+    from invoice_mcp.domain.errors import RefusedError
     from invoice_mcp.domain.report import DecisionRequest, Verdict
-    from invoice_mcp.workflow.invoice import InvoiceWorkflow
+    from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
     from tests.scenarios.controls.replacement import in_place_of_invoice
 
 
@@ -37,6 +37,6 @@ class TakesSignalsByTheClock(InvoiceWorkflow):
     async def _decide_by_signal(self, verdict: Verdict) -> None:
         try:
             self._require_open_for(verdict, deadline=self._deadline)
-        except Refused:
+        except RefusedError:
             return
         self._decide(verdict, DecisionRequest(by="signal"))

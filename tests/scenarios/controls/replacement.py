@@ -9,8 +9,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.report import InvoiceReport, LineOutcome, PaymentOrder
-    from invoice_mcp.workflow.invoice import InvoiceWorkflow
-    from invoice_mcp.workflow.line import PayLineItem
+    from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+    from invoice_mcp.workflow.line_workflow import PayLineItem
 
 I = TypeVar("I", bound=InvoiceWorkflow)  # noqa: E741 (an invoice)
 L = TypeVar("L", bound=PayLineItem)

@@ -9,8 +9,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.report import InvoiceReport, InvoiceRequest, Status
-    from invoice_mcp.workflow.invoice import InvoiceWorkflow
-    from invoice_mcp.workflow.line import reraise_unless_cancelled
+    from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
+    from invoice_mcp.workflow.line_workflow import reraise_unless_cancelled
     from tests.scenarios.controls.replacement import in_place_of_invoice
 
 
@@ -27,8 +27,8 @@ class ResultOutOfStep(InvoiceWorkflow):
 class DropsMetadata(InvoiceWorkflow):
     """Does not tell the ERP the metadata of the invoice."""
 
-    def _start_from(self, request: InvoiceRequest) -> None:
-        InvoiceWorkflow._start_from(self, request)
+    def _initialize(self, request: InvoiceRequest) -> None:
+        InvoiceWorkflow._initialize(self, request)
         self._invoice = request.invoice.model_copy(update={"metadata": {}})
 
 

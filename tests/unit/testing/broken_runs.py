@@ -45,8 +45,8 @@ def a_run(status: Status, *lines: LineStatus, verdict: Verdict | None = None, ru
     """
     invoice = an_invoice(len(lines))
     temporal_status = {Status.CANCELLED: "CANCELED"}.get(status, "COMPLETED" if status.is_terminal else "RUNNING")
-    never_began = status is Status.PENDING_VALIDATION or trace.get("validated_at", BEGAN) is None
-    deadline = None if never_began else DEADLINE
+    never_started = status is Status.PENDING_VALIDATION or trace.get("validated_at", BEGAN) is None
+    deadline = None if never_started else DEADLINE
     report = InvoiceReport(
         workflow_id=WORKFLOW_ID,
         run_id=run_id,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.report import Confirmation, InvoiceReport, LineStatus, Status, Verdict
 from invoice_mcp.testing import Arrival, Run
 from tests.requirements import requirement
@@ -262,8 +262,8 @@ def test_s9_a_tool_that_answers_with_an_error_of_its_own(refusal: str) -> None:
     assert broken(NO_THANKS, answers=[an_answer(refusal=refusal)]) == ["S9"]
 
 
-@pytest.mark.parametrize("code", sorted(set(Code) - {Code.INTERNAL}))
-def test_a_refusal_with_a_stable_code_is_an_answer(code: Code) -> None:
+@pytest.mark.parametrize("code", sorted(set(ErrorCode) - {ErrorCode.INTERNAL}))
+def test_a_refusal_with_a_stable_code_is_an_answer(code: ErrorCode) -> None:
     assert broken(NO_THANKS, answers=[an_answer(refusal=f"{code}: why. What to do next.")]) == []
 
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from invoice_mcp.adapters.erp import Erp, ErpMismatch, ErpUnavailable
-from invoice_mcp.adapters.payments import PaymentRefused, Payments, PaymentUnavailable
+from invoice_mcp.adapters.erp import Erp, ErpMismatchError, ErpUnavailableError
+from invoice_mcp.adapters.payments import PaymentRefusedError, Payments, PaymentUnavailableError
 from invoice_mcp.domain.report import PaymentOrder
 from invoice_mcp.testing import Outcome, RecordingPayments, ScriptedErp, Stamp, Verb
 from tests.unit.testing.broken_runs import an_invoice
@@ -53,9 +53,9 @@ async def test_the_erp_fails_in_the_order_it_was_told_to() -> None:
     erp.is_down(2)
     erp.refuses("no such order")
     for _ in range(2):
-        with pytest.raises(ErpUnavailable):
+        with pytest.raises(ErpUnavailableError):
             await erp.validate(INVOICE)
-    with pytest.raises(ErpMismatch, match="no such order"):
+    with pytest.raises(ErpMismatchError, match="no such order"):
         await erp.validate(INVOICE)
     await erp.validate(INVOICE)
     assert len(erp.asked) == 4
@@ -105,7 +105,7 @@ async def test_payments_of_different_keys_have_different_ids() -> None:
 async def test_a_key_that_paid_something_else_is_refused(other: dict[str, object]) -> None:
     payments = RecordingPayments()
     await payments.pay(order())
-    with pytest.raises(PaymentRefused, match="IDEMPOTENCY_CONFLICT"):
+    with pytest.raises(PaymentRefusedError, match="IDEMPOTENCY_CONFLICT"):
         await payments.pay(order().model_copy(update=other))
     assert len(payments.made) == 1
 
@@ -131,7 +131,7 @@ async def test_a_gateway_that_is_down_pays_nothing() -> None:
     payments = RecordingPayments()
     payments.is_down(2)
     for _ in range(2):
-        with pytest.raises(PaymentUnavailable):
+        with pytest.raises(PaymentUnavailableError):
             await payments.pay(order())
     assert payments.made == []
     await payments.pay(order())
@@ -142,7 +142,7 @@ async def test_a_refusal_has_the_code_it_was_told() -> None:
     payments.refuses()
     payments.refuses("ACCOUNT_CLOSED")
     for code in ("INSUFFICIENT_FUNDS", "ACCOUNT_CLOSED"):
-        with pytest.raises(PaymentRefused) as refused:
+        with pytest.raises(PaymentRefusedError) as refused:
             await payments.pay(order())
         assert refused.value.code == code
     assert payments.made == []
@@ -152,7 +152,7 @@ async def test_an_answer_that_is_lost_leaves_the_payment_made_once() -> None:
     payments = RecordingPayments()
     payments.loses_the_answer(2)
     for _ in range(2):
-        with pytest.raises(PaymentUnavailable):
+        with pytest.raises(PaymentUnavailableError):
             await payments.pay(order())
     receipt = await payments.pay(order())
     assert [paid.payment_id for paid in payments.made] == [receipt.payment_id]
@@ -162,9 +162,9 @@ async def test_a_fault_of_a_line_is_that_lines_own_and_comes_before_those_of_any
     payments = RecordingPayments()
     payments.is_down()
     payments.refuses(line=2)
-    with pytest.raises(PaymentRefused):
+    with pytest.raises(PaymentRefusedError):
         await payments.pay(order(2))
-    with pytest.raises(PaymentUnavailable):
+    with pytest.raises(PaymentUnavailableError):
         await payments.pay(order(2))
     await payments.pay(order(2))
     await payments.pay(order(1))
@@ -174,9 +174,9 @@ async def test_a_payment_whose_answer_was_lost_may_be_refused_afterwards() -> No
     payments = RecordingPayments()
     payments.loses_the_answer()
     payments.refuses()
-    with pytest.raises(PaymentUnavailable):
+    with pytest.raises(PaymentUnavailableError):
         await payments.pay(order())
-    with pytest.raises(PaymentRefused):
+    with pytest.raises(PaymentRefusedError):
         await payments.pay(order())
     assert len(payments.made) == 1
     assert payments.faults_met == [Verb.ANSWER_LOST, Verb.PAYMENT_REFUSED]
@@ -185,13 +185,13 @@ async def test_a_payment_whose_answer_was_lost_may_be_refused_afterwards() -> No
 async def test_a_key_that_was_used_is_refused_again_until_the_gateway_is_healed() -> None:
     payments = RecordingPayments()
     payments.refuses_again(line=1)
-    with pytest.raises(PaymentUnavailable):
+    with pytest.raises(PaymentUnavailableError):
         await payments.pay(order())
     payments.is_down()
-    with pytest.raises(PaymentUnavailable):
+    with pytest.raises(PaymentUnavailableError):
         await payments.pay(order())
     for _ in range(2):
-        with pytest.raises(PaymentRefused, match="DUPLICATE_KEY"):
+        with pytest.raises(PaymentRefusedError, match="DUPLICATE_KEY"):
             await payments.pay(order())
     await payments.pay(order(2))
     assert payments.refused_keys == {order().idempotency_key}
@@ -205,7 +205,7 @@ async def test_a_key_that_was_used_is_refused_again_until_the_gateway_is_healed(
 async def test_a_repeated_answer_is_the_receipt_of_another_line_and_pays_nothing() -> None:
     payments = RecordingPayments()
     payments.repeats_an_answer(2, line=2)
-    with pytest.raises(PaymentUnavailable):
+    with pytest.raises(PaymentUnavailableError):
         # There is none yet.
         await payments.pay(order(2))
     first = await payments.pay(order(1))
@@ -224,11 +224,11 @@ async def test_a_repeated_answer_is_the_receipt_of_another_line_and_pays_nothing
 async def test_an_answer_that_was_lost_or_is_of_another_invoice_is_not_repeated() -> None:
     payments = RecordingPayments()
     payments.loses_the_answer(line=1)
-    with pytest.raises(PaymentUnavailable):
+    with pytest.raises(PaymentUnavailableError):
         await payments.pay(order(1))
     await payments.pay(order(3).model_copy(update={"invoice_id": "B"}))
     payments.repeats_an_answer()
-    with pytest.raises(PaymentUnavailable):
+    with pytest.raises(PaymentUnavailableError):
         await payments.pay(order(2))
 
 

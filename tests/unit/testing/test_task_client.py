@@ -16,7 +16,7 @@ from invoice_mcp.domain.report import Status
 from invoice_mcp.server import task as invoice_task
 from invoice_mcp.server import tools as server
 from invoice_mcp.server.confirmation import ApprovalPolicy
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import TaskTools, World
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import TaskBinding, TasksClient, tool_result

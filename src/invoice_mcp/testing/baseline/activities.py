@@ -14,8 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from invoice_mcp.adapters.erp import ErpMismatch, ErpUnavailable
-from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.adapters.erp import ErpMismatchError, ErpUnavailableError
+from invoice_mcp.adapters.payments import PaymentRefusedError, PaymentUnavailableError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import PAYMENT_GATEWAY, VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
@@ -112,9 +112,9 @@ class BaselineActivities:
             invoice = Invoice.model_construct(**fields)
         try:
             await self.erp.validate(invoice)
-        except ErpMismatch as mismatch:
+        except ErpMismatchError as mismatch:
             raise ApplicationError(mismatch.reason, type="MISMATCH", non_retryable=True) from None
-        except ErpUnavailable as trouble:
+        except ErpUnavailableError as trouble:
             raise ApplicationError(str(trouble), type="ERP_UNAVAILABLE") from None
 
     async def _pay(self, line: dict[str, Any]) -> None:
@@ -136,10 +136,10 @@ class BaselineActivities:
         _asking.set(origin.run_id)
         try:
             receipt = await self.payments.pay(order)
-        except PaymentRefused as refusal:
+        except PaymentRefusedError as refusal:
             # The code alone, as the seed's gateway has no words.
             raise ApplicationError(refusal.code, type=refusal.code, non_retryable=True) from None
-        except PaymentUnavailable:
+        except PaymentUnavailableError:
             receipt = None
         if receipt is None or receipt.idempotency_key not in {None, order.idempotency_key}:
             raise ApplicationError("PAYMENT_GATEWAY_ERROR", type="PAYMENT_GATEWAY_ERROR")

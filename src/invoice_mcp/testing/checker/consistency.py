@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from itertools import chain
 
-from invoice_mcp.domain.errors import Code
-from invoice_mcp.domain.report import Confirmation, InvoiceReport, LineStatus, Status, without_keys
+from invoice_mcp.domain.errors import ErrorCode
+from invoice_mcp.domain.report import Confirmation, InvoiceReport, LineStatus, Status, without_idempotency_keys
 from invoice_mcp.testing.checker.decisions import is_same_decision
 from invoice_mcp.testing.checker.observations import Observations, Run
 from invoice_mcp.testing.checker.violations import Found
@@ -177,7 +177,7 @@ def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:
     if one.decision != other.decision and is_same_decision(one.decision, other.decision, run):
         other = other.model_copy(update={"decision": one.decision, "summary": one.summary})
     # A tool shows no idempotency keys.
-    return without_keys(one) == without_keys(other)
+    return without_idempotency_keys(one) == without_idempotency_keys(other)
 
 
 def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
@@ -215,7 +215,7 @@ def s9(observed: Observations) -> Found:
     for answer in observed.answers:
         which = str(answer.arguments.get("workflow_id", ""))[:80]
         if answer.content is None:
-            if answer.code not in set(Code) or answer.code == Code.INTERNAL:
+            if answer.code not in set(ErrorCode) or answer.code == ErrorCode.INTERNAL:
                 yield which, f"{answer.tool} answered {answer.refusal[:300]!r}"
             if "Traceback" in answer.refusal or 'File "' in answer.refusal:
                 yield which, f"{answer.tool} answered with a traceback"

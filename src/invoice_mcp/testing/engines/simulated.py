@@ -17,7 +17,7 @@ from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.testing.engines.base import EngineWorker
 from invoice_mcp.testing.records import Stamp, activity_clock
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.pending_lines import awaiting
+from invoice_mcp.workflow.parent_lookup import find_parent
 from invoice_mcp.workflow.worker import REPLAY
 from temporal_simulator import FifoScheduler, RandomScheduler, Simulation, VirtualTimeLoop, Worker, connect
 
@@ -72,7 +72,7 @@ class Simulated:
     ) -> AsyncIterator[EngineWorker]:
         """See `Engine.worker`. Leaving it is a crash."""
         runner = REPLAY["workflow_runner"] if sandboxed else UnsandboxedWorkflowRunner()
-        activities = InvoiceActivities(erp, payments, partial(awaiting, self.client)).all()
+        activities = InvoiceActivities(erp, payments, partial(find_parent, self.client)).all()
         self.simulation.start_worker(
             task_queue, Worker(workflows, activities, runner=runner, converter=pydantic_data_converter)
         )

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
-from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import Status, Verdict
 from invoice_mcp.testing.model.actions import ATTACKS, PAYMENT_FAULTS, RESETS, Action, Verb
@@ -91,7 +91,7 @@ class Model:
             case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
                 verdict = Verdict.APPROVED if action.verb is Verb.SIGNAL_APPROVE else Verdict.REJECTED
                 if state.has_ended:
-                    yield Code.NOT_FOUND, state
+                    yield ErrorCode.NOT_FOUND, state
                 elif verdict is Verdict.APPROVED and not self.signals_approve:
                     yield OK, state
                 else:
@@ -113,14 +113,14 @@ class Model:
     def _attacked(self, state: State, verb: Verb, when: Span) -> Iterator[tuple[str, State]]:
         """What a raw client of Temporal is answered, and what comes of it."""
         if state.content is None:
-            yield Code.NOT_FOUND, state
+            yield ErrorCode.NOT_FOUND, state
         elif verb is Verb.RAW_QUERY:
             yield OK, state
         elif verb in RESETS:
             reapplied = verb is Verb.RESET_REAPPLIED
             yield from ((OK, each) for each in self._course.reset(state, when, reapplied=reapplied))
         elif state.has_ended:
-            yield (OK if verb is Verb.RAW_CANCEL else Code.NOT_FOUND), state
+            yield (OK if verb is Verb.RAW_CANCEL else ErrorCode.NOT_FOUND), state
         elif verb is Verb.TERMINATE:
             yield from ((OK, each) for each in self._course.terminated(state, when))
         elif verb is Verb.RAW_CANCEL and self.eager:
@@ -134,25 +134,25 @@ class Model:
     def _triggered(self, state: State, content: int, when: Span) -> tuple[str, State]:
         is_open = state.content is not None and not state.has_ended
         if is_open or state.status is Status.PAID:
-            return (OK if content == state.content else Code.INVOICE_CONFLICT), state
+            return (OK if content == state.content else ErrorCode.INVOICE_CONFLICT), state
         if any(not self._course.same_line(number, content, before) for number, before in state.settled):
-            return Code.INVOICE_CONFLICT, state
+            return ErrorCode.INVOICE_CONFLICT, state
         return OK, self._course.begun(state, content, when)
 
     def _decided(self, state: State, verdict: Verdict) -> tuple[str, State]:
         if state.content is None:
-            return Code.NOT_FOUND, state
+            return ErrorCode.NOT_FOUND, state
         if state.has_ended:
-            return Code.ALREADY_CLOSED, state
+            return ErrorCode.ALREADY_CLOSED, state
         if state.verdict is not None:
-            return (OK if state.verdict is verdict else Code.ALREADY_DECIDED), state
+            return (OK if state.verdict is verdict else ErrorCode.ALREADY_DECIDED), state
         return OK, replace(state, verdict=verdict)
 
     def _cancelled(self, state: State, when: Span) -> Iterator[tuple[str, State]]:
         if state.content is None:
-            yield Code.NOT_FOUND, state
+            yield ErrorCode.NOT_FOUND, state
         elif state.has_ended:
             is_cancelled = state.status is Status.CANCELLED and not state.terminated
-            yield (OK if is_cancelled else Code.ALREADY_CLOSED), state
+            yield (OK if is_cancelled else ErrorCode.ALREADY_CLOSED), state
         else:
             yield from ((OK, each) for each in self._course.stopped(state, when))

@@ -15,7 +15,7 @@ from invoice_mcp.domain.names import LINE_WORKFLOW_TYPE, WORKFLOW_TYPE, line_wor
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Policy, Status
 from invoice_mcp.testing import DAY, PAST
 from invoice_mcp.testing.recordings.context import PathContext
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 
 _PAST_DEADLINE = timedelta(days=6)
 

@@ -13,7 +13,7 @@ from mcp import Client
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.server.tools import build_server
-from invoice_mcp.service.service import InvoiceService
+from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.temporal.probe import Probe
 from invoice_mcp.testing.engines.base import Engine, EngineStuck, EngineWorker
 from invoice_mcp.testing.engines.registry import EngineKind

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from invoice_mcp.adapters.erp import ErpMismatch, ErpUnavailable
-from invoice_mcp.adapters.payments import PaymentRefused, PaymentUnavailable
+from invoice_mcp.adapters.erp import ErpMismatchError, ErpUnavailableError
+from invoice_mcp.adapters.payments import PaymentRefusedError, PaymentUnavailableError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.testing.model.actions import Verb
@@ -66,11 +66,11 @@ class ScriptedErp:
 
     def is_down(self, times: int = 1) -> None:
         """Fail the next `times` calls; they are worth a retry."""
-        self._faults.extend(ErpUnavailable("connection refused") for _ in range(times))
+        self._faults.extend(ErpUnavailableError("connection refused") for _ in range(times))
 
     def refuses(self, reason: str = "unknown purchase order") -> None:
         """Refuse the next invoice, for good."""
-        self._faults.append(ErpMismatch(reason))
+        self._faults.append(ErpMismatchError(reason))
 
     def is_slow(self, times: int = 1) -> None:
         """Let the next `times` calls wait for `heal`."""
@@ -91,7 +91,7 @@ class ScriptedErp:
         fault = self._faults.popleft() if self._faults else None
         await self._slowness.pass_by()
         if fault is not None:
-            self.faults_met.append(Verb.ERP_REFUSES if isinstance(fault, ErpMismatch) else Verb.ERP_DOWN)
+            self.faults_met.append(Verb.ERP_REFUSES if isinstance(fault, ErpMismatchError) else Verb.ERP_DOWN)
             raise fault
 
 
@@ -182,7 +182,7 @@ class RecordingPayments:
             payment_id = receipt.payment_id
             # The receipt of another payment is no answer to this request.
             outcome = Outcome.PAID if receipt.idempotency_key == order.idempotency_key else Outcome.UNKNOWN
-        except PaymentRefused:
+        except PaymentRefusedError:
             outcome = Outcome.REFUSED
             raise
         finally:
@@ -195,19 +195,19 @@ class RecordingPayments:
         await self._slowness.pass_by()
         if fault is None:
             if order.idempotency_key in self._refused_again:
-                raise PaymentRefused("DUPLICATE_KEY", "this key was used before")
+                raise PaymentRefusedError("DUPLICATE_KEY", "this key was used before")
             return self._book(order, stamp)
         self.faults_met.append(fault.verb)
         match fault.verb:
             case Verb.PAYMENT_REFUSED:
-                raise PaymentRefused(fault.code, "refused by script")
+                raise PaymentRefusedError(fault.code, "refused by script")
             case Verb.STALE_ANSWER if receipt := self._receipt_of_another(order):
                 return receipt
             case Verb.ANSWER_LOST | Verb.REFUSED_AGAIN:
                 self._book(order, stamp)
                 if fault.verb is Verb.REFUSED_AGAIN:
                     self._refused_again.add(order.idempotency_key)
-        raise PaymentUnavailable("gateway timeout" if fault.verb is Verb.PAYMENT_DOWN else "connection reset")
+        raise PaymentUnavailableError("gateway timeout" if fault.verb is Verb.PAYMENT_DOWN else "connection reset")
 
     def _receipt_of_another(self, order: PaymentOrder) -> PaymentReceipt | None:
         """The last one that another line of the invoice was given."""
@@ -221,7 +221,7 @@ class RecordingPayments:
         for paid in self.made:
             if paid.order.idempotency_key == order.idempotency_key:
                 if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
-                    raise PaymentRefused("IDEMPOTENCY_CONFLICT", "this key paid something else")
+                    raise PaymentRefusedError("IDEMPOTENCY_CONFLICT", "this key paid something else")
                 return PaymentReceipt(payment_id=paid.payment_id, idempotency_key=order.idempotency_key)
         number = sum(paid.order.line == order.line for paid in self.of_invoice(order.invoice_id)) + 1
         payment_id = f"PAY-{order.invoice_id}-{order.line}-{number}"

@@ -13,7 +13,7 @@ from typing import Any
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from invoice_mcp.domain.errors import Code
+from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.model.actions import ATTACKS, RESETS, Action, Verb
@@ -204,7 +204,7 @@ class ScenarioPlayer:
                 answer = (await decide(run_id=run_id)).summary
             except ToolRefused as refused:
                 answer = refused.code
-            if answer != Code.ALREADY_CLOSED:
+            if answer != ErrorCode.ALREADY_CLOSED:
                 raise ModelMismatchError(f"{self._story()}: a decision on the run before was answered {answer}")
         with suppress(ToolRefused):
             await world.cancel(run_id=run_id)

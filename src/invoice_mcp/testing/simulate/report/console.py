@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from invoice_mcp.output import lasting
+from invoice_mcp.output import pipe_tolerant
 from invoice_mcp.testing.checker.violations import RULES
 from invoice_mcp.testing.simulate.fuzz.campaign import Plan
 from invoice_mcp.testing.simulate.fuzz.episode import Failure
@@ -26,7 +26,7 @@ from temporal_simulator import TimelineEntry
 @contextmanager
 def bar(*columns: ProgressColumn) -> Iterator[Progress]:
     """A progress bar on stderr, if that is a terminal."""
-    console = Console(file=lasting(sys.stderr))
+    console = Console(file=pipe_tolerant(sys.stderr))
     shown = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     if not console.is_terminal:
         # Ended, it would print an empty line.

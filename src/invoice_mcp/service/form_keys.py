@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from invoice_mcp.domain.report import DecisionRequest
 
-VALID_FOR = timedelta(hours=1)
+CONFIRMATION_VALIDITY = timedelta(hours=1)
 """How long the question of the tool `approve` may be answered."""
 
 # For a run that has no nonce: release 0.1.0 began it, or somebody past `trigger`. Then a question counts only at the
@@ -28,13 +28,13 @@ _CONFIRMATION = re.compile(r"approve-([0-9]{1,12})-([0-9a-f]{64})-[0-9a-f]{32}")
 _DECISION = re.compile(r"decision-([0-9]+)-[0-9a-f]{32}")
 
 
-def digest_of(message: str) -> str:
+def text_digest(message: str) -> str:
     """SHA-256, in hex, of a text that is shown."""
     return hashlib.sha256(message.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
-class QuestionKeys:
+class FormKeys:
     """The keys of one run.
 
     Args:
@@ -44,7 +44,7 @@ class QuestionKeys:
     run_id: str
     nonce: str | None = field(repr=False)
 
-    def of_confirmation(self, decision: DecisionRequest, shown: str, asked_at: int) -> str:
+    def confirmation_key(self, decision: DecisionRequest, shown: str, asked_at: int) -> str:
         """Key of the question whether this approval is meant.
 
         Args:
@@ -54,27 +54,27 @@ class QuestionKeys:
         mac = self._mac("approve", asked_at, shown, decision.by, decision.comment)
         return f"approve-{asked_at}-{shown}-{mac}"
 
-    def shown_by(self, key: str, decision: DecisionRequest, now: float) -> str | None:
+    def verify_confirmation(self, key: str, decision: DecisionRequest, now: float) -> str | None:
         """Digest of the text of the question with this key; None: it was not asked about this run, name and comment,
-        or longer than `VALID_FOR` ago."""
+        or longer than `CONFIRMATION_VALIDITY` ago."""
         parts = _CONFIRMATION.fullmatch(key)
         if parts is None:
             return None
         asked_at, shown = int(parts[1]), parts[2]
-        is_ours = hmac.compare_digest(key, self.of_confirmation(decision, shown, asked_at))
-        return shown if is_ours and now < asked_at + VALID_FOR.total_seconds() else None
+        is_ours = hmac.compare_digest(key, self.confirmation_key(decision, shown, asked_at))
+        return shown if is_ours and now < asked_at + CONFIRMATION_VALIDITY.total_seconds() else None
 
-    def of_decision(self, number: int, message: str) -> str:
+    def decision_key(self, number: int, message: str) -> str:
         """Key of the task's form number `number` (from 1) with this text: the same whichever server is asked."""
-        return f"decision-{number}-{self._mac('decision', number, digest_of(message))}"
+        return f"decision-{number}-{self._mac('decision', number, text_digest(message))}"
 
     def _mac(self, *parts: str | int) -> str:
         told = json.dumps([self.run_id, *parts]).encode()
         return hmac.new((self.nonce or _OWN_NONCE).encode(), told, hashlib.sha256).hexdigest()[:32]
 
 
-def decision_number(key: str) -> int:
-    """Which form of a task has this key, as `of_decision` made it."""
+def form_number(key: str) -> int:
+    """Which form of a task has this key, as `decision_key` made it."""
     parts = _DECISION.fullmatch(key)
     if parts is None:
         raise AssertionError(f"{key} is no key of a task's form")

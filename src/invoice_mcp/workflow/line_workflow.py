@@ -43,7 +43,7 @@ class PayLineItem:
 
     @workflow.run
     async def run(self, order: PaymentOrder) -> LineOutcome:
-        await _wait_for(order)
+        await _wait_for_due_date(order)
         if workflow.cancellation_reason() is not None:
             raise asyncio.CancelledError
         payment = workflow.start_activity(
@@ -62,16 +62,16 @@ class PayLineItem:
         try:
             receipt = payment.result()
         except ActivityError as error:
-            code, words = told(error)
+            code, words = describe_failure(error)
             if error.retry_state is not RetryState.NON_RETRYABLE_FAILURE:
-                return unconfirmed(code, words)
+                return unconfirmed_outcome(code, words)
             if _is_in_doubt(error):
-                return unconfirmed(code, _repeated(words))
+                return unconfirmed_outcome(code, _repeated_refusal(words))
             return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
         return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)
 
 
-async def _wait_for(order: PaymentOrder) -> None:
+async def _wait_for_due_date(order: PaymentOrder) -> None:
     """Wait for the due date of a line.
 
     Only the first task compares it with the clock. Later on the clock may be behind, and a timer that has fired is the
@@ -97,7 +97,7 @@ def reraise_unless_cancelled() -> None:
         raise  # noqa: PLE0704 (called inside the handler)
 
 
-def told(error: FailureError) -> tuple[str, str]:
+def describe_failure(error: FailureError) -> tuple[str, str]:
     """Code and words of the failure at the bottom of an ActivityError or ChildWorkflowError."""
     cause = error.cause
     if isinstance(cause, ApplicationError):
@@ -113,7 +113,7 @@ def _is_in_doubt(error: ActivityError) -> bool:
     return any(isinstance(detail, Mapping) and detail.get("unconfirmed") is True for detail in details)
 
 
-def _repeated(words: str) -> str:
+def _repeated_refusal(words: str) -> str:
     return f"A repeated request was refused: {words}"
 
 
@@ -127,17 +127,17 @@ def line_outcomes(lines: Sequence[LineReport], number: int, outcome: LineOutcome
         lines: What is known of all of them so far.
     """
     if outcome.status is LineStatus.FAILED and not outcome.unconfirmed and lines[number - 1].settled_before:
-        return {number: unconfirmed(outcome.error or "ERROR", _repeated(outcome.reason or ""))}
+        return {number: unconfirmed_outcome(outcome.error or "ERROR", _repeated_refusal(outcome.reason or ""))}
     alike = {number, *(line.line for line in lines if outcome.payment_id and line.payment_id == outcome.payment_id)}
     if len(alike) == 1:
         return {number: outcome}
     named = ", ".join(str(each) for each in sorted(alike))
     words = f"The payment system named one payment, {outcome.payment_id}, for several lines: {named}"
-    doubtful = unconfirmed(PAYMENT_ID_REUSED, words).model_copy(update={"payment_id": outcome.payment_id})
+    doubtful = unconfirmed_outcome(PAYMENT_ID_REUSED, words).model_copy(update={"payment_id": outcome.payment_id})
     return dict.fromkeys(sorted(alike), doubtful)
 
 
-def unconfirmed(code: str, words: str) -> LineOutcome:
+def unconfirmed_outcome(code: str, words: str) -> LineOutcome:
     """The outcome of a payment that nobody can say was made or not: what happened, and why trying again is safe."""
     advice = "submitting the invoice again is safe, a payment that was made is never made twice"
     reason = f"{words.rstrip('.')}. Whether the payment was made is not confirmed; {advice}"

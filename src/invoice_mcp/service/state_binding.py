@@ -24,19 +24,19 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from invoice_mcp.adapters.ledger import LedgerIdentity, PaymentLedger
-from invoice_mcp.adapters.payments import PaymentUnavailable
+from invoice_mcp.adapters.payments import PaymentUnavailableError
 from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.domain.report import LineOutcome, LineStatus
-from invoice_mcp.temporal.embedded import EmbeddedUnavailable
+from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
 
 logger = logging.getLogger(__name__)
 
-ACCEPTANCE = "--accept-lost-state"
+ACCEPT_OPTION = "--accept-lost-state"
 """The option by which a user goes on with what is left."""
 
 _BOTH = "temporal.db, and payments.db where there was one,"
-_ADVICE = f"Stop everything and restore {_BOTH} from one backup; or go on with {ACCEPTANCE}:"
+_ADVICE = f"Stop everything and restore {_BOTH} from one backup; or go on with {ACCEPT_OPTION}:"
 _LEDGER = "invoice-mcp-ledger"
 _RPC = timedelta(seconds=10)
 _ATTEMPTS = 3
@@ -51,7 +51,7 @@ def database_path(home: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Known:
+class StateSnapshot:
     """What the parts of the state know, when a worker starts.
 
     Attributes:
@@ -71,7 +71,7 @@ class Known:
     missing_payment: str | None = None
 
 
-def is_temporal_lost(known: Known) -> bool:
+def is_temporal_lost(known: StateSnapshot) -> bool:
     """Whether there was another Temporal database, whose invoices this one does not know. Pure."""
     if known.temporal_before not in {None, known.temporal}:
         return True
@@ -81,7 +81,7 @@ def is_temporal_lost(known: Known) -> bool:
     return known.ledger.temporal != known.temporal if known.ledger.temporal else not known.begun
 
 
-def is_ledger_lost(known: Known) -> bool:
+def is_ledger_lost(known: StateSnapshot) -> bool:
     """Whether payments that this Temporal had made may be missing in the ledger there is. Pure."""
     if known.missing_payment is not None:
         return True
@@ -99,10 +99,10 @@ async def require_database(home: Path) -> None:
         return
     try:
         ledger = await PaymentLedger(ledger_path(home)).identity()
-    except PaymentUnavailable as trouble:
+    except PaymentUnavailableError as trouble:
         raise ConfigurationError(str(trouble)) from None
-    if _remembered(home) is not None or (ledger is not None and ledger.temporal is not None and ledger.payments):
-        raise ConfigurationError(_temporal_lost(home))
+    if _read_namespace_id(home) is not None or (ledger is not None and ledger.temporal is not None and ledger.payments):
+        raise ConfigurationError(_temporal_lost_message(home))
 
 
 async def bind_state(
@@ -118,40 +118,42 @@ async def bind_state(
 
     Raises:
         ConfigurationError: One of them begins anew although the other knows of payments, or can't be read.
-        EmbeddedUnavailable: Temporal does not answer.
+        EmbeddedUnavailableError: Temporal does not answer.
     """
     try:
-        known = await _known(client, home, ledger, task_queue)
-        lost = [_temporal_lost(home)] if is_temporal_lost(known) else []
-        lost += [_ledger_lost(home)] if ledger is not None and is_ledger_lost(known) else []
+        known = await _read_snapshot(client, home, ledger, task_queue)
+        lost = [_temporal_lost_message(home)] if is_temporal_lost(known) else []
+        lost += [_ledger_lost_message(home)] if ledger is not None and is_ledger_lost(known) else []
         if lost and not accept_lost_state:
             raise ConfigurationError(lost[0])
         for each in lost:
-            logger.warning("%s. That is accepted: leave out %s from now on", each.partition(". ")[0], ACCEPTANCE)
+            logger.warning("%s. That is accepted: leave out %s from now on", each.partition(". ")[0], ACCEPT_OPTION)
         if accept_lost_state and not lost:
-            logger.warning("Nothing is lost: leave out %s, which would accept what is lost later, too", ACCEPTANCE)
+            logger.warning("Nothing is lost: leave out %s, which would accept what is lost later, too", ACCEPT_OPTION)
         if ledger is not None:
             own = await ledger.bind(known.temporal, complete_since=datetime.now(UTC) if lost else None)
             if own != known.ledger_before:
-                await _remember_ledger(client, own)
-    except PaymentUnavailable as trouble:
+                await _write_ledger_id(client, own)
+    except PaymentUnavailableError as trouble:
         raise ConfigurationError(str(trouble)) from None
     except (RPCError, RuntimeError) as error:
-        raise EmbeddedUnavailable(f"The embedded Temporal under {home} does not tell what it knows: {error}") from error
+        raise EmbeddedUnavailableError(
+            f"The embedded Temporal under {home} does not tell what it knows: {error}"
+        ) from error
     if known.temporal != known.temporal_before:
-        _remember(home, known.temporal)
+        _write_namespace_id(home, known.temporal)
 
 
-async def _known(client: Client, home: Path, ledger: PaymentLedger | None, task_queue: str) -> Known:
+async def _read_snapshot(client: Client, home: Path, ledger: PaymentLedger | None, task_queue: str) -> StateSnapshot:
     if ledger is None:
-        return Known(temporal=(await _namespace(client)).id, temporal_before=_remembered(home))
+        return StateSnapshot(temporal=(await _describe_namespace(client)).id, temporal_before=_read_namespace_id(home))
     found = await ledger.identity()
     # Temporal before the ledger: another worker that starts now binds the ledger, then tells Temporal, then pays.
-    begun, paid = await _payments_of(client, task_queue, found.complete_since if found is not None else None)
-    namespace = await _namespace(client)
-    return Known(
+    begun, paid = await _known_payments(client, task_queue, found.complete_since if found is not None else None)
+    namespace = await _describe_namespace(client)
+    return StateSnapshot(
         temporal=namespace.id,
-        temporal_before=_remembered(home),
+        temporal_before=_read_namespace_id(home),
         begun=begun,
         ledger=await ledger.identity(),
         ledger_before=namespace.data.get(_LEDGER),
@@ -159,7 +161,7 @@ async def _known(client: Client, home: Path, ledger: PaymentLedger | None, task_
     )
 
 
-async def _payments_of(client: Client, task_queue: str, since: datetime | None) -> tuple[bool, str | None]:
+async def _known_payments(client: Client, task_queue: str, since: datetime | None) -> tuple[bool, str | None]:
     """Whether any line was begun to be paid, and the id of the newest payment, after `since`, that Temporal knows of.
 
     The newest is enough: a ledger only grows, so one that holds it holds all before it. It is looked for among the
@@ -188,12 +190,12 @@ async def _payments_of(client: Client, task_queue: str, since: datetime | None) 
     return True, None
 
 
-async def _namespace(client: Client) -> NamespaceInfo:
+async def _describe_namespace(client: Client) -> NamespaceInfo:
     request = DescribeNamespaceRequest(namespace=client.namespace)
     return (await client.workflow_service.describe_namespace(request, timeout=_RPC)).namespace_info
 
 
-async def _remember_ledger(client: Client, ledger: str) -> None:
+async def _write_ledger_id(client: Client, ledger: str) -> None:
     update = UpdateNamespaceInfo(data={_LEDGER: ledger})
     request = UpdateNamespaceRequest(namespace=client.namespace, update_info=update)
     for attempt in range(1, _ATTEMPTS + 1):
@@ -203,39 +205,39 @@ async def _remember_ledger(client: Client, ledger: str) -> None:
             # Two updates of a namespace at the same time: one of them fails.
             if attempt == _ATTEMPTS:
                 raise
-        if (await _namespace(client)).data.get(_LEDGER) == ledger:
+        if (await _describe_namespace(client)).data.get(_LEDGER) == ledger:
             return
     raise RuntimeError("its namespace does not keep the id of the payment ledger")
 
 
-def _memory(home: Path) -> Path:
+def _namespace_id_file(home: Path) -> Path:
     return home / "temporal.id"
 
 
-def _remembered(home: Path) -> str | None:
+def _read_namespace_id(home: Path) -> str | None:
     try:
-        return _memory(home).read_text(encoding="utf-8").strip() or None
+        return _namespace_id_file(home).read_text(encoding="utf-8").strip() or None
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{_memory(home)} can't be read: {error}") from None
+        raise ConfigurationError(f"{_namespace_id_file(home)} can't be read: {error}") from None
 
 
-def _remember(home: Path, temporal: str) -> None:
+def _write_namespace_id(home: Path, temporal: str) -> None:
     draft = home / f"temporal.id.{os.getpid()}"
     try:
         draft.touch(mode=0o600)
         draft.write_text(f"{temporal}\n", encoding="utf-8")
-        draft.replace(_memory(home))
+        draft.replace(_namespace_id_file(home))
     except OSError as error:
-        raise ConfigurationError(f"{_memory(home)} can't be written: {error}") from None
+        raise ConfigurationError(f"{_namespace_id_file(home)} can't be written: {error}") from None
 
 
-def _temporal_lost(home: Path) -> str:
+def _temporal_lost_message(home: Path) -> str:
     what = f"{database_path(home)} is missing, or another one than there was: what was paid is not known"
     return f"{what}. {_ADVICE} then the invoices it kept can be submitted, approved and paid again"
 
 
-def _ledger_lost(home: Path) -> str:
+def _ledger_lost_message(home: Path) -> str:
     what = f"{ledger_path(home)} is missing, or knows less than {database_path(home)} does: what was paid is not known"
     return f"{what}. {_ADVICE} then lines that were paid may be paid again"

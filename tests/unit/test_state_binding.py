@@ -25,19 +25,25 @@ from invoice_mcp.adapters.payments import Payments
 from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.domain.report import PaymentOrder
-from invoice_mcp.service import lost_state as state
-from invoice_mcp.service.lost_state import Known, bind_state, is_ledger_lost, is_temporal_lost, require_database
+from invoice_mcp.service import state_binding as state
+from invoice_mcp.service.state_binding import (
+    StateSnapshot,
+    bind_state,
+    is_ledger_lost,
+    is_temporal_lost,
+    require_database,
+)
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from invoice_mcp.testing import RecordingPayments
 from invoice_mcp.workflow.activities import InvoiceActivities
-from invoice_mcp.workflow.line import PayLineItem
+from invoice_mcp.workflow.line_workflow import PayLineItem
 from tests.requirements import requirement
 from tests.unit.test_embedded import kill
 from tests.unit.test_ledger import RELEASE_0_1_0
 
 BOUND = 30.0
 QUEUE = "state"
-NEW = Known(temporal="T")
+NEW = StateSnapshot(temporal="T")
 EMPTY = LedgerIdentity("L", "T", None, 0)
 USED = LedgerIdentity("L", "T", None, 3)
 UNBOUND = LedgerIdentity("L", None, None, 3)
@@ -78,7 +84,7 @@ def order(line: int) -> PaymentOrder:
         (replace(NEW, ledger=UNBOUND._replace(payments=0)), False),
     ],
 )
-def test_a_temporal_that_is_not_the_one_there_was_is_noticed(known: Known, lost: bool) -> None:
+def test_a_temporal_that_is_not_the_one_there_was_is_noticed(known: StateSnapshot, lost: bool) -> None:
     assert is_temporal_lost(known) is lost
 
 
@@ -96,7 +102,7 @@ def test_a_temporal_that_is_not_the_one_there_was_is_noticed(known: Known, lost:
         (replace(NEW, ledger=USED, ledger_before="L", begun=True, missing_payment="P"), True),
     ],
 )
-def test_a_ledger_that_lacks_what_temporal_had_paid_is_noticed(known: Known, lost: bool) -> None:
+def test_a_ledger_that_lacks_what_temporal_had_paid_is_noticed(known: StateSnapshot, lost: bool) -> None:
     assert is_ledger_lost(known) is lost
 
 
@@ -195,10 +201,10 @@ async def test_the_newest_payment_is_looked_for_within_bounds_which_are_told(
     payments.refuses(line=2)
     payments.refuses(line=3)
     await pay(real_client, payments, 1, 2, 3, queue=queue)
-    assert await state._payments_of(real_client, queue, None) == (True, "PAY-INV-1-1-1")
+    assert await state._known_payments(real_client, queue, None) == (True, "PAY-INV-1-1-1")
     assert caplog.messages == []
     monkeypatch.setattr(state, bound, value)
-    assert await state._payments_of(real_client, queue, None) == (True, None)
+    assert await state._known_payments(real_client, queue, None) == (True, None)
     [told] = caplog.messages
     assert told.startswith(f"Of the {value:.0f} lines that ended last on {queue} none was paid")
 

@@ -22,8 +22,8 @@ with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
     from invoice_mcp.domain.decision import require_open_for
-    from invoice_mcp.domain.errors import Code, Refused
-    from invoice_mcp.domain.invoice import faults_of
+    from invoice_mcp.domain.errors import ErrorCode, RefusedError
+    from invoice_mcp.domain.invoice import describe_faults
     from invoice_mcp.domain.names import (
         INVOICE_STATUS,
         VALIDATE_AGAINST_ERP,
@@ -43,9 +43,15 @@ with workflow.unsafe.imports_passed_through():
         Status,
         Verdict,
     )
-    from invoice_mcp.domain.summary import retold
+    from invoice_mcp.domain.summary import with_summary
     from invoice_mcp.workflow.abandon import give_up, may_be_given_up
-    from invoice_mcp.workflow.line import PayLineItem, line_outcomes, reraise_unless_cancelled, told, unconfirmed
+    from invoice_mcp.workflow.line_workflow import (
+        PayLineItem,
+        describe_failure,
+        line_outcomes,
+        reraise_unless_cancelled,
+        unconfirmed_outcome,
+    )
 
 _STATUS = SearchAttributeKey.for_keyword(INVOICE_STATUS)
 
@@ -88,11 +94,11 @@ class InvoiceWorkflow:
         self._fault: str | None = None
         self._changed_at = workflow.now()
         try:
-            self._start_from(InvoiceRequest.model_validate(request))
+            self._initialize(InvoiceRequest.model_validate(request))
         except ValidationError as error:
-            self._fault = faults_of(error)
+            self._fault = describe_faults(error)
 
-    def _start_from(self, request: InvoiceRequest) -> None:
+    def _initialize(self, request: InvoiceRequest) -> None:
         self._invoice = request.invoice
         self._policy = request.policy
         self._status = Status.INITIALIZING
@@ -100,7 +106,7 @@ class InvoiceWorkflow:
         # By a signal, or an update that may be late: it waits for a timer of its own.
         self._unconfirmed: Decision | None = None
         self._updates_waiting = 0
-        self._has_run_out = False
+        self._deadline_passed = False
         self._deadline: datetime | None = None
         self._reason: str | None = None
         self._cancelling = False
@@ -123,9 +129,9 @@ class InvoiceWorkflow:
     @workflow.run
     async def run(self, request: Any = None) -> InvoiceReport:  # noqa: ARG002 (taken by __init__)
         if self._fault is not None:
-            raise ApplicationError(self._fault, type=Code.INVOICE_INVALID, non_retryable=True)
+            raise ApplicationError(self._fault, type=ErrorCode.INVOICE_INVALID, non_retryable=True)
         try:
-            if await self._validate() and await self._decided():
+            if await self._validate() and await self._await_decision():
                 await self._pay()
         except asyncio.CancelledError:
             reraise_unless_cancelled()
@@ -155,16 +161,16 @@ class InvoiceWorkflow:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
-            _, words = told(error)
+            _, words = describe_failure(error)
             self._close(Status.FAILED, words)
             return False
         return True
 
-    async def _decided(self) -> bool:
+    async def _await_decision(self) -> bool:
         """Whether the invoice was approved in time."""
         self._deadline = workflow.now() + self._policy.approval_timeout
         self._move_to(Status.PENDING_APPROVAL)
-        deadline = asyncio.create_task(self._run_out())
+        deadline = asyncio.create_task(self._await_deadline())
         try:
             await workflow.wait_condition(self._is_settled)
         except asyncio.CancelledError:
@@ -187,16 +193,16 @@ class InvoiceWorkflow:
 
     def _is_settled(self) -> bool:
         """Whether there is a decision, or none can come any more; and all updates are answered."""
-        return (self._decision is not None or self._has_run_out) and not self._updates_waiting
+        return (self._decision is not None or self._deadline_passed) and not self._updates_waiting
 
-    async def _run_out(self) -> None:
+    async def _await_deadline(self) -> None:
         """Wait for the deadline.
 
         As a task of its own, not as a time-out: where this timer and that of a signal's confirmation have fired by the
         same task, both are seen in the order in which they fired.
         """
         await workflow.sleep(self._policy.approval_timeout, summary="approval deadline")
-        self._has_run_out = True
+        self._deadline_passed = True
 
     async def _pay(self) -> None:
         self._move_to(Status.PAYING)
@@ -244,8 +250,8 @@ class InvoiceWorkflow:
                 self._update_line(order.line, status=LineStatus.CANCELLED)
                 return
             # PayLineItem reports a failed payment as its result. Here somebody ended it from outside.
-            code, words = told(error)
-            self._update_line(order.line, **unconfirmed(code, words).model_dump())
+            code, words = describe_failure(error)
+            self._update_line(order.line, **unconfirmed_outcome(code, words).model_dump())
 
     async def _stop_lines(self) -> None:
         """Ask every line that has not ended to stop. Each knows itself whether it still waits for its due date.
@@ -315,7 +321,7 @@ class InvoiceWorkflow:
 
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         if self._fault is not None:
-            raise Refused(Code.INVOICE_INVALID, self._fault)
+            raise RefusedError(ErrorCode.INVOICE_INVALID, self._fault)
         status, now = self._status, workflow.now()
         require_open_for(verdict, status=status, made=self._decision, deadline=deadline, now=now)
         if self._decision is None:
@@ -326,13 +332,13 @@ class InvoiceWorkflow:
     def _validate_update(self, verdict: Verdict, decision: DecisionRequest) -> None:
         # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
         if not isinstance(decision, DecisionRequest):
-            raise ApplicationError("it takes a DecisionRequest", type=Code.INVALID_ARGUMENT, non_retryable=True)
+            raise ApplicationError("it takes a DecisionRequest", type=ErrorCode.INVALID_ARGUMENT, non_retryable=True)
         if decision.confirmation is Confirmation.SIGNAL:
-            raise ApplicationError("an update is no signal", type=Code.INVALID_ARGUMENT, non_retryable=True)
+            raise ApplicationError("an update is no signal", type=ErrorCode.INVALID_ARGUMENT, non_retryable=True)
         try:
             # The deadline that is told may be too early: whether it is over, the handler finds out.
             self._require_open_for(verdict, deadline=None)
-        except Refused as refusal:
+        except RefusedError as refusal:
             raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
@@ -349,7 +355,7 @@ class InvoiceWorkflow:
             self._unconfirmed = self._unconfirmed or self._decision_of(verdict, request)
             if not await self._is_confirmed():
                 text = "the time to decide has ended"
-                raise ApplicationError(text, type=Code.ALREADY_CLOSED, non_retryable=True)
+                raise ApplicationError(text, type=ErrorCode.ALREADY_CLOSED, non_retryable=True)
         self._decide(verdict, request)
         return self.report()
 
@@ -369,7 +375,7 @@ class InvoiceWorkflow:
         self._updates_waiting += 1
         confirmation = asyncio.create_task(self._is_in_time())
         # Whichever fires first is told first, also where one task tells both.
-        await workflow.wait_condition(lambda: self._has_run_out or confirmation.done())
+        await workflow.wait_condition(lambda: self._deadline_passed or confirmation.done())
         is_confirmed = confirmation.done() and confirmation.result()
         await _cancel(confirmation)
         self._updates_waiting -= 1
@@ -377,7 +383,7 @@ class InvoiceWorkflow:
 
     async def _is_in_time(self) -> bool:
         await workflow.sleep(_NEXT_TASK, summary="update is confirmed")
-        return not self._has_run_out
+        return not self._deadline_passed
 
     @workflow.update
     async def approve(self, decision: DecisionRequest) -> InvoiceReport:
@@ -411,7 +417,7 @@ class InvoiceWorkflow:
     def _may_dismiss(self, question: int) -> None:
         asks = self._fault is None and self._status is Status.PENDING_APPROVAL
         if not asks or question != self._dismissals + 1 or question > MOST_DISMISSALS:
-            raise ApplicationError("this is not asked", type=Code.INVALID_ARGUMENT, non_retryable=True)
+            raise ApplicationError("this is not asked", type=ErrorCode.INVALID_ARGUMENT, non_retryable=True)
 
     @workflow.signal(name="ApproveInvoice", unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def approve_by_signal(self) -> None:
@@ -446,7 +452,7 @@ class InvoiceWorkflow:
             if not confirms:
                 # Before the time to decide has begun, or as release 0.1.0 did.
                 self._require_open_for(verdict, deadline=self._deadline)
-        except Refused as refusal:
+        except RefusedError as refusal:
             workflow.logger.warning("Signal ignored: %s", refusal.message)
             return
         # Release 0.1.0 recorded no confirmation; the invoices that it began go on as they were recorded.
@@ -457,7 +463,7 @@ class InvoiceWorkflow:
             # So the deadline's timer decides, not the clock: if it has fired, the next task finds the invoice ended.
             self._unconfirmed = self._unconfirmed or self._decision_of(verdict, request)
             await workflow.sleep(_NEXT_TASK, summary="signal is confirmed")
-        if not (self._status.is_terminal or self._has_run_out):
+        if not (self._status.is_terminal or self._deadline_passed):
             self._decide(verdict, request)
 
     # -- what can be asked ---------------------------------------------------------------------------------
@@ -466,7 +472,9 @@ class InvoiceWorkflow:
     def report(self) -> InvoiceReport:
         """Everything known of the invoice."""
         if self._fault is not None:
-            raise ApplicationError(f"it was started with no valid invoice: {self._fault}", type=Code.INVOICE_INVALID)
+            raise ApplicationError(
+                f"it was started with no valid invoice: {self._fault}", type=ErrorCode.INVOICE_INVALID
+            )
         info = workflow.info()
         open_status = "CANCELED" if self._status is Status.CANCELLED else "COMPLETED"
         report = InvoiceReport(
@@ -486,7 +494,7 @@ class InvoiceWorkflow:
             lines=tuple(self._lines),
             summary="",
         )
-        return retold(report)
+        return with_summary(report)
 
     @workflow.query(name="GetInvoiceStanding")
     def standing(self) -> Standing:

@@ -18,13 +18,13 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.domain.display_text import quoted, word
-from invoice_mcp.domain.errors import Code, Refused
-from invoice_mcp.domain.invoice import Invoice, illegible_in
+from invoice_mcp.domain.display_text import plain_or_quoted, quoted
+from invoice_mcp.domain.errors import ErrorCode, RefusedError
+from invoice_mcp.domain.invoice import Invoice, legibility_faults
 from invoice_mcp.domain.names import TASK_QUEUE, workflow_id_for
 from invoice_mcp.domain.report import (
     DEFAULT_APPROVAL_TIMEOUT,
-    LONGEST_WAIT,
+    MAX_WAIT_SECONDS,
     AcceptedInvoice,
     DecisionRequest,
     InvoiceReport,
@@ -35,13 +35,22 @@ from invoice_mcp.domain.report import (
     Submission,
     Verdict,
 )
-from invoice_mcp.domain.resubmission import Settled, conflict, lines_of, require_unchanged
-from invoice_mcp.service.errors import ANSWER_WITHIN, answering, no_worker, one_answer, unanswered
-from invoice_mcp.service.queries import Page, find, keys_of, memo_of, memo_text, page, require, unindexed
-from invoice_mcp.service.question_keys import QuestionKeys
-from invoice_mcp.service.settled_lines import last_report, report_of, settled_by
+from invoice_mcp.domain.resubmission import SettledLines, conflict_error, line_numbers, require_unchanged
+from invoice_mcp.service.errors import ANSWER_WITHIN, diagnose_timeout, no_worker_error, shared_deadline, temporal_calls
+from invoice_mcp.service.form_keys import FormKeys
+from invoice_mcp.service.queries import (
+    Page,
+    build_memo,
+    count_unindexed,
+    find_run,
+    form_keys,
+    list_page,
+    read_memo_text,
+    require_run,
+)
+from invoice_mcp.service.settled_lines import fetch_report, fetch_report_or_none, find_settled_lines
 from invoice_mcp.temporal.probe import Probe
-from invoice_mcp.workflow.invoice import InvoiceWorkflow
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 
 T = TypeVar("T")
 
@@ -63,7 +72,7 @@ _TO_SPARE = 0.5
 
 
 class InvoiceService:
-    """The verbs. Each ends within ten seconds, with its answer or with `Refused` (code, why, what to do next)."""
+    """The verbs. Each ends within ten seconds, with its answer or with `RefusedError` (code, why, what to do next)."""
 
     def __init__(
         self,
@@ -96,15 +105,17 @@ class InvoiceService:
 
     async def trigger(self, invoice: Invoice) -> Submission:
         """Submit an invoice. The same invoice again is the same execution; other content under its id is refused."""
-        async with answering(self._probe):
+        async with temporal_calls(self._probe):
             while True:
-                before = await find(self._client, workflow_id_for(invoice.invoice_id))
+                before = await find_run(self._client, workflow_id_for(invoice.invoice_id))
                 standing = await self._standing(invoice, before) if before is not None else {}
                 if isinstance(standing, Submission):
                     return standing
                 # What was paid in part comes back as it was accepted, or not at all.
-                if not standing and (faults := illegible_in(invoice)):
-                    raise Refused(Code.INVOICE_INVALID, f"{faults}. Correct this and call again; nothing was changed.")
+                if not standing and (faults := legibility_faults(invoice)):
+                    raise RefusedError(
+                        ErrorCode.INVOICE_INVALID, f"{faults}. Correct this and call again; nothing was changed."
+                    )
                 policy = await self._policy()
                 # Getting here may have taken seconds, in which others may have gone on.
                 if await self._newest_run(invoice) != (before.run_id if before else None):
@@ -113,29 +124,29 @@ class InvoiceService:
                     return await self._start(invoice, policy, settled=standing, is_first=before is None)
                 except WorkflowAlreadyStartedError as faster:
                     # Somebody else was: look again, unless it is no invoice at all.
-                    if await find(self._client, faster.workflow_id) is None:
-                        raise conflict(invoice, "has its workflow id taken by another kind of workflow") from None
+                    if await find_run(self._client, faster.workflow_id) is None:
+                        raise conflict_error(invoice, "has its workflow id taken by another kind of workflow") from None
 
     async def status(self, workflow_id: str, run_id: str | None = None) -> InvoiceReport:
         """Everything known of an invoice, now."""
-        async with answering(self._probe):
-            return await report_of(self._client, await require(self._client, workflow_id, run_id))
+        async with temporal_calls(self._probe):
+            return await fetch_report(self._client, await require_run(self._client, workflow_id, run_id))
 
-    def takes_approvals_of(self, found: WorkflowExecutionDescription) -> bool:
+    def can_approve(self, found: WorkflowExecutionDescription) -> bool:
         """Whether the invoice waits for this server's ERP and gateway: what is asked of a person here says nothing of
         others."""
         return found.task_queue == self._task_queue
 
-    async def approval_keys(self, workflow_id: str, run_id: str) -> QuestionKeys:
+    async def approval_keys(self, workflow_id: str, run_id: str) -> FormKeys:
         """Keys of the questions whether an approval of this run is meant.
 
         Raises:
-            Refused: NOT_SUPPORTED, as `decide` would, before anybody is asked.
+            RefusedError: NOT_SUPPORTED, as `decide` would, before anybody is asked.
         """
-        async with answering(self._probe):
-            found = await require(self._client, workflow_id, run_id)
+        async with temporal_calls(self._probe):
+            found = await require_run(self._client, workflow_id, run_id)
             self._require_own(found)
-            return await keys_of(found)
+            return await form_keys(found)
 
     async def wait_for_change(
         self, workflow_id: str, run_id: str | None, seconds: float, progress: Progress
@@ -149,13 +160,13 @@ class InvoiceService:
         pause = 0.1
         while report.status is first.status and not report.status.is_terminal:
             waited = anyio.current_time() - began
-            if waited >= min(seconds, LONGEST_WAIT):
+            if waited >= min(seconds, MAX_WAIT_SECONDS):
                 break
             await progress(waited, report)
             await anyio.sleep(min(pause, seconds - waited))
             pause = min(pause * 1.5, 1.0)
             left = seconds - (anyio.current_time() - began)
-            with one_answer(min(max(left, _LAST_LOOK), ANSWER_WITHIN)):
+            with shared_deadline(min(max(left, _LAST_LOOK), ANSWER_WITHIN)):
                 report = await self.status(workflow_id, first.run_id)
         return report
 
@@ -164,25 +175,25 @@ class InvoiceService:
     ) -> InvoiceReport:
         """Approve or reject. The first decision is final; repeating it changes nothing.
 
-        An approval is refused (NOT_SUPPORTED) where `takes_approvals_of` says no.
+        An approval is refused (NOT_SUPPORTED) where `can_approve` says no.
         """
-        async with answering(self._probe):
+        async with temporal_calls(self._probe):
             found = await self._require_open(workflow_id, run_id)
             if verdict is Verdict.APPROVED:
                 self._require_own(found)
             report = await self._updated(found, verdict, decision)
             # By now it has usually gone on; with very many lines that takes a moment longer than anybody should wait.
             with anyio.move_on_after(_MOVES_ON_WITHIN):
-                return await report_of(self._client, await require(self._client, found.id, found.run_id))
+                return await fetch_report(self._client, await require_run(self._client, found.id, found.run_id))
             return report
 
     async def dismiss(self, workflow_id: str, run_id: str | None, question: int) -> None:
         """Take note that a form was dismissed that asked for the decision. It decides nothing.
 
         Raises:
-            Refused: INVALID_ARGUMENT where that form is not open any more, ALREADY_CLOSED where the invoice is.
+            RefusedError: INVALID_ARGUMENT where that form is not open any more, ALREADY_CLOSED where the invoice is.
         """
-        async with answering(self._probe):
+        async with temporal_calls(self._probe):
             found = await self._require_open(workflow_id, run_id)
             handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
             await self._while_open(found, lambda: handle.execute_update(InvoiceWorkflow.dismiss, question))
@@ -198,7 +209,7 @@ class InvoiceService:
         """Do the update, again if it meets the workflow's end.
 
         Raises:
-            Refused: ALREADY_CLOSED, once it has ended.
+            RefusedError: ALREADY_CLOSED, once it has ended.
         """
         while True:
             try:
@@ -216,8 +227,8 @@ class InvoiceService:
 
     async def cancel(self, workflow_id: str, run_id: str | None, reason: str) -> InvoiceReport:
         """Cancel what is not paid yet. Cancelling twice changes nothing."""
-        async with answering(self._probe):
-            found = await require(self._client, workflow_id, run_id)
+        async with temporal_calls(self._probe):
+            found = await require_run(self._client, workflow_id, run_id)
             if found.status is not WorkflowExecutionStatus.CANCELED:
                 found = await self._require_open(found.id, found.run_id)
                 await self._client.get_workflow_handle(found.id, run_id=found.run_id).cancel(reason=reason)
@@ -228,15 +239,15 @@ class InvoiceService:
             return report
 
     async def list(self, status: Status | None = None, limit: int = 20, cursor: str = "") -> Page:
-        """Open invoices first, then those that ended last, of one status if named; see `reading.page`."""
-        async with answering(self._probe):
-            return await page(self._client, status, limit, cursor, indexed=await self._probe.indexes_status())
+        """Open invoices first, then those that ended last, of one status if named; see `reading.list_page`."""
+        async with temporal_calls(self._probe):
+            return await list_page(self._client, status, limit, cursor, indexed=await self._probe.indexes_status())
 
-    async def unindexed(self, status: Status) -> int:
+    async def count_unindexed(self, status: Status) -> int:
         """How many invoices may have this status and can't be found by it; 0 also where that can't be told."""
-        with suppress(Refused):
-            async with answering(self._probe):
-                return await unindexed(self._client, ended=status.is_terminal)
+        with suppress(RefusedError):
+            async with temporal_calls(self._probe):
+                return await count_unindexed(self._client, ended=status.is_terminal)
         return 0
 
     async def _policy(self) -> Policy:
@@ -249,42 +260,42 @@ class InvoiceService:
         )
 
     async def _newest_run(self, invoice: Invoice) -> str | None:
-        found = await find(self._client, workflow_id_for(invoice.invoice_id))
+        found = await find_run(self._client, workflow_id_for(invoice.invoice_id))
         return found.run_id if found is not None else None
 
-    async def _start(self, invoice: Invoice, policy: Policy, *, settled: Settled, is_first: bool) -> Submission:
+    async def _start(self, invoice: Invoice, policy: Policy, *, settled: SettledLines, is_first: bool) -> Submission:
         reuse = WorkflowIDReusePolicy.REJECT_DUPLICATE if is_first else WorkflowIDReusePolicy.ALLOW_DUPLICATE
         handle = await self._client.start_workflow(
             InvoiceWorkflow.run,
-            InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy, settled=lines_of(settled)),
+            InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy, settled=line_numbers(settled)),
             id=workflow_id_for(invoice.invoice_id),
             task_queue=self._task_queue,
             # Where nothing was seen under the id, nothing may have come and gone since.
             id_reuse_policy=reuse,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             task_timeout=_TASK_TIMEOUT,
-            memo=memo_of(invoice, settled),
-            static_summary=f"Invoice {word(invoice.invoice_id)}: {invoice.currency} {invoice.total}",
+            memo=build_memo(invoice, settled),
+            static_summary=f"Invoice {plain_or_quoted(invoice.invoice_id)}: {invoice.currency} {invoice.total}",
         )
         status = Status(await handle.query(InvoiceWorkflow.status))
         return Submission(
             workflow_id=handle.id, run_id=handle.first_execution_run_id or "", status=status, created=True
         )
 
-    async def _standing(self, invoice: Invoice, before: WorkflowExecutionDescription) -> Submission | Settled:
+    async def _standing(self, invoice: Invoice, before: WorkflowExecutionDescription) -> Submission | SettledLines:
         """The submission that stands already; or, where a new run may start, what earlier ones settled."""
         is_running = before.status is WorkflowExecutionStatus.RUNNING
-        is_same = await memo_text(before, "content_digest") == invoice.content_digest
+        is_same = await read_memo_text(before, "content_digest") == invoice.content_digest
         if is_running and not is_same:
-            raise conflict(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
-        last = await last_report(self._client, before)
+            raise conflict_error(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
+        last = await fetch_report_or_none(self._client, before)
         if last is None or (not is_running and last.status is not Status.PAID):
-            settled, told = await settled_by(self._client, before, last)
+            settled, told = await find_settled_lines(self._client, before, last)
             if told is not None:
                 require_unchanged(invoice, settled, last=told)
             return settled
         if not is_same:
-            raise conflict(invoice, "is paid, with other content. Use another invoice_id for another invoice")
+            raise conflict_error(invoice, "is paid, with other content. Use another invoice_id for another invoice")
         return Submission(workflow_id=before.id, run_id=before.run_id, status=last.status, created=False)
 
     async def _require_worker(self) -> None:
@@ -293,43 +304,43 @@ class InvoiceService:
             while not await self._probe.has_worker():
                 await anyio.sleep(0.1)
             return
-        raise no_worker("No worker polls for invoices, so nothing was started")
+        raise no_worker_error("No worker polls for invoices, so nothing was started")
 
     async def _require_open(self, workflow_id: str, run_id: str | None) -> WorkflowExecutionDescription:
-        found = await require(self._client, workflow_id, run_id)
+        found = await require_run(self._client, workflow_id, run_id)
         if found.status is not WorkflowExecutionStatus.RUNNING:
-            raise _closed(await report_of(self._client, found))
+            raise _closed(await fetch_report(self._client, found))
         return found
 
     def _require_own(self, found: WorkflowExecutionDescription) -> None:
-        if not self.takes_approvals_of(found):
+        if not self.can_approve(found):
             what = f"{OTHER_GATEWAY} (task queue {quoted(found.task_queue)})"
-            raise Refused(Code.NOT_SUPPORTED, f"{what}. Approve it at a server that is started with those.")
+            raise RefusedError(ErrorCode.NOT_SUPPORTED, f"{what}. Approve it at a server that is started with those.")
 
     async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
         """The report once a cancellation has had its effect; a payment under way may take longer than we wait.
 
         Raises:
-            Refused: NO_WORKER or NO_ANSWER, where in the time of an answer nobody tells how it stands. That is longer
-                than the task of a killed worker takes to come back.
+            RefusedError: NO_WORKER or NO_ANSWER, where no report comes in time. The deadline is
+                longer than the workflow task timeout, so a killed worker alone does not cause it.
         """
         report: InvoiceReport | None = None
         with anyio.CancelScope(deadline=anyio.current_effective_deadline() - _TO_SPARE):
-            report = await report_of(self._client, found)
+            report = await fetch_report(self._client, found)
             with anyio.move_on_after(_CANCEL_SETTLES_WITHIN):
                 while not report.status.is_terminal:
                     await anyio.sleep(0.05)
-                    report = await report_of(self._client, found)
-                report = await report_of(self._client, await require(self._client, found.id, found.run_id))
+                    report = await fetch_report(self._client, found)
+                report = await fetch_report(self._client, await require_run(self._client, found.id, found.run_id))
         if report is not None:
             return report
-        found = await require(self._client, found.id, found.run_id)
+        found = await require_run(self._client, found.id, found.run_id)
         if found.status is WorkflowExecutionStatus.COMPLETED:
-            return await report_of(self._client, found)
+            return await fetch_report(self._client, found)
         if found.status is WorkflowExecutionStatus.CANCELED:
-            raise await unanswered(self._probe, "The invoice is cancelled, but its report is not told")
-        raise await unanswered(self._probe, "The cancellation is accepted and not lost, but not taken up yet")
+            raise await diagnose_timeout(self._probe, "The invoice is cancelled, but its report is not told")
+        raise await diagnose_timeout(self._probe, "The cancellation is accepted and not lost, but not taken up yet")
 
 
-def _closed(report: InvoiceReport) -> Refused:
-    return Refused(Code.ALREADY_CLOSED, f"the invoice is {report.status} already. {report.summary}")
+def _closed(report: InvoiceReport) -> RefusedError:
+    return RefusedError(ErrorCode.ALREADY_CLOSED, f"the invoice is {report.status} already. {report.summary}")

@@ -19,7 +19,7 @@ from invoice_mcp.domain.names import invoice_workflow_id_of
 _RPC = timedelta(seconds=10)
 
 
-class Awaiting(Enum):
+class Parent(Enum):
     """Who waits for a line's workflow."""
 
     NOBODY = auto()
@@ -29,7 +29,7 @@ class Awaiting(Enum):
     """The same, but this run was reset: what an activity did before that, its attempts do not tell."""
 
 
-async def awaiting(client: Client, workflow_id: str, run_id: str) -> Awaiting:
+async def find_parent(client: Client, workflow_id: str, run_id: str) -> Parent:
     """Whether the newest run of the invoice is open, and this run of a line's workflow is a child it waits for.
 
     A server records a child's run with its parent before the child's first task, so a line that is due at once is
@@ -44,20 +44,20 @@ async def awaiting(client: Client, workflow_id: str, run_id: str) -> Awaiting:
     """
     invoice_workflow_id = invoice_workflow_id_of(workflow_id)
     if invoice_workflow_id is None:
-        return Awaiting.NOBODY
+        return Parent.NOBODY
     try:
         invoice = await client.get_workflow_handle(invoice_workflow_id).describe(rpc_timeout=_RPC)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            return Awaiting.NOBODY
+            return Parent.NOBODY
         raise
     # The run that was reset still names its children, though it has ended.
     children = invoice.raw_description.pending_children if invoice.status is WorkflowExecutionStatus.RUNNING else ()
     runs = {child.run_id for child in children if child.workflow_id == workflow_id and child.run_id}
     if run_id in runs:
-        return Awaiting.INVOICE
+        return Parent.INVOICE
     if not runs:
-        return Awaiting.NOBODY
+        return Parent.NOBODY
     described = await client.get_workflow_handle(workflow_id, run_id=run_id).describe(rpc_timeout=_RPC)
     is_reset = described.raw_description.workflow_execution_info.first_run_id in runs
-    return Awaiting.INVOICE_AFTER_RESET if is_reset else Awaiting.NOBODY
+    return Parent.INVOICE_AFTER_RESET if is_reset else Parent.NOBODY

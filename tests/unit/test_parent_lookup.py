@@ -9,7 +9,7 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from invoice_mcp.workflow.pending_lines import Awaiting, awaiting
+from invoice_mcp.workflow.parent_lookup import Parent, find_parent
 from tests.requirements import requirement
 
 INVOICE, LINE = "invoice-A", "invoice-A-line-1"
@@ -44,23 +44,23 @@ class Server:
 @pytest.mark.parametrize(
     ("server", "run_id", "who"),
     [
-        (Server(), "r1", Awaiting.INVOICE),
-        (Server(is_open=False), "r1", Awaiting.NOBODY),
-        (Server(child="r0", first="r0"), "r1", Awaiting.INVOICE_AFTER_RESET),
-        (Server(child="r0", first="r9"), "r1", Awaiting.NOBODY),
-        (Server(child=""), "r1", Awaiting.NOBODY),
-        (Server(child="r1", first="r9"), "r2", Awaiting.NOBODY),
-        (Server(error="NOT_FOUND"), "r1", Awaiting.NOBODY),
+        (Server(), "r1", Parent.INVOICE),
+        (Server(is_open=False), "r1", Parent.NOBODY),
+        (Server(child="r0", first="r0"), "r1", Parent.INVOICE_AFTER_RESET),
+        (Server(child="r0", first="r9"), "r1", Parent.NOBODY),
+        (Server(child=""), "r1", Parent.NOBODY),
+        (Server(child="r1", first="r9"), "r2", Parent.NOBODY),
+        (Server(error="NOT_FOUND"), "r1", Parent.NOBODY),
     ],
     ids=["its run", "ended", "reset", "another run", "not begun", "another child's", "no invoice"],
 )
-async def test_only_a_run_that_the_open_invoice_waits_for_is_awaited(server: Any, run_id: str, who: Awaiting) -> None:
-    assert await awaiting(server, LINE, run_id) is who
-    assert await awaiting(server, INVOICE, run_id) is Awaiting.NOBODY
+async def test_only_a_run_that_the_open_invoice_waits_for_is_awaited(server: Any, run_id: str, who: Parent) -> None:
+    assert await find_parent(server, LINE, run_id) is who
+    assert await find_parent(server, INVOICE, run_id) is Parent.NOBODY
 
 
 @requirement("ATTACK-RESET")
 async def test_that_the_server_is_away_does_not_mean_that_nobody_waits() -> None:
     server: Any = Server(error="UNAVAILABLE")
     with pytest.raises(RPCError):
-        await awaiting(server, LINE, "r1")
+        await find_parent(server, LINE, "r1")

@@ -7,22 +7,22 @@ from dataclasses import replace
 import pytest
 
 from invoice_mcp.domain.report import Confirmation, DecisionRequest
-from invoice_mcp.service.question_keys import VALID_FOR, QuestionKeys, decision_number, digest_of
+from invoice_mcp.service.form_keys import CONFIRMATION_VALIDITY, FormKeys, form_number, text_digest
 from tests.requirements import requirement
 
 NOW = 1_800_000_000
-HOUR = int(VALID_FOR.total_seconds())
-KEYS = QuestionKeys("run-1", "a nonce")
+HOUR = int(CONFIRMATION_VALIDITY.total_seconds())
+KEYS = FormKeys("run-1", "a nonce")
 DECISION = DecisionRequest(by="Ann", comment="Checked", confirmation=Confirmation.NONE)
-SHOWN = digest_of("Pay USD 1?")
-KEY = KEYS.of_confirmation(DECISION, SHOWN, NOW)
+SHOWN = text_digest("Pay USD 1?")
+KEY = KEYS.confirmation_key(DECISION, SHOWN, NOW)
 
 
 @requirement("CONFIRM-QUESTION")
 def test_a_key_tells_what_was_shown_for_an_hour() -> None:
     for now in (NOW, NOW + HOUR - 1):
-        assert KEYS.shown_by(KEY, DECISION, now) == SHOWN
-    assert KEYS.shown_by(KEY, DECISION, NOW + HOUR) is None
+        assert KEYS.verify_confirmation(KEY, DECISION, now) == SHOWN
+    assert KEYS.verify_confirmation(KEY, DECISION, NOW + HOUR) is None
 
 
 @requirement("CONFIRM-QUESTION", "CONFIRM-RUN")
@@ -38,8 +38,8 @@ def test_a_key_tells_what_was_shown_for_an_hour() -> None:
         (KEYS, DECISION.model_copy(update={"by": "AnnC", "comment": "hecked"})),
     ],
 )
-def test_it_counts_for_this_run_and_these_words_only(keys: QuestionKeys, decision: DecisionRequest) -> None:
-    assert keys.shown_by(KEY, decision, NOW) is None
+def test_it_counts_for_this_run_and_these_words_only(keys: FormKeys, decision: DecisionRequest) -> None:
+    assert keys.verify_confirmation(KEY, decision, NOW) is None
 
 
 @requirement("CONFIRM-QUESTION")
@@ -47,7 +47,7 @@ def test_it_counts_for_this_run_and_these_words_only(keys: QuestionKeys, decisio
     "altered",
     [
         KEY.replace(str(NOW), str(NOW + 1)),
-        KEY.replace(SHOWN, digest_of("Pay USD 2?")),
+        KEY.replace(SHOWN, text_digest("Pay USD 2?")),
         KEY[:-1] + ("1" if KEY.endswith("0") else "0"),
         KEY.upper(),
         f"{KEY} ",
@@ -61,29 +61,29 @@ def test_it_counts_for_this_run_and_these_words_only(keys: QuestionKeys, decisio
     ],
 )
 def test_an_altered_key_is_none(altered: str) -> None:
-    assert KEYS.shown_by(altered, DECISION, NOW) is None
+    assert KEYS.verify_confirmation(altered, DECISION, NOW) is None
 
 
 @requirement("CONFIRM-QUESTION")
 def test_a_run_without_a_nonce_has_keys_that_no_other_process_makes() -> None:
     for nonce in (None, ""):
-        own = QuestionKeys("run-1", nonce)
-        assert own.shown_by(own.of_confirmation(DECISION, SHOWN, NOW), DECISION, NOW) == SHOWN
+        own = FormKeys("run-1", nonce)
+        assert own.verify_confirmation(own.confirmation_key(DECISION, SHOWN, NOW), DECISION, NOW) == SHOWN
         assert "nonce" not in repr(own)
 
 
 @requirement("CONFIRM-QUESTION", "TASK-INVOICE")
 def test_a_tasks_form_has_a_key_by_its_number_and_text() -> None:
     keys = [
-        KEYS.of_decision(1, "Pay?"),
-        KEYS.of_decision(2, "Pay?"),
-        KEYS.of_decision(1, "Pay now?"),
-        replace(KEYS, run_id="run-2").of_decision(1, "Pay?"),
-        replace(KEYS, nonce="another").of_decision(1, "Pay?"),
+        KEYS.decision_key(1, "Pay?"),
+        KEYS.decision_key(2, "Pay?"),
+        KEYS.decision_key(1, "Pay now?"),
+        replace(KEYS, run_id="run-2").decision_key(1, "Pay?"),
+        replace(KEYS, nonce="another").decision_key(1, "Pay?"),
     ]
     assert len(set(keys)) == len(keys)
     # The same whichever server is asked.
-    assert replace(KEYS).of_decision(1, "Pay?") == keys[0]
-    assert [decision_number(key) for key in keys] == [1, 2, 1, 1, 1]
+    assert replace(KEYS).decision_key(1, "Pay?") == keys[0]
+    assert [form_number(key) for key in keys] == [1, 2, 1, 1, 1]
     with pytest.raises(AssertionError):
-        decision_number("decision-1")
+        form_number("decision-1")
