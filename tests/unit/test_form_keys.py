@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from invoice_mcp.domain.report import Confirmation, DecisionRequest
-from invoice_mcp.service.form_keys import CONFIRMATION_VALIDITY, FormKeys, form_number, text_digest
+from invoice_mcp.service.form_keys import FormKeys, form_number, text_digest
 from tests.requirements import requirement
 
 NOW = 1_800_000_000
-HOUR = int(CONFIRMATION_VALIDITY.total_seconds())
+HOUR = 3600
 KEYS = FormKeys("run-1", "a nonce")
 DECISION = DecisionRequest(by="Ann", comment="Checked", confirmation=Confirmation.NONE)
 SHOWN = text_digest("Pay USD 1?")

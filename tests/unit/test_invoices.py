@@ -161,6 +161,16 @@ def test_a_due_date_without_zone_or_sense_is_refused(due: Any) -> None:
 
 
 @requirement("INV-ZONE")
+@pytest.mark.parametrize(("first", "accepted", "refused"), [(True, 1900, 1899), (False, 2999, 3000)])
+def test_due_dates_lie_between_the_years_1900_and_2999(first: bool, accepted: int, refused: int) -> None:
+    moment = "01-02T00:00:00Z" if first else "12-30T00:00:00Z"
+    Invoice.model_validate(an_invoice("A", ("1", f"{accepted}-{moment}")))
+    assert faults(an_invoice("A", ("1", f"{refused}-{moment}"))) == [
+        "lines.1.due_date: must lie between the years 1900 and 2999"
+    ]
+
+
+@requirement("INV-ZONE")
 def test_the_same_moment_in_another_zone_is_the_same_content() -> None:
     here, there = (
         Invoice.model_validate(an_invoice("A", ("1", due)))

@@ -84,3 +84,10 @@ async def test_a_token_that_is_none_is_an_error_on_the_simulator_too() -> None:
     client = connect(Simulation())
     with pytest.raises(RPCError, match="page token"):
         await client.list_workflows(page_size=1, next_page_token=b"{").fetch_next_page()
+
+
+@requirement("LIST-PAGES")
+@pytest.mark.parametrize("length", range(1, 13))
+def test_a_token_of_any_length_comes_back(length: int) -> None:
+    token = bytes(range(length))
+    assert token_of(cursor_of(token, None), None) == token
