@@ -27,7 +27,7 @@ LIVES = [
     f"tests/scenarios/test_{part}.py"
     for part in ("decisions_by_people", "payments_on_due_dates", "cancellation", "without_cache")
 ]
-REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "shapes", "versioning")]
+REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "command_kinds", "versioning")]
 KILLED = [f"--ignore=tests/unit/test_{part}.py" for part in ("embedded", "embedded_reach", "backup", "state")]
 ELSEWHERE = ["tests/unit", *KILLED, *LIVES, *REPLAYS, "-m", QUICK]
 ELSEWHERE += [*IN_PARALLEL, "--hypothesis-profile=second-opinion"]

@@ -13,17 +13,17 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from temporal_replay.commands.diff import Drift
-from temporal_replay.replay.target import CannotRun
+from temporal_replay.replay.target import CannotRunError
 
-PATHS = "paths.toml"
-ACCEPTED = "accepted-drift.toml"
+PATHS_FILE = "paths.toml"
+ACCEPTED_FILE = "accepted-drift.toml"
 
 
-Said = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+NonBlankText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 """A text that is more than blanks."""
 
 
-class Accepted(BaseModel):
+class AcceptanceRule(BaseModel):
     """One entry of accepted-drift.toml.
 
     Attributes:
@@ -35,21 +35,21 @@ class Accepted(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    recording: Said
-    command: Said
-    field: Said
-    reason: Said
+    recording: NonBlankText
+    command: NonBlankText
+    field: NonBlankText
+    reason: NonBlankText
     old: str | None = None
     new: str | None = None
 
-    def names(self, recording: str) -> bool:
+    def matches_recording(self, recording: str) -> bool:
         """Whether it is about this recording."""
         return fnmatchcase(recording, self.recording)
 
-    def covers(self, recording: str, drift: Drift) -> bool:
+    def matches(self, recording: str, drift: Drift) -> bool:
         """Whether it is about this drift of this recording."""
         return (
-            self.names(recording)
+            self.matches_recording(recording)
             and (self.command, self.field) == (drift.command, drift.field)
             and self.old in {None, drift.old}
             and self.new in {None, drift.new}
@@ -59,10 +59,10 @@ class Accepted(BaseModel):
 class _AcceptedFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    drift: list[Accepted] = []
+    drift: list[AcceptanceRule] = []
 
 
-_FAULTS = {
+_ERROR_TEXTS = {
     "missing": "is missing",
     "extra_forbidden": "is not known",
     "string_too_short": "is empty",
@@ -86,7 +86,7 @@ class Corpus:
     root: Path
     files: Mapping[str, Path]
     required: Mapping[str, str] | None
-    accepted: Sequence[Accepted]
+    accepted: Sequence[AcceptanceRule]
     is_whole: bool = True
 
     @property
@@ -104,16 +104,20 @@ def read_corpus(path: Path) -> Corpus:
         CannotRun: There is no such path, or a list can't be read.
     """
     if not path.exists():
-        raise CannotRun(f"there is no {path}. `invoice-mcp histories record` and `... pull` make recordings")
+        raise CannotRunError(f"there is no {path}. `invoice-mcp histories record` and `... pull` make recordings")
     path = path.resolve()  # "." has no folder above it otherwise
     root = _root(path)
-    below = [path] if path.is_file() else [file for file in sorted(path.rglob("*.json")) if not _is_hidden(file, path)]
-    files = {file.relative_to(root).as_posix(): file for file in below}
+    recordings = (
+        [path] if path.is_file() else [file for file in sorted(path.rglob("*.json")) if not _is_hidden(file, path)]
+    )
+    files = {file.relative_to(root).as_posix(): file for file in recordings}
     part = path.relative_to(root).as_posix()
-    required = _required(root / PATHS)
+    required = _read_required(root / PATHS_FILE)
     if required is not None and part != ".":
-        required = {name: about for name, about in required.items() if name == part or name.startswith(f"{part}/")}
-    return Corpus(root, files, required, _accepted(root / ACCEPTED), is_whole=part == ".")
+        required = {
+            name: description for name, description in required.items() if name == part or name.startswith(f"{part}/")
+        }
+    return Corpus(root, files, required, _read_acceptance_rules(root / ACCEPTED_FILE), is_whole=part == ".")
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
@@ -125,72 +129,80 @@ def _root(path: Path) -> Path:
     """The folder itself or the next one or two above it that has one of the lists; without any, the folder."""
     folder = path if path.is_dir() else path.parent
     for candidate in (folder, *folder.parents[:2]):
-        if (candidate / PATHS).is_file() or (candidate / ACCEPTED).is_file():
+        if (candidate / PATHS_FILE).is_file() or (candidate / ACCEPTED_FILE).is_file():
             return candidate
     return folder
 
 
-def _required(path: Path) -> dict[str, str] | None:
-    folders = listed_paths(path)
+def _read_required(path: Path) -> dict[str, str] | None:
+    folders = read_paths(path)
     if folders is None:
         return None
-    return {f"{folder}/{name}.json": about for folder, names in folders.items() for name, about in names.items()}
+    return {
+        f"{folder}/{name}.json": description for folder, names in folders.items() for name, description in names.items()
+    }
 
 
-def listed_paths(path: Path) -> dict[str, dict[str, str]] | None:
+def read_paths(path: Path) -> dict[str, dict[str, str]] | None:
     """What a paths.toml says, by folder; None if there is none.
 
     Raises:
         CannotRun: It can't be read, or is none.
     """
-    content = _toml(path)
+    content = _read_toml(path)
     if content is None:
         return None
     found: dict[str, dict[str, str]] = {}
     for folder, names in content.items():
         if not isinstance(names, dict):
-            raise CannotRun(f'{path} is no list of paths: {folder} is no [folder] with lines of name = "what it shows"')
-        for name, about in names.items():
-            if not isinstance(about, str):
-                hint = "; a name with a dot stands in quotes" if isinstance(about, dict) else ""
-                raise CannotRun(
+            raise CannotRunError(
+                f'{path} is no list of paths: {folder} is no [folder] with lines of name = "what it shows"'
+            )
+        for name, description in names.items():
+            if not isinstance(description, str):
+                hint = "; a name with a dot stands in quotes" if isinstance(description, dict) else ""
+                raise CannotRunError(
                     f"{path} is no list of paths: what {name} of [{folder}] shows must be said in a text{hint}"
                 )
         found[folder] = names
     return found
 
 
-def _accepted(path: Path) -> list[Accepted]:
-    content = _toml(path)
+def _read_acceptance_rules(path: Path) -> list[AcceptanceRule]:
+    content = _read_toml(path)
     try:
         return _AcceptedFile.model_validate(content or {}).drift
     except ValidationError as error:
-        faults = "; ".join(_told(each["loc"], each["type"], each["msg"]) for each in error.errors())
-        raise CannotRun(f"{path} is no list of accepted drift: {faults}") from None
+        faults = "; ".join(_describe_error(each["loc"], each["type"], each["msg"]) for each in error.errors())
+        raise CannotRunError(f"{path} is no list of accepted drift: {faults}") from None
 
 
-def _told(where: Sequence[str | int], kind: str, told: str) -> str:
+def _describe_error(where: Sequence[str | int], kind: str, message: str) -> str:
     """One fault of an accepted-drift.toml, in its own terms."""
     entry = f"[[drift]] number {where[1] + 1}" if len(where) > 1 and isinstance(where[1], int) else ""
     names = [str(each) for each in where if isinstance(each, str) and not (entry and each == "drift")]
-    what = _FAULTS.get(kind, told[:1].lower() + told[1:])
+    what = _ERROR_TEXTS.get(kind, message[:1].lower() + message[1:])
     return ", ".join(filter(None, [entry, " ".join([*names, what])]))
 
 
-def _toml(path: Path) -> dict[str, object] | None:
+def _read_toml(path: Path) -> dict[str, object] | None:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise CannotRun(f"{path} can't be read: {error}") from None
+        raise CannotRunError(f"{path} can't be read: {error}") from None
 
 
-def paths_text(folders: Mapping[str, Mapping[str, str]]) -> str:
+def render_paths(folders: Mapping[str, Mapping[str, str]]) -> str:
     """The text of paths.toml."""
     lines = ["# Which recordings must exist, and what each shows. Written by `invoice-mcp histories record`.", ""]
     for folder, names in sorted(folders.items()):
-        lines += [f"[{quoted(folder)}]", *(f"{quoted(name)} = {quoted(about)}" for name, about in names.items()), ""]
+        lines += [
+            f"[{quoted(folder)}]",
+            *(f"{quoted(name)} = {quoted(description)}" for name, description in names.items()),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -199,7 +211,7 @@ def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def entry_text(recording: str, drift: Drift) -> str:
+def acceptance_entry(recording: str, drift: Drift) -> str:
     """The entry of accepted-drift.toml that would accept a drift; its reason is for a person to give."""
     entry = {
         "recording": recording,
@@ -218,5 +230,5 @@ def add_to_paths(root: Path, folder: str, names: Mapping[str, str]) -> None:
     Raises:
         CannotRun: The file can't be read.
     """
-    folders = listed_paths(root / PATHS) or {}
-    (root / PATHS).write_text(paths_text({**folders, folder: dict(names)}), encoding="utf-8")
+    folders = read_paths(root / PATHS_FILE) or {}
+    (root / PATHS_FILE).write_text(render_paths({**folders, folder: dict(names)}), encoding="utf-8")

@@ -9,9 +9,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from temporal_replay.commands.diff import Drift
-from temporal_replay.corpus import PATHS, Accepted, Corpus, read_corpus
+from temporal_replay.corpus import PATHS_FILE, AcceptanceRule, Corpus, read_corpus
 from temporal_replay.outcome import Outcome
-from temporal_replay.replay.pool import Pool
+from temporal_replay.replay.pool import ReplayPool
 
 
 class AcceptedDrift(BaseModel):
@@ -24,7 +24,7 @@ class AcceptedDrift(BaseModel):
     reason: str
 
 
-class Report(BaseModel):
+class GateReport(BaseModel):
     """What the gate found.
 
     Attributes:
@@ -41,7 +41,7 @@ class Report(BaseModel):
     outcomes: tuple[Outcome, ...]
     accepted: tuple[AcceptedDrift, ...] = ()
     missing: tuple[str, ...] = ()
-    stale: tuple[Accepted, ...] = ()
+    stale: tuple[AcceptanceRule, ...] = ()
     notes: tuple[str, ...] = ()
     strict: bool = True
     seconds: float = 0.0
@@ -57,7 +57,9 @@ class Report(BaseModel):
         return bool(self.outcomes) and not (self.broken or self.missing or self.stale)
 
 
-async def check_histories(path: Path, pool: Pool, told: Callable[[Outcome], None] = lambda _: None) -> Report:
+async def check_histories(
+    path: Path, pool: ReplayPool, on_outcome: Callable[[Outcome], None] = lambda _: None
+) -> GateReport:
     """Replay every recording below a path.
 
     Args:
@@ -67,48 +69,50 @@ async def check_histories(path: Path, pool: Pool, told: Callable[[Outcome], None
     Raises:
         CannotRun: There is no such path, a list of the corpus can't be read, or the code can't be imported.
     """
-    return await check_corpus(read_corpus(path), pool, told)
+    return await check_corpus(read_corpus(path), pool, on_outcome)
 
 
-async def check_corpus(corpus: Corpus, pool: Pool, told: Callable[[Outcome], None] = lambda _: None) -> Report:
+async def check_corpus(
+    corpus: Corpus, pool: ReplayPool, on_outcome: Callable[[Outcome], None] = lambda _: None
+) -> GateReport:
     """As `check_histories`, of a corpus that is read already."""
     began = time.perf_counter()
-    outcomes = await pool.replay(corpus.files, told)
-    kept, accepted, used = [], [], set()
+    outcomes = await pool.replay(corpus.files, on_outcome)
+    remaining, accepted, used = [], [], set()
     for outcome in outcomes:
-        left = []
+        remaining_drift = []
         for drift in outcome.drift:
-            entries = [entry for entry in corpus.accepted if entry.covers(outcome.recording, drift)]
+            entries = [entry for entry in corpus.accepted if entry.matches(outcome.recording, drift)]
             used.update(entries)
             if entries:
                 accepted.append(AcceptedDrift(recording=outcome.recording, drift=drift, reason=entries[0].reason))
             else:
-                left.append(drift)
-        kept.append(outcome.model_copy(update={"drift": tuple(left)}))
-    return Report(
-        outcomes=tuple(kept),
+                remaining_drift.append(drift)
+        remaining.append(outcome.model_copy(update={"drift": tuple(remaining_drift)}))
+    return GateReport(
+        outcomes=tuple(remaining),
         accepted=tuple(accepted),
         missing=tuple(corpus.missing),
-        stale=tuple(_stale(corpus, kept, used) if pool.strict else ()),
-        notes=tuple(notes_on(corpus)),
+        stale=tuple(_stale(corpus, remaining, used) if pool.strict else ()),
+        notes=tuple(corpus_notes(corpus)),
         strict=pool.strict,
         seconds=time.perf_counter() - began,
     )
 
 
-def notes_on(corpus: Corpus) -> list[str]:
+def corpus_notes(corpus: Corpus) -> list[str]:
     """Of a corpus that does not say what must be there, that; of a part of it nobody expects that."""
     if corpus.required or not corpus.is_whole or not corpus.files:
         return []
-    why = f"no {PATHS}" if corpus.required is None else f"{PATHS} lists nothing"
+    why = f"no {PATHS_FILE}" if corpus.required is None else f"{PATHS_FILE} lists nothing"
     return [f"{why}: a missing recording can't be noticed"]
 
 
-def _stale(corpus: Corpus, outcomes: Sequence[Outcome], used: set[Accepted]) -> list[Accepted]:
+def _stale(corpus: Corpus, outcomes: Sequence[Outcome], used: set[AcceptanceRule]) -> list[AcceptanceRule]:
     """Entries without drift. Of what lies outside of a part, or does not replay, nothing can be said."""
     found = []
     for entry in corpus.accepted:
-        about = [outcome for outcome in outcomes if entry.names(outcome.recording)]
+        about = [outcome for outcome in outcomes if entry.matches_recording(outcome.recording)]
         is_known = corpus.is_whole or entry.recording in corpus.files
         is_known &= all(outcome.problem is None for outcome in about)
         if entry not in used and is_known:

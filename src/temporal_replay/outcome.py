@@ -24,7 +24,7 @@ class Problem(BaseModel):
     """Why a recording does not replay.
 
     Attributes:
-        told: What happened, in one line.
+        message: What happened, in one line.
         detail: Which event, what was recorded, what the code does now; a traceback; may be empty.
         advice: What to do.
     """
@@ -32,7 +32,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     fault: Fault
-    told: str
+    message: str
     detail: str = ""
     advice: str = ""
 

@@ -14,13 +14,13 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
 from temporalio.converter import PayloadCodec
 
-from temporal_replay.commands.protobuf import encoded_holders
+from temporal_replay.commands.protobuf import encoded_slots
 from temporal_replay.commands.recorded import attributes
 
 _LARGEST = 256 * 1024 * 1024  # bytes; Temporal ends a workflow long before its history is as large
 
 
-class Unreadable(Exception):  # noqa: N818 (it names a state of the file)
+class RecordingError(Exception):
     """A file is no recording. The message says why and what to do."""
 
 
@@ -48,9 +48,9 @@ class Recording:
             Unreadable: It is no whole history, or nothing has run yet.
         """
         if not history.events or attributes(history.events[0])[0] != "workflow_execution_started":
-            raise Unreadable("it does not begin with the start of a workflow: it is no whole history")
+            raise RecordingError("it does not begin with the start of a workflow: it is no whole history")
         if not any(attributes(event)[0] == "workflow_task_completed" for event in history.events):
-            raise Unreadable("no workflow task was completed yet, so there is nothing to replay: record it later")
+            raise RecordingError("no workflow task was completed yet, so there is nothing to replay: record it later")
         started = history.events[0].workflow_execution_started_event_attributes
         return cls(history.workflow_id, started.workflow_type.name, tuple(history.events), recorded_with)
 
@@ -69,20 +69,22 @@ class Recording:
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise Unreadable(f"it is no JSON, or cut off: {error}") from None
+            raise RecordingError(f"it is no JSON, or cut off: {error}") from None
         if not isinstance(content, dict) or not isinstance(content.get("events"), list):
-            raise Unreadable("it is no recording: a JSON object with workflow_id and events")
+            raise RecordingError("it is no recording: a JSON object with workflow_id and events")
         workflow_id = content.get("workflow_id") or _started(content).get("workflowId")
         if not isinstance(workflow_id, str) or not workflow_id:
-            raise Unreadable("it does not say which workflow_id it was recorded under, and can't be replayed without")
+            raise RecordingError(
+                "it does not say which workflow_id it was recorded under, and can't be replayed without"
+            )
         try:
             history = WorkflowHistory.from_json(workflow_id, {"events": content["events"]})
         except (ParseError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise Unreadable(f"its events are none of Temporal's: {error}") from None
+            raise RecordingError(f"its events are none of Temporal's: {error}") from None
         recording = cls.of(history)
         named = content.get("workflow_type", recording.workflow_type)
         if named != recording.workflow_type:
-            raise Unreadable(f"it says it is a {named}, but its history began as {recording.workflow_type}")
+            raise RecordingError(f"it says it is a {named}, but its history began as {recording.workflow_type}")
         given = content.get("recorded_with")
         return replace(
             recording,
@@ -112,13 +114,13 @@ class Recording:
         for event in self.events:
             copy = HistoryEvent()
             copy.CopyFrom(event)
-            for held in encoded_holders(copy):
+            for slot in encoded_slots(copy):
                 try:
-                    decoded = await codec.decode(list(held.all()))
-                    held.put([Payload.FromString(each.SerializeToString()) for each in decoded])
+                    decoded = await codec.decode(list(slot.payloads()))
+                    slot.replace([Payload.FromString(each.SerializeToString()) for each in decoded])
                 except Exception as error:  # noqa: BLE001 (whatever that code does)
                     why = f"{type(error).__name__}: {error}"
-                    raise Unreadable(f"the codec of the data converter can't decode it: {why}") from None
+                    raise RecordingError(f"the codec of the data converter can't decode it: {why}") from None
             events.append(copy)
         return replace(self, events=tuple(events))
 
@@ -129,7 +131,7 @@ def _started(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return held if isinstance(held, dict) else {}
 
 
-def read(path: Path) -> Recording:
+def read_recording(path: Path) -> Recording:
     """Read a recording's file.
 
     Raises:
@@ -137,14 +139,14 @@ def read(path: Path) -> Recording:
     """
     try:
         if path.stat().st_size > _LARGEST:
-            raise Unreadable(f"it is larger than {_LARGEST // 1024**2} MiB: no history is")
+            raise RecordingError(f"it is larger than {_LARGEST // 1024**2} MiB: no history is")
         text = path.read_bytes()
     except OSError as error:
-        raise Unreadable(f"it can't be read: {error.strerror or error}") from None
+        raise RecordingError(f"it can't be read: {error.strerror or error}") from None
     return Recording.parse(text)
 
 
-def write(recording: Recording, path: Path) -> None:
+def write_recording(recording: Recording, path: Path) -> None:
     """Write a recording's file; its folder is made.
 
     Raises:

@@ -21,7 +21,7 @@ from temporalio.worker import Replayer
 from invoice_mcp.testing import run_and_exit
 from invoice_mcp.testing.recordings import TARGET
 from invoice_mcp.workflow.worker import REPLAY
-from temporal_replay import Outcome, Pool, cores, read
+from temporal_replay import Outcome, ReplayPool, cores, read_recording
 
 CORPUS = Path(__file__).parents[2] / "histories"
 
@@ -33,7 +33,7 @@ async def bare(files: Mapping[str, Path]) -> tuple[float, float]:
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
         for path in files.values():
-            yield read(path).history
+            yield read_recording(path).history
 
     async with Replayer(**REPLAY).workflow_replay_iterator(histories()) as results:
         async for result in results:
@@ -52,7 +52,7 @@ async def gate(files: Mapping[str, Path], *, strict: bool, processes: int) -> tu
         assert outcome.drift == ()
         seen.append(time.perf_counter())
 
-    await Pool(TARGET, strict=strict, processes=processes).replay(files, told)
+    await ReplayPool(TARGET, strict=strict, processes=processes).replay(files, told)
     return (len(seen) - 1) / (seen[-1] - seen[0]), seen[0] - began
 
 

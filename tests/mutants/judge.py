@@ -22,11 +22,20 @@ SIMULATED, SERVER = "scenarios, simulated", "scenarios, on servers"
 
 async def _gate(corpus: Path, *, strict: bool) -> str:
     """What the gate says of the first recording that does not pass, but for accepted drift; "" if all do."""
-    from temporal_replay import CannotRun, Fault, Outcome, Recording, Replaying, Target, read, read_corpus
+    from temporal_replay import (
+        CannotRunError,
+        Fault,
+        InProcessReplayer,
+        Outcome,
+        Recording,
+        Target,
+        read_corpus,
+        read_recording,
+    )
 
     try:
         code = Target("invoice_mcp.workflow.worker:REPLAY").load()
-    except CannotRun as why:
+    except CannotRunError as why:
         return str(why)
     listed = read_corpus(corpus)
     wrong: list[str] = []
@@ -36,13 +45,13 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
         drifted = [
             each
             for each in outcome.drift
-            if not any(entry.covers(outcome.recording, each) for entry in listed.accepted)
+            if not any(entry.matches(outcome.recording, each) for entry in listed.accepted)
         ]
         if outcome.problem:
             problem = outcome.problem
             differs = problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
             # What the code fails with has a traceback: its first line says enough.
-            what = differs if differs and problem.fault is Fault.NONDETERMINISM else problem.told
+            what = differs if differs and problem.fault is Fault.NONDETERMINISM else problem.message
             wrong.append(f"{name}: {problem.fault}: {what}")
         elif drifted:
             drift = drifted[0]
@@ -52,9 +61,9 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
         for recording, path in sorted(listed.files.items()):
             if wrong:
                 return
-            yield recording, read(path)
+            yield recording, read_recording(path)
 
-    await Replaying(code, strict=strict).replay(until_wrong(), told)
+    await InProcessReplayer(code, strict=strict).replay(until_wrong(), told)
     return wrong[0] if wrong else ""
 
 

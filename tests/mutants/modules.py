@@ -14,7 +14,7 @@ _TASKS = ("tasks/test_answers.py", "tasks/test_generic.py", "tasks/test_response
 _CONFIRMING, _AGAIN = "../scenarios/test_confirmation.py", "../scenarios/test_resubmission_scenarios.py"
 _CHECKER = ("testing/test_checker.py", "testing/test_checker_consistency.py")
 _MODEL = ("testing/test_model.py", "testing/test_model_races.py")
-_REPLAY = ("../replay/test_strict.py", "../replay/test_shapes.py")
+_REPLAY = ("../replay/test_strict.py", "../replay/test_command_kinds.py")
 
 PRODUCT: Mapping[str, tuple[str, ...]] = {
     "workflow/activities.py": ("test_activities.py",),

@@ -10,8 +10,8 @@ import pytest_asyncio
 from temporalio.client import Client
 
 from temporal_replay import Recording
-from tests.replay.ordering import record
-from tests.replay.recorded import record_couriers, record_parcels, record_slip
+from tests.replay.order_recorder import record
+from tests.replay.recorder import record_couriers, record_parcels, record_slip
 from tests.replay.versioning.before import Before
 from tests.replay.versioning.deprecated import Deprecated
 from tests.replay.versioning.guarded import Guarded

@@ -22,10 +22,10 @@ import pytest
 from click.testing import CliRunner
 
 from invoice_mcp.cli.main import main as cli
-from temporal_replay import Recording, add_to_paths, write
+from temporal_replay import Recording, add_to_paths, write_recording
 from tests.nightly import at_night
 from tests.processes import running_process
-from tests.replay import parcels
+from tests.replay import parcel_workflows
 from tests.requirements import requirement
 
 COMMAND = (sys.executable, "-m", "invoice_mcp", "histories")
@@ -60,11 +60,11 @@ TWICE = [Refused, Refused]
 @pytest.fixture
 def project(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
     """Somebody else's project: a module with workflows, and recordings beside it."""
-    shutil.copy(parcels.__file__, tmp_path / "parcels.py")
+    shutil.copy(parcel_workflows.__file__, tmp_path / "parcels.py")
     (tmp_path / "makers.py").write_text(MAKERS, encoding="utf-8")
     (tmp_path / "refused.py").write_text(REFUSED, encoding="utf-8")
     for name, recording in parcel_recordings.items():
-        write(recording, tmp_path / "histories" / "from_1" / f"{name}.json")
+        write_recording(recording, tmp_path / "histories" / "from_1" / f"{name}.json")
     return tmp_path
 
 
@@ -168,11 +168,11 @@ def test_a_workflow_that_hangs_is_not_pulled(project: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from invoice_mcp.cli.histories_support import leave, run\n"
-        "from temporal_replay import Target, Unreadable, read, scrub_and_prove\n"
-        "recording = read(Path('histories/from_1/lost.json'))\n"
+        "from temporal_replay import Target, Unreadable, read_recording, scrub_and_prove\n"
+        "recording = read_recording(Path('histories/from_1/lost.json'))\n"
         "try:\n"
         "    run(scrub_and_prove(recording, Target('parcels:WORKFLOWS').load(), time_limit=3), may_hang=True)\n"
-        "except Unreadable as why:\n"
+        "except RecordingError as why:\n"
         "    print(why)\n"
         "    leave(1)\n"
     )
@@ -215,12 +215,21 @@ NO_WORKER = (
 MISTAKES = {
     "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
     "no such module": ((*CHECK, "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
-    "no such name": (("coverage", "--workflows", "tests.replay.parcels:WORK"), "has no attribute 'WORK'"),
+    "no such name": (("coverage", "--workflows", "tests.replay.parcel_workflows:WORK"), "has no attribute 'WORK'"),
     "no colon": (("coverage", "--workflows", "parcels"), "must read module:attribute"),
-    "no workflows": (("coverage", "--workflows", "tests.replay.parcels:CITY"), "must be a list of workflow classes"),
+    "no workflows": (
+        ("coverage", "--workflows", "tests.replay.parcel_workflows:CITY"),
+        "must be a list of workflow classes",
+    ),
     "no workflow": (("coverage", "--workflows", "pathlib:Path"), "must be a list of workflow classes"),
     "no data converter": (
-        ("coverage", "--workflows", "tests.replay.parcels:WORKFLOWS", "--data-converter", "tests.replay.parcels:CITY"),
+        (
+            "coverage",
+            "--workflows",
+            "tests.replay.parcel_workflows:WORKFLOWS",
+            "--data-converter",
+            "tests.replay.parcel_workflows:CITY",
+        ),
         "is no temporalio.converter",
     ),
     "a function that raises": (("coverage", "--workflows", "makers:raises"), "makers:raises can't be called: KeyError"),

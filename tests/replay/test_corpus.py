@@ -13,8 +13,8 @@ import pytest
 
 from invoice_mcp.domain.names import TASK_QUEUE
 from invoice_mcp.testing.recordings import PATHS, TARGET
-from temporal_replay import Drift, Pool, Recording, check_histories, read, read_corpus
-from tests.replay.personal_data import strangers_in, texts_of
+from temporal_replay import Drift, Recording, ReplayPool, check_histories, read_corpus, read_recording
+from tests.replay.personal_data_scan import strangers_in, texts_of
 from tests.requirements import requirement
 
 CORPUS = Path(__file__).parents[2] / "histories"
@@ -24,7 +24,7 @@ RECORDINGS = sorted(path.relative_to(CORPUS).as_posix() for path in CORPUS.rglob
 
 @requirement("HISTORY-CORPUS")
 async def test_the_code_as_it_is_replays_every_recording_to_the_letter() -> None:
-    report = await check_histories(CORPUS, Pool(TARGET))
+    report = await check_histories(CORPUS, ReplayPool(TARGET))
     assert report.is_clean, report.broken or report.missing or report.stale
     assert report.notes == ()  # there is a list of what must be there
     assert [outcome.recording for outcome in report.outcomes] == RECORDINGS
@@ -32,7 +32,7 @@ async def test_the_code_as_it_is_replays_every_recording_to_the_letter() -> None
 
 @requirement("HISTORY-ACCEPTED", "TEXT-QUOTED")
 async def test_only_the_sentence_on_an_invoice_differs_from_what_was_recorded() -> None:
-    report = await check_histories(CORPUS, Pool(TARGET))
+    report = await check_histories(CORPUS, ReplayPool(TARGET))
     assert {each.drift.field for each in report.accepted} == {"answer[0].summary", "result[0].summary"}
     for each in report.accepted:
         assert each.recording.startswith("from_0.1.0/")
@@ -42,8 +42,8 @@ async def test_only_the_sentence_on_an_invoice_differs_from_what_was_recorded() 
     # Anything else in the same results is still drift.
     [of_update, of_result] = read_corpus(CORPUS).accepted
     status = Drift(command=of_result.command, field="result[0].status", old="PAID", new="FAILED", event_id=1)
-    assert not of_update.covers("from_0.1.0/rejected.json", status)
-    assert not of_result.covers("from_0.1.0/rejected.json", status)
+    assert not of_update.matches("from_0.1.0/rejected.json", status)
+    assert not of_result.matches("from_0.1.0/rejected.json", status)
 
 
 @requirement("HISTORY-CORPUS")
@@ -60,7 +60,7 @@ def test_every_path_is_recorded() -> None:
 @pytest.mark.parametrize("name", RECORDINGS)
 def test_a_recording_says_what_it_is_and_names_no_person_or_machine(name: str) -> None:
     path = CORPUS / name
-    recording = read(path)
+    recording = read_recording(path)
     assert Recording.parse(recording.dump()) == recording
     assert recording.dump() == path.read_text(encoding="utf-8")
     release, path_name = recording.recorded_with["release"], recording.recorded_with["path"]
@@ -75,7 +75,7 @@ def test_a_recording_says_what_it_is_and_names_no_person_or_machine(name: str) -
 @requirement("HISTORY-CORPUS")
 @pytest.mark.parametrize("name", ["approved-and-paid", "payment-unconfirmed.line-1", "cancelled-while-waiting"])
 def test_a_person_is_found_wherever_one_is_named(name: str) -> None:
-    events = json.loads(read(CORPUS / RELEASES[-1] / f"{name}.json").dump())["events"]
+    events = json.loads(read_recording(CORPUS / RELEASES[-1] / f"{name}.json").dump())["events"]
     places = list(leaves_of(events))
     assert len(places) > 90
     for holder, key in places:

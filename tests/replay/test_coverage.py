@@ -17,19 +17,19 @@ from temporalio.common import RawValue
 from temporalio.worker import Worker
 
 from temporal_replay import (
-    CannotRun,
-    Code,
+    CannotRunError,
     Coverage,
+    LoadedTarget,
     Recording,
-    coverage_as_json,
-    coverage_of,
+    measure_coverage,
     read_corpus,
-    write,
+    render_coverage_json,
+    write_recording,
 )
-from temporal_replay.patches.coverage import Patch
-from temporal_replay.patches.usage import patches_in
-from tests.replay import parcels
-from tests.replay.ordering import reserve, tell_customer
+from temporal_replay.patches.removal import Patch
+from temporal_replay.patches.source import find_patches
+from tests.replay import parcel_workflows
+from tests.replay.order_recorder import reserve, tell_customer
 from tests.replay.versioning.before import Before
 from tests.replay.versioning.deprecated import Deprecated
 from tests.replay.versioning.guarded import Guarded
@@ -43,8 +43,8 @@ async def covered(
     folder: Path, recordings: Mapping[str, Recording], *workflows: type, client: Client | None = None
 ) -> Coverage:
     for name, recording in recordings.items():
-        write(recording, folder / f"{name}.json")
-    return await coverage_of(read_corpus(folder), Code({"workflows": workflows}), client)
+        write_recording(recording, folder / f"{name}.json")
+    return await measure_coverage(read_corpus(folder), LoadedTarget({"workflows": workflows}), client)
 
 
 @requirement("HISTORY-COVERAGE")
@@ -52,7 +52,7 @@ async def test_recordings_are_told_by_the_path_of_commands_that_they_take(
     parcel_recordings: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     again = {**parcel_recordings, "again": parcel_recordings["waiting"]}
-    coverage = await covered(tmp_path, again, *parcels.WORKFLOWS)
+    coverage = await covered(tmp_path, again, *parcel_workflows.WORKFLOWS)
     paths = {path.recordings: path for path in coverage.paths}
     assert paths.keys() == {("again.json", "waiting.json"), ("delivered.json",), ("label.json",), ("lost.json",)}
     assert paths["again.json", "waiting.json"].commands[-2:] == ("ModifyProperties", "StartTimer")
@@ -62,11 +62,11 @@ async def test_recordings_are_told_by_the_path_of_commands_that_they_take(
 
 VERDICTS = {
     # The recordings there are, the code as it is: what may be done with the patch.
-    "old orders need the old way": ({"Before", "Guarded"}, Guarded, "keep both ways"),
-    "only new orders": ({"Guarded"}, Guarded, "the old way can go"),
+    "old orders need the old way": ({"Before", "Guarded"}, Guarded, "keep both branches"),
+    "only new orders": ({"Guarded"}, Guarded, "the old branch can be removed"),
     "orders with the marker": ({"Guarded", "Deprecated"}, Deprecated, "keep deprecate_patch"),
-    "only orders with the deprecated marker": ({"Deprecated"}, Deprecated, "can go"),
-    "removed too early": ({"Guarded"}, Removed, "put deprecate_patch back"),
+    "only orders with the deprecated marker": ({"Deprecated"}, Deprecated, "can be removed"),
+    "removed too early": ({"Guarded"}, Removed, "restore deprecate_patch"),
 }
 
 
@@ -91,7 +91,7 @@ async def test_an_open_workflow_may_need_what_no_recording_does(
     nobody = await covered(tmp_path / "a", guarded, Guarded, client=real_client)
     assert (nobody.patches[0].open_old, nobody.patches[0].verdict) == (
         0,
-        "the old way can go (deprecate_patch): nothing needs it",
+        "the old branch can be removed (keep deprecate_patch): no history needs it",
     )
     queue = f"open-{os.getpid()}"
     async with Worker(real_client, task_queue=queue, workflows=[Before], activities=[reserve, tell_customer]):
@@ -99,11 +99,11 @@ async def test_an_open_workflow_may_need_what_no_recording_does(
         async with asyncio.timeout(20):
             while (await handle.describe()).history_length < 8:
                 await asyncio.sleep(0.02)
-            while not (asked := await covered(tmp_path / "b", guarded, Guarded, client=real_client)).asked:
+            while not (asked := await covered(tmp_path / "b", guarded, Guarded, client=real_client)).open_workflows:
                 (tmp_path / "b" / "Guarded.json").unlink()
                 await asyncio.sleep(0.1)
     await handle.terminate()
-    assert (asked.asked, asked.patches[0].open_old, asked.patches[0].verdict) == (1, 1, "keep both ways")
+    assert (asked.open_workflows, asked.patches[0].open_old, asked.patches[0].verdict) == (1, 1, "keep both branches")
 
 
 # Patches asked for in a module that is imported, by each way to write the import and the name.
@@ -157,7 +157,7 @@ def order(folder: Path, imported: str, asked: str) -> type:
 @requirement("HISTORY-COVERAGE")
 @pytest.mark.parametrize("way", ASKED)
 def test_a_patch_is_found_in_the_text_however_it_is_written(way: str, modules: Path) -> None:
-    assert patches_in([order(modules, *ASKED[way])]) == ({PATCH: "patched"}, 0)
+    assert find_patches([order(modules, *ASKED[way])]) == ({PATCH: "patched"}, 0)
 
 
 @requirement("HISTORY-COVERAGE")
@@ -166,10 +166,10 @@ async def test_a_patch_that_the_text_does_not_name_is_found_at_replay(
     way: str, orders: Mapping[str, Recording], modules: Path, tmp_path: Path
 ) -> None:
     workflow = order(modules, *ONLY_AT_REPLAY[way])
-    assert patches_in([workflow]) == ({}, 1)
+    assert find_patches([workflow]) == ({}, 1)
     coverage = await covered(tmp_path / "c", {name: orders[name] for name in ("Before", "Guarded")}, workflow)
     (patch,) = coverage.patches
-    assert (patch.in_code, patch.verdict) == ("patched", "keep both ways")
+    assert (patch.in_code, patch.verdict) == ("patched", "keep both branches")
 
 
 @requirement("HISTORY-COVERAGE")
@@ -178,15 +178,15 @@ async def test_nothing_can_go_while_something_does_not_replay(
 ) -> None:
     recordings = {"Guarded": orders["Guarded"], "waiting": parcel_recordings["waiting"]}
     coverage = await covered(tmp_path, recordings, Guarded)
-    assert coverage.patches[0].verdict == "not known: 1 does not replay"
-    assert json.loads(coverage_as_json(coverage))["patches"][0]["verdict"] == "not known: 1 does not replay"
+    assert coverage.patches[0].verdict == "unknown: 1 history does not replay"
+    assert json.loads(render_coverage_json(coverage))["patches"][0]["verdict"] == "unknown: 1 history does not replay"
 
 
 @requirement("HISTORY-COVERAGE")
 async def test_nothing_can_go_while_open_workflows_were_not_looked_at(
     real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
 ) -> None:
-    write(orders["Guarded"], tmp_path / "Guarded.json")
+    write_recording(orders["Guarded"], tmp_path / "Guarded.json")
     query = 'WorkflowType = "Order" AND ExecutionStatus = "Running"'
     queue = f"left-{os.getpid()}"
     async with asyncio.timeout(30):
@@ -197,24 +197,24 @@ async def test_nothing_can_go_while_open_workflows_were_not_looked_at(
         ]
         while (await real_client.count_workflows(query)).count < before.count + 3:
             await asyncio.sleep(0.1)
-    asked = await coverage_of(read_corpus(tmp_path), Code({"workflows": [Guarded]}), real_client, limit=2)
+    asked = await measure_coverage(read_corpus(tmp_path), LoadedTarget({"workflows": [Guarded]}), real_client, limit=2)
     for handle in handles:
         await handle.terminate()
-    assert asked.not_asked == 1
-    assert asked.patches[0].verdict == "not known: 1 open workflow was not looked at"
-    assert json.loads(coverage_as_json(asked))["patches"][0]["verdict"] == asked.patches[0].verdict
+    assert asked.open_workflows_skipped == 1
+    assert asked.patches[0].verdict == "unknown: 1 open workflow was not examined"
+    assert json.loads(render_coverage_json(asked))["patches"][0]["verdict"] == asked.patches[0].verdict
 
 
 @pytest.mark.parametrize("open_old", [None, 0, 1])
 def test_a_patch_whose_old_way_is_taken_is_never_gone(open_old: int | None) -> None:
     old = () if open_old else ("a.json",)
     patch = Patch(name=PATCH, in_code="", old=old, markers=(), open_old=open_old, open_markers=open_old)
-    assert patch.verdict == "keep both ways"
+    assert patch.verdict == "keep both branches"
 
 
 def test_a_patch_that_may_be_asked_for_by_another_name_is_not_known() -> None:
-    patch = Patch(name=PATCH, in_code="", old=(), markers=("a.json",), unread=2)
-    assert patch.verdict == "not known: 2 calls in the code ask for a patch by a name that is not known"
+    patch = Patch(name=PATCH, in_code="", old=(), markers=("a.json",), unresolved_calls=2)
+    assert patch.verdict == "unknown: 2 patch calls in the code have an id that can't be read"
 
 
 @workflow.defn(dynamic=True)
@@ -231,13 +231,13 @@ async def test_code_that_answers_to_any_type_is_asked_about_every_open_workflow(
 ) -> None:
     queue = f"any-{os.getpid()}"
     handle = await real_client.start_workflow("NobodyKnowsIt", id=queue, task_queue=queue)
-    named, every = [Code({"workflows": [kind]}) for kind in (Guarded, AnyType)]
+    named, every = [LoadedTarget({"workflows": [kind]}) for kind in (Guarded, AnyType)]
     tmp_path.mkdir(exist_ok=True)
     async with asyncio.timeout(30):
-        while (await coverage_of(read_corpus(tmp_path), every, real_client, limit=0)).not_asked == 0:
+        while (await measure_coverage(read_corpus(tmp_path), every, real_client, limit=0)).open_workflows_skipped == 0:
             await asyncio.sleep(0.1)
     await handle.terminate()
-    assert named.names == ["Order"]
+    assert named.workflow_types == ["Order"]
 
 
 @requirement("HISTORY-COVERAGE")
@@ -245,13 +245,13 @@ async def test_a_namespace_that_is_not_there_is_told(
     real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     nowhere = await Client.connect(real_client.service_client.config.target_host, namespace="nowhere")
-    with pytest.raises(CannotRun, match=r"Temporal refuses: .*Look at --address and --namespace"):
+    with pytest.raises(CannotRunError, match=r"Temporal rejects the query: .*Check --address and --namespace"):
         await covered(tmp_path, {"Guarded": orders["Guarded"]}, Guarded, client=nowhere)
 
 
 async def test_a_recording_that_can_not_be_read_stops_it(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
-    with pytest.raises(CannotRun, match=r"a\.json"):
+    with pytest.raises(CannotRunError, match=r"a\.json"):
         await covered(tmp_path, {}, Guarded)
 
 

@@ -10,39 +10,39 @@ from pathlib import Path
 import pytest
 
 from temporal_replay import (
-    CannotRun,
+    CannotRunError,
     Fault,
-    Pool,
+    GateReport,
     Problem,
     Recording,
-    Report,
+    ReplayPool,
     Target,
     add_to_paths,
     check_histories,
     read_corpus,
     verdict,
-    write,
+    write_recording,
 )
-from temporal_replay.gate import notes_on
-from tests.replay.recorded import edited
+from temporal_replay.gate import corpus_notes
+from tests.replay.recorder import edited
 from tests.requirements import requirement
 
-PARCELS = Target("tests.replay.parcels:WORKFLOWS")
+PARCELS = Target("tests.replay.parcel_workflows:WORKFLOWS")
 
 
 @pytest.fixture
 def corpus(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
     """A folder of recordings of parcels."""
     for name, recording in parcel_recordings.items():
-        write(recording, tmp_path / "corpus" / "from_1" / f"{name}.json")
+        write_recording(recording, tmp_path / "corpus" / "from_1" / f"{name}.json")
     return tmp_path / "corpus"
 
 
-async def check(path: Path, target: Target = PARCELS, **options: float) -> Report:
-    return await check_histories(path, Pool(target, **{"processes": 1, **options}))  # type: ignore[arg-type]
+async def check(path: Path, target: Target = PARCELS, **options: float) -> GateReport:
+    return await check_histories(path, ReplayPool(target, **{"processes": 1, **options}))  # type: ignore[arg-type]
 
 
-def problems_of(report: Report) -> dict[str, Problem]:
+def problems_of(report: GateReport) -> dict[str, Problem]:
     return {outcome.recording: outcome.problem for outcome in report.outcomes if outcome.problem}
 
 
@@ -80,7 +80,7 @@ async def test_an_empty_corpus_does_not_pass(tmp_path: Path) -> None:
 
 @requirement("HISTORY-GATE")
 async def test_a_corpus_that_is_not_there_can_not_be_checked(tmp_path: Path) -> None:
-    with pytest.raises(CannotRun, match=r"there is no .*nowhere"):
+    with pytest.raises(CannotRunError, match=r"there is no .*nowhere"):
         await check(tmp_path / "nowhere")
 
 
@@ -126,7 +126,7 @@ async def test_files_that_are_no_recordings_are_told_and_the_others_are_replayed
     assert found.keys() == {f"{name}.json" for name in UNREADABLE} | {"a folder.json"}
     assert {problem.fault for problem in found.values()} == {Fault.UNREADABLE}
     for name, (_, told) in UNREADABLE.items():
-        assert told in found[f"{name}.json"].told
+        assert told in found[f"{name}.json"].message
     assert len(report.outcomes) == 4 + len(found)
 
 
@@ -156,7 +156,7 @@ async def test_the_lists_above_the_folder_it_is_called_in_hold_too(
 
 @requirement("HISTORY-GATE")
 async def test_workflows_that_no_code_answers_to_are_told(corpus: Path, modules: Path) -> None:
-    (modules / "labels_only.py").write_text("from tests.replay.parcels import Label\nWORKFLOWS = [Label]\n")
+    (modules / "labels_only.py").write_text("from tests.replay.parcel_workflows import Label\nWORKFLOWS = [Label]\n")
     report = await check(corpus, Target("labels_only:WORKFLOWS"))
     assert {problem.fault for problem in problems_of(report).values()} == {Fault.NO_CODE}
     assert len(problems_of(report)) == 3
@@ -168,13 +168,13 @@ async def test_workflows_that_no_code_answers_to_are_told(corpus: Path, modules:
     [
         ("no_colon", "must read module:attribute"),
         ("no.such.module:WORKFLOWS", "can't be imported"),
-        ("tests.replay.parcels:NOTHING", "can't be imported"),
-        ("tests.replay.parcels:weigh", "must be a list of workflow classes|can't be imported|takes|missing"),
-        ("tests.replay.parcels:CITY", "must be a list of workflow classes"),
+        ("tests.replay.parcel_workflows:NOTHING", "can't be imported"),
+        ("tests.replay.parcel_workflows:weigh", "must be a list of workflow classes|can't be imported|takes|missing"),
+        ("tests.replay.parcel_workflows:CITY", "must be a list of workflow classes"),
     ],
 )
 async def test_code_that_is_not_there_can_not_be_checked(corpus: Path, workflows: str, told: str) -> None:
-    with pytest.raises(CannotRun, match=told):
+    with pytest.raises(CannotRunError, match=told):
         await check(corpus, Target(workflows))
 
 
@@ -205,7 +205,7 @@ async def test_code_that_hangs_or_ends_the_process_fails_and_the_others_are_repl
     found = problems_of(report)
     assert found.keys() == {f"from_1/{name}.json" for name in ("lost", "waiting")}
     assert {problem.fault for problem in found.values()} == {fault}, found
-    assert all(told in problem.told for problem in found.values()), found
+    assert all(told in problem.message for problem in found.values()), found
     assert len(report.outcomes) == 3
 
 
@@ -279,7 +279,7 @@ async def test_an_acceptance_of_what_is_not_there_does_not_pass(corpus: Path) ->
 async def test_an_acceptance_that_can_not_be_read_stops_the_gate(corpus: Path, text: str) -> None:
     (corpus / "accepted-drift.toml").write_text(text)
     with pytest.raises(
-        CannotRun, match=r"^\S*accepted-drift\.toml (can't be read|is no list of accepted drift): [^\n]+$"
+        CannotRunError, match=r"^\S*accepted-drift\.toml (can't be read|is no list of accepted drift): [^\n]+$"
     ):
         await check(corpus)
 
@@ -288,9 +288,9 @@ async def test_an_acceptance_that_can_not_be_read_stops_the_gate(corpus: Path, t
 async def test_what_is_wrong_with_an_acceptance_is_told_in_its_own_terms(corpus: Path) -> None:
     blank = ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", "  ")
     (corpus / "accepted-drift.toml").write_text(f'{blank}\n[[drift]]\nrecording = "*"\nwhy = 3')
-    with pytest.raises(CannotRun) as told:
+    with pytest.raises(CannotRunError) as raised:
         await check(corpus)
-    assert str(told.value).endswith(
+    assert str(raised.value).endswith(
         "is no list of accepted drift: [[drift]] number 1, reason is empty; [[drift]] number 2, command is missing; "
         "[[drift]] number 2, field is missing; [[drift]] number 2, reason is missing; "
         "[[drift]] number 2, why is not known"
@@ -312,7 +312,7 @@ async def test_what_is_wrong_with_an_acceptance_is_told_in_its_own_terms(corpus:
 )
 async def test_what_is_wrong_with_a_list_of_paths_is_told_in_a_line(corpus: Path, text: str, told: str) -> None:
     (corpus / "paths.toml").write_text(text)
-    with pytest.raises(CannotRun) as raised:
+    with pytest.raises(CannotRunError) as raised:
         await check(corpus)
     assert str(raised.value) == f"{corpus.resolve() / 'paths.toml'} is no list of paths: {told}"
 
@@ -322,11 +322,11 @@ async def test_without_a_list_of_paths_it_is_said_that_nothing_can_be_missed(cor
     report = await check(corpus)
     assert report.notes == ("no paths.toml: a missing recording can't be noticed",)
     assert report.is_clean
-    assert notes_on(read_corpus(corpus / "from_1" / "waiting.json")) == []
+    assert corpus_notes(read_corpus(corpus / "from_1" / "waiting.json")) == []
     (corpus / "paths.toml").write_text("")
-    assert notes_on(read_corpus(corpus)) == ["paths.toml lists nothing: a missing recording can't be noticed"]
+    assert corpus_notes(read_corpus(corpus)) == ["paths.toml lists nothing: a missing recording can't be noticed"]
     add_to_paths(corpus, "from_1", {"waiting": "waits"})
-    assert notes_on(read_corpus(corpus)) == []
+    assert corpus_notes(read_corpus(corpus)) == []
 
 
 async def test_code_that_leans_on_the_order_of_a_set_is_caught_each_time(corpus: Path, modules: Path) -> None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from invoice_mcp.testing.recordings import TARGET
-from temporal_replay import Recording, read, read_corpus
+from temporal_replay import Recording, read_corpus, read_recording
 from temporal_replay.commands.recorded import attributes
 from tests.nightly import at_night
-from tests.replay.recorded import replay
+from tests.replay.recorder import replay
 from tests.replay.test_corpus import CORPUS, RECORDINGS
 from tests.requirements import requirement
 
@@ -26,11 +26,11 @@ def cut(recording: Recording) -> dict[str, Recording]:
 @requirement("HISTORY-STRICT")
 @pytest.mark.parametrize("strict", [True, at_night(False)])
 async def test_a_task_that_waits_to_be_started_is_not_charged_to_the_one_before(strict: bool) -> None:
-    every = {f"{name}, {at}": each for name in RECORDINGS for at, each in cut(read(CORPUS / name)).items()}
+    every = {f"{name}, {at}": each for name in RECORDINGS for at, each in cut(read_recording(CORPUS / name)).items()}
     assert len(every) > len(RECORDINGS)
     outcomes = await replay(every, TARGET.load(), strict=strict)
     assert len(outcomes) == len(every)
     accepted = read_corpus(CORPUS).accepted
     drifts = [(name, each) for name, outcome in outcomes.items() for each in outcome.drift]
     assert {name: outcome.problem for name, outcome in outcomes.items() if outcome.problem} == {}
-    assert [(name, each) for name, each in drifts if not any(entry.covers(name, each) for entry in accepted)] == []
+    assert [(name, each) for name, each in drifts if not any(entry.matches(name, each) for entry in accepted)] == []

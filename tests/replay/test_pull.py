@@ -22,28 +22,28 @@ from temporalio.client import (
 
 from invoice_mcp.testing.recordings import KEPT_FIELDS, TARGET
 from temporal_replay import (
-    CannotRun,
-    Code,
-    Pulled,
+    CannotRunError,
+    LoadedTarget,
     Puller,
+    PullResult,
     Recording,
-    Unreadable,
-    read,
+    RecordingError,
+    read_recording,
     scrub_and_prove,
 )
-from temporal_replay.commands.protobuf import below
+from temporal_replay.commands.protobuf import walk
 from temporal_replay.commands.recorded import attributes
-from temporal_replay.scrub.scrubber import Scrub, scrubbed
-from tests.replay import couriers, parcels, update_ids
-from tests.replay.marked_texts import NAME, every_event, left_in, planted
-from tests.replay.personal_data import texts_of
-from tests.replay.recorded import edited, record_parcels, replay
+from temporal_replay.scrub.scrubber import Scrubber, scrub_recording
+from tests.replay import courier_workflows, parcel_workflows, update_id_workflows
+from tests.replay.personal_data_scan import texts_of
+from tests.replay.planted_events import NAME, every_event, left_in, planted
+from tests.replay.recorder import edited, record_parcels, replay
 from tests.replay.test_corpus import CORPUS, RECORDINGS, RELEASES
 from tests.requirements import requirement
 
 # Parcels are never delivered on a Sunday: the day steers the code.
 STEERS = {"deliver_on"}
-CODE = Code({"workflows": parcels.WORKFLOWS})
+CODE = LoadedTarget({"workflows": parcel_workflows.WORKFLOWS})
 
 
 @requirement("HISTORY-PULL")
@@ -65,7 +65,7 @@ async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
 @requirement("HISTORY-PULL")
 @pytest.mark.parametrize("name", [name for name in RECORDINGS if name.startswith(f"{RELEASES[-1]}/")])
 async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str) -> None:
-    recording = read(CORPUS / name)
+    recording = read_recording(CORPUS / name)
     bare = await scrub_and_prove(recording, TARGET.load(), keep=KEPT_FIELDS)
     before, after = (
         " ".join(text for _, text in texts_of(json.loads(each.dump())["events"])) for each in (recording, bare)
@@ -109,7 +109,7 @@ def test_a_name_is_replaced_wherever_an_event_of_any_kind_has_a_text_that_is_not
     events = tuple(every_event())
     places = {place for event in events for place in left_in(event)}
     assert len(places) > 150
-    bare = scrubbed(Recording(f"parcel-of-{NAME}", "Parcel", events), Scrub(b"key"))
+    bare = scrub_recording(Recording(f"parcel-of-{NAME}", "Parcel", events), Scrubber(b"key"))
     assert NAME not in bare.workflow_id
     left: dict[str, set[str]] = {}
     for event in bare.events:
@@ -150,7 +150,7 @@ async def test_what_others_wrote_around_it_is_gone_and_it_still_replays_to_the_l
 async def test_what_others_wrote_around_a_courier_is_gone_too(
     courier_recordings: Mapping[str, Recording], name: str
 ) -> None:
-    code = Code({"workflows": couriers.WORKFLOWS})
+    code = LoadedTarget({"workflows": courier_workflows.WORKFLOWS})
     # The id of the depot and the endpoint of the customs are told to the code, which names them in commands.
     bare = await scrub_and_prove(planted_around(courier_recordings[name]), code, keep={"Courier", "Border"})
     assert not [text for _, text in texts_of(json.loads(bare.dump())) if NAME in text]
@@ -162,7 +162,7 @@ async def test_what_others_wrote_around_a_courier_is_gone_too(
 async def test_what_the_code_makes_of_the_id_of_an_update_is_renamed_with_it(
     slip_recording: Recording,
 ) -> None:
-    bare = await scrub_and_prove(slip_recording, Code({"workflows": update_ids.WORKFLOWS}))
+    bare = await scrub_and_prove(slip_recording, LoadedTarget({"workflows": update_id_workflows.WORKFLOWS}))
     texts = " ".join(text for _, text in texts_of(json.loads(bare.dump())))
     assert "ann.smith" in slip_recording.dump()
     assert "ann.smith" not in texts
@@ -184,8 +184,8 @@ async def test_a_text_that_steers_the_code_has_to_be_kept(
             '        if parcel["to"] == "Ann":\n            await workflow.sleep(timedelta(milliseconds=50))\n',
         ),
     )
-    code = Code({"workflows": steered})
-    with pytest.raises(Unreadable, match="--keep"):
+    code = LoadedTarget({"workflows": steered})
+    with pytest.raises(RecordingError, match="--keep"):
         await scrub_and_prove(parcel_recordings["waiting"], code)
     kept = await scrub_and_prove(parcel_recordings["waiting"], code, keep={"to"})
     assert "Ann" in " ".join(text for _, text in texts_of(json.loads(kept.dump())))
@@ -194,8 +194,8 @@ async def test_a_text_that_steers_the_code_has_to_be_kept(
 async def test_what_does_not_replay_with_the_code_at_hand_is_not_scrubbed(
     parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
-    code = Code({"workflows": edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))})
-    with pytest.raises(Unreadable, match="pull with the code it runs with"):
+    code = LoadedTarget({"workflows": edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))})
+    with pytest.raises(RecordingError, match="pull with the code it runs with"):
         await scrub_and_prove(parcel_recordings["waiting"], code)
 
 
@@ -206,8 +206,8 @@ async def test_workflows_are_pulled_from_a_namespace_and_never_written_over(
     query = await visible_parcels(real_client)
     puller = Puller(CODE, tmp_path / "pulled", STEERS)
     pulled = await puller.pull(real_client, query, limit=100)
-    assert not [each.why_not for each in pulled if each.why_not]
-    recordings = {each.path.name: read(each.path) for each in pulled if each.path}
+    assert not [each.error for each in pulled if each.error]
+    recordings = {each.path.name: read_recording(each.path) for each in pulled if each.path}
     assert len(recordings) == len(pulled) == 6
     assert all(not (o.problem or o.drift) for o in (await replay(recordings, CODE)).values())
     assert {recording.recorded_with["temporalio"] for recording in recordings.values()}
@@ -241,9 +241,9 @@ async def test_a_workflow_that_temporal_does_not_give_is_told_and_the_others_are
     query = await visible_parcels(real_client)
     client = Client(real_client.service_client, namespace=real_client.namespace, interceptors=[_AnotherId()])
     pulled = await Puller(CODE, tmp_path, STEERS).pull(client, query, limit=100)
-    (without,) = [each for each in pulled if each.why_not]
+    (without,) = [each for each in pulled if each.error]
     assert without.workflow_id.endswith("-lost")
-    assert without.why_not.startswith("Temporal refuses: ")
+    assert without.error.startswith("Temporal refuses: ")
     assert len(list(tmp_path.glob("*.json"))) == 5
 
 
@@ -252,23 +252,23 @@ async def test_a_workflow_that_temporal_does_not_give_is_told_and_the_others_are
 async def test_a_folder_that_can_not_be_written_is_told(real_client: Client, tmp_path: Path, folder: str) -> None:
     query = await visible_parcels(real_client)
     (tmp_path / "file").write_text("")
-    with pytest.raises(CannotRun, match=r"file.* can't be written"):
+    with pytest.raises(CannotRunError, match=r"file.* can't be written"):
         await Puller(CODE, tmp_path / folder, STEERS).pull(real_client, query, limit=1)
 
 
 async def test_an_error_that_is_not_of_temporals_is_not_told_as_one(real_client: Client, tmp_path: Path) -> None:
-    def told(_pulled: Pulled) -> None:
+    def told(_pulled: PullResult) -> None:
         raise RuntimeError("not of Temporal's")
 
     query = await visible_parcels(real_client)
     with pytest.raises(RuntimeError, match="not of Temporal's"):
-        await Puller(CODE, tmp_path, STEERS).pull(real_client, query, limit=1, told=told)
+        await Puller(CODE, tmp_path, STEERS).pull(real_client, query, limit=1, on_result=told)
 
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])
 def test_a_payload_that_is_not_the_json_it_says_it_is_can_not_be_scrubbed(data: bytes) -> None:
-    with pytest.raises(Unreadable, match="no JSON"):
-        Scrub(b"key").payload(Payload(metadata={"encoding": b"json/plain"}, data=data), "")
+    with pytest.raises(RecordingError, match="no JSON"):
+        Scrubber(b"key").payload(Payload(metadata={"encoding": b"json/plain"}, data=data), "")
 
 
 def is_accepted(event: HistoryEvent) -> bool:
@@ -281,7 +281,7 @@ def planted_around(recording: Recording) -> Recording:
     for event in recording.events:
         copy = HistoryEvent()
         copy.CopyFrom(event)
-        for message in below(copy):
+        for message in walk(copy):
             plant_ids(message)
         events.append(copy)
     started = events[0].workflow_execution_started_event_attributes

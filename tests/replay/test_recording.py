@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from invoice_mcp.testing import EnvironmentPool, kinds
 from invoice_mcp.testing.recordings import PATHS, TARGET, InvoicePath, record_path, record_release
-from temporal_replay import CannotRun, Pool, check_histories, read, tidied, write
+from temporal_replay import CannotRunError, ReplayPool, check_histories, normalize, read_recording, write_recording
 from tests.requirements import requirement
 
 # One with children, one of the clock: both in a few seconds.
@@ -29,10 +29,10 @@ async def test_a_release_is_recorded_whole_and_once(tmp_path: Path) -> None:
     names = await record_release(tmp_path, "9.9.9", paths=SOME, told=played.append)
     assert played == SOME
     assert names == sorted(name for path in SOME for name in path.recordings())
-    report = await check_histories(tmp_path, Pool(TARGET))
+    report = await check_histories(tmp_path, ReplayPool(TARGET))
     assert report.is_clean
     assert len(report.outcomes) == len(names)
-    with pytest.raises(CannotRun, match="recorded once"):
+    with pytest.raises(CannotRunError, match="recorded once"):
         await record_release(tmp_path, "9.9.9", paths=SOME, told=played.append)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["from_9.9.9", "paths.toml"]
 
@@ -40,9 +40,9 @@ async def test_a_release_is_recorded_whole_and_once(tmp_path: Path) -> None:
 @requirement("HISTORY-RECORD")
 async def test_what_does_not_replay_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # As if the code had changed between playing and proving: these workflows know no invoice.
-    parcels = type(TARGET)("tests.replay.parcels:WORKFLOWS")
+    parcels = type(TARGET)("tests.replay.parcel_workflows:WORKFLOWS")
     monkeypatch.setattr("invoice_mcp.testing.recordings.recorder.TARGET", parcels)
-    with pytest.raises(CannotRun, match="nothing is kept"):
+    with pytest.raises(CannotRunError, match="nothing is kept"):
         await record_release(tmp_path, "9.9.9", paths=SOME[:1], told=lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
@@ -52,7 +52,7 @@ async def test_what_does_not_replay_is_not_kept(tmp_path: Path, monkeypatch: pyt
 async def test_nothing_is_played_if_the_list_of_paths_can_not_be_added_to(tmp_path: Path, text: str) -> None:
     (tmp_path / "paths.toml").write_text(text)
     played: list[InvoicePath] = []
-    with pytest.raises(CannotRun, match=r"paths\.toml"):
+    with pytest.raises(CannotRunError, match=r"paths\.toml"):
         await record_release(tmp_path, "9.9.9", paths=SOME[:1], told=played.append)
     assert played == []
     assert (tmp_path / "paths.toml").read_text() == text
@@ -62,7 +62,7 @@ async def test_nothing_is_played_if_the_list_of_paths_can_not_be_added_to(tmp_pa
 @pytest.mark.parametrize("release", ["a/b", "../b", "", "1 0", "a\\b"])
 async def test_a_release_that_names_no_folder_is_refused(tmp_path: Path, release: str) -> None:
     played: list[InvoicePath] = []
-    with pytest.raises(CannotRun, match="--release"):
+    with pytest.raises(CannotRunError, match="--release"):
         await record_release(tmp_path, release, paths=[], told=played.append)
     assert list(tmp_path.iterdir()) == []
 
@@ -87,11 +87,11 @@ async def test_a_recording_without_the_events_of_the_clock_is_numbered_without_a
     )
     started = events[fired.started_event_id - 1]
     assert started.timer_started_event_attributes.timer_id == fired.timer_id
-    assert tidied(events) == tuple(events)
+    assert normalize(events) == tuple(events)
 
 
 def test_a_recording_is_never_written_over(tmp_path: Path) -> None:
     corpus = Path(__file__).parents[2] / "histories" / "from_0.1.0" / "rejected.json"
-    write(read(corpus), tmp_path / "a.json")
+    write_recording(read_recording(corpus), tmp_path / "a.json")
     with pytest.raises(FileExistsError):
-        write(read(corpus), tmp_path / "a.json")
+        write_recording(read_recording(corpus), tmp_path / "a.json")

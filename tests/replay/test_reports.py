@@ -12,20 +12,20 @@ import pytest
 from rich.console import Console
 
 from temporal_replay import (
-    Accepted,
+    AcceptanceRule,
     CommandPath,
     Coverage,
     Drift,
     Fault,
+    GateReport,
     Outcome,
     Patch,
     Problem,
-    Report,
-    as_json,
-    as_junit,
-    explained,
+    explain,
     print_coverage,
     print_report,
+    render_json,
+    render_junit,
     verdict,
 )
 from temporal_replay.gate import AcceptedDrift
@@ -42,21 +42,21 @@ OTHERWISE = Outcome(
     seconds=1.5,
     problem=Problem(
         fault=Fault.NONDETERMINISM,
-        told="it differs",
+        message="it differs",
         detail="recorded: [red]\nnow:      blue",
         advice="Guard it:\n\n    if",
     ),
 )
-UNREADABLE = Outcome(recording="x.json", problem=Problem(fault=Fault.UNREADABLE, told="it is no JSON"))
-STALE = Accepted(recording="a/*", command="StartTimer", field="start_to_fire_timeout", reason="longer")
+UNREADABLE = Outcome(recording="x.json", problem=Problem(fault=Fault.UNREADABLE, message="it is no JSON"))
+STALE = AcceptanceRule(recording="a/*", command="StartTimer", field="start_to_fire_timeout", reason="longer")
 ACCEPTED = AcceptedDrift(recording="a/waiting.json", drift=LONGER, reason="longer")
 
 
-def printed(report: Report, *, all_of_them: bool = False, on_a_terminal: bool = False) -> str:
+def printed(report: GateReport, *, verbose: bool = False, on_a_terminal: bool = False) -> str:
     out = io.StringIO()
     colours: Literal["standard"] | None = "standard" if on_a_terminal else None
     console = Console(file=out, width=200, force_terminal=on_a_terminal, color_system=colours, legacy_windows=False)
-    print_report(report, console, all_of_them=all_of_them)
+    print_report(report, console, verbose=verbose)
     return out.getvalue()
 
 
@@ -68,7 +68,7 @@ def shown(coverage: Coverage, *, width: int = 120) -> list[str]:
 
 @requirement("HISTORY-STRICT")
 def test_drift_is_printed_with_what_would_accept_it() -> None:
-    assert printed(Report(outcomes=(DRIFTING,), seconds=0.5)) == (
+    assert printed(GateReport(outcomes=(DRIFTING,), seconds=0.5)) == (
         "✗ a/waiting.json (Parcel) drift\n"
         "    event 17, StartTimer: start_to_fire_timeout\n"
         "      was 3d\n"
@@ -91,7 +91,7 @@ def test_drift_is_printed_with_what_would_accept_it() -> None:
 
 def test_everything_that_is_wrong_is_printed_once_and_as_it_is() -> None:
     twin = OTHERWISE.model_copy(update={"recording": "b/lost.json"})
-    report = Report(
+    report = GateReport(
         outcomes=(CLEAN, OTHERWISE, UNREADABLE, twin),
         missing=("a/gone.json",),
         stale=(STALE,),
@@ -125,53 +125,53 @@ def test_everything_that_is_wrong_is_printed_once_and_as_it_is() -> None:
 
 
 def test_verbosely_every_recording_is_in_a_table() -> None:
-    text = printed(Report(outcomes=(CLEAN, OTHERWISE, DRIFTING), seconds=0.5), all_of_them=True)
+    text = printed(GateReport(outcomes=(CLEAN, OTHERWISE, DRIFTING), seconds=0.5), verbose=True)
     assert [line.split() for line in text.splitlines()[:4]] == [
         ["recording", "workflow", "type", "events", "ms"],
         ["a/label.json", "Label", "9", "12", "ok"],
         ["a/[lost].json", "Parcel", "20", "1500", "nondeterminism"],
         ["a/waiting.json", "Parcel", "30", "500", "drift"],
     ]
-    assert "label.json" not in printed(Report(outcomes=(CLEAN,)))
+    assert "label.json" not in printed(GateReport(outcomes=(CLEAN,)))
 
 
 @pytest.mark.parametrize(
     ("report", "said"),
     [
-        (Report(outcomes=(CLEAN,), seconds=0.04), "1 recording replayed in 0.0 s, all clean"),
-        (Report(outcomes=(CLEAN, CLEAN), strict=False), "2 recordings replayed in 0.0 s, all clean (not strict)"),
-        (Report(outcomes=(CLEAN,), accepted=(ACCEPTED,)), "1 recording replayed in 0.0 s, 1 accepted, all clean"),
-        (Report(outcomes=(DRIFTING, AGAIN)), "2 recordings replayed in 0.0 s, 2 with drift"),
-        (Report(outcomes=()), "There is no recording here. Nothing was checked, so nothing passes"),
-        (Report(outcomes=(), missing=("a",)), "0 recordings replayed in 0.0 s, 1 missing"),
+        (GateReport(outcomes=(CLEAN,), seconds=0.04), "1 recording replayed in 0.0 s, all clean"),
+        (GateReport(outcomes=(CLEAN, CLEAN), strict=False), "2 recordings replayed in 0.0 s, all clean (not strict)"),
+        (GateReport(outcomes=(CLEAN,), accepted=(ACCEPTED,)), "1 recording replayed in 0.0 s, 1 accepted, all clean"),
+        (GateReport(outcomes=(DRIFTING, AGAIN)), "2 recordings replayed in 0.0 s, 2 with drift"),
+        (GateReport(outcomes=()), "There is no recording here. Nothing was checked, so nothing passes"),
+        (GateReport(outcomes=(), missing=("a",)), "0 recordings replayed in 0.0 s, 1 missing"),
     ],
 )
-def test_the_verdict_is_one_line(report: Report, said: str) -> None:
+def test_the_verdict_is_one_line(report: GateReport, said: str) -> None:
     assert verdict(report) == said
     assert printed(report).splitlines()[-1] == f"{said}."
-    assert json.loads(as_json(report))["verdict"] == said
-    assert json.loads(as_json(report))["clean"] is report.is_clean
+    assert json.loads(render_json(report))["verdict"] == said
+    assert json.loads(render_json(report))["clean"] is report.is_clean
 
 
 def test_on_a_terminal_the_verdict_is_green_or_red() -> None:
     green, red = "\x1b[32m", "\x1b[1;31m"
-    assert printed(Report(outcomes=(CLEAN,)), on_a_terminal=True).startswith(green)
-    broken = printed(Report(outcomes=(CLEAN, UNREADABLE)), on_a_terminal=True)
+    assert printed(GateReport(outcomes=(CLEAN,)), on_a_terminal=True).startswith(green)
+    broken = printed(GateReport(outcomes=(CLEAN, UNREADABLE)), on_a_terminal=True)
     assert broken.splitlines()[0].startswith(f"{red}✗")
     assert broken.splitlines()[-1].startswith(f"{red}2 recordings")
-    table = printed(Report(outcomes=(CLEAN, UNREADABLE)), all_of_them=True, on_a_terminal=True).splitlines()
+    table = printed(GateReport(outcomes=(CLEAN, UNREADABLE)), verbose=True, on_a_terminal=True).splitlines()
     assert "\x1b[32mok" in table[1]
     assert "\x1b[31munreadable" in table[2]
 
 
 def test_a_clean_outcome_needs_no_words() -> None:
-    assert explained(CLEAN) == ""
-    assert explained(UNREADABLE) == "it is no JSON"
+    assert explain(CLEAN) == ""
+    assert explain(UNREADABLE) == "it is no JSON"
 
 
-def cases(report: Report) -> Mapping[str, tuple[str | None, str | None]]:
+def cases(report: GateReport) -> Mapping[str, tuple[str | None, str | None]]:
     """Name of each test case in the JUnit XML, with its failure's message and first line."""
-    suite = ElementTree.fromstring(as_junit(report))  # noqa: S314 (ours)
+    suite = ElementTree.fromstring(render_junit(report))  # noqa: S314 (ours)
     found: dict[str, tuple[str | None, str | None]] = {}
     for case in suite.iter("testcase"):
         failure = case.find("failure")
@@ -184,7 +184,7 @@ def cases(report: Report) -> Mapping[str, tuple[str | None, str | None]]:
 
 
 def test_junit_has_a_case_for_everything_that_is_looked_at() -> None:
-    report = Report(
+    report = GateReport(
         outcomes=(CLEAN, DRIFTING, UNREADABLE), missing=("a/gone.json",), stale=(STALE,), notes=("no list",)
     )
     assert cases(report) == {
@@ -197,11 +197,11 @@ def test_junit_has_a_case_for_everything_that_is_looked_at() -> None:
             "there is no such drift: remove the entry",
         ),
     }
-    assert ElementTree.fromstring(as_junit(report)).findtext("system-out") == "no list"  # noqa: S314 (ours)
+    assert ElementTree.fromstring(render_junit(report)).findtext("system-out") == "no list"  # noqa: S314 (ours)
 
 
 def test_junit_of_an_empty_corpus_fails() -> None:
-    empty = Report(outcomes=())
+    empty = GateReport(outcomes=())
     assert cases(empty) == {"histories corpus": ("empty", verdict(empty))}
 
 
@@ -224,9 +224,9 @@ def test_coverage_is_printed_path_by_path() -> None:
         "    a/[1].json",
         "    a/waiting.json",
         "",
-        "3 recordings take 2 paths.",
+        "3 recordings follow 2 paths.",
         "",
-        "No patch in the code, nor in a recording.",
+        "No patch in the code or in a recording.",
     ]
 
 
@@ -236,21 +236,23 @@ def test_patches_are_printed_with_what_may_be_done() -> None:
         Patch(name="a-[new]-way", in_code="patched", old=("a/label.json",), markers=()),
         Patch(name="quite-old", in_code="", old=(), markers=("a/waiting.json",), open_old=0, open_markers=2),
     )
-    coverage = Coverage(paths=PATHS, patches=patches, unknown=("a/[1].json",), asked=7, not_asked=3)
+    coverage = Coverage(
+        paths=PATHS, patches=patches, unknown=("a/[1].json",), open_workflows=7, open_workflows_skipped=3
+    )
     lines = shown(coverage, width=80)
-    assert lines[lines.index("a-[new]-way: keep both ways") :] == [
-        "a-[new]-way: keep both ways",
+    assert lines[lines.index("a-[new]-way: keep both branches") :] == [
+        "a-[new]-way: keep both branches",
         "    in the code: patched",
-        "    recordings: 1 take the old way, 0 have the marker",
-        "quite-old: put deprecate_patch back: its marker is needed",
+        "    recordings: 1 take the old branch, 0 have the marker",
+        "quite-old: restore deprecate_patch: a history has its marker",
         "    in the code: no",
-        "    recordings: 0 take the old way, 1 have the marker",
-        "    open workflows: 0 take the old way, 2 have the marker",
-        "7 open workflows were looked at, 3 were not: there are too many.",
-        "a/[1].json does not replay: what it needs is not known.",
+        "    recordings: 0 take the old branch, 1 have the marker",
+        "    open workflows: 0 take the old branch, 2 have the marker",
+        "7 open workflows were examined; 3 more exceed the limit and were not.",
+        "a/[1].json does not replay: which patches it needs is unknown.",
     ]
-    assert "7 open workflows were looked at." in shown(coverage.model_copy(update={"not_asked": 0}))
-    asked_nobody = coverage.model_copy(update={"asked": None, "patches": patches[:1]})
+    assert "7 open workflows were examined." in shown(coverage.model_copy(update={"open_workflows_skipped": 0}))
+    asked_nobody = coverage.model_copy(update={"open_workflows": None, "patches": patches[:1]})
     assert not [line for line in shown(asked_nobody) if "open workflows" in line]
 
 

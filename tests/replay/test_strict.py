@@ -14,11 +14,11 @@ from temporalio.client import Client
 from temporalio.converter import DataConverter, DefaultFailureConverter, PayloadCodec
 from temporalio.exceptions import ApplicationError
 
-from temporal_replay import Code, Fault, Outcome, Recording
+from temporal_replay import Fault, LoadedTarget, Outcome, Recording
 from temporal_replay.commands.values import failure
-from temporal_replay.patches.usage import needs_of
-from tests.replay import couriers, parcels
-from tests.replay.recorded import edited, record_couriers, record_parcels, replay
+from temporal_replay.patches.usage import measure_patch_usage
+from tests.replay import courier_workflows, parcel_workflows
+from tests.replay.recorder import edited, record_couriers, record_parcels, replay
 from tests.requirements import requirement
 
 # What is changed in the code (old -> new), in which recording it shows, and as which drift: command, field, old, new.
@@ -260,16 +260,16 @@ async def test_code_that_raises_on_replay_is_told_with_its_words(
     problem = (await replay(parcel_recordings, workflows))["delivered"].problem
     assert problem is not None
     assert problem.fault is Fault.FAILS
-    assert "no_such" in problem.told
+    assert "no_such" in problem.message
     assert "in run" in problem.detail
 
 
 async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[str, Recording]) -> None:
-    outcomes = await replay(parcel_recordings, [parcels.Label])
+    outcomes = await replay(parcel_recordings, [parcel_workflows.Label])
     problem = outcomes["waiting"].problem
     assert problem is not None
     assert problem.fault is Fault.NO_CODE
-    assert "Parcel (there is Label)" in problem.told
+    assert "Parcel (there is Label)" in problem.message
     assert outcomes["label"].problem is None
 
 
@@ -290,15 +290,15 @@ async def test_a_codec_that_raises_is_told_and_the_others_are_replayed(
     parcel_recordings: Mapping[str, Recording],
 ) -> None:
     converter = replace(DataConverter.default, payload_codec=EpisodeFailure())
-    code = Code({"workflows": parcels.WORKFLOWS, "data_converter": converter})
+    code = LoadedTarget({"workflows": parcel_workflows.WORKFLOWS, "data_converter": converter})
     spoilt = Recording.parse(parcel_recordings["waiting"].dump())
     started = spoilt.events[0].workflow_execution_started_event_attributes
     started.input.payloads[0].data = json.dumps({"to": "Ann", "content": "two books"}).encode()
     outcomes = await replay({"a": spoilt, **parcel_recordings}, code)
     assert [name for name, outcome in outcomes.items() if outcome.problem] == ["a"]
     assert outcomes["a"].problem is not None
-    assert "the codec of the data converter can't decode it: KeyError: 'no key'" in outcomes["a"].problem.told
-    needs = await needs_of([("a", spoilt), *parcel_recordings.items()], code)
+    assert "the codec of the data converter can't decode it: KeyError: 'no key'" in outcomes["a"].problem.message
+    needs = await measure_patch_usage([("a", spoilt), *parcel_recordings.items()], code)
     assert [each.name for each in needs if not each.replays] == ["a"]
 
 
@@ -323,7 +323,10 @@ async def test_a_codec_is_given_back_what_it_was_given_and_nothing_else(real_cli
     # In it the server tells in words of its own that an activity was never started: a worker can't open these either.
     del recordings["first"]
     outcomes = await replay(
-        recordings, Code({"workflows": [*couriers.WORKFLOWS, *parcels.WORKFLOWS], "data_converter": converter})
+        recordings,
+        LoadedTarget(
+            {"workflows": [*courier_workflows.WORKFLOWS, *parcel_workflows.WORKFLOWS], "data_converter": converter}
+        ),
     )
     assert {name: (outcome.problem, outcome.drift) for name, outcome in outcomes.items()} == dict.fromkeys(
         recordings, (None, ())

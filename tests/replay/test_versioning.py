@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from temporal_replay import Fault, Recording
-from tests.replay.recorded import replay
+from tests.replay.recorder import replay
 from tests.replay.versioning.before import Before
 from tests.replay.versioning.deprecated import Deprecated
 from tests.replay.versioning.guarded import Guarded

@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 
 from invoice_mcp.testing import ScenarioRunner, kinds
 from invoice_mcp.testing.recordings import PATHS, InvoicePath, record_path
-from temporal_replay import Recording, read
+from temporal_replay import Recording, read_recording
 from tests.requirements import requirement
 
 LATEST = max((Path(__file__).parents[2] / "histories").glob("from_*"))
@@ -40,7 +40,7 @@ def test_a_path_is_played_on_the_simulator_as_a_server_recorded_it(
     played = simulator.run(lambda pool: record_path(pool, path, "again"))
     assert played.keys() == path.recordings().keys()
     for name, recording in played.items():
-        assert events_of(recording) == events_of(read(LATEST / f"{name}.json"))
+        assert events_of(recording) == events_of(read_recording(LATEST / f"{name}.json"))
 
 
 def test_a_workflow_can_log_whatever_the_log_imports(simulator: ScenarioRunner) -> None:

@@ -31,7 +31,7 @@ from invoice_mcp.output import print_output
 if TYPE_CHECKING:
     from temporalio.client import Client
 
-    from temporal_replay import Pool, Target
+    from temporal_replay import ReplayPool, Target
 
 T = TypeVar("T")
 
@@ -135,8 +135,7 @@ def check(
     \b
     Exit status: 0 clean, 1 broken, 2 could not run (or could not write the JUnit XML).
     """
-    from temporal_replay import as_json as json_of
-    from temporal_replay import as_junit, check_corpus, print_report, read_corpus
+    from temporal_replay import check_corpus, print_report, read_corpus, render_json, render_junit
 
     with errors_without_traceback():
         corpus = read_corpus(path)
@@ -144,9 +143,9 @@ def check(
         with progress("Replaying", len(corpus.files)) as advance:
             report = run(check_corpus(corpus, pool, lambda _: advance()))
     with errors_without_traceback():
-        print_output(lambda: json_of(report) if as_json else render(partial(print_report, report, all_of_them=verbose)))
+        print_output(lambda: render_json(report) if as_json else render(partial(print_report, report, verbose=verbose)))
         if junit:
-            write_report(junit, as_junit(report))
+            write_report(junit, render_junit(report))
     sys.exit(0 if report.is_clean else 1)
 
 
@@ -225,11 +224,11 @@ def pull(
         ours = () if workflows else _own_fields_to_keep()
         puller = Puller(_target(workflows, data_converter).load(), into, {*keep, *ours}, time_limit)
         with progress("Pulling", None) as advance:
-            pulled = partial(puller.pull, query=query, limit=limit, told=lambda _: advance())
+            pulled = partial(puller.pull, query=query, limit=limit, on_result=lambda _: advance())
             found = run(_with_client(where, pulled), may_hang=True)
     for each in found:
-        if each.why_not:
-            click.echo(f"{each.workflow_id}: not written. {each.why_not}", err=True)
+        if each.error:
+            click.echo(f"{each.workflow_id}: not written. {each.error}", err=True)
     written = [each.path for each in found if each.path]
     with errors_without_traceback():
         print_output(lambda: f"{len(written)} of {len(found)} workflows written to {into}.")
@@ -262,17 +261,17 @@ def coverage(
     Exit status: 0 shown, 2 could not run.
     """
     from invoice_mcp.temporal.connection import log_through_python
-    from temporal_replay import coverage_as_json, coverage_of, print_coverage, read_corpus
+    from temporal_replay import measure_coverage, print_coverage, read_corpus, render_coverage_json
 
     log_through_python()
     with errors_without_traceback(), stdout_suppressed():
         corpus, code = read_corpus(path), _target(workflows, data_converter).load()
         asks = any(where.values())  # for open workflows: how many there are, nobody knows yet
         with progress("Replaying", None if asks else len(corpus.files)) as advance:
-            measure = partial(coverage_of, corpus, code, time_limit=time_limit, told=advance)
+            measure = partial(measure_coverage, corpus, code, time_limit=time_limit, on_progress=advance)
             found = run(_with_client(where, measure) if asks else measure(), may_hang=True)
     with errors_without_traceback():
-        print_output(lambda: coverage_as_json(found) if as_json else render(partial(print_coverage, found)))
+        print_output(lambda: render_coverage_json(found) if as_json else render(partial(print_coverage, found)))
     exit_process(0)
 
 
@@ -293,10 +292,10 @@ def _own_fields_to_keep() -> frozenset[str]:
 
 def _pool(
     workflows: str | None, data_converter: str | None, *, strict: bool = True, time_limit: float, jobs: int | None
-) -> Pool:
-    from temporal_replay import Pool
+) -> ReplayPool:
+    from temporal_replay import ReplayPool
 
-    return Pool(_target(workflows, data_converter), strict=strict, time_limit=time_limit, processes=jobs or 0)
+    return ReplayPool(_target(workflows, data_converter), strict=strict, time_limit=time_limit, processes=jobs or 0)
 
 
 def _target(workflows: str | None, data_converter: str | None) -> Target:

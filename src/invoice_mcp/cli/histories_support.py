@@ -51,11 +51,18 @@ def errors_without_traceback() -> Iterator[None]:
     from invoice_mcp.output import OutputError
     from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
     from invoice_mcp.testing import EngineStuck
-    from temporal_replay import CannotRun
+    from temporal_replay import CannotRunError
 
     try:
         yield
-    except (CannotRun, ConfigurationError, EmbeddedUnavailableError, EngineStuck, WriteError, OutputError) as error:
+    except (
+        CannotRunError,
+        ConfigurationError,
+        EmbeddedUnavailableError,
+        EngineStuck,
+        WriteError,
+        OutputError,
+    ) as error:
         click.echo(f"Error: {error}", err=True)
         if _unclosed_runners:
             exit_process(2)

@@ -8,7 +8,7 @@ from typing import Any
 
 from temporal_replay.commands.values import Plain
 
-ENDS = frozenset({"CompleteWorkflow", "FailWorkflow", "CancelWorkflow", "ContinueAsNewWorkflow"})
+CLOSING_KINDS = frozenset({"CompleteWorkflow", "FailWorkflow", "CancelWorkflow", "ContinueAsNewWorkflow"})
 """The kinds of command that end a run."""
 
 
@@ -44,7 +44,7 @@ class Command:
         return self.kind, self.name, self.key
 
     @property
-    def is_of_an_update(self) -> bool:
+    def is_update_response(self) -> bool:
         """Whether it is an update's answer: those are ordered among themselves only."""
         return self.kind in {"AcceptUpdate", "CompleteUpdate"}
 
@@ -56,5 +56,5 @@ Tasks = Mapping[int, tuple[Command, ...]]
 """The commands of each workflow task, in order. A task goes by the event id of its WorkflowTaskStarted."""
 
 
-class UnknownCommand(Exception):  # noqa: N818 (it names what was met)
+class UnknownCommandError(Exception):
     """A command or event this version of the harness can't compare: better to stop than to pass it by."""

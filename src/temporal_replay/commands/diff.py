@@ -40,7 +40,7 @@ class Mismatch:
     task: int
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """What was recorded and what the code does now, in two lines."""
         was = f"event {self.recorded.event_id}: {self.recorded.title}" if self.recorded else "no (further) command"
         now = self.emitted.title if self.emitted else "no (further) command"
@@ -55,19 +55,19 @@ def compare(recorded: Tasks, emitted: Tasks) -> tuple[Mismatch | None, list[Drif
         emitted: At least of these.
     """
     drift: list[Drift] = []
-    for task, one, other in pairs(recorded, emitted):
-        if one is None or other is None or not _is_same(one, other):
+    for task, one, other in align_commands(recorded, emitted):
+        if one is None or other is None or not _is_same_command(one, other):
             return Mismatch(one, other, task), []
-        drift += _differing(one, other)
+        drift += _value_drift(one, other)
     return None, drift
 
 
-def pairs(recorded: Tasks, emitted: Tasks) -> Iterator[tuple[int, Command | None, Command | None]]:
+def align_commands(recorded: Tasks, emitted: Tasks) -> Iterator[tuple[int, Command | None, Command | None]]:
     """Of each completed task: what was recorded, beside what is emitted in its place."""
     # Local activities last: where another command ended the replay, they are missing only because of it.
     for task in sorted(recorded, key=lambda task: (task == LOCAL_ACTIVITIES, task)):
         for is_of_updates in (True, False):
-            old, new = (_lane(tasks.get(task, ()), is_of_updates) for tasks in (recorded, emitted))
+            old, new = (_select(tasks.get(task, ()), is_of_updates) for tasks in (recorded, emitted))
             if task == LOCAL_ACTIVITIES:
                 # Recorded is the order in which they ended; emitted, that in which they began.
                 old, new = (sorted(lane, key=lambda command: command.key) for lane in (old, new))
@@ -75,17 +75,17 @@ def pairs(recorded: Tasks, emitted: Tasks) -> Iterator[tuple[int, Command | None
                 yield task, one, other
 
 
-def _lane(commands: Sequence[Command], is_of_updates: bool) -> list[Command]:
+def _select(commands: Sequence[Command], is_of_updates: bool) -> list[Command]:
     """Answers of updates travel beside the commands: each of the two is in order, they are not with each other."""
-    return [command for command in commands if command.is_of_an_update is is_of_updates]
+    return [command for command in commands if command.is_update_response is is_of_updates]
 
 
-def _is_same(one: Command, other: Command) -> bool:
+def _is_same_command(one: Command, other: Command) -> bool:
     has_names = one.name and other.name
     return (one.kind, one.key) == (other.kind, other.key) and (one.name == other.name or not has_names)
 
 
-def _differing(recorded: Command, emitted: Command) -> list[Drift]:
+def _value_drift(recorded: Command, emitted: Command) -> list[Drift]:
     command = " ".join(part for part in (recorded.kind, recorded.name) if part)
     return [
         Drift(command=command, field=where, old=old, new=new, event_id=recorded.event_id)

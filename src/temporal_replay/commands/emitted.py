@@ -11,13 +11,13 @@ from temporalio.bridge.proto.child_workflow import ChildWorkflowCancellationType
 from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, UpdateResponse, WorkflowCommand
 
 from temporal_replay.commands import values
-from temporal_replay.commands.command import ENDS, LOCAL_ACTIVITIES, Command, Tasks, UnknownCommand
-from temporal_replay.commands.schema import SHAPES, Run, Shape
+from temporal_replay.commands.command import CLOSING_KINDS, LOCAL_ACTIVITIES, Command, Tasks, UnknownCommandError
+from temporal_replay.commands.schema import COMMAND_SCHEMAS, CommandSchema, RunDefaults
 
-_BY_COMMAND: Mapping[str, Shape] = {shape.command: shape for shape in SHAPES}
+_BY_COMMAND: Mapping[str, CommandSchema] = {schema.command: schema for schema in COMMAND_SCHEMAS}
 # Nothing of these gets into a history as a command's event. Of patches the SDK's own replay sees to.
-_LEAVE_NO_EVENT = frozenset({"respond_to_query", "set_patch_marker", "request_cancel_local_activity"})
-_CANCELS = {
+_UNRECORDED_VARIANTS = frozenset({"respond_to_query", "set_patch_marker", "request_cancel_local_activity"})
+_CANCEL_VARIANTS = {
     "cancel_timer": ("start_timer", "CancelTimer"),
     "request_cancel_activity": ("schedule_activity", "CancelActivity"),
     "cancel_child_workflow_execution": ("start_child_workflow_execution", "CancelChildWorkflow"),
@@ -27,7 +27,7 @@ _CANCELS = {
 
 
 @dataclass
-class Emitted:
+class EmittedCommands:
     """What one run of a workflow has emitted since its replay began.
 
     Attributes:
@@ -36,7 +36,7 @@ class Emitted:
         failures: Why the code failed workflow tasks, in its own words, with the traceback.
     """
 
-    run: Run
+    defaults: RunDefaults
     patches: set[str] = field(default_factory=set)
     failures: list[str] = field(default_factory=list)
     _by_length: dict[int, list[WorkflowCommand]] = field(default_factory=dict)
@@ -48,7 +48,7 @@ class Emitted:
             if command.HasField("set_patch_marker"):
                 self.patches.add(command.set_patch_marker.patch_id)
 
-    def tasks(self, started: Sequence[int], local: Iterable[str], settled: Collection[int] = ()) -> Tasks:
+    def tasks(self, started: Sequence[int], local: Iterable[str], quiescent: Collection[int] = ()) -> Tasks:
         """The commands of each of the workflow tasks, as a server would have recorded them.
 
         Args:
@@ -70,59 +70,62 @@ class Emitted:
         cancelled = frozenset(
             each.request_cancel_local_activity.seq for each in every if each.HasField("request_cancel_local_activity")
         )
-        reader = _Reader(self.run, frozenset(local), cancelled)
-        tasks = {task: reader.read(commands, task in settled) for task, commands in found.items()}
+        reader = _Reader(self.defaults, frozenset(local), cancelled)
+        tasks = {task: reader.read(commands, task in quiescent) for task, commands in found.items()}
         return tasks | ({LOCAL_ACTIVITIES: tuple(reader.local)} if reader.local else {})
 
 
 class _Reader:
     """Turns emitted commands into `Command`s, task by task."""
 
-    def __init__(self, run: Run, local: frozenset[str], cancelled: frozenset[int]) -> None:
+    def __init__(self, defaults: RunDefaults, local: frozenset[str], cancelled: frozenset[int]) -> None:
         self.local: list[Command] = []
-        self._run = run
+        self._defaults = defaults
         self._local_ids = local
         self._cancelled = cancelled
         # What was begun before: the command that began it, by its variant and number.
-        self._begun: dict[tuple[str, int], WorkflowCommand] = {}
+        self._started: dict[tuple[str, int], WorkflowCommand] = {}
 
-    def read(self, emitted: Sequence[WorkflowCommand], is_settled: bool) -> tuple[Command, ...]:
+    def read(self, emitted: Sequence[WorkflowCommand], is_quiescent: bool) -> tuple[Command, ...]:
         found: list[Command] = []
-        here: dict[tuple[str, int], Command] = {}
+        in_this_task: dict[tuple[str, int], Command] = {}
         for command in emitted:
             variant = command.WhichOneof("variant") or ""
             message: Any = getattr(command, variant, None)
-            if variant in _LEAVE_NO_EVENT:
+            if variant in _UNRECORDED_VARIANTS:
                 continue
-            if variant in _CANCELS:
-                self._cancel(variant, message, found, here)
+            if variant in _CANCEL_VARIANTS:
+                self._cancel(variant, message, found, in_this_task)
             elif variant == "schedule_local_activity":
-                self._add_local(message, is_settled)
+                self._add_local_activity(message, is_quiescent)
             elif variant == "update_response":
-                found += _update(message, command)
-            elif shape := _BY_COMMAND.get(variant):
-                fields = shape.fields(message, self._run)
-                read = Command(shape.kind, shape.name(message), shape.key(message), fields, source=command)
+                found += _update_commands(message, command)
+            elif schema := _BY_COMMAND.get(variant):
+                fields = schema.fields(message, self._defaults)
+                read = Command(schema.kind, schema.name(message), schema.key(message), fields, source=command)
                 if "seq" in message.DESCRIPTOR.fields_by_name:
-                    here[variant, message.seq] = read
-                    self._begun[variant, message.seq] = command
+                    in_this_task[variant, message.seq] = read
+                    self._started[variant, message.seq] = command
                 found.append(read)
             else:
-                raise UnknownCommand(f"the code emits {variant!r}, a command that strict replay does not know")
+                raise UnknownCommandError(f"the code emits {variant!r}, a command that strict replay does not know")
         # The SDK's core sends what ends the run last, whenever the code emitted it.
-        return (*(each for each in found if each.kind not in ENDS), *(each for each in found if each.kind in ENDS))
+        return (
+            *(each for each in found if each.kind not in CLOSING_KINDS),
+            *(each for each in found if each.kind in CLOSING_KINDS),
+        )
 
     def _cancel(
-        self, variant: str, message: Any, found: list[Command], here: Mapping[tuple[str, int], Command]
+        self, variant: str, message: Any, found: list[Command], in_this_task: Mapping[tuple[str, int], Command]
     ) -> None:
         """What is cancelled in the task that began it never gets to the server; what is abandoned is not cancelled."""
-        began, kind = _CANCELS[variant]
+        start_variant, kind = _CANCEL_VARIANTS[variant]
         number = message.child_workflow_seq if kind == "CancelChildWorkflow" else message.seq
-        if (began, number) in here:
-            found[:] = [each for each in found if each is not here[began, number]]
+        if (start_variant, number) in in_this_task:
+            found[:] = [each for each in found if each is not in_this_task[start_variant, number]]
             return
-        command = self._begun.get((began, number))
-        match began:
+        command = self._started.get((start_variant, number))
+        match start_variant:
             case "start_timer":
                 found.append(Command(kind, "", str(number)))
             case "schedule_activity" if command is not None:
@@ -135,21 +138,20 @@ class _Reader:
             case "schedule_nexus_operation":
                 found.append(Command(kind))
 
-    def _add_local(self, message: Any, is_settled: bool) -> None:
+    def _add_local_activity(self, message: Any, is_quiescent: bool) -> None:
         """Without a marker it still runs, was cancelled, or was never recorded: only the last is another command."""
-        is_new = is_settled and message.seq not in self._cancelled
+        is_new = is_quiescent and message.seq not in self._cancelled
         if is_new or message.activity_id in self._local_ids:
             self.local.append(Command("LocalActivity", message.activity_type, message.activity_id))
 
 
-def _update(answer: UpdateResponse, source: WorkflowCommand) -> list[Command]:
+def _update_commands(answer: UpdateResponse, source: WorkflowCommand) -> list[Command]:
     key = answer.protocol_instance_id
     match answer.WhichOneof("response"):
         case "accepted":
             return [Command("AcceptUpdate", "", key)]
         case "completed":
-            answered = {"answer": [values.payload(answer.completed)]}
-            return [Command("CompleteUpdate", "", key, answered, source=source)]
+            outcome: values.Plain = [values.payload(answer.completed)]
         case _:
-            refused = {"answer": {"failure": values.failure(answer.rejected)}}
-            return [Command("CompleteUpdate", "", key, refused, source=source)]
+            outcome = {"failure": values.failure(answer.rejected)}
+    return [Command("CompleteUpdate", "", key, {"answer": outcome}, source=source)]

@@ -15,62 +15,64 @@ _NOT_ENCODED = frozenset(kind.DESCRIPTOR.full_name for kind in (Header, SearchAt
 
 
 @dataclass(frozen=True)
-class Held:
+class PayloadSlot:
     """A place that holds payloads.
 
     Attributes:
         under: The name of the field, or the key of the map, that holds it.
     """
 
-    under: str
-    _get: Any
+    name: str
+    _container: Any
 
-    def all(self) -> Sequence[Payload]:
+    def payloads(self) -> Sequence[Payload]:
         """The payloads there."""
-        return [self._get] if isinstance(self._get, Payload) else list(self._get)
+        return [self._container] if isinstance(self._container, Payload) else list(self._container)
 
-    def put(self, payloads: Sequence[Payload]) -> None:
+    def replace(self, payloads: Sequence[Payload]) -> None:
         """Put others in their place; one for one where only one fits."""
-        if isinstance(self._get, Payload):
-            self._get.CopyFrom(payloads[0])
+        if isinstance(self._container, Payload):
+            self._container.CopyFrom(payloads[0])
         else:
-            del self._get[:]
-            self._get.extend(payloads)
+            del self._container[:]
+            self._container.extend(payloads)
 
 
-def below(message: Message, *, but: Container[str] = ()) -> Iterator[Message]:
+def walk(message: Message, *, excluding: Container[str] = ()) -> Iterator[Message]:
     """The message itself and every message in it, at any depth; but those of some types, by their full names."""
-    if message.DESCRIPTOR.full_name in but:
+    if message.DESCRIPTOR.full_name in excluding:
         return
     yield message
     for field, value in message.ListFields():
         for each in _messages(field, value):
-            yield from below(each, but=but)
+            yield from walk(each, excluding=excluding)
 
 
-def payload_holders(message: Message, *, but: Container[str] = ()) -> list[Held]:
-    """Every place below a message that holds payloads, in a fixed order; see `below`."""
-    found: list[Held] = []
-    for each in below(message, but=but):
+def payload_slots(message: Message, *, excluding: Container[str] = ()) -> list[PayloadSlot]:
+    """Every place below a message that holds payloads, in a fixed order; see `walk`."""
+    found: list[PayloadSlot] = []
+    for each in walk(message, excluding=excluding):
         for field, value in each.ListFields():
             if _is_map(field):
-                found += [Held(key, value[key]) for key in sorted(value, key=str) if isinstance(value[key], Payload)]
+                found += [
+                    PayloadSlot(key, value[key]) for key in sorted(value, key=str) if isinstance(value[key], Payload)
+                ]
             elif field.message_type is not None and field.message_type.full_name == Payload.DESCRIPTOR.full_name:
-                found.append(Held(field.name, value))
+                found.append(PayloadSlot(field.name, value))
     return found
 
 
-def encoded_holders(event: HistoryEvent) -> list[Held]:
+def encoded_slots(event: HistoryEvent) -> list[PayloadSlot]:
     """Every place in an event whose payloads a codec has encoded.
 
     The SDK hands it no search attributes, which the server reads, no headers, unless told to, and nothing of what its
     core notes down for itself in a marker, but what came of a local activity.
     """
     if not event.HasField("marker_recorded_event_attributes"):
-        return payload_holders(event, but=_NOT_ENCODED)
+        return payload_slots(event, excluding=_NOT_ENCODED)
     marker = event.marker_recorded_event_attributes
     roots: list[Message] = [marker.failure, *([marker.details["result"]] if "result" in marker.details else [])]
-    return [held for root in roots for held in payload_holders(root)]
+    return [held for root in roots for held in payload_slots(root)]
 
 
 def _is_map(field: FieldDescriptor) -> bool:

@@ -9,13 +9,13 @@ from typing import Any
 from temporalio.api.history.v1 import HistoryEvent, MarkerRecordedEventAttributes
 
 from temporal_replay.commands import values
-from temporal_replay.commands.command import LOCAL_ACTIVITIES, Command, Tasks, UnknownCommand
-from temporal_replay.commands.schema import SHAPES, Run, Shape
+from temporal_replay.commands.command import LOCAL_ACTIVITIES, Command, Tasks, UnknownCommandError
+from temporal_replay.commands.schema import COMMAND_SCHEMAS, CommandSchema, RunDefaults
 
 _SUFFIX = "_event_attributes"
-_BY_EVENT: Mapping[str, Shape] = {shape.event: shape for shape in SHAPES}
+_BY_EVENT: Mapping[str, CommandSchema] = {schema.event: schema for schema in COMMAND_SCHEMAS}
 # What came of a command: these name its task once more.
-_CAME_OF_IT = frozenset(
+_RESULT_EVENTS = frozenset(
     {
         "request_cancel_external_workflow_execution_failed",
         "start_child_workflow_execution_failed",
@@ -24,9 +24,11 @@ _CAME_OF_IT = frozenset(
         "nexus_operation_cancel_request_failed",
     }
 )
-_ENDS = frozenset(f"workflow_execution_{how}" for how in ("completed", "failed", "canceled", "continued_as_new"))
+_CLOSING_EVENTS = frozenset(
+    f"workflow_execution_{how}" for how in ("completed", "failed", "canceled", "continued_as_new")
+)
 # The SDK writes this by itself beside each patch marker.
-_CHANGE_VERSION = "TemporalChangeVersion"
+_CHANGE_VERSION_ATTRIBUTE = "TemporalChangeVersion"
 
 
 def attributes(event: HistoryEvent) -> tuple[str, Any]:
@@ -35,46 +37,46 @@ def attributes(event: HistoryEvent) -> tuple[str, Any]:
     return (field.removesuffix(_SUFFIX), getattr(event, field)) if field else ("", None)
 
 
-def run_of(events: Sequence[HistoryEvent]) -> Run:
+def run_defaults_of(events: Sequence[HistoryEvent]) -> RunDefaults:
     """What the defaults of a history's commands are taken from."""
     upserts = (
-        held.search_attributes.indexed_fields
-        for kind, held in map(attributes, events)
+        attrs.search_attributes.indexed_fields
+        for kind, attrs in map(attributes, events)
         if kind == "upsert_workflow_search_attributes"
     )
-    return Run.of(events[0].workflow_execution_started_event_attributes, upserts)
+    return RunDefaults.of(events[0].workflow_execution_started_event_attributes, upserts)
 
 
 def completed_tasks(events: Iterable[HistoryEvent]) -> dict[int, int]:
     """Of each workflow task that was completed: event id of its start, by the event id of its completion."""
     found = {}
     for event in events:
-        kind, held = attributes(event)
+        kind, attrs = attributes(event)
         if kind == "workflow_task_completed":
-            found[event.event_id] = int(held.started_event_id)
+            found[event.event_id] = int(attrs.started_event_id)
     return found
 
 
-def settled_tasks(events: Sequence[HistoryEvent]) -> frozenset[int]:
+def quiescent_tasks(events: Sequence[HistoryEvent]) -> frozenset[int]:
     """The completed tasks after which, at once or later, no local activity was running.
 
     While one runs, the worker completes a task only to be given the next at once; or the run ends.
     """
     found: set[int] = set()
     pending: set[int] = set()
-    completion, at, tasks = 0, 0, completed_tasks(events)
+    completion, completed_at, tasks = 0, 0, completed_tasks(events)
     for event in events:
-        kind, held = attributes(event)
+        kind, attrs = attributes(event)
         if kind == "workflow_task_completed":
-            completion, at = event.event_id, event.event_time.ToNanoseconds()
+            completion, completed_at = event.event_id, event.event_time.ToNanoseconds()
             pending.add(tasks[completion])
             continue
-        is_its_command = getattr(held, "workflow_task_completed_event_id", 0) == completion
-        is_its_command |= kind.startswith("workflow_execution_update_")
+        is_command_event = getattr(attrs, "workflow_task_completed_event_id", 0) == completion
+        is_command_event |= kind.startswith("workflow_execution_update_")
         # What came while the task was under way is written after it.
-        was_waiting = kind != "workflow_task_scheduled" and event.event_time.ToNanoseconds() <= at
-        if completion and (kind in _ENDS or not (is_its_command or was_waiting)):
-            if kind != "workflow_task_scheduled" and kind not in _ENDS:
+        was_buffered = kind != "workflow_task_scheduled" and event.event_time.ToNanoseconds() <= completed_at
+        if completion and (kind in _CLOSING_EVENTS or not (is_command_event or was_buffered)):
+            if kind != "workflow_task_scheduled" and kind not in _CLOSING_EVENTS:
                 found |= pending
                 pending = set()
             completion = 0
@@ -87,52 +89,58 @@ def recorded_commands(events: Sequence[HistoryEvent]) -> Tasks:
     Raises:
         UnknownCommand: An event records a command of a kind that nobody here knows.
     """
-    run, started = run_of(events), completed_tasks(events)
+    defaults, started = run_defaults_of(events), completed_tasks(events)
     tasks: dict[int, list[Command]] = {task: [] for task in started.values()}
     latest, activity_ids, update_ids = 0, {}, {}
     for event in events:
-        kind, held = attributes(event)
-        task = started.get(getattr(held, "workflow_task_completed_event_id", 0), latest)
+        kind, attrs = attributes(event)
+        task = started.get(getattr(attrs, "workflow_task_completed_event_id", 0), latest)
         if kind == "workflow_task_completed":
             latest = started[event.event_id]
         elif kind == "workflow_execution_update_accepted":
-            update_ids[event.event_id] = held.protocol_instance_id
-            name = held.accepted_request.input.name
-            tasks[task].append(Command("AcceptUpdate", name, held.protocol_instance_id, {}, event.event_id))
+            update_ids[event.event_id] = attrs.protocol_instance_id
+            name = attrs.accepted_request.input.name
+            tasks[task].append(Command("AcceptUpdate", name, attrs.protocol_instance_id, {}, event.event_id))
         elif kind == "workflow_execution_update_completed":
-            key = update_ids.get(held.accepted_event_id, held.meta.update_id)
-            tasks[task].append(Command("CompleteUpdate", "", key, {"answer": _answer(held.outcome)}, event.event_id))
+            key = update_ids.get(attrs.accepted_event_id, attrs.meta.update_id)
+            tasks[task].append(
+                Command("CompleteUpdate", "", key, {"answer": _update_outcome(attrs.outcome)}, event.event_id)
+            )
         elif kind == "marker_recorded":
-            if local := _local_activity(held, event.event_id):
+            if local := _local_activity(attrs, event.event_id):
                 tasks.setdefault(LOCAL_ACTIVITIES, []).append(local)
-        elif kind not in _CAME_OF_IT and hasattr(held, "workflow_task_completed_event_id"):
+        elif kind not in _RESULT_EVENTS and hasattr(attrs, "workflow_task_completed_event_id"):
             if kind == "activity_task_scheduled":
-                activity_ids[event.event_id] = held.activity_id
-            if command := _command(kind, held, run, event.event_id, activity_ids):
+                activity_ids[event.event_id] = attrs.activity_id
+            if command := _command(kind, attrs, defaults, event.event_id, activity_ids):
                 tasks[task].append(command)
     return {task: tuple(commands) for task, commands in tasks.items()}
 
 
-def _command(kind: str, held: Any, run: Run, event_id: int, activity_ids: Mapping[int, str]) -> Command | None:
+def _command(
+    kind: str, attrs: Any, defaults: RunDefaults, event_id: int, activity_ids: Mapping[int, str]
+) -> Command | None:
     match kind:
         case "timer_canceled":
-            return Command("CancelTimer", "", held.timer_id, {}, event_id)
+            return Command("CancelTimer", "", attrs.timer_id, {}, event_id)
         case "activity_task_cancel_requested":
-            return Command("CancelActivity", "", activity_ids.get(held.scheduled_event_id, ""), {}, event_id)
+            return Command("CancelActivity", "", activity_ids.get(attrs.scheduled_event_id, ""), {}, event_id)
         case "nexus_operation_cancel_requested":
             return Command("CancelNexusOperation", "", "", {}, event_id)
-        case "request_cancel_external_workflow_execution_initiated" if held.child_workflow_only:
-            fields = {"reason": values.cancel_reason(held.reason)}
-            return Command("CancelChildWorkflow", "", held.workflow_execution.workflow_id, fields, event_id)
-        case "upsert_workflow_search_attributes" if set(held.search_attributes.indexed_fields) == {_CHANGE_VERSION}:
+        case "request_cancel_external_workflow_execution_initiated" if attrs.child_workflow_only:
+            fields = {"reason": values.cancel_reason(attrs.reason)}
+            return Command("CancelChildWorkflow", "", attrs.workflow_execution.workflow_id, fields, event_id)
+        case "upsert_workflow_search_attributes" if set(attrs.search_attributes.indexed_fields) == {
+            _CHANGE_VERSION_ATTRIBUTE
+        }:
             return None
-    shape = _BY_EVENT.get(kind)
-    if shape is None:
-        raise UnknownCommand(f"event {event_id}, {kind}, records a command that strict replay does not know")
-    return Command(shape.kind, shape.name(held), shape.key(held), shape.fields(held, run), event_id)
+    schema = _BY_EVENT.get(kind)
+    if schema is None:
+        raise UnknownCommandError(f"event {event_id}, {kind}, records a command that strict replay does not know")
+    return Command(schema.kind, schema.name(attrs), schema.key(attrs), schema.fields(attrs, defaults), event_id)
 
 
-def _answer(outcome: Any) -> values.Plain:
+def _update_outcome(outcome: Any) -> values.Plain:
     if outcome.HasField("failure"):
         return {"failure": values.failure(outcome.failure)}
     return values.payloads(outcome.success.payloads)
@@ -149,8 +157,8 @@ def patch_markers(events: Iterable[HistoryEvent]) -> dict[str, bool]:
     """The patches that a history has markers of, and whether each was deprecated when it was recorded."""
     found = {}
     for event in events:
-        kind, held = attributes(event)
-        if kind == "marker_recorded" and held.marker_name == "core_patch":
-            data = json.loads(held.details["patch-data"].payloads[0].data)
+        kind, attrs = attributes(event)
+        if kind == "marker_recorded" and attrs.marker_name == "core_patch":
+            data = json.loads(attrs.details["patch-data"].payloads[0].data)
             found[str(data["id"])] = bool(data.get("deprecated", False))
     return found

@@ -20,7 +20,7 @@ _PARENT_CLOSE_POLICIES = ("UNSPECIFIED", "TERMINATE", "ABANDON", "REQUEST_CANCEL
 
 
 @dataclass(frozen=True)
-class Run:
+class RunDefaults:
     """What the defaults of commands are taken from: the run that emits them.
 
     Attributes:
@@ -35,9 +35,11 @@ class Run:
     search_attributes: Plain
 
     @classmethod
-    def of(cls, started: WorkflowExecutionStartedEventAttributes, upserts: Iterable[Mapping[str, Payload]] = ()) -> Run:
+    def of(
+        cls, started: WorkflowExecutionStartedEventAttributes, upserts: Iterable[Mapping[str, Payload]] = ()
+    ) -> RunDefaults:
         """The run that began so, and has changed its search attributes since."""
-        run, task = (values.span(getattr(started, f"workflow_{name}_timeout")) for name in ("run", "task"))
+        run, task = (values.to_timedelta(getattr(started, f"workflow_{name}_timeout")) for name in ("run", "task"))
         search_attributes = dict(started.search_attributes.indexed_fields)
         for upsert in upserts:
             search_attributes.update(upsert)
@@ -46,15 +48,15 @@ class Run:
             run,
             task or _TASK_TIMEOUT,
             values.named_payloads(started.memo.fields),
-            _set(values.named_payloads(search_attributes)),
+            _set_attributes(values.named_payloads(search_attributes)),
         )
 
 
-Reader = Callable[[Any, Run], Mapping[str, Plain]]
+FieldReader = Callable[[Any, RunDefaults], Mapping[str, Plain]]
 
 
 @dataclass(frozen=True)
-class Shape:
+class CommandSchema:
     """One kind of command that an event records.
 
     Attributes:
@@ -70,12 +72,12 @@ class Shape:
     event: str
     name: Callable[[Any], str]
     key: Callable[[Any], str]
-    fields: Reader
+    fields: FieldReader
 
 
-def _queue(message: Any, run: Run) -> str:
+def _task_queue(message: Any, defaults: RunDefaults) -> str:
     queue = message.task_queue if isinstance(message.task_queue, str) else message.task_queue.name
-    return queue or run.task_queue
+    return queue or defaults.task_queue
 
 
 def _type_name(message: Any, field: str) -> str:
@@ -101,7 +103,7 @@ def _search_attributes(message: Any) -> Plain:
     return values.named_payloads(message.search_attributes.indexed_fields)
 
 
-def _set(search_attributes: Plain) -> Plain:
+def _set_attributes(search_attributes: Plain) -> Plain:
     """Those that have a value: one that was taken away is upserted with none."""
     return {name: value for name, value in dict(search_attributes or {}).items() if value not in (None, [])}
 
@@ -111,45 +113,51 @@ def _priority(message: Any) -> Plain:
     return {field.name: value for field, value in priority.ListFields()}
 
 
-def _activity(message: Any, run: Run) -> Mapping[str, Plain]:
+def _activity(message: Any, defaults: RunDefaults) -> Mapping[str, Plain]:
     """The server settles the four time-outs of an activity by each other and by the run's."""
     to_close, to_start, attempt, heartbeat = (
-        values.span(getattr(message, f"{name}_timeout"))
+        values.to_timedelta(getattr(message, f"{name}_timeout"))
         for name in ("schedule_to_close", "schedule_to_start", "start_to_close", "heartbeat")
     )
     if to_close:
-        to_start = _least(to_start, to_close)
-        attempt = _least(attempt, to_close)
+        to_start = _shorter_timeout(to_start, to_close)
+        attempt = _shorter_timeout(attempt, to_close)
     else:
-        to_close, to_start = run.run_timeout, to_start or run.run_timeout
-    to_close, to_start, attempt = (_least(each, run.run_timeout) for each in (to_close, to_start, attempt))
+        to_close, to_start = defaults.run_timeout, to_start or defaults.run_timeout
+    to_close, to_start, attempt = (
+        _shorter_timeout(each, defaults.run_timeout) for each in (to_close, to_start, attempt)
+    )
     heartbeat = min(heartbeat, attempt) if attempt else heartbeat
     return {
-        "task_queue": _queue(message, run),
+        "task_queue": _task_queue(message, defaults),
         "input": _payloads_of(message, "arguments", "input"),
-        "schedule_to_close_timeout": values.shown(to_close),
-        "schedule_to_start_timeout": values.shown(to_start),
-        "start_to_close_timeout": values.shown(attempt),
-        "heartbeat_timeout": values.shown(heartbeat),
+        "schedule_to_close_timeout": values.format_duration(to_close),
+        "schedule_to_start_timeout": values.format_duration(to_start),
+        "start_to_close_timeout": values.format_duration(attempt),
+        "heartbeat_timeout": values.format_duration(heartbeat),
         "retry_policy": values.retry_policy(message.retry_policy),
         "priority": _priority(message),
     }
 
 
-def _least(one: timedelta, other: timedelta) -> timedelta:
+def _shorter_timeout(one: timedelta, other: timedelta) -> timedelta:
     """The shorter of two time-outs, of which zero means none."""
     return min(one, other) if one and other else one or other
 
 
-def _child(message: Any, run: Run) -> Mapping[str, Plain]:
-    execution = values.span(message.workflow_execution_timeout)
+def _child_workflow(message: Any, defaults: RunDefaults) -> Mapping[str, Plain]:
+    execution = values.to_timedelta(message.workflow_execution_timeout)
     retried = message.HasField("retry_policy")
     return {
-        "task_queue": _queue(message, run),
+        "task_queue": _task_queue(message, defaults),
         "input": _payloads_of(message, "input"),
-        "workflow_execution_timeout": values.shown(execution),
-        "workflow_run_timeout": values.shown(_least(values.span(message.workflow_run_timeout), execution)),
-        "workflow_task_timeout": values.shown(values.span(message.workflow_task_timeout) or _TASK_TIMEOUT),
+        "workflow_execution_timeout": values.format_duration(execution),
+        "workflow_run_timeout": values.format_duration(
+            _shorter_timeout(values.to_timedelta(message.workflow_run_timeout), execution)
+        ),
+        "workflow_task_timeout": values.format_duration(
+            values.to_timedelta(message.workflow_task_timeout) or _TASK_TIMEOUT
+        ),
         "parent_close_policy": _PARENT_CLOSE_POLICIES[message.parent_close_policy],
         "workflow_id_reuse_policy": WorkflowIdReusePolicy.Name(message.workflow_id_reuse_policy),
         "retry_policy": values.retry_policy(message.retry_policy) if retried else None,
@@ -160,19 +168,23 @@ def _child(message: Any, run: Run) -> Mapping[str, Plain]:
     }
 
 
-def _continued(message: Any, run: Run) -> Mapping[str, Plain]:
+def _continue_as_new(message: Any, defaults: RunDefaults) -> Mapping[str, Plain]:
     return {
-        "task_queue": _queue(message, run),
+        "task_queue": _task_queue(message, defaults),
         "input": _payloads_of(message, "arguments", "input"),
-        "workflow_run_timeout": values.shown(values.span(message.workflow_run_timeout) or run.run_timeout),
-        "workflow_task_timeout": values.shown(values.span(message.workflow_task_timeout) or run.task_timeout),
-        "backoff_start_interval": values.shown(values.span(message.backoff_start_interval)),
-        "memo": _memo(message) or run.memo,
-        "search_attributes": _set(_search_attributes(message)) or run.search_attributes,
+        "workflow_run_timeout": values.format_duration(
+            values.to_timedelta(message.workflow_run_timeout) or defaults.run_timeout
+        ),
+        "workflow_task_timeout": values.format_duration(
+            values.to_timedelta(message.workflow_task_timeout) or defaults.task_timeout
+        ),
+        "backoff_start_interval": values.format_duration(values.to_timedelta(message.backoff_start_interval)),
+        "memo": _memo(message) or defaults.memo,
+        "search_attributes": _set_attributes(_search_attributes(message)) or defaults.search_attributes,
     }
 
 
-def _signal(message: Any, _run: Run) -> Mapping[str, Plain]:
+def _signal(message: Any, _run: RunDefaults) -> Mapping[str, Plain]:
     return {"run_id": _run_id(message), "input": _payloads_of(message, "args", "input")}
 
 
@@ -181,26 +193,26 @@ def _run_id(message: Any) -> str:
     return str(message.workflow_execution.run_id)
 
 
-def _signalled(message: Any) -> str:
+def _signal_target(message: Any) -> str:
     return getattr(message, "child_workflow_id", "") or str(message.workflow_execution.workflow_id)
 
 
-def _nexus(message: Any, _run: Run) -> Mapping[str, Plain]:
+def _nexus(message: Any, _run: RunDefaults) -> Mapping[str, Plain]:
     return {
         "endpoint": message.endpoint,
         "input": _payloads_of(message, "input"),
         **{
-            f"{name}_timeout": values.shown(values.span(getattr(message, f"{name}_timeout")))
+            f"{name}_timeout": values.format_duration(values.to_timedelta(getattr(message, f"{name}_timeout")))
             for name in ("schedule_to_close", "schedule_to_start", "start_to_close")
         },
     }
 
 
-def _nothing(_message: Any, _run: Run | None = None) -> Mapping[str, Plain]:
+def _no_fields(_message: Any, _run: RunDefaults | None = None) -> Mapping[str, Plain]:
     return {}
 
 
-def _no_text(_message: Any) -> str:
+def _empty(_message: Any) -> str:
     return ""
 
 
@@ -212,16 +224,16 @@ def _workflow_type(message: Any) -> str:
     return _type_name(message, "workflow_type")
 
 
-SHAPES: tuple[Shape, ...] = (
-    Shape(
+COMMAND_SCHEMAS: tuple[CommandSchema, ...] = (
+    CommandSchema(
         "StartTimer",
         "start_timer",
         "timer_started",
-        _no_text,
+        _empty,
         lambda m: str(m.seq if "seq" in m.DESCRIPTOR.fields_by_name else m.timer_id),
-        lambda m, _: {"start_to_fire_timeout": values.shown(values.span(m.start_to_fire_timeout))},
+        lambda m, _: {"start_to_fire_timeout": values.format_duration(values.to_timedelta(m.start_to_fire_timeout))},
     ),
-    Shape(
+    CommandSchema(
         "ScheduleActivity",
         "schedule_activity",
         "activity_task_scheduled",
@@ -229,77 +241,79 @@ SHAPES: tuple[Shape, ...] = (
         lambda m: str(m.activity_id),
         _activity,
     ),
-    Shape(
+    CommandSchema(
         "StartChildWorkflow",
         "start_child_workflow_execution",
         "start_child_workflow_execution_initiated",
         _workflow_type,
         lambda m: str(m.workflow_id),
-        _child,
+        _child_workflow,
     ),
-    Shape(
+    CommandSchema(
         "CompleteWorkflow",
         "complete_workflow_execution",
         "workflow_execution_completed",
-        _no_text,
-        _no_text,
+        _empty,
+        _empty,
         lambda m, _: {"result": _payloads_of(m, "result")},
     ),
-    Shape(
+    CommandSchema(
         "FailWorkflow",
         "fail_workflow_execution",
         "workflow_execution_failed",
-        _no_text,
-        _no_text,
+        _empty,
+        _empty,
         lambda m, _: {"failure": values.failure(m.failure)},
     ),
-    Shape("CancelWorkflow", "cancel_workflow_execution", "workflow_execution_canceled", _no_text, _no_text, _nothing),
-    Shape(
+    CommandSchema(
+        "CancelWorkflow", "cancel_workflow_execution", "workflow_execution_canceled", _empty, _empty, _no_fields
+    ),
+    CommandSchema(
         "ContinueAsNewWorkflow",
         "continue_as_new_workflow_execution",
         "workflow_execution_continued_as_new",
         _workflow_type,
-        _no_text,
-        _continued,
+        _empty,
+        _continue_as_new,
     ),
-    Shape(
+    CommandSchema(
         "UpsertSearchAttributes",
         "upsert_workflow_search_attributes",
         "upsert_workflow_search_attributes",
-        _no_text,
-        _no_text,
+        _empty,
+        _empty,
         lambda m, _: {"search_attributes": _search_attributes(m)},
     ),
-    Shape(
+    CommandSchema(
         "ModifyProperties",
         "modify_workflow_properties",
         "workflow_properties_modified",
-        _no_text,
-        _no_text,
+        _empty,
+        _empty,
         lambda m, _: {"memo": values.named_payloads(m.upserted_memo.fields)},
     ),
-    Shape(
+    CommandSchema(
         "SignalExternalWorkflow",
         "signal_external_workflow_execution",
         "signal_external_workflow_execution_initiated",
         lambda m: str(m.signal_name),
-        _signalled,
+        _signal_target,
         _signal,
     ),
-    Shape(
+    CommandSchema(
         "RequestCancelExternalWorkflow",
         "request_cancel_external_workflow_execution",
         "request_cancel_external_workflow_execution_initiated",
-        _no_text,
+        _empty,
         lambda m: str(m.workflow_execution.workflow_id),
         lambda m, _: {"run_id": _run_id(m), "reason": values.cancel_reason(m.reason)},
     ),
-    Shape(
+    CommandSchema(
         "ScheduleNexusOperation",
         "schedule_nexus_operation",
         "nexus_operation_scheduled",
         lambda m: f"{m.service}.{m.operation}",
-        _no_text,
+        _empty,
         _nexus,
     ),
 )

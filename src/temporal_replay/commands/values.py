@@ -14,7 +14,7 @@ from temporalio.api.common.v1 import Payload, RetryPolicy
 from temporalio.api.enums.v1 import ApplicationErrorCategory
 from temporalio.api.failure.v1 import Failure
 
-_LINK = re.compile(r"\n\s*For further information visit https://errors\.pydantic\.dev/\S+")
+_PYDANTIC_LINK = re.compile(r"\n\s*For further information visit https://errors\.pydantic\.dev/\S+")
 
 Plain = Any
 """None, bool, int, float, str, a list of plain values, or a dict from str to plain values."""
@@ -23,19 +23,19 @@ ABSENT = "(none)"
 """How a value that one side does not have is shown."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
-_ASKED_BY = re.compile(r"^Cancel requested by workflow with run id \S+ with reason: ")
+_CANCEL_PREFIX = re.compile(r"^Cancel requested by workflow with run id \S+ with reason: ")
 # What the server fills in where a retry policy leaves something out.
 _DEFAULT_INTERVAL = timedelta(seconds=1)
 _DEFAULT_COEFFICIENT = 2.0
 _DEFAULT_MAXIMUM = 100
 
 
-def span(duration: Duration) -> timedelta:
+def to_timedelta(duration: Duration) -> timedelta:
     """A duration as it is in a message; nothing is zero."""
     return duration.ToTimedelta()
 
 
-def shown(value: timedelta) -> str:
+def format_duration(value: timedelta) -> str:
     """A span of time for people: 5d, 1h30m, 2.5s; 0s for none."""
     rest, text = abs(value.total_seconds()), "-" if value < timedelta(0) else ""
     for seconds, unit in _UNITS:
@@ -69,11 +69,11 @@ def named_payloads(values: Mapping[str, Payload]) -> Plain:
 
 def retry_policy(policy: RetryPolicy) -> Plain:
     """A retry policy, with what the server fills in."""
-    initial = span(policy.initial_interval) or _DEFAULT_INTERVAL
+    initial = to_timedelta(policy.initial_interval) or _DEFAULT_INTERVAL
     return {
-        "initial_interval": shown(initial),
+        "initial_interval": format_duration(initial),
         "backoff_coefficient": policy.backoff_coefficient or _DEFAULT_COEFFICIENT,
-        "maximum_interval": shown(span(policy.maximum_interval) or initial * _DEFAULT_MAXIMUM),
+        "maximum_interval": format_duration(to_timedelta(policy.maximum_interval) or initial * _DEFAULT_MAXIMUM),
         "maximum_attempts": policy.maximum_attempts,
         "non_retryable_error_types": sorted(policy.non_retryable_error_types),
     }
@@ -82,21 +82,21 @@ def retry_policy(policy: RetryPolicy) -> Plain:
 def failure(value: Failure) -> Plain:
     """A failure without its stack traces: they change with every line of code that moves."""
     # pydantic's messages link to the documentation of its own version: an upgrade of it is no change of the code.
-    told: dict[str, Plain] = {"message": _LINK.sub("", _message(value))}
+    plain: dict[str, Plain] = {"message": _PYDANTIC_LINK.sub("", _message(value))}
     if value.HasField("application_failure_info"):
         info = value.application_failure_info
-        told |= {
+        plain |= {
             "type": info.type,
             "non_retryable": info.non_retryable,
             "details": payloads(info.details.payloads),
-            "next_retry_delay": shown(span(info.next_retry_delay)),
+            "next_retry_delay": format_duration(to_timedelta(info.next_retry_delay)),
             "category": _category(info.category),
         }
     elif kind := value.WhichOneof("failure_info"):
-        told["kind"] = kind.removesuffix("_failure_info").removesuffix("_info")
+        plain["kind"] = kind.removesuffix("_failure_info").removesuffix("_info")
     if value.HasField("cause"):
-        told["cause"] = failure(value.cause)
-    return told
+        plain["cause"] = failure(value.cause)
+    return plain
 
 
 def _category(number: int) -> str:
@@ -113,7 +113,7 @@ def _message(value: Failure) -> str:
 
 def cancel_reason(reason: str) -> str:
     """Why a workflow asks another one to stop, without what the SDK's core puts before it."""
-    return _ASKED_BY.sub("", reason)
+    return _CANCEL_PREFIX.sub("", reason)
 
 
 def differences(old: Plain, new: Plain, at: str = "") -> Iterator[tuple[str, str, str]]:

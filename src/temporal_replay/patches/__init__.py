@@ -1,1 +1,1 @@
-"""Which patches the code asks for, and which of them recordings need."""
+"""Patches (`workflow.patched`): found in source, measured on histories, and when each may be removed."""

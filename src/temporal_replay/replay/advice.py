@@ -6,17 +6,17 @@ import re
 
 from temporal_replay.commands.diff import Mismatch
 
-_MESSAGE = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
+_CORE_MESSAGE = re.compile(r'message: "((?:[^"\\]|\\.)*)"')
 
 
-def words_of(failure: Exception) -> str:
+def core_message(failure: Exception) -> str:
     """What the SDK's core says, without the structure it says it in."""
-    said = str(failure)
-    found = _MESSAGE.search(said)
-    return found.group(1).replace('\\"', '"') if found else said
+    text = str(failure)
+    found = _CORE_MESSAGE.search(text)
+    return found.group(1).replace('\\"', '"') if found else text
 
 
-def advice_on(mismatch: Mismatch | None, patch: str) -> str:
+def advise(mismatch: Mismatch | None, patch: str) -> str:
     """How to keep what is already running on the old way."""
     if patch:
         return (

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import IO
 
 from temporal_replay.outcome import Fault, Outcome, Problem
-from temporal_replay.replay.target import CannotRun, Target
-from temporal_replay.replay.worker import Answer, Job
+from temporal_replay.replay.target import CannotRunError, Target
+from temporal_replay.replay.worker import Job, Reply
 
 TIME_LIMIT = 30.0
 """Seconds that the replay of one recording may take, by default. It takes milliseconds."""
 
-_STARTS_WITHIN = 120.0  # seconds, imports of the code under test included
-_ENDS_WITHIN = 5.0  # seconds
-_LONGEST_LINE = 64 * 1024 * 1024
-_WORDS = 2000  # characters of what a process said before it ended
+_STARTUP_TIMEOUT = 120.0  # seconds, imports of the code under test included
+_EXIT_TIMEOUT = 5.0  # seconds
+_MAX_LINE_BYTES = 64 * 1024 * 1024
+_STDERR_TAIL = 2000  # characters of what a process said before it ended
 
 
 @dataclass(frozen=True)
-class Pool:
+class ReplayPool:
     """How recordings are replayed.
 
     Attributes:
@@ -43,13 +43,13 @@ class Pool:
     processes: int = 0
 
     async def replay(
-        self, files: Mapping[str, Path], told: Callable[[Outcome], None] = lambda _: None
+        self, files: Mapping[str, Path], on_outcome: Callable[[Outcome], None] = lambda _: None
     ) -> list[Outcome]:
         """The outcome of each file, in the order of their names.
 
         Args:
             files: Recordings, by name.
-            told: Called with each outcome as it comes.
+            on_outcome: Called with each outcome as it comes.
 
         Raises:
             CannotRun: The code can't be imported.
@@ -58,21 +58,21 @@ class Pool:
 
         def add(outcome: Outcome) -> None:
             found.append(outcome)
-            told(outcome)
+            on_outcome(outcome)
 
-        shares = _shares(files, self.processes or cores())
+        shares = _partition(files, self.processes or cores())
         try:
             async with asyncio.TaskGroup() as group:
                 for number, share in enumerate(shares, 1):
                     group.create_task(self._replay_share(number, share, add))
-        except* CannotRun as several:
+        except* CannotRunError as several:
             raise several.exceptions[0] from None
         return sorted(found, key=lambda outcome: outcome.recording)
 
     async def _replay_share(self, number: int, share: dict[str, Path], add: Callable[[Outcome], None]) -> None:
         """Replay a share in one process; in another one after each recording that was its process's end."""
         while share:
-            async with _started(number, self._job(), share) as process:
+            async with _start_worker(number, self._job(), share) as process:
                 while share and not process.is_lost:
                     name = next(iter(share))
                     add(await process.outcome(name, self.time_limit))
@@ -92,7 +92,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
-def _shares(files: Mapping[str, Path], processes: int) -> list[dict[str, Path]]:
+def _partition(files: Mapping[str, Path], processes: int) -> list[dict[str, Path]]:
     """About as many bytes for each process, always divided alike: the largest first, to whoever has least."""
     shares: list[dict[str, Path]] = [{} for _ in range(min(processes, len(files)))]
     weights = [0] * len(shares)
@@ -110,85 +110,87 @@ def _size(path: Path) -> int:
         return 0
 
 
-class _Process:
+class _WorkerProcess:
     """One process that replays, and what it says.
 
     Attributes:
         is_lost: Whether it has ended, or has to be given up.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, words: IO[bytes]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, stderr: IO[bytes]) -> None:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 (both are pipes)
         self._stdin, self._stdout = process.stdin, process.stdout
-        self._words = words
+        self._stderr = stderr
         self.is_lost = False
 
     def send(self, line: str) -> None:
         self._stdin.write(f"{line}\n".encode())
 
-    async def answer(self, within: float) -> Answer | None:
+    async def receive(self, within: float) -> Reply | None:
         """The next thing it says; None if it has ended.
 
         Raises:
             TimeoutError: It says nothing.
         """
         line = await asyncio.wait_for(self._stdout.readline(), within)
-        return Answer.model_validate_json(line) if line.endswith(b"\n") else None
+        return Reply.model_validate_json(line) if line.endswith(b"\n") else None
 
     async def outcome(self, name: str, within: float) -> Outcome:
         """What came of the recording that it is at."""
         try:
-            while (answer := await self.answer(within)) is not None:
-                if answer.outcome is not None:
-                    return answer.outcome
+            while (reply := await self.receive(within)) is not None:
+                if reply.outcome is not None:
+                    return reply.outcome
         except TimeoutError:
-            told = f"its replay did not end within {within:g} s"
+            message = f"its replay did not end within {within:g} s"
             advice = "The code waits for something outside of Temporal, or never gives control back. See --time-limit"
-            problem = Problem(fault=Fault.TIMED_OUT, told=told, advice=advice)
+            problem = Problem(fault=Fault.TIMED_OUT, message=message, advice=advice)
         else:
-            told = "the process that replayed it ended"
+            message = "the process that replayed it ended"
             advice = "The code, or something it imports, ends the process or crashes it"
-            problem = Problem(fault=Fault.CRASHED, told=told, detail=self.last_words(), advice=advice)
+            problem = Problem(fault=Fault.CRASHED, message=message, detail=self.stderr_tail(), advice=advice)
         self.is_lost = True
         return Outcome(recording=name, problem=problem)
 
-    def last_words(self) -> str:
+    def stderr_tail(self) -> str:
         """The end of what it wrote to stderr."""
-        self._words.seek(0)
-        return self._words.read().decode(errors="replace").strip()[-_WORDS:]
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace").strip()[-_STDERR_TAIL:]
 
 
 @asynccontextmanager
-async def _started(number: int, job: Job, share: Mapping[str, Path]) -> AsyncIterator[_Process]:
+async def _start_worker(number: int, job: Job, share: Mapping[str, Path]) -> AsyncIterator[_WorkerProcess]:
     """A process that replays a share, gone at the end."""
     # Texts hash in another order in each process, and in the same one each time: code that leans on the order of a set
     # is caught, and caught again.
     environment = {**os.environ, "PYTHONHASHSEED": str(number)}
-    with tempfile.TemporaryFile() as words:
+    with tempfile.TemporaryFile() as stderr:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "temporal_replay.replay.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=words,
-            limit=_LONGEST_LINE,
+            stderr=stderr,
+            limit=_MAX_LINE_BYTES,
             env=environment,
             start_new_session=True,  # Ctrl-C is ours to handle
         )
         try:
-            talk = _Process(process, words)
+            worker = _WorkerProcess(process, stderr)
             for line in (job.model_dump_json(), *(json.dumps([name, str(path)]) for name, path in share.items()), ""):
-                talk.send(line)
+                worker.send(line)
             try:
-                answer = await talk.answer(_STARTS_WITHIN)
+                reply = await worker.receive(_STARTUP_TIMEOUT)
             except TimeoutError:
-                raise CannotRun(f"the code can't be imported within {_STARTS_WITHIN:g} s") from None
-            if answer is None or answer.cannot_run:
-                raise CannotRun(answer.cannot_run if answer else f"the code can't be imported: {talk.last_words()}")
-            yield talk
-            if not talk.is_lost:
+                raise CannotRunError(f"the code can't be imported within {_STARTUP_TIMEOUT:g} s") from None
+            if reply is None or reply.cannot_run:
+                raise CannotRunError(
+                    reply.cannot_run if reply else f"the code can't be imported: {worker.stderr_tail()}"
+                )
+            yield worker
+            if not worker.is_lost:
                 # It has nothing left to do, and ends by itself.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(process.wait(), _ENDS_WITHIN)
+                    await asyncio.wait_for(process.wait(), _EXIT_TIMEOUT)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

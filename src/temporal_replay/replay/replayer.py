@@ -9,149 +9,155 @@ from dataclasses import dataclass
 from temporalio.client import WorkflowHistory
 from temporalio.workflow import NondeterminismError
 
-from temporal_replay.commands.command import LOCAL_ACTIVITIES, Tasks, UnknownCommand
-from temporal_replay.commands.diff import Drift, Mismatch, compare
-from temporal_replay.commands.emitted import Emitted
-from temporal_replay.commands.recorded import attributes, patch_markers, recorded_commands, run_of, settled_tasks
+from temporal_replay.commands.command import LOCAL_ACTIVITIES, Tasks, UnknownCommandError
+from temporal_replay.commands.diff import Mismatch, compare
+from temporal_replay.commands.emitted import EmittedCommands
+from temporal_replay.commands.recorded import (
+    attributes,
+    patch_markers,
+    quiescent_tasks,
+    recorded_commands,
+    run_defaults_of,
+)
 from temporal_replay.outcome import Fault, Outcome, Problem
-from temporal_replay.recording import Recording, Unreadable
-from temporal_replay.replay.advice import advice_on, words_of
-from temporal_replay.replay.target import Code
+from temporal_replay.recording import Recording, RecordingError
+from temporal_replay.replay.advice import advise, core_message
+from temporal_replay.replay.target import LoadedTarget
 
 
 @dataclass
-class _Turn:
+class _CurrentReplay:
     """The replay that goes on now."""
 
     name: str
     recording: Recording
     began: float
-    is_watched: bool
+    captures_commands: bool
 
 
-class Replaying:
+class InProcessReplayer:
     """Replays recordings with one `Replayer`, as Temporal's own would, and says what came of each.
 
-    It has no time limit: code that hangs, hangs the process. `Pool` has one.
+    It has no time limit: code that hangs, hangs the process. `ReplayPool` has one.
     """
 
-    def __init__(self, code: Code, *, strict: bool) -> None:
-        self._code = code
+    def __init__(self, target: LoadedTarget, *, strict: bool) -> None:
+        self._target = target
         self._strict = strict
-        self._turn: _Turn | None = None
-        self._again = False
+        self._current: _CurrentReplay | None = None
+        self._needs_second_pass = False
 
-    async def replay(self, recordings: AsyncIterator[tuple[str, Recording]], told: Callable[[Outcome], None]) -> None:
+    async def replay(
+        self, recordings: AsyncIterator[tuple[str, Recording]], on_outcome: Callable[[Outcome], None]
+    ) -> None:
         """Replay recordings, one after another.
 
         Args:
             recordings: Names and recordings; the next one is asked for when the last one's outcome is told.
-            told: Called with each outcome.
+            on_outcome: Called with each outcome.
         """
-        async with self._code.replayer.workflow_replay_iterator(self._histories(recordings, told)) as results:
+        async with self._target.replayer.workflow_replay_iterator(self._histories(recordings, on_outcome)) as results:
             async for result in results:
                 outcome = self._outcome(result.replay_failure)
                 if outcome is not None:
-                    told(outcome)
+                    on_outcome(outcome)
 
     async def _histories(
-        self, recordings: AsyncIterator[tuple[str, Recording]], told: Callable[[Outcome], None]
+        self, recordings: AsyncIterator[tuple[str, Recording]], on_outcome: Callable[[Outcome], None]
     ) -> AsyncIterator[WorkflowHistory]:
         async for name, recording in recordings:
-            if not self._code.answers_to(recording.workflow_type):
-                told(_no_code(name, recording, self._code))
+            if not self._target.handles(recording.workflow_type):
+                on_outcome(_missing_workflow(name, recording, self._target))
                 continue
             try:
-                decoded = await recording.decoded(self._code.codec)
-            except Unreadable as why:
-                told(_not_decoded(name, recording, why))
+                decoded = await recording.decoded(self._target.codec)
+            except RecordingError as error:
+                on_outcome(_undecodable(name, recording, error))
                 continue
-            self._turn = _Turn(name, decoded, time.perf_counter(), self._strict)
-            self._watch(decoded if self._strict else None)
+            self._current = _CurrentReplay(name, decoded, time.perf_counter(), self._strict)
+            self._capture(decoded if self._strict else None)
             yield decoded.history
-            if self._again:
+            if self._needs_second_pass:
                 # It failed, and nobody watched: once more, to see what the code does instead.
-                self._turn.is_watched = True
-                self._watch(decoded)
+                self._current.captures_commands = True
+                self._capture(decoded)
                 yield decoded.history
 
     @property
-    def emitted(self) -> Emitted | None:
+    def emitted(self) -> EmittedCommands | None:
         """What the code emitted in the replay that is under way, or has just been told; None if nobody watched."""
-        return next((runner.emitted for runner in self._code.watching if runner.emitted), None)
+        return next((runner.emitted for runner in self._target.runners if runner.emitted), None)
 
-    def _watch(self, recording: Recording | None) -> None:
-        for runner in self._code.watching:
-            runner.watched = run_of(recording.events) if recording is not None else None
+    def _capture(self, recording: Recording | None) -> None:
+        for runner in self._target.runners:
+            runner.captured_run = run_defaults_of(recording.events) if recording is not None else None
             runner.emitted = None
 
     def _outcome(self, failure: Exception | None) -> Outcome | None:
         """What came of the turn; None if it has to be replayed once more."""
-        turn = self._turn
-        assert turn is not None  # noqa: S101 (a result is of a turn)
-        self._again = failure is not None and not turn.is_watched
-        if self._again:
+        current = self._current
+        assert current is not None  # noqa: S101 (a result is of a turn)
+        self._needs_second_pass = failure is not None and not current.captures_commands
+        if self._needs_second_pass:
             return None
-        recording = turn.recording
+        recording = current.recording
         outcome = Outcome(
-            recording=turn.name,
+            recording=current.name,
             workflow_id=recording.workflow_id,
             workflow_type=recording.workflow_type,
             events=len(recording.events),
         )
-        found: dict[str, object] = {}
-        if turn.is_watched:
-            found = self._judged(recording, failure)
-        return outcome.model_copy(update={**found, "seconds": time.perf_counter() - turn.began})
+        result: dict[str, object] = {}
+        if current.captures_commands:
+            result = self._evaluate(recording, failure)
+        return outcome.model_copy(update={**result, "seconds": time.perf_counter() - current.began})
 
-    def _judged(self, recording: Recording, failure: Exception | None) -> dict[str, object]:
+    def _evaluate(self, recording: Recording, failure: Exception | None) -> dict[str, object]:
         emitted = self.emitted
         if failure is not None and emitted is not None and emitted.failures:
-            return {"problem": _fails(emitted.failures[0])}
+            return {"problem": _workflow_failure(emitted.failures[0])}
         if failure is not None and not isinstance(failure, NondeterminismError):
-            return {"problem": _fails(words_of(failure))}
+            return {"problem": _workflow_failure(core_message(failure))}
         try:
-            mismatch, drift = _compared(recording, emitted) if emitted is not None else (None, [])
-        except UnknownCommand as unknown:
+            mismatch, drift = compare(*commands_by_task(recording, emitted)) if emitted is not None else (None, [])
+        except UnknownCommandError as unknown:
             if failure is None:
                 advice = "Replay with --no-strict, and tell the maintainers of the harness"
-                return {"problem": Problem(fault=Fault.FAILS, told=str(unknown), advice=advice)}
+                return {"problem": Problem(fault=Fault.FAILS, message=str(unknown), advice=advice)}
             mismatch, drift = None, []
         if failure is not None or mismatch is not None:
             asked = emitted.patches if emitted is not None else set()
             markers = patch_markers(recording.events)
-            gone = [each for each, is_deprecated in markers.items() if not is_deprecated and each not in asked]
-            return {"problem": _nondeterminism(failure, mismatch, gone)}
+            missing_patches = [
+                each for each, is_deprecated in markers.items() if not is_deprecated and each not in asked
+            ]
+            return {"problem": _nondeterminism(failure, mismatch, missing_patches)}
         return {"drift": tuple(drift)}
 
 
-def _compared(recording: Recording, emitted: Emitted) -> tuple[Mismatch | None, list[Drift]]:
-    return compare(*tasks_of(recording, emitted))
-
-
-def tasks_of(recording: Recording, emitted: Emitted) -> tuple[Tasks, Tasks]:
+def commands_by_task(recording: Recording, emitted: EmittedCommands) -> tuple[Tasks, Tasks]:
     """What was recorded, and what is emitted in its place.
 
     Raises:
-        UnknownCommand: See `recorded_commands` and `Emitted.tasks`.
+        UnknownCommand: See `recorded_commands` and `EmittedCommands.tasks`.
     """
     recorded = recorded_commands(recording.events)
     starts = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_started"]
     # A task that failed or timed out was tried again later. The last one may be under way.
-    kept = [start for start in starts if start in recorded or start == starts[-1]]
+    open_tasks = [start for start in starts if start in recorded or start == starts[-1]]
     scheduled = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_scheduled"]
     if scheduled and starts and scheduled[-1] > starts[-1]:
         # It waits to be started: what is emitted for it was not in place of the one before.
-        kept.append(scheduled[-1])
+        open_tasks.append(scheduled[-1])
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
-    return {LOCAL_ACTIVITIES: (), **recorded}, emitted.tasks(kept, local, settled_tasks(recording.events))
+    return {LOCAL_ACTIVITIES: (), **recorded}, emitted.tasks(open_tasks, local, quiescent_tasks(recording.events))
 
 
-def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
-    known = ", ".join(sorted(str(each) for each in code.names))
+def _missing_workflow(name: str, recording: Recording, target: LoadedTarget) -> Outcome:
+    known = ", ".join(sorted(str(each) for each in target.workflow_types))
     problem = Problem(
         fault=Fault.NO_CODE,
-        told=f"no code answers to workflow type {recording.workflow_type} (there is {known})",
+        message=f"no code answers to workflow type {recording.workflow_type} (there is {known})",
         advice="Keep the workflow class under its recorded name, @workflow.defn(name=...), as long as one may be open",
     )
     return Outcome(
@@ -163,34 +169,34 @@ def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
     )
 
 
-def _not_decoded(name: str, recording: Recording, why: Unreadable) -> Outcome:
+def _undecodable(name: str, recording: Recording, error: RecordingError) -> Outcome:
     advice = "Give the data converter that it was recorded with, with its keys: --data-converter"
     return Outcome(
         recording=name,
         workflow_id=recording.workflow_id,
         workflow_type=recording.workflow_type,
         events=len(recording.events),
-        problem=Problem(fault=Fault.UNREADABLE, told=str(why), advice=advice),
+        problem=Problem(fault=Fault.UNREADABLE, message=str(error), advice=advice),
     )
 
 
-def _fails(why: str) -> Problem:
-    first, _, rest = why.partition("\n")
+def _workflow_failure(error: str) -> Problem:
+    first, _, rest = error.partition("\n")
     return Problem(
         fault=Fault.FAILS,
-        told=f"workflow code fails on replay: {first}",
+        message=f"workflow code fails on replay: {first}",
         detail=rest,
         advice="A workflow that is open would be stuck at this task. Let the code take what was recorded",
     )
 
 
-def _nondeterminism(failure: Exception | None, mismatch: Mismatch | None, gone: Sequence[str]) -> Problem:
+def _nondeterminism(failure: Exception | None, mismatch: Mismatch | None, missing_patches: Sequence[str]) -> Problem:
     """Args: gone: patches whose markers were recorded, and that the code did not ask for; maybe not yet."""
-    told = words_of(failure) if failure is not None else "the code emits other commands than were recorded"
-    patch = gone[0] if gone and "patch" in told.lower() else ""
+    message = core_message(failure) if failure is not None else "the code emits other commands than were recorded"
+    patch = missing_patches[0] if missing_patches and "patch" in message.lower() else ""
     return Problem(
         fault=Fault.NONDETERMINISM,
-        told=told,
-        detail=mismatch.told if mismatch is not None else "",
-        advice=advice_on(mismatch, patch),
+        message=message,
+        detail=mismatch.description if mismatch is not None else "",
+        advice=advise(mismatch, patch),
     )

@@ -10,11 +10,11 @@ from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
-from temporal_replay.commands.emitted import Emitted
-from temporal_replay.commands.schema import Run
+from temporal_replay.commands.emitted import EmittedCommands
+from temporal_replay.commands.schema import RunDefaults
 
 
-class WatchingRunner(WorkflowRunner):
+class CapturingRunner(WorkflowRunner):
     """Runs workflows by another runner, and watches while it is told to.
 
     Attributes:
@@ -24,8 +24,8 @@ class WatchingRunner(WorkflowRunner):
 
     def __init__(self, inner: WorkflowRunner) -> None:
         self._inner = inner
-        self.watched: Run | None = None
-        self.emitted: Emitted | None = None
+        self.captured_run: RunDefaults | None = None
+        self.emitted: EmittedCommands | None = None
 
     def prepare_workflow(self, defn: Any) -> None:
         """See `WorkflowRunner`."""
@@ -37,23 +37,23 @@ class WatchingRunner(WorkflowRunner):
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """See `WorkflowRunner`."""
-        if self.watched is None:
+        if self.captured_run is None:
             return self._inner.create_instance(det)
         # On replay the SDK names a task queue of its own, which would get into the commands.
-        info = replace(det.info, task_queue=self.watched.task_queue)
-        self.emitted = Emitted(self.watched)
-        return _Watched(self._inner.create_instance(replace(det, info=info)), self.emitted)
+        info = replace(det.info, task_queue=self.captured_run.task_queue)
+        self.emitted = EmittedCommands(self.captured_run)
+        return _CapturingInstance(self._inner.create_instance(replace(det, info=info)), self.emitted)
 
 
-class _Watched(WorkflowInstance):
-    def __init__(self, inner: WorkflowInstance, emitted: Emitted) -> None:
+class _CapturingInstance(WorkflowInstance):
+    def __init__(self, inner: WorkflowInstance, emitted: EmittedCommands) -> None:
         self._inner = inner
         self._emitted = emitted
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         completion = self._inner.activate(act)
         if completion.HasField("failed"):
-            self._emitted.failures.append(_told(completion.failed.failure))
+            self._emitted.failures.append(_render_failure(completion.failed.failure))
         else:
             self._emitted.add(act.history_length, completion.successful.commands)
         return completion
@@ -71,6 +71,6 @@ class _Watched(WorkflowInstance):
         return self._inner.get_thread_id()
 
 
-def _told(failure: Any) -> str:
+def _render_failure(failure: Any) -> str:
     kind = failure.application_failure_info.type if failure.HasField("application_failure_info") else ""
     return f"{kind}: {failure.message}\n{failure.stack_trace}".strip(": \n")

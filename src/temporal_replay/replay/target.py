@@ -13,18 +13,18 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, WorkflowRunne
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from temporal_replay.replay.loading import LoadError, load_object
-from temporal_replay.replay.runner import WatchingRunner
+from temporal_replay.replay.runner import CapturingRunner
 
 
-class CannotRun(Exception):  # noqa: N818 (it names a state)
+class CannotRunError(Exception):
     """The gate itself can't run, whatever the recordings are like. The message says why and what to do."""
 
 
-def away(error: Exception) -> str:
+def unreachable_message(error: Exception) -> str:
     """What to say where Temporal can't be reached."""
     # The SDK tells the whole chain of errors of its core in one line; the first says enough.
-    why = str(error).partition(": tonic")[0]
-    return f"Temporal can't be reached: {why}. Look at --address and TEMPORAL_ADDRESS"
+    reason = str(error).partition(": tonic")[0]
+    return f"Temporal can't be reached: {reason}. Look at --address and TEMPORAL_ADDRESS"
 
 
 @dataclass(frozen=True)
@@ -41,35 +41,35 @@ class Target:
     workflows: str
     data_converter: str = ""
 
-    def load(self) -> Code:
+    def load(self) -> LoadedTarget:
         """Import it.
 
         Raises:
             CannotRun: It can't be imported, is nothing that can be replayed with, or no worker would run it.
         """
-        found = _named(self.workflows, "--workflows")
-        if callable(found) and not isinstance(found, type):
-            found = _made(found, self.workflows)
-        options = dict(found) if isinstance(found, Mapping) else {"workflows": found}
+        loaded = _import_attribute(self.workflows, "--workflows")
+        if callable(loaded) and not isinstance(loaded, type):
+            loaded = _call_factory(loaded, self.workflows)
+        options = dict(loaded) if isinstance(loaded, Mapping) else {"workflows": loaded}
         workflows = options.get("workflows")
         if not isinstance(workflows, Sequence) or not workflows or not all(isinstance(w, type) for w in workflows):
-            raise CannotRun(
+            raise CannotRunError(
                 f"--workflows: {self.workflows} must be a list of workflow classes, as a worker takes them, "
                 "or the keyword arguments of temporalio.worker.Replayer"
             )
         if self.data_converter:
-            options["data_converter"] = _named(self.data_converter, "--data-converter")
+            options["data_converter"] = _import_attribute(self.data_converter, "--data-converter")
         if not isinstance(options.setdefault("data_converter", DataConverter.default), DataConverter):
-            raise CannotRun(f"--data-converter: {self.data_converter} is no temporalio.converter.DataConverter")
+            raise CannotRunError(f"--data-converter: {self.data_converter} is no temporalio.converter.DataConverter")
         try:
-            code = Code(options)
+            target = LoadedTarget(options)
         except (TypeError, ValueError) as error:
-            raise CannotRun(f"--workflows: {self.workflows} is nothing to replay with: {error}") from None
-        _in_a_loop(code.validate)
-        return code
+            raise CannotRunError(f"--workflows: {self.workflows} is nothing to replay with: {error}") from None
+        _run_in_event_loop(target.validate)
+        return target
 
 
-class Code:
+class LoadedTarget:
     """Code to replay with, imported.
 
     Attributes:
@@ -83,14 +83,14 @@ class Code:
     def __init__(self, options: Mapping[str, Any]) -> None:
         converter: DataConverter = options.get("data_converter", DataConverter.default)
         self.workflows: Sequence[type] = tuple(options["workflows"])
-        self.names: Sequence[str | None] = [_type_name(workflow) for workflow in self.workflows]
+        self.workflow_types: Sequence[str | None] = [_workflow_type(workflow) for workflow in self.workflows]
         self.codec: PayloadCodec | None = converter.payload_codec
         self._options = {**options, "data_converter": replace(converter, payload_codec=None)}
-        self.watching = (
-            WatchingRunner(options.get("workflow_runner", SandboxedWorkflowRunner())),
-            WatchingRunner(options.get("unsandboxed_workflow_runner", UnsandboxedWorkflowRunner())),
+        self.runners = (
+            CapturingRunner(options.get("workflow_runner", SandboxedWorkflowRunner())),
+            CapturingRunner(options.get("unsandboxed_workflow_runner", UnsandboxedWorkflowRunner())),
         )
-        sandboxed, unsandboxed = self.watching
+        sandboxed, unsandboxed = self.runners
         self.replayer = Replayer(
             **{**self._options, "workflow_runner": sandboxed, "unsandboxed_workflow_runner": unsandboxed}
         )
@@ -103,9 +103,9 @@ class Code:
         Raises:
             CannotRun: A workflow can't be prepared, or two have one name; no worker would start with them.
         """
-        twice = sorted({str(name) for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise CannotRun(f"--workflows: more than one workflow answers to {', '.join(twice)}")
+        duplicates = sorted({str(name) for name in self.workflow_types if self.workflow_types.count(name) > 1})
+        if duplicates:
+            raise CannotRunError(f"--workflows: more than one workflow answers to {', '.join(duplicates)}")
         config = self.replayer.config(active_config=True)  # plugins may have changed the runners
         for workflow in self.workflows:
             definition = vars(workflow)["__temporal_workflow_definition"]
@@ -113,47 +113,47 @@ class Code:
             try:
                 runner.prepare_workflow(definition)
             except Exception as error:  # noqa: BLE001 (whatever that code does when the sandbox imports it)
-                raise CannotRun(
+                raise CannotRunError(
                     f"--workflows: no worker would start with {workflow.__module__}:{workflow.__qualname__}, "
-                    f"it can't be prepared to run: {_root(error)}. If the sandbox is what refuses, import that module "
-                    "within `with workflow.unsafe.imports_passed_through():`"
+                    f"it can't be prepared to run: {_root_cause(error)}. If the sandbox is what refuses, import that "
+                    "module within `with workflow.unsafe.imports_passed_through():`"
                 ) from None
 
-    def replayer_with(self, runner: WorkflowRunner) -> Replayer:
+    def create_replayer(self, runner: WorkflowRunner) -> Replayer:
         """Temporal's own replayer for this code, with another runner."""
         return Replayer(**{**self._options, "workflow_runner": runner, "unsandboxed_workflow_runner": runner})
 
-    def answers_to(self, workflow_type: str) -> bool:
+    def handles(self, workflow_type: str) -> bool:
         """Whether there is code for a workflow type."""
-        return workflow_type in self.names or None in self.names
+        return workflow_type in self.workflow_types or None in self.workflow_types
 
 
-def _in_a_loop(work: Callable[[], None]) -> None:
+def _run_in_event_loop(work: Callable[[], None]) -> None:
     """Call it where an event loop runs: in the one that does, or in one of its own."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
         loop = asyncio.new_event_loop()
         try:
-            loop.run_until_complete(_called(work))
+            loop.run_until_complete(_as_coroutine(work))
         finally:
             loop.close()
     else:
         work()
 
 
-async def _called(work: Callable[[], None]) -> None:
+async def _as_coroutine(work: Callable[[], None]) -> None:
     work()
 
 
-def _root(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     """The error that another one was raised for."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}".rstrip(": .")
 
 
-def _type_name(workflow: type) -> str | None:
+def _workflow_type(workflow: type) -> str | None:
     definition = vars(workflow).get("__temporal_workflow_definition")
     if definition is None:
         raise TypeError(f"{workflow.__qualname__} is no workflow: it has no @workflow.defn")
@@ -161,21 +161,21 @@ def _type_name(workflow: type) -> str | None:
     return name
 
 
-def _made(function: Callable[[], Any], name: str) -> Any:
+def _call_factory(function: Callable[[], Any], name: str) -> Any:
     """What a function returns."""
     try:
-        made = function()
+        result = function()
     except Exception as error:  # noqa: BLE001 (whatever that code does)
-        raise CannotRun(f"--workflows: {name} can't be called: {type(error).__name__}: {error}") from None
-    if inspect.isawaitable(made):
-        if inspect.iscoroutine(made):
-            made.close()
-        raise CannotRun(f"--workflows: {name} is async: it must be a function that returns the workflows at once")
-    return made
+        raise CannotRunError(f"--workflows: {name} can't be called: {type(error).__name__}: {error}") from None
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise CannotRunError(f"--workflows: {name} is async: it must be a function that returns the workflows at once")
+    return result
 
 
-def _named(name: str, option: str) -> Any:
+def _import_attribute(name: str, option: str) -> Any:
     try:
         return load_object(name)
     except LoadError as error:
-        raise CannotRun(f"{option}: {error}") from None
+        raise CannotRunError(f"{option}: {error}") from None

@@ -6,16 +6,16 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from temporal_replay.commands.protobuf import below
+from temporal_replay.commands.protobuf import walk
 from temporal_replay.commands.recorded import attributes
 from temporal_replay.recording import Recording
 
-_OF_UPDATES = frozenset({"update_id", "protocol_instance_id", "inbound_update_id"})
+_UPDATE_ID_FIELDS = frozenset({"update_id", "protocol_instance_id", "inbound_update_id"})
 # A client may choose these, or a server makes them of what a client chose.
-_OF_REQUESTS = frozenset({"request_id", "attached_request_id", "operation_token", "operation_id"})
+_REQUEST_ID_FIELDS = frozenset({"request_id", "attached_request_id", "operation_token", "operation_id"})
 # The server makes these of the ids of updates.
-_OF_MESSAGES = frozenset({"accepted_request_message_id", "rejected_request_message_id"})
-_NAMED_BY_CODE = frozenset(
+_MESSAGE_ID_FIELDS = frozenset({"accepted_request_message_id", "rejected_request_message_id"})
+_CODE_CHOSEN_ID_EVENTS = frozenset(
     {
         "start_child_workflow_execution_initiated",
         "signal_external_workflow_execution_initiated",
@@ -23,12 +23,12 @@ _NAMED_BY_CODE = frozenset(
     }
 )
 
-Names = Sequence[tuple[str, str]]
+Pseudonyms = Sequence[tuple[str, str]]
 """Old and new, the longest first."""
 
 
 @dataclass(frozen=True)
-class Renaming:
+class IdPseudonyms:
     """Other names for the ids of one recording.
 
     Attributes:
@@ -39,45 +39,49 @@ class Renaming:
         text: Makes another text of one.
     """
 
-    kin: Names
-    updates: Names
-    codes: frozenset[str]
+    workflow_ids: Pseudonyms
+    update_ids: Pseudonyms
+    code_chosen_ids: frozenset[str]
     text: Callable[[str], str]
 
     @classmethod
-    def of(cls, recording: Recording, text: Callable[[str], str]) -> Renaming:
+    def of(cls, recording: Recording, text: Callable[[str], str]) -> IdPseudonyms:
         """The names for a recording, each made by `text`."""
-        kin = _kin(recording, text)
-        codes, updates = set(), set()
+        workflow_ids = _workflow_id_pseudonyms(recording, text)
+        code_chosen_ids, update_ids = set(), set()
         for event in recording.events:
             kind, _ = attributes(event)
-            for message in below(event):
+            for message in walk(event):
                 for field, value in message.ListFields():
-                    if field.name in _OF_UPDATES:
-                        updates.add(value)
-                    elif field.name == "workflow_id" and kind in _NAMED_BY_CODE:
-                        codes.add(value)
-        names = _longest_first([(each, _given(each, kin, text)) for each in updates])
-        return cls(kin, names, frozenset(codes), text)
+                    if field.name in _UPDATE_ID_FIELDS:
+                        update_ids.add(value)
+                    elif field.name == "workflow_id" and kind in _CODE_CHOSEN_ID_EVENTS:
+                        code_chosen_ids.add(value)
+        names = _longest_first([(each, _replace_foreign(each, workflow_ids, text)) for each in update_ids])
+        return cls(workflow_ids, names, frozenset(code_chosen_ids), text)
 
-    def new(self, field: str, value: str) -> str:
+    def pseudonym(self, field: str, value: str) -> str:
         """What stands in a field of that name instead."""
-        if field in _OF_UPDATES or field in _OF_REQUESTS or (field == "workflow_id" and value not in self.codes):
-            return _given(value, self.kin, self.text)
-        if field in _OF_MESSAGES:
-            made = next((value.replace(old, new) for old, new in self.updates if old in value), None)
-            return made if made is not None else _given(value, self.kin, self.text)
+        if (
+            field in _UPDATE_ID_FIELDS
+            or field in _REQUEST_ID_FIELDS
+            or (field == "workflow_id" and value not in self.code_chosen_ids)
+        ):
+            return _replace_foreign(value, self.workflow_ids, self.text)
+        if field in _MESSAGE_ID_FIELDS:
+            made = next((value.replace(old, pseudonym) for old, pseudonym in self.update_ids if old in value), None)
+            return made if made is not None else _replace_foreign(value, self.workflow_ids, self.text)
         if field == "workflow_id" or (field == "activity_id" and not value.isdigit()):
-            for old, new in self.updates:
+            for old, pseudonym in self.update_ids:
                 # Of a short one, `1`, nothing is made where it is but part of a word or a number.
                 found = re.compile(rf"(?<![^\W_]){re.escape(old)}(?![^\W_])")
                 if found.search(value):
-                    value = new.join(found.split(value))
+                    value = pseudonym.join(found.split(value))
                     break
-        return _within(value, self.kin)
+        return _replace_known(value, self.workflow_ids)
 
 
-def _kin(recording: Recording, text: Callable[[str], str]) -> Names:
+def _workflow_id_pseudonyms(recording: Recording, text: Callable[[str], str]) -> Pseudonyms:
     """Of the workflow and its parents; one whose id begins with another's keeps the rest of it."""
     started = recording.events[0].workflow_execution_started_event_attributes
     ids = {
@@ -87,21 +91,23 @@ def _kin(recording: Recording, text: Callable[[str], str]) -> Names:
     }
     names: list[tuple[str, str]] = []
     for each in sorted(ids - {""}, key=len):
-        names.append((each, next((new + each[len(old) :] for old, new in names if each.startswith(old)), text(each))))
+        names.append(
+            (each, next((pseudonym + each[len(old) :] for old, pseudonym in names if each.startswith(old)), text(each)))
+        )
     return _longest_first(names)
 
 
-def _longest_first(names: Sequence[tuple[str, str]]) -> Names:
+def _longest_first(names: Sequence[tuple[str, str]]) -> Pseudonyms:
     return sorted(names, key=lambda pair: (-len(pair[0]), pair[0]))
 
 
-def _within(text: str, names: Names) -> str:
-    return next((text.replace(old, new) for old, new in names if old in text), text)
+def _replace_known(text: str, names: Pseudonyms) -> str:
+    return next((text.replace(old, pseudonym) for old, pseudonym in names if old in text), text)
 
 
-def _given(value: str, kin: Names, text: Callable[[str], str]) -> str:
+def _replace_foreign(value: str, workflow_ids: Pseudonyms, text: Callable[[str], str]) -> str:
     """Of an id that somebody else gave: nothing of it stays, and what it has of kin is renamed as kin is."""
-    for old, new in kin:
+    for old, pseudonym in workflow_ids:
         if old in value:
-            return new.join(text(part) for part in value.split(old))
+            return pseudonym.join(text(part) for part in value.split(old))
     return text(value)

@@ -10,20 +10,22 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.taskqueue.v1 import TaskQueue
 
-from temporal_replay.commands.protobuf import below
+from temporal_replay.commands.protobuf import walk
 from temporal_replay.commands.recorded import attributes
 
 # Events by which the real server's experimental time skipping moves a clock. Workers pay no attention to them; a
 # history in production has none, and whether other versions of the SDK read them nobody promises.
-_CLOCK = frozenset({"workflow_execution_options_updated", "workflow_execution_time_skipping_transitioned"})
-_CLOCK_FIELDS = ("time_skipping_config", "time_skipping_state_propagation")
+_TIME_SKIPPING_EVENTS = frozenset(
+    {"workflow_execution_options_updated", "workflow_execution_time_skipping_transitioned"}
+)
+_TIME_SKIPPING_FIELDS = ("time_skipping_config", "time_skipping_state_propagation")
 # Event ids of another workflow's history.
-_OF_OTHERS = frozenset({"parent_initiated_event_id", "external_initiated_event_id"})
-_MACHINE = "worker"
-_OF_SERVER = ("task_id", "version", "links", "principal")
+_FOREIGN_EVENT_IDS = frozenset({"parent_initiated_event_id", "external_initiated_event_id"})
+_IDENTITY = "worker"
+_SERVER_FIELDS = ("task_id", "version", "links", "principal")
 
 
-def tidied(events: Sequence[HistoryEvent], queues: Mapping[str, str] | None = None) -> tuple[HistoryEvent, ...]:
+def normalize(events: Sequence[HistoryEvent], queues: Mapping[str, str] | None = None) -> tuple[HistoryEvent, ...]:
     """Copies of the events, without what names the machine (identities, stack traces, sticky queues) or moved a clock.
 
     Events that only moved a clock are left out, and the others numbered anew; what happened when stays as it was.
@@ -31,38 +33,38 @@ def tidied(events: Sequence[HistoryEvent], queues: Mapping[str, str] | None = No
     Args:
         queues: Other names for task queues.
     """
-    kept = [event for event in events if not _is_of_a_clock(event)]
-    numbers = _numbers(events, kept)
-    return tuple(_tidied(event, numbers, queues or {}) for event in kept)
+    kept = [event for event in events if not _only_moves_clock(event)]
+    numbers = _renumber(events, kept)
+    return tuple(_normalize_event(event, numbers, queues or {}) for event in kept)
 
 
-def _is_of_a_clock(event: HistoryEvent) -> bool:
-    kind, held = attributes(event)
+def _only_moves_clock(event: HistoryEvent) -> bool:
+    kind, attrs = attributes(event)
     if kind == "workflow_execution_options_updated":
-        return bool(held.time_skipping_config_updated)
-    return kind in _CLOCK
+        return bool(attrs.time_skipping_config_updated)
+    return kind in _TIME_SKIPPING_EVENTS
 
 
-def _numbers(events: Sequence[HistoryEvent], kept: Sequence[HistoryEvent]) -> dict[int, int]:
+def _renumber(events: Sequence[HistoryEvent], kept: Sequence[HistoryEvent]) -> dict[int, int]:
     """The new number of each event; of one that is gone, that of the one before."""
     found, latest = {0: 0}, 0
-    stays = {event.event_id for event in kept}
+    kept_ids = {event.event_id for event in kept}
     for event in events:
-        latest += event.event_id in stays
+        latest += event.event_id in kept_ids
         found[event.event_id] = latest
     return found
 
 
-def _tidied(event: HistoryEvent, numbers: Mapping[int, int], queues: Mapping[str, str]) -> HistoryEvent:
+def _normalize_event(event: HistoryEvent, numbers: Mapping[int, int], queues: Mapping[str, str]) -> HistoryEvent:
     copy = HistoryEvent()
     copy.CopyFrom(event)
-    for name in _OF_SERVER:
+    for name in _SERVER_FIELDS:
         copy.ClearField(name)  # type: ignore[arg-type]
-    for message in below(copy):
+    for message in walk(copy):
         for field, value in message.ListFields():
             if field.name == "identity":
-                message.identity = _MACHINE  # type: ignore[attr-defined]
-            elif field.name in _CLOCK_FIELDS:
+                message.identity = _IDENTITY  # type: ignore[attr-defined]
+            elif field.name in _TIME_SKIPPING_FIELDS:
                 message.ClearField(field.name)
             elif _is_event_id(field):
                 setattr(message, field.name, numbers.get(value, value))
@@ -77,4 +79,4 @@ def _tidied(event: HistoryEvent, numbers: Mapping[int, int], queues: Mapping[str
 
 def _is_event_id(field: FieldDescriptor) -> bool:
     is_number = field.type == FieldDescriptor.TYPE_INT64
-    return is_number and field.name.endswith("event_id") and field.name not in _OF_OTHERS
+    return is_number and field.name.endswith("event_id") and field.name not in _FOREIGN_EVENT_IDS

@@ -20,16 +20,15 @@ from invoice_mcp.testing.recordings.context import PathContext
 from invoice_mcp.testing.recordings.paths import PATHS, InvoicePath
 from invoice_mcp.testing.recordings.target import TARGET
 from temporal_replay import (
-    CannotRun,
-    Pool,
+    CannotRunError,
     Recording,
+    ReplayPool,
     add_to_paths,
     check_histories,
-    tidied,
-    write,
+    normalize,
+    write_recording,
 )
-from temporal_replay.corpus import PATHS as PATHS_FILE
-from temporal_replay.corpus import listed_paths
+from temporal_replay.corpus import PATHS_FILE, read_paths
 
 _RELEASE = re.compile(r"[A-Za-z0-9._+-]+")
 
@@ -64,7 +63,7 @@ async def record_release(
             for path in paths:
                 told(path)
                 for name, recording in (await record_path(pool, path, release)).items():
-                    write(recording, place / f"{name}.json")
+                    write_recording(recording, place / f"{name}.json")
                 names |= path.recordings()
         await prove(place)
         shutil.move(place, folder)
@@ -74,18 +73,18 @@ async def record_release(
 
 def _room_for(root: Path, release: str) -> Path:
     if not _RELEASE.fullmatch(release):
-        raise CannotRun(f"--release: {release!r} must be of letters, digits and . _ + - only: it names a folder")
+        raise CannotRunError(f"--release: {release!r} must be of letters, digits and . _ + - only: it names a folder")
     folder = root / release_folder(release)
-    listed_paths(root / PATHS_FILE)  # what is to be added to it in the end
+    read_paths(root / PATHS_FILE)  # what is to be added to it in the end
     if folder.exists():
-        raise CannotRun(
+        raise CannotRunError(
             f"{folder} exists. A release is recorded once and never again: its recordings stand for the workflows that "
             "it started. Give another --release, or remove the folder if it was never released"
         )
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CannotRun(f"{root} can't be written: {error.strerror or error}") from None
+        raise CannotRunError(f"{root} can't be written: {error.strerror or error}") from None
     return folder
 
 
@@ -95,10 +94,10 @@ async def prove(place: Path) -> None:
     Raises:
         CannotRun: One does not.
     """
-    report = await check_histories(place, Pool(TARGET))
+    report = await check_histories(place, ReplayPool(TARGET))
     if not report.is_clean:
         broken = "; ".join(f"{each.recording}: {each.problem or each.drift}" for each in report.broken)
-        raise CannotRun(f"what was just recorded does not replay, so nothing is kept: {broken}")
+        raise CannotRunError(f"what was just recorded does not replay, so nothing is kept: {broken}")
 
 
 async def record_path(pool: EnvironmentPool, path: InvoicePath, release: str) -> dict[str, Recording]:
@@ -124,7 +123,7 @@ async def record_path(pool: EnvironmentPool, path: InvoicePath, release: str) ->
 async def _recorded(world: World, workflow_id: str, origin: dict[str, str]) -> Recording:
     handle = world.handle(workflow_id)
     recording = Recording.of(await handle.fetch_history(), **origin)
-    return replace(recording, events=tidied(recording.events, {world.task_queue: TASK_QUEUE}))
+    return replace(recording, events=normalize(recording.events, {world.task_queue: TASK_QUEUE}))
 
 
 async def _server(world: World) -> str:

@@ -18,11 +18,11 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, Work
 from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.worker import Worker
 
-from temporal_replay import Code, Outcome, Recording, Replaying, tidied
-from tests.replay import couriers, parcels, update_ids
+from temporal_replay import InProcessReplayer, LoadedTarget, Outcome, Recording, normalize
+from tests.replay import courier_workflows, parcel_workflows, update_id_workflows
 
 _numbers = itertools.count(1)
-_AREA = TypedSearchAttributes([SearchAttributePair(couriers.AREA, "north")])
+_AREA = TypedSearchAttributes([SearchAttributePair(courier_workflows.AREA, "north")])
 SHIFTS: Mapping[str, dict[str, Any]] = {
     "shift with a memo": {"args": [1], "memo": {"who": "Ann"}},
     "shift with a search attribute": {"args": [1], "search_attributes": _AREA},
@@ -34,7 +34,12 @@ SHIFTS: Mapping[str, dict[str, Any]] = {
 async def record_parcels(client: Client) -> dict[str, Recording]:
     """A parcel that was delivered, one that is lost, one whose day nobody has said yet; and the first one's label."""
     queue = f"parcels-{os.getpid()}-{next(_numbers)}"
-    async with Worker(client, task_queue=queue, workflows=parcels.WORKFLOWS, activities=[parcels.weigh, parcels.stamp]):
+    async with Worker(
+        client,
+        task_queue=queue,
+        workflows=parcel_workflows.WORKFLOWS,
+        activities=[parcel_workflows.weigh, parcel_workflows.stamp],
+    ):
         handles: dict[str, WorkflowHandle[Any, Any]] = {}
         for name in ("delivered", "lost", "waiting"):
             parcel = {"to": "Ann", "content": "a book"}
@@ -50,7 +55,7 @@ async def record_parcels(client: Client) -> dict[str, Recording]:
         handles["label"] = client.get_workflow_handle(f"{queue}-delivered-label")
         found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
         await handles["waiting"].terminate()
-    return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
+    return {name: Recording(r.workflow_id, r.workflow_type, normalize(r.events)) for name, r in found.items()}
 
 
 async def record_couriers(client: Client) -> dict[str, Recording]:
@@ -67,23 +72,27 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
     worker = Worker(
         client,
         task_queue=queue,
-        workflows=couriers.WORKFLOWS,
-        activities=[couriers.weigh],
-        nexus_service_handlers=[couriers.CustomsOffice()],
+        workflows=courier_workflows.WORKFLOWS,
+        activities=[courier_workflows.weigh],
+        nexus_service_handlers=[courier_workflows.CustomsOffice()],
     )
     async with worker, asyncio.timeout(60):
-        border = await client.start_workflow(couriers.Border.run, queue, id=f"{queue}-border", task_queue=queue)
+        border = await client.start_workflow(
+            courier_workflows.Border.run, queue, id=f"{queue}-border", task_queue=queue
+        )
         assert await border.result() == ["a book, declared", "a lamp, declared"]
-        depot = await client.start_workflow(couriers.Depot.run, id=f"{queue}-depot", task_queue=queue)
+        depot = await client.start_workflow(courier_workflows.Depot.run, id=f"{queue}-depot", task_queue=queue)
         first = await client.start_workflow(
-            couriers.Courier.run, args=[1, depot.id], id=f"{queue}-courier", task_queue=queue
+            courier_workflows.Courier.run, args=[1, depot.id], id=f"{queue}-courier", task_queue=queue
         )
         shifts: dict[str, WorkflowHandle[Any, Any]] = {}
         for name, given in SHIFTS.items():
-            shift = await client.start_workflow(couriers.Shift.run, id=f"{queue}-{name}", task_queue=queue, **given)
+            shift = await client.start_workflow(
+                courier_workflows.Shift.run, id=f"{queue}-{name}", task_queue=queue, **given
+            )
             assert await shift.result() == "done"
             shifts[name] = client.get_workflow_handle(shift.id, run_id=shift.first_execution_run_id)
-        scales = await client.start_workflow(couriers.Scales.run, id=f"{queue}-scales", task_queue=queue)
+        scales = await client.start_workflow(courier_workflows.Scales.run, id=f"{queue}-scales", task_queue=queue)
         await scales.result()
         assert await first.result() == "home"
         assert await depot.result() == ["a book"]
@@ -97,21 +106,23 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
             **shifts,
         }
         found = {name: Recording.of(await handle.fetch_history()) for name, handle in handles.items()}
-    return {name: Recording(r.workflow_id, r.workflow_type, tidied(r.events)) for name, r in found.items()}
+    return {name: Recording(r.workflow_id, r.workflow_type, normalize(r.events)) for name, r in found.items()}
 
 
 async def record_slip(client: Client) -> Recording:
     """A slip that was approved by an update whose id names who did."""
     queue = f"slips-{os.getpid()}-{next(_numbers)}"
     async with (
-        Worker(client, task_queue=queue, workflows=update_ids.WORKFLOWS, activities=[update_ids.sign]),
+        Worker(
+            client, task_queue=queue, workflows=update_id_workflows.WORKFLOWS, activities=[update_id_workflows.sign]
+        ),
         asyncio.timeout(60),
     ):
-        handle = await client.start_workflow(update_ids.Slip.run, id=f"{queue}-it", task_queue=queue)
-        await handle.execute_update(update_ids.Slip.approve, id="approve-by-ann.smith@example.com")
+        handle = await client.start_workflow(update_id_workflows.Slip.run, id=f"{queue}-it", task_queue=queue)
+        await handle.execute_update(update_id_workflows.Slip.approve, id="approve-by-ann.smith@example.com")
         await handle.result()
         found = Recording.of(await handle.fetch_history())
-    return Recording(found.workflow_id, found.workflow_type, tidied(found.events))
+    return Recording(found.workflow_id, found.workflow_type, normalize(found.events))
 
 
 async def has_memo(handle: WorkflowHandle[Any, Any]) -> None:
@@ -131,10 +142,10 @@ async def refused(handle: WorkflowHandle[Any, Any], day: str) -> None:
 
 
 async def replay(
-    recordings: Mapping[str, Recording], code: Code | Sequence[type], *, strict: bool = True
+    recordings: Mapping[str, Recording], code: LoadedTarget | Sequence[type], *, strict: bool = True
 ) -> dict[str, Outcome]:
     """The outcome of each recording, by name."""
-    code = code if isinstance(code, Code) else Code({"workflows": list(code)})
+    code = code if isinstance(code, LoadedTarget) else LoadedTarget({"workflows": list(code)})
     found: list[Outcome] = []
 
     async def each() -> AsyncIterator[tuple[str, Recording]]:
@@ -142,11 +153,11 @@ async def replay(
             yield item
 
     async with asyncio.timeout(60):
-        await Replaying(code, strict=strict).replay(each(), found.append)
+        await InProcessReplayer(code, strict=strict).replay(each(), found.append)
     return {outcome.recording: outcome for outcome in found}
 
 
-def edited(folder: Path, *edits: tuple[str, str], of: ModuleType = parcels) -> list[type]:
+def edited(folder: Path, *edits: tuple[str, str], of: ModuleType = parcel_workflows) -> list[type]:
     """The workflows of a module, `parcels.py`, after edits of its text, each old -> new and made once.
 
     Args:

@@ -11,8 +11,8 @@ from temporalio.api.enums.v1 import EventType
 from temporal_replay import Fault, Recording
 from temporal_replay.commands.command import LOCAL_ACTIVITIES
 from temporal_replay.commands.recorded import recorded_commands
-from tests.replay import couriers
-from tests.replay.recorded import SHIFTS, edited, replay
+from tests.replay import courier_workflows
+from tests.replay.recorder import SHIFTS, edited, replay
 from tests.requirements import requirement
 
 # What the recordings must have, so that the changes below are about something.
@@ -137,7 +137,7 @@ async def test_a_change_is_told_with_field_old_and_new(
 ) -> None:
     edit, expected = {**DRIFTS, **NEXUS_DRIFTS}[change]
     recording = "border" if change in NEXUS_DRIFTS else "first"
-    outcomes = await replay(courier_recordings, edited(modules, edit, of=couriers))
+    outcomes = await replay(courier_recordings, edited(modules, edit, of=courier_workflows))
     assert outcomes[recording].problem is None, outcomes[recording].problem
     drift = outcomes[recording].drift[0]
     assert (drift.command, drift.field) == expected[:2]
@@ -151,7 +151,7 @@ async def test_a_change_is_told_with_field_old_and_new(
 async def test_another_command_than_was_recorded_is_told(
     change: str, courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
-    outcomes = await replay(courier_recordings, edited(modules, OTHER_COMMANDS[change], of=couriers))
+    outcomes = await replay(courier_recordings, edited(modules, OTHER_COMMANDS[change], of=courier_workflows))
     problem = outcomes["first"].problem
     assert problem is not None
     assert problem.fault is Fault.NONDETERMINISM
@@ -172,7 +172,7 @@ _TO_TAX = (
 
 @requirement("HISTORY-NONDETERMINISM")
 async def test_another_nexus_operation_is_told(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
-    renamed = edited(modules, ("    declare: nexusrpc.Op", "    tax: nexusrpc.Op"), *_TO_TAX, of=couriers)
+    renamed = edited(modules, ("    declare: nexusrpc.Op", "    tax: nexusrpc.Op"), *_TO_TAX, of=courier_workflows)
     problem = (await replay(courier_recordings, renamed))["border"].problem
     assert problem is not None
     assert problem.fault is Fault.NONDETERMINISM
@@ -191,7 +191,7 @@ async def test_another_nexus_operation_is_told(courier_recordings: Mapping[str, 
 async def test_other_local_activities_at_the_same_time_are_told(
     edit: tuple[str, str], courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
-    problem = (await replay(courier_recordings, edited(modules, edit, of=couriers)))["scales"].problem
+    problem = (await replay(courier_recordings, edited(modules, edit, of=courier_workflows)))["scales"].problem
     assert problem is not None
     assert problem.fault is Fault.NONDETERMINISM
 
@@ -202,7 +202,7 @@ async def test_other_local_activities_at_the_same_time_are_told(
 async def test_what_is_no_change_is_not_told(
     change: str, strict: bool, courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
-    outcomes = await replay(courier_recordings, edited(modules, SAFE[change], of=couriers), strict=strict)
+    outcomes = await replay(courier_recordings, edited(modules, SAFE[change], of=courier_workflows), strict=strict)
     assert {name: (outcome.problem, outcome.drift) for name, outcome in outcomes.items()} == dict.fromkeys(
         courier_recordings, (None, ())
     )
@@ -212,13 +212,13 @@ async def test_what_is_no_change_is_not_told(
 async def test_what_is_inherited_as_new_is_compared(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
     """The server records a memo and search attributes that the code does not say anew, and are the run's."""
     shifts = {name: courier_recordings[name] for name in SHIFTS}
-    assert {outcome.drift for outcome in (await replay(shifts, couriers.WORKFLOWS)).values()} == {()}
+    assert {outcome.drift for outcome in (await replay(shifts, courier_workflows.WORKFLOWS)).values()} == {()}
     edit = ("args=[left - 1, area])", 'args=[left - 1, area], memo={"who": "Bob"})')
-    outcomes = await replay(shifts, edited(modules, edit, of=couriers))
+    outcomes = await replay(shifts, edited(modules, edit, of=courier_workflows))
     [told] = outcomes["shift with a memo"].drift
     assert (told.field, told.old, told.new) == ("memo.who", "Ann", "Bob")
     [added] = outcomes["shift with a search attribute"].drift
     assert (added.field, added.new) == ("memo.who", "Bob")
     edit = ("AREA.value_set(area)", 'AREA.value_set("west")')
-    drift = (await replay(shifts, edited(modules, edit, of=couriers)))["shift elsewhere"].drift
+    drift = (await replay(shifts, edited(modules, edit, of=courier_workflows)))["shift elsewhere"].drift
     assert [told.new for told in drift] == ["west"]

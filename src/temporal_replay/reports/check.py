@@ -10,19 +10,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from temporal_replay.corpus import ACCEPTED, PATHS, entry_text
-from temporal_replay.gate import Report
+from temporal_replay.corpus import ACCEPTED_FILE, PATHS_FILE, acceptance_entry
+from temporal_replay.gate import GateReport
 from temporal_replay.outcome import Outcome
 
 _INDENT = "    "
 _ON_DRIFT = (
     "Temporal replays this, but workflows that are open would go on otherwise than they began.\n"
     "Guard it with workflow.patched; or, if it is right so, accept it with the reason, in "
-    f"{ACCEPTED}\n(recording may be a pattern such as from_0.1.0/*; old and new may be left out):"
+    f"{ACCEPTED_FILE}\n(recording may be a pattern such as from_0.1.0/*; old and new may be left out):"
 )
 
 
-def verdict(report: Report) -> str:
+def verdict(report: GateReport) -> str:
     """One line on all of it."""
     count = len(report.outcomes)
     if not count and not report.missing:
@@ -33,35 +33,35 @@ def verdict(report: Report) -> str:
     drifting = sum(bool(outcome.drift) for outcome in report.outcomes)
     parts += [f"{drifting} with drift"] if drifting else []
     parts += [f"{len(report.missing)} missing"] if report.missing else []
-    parts += [f"{len(report.stale)} stale entries of {ACCEPTED}"] if report.stale else []
+    parts += [f"{len(report.stale)} stale entries of {ACCEPTED_FILE}"] if report.stale else []
     parts += [f"{len(report.accepted)} accepted"] if report.accepted else []
     parts += ["all clean" if report.strict else "all clean (not strict)"] if report.is_clean else []
     return ", ".join(parts)
 
 
-def print_report(report: Report, console: Console, *, all_of_them: bool = False) -> None:
+def print_report(report: GateReport, console: Console, *, verbose: bool = False) -> None:
     """Print what is wrong, each with what to do, then the verdict.
 
     Args:
         all_of_them: A table of every recording too.
     """
-    if all_of_them:
+    if verbose:
         console.print(_table(report))
     advised: set[str] = set()
     for outcome in report.broken:
-        _cross(console, outcome.recording, _told_of(outcome))
+        _cross(console, outcome.recording, _headline(outcome))
         # One change breaks many recordings: what to do is said once.
-        advice = advice_on(outcome)
-        for text in (*told(outcome), "" if advice in advised else advice):
+        advice = render_advice(outcome)
+        for text in (*findings(outcome), "" if advice in advised else advice):
             for line in text.splitlines():
                 console.print(f"{_INDENT}{line}" if line else "", markup=False, highlight=False)
         console.print()
         advised.add(advice)
     for name in report.missing:
-        _cross(console, name, f"is missing: {PATHS} says it must exist")
+        _cross(console, name, f"is missing: {PATHS_FILE} says it must exist")
     for entry in report.stale:
         stale = f"{entry.recording}, {entry.command}, {entry.field}: there is no such drift any more. Remove the entry"
-        _cross(console, ACCEPTED, stale)
+        _cross(console, ACCEPTED_FILE, stale)
     for note in report.notes:
         console.print(f"[yellow]Note:[/] {escape(note)}.", highlight=False)
     style = "green" if report.is_clean else "bold red"
@@ -72,36 +72,36 @@ def _cross(console: Console, name: str, what: str) -> None:
     console.print(f"[bold red]✗[/] [bold]{escape(name)}[/] {escape(what)}", highlight=False)
 
 
-def explained(outcome: Outcome) -> str:
+def explain(outcome: Outcome) -> str:
     """What is wrong with a recording, and what to do, in lines."""
-    return "\n".join([*told(outcome), advice_on(outcome)]).strip()
+    return "\n".join([*findings(outcome), render_advice(outcome)]).strip()
 
 
-def told(outcome: Outcome) -> list[str]:
+def findings(outcome: Outcome) -> list[str]:
     """What is wrong with a recording."""
-    problem = [outcome.problem.told, outcome.problem.detail] if outcome.problem else []
+    problem = [outcome.problem.message, outcome.problem.detail] if outcome.problem else []
     return [part for part in problem if part] + [
         f"event {drift.event_id}, {drift.command}: {drift.field}\n  was {drift.old}\n  now {drift.new}"
         for drift in outcome.drift
     ]
 
 
-def advice_on(outcome: Outcome) -> str:
+def render_advice(outcome: Outcome) -> str:
     """What to do about it."""
     if outcome.problem:
         return outcome.problem.advice
     if not outcome.drift:
         return ""
-    entries = dict.fromkeys(entry_text(outcome.recording, drift) for drift in outcome.drift)
+    entries = dict.fromkeys(acceptance_entry(outcome.recording, drift) for drift in outcome.drift)
     return f"{_ON_DRIFT}\n\n" + "\n\n".join(entries)
 
 
-def _told_of(outcome: Outcome) -> str:
+def _headline(outcome: Outcome) -> str:
     what = f"({outcome.workflow_type}) " if outcome.workflow_type else ""
     return what + (str(outcome.problem.fault) if outcome.problem else "drift")
 
 
-def _table(report: Report) -> Table:
+def _table(report: GateReport) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("recording", "workflow type"):
         table.add_column(column)
@@ -109,29 +109,29 @@ def _table(report: Report) -> Table:
         table.add_column(column, justify="right")
     table.add_column("")
     for outcome in report.outcomes:
-        how = "[red]" + _told_of(outcome).rpartition(") ")[2] + "[/]" if outcome in report.broken else "[green]ok[/]"
+        how = "[red]" + _headline(outcome).rpartition(") ")[2] + "[/]" if outcome in report.broken else "[green]ok[/]"
         row = (escape(outcome.recording), outcome.workflow_type, str(outcome.events), f"{outcome.seconds * 1000:.0f}")
         table.add_row(*row, how)
     return table
 
 
-def as_json(report: Report) -> str:
+def render_json(report: GateReport) -> str:
     """Everything, with `clean` and `verdict` first."""
-    told = {"clean": report.is_clean, "verdict": verdict(report), **report.model_dump(mode="json")}
-    return json.dumps(told, indent=2, ensure_ascii=False)
+    content = {"clean": report.is_clean, "verdict": verdict(report), **report.model_dump(mode="json")}
+    return json.dumps(content, indent=2, ensure_ascii=False)
 
 
-def as_junit(report: Report) -> str:
+def render_junit(report: GateReport) -> str:
     """As CI systems read it: a test case a recording, one for each missing recording and stale entry; and the notes."""
     suite = ElementTree.Element("testsuite", name="histories", time=f"{report.seconds:.3f}")
     for outcome in report.outcomes:
-        wrong = (_told_of(outcome), explained(outcome)) if outcome in report.broken else None
+        wrong = (_headline(outcome), explain(outcome)) if outcome in report.broken else None
         _add_case(suite, outcome.workflow_type or "unreadable", outcome.recording, outcome.seconds, wrong)
     for name in report.missing:
-        _add_case(suite, PATHS, name, 0, ("missing", f"{PATHS} says it must exist"))
+        _add_case(suite, PATHS_FILE, name, 0, ("missing", f"{PATHS_FILE} says it must exist"))
     for entry in report.stale:
-        told = f"{entry.recording} {entry.command} {entry.field}"
-        _add_case(suite, ACCEPTED, told, 0, ("stale", "there is no such drift: remove the entry"))
+        name = f"{entry.recording} {entry.command} {entry.field}"
+        _add_case(suite, ACCEPTED_FILE, name, 0, ("stale", "there is no such drift: remove the entry"))
     if not len(suite):
         _add_case(suite, "histories", "corpus", 0, ("empty", verdict(report)))
     suite.set("tests", str(len(suite)))
