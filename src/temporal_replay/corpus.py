@@ -101,7 +101,7 @@ def read_corpus(path: Path) -> Corpus:
     A part of a corpus goes by the lists that lie in the whole one's folder, as far as they are about that part.
 
     Raises:
-        CannotRun: There is no such path, or a list can't be read.
+        CannotRunError: There is no such path, or a list can't be read.
     """
     if not path.exists():
         raise CannotRunError(f"there is no {path}. `invoice-mcp histories record` and `... pull` make recordings")
@@ -147,7 +147,7 @@ def read_paths(path: Path) -> dict[str, dict[str, str]] | None:
     """What a paths.toml says, by folder; None if there is none.
 
     Raises:
-        CannotRun: It can't be read, or is none.
+        CannotRunError: It can't be read, or is none.
     """
     content = _read_toml(path)
     if content is None:
@@ -228,7 +228,7 @@ def add_to_paths(root: Path, folder: str, names: Mapping[str, str]) -> None:
     """Say in paths.toml which recordings a folder must have, and what each shows.
 
     Raises:
-        CannotRun: The file can't be read.
+        CannotRunError: The file can't be read.
     """
     folders = read_paths(root / PATHS_FILE) or {}
     (root / PATHS_FILE).write_text(render_paths({**folders, folder: dict(names)}), encoding="utf-8")

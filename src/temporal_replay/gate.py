@@ -67,7 +67,7 @@ async def check_histories(
         told: Called with each outcome as it comes.
 
     Raises:
-        CannotRun: There is no such path, a list of the corpus can't be read, or the code can't be imported.
+        CannotRunError: There is no such path, a list of the corpus can't be read, or the code can't be imported.
     """
     return await check_corpus(read_corpus(path), pool, on_outcome)
 

@@ -45,7 +45,7 @@ class Recording:
         """The recording of a history that was fetched.
 
         Raises:
-            Unreadable: It is no whole history, or nothing has run yet.
+            RecordingError: It is no whole history, or nothing has run yet.
         """
         if not history.events or attributes(history.events[0])[0] != "workflow_execution_started":
             raise RecordingError("it does not begin with the start of a workflow: it is no whole history")
@@ -64,7 +64,7 @@ class Recording:
         """Read what `dump` wrote, or a history as Temporal's CLI and Web UI export it.
 
         Raises:
-            Unreadable: It is neither, or incomplete.
+            RecordingError: It is neither, or incomplete.
         """
         try:
             content = json.loads(text)
@@ -106,7 +106,7 @@ class Recording:
         """With every payload decoded; without a codec as it is.
 
         Raises:
-            Unreadable: The codec can't decode it.
+            RecordingError: The codec can't decode it.
         """
         if codec is None:
             return self
@@ -135,7 +135,7 @@ def read_recording(path: Path) -> Recording:
     """Read a recording's file.
 
     Raises:
-        Unreadable: It can't be read, or is no recording.
+        RecordingError: It can't be read, or is no recording.
     """
     try:
         if path.stat().st_size > _LARGEST:

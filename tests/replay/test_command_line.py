@@ -167,14 +167,15 @@ def test_a_workflow_that_hangs_is_not_pulled(project: Path) -> None:
     change(project, START, HANGS + START)
     code = (
         "from pathlib import Path\n"
-        "from invoice_mcp.cli.histories_support import leave, run\n"
-        "from temporal_replay import Target, Unreadable, read_recording, scrub_and_prove\n"
+        "from invoice_mcp.cli.histories_support import run\n"
+        "from invoice_mcp.exit import exit_process\n"
+        "from temporal_replay import RecordingError, Target, read_recording, scrub_and_prove\n"
         "recording = read_recording(Path('histories/from_1/lost.json'))\n"
         "try:\n"
         "    run(scrub_and_prove(recording, Target('parcels:WORKFLOWS').load(), time_limit=3), may_hang=True)\n"
         "except RecordingError as why:\n"
         "    print(why)\n"
-        "    leave(1)\n"
+        "    exit_process(1)\n"
     )
     command = [sys.executable, "-c", code]
     done = subprocess.run(

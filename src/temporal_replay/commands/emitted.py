@@ -58,7 +58,7 @@ class EmittedCommands:
             settled: The tasks whose local activities must all have markers; in the others one may still run.
 
         Raises:
-            UnknownCommand: The code emits a command of a kind that nobody here knows.
+            UnknownCommandError: The code emits a command of a kind that nobody here knows.
         """
         found: dict[int, list[WorkflowCommand]] = {task: [] for task in started}
         for length in sorted(self._by_length):

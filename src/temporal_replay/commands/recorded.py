@@ -87,7 +87,7 @@ def recorded_commands(events: Sequence[HistoryEvent]) -> Tasks:
     """The commands of every completed workflow task.
 
     Raises:
-        UnknownCommand: An event records a command of a kind that nobody here knows.
+        UnknownCommandError: An event records a command of a kind that nobody here knows.
     """
     defaults, started = run_defaults_of(events), completed_tasks(events)
     tasks: dict[int, list[Command]] = {task: [] for task in started.values()}

@@ -52,7 +52,7 @@ class ReplayPool:
             on_outcome: Called with each outcome as it comes.
 
         Raises:
-            CannotRun: The code can't be imported.
+            CannotRunError: The code can't be imported.
         """
         found: list[Outcome] = []
 

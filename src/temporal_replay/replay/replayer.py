@@ -139,7 +139,7 @@ def commands_by_task(recording: Recording, emitted: EmittedCommands) -> tuple[Ta
     """What was recorded, and what is emitted in its place.
 
     Raises:
-        UnknownCommand: See `recorded_commands` and `EmittedCommands.tasks`.
+        UnknownCommandError: See `recorded_commands` and `EmittedCommands.tasks`.
     """
     recorded = recorded_commands(recording.events)
     starts = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_started"]

@@ -45,7 +45,7 @@ class Target:
         """Import it.
 
         Raises:
-            CannotRun: It can't be imported, is nothing that can be replayed with, or no worker would run it.
+            CannotRunError: It can't be imported, is nothing that can be replayed with, or no worker would run it.
         """
         loaded = _import_attribute(self.workflows, "--workflows")
         if callable(loaded) and not isinstance(loaded, type):
@@ -101,7 +101,7 @@ class LoadedTarget:
         To be called where an event loop runs.
 
         Raises:
-            CannotRun: A workflow can't be prepared, or two have one name; no worker would start with them.
+            CannotRunError: A workflow can't be prepared, or two have one name; no worker would start with them.
         """
         duplicates = sorted({str(name) for name in self.workflow_types if self.workflow_types.count(name) > 1})
         if duplicates:

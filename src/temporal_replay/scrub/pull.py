@@ -69,7 +69,7 @@ class Puller:
             told: Called with what became of each.
 
         Raises:
-            CannotRun: Temporal can't be reached, or does not understand the query; or the folder can't be written.
+            CannotRunError: Temporal can't be reached, or does not understand the query; or the folder can't be written.
         """
         found = []
         async for execution in _list(client, query, limit):
@@ -115,8 +115,8 @@ async def scrub_and_prove(
     """A scrubbed copy of a recording, that replays to the letter with this code.
 
     Raises:
-        Unreadable: It does not replay, before or after; or holds what can't be scrubbed.
-        UnknownCommand: It holds a command that strict replay does not know.
+        RecordingError: It does not replay, before or after; or holds what can't be scrubbed.
+        UnknownCommandError: It holds a command that strict replay does not know.
     """
     before, _ = await _replay(recording, target, time_limit)
     if before.problem or before.drift:

@@ -76,7 +76,7 @@ class Scrubber:
         """A payload with every text in it replaced.
 
         Raises:
-            Unreadable: It is no JSON: nobody knows what is in it.
+            RecordingError: It is no JSON: nobody knows what is in it.
         """
         encoding = payload.metadata.get("encoding", b"").decode(errors="replace")
         if encoding == "binary/null" or name in _SDK_SEARCH_ATTRIBUTES:
@@ -105,7 +105,7 @@ def scrub_recording(recording: Recording, scrubber: Scrubber) -> Recording:
     Types of errors stay, as code depends on them, and ids of workflows that the code names in commands.
 
     Raises:
-        Unreadable: There is something in it that can't be scrubbed.
+        RecordingError: There is something in it that can't be scrubbed.
     """
     pseudonyms, owners = IdPseudonyms.of(recording, scrubber.text), _payload_owners(recording.events)
     events = []

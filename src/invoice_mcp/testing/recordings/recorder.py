@@ -51,7 +51,7 @@ async def record_release(
         The names of what was recorded.
 
     Raises:
-        CannotRun: The release has been recorded or names no folder, paths.toml can't be added to, or a recording does
+        CannotRunError: The release has been recorded or names no folder, paths.toml can't be added to, or a recording does
             not replay.
     """
     folder = _room_for(root, release)
@@ -92,7 +92,7 @@ async def prove(place: Path) -> None:
     """Return if every recording in a folder replays, to the letter.
 
     Raises:
-        CannotRun: One does not.
+        CannotRunError: One does not.
     """
     report = await check_histories(place, ReplayPool(TARGET))
     if not report.is_clean:
