@@ -51,8 +51,8 @@ async def record_release(
         The names of what was recorded.
 
     Raises:
-        CannotRunError: The release has been recorded or names no folder, paths.toml can't be added to, or a recording does
-            not replay.
+        CannotRunError: The release has been recorded or names no folder, paths.toml can't be added to, or a recording
+            does not replay.
     """
     folder = _room_for(root, release)
     # Beside the other folders: renamed when all is done.
