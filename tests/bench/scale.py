@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from invoice_mcp.testing.simulate.fuzz.campaign import Plan, run_share, simulate
+from invoice_mcp.testing.simulate.fuzz.campaign import Campaign, run_campaign, run_share
 from invoice_mcp.testing.simulate.fuzz.statistics import Totals
 
 
@@ -30,7 +30,7 @@ def growth(most: int) -> Table:
     table = Table(title="Many simulated lives in one process")
     for column in ("lives", "lives/s since", "CPU ms a life since", "memory MB"):
         table.add_column(column, justify="right")
-    plan, lived, mark = Plan(runs=most, seed=1), 0, 100
+    campaign, lived, mark = Campaign(runs=most, seed=1), 0, 100
     wall, cpu, before = time.perf_counter(), time.process_time(), 0
 
     def tell(latest: Totals) -> None:
@@ -45,7 +45,7 @@ def growth(most: int) -> Table:
         wall, cpu, before = time.perf_counter(), time.process_time(), lived
         mark *= 10
 
-    run_share(plan, plan.share(0, 1), tell, _NoLimit())
+    run_share(campaign, campaign.share(0, 1), tell, _NoLimit())
     return table
 
 
@@ -56,7 +56,7 @@ def sharing(runs: int) -> Table:
         table.add_column(column, justify="right")
     for jobs in (1, 2):
         totals, began = Totals(), time.perf_counter()
-        simulate(Plan(runs=runs, seed=1), jobs, totals.take)
+        run_campaign(Campaign(runs=runs, seed=1), jobs, totals.merge)
         spent = time.perf_counter() - began
         table.add_row(str(jobs), f"{spent:.1f}", f"{totals.runs / spent:.0f}")
     return table

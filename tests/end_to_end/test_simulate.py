@@ -1,4 +1,4 @@
-"""`invoice-mcp simulate`, as a user meets it."""
+"""`invoice-mcp simulate` as a process: options, reports, interruption."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def simulate(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class Page(HTMLParser):
-    """What is in a page."""
+    """The tags and the text of a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 
 @requirement("SIMULATE-CLI", "CLI-HELP")
-def test_help_teaches() -> None:
+def test_help_names_the_options_and_exit_statuses() -> None:
     shown = CliRunner().invoke(main, ["simulate", "--help"])
     assert shown.exit_code == 0
     for words in (
@@ -88,9 +88,9 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         (["--faults=1.5"], "from 0 to 1"),
         (["--faults=\u0660.\u0665"], "from 0 to 1"),
         (["--faults=0.1,0.2"], "one number"),
-        (["--faults=none,crash"], "'none' leaves room for nothing else"),
-        (["--faults=none,0.5"], "'none' leaves room for nothing else"),
-        (["--faults=0.5,none"], "'none' leaves room for nothing else"),
+        (["--faults=none,crash"], "'none' can't be combined with anything else"),
+        (["--faults=none,0.5"], "'none' can't be combined with anything else"),
+        (["--faults=0.5,none"], "'none' can't be combined with anything else"),
         (["--workflow=nowhere:Nothing"], "nowhere:Nothing can't be imported: No module named"),
         (["--workflow=tests.other_workflows:SomebodyElses.run"], "is no workflow"),
         (
@@ -102,14 +102,14 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         ([f"--html={300 * 'x'}"], "can't be written: File name too long"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_anything_is_lived(arguments: list[str], told: str) -> None:
+def test_invalid_options_are_refused_before_anything_runs(arguments: list[str], told: str) -> None:
     shown = CliRunner().invoke(main, ["simulate", "--runs=1", *arguments])
     assert shown.exit_code == 2
     assert told in " ".join(re.sub("[│╭╮╰╯─]", " ", shown.output).split())
 
 
 @requirement("SIMULATE-CLI", "SIMULATE-DETERMINISTIC")
-def test_json_is_all_there_is_on_stdout_and_two_processes_live_the_same() -> None:
+def test_stdout_has_json_alone_and_two_processes_play_the_same_episodes() -> None:
     found: list[dict[str, Any]] = []
     for jobs in (1, 2):
         told = simulate("--runs=40", "--seed=5", "--json", f"--jobs={jobs}")
@@ -126,17 +126,17 @@ def test_json_is_all_there_is_on_stdout_and_two_processes_live_the_same() -> Non
 
 @requirement("SIMULATE-CLI", "SIMULATE-DETECTS")
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
-def test_a_broken_workflow_is_told_with_all_it_takes_to_play_it_again(jobs: int, tmp_path: Path) -> None:
+def test_a_failure_is_reported_with_the_command_that_reproduces_it(jobs: int, tmp_path: Path) -> None:
     page = tmp_path / "failure.html"
     told = simulate("--runs=500", "--seed=3", f"--workflow={LAST_WINS}", f"--jobs={jobs}", f"--html={page}")
     assert told.returncode == 1
-    assert re.search(r"Run \d+ breaks S3|Run \d+ breaks .*model", told.stdout)
-    for words in ("Drawn:", "Shrunk:", "python -m invoice_mcp.testing --world=simulated", "What happened:"):
+    assert re.search(r"Run \d+: (violates .*S3|model mismatch: expected .*, got )", told.stdout)
+    for words in ("Generated:", "Shrunk:", "python -m invoice_mcp.testing --world=simulated", "Timeline:"):
         assert words in told.stdout
     assert re.search(r"^ +0d 00:00:00\.\d{3}  client +trigger → OK$", told.stdout, re.MULTILINE)
     assert re.search(r" InvoiceWorkflow +accepts update (approve|reject)", told.stdout)
-    # Each process may have met one by the time it hears that there is one already.
-    assert re.search(rf"runs that break a promise +│ +[1-{jobs}] ", told.stdout)
+    # Each process may find one before it learns of the first.
+    assert re.search(rf"failures +│ +[1-{jobs}] ", told.stdout)
     command, *others = re.findall(r"^  python -m (invoice_mcp.testing .*)$", told.stdout, re.MULTILINE)
     assert len(others) < jobs
     again = subprocess.run(
@@ -144,14 +144,14 @@ def test_a_broken_workflow_is_told_with_all_it_takes_to_play_it_again(jobs: int,
     )
     assert again.returncode == 1, again.stderr
     shown = Page(page.read_text(encoding="utf-8"))
-    assert "What failed" in shown.text
+    assert "Failures" in shown.text
     assert "python -m invoice_mcp.testing" in shown.text
     assert "accepts update" in shown.text
 
 
 @requirement("SIMULATE-CLI")
-def test_the_page_needs_nothing_else_and_tells_a_life_of_each_outcome(tmp_path: Path) -> None:
-    page = tmp_path / "lives.html"
+def test_the_page_is_self_contained_and_shows_an_episode_of_each_outcome(tmp_path: Path) -> None:
+    page = tmp_path / "episodes.html"
     told = simulate("--runs=60", "--seed=9", f"--html={page}", "--json")
     assert told.returncode == 0
     outcomes = json.loads(told.stdout)["outcomes"]
@@ -160,16 +160,16 @@ def test_the_page_needs_nothing_else_and_tells_a_life_of_each_outcome(tmp_path: 
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in shown.tags}
     assert not [attributes for _, attributes in shown.tags if {"src", "href"} & set(attributes)]
     assert "http" not in text.replace("https://", "http").split("<body>")[0]
-    assert [attributes["id"] for tag, attributes in shown.tags if tag == "svg"] == ["outcomes", "spans", "faults"]
+    assert [attributes["id"] for tag, attributes in shown.tags if tag == "svg"] == ["outcomes", "durations", "faults"]
     assert sum(tag == "details" for tag, _ in shown.tags) == len(outcomes)
     bars = [attributes for tag, attributes in shown.tags if tag == "rect"]
     assert max(float(bar["width"] or 0) for bar in bars) == 440
-    # What somebody calls himself is text, whatever it looks like.
+    # Names are escaped.
     assert "<dana@example.com>" not in text
 
 
 @requirement("SIMULATE-CLI")
-def test_looking_whether_a_page_can_be_written_leaves_things_as_they_are(tmp_path: Path) -> None:
+def test_checking_that_a_page_can_be_written_changes_no_file(tmp_path: Path) -> None:
     old, new = tmp_path / "old.html", tmp_path / "new.html"
     old.write_text("as it was", encoding="utf-8")
     for page in (old, new):
@@ -180,13 +180,13 @@ def test_looking_whether_a_page_can_be_written_leaves_things_as_they_are(tmp_pat
 
 
 @requirement("SIMULATE-CLI")
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 @pytest.mark.parametrize(
     "arguments", [at_night("--runs=2"), "--runs=2 --json", "--exhaustive=0", at_night("--path=1/nothing/0 --json")]
 )
-def test_what_can_not_be_printed_is_told_in_a_line_and_whoever_reads_no_more_is_left_alone(arguments: str) -> None:
+def test_a_full_stdout_is_one_error_line_and_a_closed_one_is_none(arguments: str) -> None:
     command = f"{shlex.join(PROGRAM)} simulate {arguments}"
-    # That of which a line is told meanwhile.
+    # Lines of progress on stderr.
     plans = 2 if "exhaustive" in arguments else 0
     full = subprocess.run(["/bin/sh", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
     told = full.stderr.splitlines()[plans:]
@@ -194,14 +194,14 @@ def test_what_can_not_be_printed_is_told_in_a_line_and_whoever_reads_no_more_is_
     closed = subprocess.run(
         ["/bin/sh", "-c", f"{{ {command}; echo $? >&2; }} | true"], capture_output=True, text=True, check=False
     )
-    # It tells how it went all the same.
+    # The exit status is that of the simulation.
     assert closed.stderr.splitlines()[plans:] == ["0"]
     silent = subprocess.run(["/bin/sh", "-c", f"{command} >&-"], capture_output=True, text=True, check=False)
     assert (silent.returncode, silent.stderr.splitlines()[plans:]) == (0, [])
 
 
 @requirement("SIMULATE-CLI")
-def test_there_are_no_more_processes_than_lives() -> None:
+def test_there_are_no_more_processes_than_episodes() -> None:
     told = simulate("--runs=1", "--jobs=64", "--json")
     assert json.loads(told.stdout)["jobs"] == 1
 
@@ -210,13 +210,13 @@ def test_there_are_no_more_processes_than_lives() -> None:
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
 @pytest.mark.parametrize("what", [("--runs=1000000", "--seed=1"), ("--exhaustive=3",)])
 def test_ctrl_c_ends_with_the_totals_so_far(what: tuple[str, ...], jobs: int) -> None:
-    command = [sys.executable, "-u", "-c", _TELLS, "--json", *what, f"--jobs={jobs}"]
+    command = [sys.executable, "-u", "-c", _ANNOUNCING, "--json", *what, f"--jobs={jobs}"]
     with running_process(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         patience = Timer(180, process.kill)
         patience.start()
         try:
-            assert process.stderr.readline() == "some are lived\n"
+            assert process.stderr.readline() == "started\n"
             process.send_signal(signal.SIGINT)
             out, err = process.communicate()
         finally:
@@ -224,30 +224,30 @@ def test_ctrl_c_ends_with_the_totals_so_far(what: tuple[str, ...], jobs: int) ->
     assert (process.returncode, err) == (130, "")
     told = json.loads(out)
     assert told["interrupted"] is True
-    assert 0 < told.get("runs", told.get("lives")) < 1_000_000
+    assert 0 < told.get("runs", told.get("executions")) < 1_000_000
 
 
-# As the command, but it says when the first lives are lived.
-# What a shell runs in the background ignores Ctrl-C from its birth, and this test may be run there.
-_TELLS = """
+# The command, with a line on stderr at the first report of progress.
+# A process that a shell starts in the background ignores Ctrl-C, and this test may run there.
+_ANNOUNCING = """
 import signal
 import sys
 from invoice_mcp.cli.main import main
 
 def run():
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    from invoice_mcp.testing.simulate.report.exploration import Exploration
     from invoice_mcp.testing.simulate.report.console import Reporter
-    for teller in (Reporter, Exploration):
-        teller.tell = tells(teller.tell)
+    from invoice_mcp.testing.simulate.report.exploration import Exploration
+    for reporter in (Reporter, Exploration):
+        reporter.add = announcing(reporter.add)
     main(["simulate", *sys.argv[1:]])
 
-def tells(tell, told=[]):
-    def told_first(self, *latest):
-        tell(self, *latest)
-        if not told:
-            told.append(print("some are lived", file=sys.stderr, flush=True))
-    return told_first
+def announcing(add, announced=[]):
+    def add_and_announce(self, *latest):
+        add(self, *latest)
+        if not announced:
+            announced.append(print("started", file=sys.stderr, flush=True))
+    return add_and_announce
 
 if __name__ == "__main__":
     run()
@@ -256,7 +256,7 @@ if __name__ == "__main__":
 
 @requirement("SIMULATE-CLI")
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
-def test_what_is_not_simulated_is_told(jobs: int) -> None:
+def test_a_feature_that_is_not_simulated_is_exit_status_2(jobs: int) -> None:
     workflow = "tests.other_workflows:GoesOnAsNew"
     told = simulate("--runs=20", "--seed=1", f"--workflow={workflow}", f"--jobs={jobs}", "--json")
     assert told.returncode == 2

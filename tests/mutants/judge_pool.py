@@ -69,7 +69,7 @@ def _pytest(*arguments: str) -> str:
 
 
 def _drawn() -> str:
-    """What the first of some drawn scenarios says that is broken; first those that every control is played."""
+    """The failure of the first generated scenario that fails; the scenarios of the controls are played first."""
     from invoice_mcp.testing.simulate.fuzz.episode import EpisodeRunner
     from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions, generate_scenario
     from tests.mutants.judge import played
@@ -77,13 +77,13 @@ def _drawn() -> str:
     logging.disable(logging.CRITICAL)
     if said := played("simulated"):
         return said
-    lives = EpisodeRunner()
+    runner = EpisodeRunner()
     for run in range(_DRAWN):
         scenario = generate_scenario(1, run, GeneratorOptions())
-        life = lives.live(scenario, f"INV-{run}")
-        if life.broken is not None:
-            seen = next(iter(life.broken.seen.splitlines()), "")
-            return f"run {run}: {', '.join(life.broken.by)}: {seen}"[:300]
+        episode = runner.run(scenario, f"INV-{run}")
+        if episode.failure is not None:
+            seen = next(iter(episode.failure.detail.splitlines()), "")
+            return f"run {run}: {', '.join(episode.failure.causes)}: {seen}"[:300]
     return ""
 
 

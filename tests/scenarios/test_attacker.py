@@ -202,7 +202,7 @@ async def test_it_may_on_the_real_server(real_invoice_environments: EnvironmentP
 
 @requirement("ATTACK-MODEL")
 def test_attacks_come_in_haste_too(simulated: ScenarioRunner) -> None:
-    drawn = [generate_scenario(7, run, GeneratorOptions(haste=1.0)) for run in range(8)]
+    drawn = [generate_scenario(7, run, GeneratorOptions(eager_share=1.0)) for run in range(8)]
     attacked = [each for each in drawn if any(action.verb in ATTACKS for action in each.actions)]
     assert len(attacked) > 2
     for scenario in attacked:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -17,8 +17,9 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from invoice_mcp.domain.report import LineStatus
 from invoice_mcp.testing import Violations
 from invoice_mcp.testing.simulate.explore import plan as _plans
-from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, UnsoundReductionError, executions_of
+from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, executions_of
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, plans
+from invoice_mcp.testing.simulate.explore.reduction import LineReduction, UnsoundReductionError
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.line_workflow import PayLineItem
 from temporal_simulator import ChoiceSequence, Event, ExplorationStats, MemoizingRunner, connect, explore, replay_path
@@ -101,11 +102,17 @@ def test_the_receipt_of_another_line_is_among_the_orders() -> None:
     assert {violation.rule for violation in broken.value.found} == {"S4"}
 
 
+class NoReduction(LineReduction):
+    """Explores the events of lines in every order."""
+
+    def persistent_set(self, events: Sequence[Event]) -> list[Event]:  # noqa: ARG002
+        return []
+
+
 class EveryOrder(ControlledExecution):
     """Nothing is left out, nothing is done at once, and only what has the same history is the same."""
 
-    def _of_a_line(self, steps: list[Event]) -> list[Event]:  # noqa: ARG002
-        return []
+    reduction_type = NoReduction
 
     def _options(self) -> list[Any]:
         can_crash, self.can_crash = self.can_crash, False
@@ -154,7 +161,7 @@ def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set
         async def _check(self) -> None:
             await super()._check()
             client = connect(self.simulation, data_converter=pydantic_data_converter)
-            report = await client.get_workflow_handle(self.run.workflow_id).query("GetInvoiceReport")
+            report = await client.get_workflow_handle(self.invoice.workflow_id).query("GetInvoiceReport")
             runs = sorted((run.workflow_id, run.status) for run in self.simulation.runs())
             made = [(paid.order.line, paid.at) for paid in self.payments.made]
             answered = sorted((each.order.line, each.outcome) for each in self.payments.answered)
@@ -163,11 +170,11 @@ def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set
 
     runner = HearingRunner()
 
-    async def live(branches: ChoiceSequence) -> None:
+    async def run(branches: ChoiceSequence) -> None:
         heard.clear()
-        await Ending(plan, runner=runner).live(branches)
+        await Ending(plan, runner=runner).run(branches)
 
-    return endings, everything, asyncio.run(explore(live))
+    return endings, everything, asyncio.run(explore(run))
 
 
 def require_the_same(
@@ -245,20 +252,20 @@ def test_an_end_that_was_seen_is_looked_at_once() -> None:
     looks = list[str]()
 
     class Looked(ControlledExecution):
-        async def _observed(self) -> Any:
-            looks.append(str(seen := await super()._observed()))
+        async def _observe(self) -> Any:
+            looks.append(str(seen := await super()._observe()))
             return seen
 
-    def lives(**known: Any) -> int:
-        async def live(branches: ChoiceSequence) -> None:
-            await Looked(Plan(1, ("approve",)), runner=runner, **known).live(branches)
+    def executions(**known: Any) -> int:
+        async def run(branches: ChoiceSequence) -> None:
+            await Looked(Plan(1, ("approve",)), runner=runner, **known).run(branches)
 
-        return asyncio.run(explore(live)).executions
+        return asyncio.run(explore(run)).executions
 
     runner = MemoizingRunner()
-    assert lives() == len(looks)
+    assert executions() == len(looks)
     every, looks[:] = [*looks], []
-    assert lives(ends=set()) > len(looks)
+    assert executions(checked_ends=set()) > len(looks)
     assert {*looks} == {*every}
 
 

@@ -156,11 +156,13 @@ def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.Monkey
         if not set(RESETS).isdisjoint(_verbs(each := generate_scenario(3, run, GeneratorOptions())))
     ]
     monkeypatch.setattr(simulated_engine, "awaiting", everybody)
-    lives = EpisodeRunner()
+    runner = EpisodeRunner()
     try:
-        convicted = {str(each): life.broken.by for each in drawn if (life := lives.live(each, "INV-1")).broken}
+        convicted = {
+            str(each): episode.failure.causes for each in drawn if (episode := runner.run(each, "INV-1")).failure
+        }
     finally:
-        lives.close()
+        runner.close()
     assert convicted == {"trigger signal-approve signal-approve approve reset": ("S1",)}
 
 

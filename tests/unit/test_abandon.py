@@ -12,7 +12,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.testing import RecordingPayments, ScriptedErp
-from invoice_mcp.testing.simulate.explore.plan import request
+from invoice_mcp.testing.simulate.explore.plan import start_input
 from invoice_mcp.workflow.abandon import give_up, may_be_given_up
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import WORKFLOWS
@@ -53,7 +53,7 @@ async def test_a_workflow_that_ends_together_with_its_activity_is_no_news_either
     simulation = Simulation(search_attributes=(INVOICE_STATUS,), manual=True)
     activities = InvoiceActivities(erp, RecordingPayments()).all()
     simulation.start_worker("given-up", Worker(WORKFLOWS, activities, converter=pydantic_data_converter))
-    run = simulation.start(Start("invoice-INV-1", "InvoiceWorkflow", "given-up", input=request(1)))
+    run = simulation.start(Start("invoice-INV-1", "InvoiceWorkflow", "given-up", input=start_input(1)))
     # The ERP refuses it, and before the workflow learns that, it is cancelled.
     for _ in range(2):
         await simulation.process(simulation.enabled_events()[0])

@@ -13,7 +13,8 @@ from .model.model import Model
 from .model.scenario import Line, Scenario
 from .model.sequences import action_sequences, prefixes
 from .records import Answer, Attempt, Outcome, Paid, Stamp, ToolRefused
-from .simulate.fuzz.conformance import ModelMismatchError, play
+from .simulate.failure import ModelMismatchError
+from .simulate.fuzz.conformance import play
 from .simulate.fuzz.runner import ScenarioRunner
 from .simulate.process.exit import run_and_exit
 from .world.base import DAY, PAST, an_invoice

@@ -83,14 +83,14 @@ def waits_until_asked(tell: Callable[[object], None], stop: StopFlag) -> None:
 
 
 def test_other_processes_see_it_too() -> None:
-    stop = StopFlag().shared()
+    stop = StopFlag().share()
     heard = run_in_processes(waits_until_asked, [(stop,)])
     assert next(heard) == "begun"
-    stop.ask()
+    stop.set()
     assert list(heard) == ["asked"]
 
 
 def test_what_was_asked_before_it_is_shared_stays_asked() -> None:
     stop = StopFlag()
-    stop.ask()
-    assert stop.shared().is_set
+    stop.set()
+    assert stop.share().is_set

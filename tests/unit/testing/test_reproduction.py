@@ -140,7 +140,7 @@ def test_a_scenario_that_breaks_a_promise_ends_with_1_and_says_so() -> None:
     told = run("-c", _WRONG_MODEL, '{"actions": [{"verb": "reject"}]}')
     assert (told.returncode, told.stdout) == (1, "")
     assert "Run 1 of 1: trigger reject" in told.stderr
-    assert "was answered OK, not NOT_FOUND" in told.stderr
+    assert "expected NOT_FOUND, got OK" in told.stderr
 
 
 _WRONG_MODEL = """

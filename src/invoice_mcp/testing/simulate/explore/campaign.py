@@ -1,4 +1,4 @@
-"""Every order of things in every small life, one plan after another: in this process, or shared between several."""
+"""Explores every schedule of every plan, one plan after another, in this process or in several."""
 
 from __future__ import annotations
 
@@ -11,158 +11,164 @@ from typing import Any
 
 from invoice_mcp.testing.simulate.explore.execution import ControlledExecution
 from invoice_mcp.testing.simulate.explore.plan import Plan
-from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution, ScheduleId, lived, suppress_logging
+from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution, ScheduleId, describe_execution
 from invoice_mcp.testing.simulate.process.interrupt import StopFlag
 from invoice_mcp.testing.simulate.process.loading import load_workflows
 from invoice_mcp.testing.simulate.process.pool import SPAWN, run_in_processes
+from invoice_mcp.testing.simulate.process.quiet import suppress_logging
 from temporal_simulator import ChoiceSequence, ExplorationStats, MemoizingRunner, explore
 
-# Seconds between two reports of how far it is.
+# Seconds between two reports of progress.
 _REPORT_INTERVAL = 0.2
+
+Progress = Callable[[int, int], None]
+"""Called from time to time with the numbers of executions and of states since the last call."""
 
 
 @dataclass(frozen=True)
-class Result:
-    """What exploring one plan has come to.
+class PlanResult:
+    """The result of exploring one plan.
 
     Attributes:
-        plan: In words.
-        lives, states: How many were lived, and in how many different states they were.
-        seconds: It took.
-        failure: The first life with which something is wrong, if there is one.
-        is_whole: Whether nobody asked for an end before all was explored, or something was wrong.
+        plan: Its description.
+        executions: How many were run.
+        states: How many different states they reached.
+        seconds: Real time.
+        failure: The first failed execution, if any.
+        is_complete: Whether the exploration ran to its end or to a failure; False if it was interrupted.
     """
 
     plan: str
-    lives: int
+    executions: int
     states: int
     seconds: float
     failure: ReplayedExecution | None = None
-    is_whole: bool = True
+    is_complete: bool = True
 
 
-class _Stopped(Exception):  # noqa: N818 (it names what happened)
-    """Somebody asked for an end."""
+class _InterruptedError(Exception):
+    """The stop flag was set."""
 
 
 def explore_plan(
     plan: Plan,
     workflows: Sequence[str] = (),
-    told: Callable[[ExplorationStats], None] | None = None,
+    report: Callable[[ExplorationStats], None] | None = None,
     stop: StopFlag | None = None,
-) -> Result:
-    """Live every life of a plan, to the first with which something is wrong.
+) -> PlanResult:
+    """Explore every schedule of a plan, or up to the first failure.
 
     Args:
-        workflows: Names of workflows that stand in for the product's, as for `load_workflows`.
-        told: Is called after each life, and at the end.
-        stop: Is looked at before each life.
+        workflows: Names of workflows that replace the product's; see `load_workflows`.
+        report: Called after each execution, and at the end.
+        stop: Checked before each execution.
 
     Raises:
-        NotSimulated: The workflows want what the simulator does not know.
+        NotSimulated: The workflows use a feature that the simulator does not have.
     """
-    chosen, found, began = load_workflows(workflows), ExplorationStats(), time.monotonic()
-    runner, ends, stop = MemoizingRunner(), set[Hashable](), stop or StopFlag()
+    loaded, found, began = load_workflows(workflows), ExplorationStats(), time.monotonic()
+    runner, checked_ends, stop = MemoizingRunner(), set[Hashable](), stop or StopFlag()
     last: list[tuple[ChoiceSequence, ControlledExecution | None]] = []
 
-    async def live(branches: ChoiceSequence) -> None:
+    async def run(choices: ChoiceSequence) -> None:
         if stop.is_set:
-            # Nobody has lived it.
-            branches.is_pruned = True
-            raise _Stopped
-        last[:] = [(branches, None)]
-        life = ControlledExecution(plan, chosen, runner, ends)
-        last[:] = [(branches, life)]
-        await life.live(branches)
+            # Keeps the execution out of the count.
+            choices.is_pruned = True
+            raise _InterruptedError
+        last[:] = [(choices, None)]
+        execution = ControlledExecution(plan, loaded, runner, checked_ends)
+        last[:] = [(choices, execution)]
+        await execution.run(choices)
 
-    failure, is_whole = None, True
+    failure, is_complete = None, True
     try:
         with suppress_logging():
-            asyncio.run(explore(live, on_execution=told, stats=found))
-    except _Stopped:
-        is_whole = False
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
-        [(branches, life)] = last
-        failure = lived(ScheduleId(plan, tuple(branches.path)), life, workflows, error)
-    if told is not None:
-        told(found)
-    return Result(str(plan), found.executions, found.states, time.monotonic() - began, failure, is_whole)
+            asyncio.run(explore(run, on_execution=report, stats=found))
+    except _InterruptedError:
+        is_complete = False
+    except Exception as error:  # noqa: BLE001 (any error is the execution's failure)
+        [(choices, execution)] = last
+        failure = describe_execution(ScheduleId(plan, tuple(choices.path)), execution, workflows, error)
+    if report is not None:
+        report(found)
+    return PlanResult(str(plan), found.executions, found.states, time.monotonic() - began, failure, is_complete)
 
 
 def explore_plans(
     every: Sequence[Plan],
     jobs: int,
     workflows: Sequence[str],
-    tell: Callable[[int, int], None],
+    report: Progress,
     stop: StopFlag | None = None,
-) -> Iterator[Result]:
-    """Explore plans, each in one process, and tell each when it is done.
+) -> Iterator[PlanResult]:
+    """Explore plans, each in one process, and yield the result of each as it is complete.
 
     Args:
-        tell: Is told from time to time how many lives have been lived and how many states seen, since the last time.
-        stop: Ends it after the lives under way.
+        report: Called with the progress of all processes.
+        stop: Ends the exploration after the executions under way.
     """
     stop = stop or StopFlag()
     if jobs == 1:
-        yield from _explored(iter(every), workflows, tell, stop)
+        yield from _explore_each(iter(every), workflows, report, stop)
         return
-    following = SPAWN.Value("q", 0)
-    share = every, workflows, following, stop.shared()
-    for heard in run_in_processes(_explore_there, (share for _ in range(min(jobs, len(every))) if not stop.is_set)):
-        if isinstance(heard, Result):
-            yield heard
+    next_plan = SPAWN.Value("q", 0)
+    share = every, workflows, next_plan, stop.share()
+    shares = (share for _ in range(min(jobs, len(every))) if not stop.is_set)
+    for received in run_in_processes(_explore_unclaimed, shares):
+        if isinstance(received, PlanResult):
+            yield received
         else:
-            tell(*heard)
+            report(*received)
 
 
-def _explored(
-    some: Iterator[Plan], workflows: Sequence[str], tell: Callable[[int, int], None], stop: StopFlag
-) -> Iterator[Result]:
+def _explore_each(
+    some: Iterator[Plan], workflows: Sequence[str], report: Progress, stop: StopFlag
+) -> Iterator[PlanResult]:
     while not stop.is_set and (plan := next(some, None)) is not None:
-        news = _News(tell)
-        result = explore_plan(plan, workflows, news.told, stop)
-        news.flush()
+        throttle = _Throttle(report)
+        result = explore_plan(plan, workflows, throttle.update, stop)
+        throttle.flush()
         yield result
 
 
-def _explore_there(
-    tell: Callable[[Any], None],
+def _explore_unclaimed(
+    send: Callable[[Any], None],
     every: Sequence[Plan],
     workflows: Sequence[str],
-    following: Synchronized[int],
+    next_plan: Synchronized[int],
     stop: StopFlag,
 ) -> None:
-    """Explore one plan after another, of those that nobody has begun."""
+    """Explore plans that no other process has claimed, one after another."""
 
-    def not_begun() -> Iterator[Plan]:
+    def unclaimed() -> Iterator[Plan]:
         while True:
-            with following.get_lock():
-                number, following.value = following.value, following.value + 1
+            with next_plan.get_lock():
+                number, next_plan.value = next_plan.value, next_plan.value + 1
             if number >= len(every):
                 return
             yield every[number]
 
-    for result in _explored(not_begun(), workflows, lambda lives, states: tell((lives, states)), stop):
-        tell(result)
+    for result in _explore_each(unclaimed(), workflows, lambda executions, states: send((executions, states)), stop):
+        send(result)
 
 
-class _News:
-    """Tells what is new of an exploration, not too often, and at the end all that is left."""
+class _Throttle:
+    """Turns running totals into differences, and reports these at most every `_REPORT_INTERVAL`."""
 
-    def __init__(self, tell: Callable[[int, int], None]) -> None:
-        self._tell = tell
-        self._known = ExplorationStats()
-        self._lives, self._states, self._told_at = 0, 0, time.monotonic()
+    def __init__(self, report: Progress) -> None:
+        self._report = report
+        self._latest = ExplorationStats()
+        self._executions, self._states, self._reported_at = 0, 0, time.monotonic()
 
-    def told(self, found: ExplorationStats) -> None:
-        """It has come so far."""
-        self._known = found
-        if time.monotonic() - self._told_at >= _REPORT_INTERVAL:
+    def update(self, found: ExplorationStats) -> None:
+        """Take the totals so far."""
+        self._latest = found
+        if time.monotonic() - self._reported_at >= _REPORT_INTERVAL:
             self.flush()
 
     def flush(self) -> None:
-        """Tell what is left to tell."""
-        found = self._known
-        if (found.executions, found.states) != (self._lives, self._states):
-            self._tell(found.executions - self._lives, found.states - self._states)
-        self._lives, self._states, self._told_at = found.executions, found.states, time.monotonic()
+        """Report what has not been reported."""
+        found = self._latest
+        if (found.executions, found.states) != (self._executions, self._states):
+            self._report(found.executions - self._executions, found.states - self._states)
+        self._executions, self._states, self._reported_at = found.executions, found.states, time.monotonic()

@@ -1,10 +1,16 @@
-"""Every interleaving of a small invoice's life: what is done to it, one crash and one payment fault, anywhere in it."""
+"""One controlled execution: the events of a plan, one crash, one payment fault and one query, at chosen points.
+
+Stateless model checking (Godefroid, "Model Checking for Programming Languages using VeriSoft", POPL 1997): an execution
+can't be copied in the middle, so each one runs from the beginning, along a `ChoiceSequence`. Two additions keep the
+number of executions small. States are hashed, and nothing is explored after a state that was seen before (`_state`).
+Independent events are not reordered (`explore/reduction.py`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from temporalio.client import Client, WorkflowQueryFailedError
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -13,218 +19,175 @@ from temporalio.worker import WorkflowRunner
 from invoice_mcp.domain.names import INVOICE_STATUS, WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.checker.checker import check
-from invoice_mcp.testing.checker.observations import observe
+from invoice_mcp.testing.checker.observations import Observations, observe
 from invoice_mcp.testing.checker.violations import Violation, Violations
 from invoice_mcp.testing.records import activity_clock
-from invoice_mcp.testing.simulate.explore.plan import ANY, ONE_OF, Plan, do, request
+from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, apply_event, start_input
+from invoice_mcp.testing.simulate.explore.reduction import LineReduction, Remaining
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import WORKFLOWS
-from temporal_simulator import (
-    ChoiceSequence,
-    Event,
-    Execution,
-    MemoizingRunner,
-    Simulation,
-    Start,
-    TimelineEntry,
-    Worker,
-    connect,
-)
+from temporal_simulator import ChoiceSequence, Event, MemoizingRunner, Simulation, Start, TimelineEntry, Worker, connect
 
 _QUEUE = "exhaustive"
 _WORKFLOW_ID = "invoice-INV-1"
-# With these a worker takes something on: what it thought, or what an activity did, is told by another step.
-_TAKEN_ON = frozenset({"workflow task", "activity starts"})
-# With these the invoice reaches for one of its lines.
-_REACHES = frozenset({"cancellation is delivered", "signal is delivered", "parent has ended"})
+# Events after which the worker has work under way. The result of the work is reported by a later event.
+_STARTS_WORK = frozenset({"workflow task", "activity starts"})
 
-_Act = Callable[[], Awaitable[None]]
-
-
-class UnsoundReductionError(AssertionError):
-    """The invoice reached for a line otherwise than to cancel it when it is cancelled itself.
-
-    What that leads to depends on an order of things which was taken not to matter.
-    """
+_Step = Callable[[], Awaitable[None]]
 
 
 def executions_of(plan: Plan, workflows: tuple[type, ...] = WORKFLOWS) -> Callable[[ChoiceSequence], Awaitable[None]]:
-    """What `simulator.explore` explores. It raises `Violations` where a promise is broken."""
+    """The function that `temporal_simulator.explore` explores. It raises `Violations` if a rule is violated."""
     runner = MemoizingRunner()
 
-    async def live(branches: ChoiceSequence) -> None:
-        await ControlledExecution(plan, workflows, runner).live(branches)
+    async def run(choices: ChoiceSequence) -> None:
+        await ControlledExecution(plan, workflows, runner).run(choices)
 
-    return live
+    return run
 
 
 @dataclass
 class ControlledExecution:
-    """One life of an invoice. What is in it is planned, and what happens when is up to the branches.
+    """One execution of a plan. The choice sequence decides what happens when.
 
     Attributes:
-        ends: How lives have ended that were looked at; in all lives of an exploration the same ones.
-        simulation: Where it happens; what happened can be seen there afterwards.
-        moments: What was done to it from outside, and what went wrong.
+        checked_ends: Ends that were checked already; shared by all executions of an exploration.
+        simulation: Where it runs; its events can be read afterwards.
+        actions: What was done to the invoice from outside, and which faults occurred.
+        invoice: The run of the invoice's workflow.
     """
 
     plan: Plan
     workflows: tuple[type, ...] = WORKFLOWS
     runner: WorkflowRunner = field(default_factory=MemoizingRunner)
-    ends: set[Hashable] = field(default_factory=set)
+    checked_ends: set[Hashable] = field(default_factory=set)
+
+    reduction_type: ClassVar[type[LineReduction]] = LineReduction
 
     def __post_init__(self) -> None:
-        self.scheduler = _Split()
+        self.scheduler = _ExplorationScheduler()
         self.simulation = Simulation(scheduler=self.scheduler, search_attributes=(INVOICE_STATUS,), manual=True)
         self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
         self.done = 0
-        self.moments: list[TimelineEntry] = []
+        self.actions: list[TimelineEntry] = []
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes
-        self.can_be_queried = self.plan.queries
-        # Lines that do nothing until they are reached by something, and whether they were cancelled then.
-        self.held: dict[str, bool] = {}
+        self.can_query = self.plan.queries
         self._start_worker()
-        self.run = self.simulation.start(Start(_WORKFLOW_ID, WORKFLOW_TYPE, _QUEUE, input=request(self.plan.lines)))
+        start = Start(_WORKFLOW_ID, WORKFLOW_TYPE, _QUEUE, input=start_input(self.plan.lines))
+        self.invoice = self.simulation.start(start)
+        self.reduction = self.reduction_type(self.simulation, self.invoice)
 
     def _start_worker(self) -> None:
         activities = InvoiceActivities(self.erp, self.payments).all()
         worker = Worker(self.workflows, activities, runner=self.runner, converter=pydantic_data_converter)
         self.simulation.start_worker(_QUEUE, worker)
 
-    async def live(self, branches: ChoiceSequence) -> None:
-        """Live it to its end.
+    async def run(self, choices: ChoiceSequence) -> None:
+        """Run to the end, and check it.
 
         Raises:
-            Violations: It broke a promise.
+            Violations: A rule is violated.
         """
         try:
             while options := self._options():
-                await branches.choose(options, self._state)()
-            if self.held:
-                # Nothing has reached them: who does not wait in vain comes to the same.
-                branches.is_pruned = True
+                await choices.choose(options, self._state)()
+            if self.reduction.parked:
+                # Nothing affected the parked lines: the execution in which they were not parked shows the same.
+                choices.is_pruned = True
             else:
                 await self._check()
         finally:
             await self.simulation.close()
 
-    def _line(self, run_id: str) -> Execution:
-        return next(run for run in self.simulation.runs() if run.run_id == run_id)
-
     def _state(self) -> Hashable:
-        made = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
-        left = self.plan.events[self.done :]
-        may_still = self.faults, self.payments.refused_keys, self.can_crash, self.can_be_queried
-        return self.simulation.digest(), made, left, may_still, frozenset(self.held)
+        """Everything that the future depends on."""
+        payments = tuple((paid.order.line, paid.at, paid.run_id) for paid in self.payments.made)
+        possible = self.faults, self.payments.refused_keys, self.can_crash, self.can_query
+        return self.simulation.digest(), payments, self._remaining.events, possible, frozenset(self.reduction.parked)
 
-    # -- what could happen next ----------------------------------------------------------------------------
+    @property
+    def _remaining(self) -> Remaining:
+        return Remaining(self.plan.events[self.done :], self.can_crash)
 
-    def _options(self) -> list[_Act]:
-        self._release()
+    # -- what can happen next ------------------------------------------------------------------------------
+
+    def _options(self) -> list[_Step]:
+        self.reduction.unpark_cancelled()
         possible = self.simulation.enabled_events()
-        steps = [step for step in possible if step.run_id not in self.held]
-        if goes_on := self._of_a_line(steps):
-            run_id = goes_on[0].run_id
-            return [*self._ways(goes_on), *([self._holds(run_id)] if self._can_be_reached(run_id) else [])]
-        options = [*self._ways(steps), *(self._is_done(event) for event in self._left() if self._is_worth_it(event))]
+        events = [event for event in possible if event.run_id not in self.reduction.parked]
+        if line_events := self.reduction.persistent_set(events):
+            run_id = line_events[0].run_id
+            may_park = self.reduction.may_be_affected(run_id, self._remaining)
+            return [*self._variants(line_events), *([self._park(run_id)] if may_park else [])]
+        outside = [event for event in self._next_events() if self.reduction.is_relevant(event, self._remaining)]
+        options = [*self._variants(events), *map(self._from_outside, outside)]
         if not possible and any(run.is_open for run in self.simulation.runs()):
-            options += [self._time_passes] if self.simulation.event_queue.next_time() is not None else []
+            options += [self._advance_clock] if self.simulation.event_queue.next_time() is not None else []
         return options
 
-    def _of_a_line(self, steps: list[Event]) -> list[Event]:
-        """All that one line can do now, if any can do something.
+    def _park(self, run_id: str) -> _Step:
+        async def park() -> None:
+            self.reduction.park(run_id)
 
-        Whatever a line does concerns the invoice only once that is told of it, by a step of its own. So a line does at
-        once what it can, or it is held until something reaches it: its cancellation, or the crash. The other orders
-        lead to the same.
-        """
-        line = next((step.run_id for step in steps if step.run_id != self.run.run_id), "")
-        return [step for step in steps if step.run_id == line]
+        return park
 
-    def _can_be_reached(self, run_id: str) -> bool:
-        """Whether something may yet happen to a line that makes a difference to it."""
-        is_cancelled_already = self._line(run_id).is_cancel_requested
-        return self.can_crash or (not is_cancelled_already and self._may_be_cancelled(self.done))
-
-    def _may_be_cancelled(self, done: int) -> bool:
-        """Whether the invoice still may be, after so many events, or is already."""
-        return self.run.is_cancel_requested or bool({"cancel", ANY} & {*self.plan.events[done:]})
-
-    def _is_worth_it(self, event: str) -> bool:
-        """Whether an event can still be followed by what the lines that are held wait for."""
-        return not self.held or self.can_crash or event == "cancel" or self._may_be_cancelled(self.done + 1)
-
-    def _holds(self, run_id: str) -> _Act:
-        async def hold() -> None:
-            self.held[run_id] = self._line(run_id).is_cancel_requested
-
-        return hold
-
-    def _release(self) -> None:
-        """The lines that were reached."""
-        for run_id, was_cancelling in [*self.held.items()]:
-            if self._line(run_id).is_cancel_requested is not was_cancelling:
-                del self.held[run_id]
-
-    def _left(self) -> tuple[str, ...]:
-        """What may be done to it next. After it has ended nothing more: all is refused then, and changes nothing."""
-        if self.done == len(self.plan.events) or not self.run.is_open:
+    def _next_events(self) -> tuple[str, ...]:
+        """The events that the plan allows next; none after the invoice has ended, when all are refused."""
+        if self.done == len(self.plan.events) or not self.invoice.is_open:
             return ()
         following = self.plan.events[self.done]
         return ONE_OF.get(following, (following,))
 
-    def _ways(self, steps: list[Event]) -> list[_Act]:
-        """Every way in which one of the steps can happen.
+    def _variants(self, events: list[Event]) -> list[_Step]:
+        """Every way in which one of the events can happen: as it is, with a fault, after a query, before a crash.
 
-        A crash takes away what the worker has under way. So it happens right after something was taken on: later on
-        only the steps of others would lie between, which might as well have come before, or events, which might as well
-        come after it.
+        A crash loses what the worker has under way. So it is enough to let it happen right after the worker has started
+        work: events between that and a later crash are other runs' events, which could as well come before the start,
+        or events from outside, which could as well come after the crash.
         """
-        every = [(step, fault) for step in steps for fault in (("", *self.faults) if self._is_payment(step) else ("",))]
-        found = [self._happens(step, fault) for step, fault in every]
-        found += [self._after_a_query(step) for step in steps if self._may_be_queried_first(step)]
+        with_faults = [
+            (event, fault) for event in events for fault in (("", *self.faults) if self._is_payment(event) else ("",))
+        ]
+        steps = [self._step(event, fault) for event, fault in with_faults]
+        steps += [self._after_query(event) for event in events if self._may_query_before(event)]
         if self.can_crash:
-            found += [self._happens(step, fault, then=self._crash) for step, fault in every if step.label in _TAKEN_ON]
-        return found
+            steps += [
+                self._step(event, fault, then=self._crash)
+                for event, fault in with_faults
+                if event.label in _STARTS_WORK
+            ]
+        return steps
 
-    def _is_payment(self, step: Event) -> bool:
-        return step.label == "activity starts" and step.run_id != self.run.run_id
+    def _is_payment(self, event: Event) -> bool:
+        return event.label == "activity starts" and event.run_id != self.invoice.run_id
 
-    def _require_foreseen(self, step: Event) -> None:
-        """Raises UnsoundReductionError."""
-        is_cancelling = step.label == "cancellation is delivered" and self.run.is_cancel_requested
-        if step.label in _REACHES and not is_cancelling:
-            raise UnsoundReductionError(
-                f"The invoice reaches for one of its lines, without having been cancelled: {step.label}"
-            )
-
-    def _happens(self, step: Event, fault: str = "", then: _Act | None = None) -> _Act:
-        async def happen() -> None:
+    def _step(self, event: Event, fault: str = "", then: _Step | None = None) -> _Step:
+        async def step() -> None:
             if fault:
-                self._goes_wrong(fault)
-            self._require_foreseen(step)
-            await self.simulation.process(step)
+                self._script_fault(fault)
+            self.reduction.check(event)
+            await self.simulation.process(event)
             if then is not None:
                 await then()
 
-        return happen
+        return step
 
-    def _may_be_queried_first(self, step: Event) -> bool:
-        # Of the invoice alone: what a line does, it does at once, and is not explored in every order.
-        is_invoices_task = step.label == "workflow task" and step.run_id == self.run.run_id
-        return self.can_be_queried and is_invoices_task and self.run.tasks.may_follow_query
+    def _may_query_before(self, event: Event) -> bool:
+        # Of the invoice only: the events of a line are not explored in every order.
+        is_invoice_task = event.label == "workflow task" and event.run_id == self.invoice.run_id
+        return self.can_query and is_invoice_task and self.invoice.tasks.may_follow_query
 
-    def _after_a_query(self, step: Event) -> _Act:
-        async def happen() -> None:
-            self._note("client", "asks: the answer comes from a replay, before the workflow task")
-            self.can_be_queried, self.scheduler.is_queried = False, True
-            await self.simulation.process(step)
+    def _after_query(self, event: Event) -> _Step:
+        async def step() -> None:
+            self._note("client", "queries: the answer comes from a replay, before the workflow task")
+            self.can_query, self.scheduler.is_queried = False, True
+            await self.simulation.process(event)
 
-        return happen
+        return step
 
-    def _goes_wrong(self, fault: str) -> None:
-        """With the next payment."""
+    def _script_fault(self, fault: str) -> None:
+        """Let the next payment meet a fault, and later payments none."""
         self._note("gateway", f"the next payment meets {fault}")
         match fault:
             case "payment-refused":
@@ -234,37 +197,37 @@ class ControlledExecution:
             case "refused-again":
                 self.payments.refuses_again()
             case "stale-answer":
-                # From a gateway that does not tell the key: else it is as if there was no answer.
+                # Of a gateway that does not echo the key: a wrong key is handled as a lost answer.
                 self.payments.echoes = False
                 self.payments.repeats_an_answer()
             case _:
                 self.payments.loses_the_answer()
         self.faults = ()
 
-    def _is_done(self, event: str) -> _Act:
-        async def is_done() -> None:
+    def _from_outside(self, event: str) -> _Step:
+        async def step() -> None:
             self._note("client", event)
-            do(self.run, event)
+            apply_event(self.invoice, event)
             self.done += 1
 
-        return is_done
+        return step
 
     async def _crash(self) -> None:
         self._note("worker", "crash")
         self.can_crash = False
-        self.held.clear()
+        self.reduction.parked.clear()
         self.simulation.crash_worker(_QUEUE)
         self._start_worker()
 
     def _note(self, who: str, what: str) -> None:
-        self.moments.append(TimelineEntry(self.simulation.event_count, self.simulation.now, who, what))
+        self.actions.append(TimelineEntry(self.simulation.event_count, self.simulation.now, who, what))
 
-    async def _time_passes(self) -> None:
+    async def _advance_clock(self) -> None:
         due = self.simulation.event_queue.next_time()
-        assert due is not None  # noqa: S101 (else it is no option)
+        assert due is not None  # noqa: S101 (it is an option only if there is one)
         self.simulation.event_queue.advance_to(due)
 
-    # -- how it ended --------------------------------------------------------------------------------------
+    # -- the check at the end ------------------------------------------------------------------------------
 
     async def _check(self) -> None:
         found = [
@@ -272,18 +235,18 @@ class ControlledExecution:
             for run in self.simulation.runs()
             if run.is_open
         ]
-        if not found and (end := self._end()) not in self.ends:
-            self.ends.add(end)
-            found = check(await self._observed())
+        if not found and (end := self._end()) not in self.checked_ends:
+            self.checked_ends.add(end)
+            found = check(await self._observe())
         if found:
             raise Violations(found)
 
     def _end(self) -> Hashable:
-        """All of which observations are made. It takes much less time than they do."""
+        """Everything that the observations are made from. It is much cheaper to compute than they are."""
         pasts = tuple(run.history_digest() for run in self.simulation.runs())
         return str((self.payments.made, self.payments.answered)), pasts
 
-    async def _observed(self) -> Any:
+    async def _observe(self) -> Observations:
         client: Client = connect(self.simulation, data_converter=pydantic_data_converter)
 
         async def report(workflow_id: str, run_id: str | None = None) -> InvoiceReport:
@@ -291,8 +254,8 @@ class ControlledExecution:
             try:
                 answer: InvoiceReport = await handle.query("GetInvoiceReport", result_type=InvoiceReport)
             except WorkflowQueryFailedError as error:
-                # It does something else when it is replayed.
-                raise Violations([Violation("S9", workflow_id, f"can't be asked any more: {error}")]) from None
+                # The workflow behaves differently on replay.
+                raise Violations([Violation("S9", workflow_id, f"can't be queried any more: {error}")]) from None
             return answer
 
         return await observe(
@@ -304,15 +267,15 @@ class ControlledExecution:
         )
 
 
-class _Split:
-    """Nobody is asked: the branches decide. But whatever can come in between may."""
+class _ExplorationScheduler:
+    """Leaves every choice to the choice sequence; lets events come between a task and its completion."""
 
     interleaves_tasks = True
     is_queried = False
 
     def choose(self, options: Any) -> Event:
-        step: Event = options[0]
-        return step
+        event: Event = options[0]
+        return event
 
     def replies_early(self) -> bool:
         return True

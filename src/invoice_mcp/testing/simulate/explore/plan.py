@@ -1,4 +1,4 @@
-"""What may be in a small invoice's life of which every order is lived: events, faults, and how they come about."""
+"""Exploration plans: which events and faults may occur in a small invoice's executions, and how they are applied."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceR
 from temporal_simulator import START_TIME, Execution
 
 EVENTS = ("approve", "reject", "cancel", "signal-approve", "signal-reject")
-"""What may be done to the invoice from outside."""
+"""What can be done to the invoice from outside."""
 
 FAULTS = ("payment-refused", "payment-down", "answer-lost", "refused-again", "stale-answer")
-"""What may go wrong with one payment."""
+"""The faults of a payment."""
 
 ANY = "any"
 ONE_OF = {ANY: EVENTS, "approval": ("approve", "signal-approve"), "rejection": ("reject", "signal-reject")}
-"""In a plan, by its word: one of these events. Two ways to say the same come to the same states, and share a plan."""
+"""Names of alternatives in a plan. Events of the same effect lead to the same states, so they share a plan."""
 
 _KINDS = ("approval", "rejection", "cancel")
 _UPDATES = ("approve", "reject")
-# The first has the name that whoever sends signals has in reports: once it has decided, it is all the same which way.
-_FIRST = "signal"
+# The name in the first decision: that of decisions by signal, so that both kinds lead to the same states.
+_FIRST_NAME = "signal"
 _SIGNALS = {"signal-approve": "ApproveInvoice", "signal-reject": "RejectInvoice"}
-# So many events of a plan are named, that there are enough plans to share and to tell how far it is.
-_NAMED = 2
-# The first line is due already, the second one before the time to decide is over.
+# The first two events of a plan are named: that gives enough plans to share between processes and to show progress.
+_NAMED_EVENTS = 2
+# The first line is due already, the second one before the deadline of the decision.
 _DUE = (timedelta(hours=-1), timedelta(hours=60))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What may be in a life. Where in it is explored.
+    """What may occur in an execution. The exploration decides when it does.
 
     Attributes:
-        lines: How many lines the invoice has, 1 or 2.
-        events: What may be done to it, in this order; or only the first of them, or nothing, before it ends. Each is
-            one of EVENTS or a word of ONE_OF; from the first `ANY` on all are that.
-        faults: Of these one may happen to one payment.
+        lines: The number of lines, 1 or 2.
+        events: Events from outside, in this order. An execution may end after the first few of them. Each is one of
+            EVENTS or a name in ONE_OF; after the first `ANY` all others are `ANY`.
+        faults: One of these may occur, at one payment.
         crashes: Whether the worker may crash once.
-        queries: Whether one query may be answered from a replay just before a workflow task.
+        queries: Whether one query may be answered from a replay, just before a workflow task.
     """
 
     lines: int = 1
@@ -66,19 +66,19 @@ class Plan:
 
 
 def plans(events: int, lines: int = 2) -> Iterator[Plan]:
-    """Plans that together have in them every life with at most so many events, lines, one crash and one fault.
+    """Plans that together cover every execution with at most so many events and lines, one crash and one fault.
 
-    One for the kinds of each two events that can come first. A life with fewer events is in each plan that begins with
-    them: it is lived in several, which takes about a third longer in all.
+    There is one for each pair of kinds of the first two events. An execution with fewer events is in all plans that
+    begin with these. Exploring it in each of them takes about a third longer in all.
     """
-    named = min(events, _NAMED)
+    named = min(events, _NAMED_EVENTS)
     for number in range(1, lines + 1):
         for first in product(_KINDS, repeat=named):
             yield Plan(number, (*first, *[ANY] * (events - named)))
 
 
-def request(lines: int) -> Payloads:
-    """What the workflow is started with."""
+def start_input(lines: int) -> Payloads:
+    """The input that the workflow is started with."""
     invoice = Invoice.model_validate(
         {
             "invoice_id": "INV-1",
@@ -96,12 +96,12 @@ def request(lines: int) -> Payloads:
     return _payloads(InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(signals_approve=True)))
 
 
-def do(run: Execution, event: str) -> None:
-    """Do one of EVENTS to the invoice."""
+def apply_event(run: Execution, event: str) -> None:
+    """Apply one of EVENTS to the invoice."""
     match event:
         case "approve" | "reject":
             number = _next_number(run)
-            decision = _payloads(DecisionRequest(by=f"person {number}" if number else _FIRST))
+            decision = _payloads(DecisionRequest(by=f"person {number}" if number else _FIRST_NAME))
             run.tasks.ask(Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision)))
         case "cancel":
             run.request_cancel("enough")
@@ -110,7 +110,7 @@ def do(run: Execution, event: str) -> None:
 
 
 def _next_number(run: Execution) -> int:
-    """Of an update: the first that none has of which the run knows. So what was refused leaves nothing behind."""
+    """The number of the next update: the first one that the run does not know. A refused update leaves no trace."""
     return next(n for n in count() if all(run.tasks.find(f"{each}-{n}") is None for each in _UPDATES))
 
 

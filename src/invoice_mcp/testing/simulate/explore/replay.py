@@ -1,171 +1,170 @@
-"""One life of an exploration: its name, by which anybody can live it again, and what was seen in it."""
+"""Schedule ids, and the replay of the execution that one names."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import shlex
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
 from invoice_mcp.testing.simulate.explore.execution import ControlledExecution
 from invoice_mcp.testing.simulate.explore.plan import EVENTS, ONE_OF, Plan
-from invoice_mcp.testing.simulate.fuzz.episode import Failure, in_order, verdict
+from invoice_mcp.testing.simulate.failure import Failure
 from invoice_mcp.testing.simulate.process.loading import load_workflows
+from invoice_mcp.testing.simulate.process.quiet import suppress_logging
+from invoice_mcp.testing.simulate.timeline import full_timeline, timeline_data
 from temporal_simulator import ChoiceSequence, NotSimulated, TimelineEntry
 
 T = TypeVar("T")
 
-_NOTHING = "nothing"
-_NAME = re.compile(r"([^/]+)/([^/]+)/([0-9]+(?:\.[0-9]+)*)")
-_WRITTEN = "LINES/EVENT,.../BRANCH.BRANCH..."
+_NO_EVENTS = "nothing"
+_PATTERN = re.compile(r"([^/]+)/([^/]+)/([0-9]+(?:\.[0-9]+)*)")
+_FORM = "LINES/EVENT,.../BRANCH.BRANCH..."
 
 
 class UnknownScheduleError(ValueError):
-    """A name of no life, or of none that these workflows have."""
+    """Text that is no schedule id, or an id of which the workflows have no execution."""
 
 
 @dataclass(frozen=True)
 class ScheduleId:
-    """Which life of which plan."""
+    """Names one execution of a plan, as `1/signal-approve/0.0.1`: lines, events, and the branch at each choice.
+
+    Attributes:
+        path: The branch taken at each choice. After the last one the first branch is taken.
+    """
 
     plan: Plan
     path: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.plan != Plan(self.plan.lines, self.plan.events):
-            raise ValueError("Only what is in plans with every fault and with a crash has a name")
+            raise ValueError("Only plans with every fault and with a crash have schedule ids")
 
     def __str__(self) -> str:
-        """Its name. Further on a life takes the first branch anyhow."""
+        """The id without trailing zeros, which mean the same."""
         last = max((number for number, branch in enumerate(self.path, 1) if branch), default=1)
         branches = ".".join(map(str, self.path[:last] or (0,)))
-        return f"{self.plan.lines}/{','.join(self.plan.events) or _NOTHING}/{branches}"
+        return f"{self.plan.lines}/{','.join(self.plan.events) or _NO_EVENTS}/{branches}"
 
     @classmethod
-    def named(cls, name: str) -> Self:
-        """What has this name.
+    def parse(cls, text: str) -> Self:
+        """The schedule id that a text means.
 
         Raises:
-            UnknownScheduleError: Nothing has.
+            UnknownScheduleError: It is none.
         """
-        parts = _NAME.fullmatch(name)
+        parts = _PATTERN.fullmatch(text)
         if parts is None:
-            raise UnknownScheduleError(f"{name!r} is not written {_WRITTEN}")
+            raise UnknownScheduleError(f"{text!r} must read {_FORM}, such as 1/signal-approve/0.0.1")
         lines, events, branches = parts.groups()
-        chosen = () if events == _NOTHING else tuple(events.split(","))
+        chosen = () if events == _NO_EVENTS else tuple(events.split(","))
         path = tuple(map(int, branches.split(".")))
         if lines not in {"1", "2"} or {*chosen} - {*EVENTS, *ONE_OF}:
             events = ", ".join((*EVENTS, *ONE_OF))
-            raise UnknownScheduleError(f"{name!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
+            raise UnknownScheduleError(f"{text!r}: LINES is 1 or 2, an EVENT one of {events}, a BRANCH at least 0")
         return cls(Plan(int(lines), chosen), path)
 
     def command(self, workflows: Sequence[str] = ()) -> str:
-        """The one command that lives it again and tells it."""
+        """The command that replays the execution."""
         words = ["invoice-mcp", "simulate", f"--path={self}", *(f"--workflow={name}" for name in workflows)]
         return shlex.join(words)
 
 
-class _Along(ChoiceSequence):
-    """One path, which has to be there."""
+class _FixedChoices(ChoiceSequence):
+    """ChoiceSequence along one path. A branch that does not exist is an error."""
 
     def __init__(self, path: tuple[int, ...]) -> None:
         super().__init__(path, set(), [])
-        self._asked = path
+        self._fixed = path
 
     def choose(self, options: Sequence[T], state: Callable[[], Hashable]) -> T:
-        fork = len(self.path)
-        if fork < len(self._asked) and self._asked[fork] >= len(options):
+        choice = len(self.path)
+        if choice < len(self._fixed) and self._fixed[choice] >= len(options):
             raise UnknownScheduleError(
-                f"there are {len(options)} branches at fork {fork + 1}, so none {self._asked[fork]}"
+                f"choice {choice + 1} has {len(options)} branches, so there is no branch {self._fixed[choice]}"
             )
         return super().choose(options, state)
 
 
 @dataclass(frozen=True)
 class ReplayedExecution:
-    """A life that was lived.
+    """An execution that is reported in full.
 
     Attributes:
-        way: Which life it is.
-        command: Lives it again.
-        broken: What is wrong with it, if anything is.
-        story: All that happened in it.
+        command: Replays it.
+        failure: Why it failed, if it did.
+        timeline: Everything that happened in it.
     """
 
-    way: ScheduleId
+    schedule: ScheduleId
     command: str
-    broken: Failure | None
-    story: tuple[TimelineEntry, ...]
+    failure: Failure | None
+    timeline: tuple[TimelineEntry, ...]
 
     def as_data(self) -> dict[str, Any]:
-        """It as JSON would have it."""
+        """The execution as data for JSON."""
         return {
-            "plan": str(self.way.plan),
-            "path": str(self.way),
-            "by": list(self.broken.by) if self.broken else [],
-            "seen": self.broken.seen if self.broken else "",
+            "plan": str(self.schedule.plan),
+            "path": str(self.schedule),
+            "causes": list(self.failure.causes) if self.failure else [],
+            "detail": self.failure.detail if self.failure else "",
             "command": self.command,
-            "timeline": [{"at": each.at.isoformat(), "who": each.who, "what": each.what} for each in self.story],
+            "timeline": timeline_data(self.timeline),
         }
 
 
-def lived(
-    way: ScheduleId, life: ControlledExecution | None, workflows: Sequence[str], error: Exception | None = None
+def describe_execution(
+    schedule: ScheduleId,
+    execution: ControlledExecution | None,
+    workflows: Sequence[str],
+    error: Exception | None = None,
 ) -> ReplayedExecution:
-    """What is to be told of a life; None if it could not even begin.
+    """Report an execution.
 
     Args:
-        error: What ended it.
+        execution: None if it could not start.
+        error: What it failed by.
 
     Raises:
-        NotSimulated: It wants what the simulator does not know.
+        NotSimulated: The workflows use a feature that the simulator does not have.
     """
-    # To whoever asks, the server only says INTERNAL.
-    unknown = error if life is None else life.simulation.error or error
-    if isinstance(unknown, NotSimulated):
-        raise unknown
-    story = () if life is None else in_order(life.simulation, life.moments, life.payments.made)
-    return ReplayedExecution(way, way.command(workflows), None if error is None else verdict(error), story)
+    # A client that meets NotSimulated only gets INTERNAL.
+    cause = error if execution is None else execution.simulation.error or error
+    if isinstance(cause, NotSimulated):
+        raise cause
+    moments = (
+        () if execution is None else full_timeline(execution.simulation, execution.actions, execution.payments.made)
+    )
+    failure = None if error is None else Failure.of(error)
+    return ReplayedExecution(schedule, schedule.command(workflows), failure, moments)
 
 
-def replay_path(way: ScheduleId, workflows: Sequence[str] = ()) -> ReplayedExecution:
-    """Live one life again.
+def replay_schedule(schedule: ScheduleId, workflows: Sequence[str] = ()) -> ReplayedExecution:
+    """Run the execution that a schedule id names.
 
     Raises:
-        UnknownScheduleError: These workflows have no such life.
-        NotSimulated: They want what the simulator does not know.
+        UnknownScheduleError: These workflows have no such execution.
+        NotSimulated: They use a feature that the simulator does not have.
     """
-    chosen = load_workflows(workflows)
-    lives: list[ControlledExecution] = []
+    loaded = load_workflows(workflows)
+    executions: list[ControlledExecution] = []
 
-    async def live() -> None:
-        lives.append(ControlledExecution(way.plan, chosen))
-        branches = _Along(way.path)
-        await lives[0].live(branches)
-        if len(branches.path) < len(way.path):
-            raise UnknownScheduleError(f"it ends after {len(branches.path)} forks")
+    async def run() -> None:
+        executions.append(ControlledExecution(schedule.plan, loaded))
+        choices = _FixedChoices(schedule.path)
+        await executions[0].run(choices)
+        if len(choices.path) < len(schedule.path):
+            raise UnknownScheduleError(f"it ends after {len(choices.path)} choices")
 
-    wrong: Exception | None = None
+    failed: Exception | None = None
     try:
         with suppress_logging():
-            asyncio.run(live())
+            asyncio.run(run())
     except UnknownScheduleError as missing:
-        raise UnknownScheduleError(f"These workflows have no life {way}: {missing}") from None
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is told)
-        wrong = error
-    return lived(way, lives[0] if lives else None, workflows, wrong)
-
-
-@contextmanager
-def suppress_logging() -> Iterator[None]:
-    """What is refused, and what fails, is so on purpose, and no news."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+        raise UnknownScheduleError(f"These workflows have no execution {schedule}: {missing}") from None
+    except Exception as error:  # noqa: BLE001 (any error is the execution's failure)
+        failed = error
+    return describe_execution(schedule, executions[0] if executions else None, workflows, failed)

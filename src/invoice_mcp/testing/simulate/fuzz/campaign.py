@@ -1,4 +1,7 @@
-"""Many lives drawn by chance: in this process, or shared between several. The same ones, whoever lives them."""
+"""Fuzzing campaigns: many episodes of generated scenarios, in this process or in several.
+
+Which scenarios are played depends on the campaign alone, not on the number of processes.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,22 @@ from invoice_mcp.testing.simulate.process.interrupt import StopFlag
 from invoice_mcp.testing.simulate.process.loading import load_workflows
 from invoice_mcp.testing.simulate.process.pool import SPAWN, run_in_processes
 
-# Seconds between two reports of how far it is.
+# Seconds between two reports of progress.
 _REPORT_INTERVAL = 0.2
-# After so many lives all modules are loaded, and what they made stays for good.
-_WARM = 50
+# After so many episodes all modules are loaded. What exists then is kept for good, so the collector may skip it.
+_WARM_UP_EPISODES = 50
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is to be lived.
+class Campaign:
+    """Which episodes to play.
 
     Attributes:
+        runs: How many.
         first: Number of the first run.
-        workflows: Names of workflows that stand in for the product's, as for `load_workflows`.
-        samples: How many stories of lives with nothing wrong to tell of each outcome: none, or one.
-        keeps_going: Whether to go on after a failure.
+        workflows: Names of workflows that replace the product's; see `load_workflows`.
+        samples: Whether to report one successful episode of each outcome.
+        keep_going: Whether to continue after a failure.
     """
 
     runs: int
@@ -40,129 +44,126 @@ class Plan:
     options: GeneratorOptions = field(default_factory=GeneratorOptions)
     workflows: tuple[str, ...] = ()
     samples: bool = False
-    keeps_going: bool = False
+    keep_going: bool = False
 
-    def check(self) -> None:
-        """See whether the workflows can be loaded, before anything is begun.
-
-        Raises:
-            NotFound: They can't.
-        """
-        load_workflows(self.workflows)
-
-    def share(self, which: int, jobs: int) -> range:
-        """The numbers of the runs that one of several processes lives."""
-        return range(self.first + which, self.first + self.runs, jobs)
+    def share(self, index: int, jobs: int) -> range:
+        """The numbers of the runs that one of several processes plays."""
+        return range(self.first + index, self.first + self.runs, jobs)
 
     def command(self, scenario: Scenario) -> str:
-        """Plays a scenario again."""
+        """The command that reproduces an episode."""
         return scenario.command(ENGINE, workflows=load_workflows(self.workflows), sandboxed=False)
 
 
-class Limit(Protocol):
-    """The first run that need not be lived any more."""
+class RunLimit(Protocol):
+    """The number of the first run that need not be played any more; shared by all processes."""
 
     value: int
 
 
 @dataclass
-class _Never:
+class _LocalLimit:
     value: int
 
 
 def run_share(
-    plan: Plan, runs: Iterable[int], tell: Callable[[Totals], None], limit: Limit, stop: StopFlag | None = None
+    campaign: Campaign,
+    runs: Iterable[int],
+    report: Callable[[Totals], None],
+    limit: RunLimit,
+    stop: StopFlag | None = None,
 ) -> None:
-    """Live some of the runs, one after another, and tell from time to time what they came to since the last time.
+    """Play some of the runs of a campaign.
 
     Args:
-        stop: Is looked at after each life.
+        report: Called from time to time, and at the end, with the totals since the last call.
+        limit: Lowered to the first failed run, unless the campaign keeps going.
+        stop: Ends the share after the episode under way.
 
     Raises:
-        NotSimulated: The workflows want what the simulator does not know.
+        NotSimulated: The workflows use a feature that the simulator does not have.
     """
-    lives, stop = EpisodeRunner(load_workflows(plan.workflows)), stop or StopFlag()
-    totals, told_at, warm, seen = Totals(), time.monotonic(), _WARM, set[str]()
+    runner, stop = EpisodeRunner(load_workflows(campaign.workflows)), stop or StopFlag()
+    totals, reported_at, warm_up, outcomes = Totals(), time.monotonic(), _WARM_UP_EPISODES, set[str]()
     try:
         for run in runs:
             if run >= limit.value or stop.is_set:
                 break
-            scenario = generate_scenario(plan.seed, run, plan.options)
-            life = lives.live(scenario, _name(plan, run), tells=plan.samples)
-            totals.add(life)
-            if life.broken is not None:
-                # First: the other processes need not wait for the shrinking.
-                limit.value = limit.value if plan.keeps_going else min(limit.value, run)
-                totals.failures.append(_shrunk(plan, lives, run, scenario, life, stop=stop))
-            elif plan.samples and life.outcome not in seen:
-                seen.add(life.outcome)
-                totals.sample(EpisodeReport(run, scenario, scenario, life, plan.command(scenario)))
-            if time.monotonic() - told_at >= _REPORT_INTERVAL:
-                tell(totals)
-                totals, told_at = Totals(), time.monotonic()
-            warm -= 1
-            if warm == 0:
+            scenario = generate_scenario(campaign.seed, run, campaign.options)
+            episode = runner.run(scenario, _invoice_prefix(campaign, run), with_timeline=campaign.samples)
+            totals.add(episode)
+            if episode.failure is not None:
+                # Before shrinking, which takes long: the other processes stop at once.
+                limit.value = limit.value if campaign.keep_going else min(limit.value, run)
+                totals.failures.append(_shrink_failure(campaign, runner, run, scenario, episode, stop=stop))
+            elif campaign.samples and episode.outcome not in outcomes:
+                outcomes.add(episode.outcome)
+                totals.add_sample(EpisodeReport(run, scenario, scenario, episode, campaign.command(scenario)))
+            if time.monotonic() - reported_at >= _REPORT_INTERVAL:
+                report(totals)
+                totals, reported_at = Totals(), time.monotonic()
+            warm_up -= 1
+            if warm_up == 0:
                 gc.collect()
                 gc.freeze()
     finally:
-        tell(totals)
-        lives.close()
+        report(totals)
+        runner.close()
 
 
-def _name(plan: Plan, run: int) -> str:
-    return f"INV-{plan.seed}-{run}"
+def _invoice_prefix(campaign: Campaign, run: int) -> str:
+    return f"INV-{campaign.seed}-{run}"
 
 
-def _shrunk(
-    plan: Plan, lives: EpisodeRunner, run: int, drawn: Scenario, life: Episode, *, stop: StopFlag
+def _shrink_failure(
+    campaign: Campaign, runner: EpisodeRunner, run: int, generated: Scenario, episode: Episode, *, stop: StopFlag
 ) -> EpisodeReport:
-    """The failure of a run, made small, as far as there is time: what fails otherwise is another failure."""
-    assert life.broken is not None  # noqa: S101 (else there is nothing to shrink)
-    by, latest = set(life.broken.by), life
+    """Shrink a failed scenario until `stop` is set. A candidate counts only if it fails by one of the same causes."""
+    assert episode.failure is not None  # noqa: S101 (only failures are shrunk)
+    causes, smallest = set(episode.failure.causes), episode
 
     def fails(scenario: Scenario) -> bool:
-        nonlocal latest
+        nonlocal smallest
         if stop.is_set:
             return False
-        again = lives.live(scenario, _name(plan, run))
-        if again.broken is None or not by & set(again.broken.by):
+        candidate = runner.run(scenario, _invoice_prefix(campaign, run))
+        if candidate.failure is None or not causes & set(candidate.failure.causes):
             return False
-        latest = again
+        smallest = candidate
         return True
 
-    scenario = shrink(drawn, fails)
-    return EpisodeReport(run, scenario, drawn, latest, plan.command(scenario))
+    scenario = shrink(generated, fails)
+    return EpisodeReport(run, scenario, generated, smallest, campaign.command(scenario))
 
 
-# -- in this process, or in several ----------------------------------------------------------------------------
-
-
-def simulate(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: StopFlag | None = None) -> None:
-    """Live all of it.
+def run_campaign(campaign: Campaign, jobs: int, report: Callable[[Totals], None], stop: StopFlag | None = None) -> None:
+    """Play all episodes of a campaign.
 
     Args:
-        jobs: In so many processes.
-        tell: Is told again and again what the latest lives came to.
-        stop: Ends it after the lives under way.
+        jobs: Number of processes.
+        report: Called from time to time with the totals of the latest episodes.
+        stop: Ends the campaign after the episodes under way.
 
     Raises:
-        NotSimulated: The workflows want what the simulator does not know.
-        ProcessDiedError: As its name says.
+        NotSimulated: The workflows use a feature that the simulator does not have.
+        ProcessDiedError: A process ended early.
     """
     stop = stop or StopFlag()
     if jobs == 1:
-        run_share(plan, plan.share(0, 1), tell, _Never(plan.first + plan.runs), stop)
+        run_share(campaign, campaign.share(0, 1), report, _LocalLimit(campaign.first + campaign.runs), stop)
     else:
-        _in_processes(plan, jobs, tell, stop.shared())
+        _run_in_processes(campaign, jobs, report, stop.share())
 
 
-def _in_processes(plan: Plan, jobs: int, tell: Callable[[Totals], None], stop: StopFlag) -> None:
-    limit = SPAWN.Value("q", plan.first + plan.runs)
-    # One after another, as processes begin: none does any more once somebody has asked for an end.
-    shares = ((plan, plan.share(which, jobs), limit, stop) for which in range(jobs) if not stop.is_set)
-    for totals in run_in_processes(_live_there, shares):
-        tell(totals)
+def _run_in_processes(campaign: Campaign, jobs: int, report: Callable[[Totals], None], stop: StopFlag) -> None:
+    limit = SPAWN.Value("q", campaign.first + campaign.runs)
+    # Lazily, as processes start: no further process starts once `stop` is set.
+    shares = ((campaign, campaign.share(index, jobs), limit, stop) for index in range(jobs) if not stop.is_set)
+    for totals in run_in_processes(_run_share_here, shares):
+        report(totals)
 
 
-def _live_there(tell: Callable[[Totals], None], plan: Plan, runs: Iterable[int], limit: Limit, stop: StopFlag) -> None:
-    run_share(plan, runs, tell, limit, stop)
+def _run_share_here(
+    report: Callable[[Totals], None], campaign: Campaign, runs: Iterable[int], limit: RunLimit, stop: StopFlag
+) -> None:
+    run_share(campaign, runs, report, limit, stop)

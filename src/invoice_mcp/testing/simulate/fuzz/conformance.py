@@ -1,4 +1,8 @@
-"""Plays a scenario on a World: the model follows it, answer by answer and report by report."""
+"""Plays a scenario against the reference model: every answer and report must be one that the model allows.
+
+The model holds every state that the invoice may be in. An answer, or a report, leaves only the states that agree with
+it; if none does, the implementation does not conform (as in model-based testing of nondeterministic systems).
+"""
 
 from __future__ import annotations
 
@@ -21,39 +25,41 @@ from invoice_mcp.testing.model.model import OK, Model
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.model.state import Shown, Span, shown_by
 from invoice_mcp.testing.records import ToolRefused
+from invoice_mcp.testing.simulate.failure import ModelMismatchError
 from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.quiescence import terminated_lines_end
 from invoice_mcp.testing.world.world import World, open_world
 
-# Real time in which the invoice gets where it goes without time passing.
-_GETS_THERE_WITHIN = 10.0
-
-
-class ModelMismatchError(AssertionError):
-    """An answer or a report that is not among those the model allows."""
+# Seconds of real time for the report to show what the model expects, without virtual time passing.
+_REPORT_TIMEOUT = 10.0
 
 
 async def play(pool: EnvironmentPool, scenario: Scenario) -> None:
-    """Play a scenario: every answer and report is held against the model, and at the end the world is checked.
+    """Play a scenario: hold every answer and report against the model, and check the world at the end.
 
     Raises:
-        AssertionError: Something is wrong; its notes say how to play it again.
+        AssertionError: A check failed. Its notes have the scenario as Python and the command that reproduces it.
     """
     try:
         async with open_world(pool, **scenario.world) as world:
             await ScenarioPlayer(world, scenario).play()
     except Exception as error:
-        told = (
-            tell(pool.kind.name, workflows=pool.workflows, sandboxed=pool.sandboxed)
-            for tell in (scenario.as_code, scenario.command)
+        code, command = (
+            render(pool.kind.name, workflows=pool.workflows, sandboxed=pool.sandboxed)
+            for render in (scenario.as_code, scenario.command)
         )
-        error.add_note("\nThe scenario:\n{}\nPlay it again:\n{}".format(*told))
+        error.add_note(f"\nThe scenario:\n{code}\nReproduce it:\n{command}")
         raise
 
 
 @dataclass(frozen=True)
 class PerformedAction:
-    """An action that was done: how it was answered, OK or the code of the refusal, and the time before and after."""
+    """An action that was performed.
+
+    Attributes:
+        answer: OK, or the code of the refusal.
+        when: The time before and after.
+    """
 
     action: Action
     answer: str
@@ -61,7 +67,7 @@ class PerformedAction:
 
 
 async def attack(world: World, verb: Verb) -> str:
-    """Do one of `ATTACKS` or `RESETS` to the last invoice by Temporal's own client; OK, or how it is refused."""
+    """Perform one of `ATTACKS` or `RESETS` on the last invoice through Temporal's client; OK, or the refusal."""
     handle = world.handle()
     try:
         match verb:
@@ -73,7 +79,7 @@ async def attack(world: World, verb: Verb) -> str:
                 await handle.query("GetInvoiceReport")
             case Verb.RESET | Verb.RESET_REAPPLIED:
                 await world.reset(reapplies=verb is Verb.RESET_REAPPLIED)
-                # As `trigger` does: a run that has not begun can't be asked once it has ended.
+                # As `trigger` does: a run that ends before its first task can't answer queries.
                 await handle.query("GetInvoiceStatus")
             case _:
                 await handle.terminate()
@@ -85,25 +91,27 @@ async def attack(world: World, verb: Verb) -> str:
 
 
 class ScenarioPlayer:
-    """Does what a scenario says, and holds every answer and report against the model.
+    """Performs the actions of a scenario, and holds every answer and report against the model.
 
     Args:
-        tell: Is told of everything that was done, before it is judged.
+        on_action: Called with every performed action, before its answer is compared.
     """
 
-    def __init__(self, world: World, scenario: Scenario, tell: Callable[[PerformedAction], None] | None = None) -> None:
+    def __init__(
+        self, world: World, scenario: Scenario, on_action: Callable[[PerformedAction], None] | None = None
+    ) -> None:
         self._world = world
         self._scenario = scenario
-        self._tell = tell
-        self._done: list[str] = []
-        # The report that the last action was answered with, if it was.
-        self._told: InvoiceReport | None = None
+        self._on_action = on_action
+        self._performed: list[str] = []
+        # The report in the last action's answer, if it has one.
+        self._report: InvoiceReport | None = None
 
     async def play(self) -> None:
-        """Play it to the end of its actions; what comes then is the world's.
+        """Perform all actions. Running the world to its end is up to `open_world`.
 
         Raises:
-            ModelMismatchError: An answer or a report is none the model allows.
+            ModelMismatchError: The model does not allow an answer or a report.
         """
         world, scenario = self._world, self._scenario
         self._time = await world.now()
@@ -126,78 +134,78 @@ class ScenarioPlayer:
 
     async def _act(self, action: Action) -> None:
         if action.verb is Verb.ADVANCE:
-            # What needs no time has happened before any passes; else the test server's clock may stand still.
+            # The test server's clock may stand still while a workflow task or an activity is under way.
             await self._catch_up()
-        self._done.append(str(action))
-        self._told = None
+        self._performed.append(str(action))
+        self._report = None
         loop = asyncio.get_running_loop()
-        # Time goes on from where it was when the last action was done.
+        # An action begins at the time at which the last one ended.
         before, began = self._time, loop.time()
-        answer = await self._answer(action)
+        answer = await self._perform(action)
         after = self._time = await self._now()
         if answer == OK and action.verb in {Verb.TRIGGER, Verb.TRIGGER_CHANGED}:
-            # Where each run has a clock of its own, a new run's is not the last one's.
+            # On engines with a clock for each run, the new run's clock differs from the last run's.
             before = after - timedelta(seconds=loop.time() - began)
-        if self._tell is not None:
-            self._tell(PerformedAction(action, answer, Span(before, after)))
+        if self._on_action is not None:
+            self._on_action(PerformedAction(action, answer, Span(before, after)))
         allowed = self._model.act(action, Span(before, after))
         if answer not in allowed:
-            raise ModelMismatchError(f"{self._story()} was answered {answer}, not {' or '.join(sorted(allowed))}")
+            raise self._mismatch(" or ".join(sorted(allowed)), answer)
         self._model.possible = allowed[answer]
         if self._world.workflow_ids and not self._scenario.eager:
-            await self._get_there()
+            await self._await_allowed_report()
 
     async def _catch_up(self) -> None:
         if self._scenario.eager and self._world.workflow_ids:
             now = await self._now()
             self._model.catch_up(Span(now, now))
-            await self._get_there()
+            await self._await_allowed_report()
 
     async def _now(self) -> datetime:
         return await self._world.now()
 
-    async def _answer(self, action: Action) -> str:
-        """Do it; OK, or the code of the refusal."""
+    async def _perform(self, action: Action) -> str:
+        """Perform an action; OK, or the code of the refusal."""
         world = self._world
         try:
             match action.verb:
                 case Verb.TRIGGER | Verb.TRIGGER_CHANGED:
                     await self._trigger(self._drafts[action.verb])
                 case Verb.APPROVE:
-                    self._told = await world.approve(**await self._named())
+                    self._report = await world.approve(**await self._run_argument())
                 case Verb.REJECT:
-                    self._told = await world.reject(**await self._named())
+                    self._report = await world.reject(**await self._run_argument())
                 case Verb.CANCEL:
-                    self._told = await world.cancel(**await self._named())
+                    self._report = await world.cancel(**await self._run_argument())
                 case Verb.SIGNAL_APPROVE | Verb.SIGNAL_REJECT:
-                    return await self._signalled(action)
+                    return await self._signal(action)
                 case verb if verb in {*ATTACKS, *RESETS}:
-                    return await self._attacked(verb)
+                    return await self._attack(verb)
                 case Verb.ADVANCE:
                     await world.advance(timedelta(hours=action.hours))
                 case Verb.CRASH:
                     await world.crash_worker()
                     await world.restart_worker()
                 case _:
-                    self._script(action)
+                    self._script_fault(action)
         except ToolRefused as refused:
             return refused.code
         return OK
 
     async def _trigger(self, draft: dict[str, Any]) -> None:
-        before = (await self._named()).get("run_id")
+        before = (await self._run_argument()).get("run_id")
         submission = await self._world.trigger(draft)
         if before is not None and submission.run_id != before:
             await self._require_closed(before)
 
-    async def _named(self) -> dict[str, str]:
-        """The run that a call is about, where the scenario names runs: the newest one."""
+    async def _run_argument(self) -> dict[str, str]:
+        """The argument `run_id` of a call, where the scenario names runs: the newest run."""
         if not self._scenario.names_runs or not self._world.workflow_ids:
             return {}
         return {"run_id": (await self._world.handle().describe()).run_id}
 
     async def _require_closed(self, run_id: str) -> None:
-        """A run that another one came after is answered for by its name, and nothing can be done to it."""
+        """Check that a superseded run refuses decisions when it is named, and still answers `status`."""
         world = self._world
         for decide in (world.approve, world.reject):
             try:
@@ -205,20 +213,20 @@ class ScenarioPlayer:
             except ToolRefused as refused:
                 answer = refused.code
             if answer != ErrorCode.ALREADY_CLOSED:
-                raise ModelMismatchError(f"{self._story()}: a decision on the run before was answered {answer}")
+                raise self._mismatch(f"{ErrorCode.ALREADY_CLOSED} for a decision on the superseded run", answer)
         with suppress(ToolRefused):
             await world.cancel(run_id=run_id)
         await world.status(run_id=run_id)
 
-    async def _signalled(self, action: Action) -> str:
+    async def _signal(self, action: Action) -> str:
         try:
             await self._world.signal("ApproveInvoice" if action.verb is Verb.SIGNAL_APPROVE else "RejectInvoice")
         except RPCError as error:
             return error.status.name
         return OK
 
-    async def _attacked(self, verb: Verb) -> str:
-        before = (await self._named()).get("run_id") if verb in RESETS else None
+    async def _attack(self, verb: Verb) -> str:
+        before = (await self._run_argument()).get("run_id") if verb in RESETS else None
         answer = await attack(self._world, verb)
         if before is not None and answer == OK:
             await self._require_closed(before)
@@ -226,7 +234,7 @@ class ScenarioPlayer:
             await terminated_lines_end(self._world, self._world.workflow_id)
         return answer
 
-    def _script(self, action: Action) -> None:
+    def _script_fault(self, action: Action) -> None:
         match action.verb:
             case Verb.ERP_DOWN:
                 self._world.erp.is_down()
@@ -243,26 +251,25 @@ class ScenarioPlayer:
             case Verb.STALE_ANSWER:
                 self._world.payments.repeats_an_answer(line=action.line)
 
-    async def _get_there(self) -> None:
-        """Wait until the report shows what the model says, and follow only the states that do."""
+    async def _await_allowed_report(self) -> None:
+        """Wait until the report is one that the model allows, and keep only the model's states that agree with it."""
         allowed = {state.shows for state in self._model.possible}
         loop, pause = asyncio.get_running_loop(), 0.003
-        patience = loop.time() + _GETS_THERE_WITHIN
-        while (shown := shown_by(self._told or await self._world.peek())) not in allowed:
-            self._told = None
-            # What has ended can't become anything else any more.
-            if shown[0].is_terminal or loop.time() > patience:
-                expected = " or ".join(_told(each) for each in allowed)
-                raise ModelMismatchError(f"{self._story()} became {_told(shown)}, not {expected}")
+        deadline = loop.time() + _REPORT_TIMEOUT
+        while (shown := shown_by(self._report or await self._world.peek())) not in allowed:
+            self._report = None
+            # A terminal status does not change any more.
+            if shown[0].is_terminal or loop.time() > deadline:
+                raise self._mismatch(" or ".join(map(_describe, allowed)), _describe(shown))
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
-        self._told = None
+        self._report = None
         self._model.saw(shown)
 
-    def _story(self) -> str:
-        return ", ".join(self._done)
+    def _mismatch(self, expected: str, actual: str) -> ModelMismatchError:
+        return ModelMismatchError(expected, actual, ", ".join(self._performed))
 
 
-def _told(shown: Shown) -> str:
+def _describe(shown: Shown) -> str:
     status, verdict, lines = shown
     return f"{status} ({verdict or 'undecided'}; lines {', '.join(lines)})"

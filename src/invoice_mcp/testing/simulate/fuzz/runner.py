@@ -1,4 +1,4 @@
-"""A stage in an event loop of its own: for tests that are no coroutines, and for scenarios by the thousand."""
+"""Runs scenarios in an event loop of their own, for synchronous tests and for many scenarios."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ T = TypeVar("T")
 
 
 class ScenarioRunner:
-    """Plays scenarios one after another, each to its end, in the event loop that suits the engine.
+    """Plays scenarios one after another, each to its end, in the event loop that the engine needs.
 
-    On the simulator that loop's time is virtual too: a tool that waits a second for something costs nothing.
+    On the simulator the loop's time is virtual: a tool that polls for ten seconds takes no real time.
+
+    Example::
+
+        with ScenarioRunner(kinds()["simulated"]) as runner:
+            runner.play(Scenario(actions=(Action(verb=Verb.APPROVE),)))
 
     Attributes:
         kind: The engine.
@@ -27,25 +32,29 @@ class ScenarioRunner:
     def __init__(self, kind: EngineKind, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
         self.kind = kind
         self._runner = asyncio.Runner(loop_factory=kind.loop_factory)
-        self._keeper = EnvironmentPool(kind, workflows, sandboxed=sandboxed)
+        self._pool = EnvironmentPool(kind, workflows, sandboxed=sandboxed)
 
-    def run(self, scene: Callable[[EnvironmentPool], Awaitable[T]]) -> T:
-        """Run a coroutine function that is given the stage."""
+    def run(self, function: Callable[[EnvironmentPool], Awaitable[T]]) -> T:
+        """Run a coroutine function that takes the pool of environments, and return its result."""
 
         async def main() -> T:
-            return await scene(self._keeper)
+            return await function(self._pool)
 
         return self._runner.run(main())
 
     def play(self, scenario: Scenario) -> None:
-        """As `invoice_mcp.testing.play`."""
+        """See `invoice_mcp.testing.play`."""
         self.run(lambda pool: play(pool, scenario))
+
+    def close(self) -> None:
+        """Close the environments and the event loop."""
+        try:
+            self._runner.run(self._pool.close())
+        finally:
+            self._runner.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        try:
-            self._runner.run(self._keeper.close())
-        finally:
-            self._runner.close()
+        self.close()

@@ -1,4 +1,9 @@
-"""Makes a scenario that fails as small as it can be and still fail. Pure: whether it fails, others say."""
+"""Shrinks a failing scenario to a smaller one that still fails.
+
+Leaves out parts of lists by delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing
+Input", IEEE TSE 2002): the larger half first, then ever smaller pieces. Then replaces values by simpler ones, as
+property-based testing tools do. Pure: a callback plays the scenarios.
+"""
 
 from __future__ import annotations
 
@@ -8,44 +13,53 @@ from typing import Any
 from invoice_mcp.testing.model.scenario import Line, Scenario
 
 _SEEDS = range(8)
-# What an action has where it says nothing else.
-_HOW = ("approval_hours", "names_runs")
-_FIRST_LINE, _A_DAY = {"line": 1}, {"hours": 24.0}
+_DEFAULTED = (
+    "protocol_mode",
+    "client_interface",
+    "customer",
+    "currency",
+    "changed_line",
+    "metadata",
+    "changes",
+    "approval_hours",
+    "names_runs",
+)
+_DEFAULT_LINE, _DEFAULT_HOURS = {"line": 1}, {"hours": 24.0}
 
 
 def shrink(scenario: Scenario, fails: Callable[[Scenario], bool], *, tries: int = 500) -> Scenario:
-    """The smallest scenario that is found by leaving out and making simpler, one thing at a time, while it fails.
+    """A scenario that fails and no single simplification of which fails; or the smallest found within `tries`.
 
     Args:
-        fails: Whether a scenario fails as the first one does.
-        tries: How often to ask that, at most.
+        fails: Whether a scenario fails by the same cause as the first one.
+        tries: The most calls of `fails`.
     """
-    asked = set[str]()
-    best, is_smaller = scenario, True
+    tried = set[str]()
+    smallest, is_smaller = scenario, True
     while is_smaller:
         is_smaller = False
-        for candidate in _smaller(best):
+        for candidate in _candidates(smallest):
             key = candidate.model_dump_json()
-            if key in asked:
+            if key in tried:
                 continue
-            if len(asked) >= tries:
-                return best
-            asked.add(key)
+            if len(tried) >= tries:
+                return smallest
+            tried.add(key)
             if fails(candidate):
-                best, is_smaller = candidate, True
+                smallest, is_smaller = candidate, True
                 break
-    return best
+    return smallest
 
 
-def _smaller(scenario: Scenario) -> Iterator[Scenario]:
-    """What is a step smaller: the biggest steps first."""
-    for changed in _changes(scenario):
-        candidate = scenario.model_copy(update=changed)
+def _candidates(scenario: Scenario) -> Iterator[Scenario]:
+    """Scenarios that are one step smaller, the biggest steps first."""
+    for changes in _changes(scenario):
+        candidate = scenario.model_copy(update=changes)
         if candidate == scenario:
             continue
         yield candidate
-        if candidate.seed is not None and ("actions" in changed or "lines" in changed or "before" in changed):
-            # With something left out, what remains falls otherwise: another seed may bring the old order back.
+        if candidate.seed is not None and ("actions" in changes or "lines" in changes or "before" in changes):
+            # A shorter scenario makes other choices from the same seed. Another seed may restore the failing schedule.
             yield from (candidate.model_copy(update={"seed": seed}) for seed in _SEEDS)
 
 
@@ -53,44 +67,35 @@ def _changes(scenario: Scenario) -> Iterator[dict[str, Any]]:
     if scenario.eager:
         yield {"eager": False, "seed": None}
     for field in ("actions", "before", "lines"):
-        yield from ({field: fewer} for fewer in _fewer(getattr(scenario, field), least=field == "lines"))
-    plain = Scenario()
-    for field in (
-        "protocol_mode",
-        "client_interface",
-        "customer",
-        "currency",
-        "changed_line",
-        "metadata",
-        "changes",
-        *_HOW,
-    ):
-        yield {field: getattr(plain, field)}
+        yield from ({field: fewer} for fewer in _sublists(getattr(scenario, field), minimum=field == "lines"))
+    default = Scenario()
+    for field in _DEFAULTED:
+        yield {field: getattr(default, field)}
     for number, line in enumerate(scenario.lines):
-        for simpler in _simpler(line):
+        for simpler in _simpler_lines(line):
             yield {"lines": (*scenario.lines[:number], simpler, *scenario.lines[number + 1 :])}
     for field in ("actions", "before"):
         every = getattr(scenario, field)
         for number, action in enumerate(every):
-            for update in (_FIRST_LINE, _A_DAY):
+            for update in (_DEFAULT_LINE, _DEFAULT_HOURS):
                 yield {field: (*every[:number], action.model_copy(update=update), *every[number + 1 :])}
     if scenario.seed is not None:
         yield from ({"seed": seed} for seed in _SEEDS if seed < scenario.seed)
 
 
-def _fewer(every: tuple[Any, ...], *, least: int) -> Iterator[tuple[Any, ...]]:
-    """Without the second half, the first, a quarter, ... and at last without each one."""
-    size = len(every) - least
+def _sublists(every: tuple[Any, ...], *, minimum: int) -> Iterator[tuple[Any, ...]]:
+    """Without each chunk, from the end: chunks of the whole size, of half of it, and so on down to one element."""
+    size = len(every) - minimum
     while size >= 1:
         for begin in range(len(every) - size, -1, -size):
             fewer = (*every[:begin], *every[begin + size :])
-            if len(fewer) >= least:
+            if len(fewer) >= minimum:
                 yield fewer
         size //= 2
 
 
-def _simpler(line: Line) -> Iterator[Line]:
-    plain = Line()
-    yield plain
+def _simpler_lines(line: Line) -> Iterator[Line]:
+    default = Line()
+    yield default
     for field in ("description", "amount", "due_in_hours"):
-        yield line.model_copy(update={field: getattr(plain, field)})
+        yield line.model_copy(update={field: getattr(default, field)})

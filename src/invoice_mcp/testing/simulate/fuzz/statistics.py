@@ -1,4 +1,4 @@
-"""What many lives come to: counted, added up, told as data."""
+"""Counts over many episodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.simulate.fuzz.episode import Episode
-from temporal_simulator import START_TIME, TimelineEntry
+from invoice_mcp.testing.simulate.timeline import timeline_data
 
 DURATION_BUCKETS: tuple[tuple[str, timedelta], ...] = (
     ("under a minute", timedelta(minutes=1)),
@@ -20,92 +20,87 @@ DURATION_BUCKETS: tuple[tuple[str, timedelta], ...] = (
     ("under a year", timedelta(days=365)),
     ("a year and more", timedelta.max),
 )
-"""How virtual time lived is classed, by the upper bounds."""
+"""Names and upper bounds of the classes of virtual time that an episode takes."""
 
 
 @dataclass(frozen=True)
 class EpisodeReport:
-    """A run whose story is told.
+    """An episode that is reported in full: a failure, or the sample of an outcome.
 
     Attributes:
-        life: Of the scenario told: for a failure, the shrunk one.
-        drawn: The scenario as it was drawn.
-        command: Plays the scenario again.
+        run: The number of the run.
+        scenario: The scenario that was played: for a failure, the shrunk one.
+        generated: The scenario as it was generated.
+        command: Reproduces the episode.
     """
 
     run: int
     scenario: Scenario
-    drawn: Scenario
-    life: Episode
+    generated: Scenario
+    episode: Episode
     command: str
 
     def as_data(self) -> dict[str, Any]:
-        """It as JSON would have it."""
-        broken = self.life.broken
+        """The report as data for JSON."""
+        failure = self.episode.failure
         return {
             "run": self.run,
-            "by": list(broken.by) if broken else [],
-            "seen": broken.seen if broken else "",
-            "outcome": self.life.outcome,
+            "causes": list(failure.causes) if failure else [],
+            "detail": failure.detail if failure else "",
+            "outcome": self.episode.outcome,
             "scenario": self.scenario.model_dump(mode="json", exclude_defaults=True),
-            "drawn": self.drawn.model_dump(mode="json", exclude_defaults=True),
+            "generated": self.generated.model_dump(mode="json", exclude_defaults=True),
             "command": self.command,
-            "timeline": [{"at": each.at.isoformat(), "who": each.who, "what": each.what} for each in self.life.story],
+            "timeline": timeline_data(self.episode.timeline),
         }
 
 
 @dataclass
 class Totals:
-    """What lives come to so far.
+    """Counts over the episodes so far.
 
     Attributes:
-        lived: Virtual time, of all lives together.
-        faults: Those that were met.
-        spans: How many lives were so long, by the names of `DURATION_BUCKETS`.
-        samples: Of each outcome the first life.
+        virtual_time: Of all episodes together.
+        faults: How often each fault occurred.
+        outcomes: Episodes by outcome.
+        durations: Episodes by virtual time, in `DURATION_BUCKETS`.
+        samples: The first episode of each outcome.
     """
 
     runs: int = 0
-    lived: timedelta = timedelta()
+    virtual_time: timedelta = timedelta()
     faults: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[str] = field(default_factory=Counter)
-    spans: Counter[str] = field(default_factory=Counter)
+    durations: Counter[str] = field(default_factory=Counter)
     failures: list[EpisodeReport] = field(default_factory=list)
     samples: dict[str, EpisodeReport] = field(default_factory=dict)
 
-    def add(self, life: Episode) -> None:
-        """One more life."""
+    def add(self, episode: Episode) -> None:
+        """Count an episode."""
         self.runs += 1
-        self.lived += life.lived
-        self.faults.update({verb.value: times for verb, times in life.faults.items()})
-        self.outcomes[life.outcome] += 1
-        self.spans[next(name for name, bound in DURATION_BUCKETS if life.lived < bound)] += 1
+        self.virtual_time += episode.virtual_time
+        self.faults.update({verb.value: times for verb, times in episode.faults.items()})
+        self.outcomes[episode.outcome] += 1
+        self.durations[next(name for name, bound in DURATION_BUCKETS if episode.virtual_time < bound)] += 1
 
-    def sample(self, told: EpisodeReport) -> None:
-        """The story of a life; of several with one outcome that of the first run counts."""
-        kept = self.samples.get(told.life.outcome)
-        if kept is None or told.run < kept.run:
-            self.samples[told.life.outcome] = told
+    def add_sample(self, report: EpisodeReport) -> None:
+        """Keep an episode as the sample of its outcome, unless an earlier run has the same outcome."""
+        kept = self.samples.get(report.episode.outcome)
+        if kept is None or report.run < kept.run:
+            self.samples[report.episode.outcome] = report
 
-    def take(self, other: Totals) -> None:
-        """All of the others too."""
+    def merge(self, other: Totals) -> None:
+        """Add the counts of other episodes."""
         self.runs += other.runs
-        self.lived += other.lived
+        self.virtual_time += other.virtual_time
         self.faults += other.faults
         self.outcomes += other.outcomes
-        self.spans += other.spans
-        self.failures = sorted([*self.failures, *other.failures], key=lambda told: told.run)
-        for told in other.samples.values():
-            self.sample(told)
+        self.durations += other.durations
+        self.failures = sorted([*self.failures, *other.failures], key=lambda report: report.run)
+        for report in other.samples.values():
+            self.add_sample(report)
 
     @property
     def virtual_days(self) -> float:
-        """Virtual time lived, in days."""
-        return self.lived / timedelta(days=1)
-
-
-def format_elapsed(moment: TimelineEntry) -> str:
-    """When a moment was, counted from the beginning of the life: days, and a time of the day to the millisecond."""
-    passed = moment.at - START_TIME
-    minutes, seconds = divmod(passed.seconds, 60)
-    return f"{passed.days:>4}d {minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{passed.microseconds // 1000:03}"
+        """Virtual time in days."""
+        return self.virtual_time / timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request: what takes long is asked to stop where that is safe, and then tells how far it got."""
+"""Ctrl-C as a request: a long computation ends where it is safe to end, and reports its totals so far."""
 
 from __future__ import annotations
 
@@ -11,55 +11,56 @@ from types import FrameType
 from typing import Any, Self
 
 
-class _Flag:
+class _LocalValue:
     value = 0
 
 
 class StopFlag:
-    """Whether somebody has asked for an end."""
+    """A flag that asks for an early end; like `threading.Event`, but processes can share it."""
 
     def __init__(self) -> None:
-        self._flag: Any = _Flag()
+        self._flag: Any = _LocalValue()
 
     @property
     def is_set(self) -> bool:
-        """As its name says."""
+        """Whether an early end was asked for."""
         return bool(self._flag.value)
 
-    def ask(self) -> None:
-        """Ask for an end."""
+    def set(self) -> None:
+        """Ask for an early end."""
         self._flag.value = 1
 
-    def shared(self) -> Self:
-        """The same; processes that are given it see it too from now on."""
-        # Without a lock: whoever is ended while he holds one would keep it for ever.
+    def share(self) -> Self:
+        """Make the flag visible in processes that it is passed to, and return it."""
+        # Without a lock: a process that is killed while it holds one would keep it for ever.
         before, self._flag = self._flag, RawValue("b", 0)
         if before.value:
-            self.ask()
+            self.set()
         return self
 
 
 @contextmanager
 def stop_on_ctrl_c() -> Iterator[StopFlag]:
-    """Let the first Ctrl-C ask for an end; the second one is a KeyboardInterrupt, as usual, and the third one kills.
+    """Let the first Ctrl-C set a flag. The second one raises KeyboardInterrupt, the third one kills the process.
 
-    Python raises that wherever it is, also where nothing can be raised, as in the callback of a weak reference: there
-    it is told and lost; and code that catches everything catches it. A request can't be lost. Whoever ignores Ctrl-C,
-    or takes it otherwise, goes on doing so.
+    Python raises KeyboardInterrupt at any point, also where an exception is only printed, as in a weak reference's
+    callback, or is caught by code that catches everything. A flag can't be lost.
+
+    Changes nothing outside of the main thread, or where SIGINT does not have Python's default handler.
     """
-    stop, usual = StopFlag(), signal.default_int_handler
+    flag, default = StopFlag(), signal.default_int_handler
 
-    def ask(number: int, frame: FrameType | None) -> None:
-        if stop.is_set:
+    def on_sigint(number: int, frame: FrameType | None) -> None:
+        if flag.is_set:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
-            usual(number, frame)
-        stop.ask()
+            default(number, frame)
+        flag.set()
 
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not usual:
-        yield stop
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is not default:
+        yield flag
         return
-    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGINT, on_sigint)
     try:
-        yield stop
+        yield flag
     finally:
-        signal.signal(signal.SIGINT, usual)
+        signal.signal(signal.SIGINT, default)

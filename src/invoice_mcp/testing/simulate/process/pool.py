@@ -1,4 +1,9 @@
-"""Work that several processes share, and what they tell meanwhile."""
+"""Runs shares of a computation in processes that report while they work.
+
+`temporal_replay.replay.pool` can't serve here, nor this one there. That one runs code under test of any project: each
+process is a fresh interpreter with its own hash seed, speaks JSON over pipes, and is killed and replaced when one
+recording takes too long. This one runs a function of this package, whose processes share counters and a flag.
+"""
 
 from __future__ import annotations
 
@@ -13,58 +18,60 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 SPAWN = multiprocessing.get_context("spawn")
-"""Whose processes begin with nothing of this one. What they share is made by it, too."""
+"""Starts each process as a new interpreter. Values that the processes share must be made by this context, too."""
 
-_ENDS_WITHIN = 5.0
+# Seconds for a process to end by itself.
+_EXIT_TIMEOUT = 5.0
 
 
 class ProcessDiedError(Exception):
-    """A process ended before its share of the lives was lived."""
+    """A process ended before it finished its share."""
 
 
 def run_in_processes(work: Callable[..., None], shares: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Have each share worked on in a process of its own, and pass on everything that these tell, until all are done.
+    """Run each share in a process of its own, and yield everything that the processes report, until all have finished.
 
-    Whoever stops listening ends them. They never see Ctrl-C, which a terminal sends to all: it is for this one.
+    Closing the iterator terminates the processes. They ignore Ctrl-C, which a terminal sends to the whole group: the
+    caller handles it.
 
     Args:
-        work: Is called there with a function that tells something, and what is in the share.
+        work: Called in a process with a function that reports an object, and with the elements of the share.
 
     Raises:
-        ProcessDiedError: As its name says.
-        Exception: What one of them raised.
+        ProcessDiedError: A process ended before it finished its share.
+        Exception: Whatever `work` raised.
     """
-    ears, processes = [], []
+    receivers, processes = [], []
     try:
         for share in shares:
-            ear, mouth = SPAWN.Pipe(duplex=False)
-            process = SPAWN.Process(target=_life, args=(work, share, mouth), daemon=True)
-            with _deaf_to_ctrl_c():
+            receiver, sender = SPAWN.Pipe(duplex=False)
+            process = SPAWN.Process(target=_process_main, args=(work, share, sender), daemon=True)
+            with _sigint_blocked():
                 process.start()
-            # Else nobody would notice that the process has ended.
-            mouth.close()
-            ears.append(ear)
+            # With this end open, the receiver would not see the end of file when the process dies.
+            sender.close()
+            receivers.append(receiver)
             processes.append(process)
-        yield from _listen(ears)
+        yield from _receive(receivers)
         for process in processes:
-            process.join(_ENDS_WITHIN)
+            process.join(_EXIT_TIMEOUT)
     finally:
         for process in processes:
             if process.is_alive():
                 process.terminate()
-                process.join(_ENDS_WITHIN)
+                process.join(_EXIT_TIMEOUT)
 
 
 @contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process that begins in here is deaf to Ctrl-C from its birth; what comes meanwhile, this one hears afterwards.
+def _sigint_blocked() -> Iterator[None]:
+    """Block SIGINT, so that a process started here inherits the mask. This process gets a pending SIGINT afterwards.
 
-    If it only ignored it in its own code, it would be interrupted in the imports before that.
+    Ignoring SIGINT in the process's own code is too late: it would be interrupted in the imports before that.
     """
     if sys.platform == "win32":
         yield
         return
-    # It begins with the first process, and would make this one hear again.
+    # Else the first process would start it, which unblocks SIGINT in this process.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -73,34 +80,33 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _listen(ears: list[Connection]) -> Iterator[Any]:
-    while ears:
-        for ear in wait(ears):
-            assert isinstance(ear, Connection)  # noqa: S101 (nothing else is waited for)
+def _receive(receivers: list[Connection]) -> Iterator[Any]:
+    while receivers:
+        for receiver in wait(receivers):
+            assert isinstance(receiver, Connection)  # noqa: S101 (`wait` returns what it was given)
             try:
-                heard = ear.recv()
+                received = receiver.recv()
             except EOFError:
                 raise ProcessDiedError(
-                    "One of the processes died before its share was lived; is there enough memory?"
+                    "A process died before it finished its share. Is there enough memory? Try fewer --jobs"
                 ) from None
-            if heard is None:
-                ears.remove(ear)
-            elif isinstance(heard, Exception):
-                raise heard
+            if received is None:
+                receivers.remove(receiver)
+            elif isinstance(received, Exception):
+                raise received
             else:
-                yield heard
+                yield received
 
 
-def _life(work: Callable[..., None], share: tuple[Any, ...], mouth: Connection) -> None:
-    """Of a process, the whole of it. Ctrl-C is its parent's to answer."""
+def _process_main(work: Callable[..., None], share: tuple[Any, ...], sender: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What scenarios do on purpose is no news, and what breaks is told at the end.
+    # As `suppress_logging`, for the whole process.
     logging.disable(logging.ERROR)
     with suppress(BrokenPipeError):
         try:
-            work(mouth.send, *share)
-            mouth.send(None)
+            work(sender.send, *share)
+            sender.send(None)
         except BrokenPipeError:
             raise
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is the parent's to tell)
-            mouth.send(error)
+        except Exception as error:  # noqa: BLE001 (the parent raises it)
+            sender.send(error)

@@ -1,4 +1,4 @@
-"""An exploration of every small life: run with a bar, counted, and told to people and machines."""
+"""Runs an exploration of every plan, shows its progress, and reports it as a table or as JSON."""
 
 from __future__ import annotations
 
@@ -9,126 +9,127 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from invoice_mcp.testing.simulate.explore.campaign import Result, explore_plans
+from invoice_mcp.testing.simulate.explore.campaign import PlanResult, explore_plans
 from invoice_mcp.testing.simulate.explore.plan import plans
 from invoice_mcp.testing.simulate.explore.replay import ReplayedExecution
 from invoice_mcp.testing.simulate.process.interrupt import StopFlag
-from invoice_mcp.testing.simulate.report.console import bar, render, render_failure, render_timeline
+from invoice_mcp.testing.simulate.report.console import progress_bar, render, render_failure
+from invoice_mcp.testing.simulate.timeline import timeline_lines
 from temporal_simulator import ExplorationStats
 
 
 @dataclass
 class Exploration:
-    """An exploration of every small life, and what it has come to.
+    """An exploration of every plan, and its results so far.
 
     Attributes:
-        events: How much may be done to an invoice.
-        lines: How many lines it has, at most; 1 or 2.
-        results: Of each plan that was explored, or begun when somebody asked for an end.
-        so_far: All that was counted, also of plans of which there is no result: it was ended meanwhile.
+        events: The most events from outside.
+        lines: The most lines of the invoice; 1 or 2.
+        results: Of every plan that was explored, or was under way at an interruption.
+        stats: Counts over all processes, including plans that have no result because of an interruption.
     """
 
     events: int
     lines: int
     jobs: int
     workflows: tuple[str, ...]
-    keeps_going: bool
+    keep_going: bool
 
     def __post_init__(self) -> None:
-        self.results: list[Result] = []
-        self.so_far = ExplorationStats()
+        self.results: list[PlanResult] = []
+        self.stats = ExplorationStats()
         self.is_interrupted = False
         self.seconds = 0.0
 
     def run(self, stop: StopFlag) -> None:
-        """Explore to the end, to the first failure, or as long as may be; how far it is, stderr is told meanwhile.
+        """Explore all plans, or up to the first failure or interruption.
 
-        That is by a bar if it is a terminal, else by a line for each plan.
+        Stderr shows the progress: a bar if it is a terminal, else one line for each plan.
 
         Raises:
-            NotSimulated: The workflows want what the simulator does not know.
-            ProcessDiedError: As its name says.
+            NotSimulated: The workflows use a feature that the simulator does not have.
+            ProcessDiedError: A process ended early.
         """
         every, began = list(plans(self.events, self.lines)), time.monotonic()
         try:
-            with bar() as shown:
-                task = shown.add_task("exploring", total=len(every))
+            with progress_bar() as bar:
+                task = bar.add_task("exploring", total=len(every))
 
-                def tell(lives: int, states: int) -> None:
-                    self.tell(lives, states)
-                    counted = f"{self.so_far.states:,} states, {self.so_far.executions:,} lives"
-                    shown.update(task, description=counted)
+                def report(executions: int, states: int) -> None:
+                    self.add(executions, states)
+                    counts = f"{self.stats.states:,} states, {self.stats.executions:,} executions"
+                    bar.update(task, description=counts)
 
-                for result in explore_plans(every, self.jobs, self.workflows, tell, stop):
+                for result in explore_plans(every, self.jobs, self.workflows, report, stop):
                     self.results.append(result)
-                    shown.advance(task)
-                    if shown.disable and result.is_whole:
-                        shown.console.print(self._note(result, len(every)), soft_wrap=True)
-                    if result.failure and not self.keeps_going:
+                    bar.advance(task)
+                    if bar.disable and result.is_complete:
+                        bar.console.print(self._result_line(result, len(every)), soft_wrap=True)
+                    if result.failure and not self.keep_going:
                         break
             self.is_interrupted = stop.is_set
         except KeyboardInterrupt:
             self.is_interrupted = True
         self.seconds = time.monotonic() - began
 
-    def _note(self, last: Result, plans: int) -> Text:
-        counted = f"{last.lives:,} lives, {last.states:,} states, {last.seconds:.1f} seconds"
-        return Text(f"{len(self.results)} of {plans}: {last.plan}: {counted}: {_verdict(last)}")
+    def _result_line(self, last: PlanResult, plans: int) -> Text:
+        counts = f"{last.executions:,} executions, {last.states:,} states, {last.seconds:.1f} seconds"
+        return Text(f"{len(self.results)} of {plans}: {last.plan}: {counts}: {_verdict(last)}")
 
-    def tell(self, lives: int, states: int) -> None:
-        """So many more have been lived and seen."""
-        self.so_far.executions += lives
-        self.so_far.states += states
+    def add(self, executions: int, states: int) -> None:
+        """Count more executions and states."""
+        self.stats.executions += executions
+        self.stats.states += states
 
     @property
     def failures(self) -> list[ReplayedExecution]:
-        """What is wrong."""
+        """The failed executions."""
         return [result.failure for result in self.results if result.failure]
 
     @property
-    def _whole(self) -> int:
-        return sum(result.is_whole for result in self.results)
+    def _complete(self) -> int:
+        return sum(result.is_complete for result in self.results)
 
     def as_json(self) -> str:
-        """Everything, as one JSON object."""
-        everything = {
+        """Everything as one JSON object."""
+        data = {
             "exhaustive": self.events,
             "lines": self.lines,
-            "plans": self._whole,
-            "lives": self.so_far.executions,
-            "states": self.so_far.states,
+            "plans": self._complete,
+            "executions": self.stats.executions,
+            "states": self.stats.states,
             "interrupted": self.is_interrupted,
             "seconds": round(self.seconds, 3),
             "failures": [each.as_data() for each in self.failures],
         }
-        return json.dumps(everything, indent=2)
+        return json.dumps(data, indent=2)
 
     def as_text(self) -> str:
-        """The failures, and a table, for people."""
+        """The failures and a table."""
         return render(
-            *map(told, self.failures),
+            *map(execution_text, self.failures),
             self._table(),
             *(["Interrupted: the totals so far."] if self.is_interrupted else []),
         )
 
     def _table(self) -> Table:
-        counted = f"{self._whole} plans, {self.so_far.executions:,} lives, {self.so_far.states:,} states visited"
-        table = Table(title=f"Every order of things: {counted}")
-        for column in ("what may happen", "lives", "states", "seconds", ""):
-            table.add_column(column, justify="left" if column in {"what may happen", ""} else "right")
+        counts = f"{self._complete} plans, {self.stats.executions:,} executions, {self.stats.states:,} states"
+        table = Table(title=f"Every schedule: {counts}")
+        for column in ("plan", "executions", "states", "seconds", "result"):
+            table.add_column(column, justify="left" if column in {"plan", "result"} else "right")
         for each in self.results:
             verdict = Text(_verdict(each), "red" if each.failure else "")
-            table.add_row(each.plan, f"{each.lives:,}", f"{each.states:,}", f"{each.seconds:.1f}", verdict)
+            table.add_row(each.plan, f"{each.executions:,}", f"{each.states:,}", f"{each.seconds:.1f}", verdict)
         return table
 
 
-def _verdict(result: Result) -> str:
-    return "broken" if result.failure else "kept" if result.is_whole else "interrupted"
+def _verdict(result: PlanResult) -> str:
+    return "failed" if result.failure else "passed" if result.is_complete else "interrupted"
 
 
-def told(lived: ReplayedExecution) -> Text:
-    """One life, for people: what is wrong with it, if anything is, and what happened."""
-    plan = str(lived.way.plan)
-    if lived.broken is None:
-        return Text("\n".join([f"{plan}: all promises kept", "", "What happened:", *render_timeline(lived.story), ""]))
-    return render_failure(plan, lived.broken, [], lived.command, lived.story)
+def execution_text(execution: ReplayedExecution) -> Text:
+    """One execution as text: its failure, if it has one, and its timeline."""
+    plan = str(execution.schedule.plan)
+    if execution.failure is None:
+        return Text("\n".join([f"{plan}: passed", "", "Timeline:", *timeline_lines(execution.timeline), ""]))
+    return render_failure(plan, execution.failure, [], execution.command, execution.timeline)

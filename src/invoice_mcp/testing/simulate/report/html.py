@@ -1,12 +1,12 @@
-"""What simulated lives come to, as one page of HTML that needs nothing else."""
+"""Report of a fuzzing campaign as one HTML page, with no scripts, styles or images from elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
 
-from invoice_mcp.testing.checker.violations import RULES
-from invoice_mcp.testing.simulate.fuzz.statistics import DURATION_BUCKETS, EpisodeReport, Totals, format_elapsed
+from invoice_mcp.testing.simulate.fuzz.statistics import DURATION_BUCKETS, EpisodeReport, Totals
+from invoice_mcp.testing.simulate.timeline import format_elapsed
 
 _COLOURS = {
     "PAID": "#2e7d4f",
@@ -15,7 +15,7 @@ _COLOURS = {
     "CANCELLED": "#3b6fb6",
     "FAILED": "#a8461f",
 }
-_BROKEN, _NEUTRAL = "#c81e1e", "#3b6fb6"
+_FAILED, _NEUTRAL = "#c81e1e", "#3b6fb6"
 _ROW, _NAME, _BAR, _COUNT = 26, 170, 440, 90
 
 _PAGE = """\
@@ -52,7 +52,7 @@ td:first-child {{ white-space: nowrap; font-variant-numeric: tabular-nums; color
 td:nth-child(2) {{ white-space: nowrap; }}
 td:last-child {{ overflow-wrap: anywhere; }}
 tr.client td {{ font-weight: 600; }}
-.broken {{ color: {broken}; }}
+.failed {{ color: {failed}; }}
 </style>
 </head>
 <body>
@@ -60,40 +60,45 @@ tr.client td {{ font-weight: 600; }}
 <dl>
 {facts}
 </dl>
-<h2>How they ended</h2>
+<h2>Outcomes</h2>
 {outcomes}
-<h2>Virtual time lived by one invoice</h2>
-{spans}
-<h2>Faults met</h2>
+<h2>Virtual time of an episode</h2>
+{durations}
+<h2>Faults</h2>
 {faults}
 <h2>{heading}</h2>
-{stories}
+{episodes}
 </body>
 </html>
 """
 
 
-def page(title: str, facts: Mapping[str, str], totals: Totals) -> str:
+def render_page(title: str, facts: Mapping[str, str], totals: Totals) -> str:
     """The page.
 
     Args:
-        facts: Figures to begin with, by name.
+        facts: Figures for the top of the page, by name.
     """
-    stories = totals.failures or [totals.samples[name] for name in sorted(totals.samples)]
+    reports = totals.failures or [totals.samples[name] for name in sorted(totals.samples)]
+    durations = [(name, totals.durations[name]) for name, _ in DURATION_BUCKETS]
     return _PAGE.format(
         title=escape(title),
-        broken=_BROKEN,
+        failed=_FAILED,
         facts="\n".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts.items()),
-        outcomes=_bars("outcomes", totals.outcomes.most_common(), lambda name: _COLOURS.get(name, _BROKEN)),
-        spans=_bars("spans", [(name, totals.spans[name]) for name, _ in DURATION_BUCKETS], lambda name: _NEUTRAL),  # noqa: ARG005
-        faults=_bars("faults", totals.faults.most_common(), lambda name: _NEUTRAL),  # noqa: ARG005
-        heading="What failed" if totals.failures else "One life of each outcome",
-        stories="\n".join(map(_story, stories)) or "<p>None.</p>",
+        outcomes=_bar_chart("outcomes", totals.outcomes.most_common(), lambda name: _COLOURS.get(name, _FAILED)),
+        durations=_bar_chart("durations", durations),
+        faults=_bar_chart("faults", totals.faults.most_common()),
+        heading="Failures" if totals.failures else "One episode of each outcome",
+        episodes="\n".join(map(_episode, reports)) or "<p>None.</p>",
     )
 
 
-def _bars(name: str, counted: Iterable[tuple[str, int]], colour: Callable[[str], str]) -> str:
-    """A chart of bars, with their counts beside them."""
+def _neutral(_name: str) -> str:
+    return _NEUTRAL
+
+
+def _bar_chart(name: str, counted: Iterable[tuple[str, int]], colour: Callable[[str], str] = _neutral) -> str:
+    """An SVG bar chart with a count beside each bar."""
     rows = list(counted)
     if not rows:
         return "<p>None.</p>"
@@ -113,24 +118,23 @@ def _bars(name: str, counted: Iterable[tuple[str, int]], colour: Callable[[str],
     return f'<svg id="{name}" role="img" aria-label="{name}" viewBox="0 0 {size}" width="{width}">\n{inside}\n</svg>'
 
 
-def _story(told: EpisodeReport) -> str:
-    broken = told.life.broken
-    by = ", ".join(f"{rule} ({RULES[rule]})" if rule in RULES else rule for rule in broken.by) if broken else ""
-    title = f'<span class="broken">breaks {escape(by)}</span>' if broken else escape(told.life.outcome)
-    seen = f"<pre>{escape(broken.seen)}</pre>" if broken else ""
+def _episode(report: EpisodeReport) -> str:
+    episode, failure = report.episode, report.episode.failure
+    title = f'<span class="failed">{escape(failure.title)}</span>' if failure else escape(episode.outcome)
+    explanation = f"<pre>{escape(failure.explanation)}</pre>" if failure else ""
     rows = "\n".join(
-        f"<tr{' class=client' if moment.who == 'client' else ''}><td>{format_elapsed(moment)}</td>"
-        f"<td>{escape(moment.who)}</td><td>{escape(moment.what)}</td></tr>"
-        for moment in told.life.story
+        f"<tr{' class=client' if entry.who == 'client' else ''}><td>{format_elapsed(entry)}</td>"
+        f"<td>{escape(entry.who)}</td><td>{escape(entry.what)}</td></tr>"
+        for entry in episode.timeline
     )
     return f"""\
-<details{" open" if broken else ""}>
-<summary>Run {told.run}: {title}</summary>
-{seen}
-<p>{escape(str(told.scenario))}</p>
-<pre>{escape(told.command)}</pre>
+<details{" open" if failure else ""}>
+<summary>Run {report.run}: {title}</summary>
+{explanation}
+<p>{escape(str(report.scenario))}</p>
+<pre>{escape(report.command)}</pre>
 <div class="wide"><table>
-<tr><th>since it began</th><th>who</th><th>what</th></tr>
+<tr><th>elapsed</th><th>who</th><th>what</th></tr>
 {rows}
 </table></div>
 </details>"""
