@@ -1,4 +1,4 @@
-"""Cases of a parametrized test that play at night only: each shows on more what its neighbours show every time."""
+"""Cases of parametrized tests that only `nox -s nightly` runs: more of what their neighbours test every time."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import pytest
 
 
 def at_night(*values: Any) -> Any:
-    """One set of parameters, played by `nox -s nightly` alone."""
+    """One set of parameters for `nox -s nightly` alone."""
     return pytest.param(*values, marks=pytest.mark.nightly)

@@ -1,4 +1,4 @@
-"""How a release is recorded: as a whole, once, and only if it replays."""
+"""Recording of a release: all of it, once, and only if it replays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from invoice_mcp.testing.recordings import PATHS, TARGET, InvoicePath, record_pa
 from temporal_replay import CannotRunError, ReplayPool, check_histories, normalize, read_recording, write_recording
 from tests.requirements import requirement
 
-# One with children, one of the clock: both in a few seconds.
+# One with child workflows, one with a timer; both take a few seconds.
 SOME = [path for path in PATHS if path.name in {"approved-and-paid", "another-window"}]
 
 
@@ -24,51 +24,51 @@ async def environment() -> AsyncIterator[EnvironmentPool]:
 
 
 @requirement("HISTORY-RECORD")
-async def test_a_release_is_recorded_whole_and_once(tmp_path: Path) -> None:
+async def test_a_release_is_recorded_completely_and_once(tmp_path: Path) -> None:
     played: list[InvoicePath] = []
-    names = await record_release(tmp_path, "9.9.9", paths=SOME, told=played.append)
+    names = await record_release(tmp_path, "9.9.9", paths=SOME, on_path=played.append)
     assert played == SOME
     assert names == sorted(name for path in SOME for name in path.recordings())
     report = await check_histories(tmp_path, ReplayPool(TARGET))
     assert report.is_clean
     assert len(report.outcomes) == len(names)
     with pytest.raises(CannotRunError, match="recorded once"):
-        await record_release(tmp_path, "9.9.9", paths=SOME, told=played.append)
+        await record_release(tmp_path, "9.9.9", paths=SOME, on_path=played.append)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["from_9.9.9", "paths.toml"]
 
 
 @requirement("HISTORY-RECORD")
-async def test_what_does_not_replay_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # As if the code had changed between playing and proving: these workflows know no invoice.
+async def test_recordings_that_do_not_replay_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As if the code had changed after the recording: these workflows have no invoice.
     parcels = type(TARGET)("tests.replay.parcel_workflows:WORKFLOWS")
     monkeypatch.setattr("invoice_mcp.testing.recordings.recorder.TARGET", parcels)
     with pytest.raises(CannotRunError, match="nothing is kept"):
-        await record_release(tmp_path, "9.9.9", paths=SOME[:1], told=lambda _: None)
+        await record_release(tmp_path, "9.9.9", paths=SOME[:1], on_path=lambda _: None)
     assert list(tmp_path.iterdir()) == []
 
 
 @requirement("HISTORY-RECORD")
 @pytest.mark.parametrize("text", ["[from_1\n", "from_1 = 3\n", '["from_1"]\na = 1\n'])
-async def test_nothing_is_played_if_the_list_of_paths_can_not_be_added_to(tmp_path: Path, text: str) -> None:
+async def test_no_path_is_played_if_paths_toml_can_not_be_extended(tmp_path: Path, text: str) -> None:
     (tmp_path / "paths.toml").write_text(text)
     played: list[InvoicePath] = []
     with pytest.raises(CannotRunError, match=r"paths\.toml"):
-        await record_release(tmp_path, "9.9.9", paths=SOME[:1], told=played.append)
+        await record_release(tmp_path, "9.9.9", paths=SOME[:1], on_path=played.append)
     assert played == []
     assert (tmp_path / "paths.toml").read_text() == text
 
 
 @requirement("HISTORY-RECORD")
 @pytest.mark.parametrize("release", ["a/b", "../b", "", "1 0", "a\\b"])
-async def test_a_release_that_names_no_folder_is_refused(tmp_path: Path, release: str) -> None:
+async def test_a_release_that_can_not_name_a_folder_is_refused(tmp_path: Path, release: str) -> None:
     played: list[InvoicePath] = []
     with pytest.raises(CannotRunError, match="--release"):
-        await record_release(tmp_path, release, paths=[], told=played.append)
+        await record_release(tmp_path, release, paths=[], on_path=played.append)
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_the_same_path_is_played_alike_each_time(environment: EnvironmentPool) -> None:
-    """What is made up is the same; what a server gives (ids, times) is not."""
+async def test_a_path_has_the_same_data_in_each_recording(environment: EnvironmentPool) -> None:
+    """Generated names and texts are the same; the server's ids and times are not."""
     path = next(path for path in PATHS if path.name == "rejected")
     first, second = [await record_path(environment, path, "1") for _ in range(2)]
     assert [e.event_type for e in first["rejected"].events] == [e.event_type for e in second["rejected"].events]
@@ -76,7 +76,7 @@ async def test_the_same_path_is_played_alike_each_time(environment: EnvironmentP
     assert given[0] == given[1]
 
 
-async def test_a_recording_without_the_events_of_the_clock_is_numbered_without_a_gap(
+async def test_event_ids_have_no_gaps_after_the_events_of_the_test_clock_are_removed(
     environment: EnvironmentPool,
 ) -> None:
     path = next(path for path in PATHS if path.name == "another-window")
@@ -90,7 +90,7 @@ async def test_a_recording_without_the_events_of_the_clock_is_numbered_without_a
     assert normalize(events) == tuple(events)
 
 
-def test_a_recording_is_never_written_over(tmp_path: Path) -> None:
+def test_a_recording_is_never_overwritten(tmp_path: Path) -> None:
     corpus = Path(__file__).parents[2] / "histories" / "from_0.1.0" / "rejected.json"
     write_recording(read_recording(corpus), tmp_path / "a.json")
     with pytest.raises(FileExistsError):

@@ -1,4 +1,4 @@
-"""Every recorded path played again, on the simulator: what it makes of a workflow is what a real server recorded."""
+"""Every recorded path, played on the simulator: its histories have the events that a real server recorded."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ LATEST = max((Path(__file__).parents[2] / "histories").glob("from_*"))
 
 
 class Imports(logging.Handler):
-    """Imports more when it first says something, as rich's does, which the command line and the MCP server install."""
+    """Imports a module when it emits its first record, as rich's handler does, which the CLI and the server use."""
 
     def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002
-        import rich.layout  # noqa: F401, PLC0415 (that is what it is for)
+        import rich.layout  # noqa: F401, PLC0415 (the import is the point)
 
 
 @pytest.fixture
 def simulator() -> Iterator[ScenarioRunner]:
-    """A new one for each path: one of them takes a century, after which the SDK's clock tells no microseconds apart."""
+    """A new one for each path: one takes a century, after which the SDK's clock does not resolve microseconds."""
     with ScenarioRunner(kinds()["simulated"]) as runner:
         yield runner
 
 
 @requirement("ENGINES-AGREE")
 @pytest.mark.parametrize("path", PATHS, ids=[path.name for path in PATHS])
-def test_a_path_is_played_on_the_simulator_as_a_server_recorded_it(
+def test_a_path_has_the_events_on_the_simulator_that_a_server_recorded(
     simulator: ScenarioRunner, path: InvoicePath
 ) -> None:
     played = simulator.run(lambda pool: record_path(pool, path, "again"))
@@ -43,8 +43,8 @@ def test_a_path_is_played_on_the_simulator_as_a_server_recorded_it(
         assert events_of(recording) == events_of(read_recording(LATEST / f"{name}.json"))
 
 
-def test_a_workflow_can_log_whatever_the_log_imports(simulator: ScenarioRunner) -> None:
-    path = next(path for path in PATHS if path.name == "decided-too-late")  # the workflow warns that it is
+def test_a_workflow_can_log_to_a_handler_that_imports(simulator: ScenarioRunner) -> None:
+    path = next(path for path in PATHS if path.name == "decided-too-late")  # the workflow logs a warning
     handler = Imports()
     logging.getLogger().addHandler(handler)
     try:
@@ -54,10 +54,10 @@ def test_a_workflow_can_log_whatever_the_log_imports(simulator: ScenarioRunner) 
 
 
 def events_of(recording: Recording) -> Counter[str]:
-    """How often each thing happened. In how many tasks the workflow learned of it is a matter of speed.
+    """How often each event occurred, without workflow tasks, whose number depends on timing.
 
-    A wait that takes more than one timer counts as one: a server's clock is set, and so jumps over some. And a real
-    server fires timers up to a second late, several at once: of those that nobody waits for any more, some fire.
+    A wait of more than one timer counts as one, as setting a server's clock skips some of its timers. A real server
+    fires timers up to a second late and several at once, so timers that are not needed any more may fire.
     """
     kinds_of = [EventType.Name(event.event_type).removeprefix("EVENT_TYPE_") for event in recording.events]
     counts = Counter(kind for kind in kinds_of if not kind.startswith("WORKFLOW_TASK_"))

@@ -169,7 +169,7 @@ def record(path: Path, release: str) -> None:
         except ModuleNotFoundError as missing:
             raise click.UsageError(f"{missing}: install it with pip install 'invoice-mcp[testing]'.") from None
         with progress("Playing", len(PATHS)) as advance:
-            names = run(record_release(path, release, told=lambda _: advance()))
+            names = run(record_release(path, release, on_path=lambda _: advance()))
     click.echo(f"{len(names)} recordings in {path}/from_{release}. Commit them; they are never recorded again.")
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C asks for an end, and is never lost: not where no exception can be raised, and not in another process."""
+"""Ctrl-C sets the stop flag, also where no exception can be raised, and in other processes."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.requirements import requirement
 
 
 @pytest.fixture(autouse=True)
-def ctrl_c_as_usual() -> Iterator[None]:
-    """What a shell runs in the background ignores it from its birth, and these tests may be run there."""
+def default_sigint_handler() -> Iterator[None]:
+    """A process that a shell starts in the background ignores SIGINT, and these tests may run there."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -27,33 +27,33 @@ def press_ctrl_c() -> None:
 
 
 @requirement("SIMULATE-CLI")
-def test_the_first_ctrl_c_asks_and_the_second_interrupts() -> None:
+def test_the_first_ctrl_c_sets_the_flag_and_the_second_interrupts() -> None:
     with stop_on_ctrl_c() as stop:
-        asked = [stop.is_set]
+        before = stop.is_set
         press_ctrl_c()
-        assert [*asked, stop.is_set] == [False, True]
+        assert (before, stop.is_set) == (False, True)
         with pytest.raises(KeyboardInterrupt):
             press_ctrl_c()
-        # Code that catches everything may have caught that: the third is for the operating system.
+        # Code that catches everything may catch the second one. The third one kills the process.
         assert signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-class Anything:
+class Referent:
     pass
 
 
 @requirement("SIMULATE-CLI")
-def test_it_is_not_lost_where_nothing_can_be_raised() -> None:
+def test_ctrl_c_is_not_lost_where_no_exception_can_be_raised() -> None:
     with stop_on_ctrl_c() as stop:
-        anything = Anything()
-        watched = weakref.ref(anything, lambda _: press_ctrl_c())
-        del anything
+        referent = Referent()
+        watched = weakref.ref(referent, lambda _: press_ctrl_c())
+        del referent
         assert watched() is None
         assert stop.is_set
 
 
-def test_whoever_takes_ctrl_c_otherwise_goes_on_doing_so() -> None:
+def test_another_sigint_handler_is_kept() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with stop_on_ctrl_c() as stop:
         press_ctrl_c()
@@ -61,7 +61,7 @@ def test_whoever_takes_ctrl_c_otherwise_goes_on_doing_so() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
-def test_outside_of_the_main_thread_nothing_is_changed() -> None:
+def test_outside_of_the_main_thread_the_handler_is_kept() -> None:
     found: list[object] = []
 
     def elsewhere() -> None:
@@ -74,23 +74,23 @@ def test_outside_of_the_main_thread_nothing_is_changed() -> None:
     assert found == [(False, signal.default_int_handler)]
 
 
-def waits_until_asked(tell: Callable[[object], None], stop: StopFlag) -> None:
-    tell("begun")
+def wait_for_flag(report: Callable[[object], None], stop: StopFlag) -> None:
+    report("begun")
     pause = threading.Event()
     while not stop.is_set:
         pause.wait(0.01)
-    tell("asked")
+    report("set")
 
 
-def test_other_processes_see_it_too() -> None:
+def test_other_processes_see_the_flag() -> None:
     stop = StopFlag().share()
-    heard = run_in_processes(waits_until_asked, [(stop,)])
-    assert next(heard) == "begun"
+    reports = run_in_processes(wait_for_flag, [(stop,)])
+    assert next(reports) == "begun"
     stop.set()
-    assert list(heard) == ["asked"]
+    assert list(reports) == ["set"]
 
 
-def test_what_was_asked_before_it_is_shared_stays_asked() -> None:
+def test_a_flag_that_was_set_before_it_is_shared_stays_set() -> None:
     stop = StopFlag()
     stop.set()
     assert stop.share().is_set

@@ -1,4 +1,4 @@
-"""The seed's two activities, on plain dicts, against the fakes at the ports: whose payment it is, and of which line."""
+"""The original sample's two activities, on plain dicts and fakes. Finds out which invoice and line a payment is for."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from invoice_mcp.testing.engines.base import Engine
 from invoice_mcp.testing.records import Stamp
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 
-# Of invoices that name none.
+# For invoices without a currency.
 _CURRENCY = "USD"
 
 _DUE_DATE: TypeAdapter[datetime] = TypeAdapter(datetime)
-_asking: ContextVar[str] = ContextVar("_asking", default="")
+_paying_run: ContextVar[str] = ContextVar("_paying_run", default="")
 
 
 @dataclass(frozen=True)
 class BaselineNames:
-    """How a workflow of the seed's kind, and the activities it calls, are called.
+    """Names of a workflow with the original sample's interface, and of its activities.
 
     Attributes:
         workflow: The type of the workflow that is started.
-        validate: The activity that takes an invoice and answers whether the ERP accepts it.
-        pay: The activity that takes a line and answers whether it is paid.
-        task_queue: Where its worker polls; "" for one of its own. Name it if the workflow does.
+        validate: The activity that takes an invoice and returns whether the ERP accepts it.
+        pay: The activity that takes a line and returns whether it is paid.
+        task_queue: The worker's task queue; "" for a new one. Needed if the workflow names its queue.
     """
 
     workflow: str = "InvoiceWorkflow"
@@ -49,11 +49,11 @@ class BaselineNames:
 
 @dataclass(frozen=True)
 class _Origin:
-    """On whose behalf an activity runs.
+    """The invoice that an activity runs for.
 
     Attributes:
-        run_id: Of the invoice's own workflow.
-        payer: What pays one line in it: a child workflow, or one of its own activities.
+        run_id: The run of the invoice's workflow.
+        payer: The id of what pays one line: a child workflow, or an activity of the invoice's workflow.
     """
 
     invoice: dict[str, Any]
@@ -62,16 +62,16 @@ class _Origin:
 
 
 class BaselineActivities:
-    """The ports behind such a workflow.
+    """The activities of such a workflow, on fakes.
 
-    Whom a payment belongs to is found out from who asks: the activity's workflow, and from there parent by parent up
-    to one that was started in the world. The line is the one of that invoice with the same content; of several alike,
-    each child workflow pays another. A payment carries a key only if the line has a field `idempotency_key`, which the
-    workflow may add. Without one the gateway takes every request, each attempt of a retry too, for a new payment.
+    The invoice of a payment is found by following the parents of the activity's workflow up to one that was started in
+    the world. The line is the one with the same content; if several are equal, each child workflow pays another one. A
+    payment has an idempotency key only if the line has a field `idempotency_key`, which the workflow may add. Without
+    it the gateway takes every request for a new payment, retries included.
 
     Args:
-        invoices: Workflow id -> invoice, of every workflow that was started in the world.
-        saw: Is told workflow id and run id of an invoice's workflow that asks for a payment.
+        invoices: The invoice of every workflow that was started in the world, by workflow id.
+        on_run: Called with workflow id and run id of an invoice's workflow that requests a payment.
     """
 
     def __init__(
@@ -79,18 +79,18 @@ class BaselineActivities:
         engine: Engine,
         names: BaselineNames,
         invoices: Mapping[str, dict[str, Any]],
-        saw: Callable[[str, str], None],
+        on_run: Callable[[str, str], None],
     ) -> None:
         self.erp = ScriptedErp()
         self.payments = RecordingPayments(self._stamp)
         self._engine = engine
         self._names = names
         self._invoices = invoices
-        self._saw = saw
-        self._holders: dict[tuple[str, int], str] = {}
+        self._on_run = on_run
+        self._payers: dict[tuple[str, int], str] = {}
 
     def activities(self) -> list[Callable[..., Any]]:
-        """The two activities, by their names, against these ports."""
+        """The two activities, under their configured names."""
 
         @activity.defn(name=self._names.validate)
         async def validate(invoice: Any) -> bool:
@@ -108,14 +108,14 @@ class BaselineActivities:
         try:
             invoice = Invoice.model_validate(fields)
         except ValidationError:
-            # This ERP judges what it is told to, no more: an incomplete invoice is for the workflow to refuse.
+            # The fake ERP only does what the scenario says. Refusing an incomplete invoice is up to the workflow.
             invoice = Invoice.model_construct(**fields)
         try:
             await self.erp.validate(invoice)
         except ErpMismatchError as mismatch:
             raise ApplicationError(mismatch.reason, type="MISMATCH", non_retryable=True) from None
-        except ErpUnavailableError as trouble:
-            raise ApplicationError(str(trouble), type="ERP_UNAVAILABLE") from None
+        except ErpUnavailableError as error:
+            raise ApplicationError(str(error), type="ERP_UNAVAILABLE") from None
 
     async def _pay(self, line: dict[str, Any]) -> None:
         info = activity.info()
@@ -133,11 +133,11 @@ class BaselineActivities:
             currency=str(origin.invoice.get("currency") or _CURRENCY),
             due_date=_due_date(line) or self._engine.stamp().at,
         )
-        _asking.set(origin.run_id)
+        _paying_run.set(origin.run_id)
         try:
             receipt = await self.payments.pay(order)
         except PaymentRefusedError as refusal:
-            # The code alone, as the seed's gateway has no words.
+            # The code alone: the original sample's gateway has no messages.
             raise ApplicationError(refusal.code, type=refusal.code, non_retryable=True) from None
         except PaymentUnavailableError:
             receipt = None
@@ -145,8 +145,8 @@ class BaselineActivities:
             raise ApplicationError("PAYMENT_GATEWAY_ERROR", type="PAYMENT_GATEWAY_ERROR")
 
     def _stamp(self) -> Stamp:
-        """A payment is the invoice's own, whatever child, or run of a child, has it made."""
-        return replace(self._engine.stamp(), run_id=_asking.get())
+        """The stamp of a payment: attributed to the run of the invoice's workflow, also if a child requests it."""
+        return replace(self._engine.stamp(), run_id=_paying_run.get())
 
     async def _origin(self) -> _Origin:
         info = activity.info()
@@ -155,27 +155,27 @@ class BaselineActivities:
             handle = self._engine.client.get_workflow_handle(workflow_id, run_id=run_id)
             described = await handle.describe()
             if described.parent_id is None or described.parent_run_id is None:
-                # Nobody's here. The checker is to know.
+                # No invoice of this world. The checker reports the payment as S1.
                 return _Origin({"invoice_id": f"unknown to {workflow_id}"}, run_id, payer)
             payer, workflow_id, run_id = workflow_id, described.parent_id, described.parent_run_id
-        self._saw(workflow_id, run_id)
+        self._on_run(workflow_id, run_id)
         return _Origin(self._invoices[workflow_id], run_id, payer)
 
     def _line_number(self, origin: _Origin, line: dict[str, Any]) -> int:
-        """Which line that is, by its content. Of lines alike, one that nobody else holds, or that is still unpaid."""
+        """The number of the line with this content. Of equal lines the payer's own, else a free, else an unpaid one."""
         lines = origin.invoice.get("lines")
         every = list(enumerate(map(_fields, lines), 1)) if isinstance(lines, list) else []
-        alike = [number for number, each in every if _content(each) == _content(line)]
-        alike = alike or [number for number, each in every if each.get("description") == line.get("description")]
-        if not alike:
+        equal = [number for number, each in every if _content(each) == _content(line)]
+        equal = equal or [number for number, each in every if each.get("description") == line.get("description")]
+        if not equal:
             return len(every) + 1
-        held = {number: self._holders.get((origin.run_id, number)) for number in alike}
+        held = {number: self._payers.get((origin.run_id, number)) for number in equal}
         paid = {paid.order.line for paid in self.payments.made if paid.run_id == origin.run_id}
-        own = [number for number in alike if held[number] == origin.payer]
-        free = [number for number in alike if held[number] is None]
-        unpaid = [number for number in alike if number not in paid]
-        number = (own or free or unpaid or alike)[0]
-        self._holders[origin.run_id, number] = origin.payer
+        own = [number for number in equal if held[number] == origin.payer]
+        free = [number for number in equal if held[number] is None]
+        unpaid = [number for number in equal if number not in paid]
+        number = (own or free or unpaid or equal)[0]
+        self._payers[origin.run_id, number] = origin.payer
         return number
 
 
@@ -201,12 +201,12 @@ def _due_date(line: dict[str, Any]) -> datetime | None:
 
 
 def _zoned(moment: datetime) -> datetime:
-    """A time without a zone is taken to be UTC."""
+    """The time in its zone; UTC if it has none."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def accepted(request: dict[str, Any]) -> AcceptedInvoice | None:
-    """The invoice in such a workflow's input; None if it is incomplete."""
+def accepted_invoice(request: dict[str, Any]) -> AcceptedInvoice | None:
+    """The invoice in the workflow's input; None if it is incomplete."""
     known = {name: request[name] for name in ("invoice_id", "customer", "lines") if name in request}
     try:
         invoice = AcceptedInvoice.model_validate({"currency": request.get("currency") or _CURRENCY, **known})

@@ -1,8 +1,8 @@
-"""A world for any workflow that speaks as the seed does: its signals, its queries, its activities on plain dicts.
+"""A world for workflows with the original sample's interface: its signals, queries, and activities on plain dicts.
 
-The checker knows nothing of how a workflow works, so it can judge others than the product's: an older version, a fork,
-a rewrite. Such a workflow takes the invoice as JSON and returns its status as text; nobody tells a report, and what
-its activities are given names neither the invoice nor a key for the payment. What is missing is found out here.
+The checker does not depend on the workflow's implementation: it can check an older version, a fork or a rewrite. Such a
+workflow takes the invoice as JSON and returns its status as text. It has no report, and its activities get neither the
+invoice nor an idempotency key; this package supplies what the checker needs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice
-from invoice_mcp.testing.baseline.activities import BaselineActivities, BaselineNames, accepted
-from invoice_mcp.testing.baseline.quiescence import held_up, run_to_quiescence
+from invoice_mcp.testing.baseline.activities import BaselineActivities, BaselineNames, accepted_invoice
+from invoice_mcp.testing.baseline.quiescence import run_to_quiescence, stuck_clock_violations
 from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import Observations, observe, read_trace
 from invoice_mcp.testing.checker.violations import Violations
@@ -31,22 +31,22 @@ from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.lifespan import TaskOwnedContext
 from invoice_mcp.testing.world.waiting import wait_until
 
-# Real time between two looks at what holds up the clock; and for how long tasks must fail to count as failing for ever.
-_LOOKS_EVERY = 0.1
-_FAILS_FOR = 0.7
-_ASKED_WITHIN = timedelta(seconds=10)
+# Seconds of real time between two checks for failing tasks, and for which tasks must fail to count as failing for ever.
+_CHECK_INTERVAL = 0.1
+_FAILING_TIMEOUT = 0.7
+_QUERY_TIMEOUT = timedelta(seconds=10)
 
 
 class BaselineWorld(BaseWorld):
-    """What a scenario can do with such a workflow, and see of it. Made by `open_baseline_world`.
+    """What a scenario can do with such a workflow, and observe of it. Made by `open_baseline_world`.
 
     Attributes:
-        ports: The workflow's activities, and how they know whose payment it is.
-        erp: The ERP's faults, and what it was asked.
-        payments: The gateway's faults, and what it was asked.
+        ports: The workflow's activities.
+        erp: The fake ERP: its faults, and its requests.
+        payments: The fake gateway: its faults, and its requests.
     """
 
-    _PREFIX = "SEED"
+    _PREFIX = "BASELINE"
     _AMOUNT = 100
 
     def __init__(self, engine: Engine, names: BaselineNames, approval_timeout: timedelta) -> None:
@@ -59,15 +59,15 @@ class BaselineWorld(BaseWorld):
     # -- the verbs -----------------------------------------------------------------------------------------
 
     async def start(self, invoice: dict[str, Any] | None = None, *, workflow_id: str = "") -> str:
-        """Start the workflow for an invoice, by default a new one, under an id that is random as the seed's are.
+        """Start the workflow for an invoice, by default a new one, under a random id as the original sample does.
 
         Raises:
-            temporalio.exceptions.WorkflowAlreadyStartedError: A workflow of that id runs.
+            temporalio.exceptions.WorkflowAlreadyStartedError: A workflow with that id is running.
         """
         invoice = invoice if invoice is not None else self.invoice()
         workflow_id = workflow_id or f"invoice-{uuid4()}"
         before = self._invoices.get(workflow_id, invoice)
-        # Known before it runs: its activities ask for it.
+        # Before it starts, as its activities look the invoice up.
         self.watch(workflow_id, invoice)
         try:
             handle = await self.engine.client.start_workflow(
@@ -80,12 +80,12 @@ class BaselineWorld(BaseWorld):
         return workflow_id
 
     def watch(self, workflow_id: str, invoice: dict[str, Any]) -> None:
-        """Count a workflow that somebody else starts, for this invoice, to those of this world."""
+        """Add a workflow that the scenario starts by other means, for this invoice."""
         self._invoices[workflow_id] = invoice
         self._watch(workflow_id)
 
     async def signal(self, name: str, workflow_id: str = "") -> bool:
-        """Send a signal, such as ApproveInvoice, to an invoice (by default the last one); False if it has ended."""
+        """Send a signal, such as ApproveInvoice, to an invoice (by default the last one). False if it has ended."""
         try:
             await self.handle(workflow_id).signal(name)
         except RPCError as error:
@@ -95,13 +95,13 @@ class BaselineWorld(BaseWorld):
         return True
 
     async def status(self, workflow_id: str = "") -> str:
-        """What GetInvoiceStatus answers; "" where it can't."""
+        """The answer of the query GetInvoiceStatus; "" if it fails."""
         try:
-            answer = await self.handle(workflow_id).query("GetInvoiceStatus", rpc_timeout=_ASKED_WITHIN)
+            answer = await self.handle(workflow_id).query("GetInvoiceStatus", rpc_timeout=_QUERY_TIMEOUT)
         except WorkflowQueryFailedError:
             return ""
         except RPCError as error:
-            # As for a workflow that fails its tasks.
+            # A workflow that fails its tasks answers no query.
             if error.status not in {RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED}:
                 raise
             return ""
@@ -111,44 +111,44 @@ class BaselineWorld(BaseWorld):
         """Wait until an invoice has one of these statuses, without moving the clock, and return it."""
         which, status = workflow_id or self.workflow_id, ""
 
-        async def is_there() -> bool:
+        async def has_status() -> bool:
             nonlocal status
             status = await self.status(which)
             return status in statuses
 
-        await wait_until(is_there, f"{which} to become {' or '.join(statuses)}", lambda: status, within=within)
+        await wait_until(has_status, f"{which} to become {' or '.join(statuses)}", lambda: status, within=within)
         return status
 
     async def advance(self, span: timedelta) -> None:
-        """Let time pass. A slow port answers before.
+        """Let time pass. Slow fakes answer before.
 
         Raises:
-            EngineStuck: It does not pass, as something fails its tasks for ever.
+            EngineStuck: The clock does not advance, as a workflow fails its tasks for ever.
         """
         await self.ports_answer()
-        passing = asyncio.ensure_future(self.engine.advance(span, self.workflow_ids))
+        advancing = asyncio.ensure_future(self.engine.advance(span, self.workflow_ids))
         failing_since: float | None = None
         try:
-            while not passing.done():
-                await asyncio.wait([passing], timeout=_LOOKS_EVERY)
+            while not advancing.done():
+                await asyncio.wait([advancing], timeout=_CHECK_INTERVAL)
                 now = asyncio.get_running_loop().time()
-                failing = {} if passing.done() else await self.failing()
+                failing = {} if advancing.done() else await self.failing()
                 failing_since = (failing_since or now) if failing else None
-                if failing_since is not None and now - failing_since >= _FAILS_FOR:
-                    raise EngineStuck(f"{', '.join(failing.values())} fails its tasks again and again")
-            await passing
+                if failing_since is not None and now - failing_since >= _FAILING_TIMEOUT:
+                    raise EngineStuck(f"{', '.join(failing.values())} fails its tasks for ever")
+            await advancing
         finally:
-            passing.cancel()
+            advancing.cancel()
 
-    # -- what there is to see ------------------------------------------------------------------------------
+    # -- observations ------------------------------------------------------------------------------
 
     @property
     def task_queue(self) -> str:
-        """Where the worker polls."""
+        """The worker's task queue."""
         return self._names.task_queue or self.name
 
     async def failing(self) -> dict[str, str]:
-        """The invoices of which something fails its tasks now, and what: their own workflow, or a child."""
+        """Invoices with a workflow that fails its tasks now: the id of that workflow, their own or a child's."""
         found, client = {}, self.engine.client
         for invoice in self._runs:
             unread = [(invoice, "")]
@@ -162,7 +162,7 @@ class BaselineWorld(BaseWorld):
         return found
 
     async def observe(self) -> Observations:
-        """Everything there is to see of every invoice, for `check`."""
+        """Observations of every invoice, for `check`."""
         return await observe(
             self.engine.client,
             self._runs,
@@ -173,11 +173,11 @@ class BaselineWorld(BaseWorld):
 
     @property
     def invoices(self) -> tuple[AcceptedInvoice, ...]:
-        """Every invoice of this world that is complete."""
-        return tuple(filter(None, map(accepted, self._invoices.values())))
+        """The complete invoices of this world."""
+        return tuple(filter(None, map(accepted_invoice, self._invoices.values())))
 
     def _read(self, request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
-        invoice = accepted(request)
+        invoice = accepted_invoice(request)
         return (invoice, self.approval_timeout) if invoice is not None else None
 
 
@@ -191,22 +191,22 @@ async def open_baseline_world(
     activities: Sequence[Callable[..., Any]] = (),
     sandboxed: bool = True,
 ) -> AsyncIterator[BaselineWorld]:
-    """A world for one scenario of workflows that speak as the seed's do.
+    """A world for one scenario of workflows with the original sample's interface.
 
-    When its block has ended well, the ports heal, time passes until nothing is left to wait for, and all is checked.
-    A workflow that fails its tasks holds up the clock of the time-skipping server for good: give a keeper, which has
-    another engine for the next world then, or an engine that is not used any more.
+    At the end of the block all faults are removed, time passes until every workflow has ended, and everything is
+    checked. A workflow that fails its tasks stops the clock of the time-skipping server for good: pass a pool, which
+    then has a new engine for the next world, or an engine that is not used again.
 
     Args:
-        where: A keeper, or an engine on which nothing else takes place.
-        workflows: The workflow and those it starts.
-        names: How they are called, if not as the seed's are.
-        approval_timeout: How long it promises to wait for a decision.
-        activities: Others than the two, if it needs them.
+        where: A pool of environments, or an engine that runs nothing else.
+        workflows: The workflow and its children.
+        names: Their names, if they differ from the original sample's.
+        approval_timeout: How long the workflow must wait for a decision.
+        activities: Further activities that the workflows need.
         sandboxed: Run workflows in the SDK's sandbox.
 
     Raises:
-        Violations: The scenario broke a promise (S1 to S9, L1).
+        Violations: A rule is violated (S1 to S9, L1).
     """
     if isinstance(where, EnvironmentPool):
         async with where.take() as environment:
@@ -240,8 +240,8 @@ async def open_baseline_world(
         try:
             yield world
         except EngineStuck as stuck:
-            # The workflow's doing, as a rule: what has come of the scenario so far is judged.
-            found = await held_up(world, stuck)
+            # As a rule because of the workflow, so what happened so far is checked.
+            found = await stuck_clock_violations(world, stuck)
         else:
             found = await run_to_quiescence(world)
         found += check(await world.observe())

@@ -1,4 +1,4 @@
-"""Where paths of recorded histories are played: a world, and names made up for it."""
+"""What the script of a recorded path works with: a world, and generated names and texts."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from invoice_mcp.testing import PAST, World
 
 @dataclass(frozen=True)
 class PathContext:
-    """Where a path is played.
+    """A world, and the data of one path.
 
     Attributes:
-        name: Of the path; its invoice is called by it.
-        people: Makes up names, the same ones each time.
+        name: The name of the path; the id of its invoice is made from it.
+        faker: Generates names and texts. It is seeded by the path, so they are the same in each recording.
     """
 
     world: World
@@ -29,7 +29,7 @@ class PathContext:
     faker: Faker
 
     def invoice(self, *dues: str) -> dict[str, Any]:
-        """An invoice of made up lines with these due dates."""
+        """An invoice whose lines have these due dates."""
         amounts = (self.faker.pydecimal(left_digits=3, right_digits=2, positive=True) for _ in dues)
         return {
             "invoice_id": self.name.upper(),
@@ -43,36 +43,45 @@ class PathContext:
         }
 
     async def submit(self, *dues: str, until: Status = Status.PENDING_APPROVAL) -> None:
-        """Trigger an invoice of lines with these due dates, and wait until it has that status."""
+        """Submit an invoice whose lines have these due dates, and wait until it has a status."""
         await self.world.trigger(self.invoice(*dues or (PAST, PAST)))
         await self.world.until(until)
 
     async def approve(self) -> None:
-        """Somebody approves."""
+        """Approve by the tool."""
         await self.world.approve(by=self.faker.name(), comment=self.faker.sentence())
 
-    def decision(self) -> DecisionRequest:
-        """Somebody decides, by an update past the MCP server."""
-        return DecisionRequest(by=self.faker.name(), comment=self.faker.sentence())
-
     async def reject(self) -> None:
-        """Somebody rejects."""
+        """Reject by the tool."""
         await self.world.reject(by=self.faker.name(), reason=self.faker.sentence())
 
+    def decision(self) -> DecisionRequest:
+        """A decision for an update that is sent past the MCP server."""
+        return DecisionRequest(by=self.faker.name(), comment=self.faker.sentence())
+
     async def until_line_scheduled(self, number: int) -> None:
-        """Wait until a line waits for its due date."""
+        """Wait until a line has started the timer for its due date."""
         handle = self.world.handle(line_workflow_id(self.world.workflow_id, number))
 
-        async def waits() -> bool:
-            with suppress(RPCError):  # it is not there yet
+        async def has_timer() -> bool:
+            with suppress(RPCError):  # the line has not been started yet
                 events = (await handle.fetch_history()).events
                 return any(event.HasField("timer_started_event_attributes") for event in events)
             return False
 
-        await self.world.when(waits)
+        await self.world.when(has_timer)
+
+    async def until_closed(self, workflow_id: str) -> None:
+        """Wait until a workflow has ended, with any result."""
+        handle = self.world.handle(workflow_id)
+
+        async def is_closed() -> bool:
+            return (await handle.describe()).close_time is not None
+
+        await self.world.when(is_closed)
 
     def order(self, due: str) -> dict[str, Any]:
-        """A payment order as somebody writes it who pays lines by hand."""
+        """A payment order as a person who pays a line by hand would write it."""
         return {
             "idempotency_key": "by-hand",
             "invoice_id": "BY-HAND",
@@ -84,15 +93,6 @@ class PathContext:
             "due_date": due,
         }
 
-    async def until_closed(self, workflow_id: str) -> None:
-        """Wait until a workflow has ended, whatever it is."""
-        handle = self.world.handle(workflow_id)
-
-        async def is_closed() -> bool:
-            return (await handle.describe()).close_time is not None
-
-        await self.world.when(is_closed)
-
     async def start(self, workflow: str, given: object, workflow_id: str) -> None:
-        """Start a workflow behind trigger's back."""
+        """Start a workflow past the MCP server."""
         await self.world.client.start_workflow(workflow, given, id=workflow_id, task_queue=self.world.task_queue)

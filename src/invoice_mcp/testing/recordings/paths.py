@@ -1,4 +1,4 @@
-"""The paths that the workflows of invoices can take, as data: each is recorded once a release."""
+"""The paths through the invoice workflows, as data. Each release records every path once."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from invoice_mcp.testing.recordings.context import PathContext
 
 @dataclass(frozen=True)
 class InvoicePath:
-    """One way through the workflows.
+    """One path through the workflows.
 
     Attributes:
-        name: Of its recordings: `<name>.json` for the invoice, `<name>.line-<n>.json` for a line.
+        name: Its recordings are `<name>.json` for the invoice and `<name>.line-<n>.json` for a line.
         about: What happens, in half a line.
         script: Plays the path and stops where it is recorded.
-        lines: Numbers of the lines whose own workflows are recorded too.
-        approval_timeout: How long its invoice waits for a decision.
-        signals_approve: Whether the signal ApproveInvoice approves it, by its policy.
-        records_invoice: False: only lines.
+        lines: Numbers of the lines whose workflows are recorded, too.
+        approval_timeout: How long the invoice waits for a decision.
+        signals_approve: Whether its policy lets the signal ApproveInvoice approve it.
+        records_invoice: Whether the invoice is recorded; else only lines are.
     """
 
     name: str
@@ -154,4 +154,4 @@ PATHS: tuple[InvoicePath, ...] = (
         lines=(2,),
     ),
 )
-"""Every path, in the order in which they are told."""
+"""Every path, in the order of recording."""

@@ -1,4 +1,4 @@
-"""Plays the paths of invoices on a real server, and records them for a release."""
+"""Plays the paths on a real server, and records their histories for a release."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ _RELEASE = re.compile(r"[A-Za-z0-9._+-]+")
 
 
 def release_folder(release: str) -> str:
-    """The folder of a release, in the corpus."""
+    """The name of a release's folder in the corpus."""
     return f"from_{release}"
 
 
 async def record_release(
-    root: Path, release: str, *, paths: Sequence[InvoicePath] = PATHS, told: Callable[[InvoicePath], None]
+    root: Path, release: str, *, paths: Sequence[InvoicePath] = PATHS, on_path: Callable[[InvoicePath], None]
 ) -> list[str]:
-    """Play the paths, prove that each recording replays, and write the release's folder. All of it or nothing.
+    """Play the paths, check that every recording replays, and write the release's folder: all of it or nothing.
 
     Args:
         root: The corpus.
-        told: Called with each path that is about to be played.
+        on_path: Called with each path before it is played.
 
     Returns:
-        The names of what was recorded.
+        The names of the recordings.
 
     Raises:
-        CannotRunError: The release has been recorded or names no folder, paths.toml can't be added to, or a recording
-            does not replay.
+        CannotRunError: The release is recorded already or can't name a folder, paths.toml can't be extended, or a
+            recording does not replay.
     """
-    folder = _room_for(root, release)
-    # Beside the other folders: renamed when all is done.
+    folder = _prepare_folder(root, release)
+    # In the corpus, so that moving it to its place at the end is one rename.
     with tempfile.TemporaryDirectory(prefix=".recording-", dir=root) as made:
         place = Path(made) / folder.name
         names: dict[str, str] = {}
         async with EnvironmentPool(kinds()["real"]) as pool:
             for path in paths:
-                told(path)
+                on_path(path)
                 for name, recording in (await record_path(pool, path, release)).items():
                     write_recording(recording, place / f"{name}.json")
                 names |= path.recordings()
@@ -71,15 +71,15 @@ async def record_release(
     return sorted(names)
 
 
-def _room_for(root: Path, release: str) -> Path:
+def _prepare_folder(root: Path, release: str) -> Path:
     if not _RELEASE.fullmatch(release):
         raise CannotRunError(f"--release: {release!r} must be of letters, digits and . _ + - only: it names a folder")
     folder = root / release_folder(release)
-    read_paths(root / PATHS_FILE)  # what is to be added to it in the end
+    read_paths(root / PATHS_FILE)  # fails now rather than when the release is added to it
     if folder.exists():
         raise CannotRunError(
-            f"{folder} exists. A release is recorded once and never again: its recordings stand for the workflows that "
-            "it started. Give another --release, or remove the folder if it was never released"
+            f"{folder} exists. A release is recorded once: its recordings stand for the workflows that it started. "
+            "Give another --release, or remove the folder if it was never released"
         )
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def _room_for(root: Path, release: str) -> Path:
 
 
 async def prove(place: Path) -> None:
-    """Return if every recording in a folder replays, to the letter.
+    """Check that every recording in a folder replays with the same commands, values included.
 
     Raises:
         CannotRunError: One does not.
@@ -97,7 +97,7 @@ async def prove(place: Path) -> None:
     report = await check_histories(place, ReplayPool(TARGET))
     if not report.is_clean:
         broken = "; ".join(f"{each.recording}: {each.problem or each.drift}" for each in report.broken)
-        raise CannotRunError(f"what was just recorded does not replay, so nothing is kept: {broken}")
+        raise CannotRunError(f"the new recordings do not replay, so nothing is kept: {broken}")
 
 
 async def record_path(pool: EnvironmentPool, path: InvoicePath, release: str) -> dict[str, Recording]:

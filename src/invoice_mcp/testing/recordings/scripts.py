@@ -1,4 +1,4 @@
-"""How each path is played, in the verbs of the World."""
+"""The script of each path, in the verbs of `World`. A script ends where the path is recorded."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def decided_too_late(context: PathContext) -> None:
     await context.submit()
     deadline = await _deadline(context)
     await context.world.crash_worker()
-    # The deadline comes, and then a decision; the workflow sees both in one task.
+    # The timer fires and the signal arrives without a worker, so the workflow gets both in one task.
     await context.world.advance(deadline - await context.world.now())
     await context.world.signal("ApproveInvoice")
     await context.world.restart_worker()
@@ -120,7 +120,7 @@ async def decided_too_late(context: PathContext) -> None:
 
 
 async def decided_at_the_last_moment(context: PathContext) -> None:
-    # The deadline is later than the time to decide counted from the start: by as long as the ERP took to answer.
+    # The deadline is counted from the ERP's answer, so it is later than start plus timeout.
     context.world.erp.is_down(2)
     await context.submit()
     await context.world.advance(await _deadline(context) - timedelta(seconds=1) - await context.world.now())
@@ -133,7 +133,7 @@ async def updated_too_late(context: PathContext) -> None:
     deadline = await _deadline(context)
     await context.world.crash_worker()
     await context.world.advance(deadline - await context.world.now())
-    await context.world.when(partial(_has_fired, context.world.handle()))
+    await context.world.when(partial(_has_fired_timer, context.world.handle()))
     decision = context.decision()
     deciding = asyncio.create_task(context.world.handle().execute_update(InvoiceWorkflow.approve, decision))
     await asyncio.sleep(0)
@@ -145,38 +145,38 @@ async def updated_too_late(context: PathContext) -> None:
 
 async def _deadline(context: PathContext) -> datetime:
     deadline = (await context.world.status()).approval_deadline
-    assert deadline is not None  # noqa: S101 (it waits for its decision)
+    assert deadline is not None  # noqa: S101 (it is pending approval)
     return deadline
 
 
-async def _has_fired(handle: WorkflowHandle[Any, Any]) -> bool:
-    """Whether a timer of a workflow has."""
+async def _has_fired_timer(handle: WorkflowHandle[Any, Any]) -> bool:
+    """Whether a timer of a workflow has fired."""
     events = (await handle.fetch_history()).events
     return any(event.HasField("timer_fired_event_attributes") for event in events)
 
 
-async def _while_validating(context: PathContext) -> None:
+async def _submit_with_slow_erp(context: PathContext) -> None:
     context.world.erp.is_slow()
     await context.submit(until=Status.PENDING_VALIDATION)
     await context.world.when(lambda: context.world.erp.asked)
 
 
 async def decided_early(context: PathContext) -> None:
-    await _while_validating(context)
+    await _submit_with_slow_erp(context)
     await context.approve()
     context.world.erp.answers()
     await context.world.until(Status.PAID)
 
 
 async def rejected_early(context: PathContext) -> None:
-    await _while_validating(context)
+    await _submit_with_slow_erp(context)
     await context.reject()
     await context.world.until(Status.REJECTED)
     context.world.erp.answers()
 
 
 async def cancelled_early(context: PathContext) -> None:
-    await _while_validating(context)
+    await _submit_with_slow_erp(context)
     await context.world.cancel(reason=context.faker.sentence())
     await context.world.until(Status.CANCELLED)
     context.world.erp.answers()
@@ -213,8 +213,8 @@ async def approving_signal_refused(context: PathContext) -> None:
 
 
 async def approving_signal_refused_after_an_upgrade(context: PathContext) -> None:
-    # Release 0.1.0 began invoices with a policy that does not say whether signals approve.
-    await _started(context, Policy())
+    # Release 0.1.0 started invoices with a policy without the field for approving signals.
+    await _start_invoice(context, Policy())
     await context.world.signal("ApproveInvoice")
     await context.approve()
     await context.world.until(Status.PAID)
@@ -240,7 +240,7 @@ async def repeated_and_opposite_decision(context: PathContext) -> None:
 async def form_dismissed(context: PathContext) -> None:
     await context.submit()
     await context.world.handle().execute_update(InvoiceWorkflow.dismiss, 1)
-    with suppress(WorkflowUpdateFailedError):  # it is not asked any more
+    with suppress(WorkflowUpdateFailedError):  # the form was dismissed already
         await context.world.handle().execute_update(InvoiceWorkflow.dismiss, 1)
     await context.approve()
     await context.world.until(Status.PAID)
@@ -259,8 +259,8 @@ async def worker_crashed(context: PathContext) -> None:
     await context.world.until(Status.PAID)
 
 
-async def _at_once(context: PathContext, signal: str) -> None:
-    """A decision and a cancellation that the workflow sees in one task: they came while there was no worker."""
+async def _decide_and_cancel(context: PathContext, signal: str) -> None:
+    """Send a decision and a cancellation without a worker, so that the workflow gets both in one task."""
     await context.submit(PAST, await context.world.due_in(30 * DAY))
     await context.world.crash_worker()
     await context.world.signal(signal)
@@ -269,12 +269,12 @@ async def _at_once(context: PathContext, signal: str) -> None:
 
 
 async def rejected_and_cancelled(context: PathContext) -> None:
-    await _at_once(context, "RejectInvoice")
+    await _decide_and_cancel(context, "RejectInvoice")
     await context.world.until(Status.REJECTED)
 
 
 async def approved_and_cancelled(context: PathContext) -> None:
-    await _at_once(context, "ApproveInvoice")
+    await _decide_and_cancel(context, "ApproveInvoice")
     await context.world.until(Status.CANCELLED)
 
 
@@ -296,13 +296,13 @@ async def line_cancelled_from_outside(context: PathContext) -> None:
     lines = [world.handle(line_workflow_id(world.workflow_id, number)) for number in (1, 2)]
     for line in lines:
         await line.cancel()
-    # The first one has to see it while it is being paid.
-    await world.when(partial(_tasks_of, lines[0], 2))
+    # The first line must handle its cancellation before its payment is answered.
+    await world.when(partial(_has_completed_tasks, lines[0], 2))
     world.payments.answers()
     await world.until(Status.FAILED)
 
 
-async def _tasks_of(handle: WorkflowHandle[Any, Any], number: int) -> bool:
+async def _has_completed_tasks(handle: WorkflowHandle[Any, Any], number: int) -> bool:
     events = (await handle.fetch_history()).events
     return sum(event.HasField("workflow_task_completed_event_attributes") for event in events) >= number
 
@@ -319,7 +319,7 @@ async def line_cancelled_before_it_begins(context: PathContext) -> None:
 
 async def line_id_taken(context: PathContext) -> None:
     await context.submit()
-    # Whatever it is: another order, by somebody who pays lines by hand.
+    # The workflow that has the id pays another order, started by hand.
     later = await context.world.due_in(30 * DAY)
     taken = line_workflow_id(context.world.workflow_id, 1)
     await context.start(LINE_WORKFLOW_TYPE, context.order(later), taken)
@@ -329,13 +329,13 @@ async def line_id_taken(context: PathContext) -> None:
 
 
 async def not_indexed(context: PathContext) -> None:
-    await _started(context, Policy(index_status=False))
+    await _start_invoice(context, Policy(index_status=False))
     await context.approve()
     await context.world.until(Status.PAID)
 
 
-async def _started(context: PathContext, policy: Policy) -> None:
-    """Start an invoice with this policy behind trigger's back, and wait until it waits for its decision."""
+async def _start_invoice(context: PathContext, policy: Policy) -> None:
+    """Start an invoice with this policy past the MCP server, and wait until it is pending approval."""
     invoice = Invoice.model_validate(context.invoice(PAST))
     request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy)
     workflow_id = workflow_id_for(invoice.invoice_id)
@@ -345,14 +345,14 @@ async def _started(context: PathContext, policy: Policy) -> None:
 
 
 async def started_with_garbage(context: PathContext) -> None:
-    await _fails(context, WORKFLOW_TYPE, workflow_id_for(context.name.upper()))
+    await _fail_to_start(context, WORKFLOW_TYPE, workflow_id_for(context.name.upper()))
 
 
 async def line_started_with_garbage(context: PathContext) -> None:
-    await _fails(context, LINE_WORKFLOW_TYPE, line_workflow_id(workflow_id_for(context.name.upper()), 1))
+    await _fail_to_start(context, LINE_WORKFLOW_TYPE, line_workflow_id(workflow_id_for(context.name.upper()), 1))
 
 
-async def _fails(context: PathContext, workflow: str, workflow_id: str) -> None:
+async def _fail_to_start(context: PathContext, workflow: str, workflow_id: str) -> None:
     await context.start(workflow, {"no": "invoice"}, workflow_id)
     await context.until_closed(workflow_id)
 

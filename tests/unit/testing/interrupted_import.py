@@ -1,4 +1,4 @@
-"""A module in whose import, in a child process, Ctrl-C comes: before any of the child's own code could ignore it."""
+"""Sends itself SIGINT while a child process imports it: before the child's own code could ignore the signal."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ if multiprocessing.current_process().name != "MainProcess":
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def lives(tell: Callable[[object], None]) -> None:
-    tell("alive")
+def report_alive(report: Callable[[object], None]) -> None:
+    report("alive")
