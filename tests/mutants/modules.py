@@ -12,6 +12,8 @@ from tests.mutants.generator import Mutant, Place, edits_of
 
 _TASKS = ("tasks/test_answers.py", "tasks/test_generic.py", "tasks/test_responses.py", "tasks/test_ids.py")
 _CONFIRMING, _AGAIN = "../scenarios/test_confirmation.py", "../scenarios/test_resubmission_scenarios.py"
+_CANCELLING = "../scenarios/test_cancellation.py"
+_RESETS = "../scenarios/test_reset_to_the_beginning.py"
 _CHECKER = ("testing/test_checker.py", "testing/test_checker_consistency.py")
 _MODEL = ("testing/test_model.py", "testing/test_model_races.py")
 _REPLAY = ("../replay/test_strict.py", "../replay/test_command_kinds.py")
@@ -19,8 +21,8 @@ _REPLAY = ("../replay/test_strict.py", "../replay/test_command_kinds.py")
 PRODUCT: Mapping[str, tuple[str, ...]] = {
     "workflow/activities.py": ("test_activities.py",),
     "server/confirmation.py": ("test_approval_policy.py", _CONFIRMING),
-    "service/errors.py": ("test_server.py",),
-    "service/settled_lines.py": ("test_settled_lines.py", "test_server.py", _AGAIN),
+    "service/errors.py": ("test_service_errors.py", "test_server.py"),
+    "service/settled_lines.py": ("test_settled_lines.py", "test_server.py", _AGAIN, _RESETS),
     "adapters/erp.py": ("test_erp.py",),
     "server/task.py": ("test_server.py", "../scenarios/test_tasks.py"),
     "domain/invoice.py": ("test_invoices.py", "test_form_keys.py"),
@@ -32,25 +34,25 @@ PRODUCT: Mapping[str, tuple[str, ...]] = {
     "adapters/settings.py": ("test_temporal.py", "test_real_money.py", "test_erp.py", "test_state_binding.py"),
     "temporal/probe.py": ("test_probe.py", "test_server.py"),
     "service/form_keys.py": ("test_form_keys.py",),
-    "server/forms.py": ("test_summary.py", "test_server.py", _CONFIRMING),
+    "server/forms.py": ("test_forms.py", "test_summary.py", "test_server.py", _CONFIRMING),
     "service/queries.py": ("test_server.py", "../scenarios/test_listing.py"),
     "domain/report.py": ("test_reports.py", "test_summary.py"),
     "domain/resubmission.py": ("test_resubmission.py", "test_server.py", _AGAIN),
-    "service/invoice_service.py": ("test_server.py", "test_state_binding.py", _AGAIN, _CONFIRMING),
+    "service/invoice_service.py": ("test_server.py", "test_state_binding.py", _AGAIN, _CONFIRMING, _CANCELLING),
     "server/startup.py": ("test_startup.py",),
     "server/transport/stdio.py": ("test_stdio_streams.py", "test_jsonrpc_input.py"),
     "domain/summary.py": ("test_summary.py",),
     "mcp_temporal_tasks/binding.py": _TASKS,
     "mcp_temporal_tasks/client/client.py": ("tasks/test_client.py", "tasks/test_prompts.py"),
     "mcp_temporal_tasks/server/outcome.py": _TASKS,
-    "mcp_temporal_tasks/server/lookup.py": ("tasks/test_run_chains.py", *_TASKS),
+    "mcp_temporal_tasks/server/lookup.py": ("tasks/test_lookup.py", "tasks/test_run_chains.py", *_TASKS),
     "mcp_temporal_tasks/ids.py": _TASKS,
     "mcp_temporal_tasks/server/subscriptions.py": ("tasks/test_subscriptions.py",),
     "mcp_temporal_tasks/client/prompts.py": ("tasks/test_prompts.py", "tasks/test_client.py"),
     "mcp_temporal_tasks/server/tasks.py": ("tasks/test_run_chains.py", *_TASKS),
     "mcp_temporal_tasks/server/responses.py": ("tasks/test_responses.py", "tasks/test_answers.py"),
-    "mcp_temporal_tasks/server/extension.py": _TASKS,
-    "mcp_temporal_tasks/errors.py": _TASKS,
+    "mcp_temporal_tasks/server/extension.py": ("tasks/test_lookup.py", *_TASKS),
+    "mcp_temporal_tasks/errors.py": ("tasks/test_errors.py", *_TASKS),
     "mcp_temporal_tasks/workflow.py": ("tasks/test_run_chains.py", *_TASKS),
 }
 """Files of the package, and of each the unit tests below tests/unit that speak of it."""

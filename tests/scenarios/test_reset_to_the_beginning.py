@@ -168,3 +168,19 @@ def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.Monkey
 
 def _verbs(scenario: Scenario) -> list[Verb]:
     return [action.verb for action in scenario.actions]
+
+
+@requirement("ATTACK-RESET")
+def test_what_was_paid_two_runs_ago_is_known_after_two_resets(simulated: ScenarioRunner) -> None:
+    async def reset_twice(pool: EnvironmentPool) -> list[bool]:
+        async with open_world(pool) as world:
+            far = await world.due_in(timedelta(days=9))
+            await world.submit(("100", PAST), ("250", far))
+            await world.approve()
+            await world.when(lambda: world.payments.made)
+            await world.reset()
+            await world.reset()
+            return [line.settled_before for line in (await world.status()).lines]
+
+    # The second line may be paid as well: its workflow goes on.
+    assert simulated.run(reset_twice) == [True, True]

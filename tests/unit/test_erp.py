@@ -87,6 +87,10 @@ class TestEmbedded:
         said = await asked(EmbeddedErp(), an_invoice(metadata={"expected_total": total}))
         assert said.startswith("mismatch: the metadata's expected_total is no plain decimal number: ")
 
+    async def test_60_characters_of_an_expected_total_are_shown(self) -> None:
+        said = await asked(EmbeddedErp(), an_invoice(metadata={"expected_total": "x" * 70}))
+        assert len(said.rpartition(": ")[2].strip("'")) == 60
+
     async def test_an_erp_set_to_refuse_refuses_everything(self) -> None:
         assert (await asked(EmbeddedErp(refuse=True))).startswith("mismatch: MISMATCH: ")
 

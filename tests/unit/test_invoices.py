@@ -166,7 +166,7 @@ def test_due_dates_lie_between_the_years_1900_and_2999(first: bool, accepted: in
     moment = "01-02T00:00:00Z" if first else "12-30T00:00:00Z"
     Invoice.model_validate(an_invoice("A", ("1", f"{accepted}-{moment}")))
     assert faults(an_invoice("A", ("1", f"{refused}-{moment}"))) == [
-        "lines.1.due_date: must lie between the years 1900 and 2999"
+        "lines[0].due_date: must lie between the years 1900 and 2999"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +29,9 @@ class Server:
         self._error = error
 
     def get_workflow_handle(self, workflow_id: str, **_: Any) -> Any:
-        async def describe(**_: Any) -> Any:
+        async def describe(rpc_timeout: timedelta) -> Any:
+            # The activity that asks does so twice, in an attempt of 30 seconds.
+            assert rpc_timeout <= timedelta(seconds=10)
             if self._error:
                 raise RPCError(self._error, RPCStatusCode[self._error], b"")
             about = {

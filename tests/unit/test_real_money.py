@@ -5,13 +5,13 @@ from __future__ import annotations
 import gc
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from invoice_mcp.adapters.settings import PortSettings
+from invoice_mcp.adapters.settings import PortSettings, open_ports
 from invoice_mcp.cli.backend import check_embedded_risk, configuration
 from invoice_mcp.cli.main import main
 from invoice_mcp.cli.options import real_system_options
@@ -198,3 +198,11 @@ def test_the_risk_is_accepted_by_option_or_environment(
     monkeypatch.setattr("invoice_mcp.cli.backend.check_embedded_risk", told)
     assert f"accepts: {accepts}, UI: False" in CliRunner().invoke(main, [*command, *given], env=variable).output
     assert f"accepts: {accepts}, UI: True" in CliRunner().invoke(main, [*command, "--ui", *given], env=variable).output
+
+
+async def test_the_connections_of_both_ports_are_closed_at_the_end(tmp_path: Path) -> None:
+    settings = PortSettings(home=tmp_path, erp_url="http://127.0.0.1:1", payments_url="http://127.0.0.1:1")
+    async with open_ports(settings) as (erp, payments):
+        clients = [cast(Any, port)._remote._client for port in (erp, payments)]
+        assert not any(client.is_closed for client in clients)
+    assert all(client.is_closed for client in clients)

@@ -6,13 +6,15 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus, WorkflowQueryFailedError
 
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 from invoice_mcp.domain.summary import with_summary
-from invoice_mcp.service.settled_lines import _earlier_runs, mark_settled
+from invoice_mcp.service import queries
+from invoice_mcp.service.settled_lines import _earlier_runs, fetch_report_or_none, mark_settled
 from tests.requirements import requirement
 from tests.unit.testing.broken_runs import a_run
 
@@ -65,3 +67,18 @@ async def test_earlier_runs_are_those_under_the_same_id_the_oldest_first() -> No
 
     newest, client = a_run_at(3), cast(Any, Server())
     assert [run.run_id for run in await _earlier_runs(client, newest)] == ["invoice-A 1", "invoice-A 2"]
+
+
+@pytest.mark.parametrize("status", [WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.TERMINATED])
+async def test_only_a_failed_run_may_have_no_report(
+    monkeypatch: pytest.MonkeyPatch, status: WorkflowExecutionStatus
+) -> None:
+    async def can_not_answer(*_: Any) -> NoReturn:
+        raise WorkflowQueryFailedError("no state")
+
+    monkeypatch.setattr(queries, "fetch_run_report", can_not_answer)
+    client = cast(Any, None)
+    failed = SimpleNamespace(status=WorkflowExecutionStatus.FAILED)
+    assert await fetch_report_or_none(client, cast(Any, failed)) is None
+    with pytest.raises(WorkflowQueryFailedError):
+        await fetch_report_or_none(client, cast(Any, SimpleNamespace(status=status)))

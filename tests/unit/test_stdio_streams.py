@@ -12,7 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from mcp.shared.message import SessionMessage
-from mcp_types import JSONRPCRequest, JSONRPCResponse
+from mcp_types import CONNECTION_CLOSED, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 
 from invoice_mcp.server.errors import ErrorCodeServer
 from invoice_mcp.server.transport import stdio as module
@@ -169,3 +169,17 @@ async def test_an_id_is_waited_for_again_once_what_lasted_under_it_is_answered()
     unanswered.note_input(JSONRPCRequest(jsonrpc="2.0", id=1, method="ping"))
     with pytest.raises(TimeoutError), anyio.fail_after(0.05):
         await unanswered.wait_until_answered(10)
+
+
+@requirement("STDIO-END")
+async def test_requests_that_the_sdk_left_unanswered_get_an_error() -> None:
+    pending = module._PendingRequests()
+    pending.note_input(JSONRPCRequest(jsonrpc="2.0", id="left", method="tools/list"))
+    to_write, messages = anyio.create_memory_object_stream[SessionMessage](0)
+    output, written = anyio.create_memory_object_stream[SessionMessage](1)
+    to_write.close()
+    await module._write_messages(messages, output, pending)
+    answer = written.receive_nowait().message
+    written.close()
+    assert isinstance(answer, JSONRPCError)
+    assert (answer.id, answer.error.code) == ("left", CONNECTION_CLOSED)

@@ -67,6 +67,15 @@ def report(status: Status, *lines: LineStatus, **fields: Any) -> InvoiceReport:
             report(Status.PAYING, LineStatus.PAID, LineStatus.SCHEDULED, decision=APPROVED),
             (f"was approved {BY_ANN} and is being paid: 1 of 2 lines paid; the next is due on 2026-11-25 12:00 UTC."),
         ),
+        # What was due before the decision is not told as a date ahead.
+        (
+            report(
+                Status.PAYING,
+                LineStatus.SCHEDULED,
+                decision=APPROVED.model_copy(update={"at": NOW + timedelta(days=30)}),
+            ),
+            f"was approved {BY_ANN.replace('2026-11-23', '2026-12-23')} and is being paid: 0 of 1 lines paid.",
+        ),
         (
             report(Status.PAID, LineStatus.PAID, decision=APPROVED),
             f"was approved {BY_ANN} and is paid in full.",

@@ -75,6 +75,7 @@ async def test_every_input_can_be_made_strict() -> None:
     for tool in await tools():
         for schema in schemas_in(tool.input_schema):
             assert "type" in schema or "anyOf" in schema, (tool.name, schema)
+            assert "items" not in schema or schema["type"] == "array", (tool.name, schema)
             if schema.get("type") == "object":
                 assert schema["additionalProperties"] is False, (tool.name, schema)
                 assert schema["properties"]

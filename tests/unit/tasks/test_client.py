@@ -10,11 +10,13 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client.session import ClientRequestContext
-from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
+from mcp.shared.exceptions import MCPError
+from mcp_types import INTERNAL_ERROR, ElicitRequestFormParams, ElicitRequestURLParams, ElicitResult
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
 from mcp_temporal_tasks import DetailedTask, Run, TasksClient, get, task_id_of, update
+from mcp_temporal_tasks.client import client as client_module
 from mcp_temporal_tasks.server.tasks import Tasks
 from tests.requirements import requirement
 from tests.tasks_client import ScriptedUser, expect_error, start_task, tasks_client
@@ -208,3 +210,11 @@ async def test_an_answer_that_can_not_be_taken_is_asked_for_again_and_then_it_is
         assert "confirm is required" in error.message
         assert len(person.questions) == 3
         assert (await get(client.session, created.task_id)).status == "input_required"
+
+
+@requirement("TASK-CLIENT")
+def test_a_failed_task_without_an_error_is_an_error_all_the_same() -> None:
+    task = DetailedTask(task_id="t", status="failed", created_at="", last_updated_at="")
+    with pytest.raises(MCPError, match="The task failed") as raised:
+        client_module._ended(task)
+    assert raised.value.error.code == INTERNAL_ERROR

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -54,3 +55,14 @@ def test_only_forms_are_read_as_forms() -> None:
     others: list[Any] = [{"method": "roots/list"}, {}, "anything"]
     for request in others:
         require_takeable({"key": request}, {"key": {"roots": 1}})
+
+
+@requirement("TASK-UPDATE")
+def test_responses_of_256_kib_are_taken_and_of_one_byte_more_are_not() -> None:
+    def responses(size: int) -> dict[str, Any]:
+        empty = len(json.dumps({"key": {"text": ""}}))
+        return {"key": {"text": "x" * (size - empty)}}
+
+    require_takeable({}, responses(256 * 1024))
+    with pytest.raises(MCPError, match="larger than 256 KiB"):
+        require_takeable({}, responses(256 * 1024 + 1))
