@@ -18,7 +18,15 @@ PACKAGES = ("invoice_mcp", "mcp_temporal_tasks", "temporal_replay", "temporal_si
 Place = tuple[str, str, cst.CSTNode, cst.CSTNode]
 """Which operator fits there, what it does, to which node, and the node in its place."""
 Chosen = Callable[[list[Place]], list[Place]]
-FILES = ("workflow/invoice_workflow.py", "workflow/line_workflow.py", "domain/decision.py")
+FILES = (
+    "workflow/invoice_workflow.py",
+    "workflow/invoice_decisions.py",
+    "workflow/invoice_state.py",
+    "workflow/line_workflow.py",
+    "workflow/cancellation.py",
+    "domain/line_outcomes.py",
+    "domain/decision.py",
+)
 
 
 @dataclass(frozen=True)

@@ -76,8 +76,11 @@ HARNESS: Mapping[str, tuple[str, ...]] = {
 OTHERS: Mapping[str, tuple[str, ...]] = {
     "domain/decision.py": ("test_decisions.py",),
     "temporal/embedded.py": ("test_embedded.py",),
+    "domain/line_outcomes.py": ("test_line_outcomes.py",),
     "workflow/line_workflow.py": ("test_line_outcomes.py",),
     "workflow/invoice_workflow.py": ("test_summary.py",),
+    "workflow/invoice_decisions.py": ("test_summary.py",),
+    "workflow/invoice_state.py": ("test_summary.py",),
 }
 """Of the other files that named edits are of."""
 

@@ -176,8 +176,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a decision is taken after a cancellation was asked for",
         "workflow/invoice_workflow.py",
-        "            await _cancel(deadline)\n            raise\n",
-        "            await _cancel(deadline)\n            if self._decision is None:\n                raise\n",
+        "            await cancel_and_wait(deadline)\n            raise\n",
+        "            await cancel_and_wait(deadline)\n            if self._decision is None:\n                raise\n",
     ),
     Named(
         "a form tells the lines in another currency",

@@ -47,10 +47,9 @@ _ACTS = (
     "_cancel_line(",
     "_update_line(",
     "_decide(",
-    "give_up(",
 )
 # To wait once more for what has happened, or to decide once more, is nothing.
-_NOTHING_TWICE = ("_update_line(", "wait_condition(", "_decide(", "give_up(validation)")
+_NOTHING_TWICE = ("_update_line(", "wait_condition(", "_decide(", "validation.cancel()")
 
 
 def text_of(node: cst.CSTNode) -> str:

@@ -37,8 +37,8 @@ _LOOK_UPDATE = """\
         return self.report()
 
 """
-_IMPORTS = "import asyncio\nfrom datetime import datetime, timedelta\nfrom functools import partial\n"
-_IMPORTS_SHUFFLED = "from functools import partial\nfrom datetime import timedelta, datetime\nimport asyncio\n"
+_IMPORTS = "import asyncio\nfrom datetime import timedelta\nfrom functools import partial\n"
+_IMPORTS_SHUFFLED = "from functools import partial\nfrom datetime import timedelta\nimport asyncio\n"
 _STATUSES = "        statuses = {line.status for line in self._lines}\n"
 _STATUSES_BY_LOOP = """\
         statuses = set()
@@ -81,13 +81,13 @@ SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
             (_PAY_LINE, _WAIT + _PAY_LINE),
         ),
     ),
-    ("a new query", "workflow/invoice_workflow.py", ((_STATUS_QUERY, _CUSTOMER_QUERY + _STATUS_QUERY),)),
-    ("a new signal", "workflow/invoice_workflow.py", ((_REJECT_SIGNAL, _REMIND_SIGNAL + _REJECT_SIGNAL),)),
-    ("a new update", "workflow/invoice_workflow.py", ((_REJECT_UPDATE, _LOOK_UPDATE + _REJECT_UPDATE),)),
+    ("a new query", "workflow/invoice_state.py", ((_STATUS_QUERY, _CUSTOMER_QUERY + _STATUS_QUERY),)),
+    ("a new signal", "workflow/invoice_decisions.py", ((_REJECT_SIGNAL, _REMIND_SIGNAL + _REJECT_SIGNAL),)),
+    ("a new update", "workflow/invoice_decisions.py", ((_REJECT_UPDATE, _LOOK_UPDATE + _REJECT_UPDATE),)),
     ("imports in another order", "workflow/invoice_workflow.py", ((_IMPORTS, _IMPORTS_SHUFFLED),)),
     (
         "an attribute more",
-        "workflow/invoice_workflow.py",
+        "workflow/invoice_state.py",
         (
             (
                 "self._cancelling = False\n        self._dismissals",

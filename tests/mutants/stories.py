@@ -39,7 +39,7 @@ from invoice_mcp.domain.report import (
 )
 from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
-from invoice_mcp.workflow.invoice_workflow import MOST_DISMISSALS
+from invoice_mcp.workflow.invoice_decisions import MOST_DISMISSALS
 from tests.scenarios.controls.control import Story
 
 _SOON = timedelta(seconds=10)

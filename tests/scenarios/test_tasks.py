@@ -22,7 +22,7 @@ from mcp_types import (
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 from invoice_mcp.testing import ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
-from invoice_mcp.workflow.invoice_workflow import MOST_DISMISSALS
+from invoice_mcp.workflow.invoice_decisions import MOST_DISMISSALS
 from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
 from mcp_temporal_tasks import Run as TaskRun
 from tests.requirements import requirement

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
+from invoice_mcp.domain.line_outcomes import PAYMENT_ID_REUSED, line_outcomes, unconfirmed_outcome
 from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder
-from invoice_mcp.workflow.line_workflow import PAYMENT_ID_REUSED, _is_in_doubt, line_outcomes, unconfirmed_outcome
+from invoice_mcp.workflow.line_workflow import _is_in_doubt
 from tests.requirements import requirement
 from tests.unit.testing.broken_runs import an_invoice
 

@@ -36,7 +36,8 @@ from invoice_mcp.service.form_keys import form_number, text_digest
 from invoice_mcp.service.invoice_service import OTHER_GATEWAY, InvoiceService
 from invoice_mcp.service.queries import form_keys
 from invoice_mcp.service.settled_lines import with_earlier_runs
-from invoice_mcp.workflow.invoice_workflow import MOST_DISMISSALS, InvoiceWorkflow
+from invoice_mcp.workflow.invoice_decisions import MOST_DISMISSALS
+from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from mcp_temporal_tasks import TaskBinding
 from mcp_temporal_tasks.workflow import TaskState
 

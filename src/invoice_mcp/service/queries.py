@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescription, WorkflowExecutionStatus
-from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError, RPCStatusCode
 
 from invoice_mcp.domain.display_text import quoted
@@ -19,10 +18,10 @@ from invoice_mcp.domain.resubmission import SettledLines
 from invoice_mcp.domain.summary import with_summary
 from invoice_mcp.service.form_keys import FormKeys
 from invoice_mcp.service.list_cursors import decode_cursor, encode_cursor
+from invoice_mcp.workflow.invoice_state import STATUS_KEY
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 
 _NONCE = "nonce"
-_STATUS = SearchAttributeKey.for_keyword(INVOICE_STATUS)
 _LONGEST_ID = 255
 
 
@@ -175,7 +174,7 @@ async def count_unindexed(client: Client, *, ended: bool) -> int:
 
 
 async def _entry(execution: WorkflowExecution) -> InvoiceEntry:
-    indexed = execution.typed_search_attributes.get(_STATUS)
+    indexed = execution.typed_search_attributes.get(STATUS_KEY)
     return InvoiceEntry(
         workflow_id=execution.id,
         run_id=execution.run_id,

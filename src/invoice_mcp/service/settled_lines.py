@@ -13,12 +13,12 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from invoice_mcp.domain.line_outcomes import line_outcomes
 from invoice_mcp.domain.names import WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceReport, LineOutcome, LineStatus
 from invoice_mcp.domain.resubmission import SettledLines, settled_after
 from invoice_mcp.domain.summary import summarize, with_summary
 from invoice_mcp.service import queries as reading
-from invoice_mcp.workflow.line_workflow import line_outcomes
 
 
 async def fetch_report(client: Client, execution: WorkflowExecutionDescription) -> InvoiceReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 
 from temporalio import workflow
@@ -13,14 +13,14 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError,
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
+    from invoice_mcp.domain.line_outcomes import repeated_refusal, unconfirmed_outcome
     from invoice_mcp.domain.names import LINE_WORKFLOW_TYPE, PAYMENT_GATEWAY
-    from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder, PaymentReceipt
+    from invoice_mcp.domain.report import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
+    from invoice_mcp.workflow.cancellation import reraise_unless_cancelled
 
 
 IN_DOUBT: Mapping[str, bool] = {"unconfirmed": True}
 """Detail of a refusal that came after an attempt without a verdict. Activities of release 0.1.0 did not give it."""
-PAYMENT_ID_REUSED = "PAYMENT_ID_REUSED"
-"""Code of lines for which the payment system named the same payment."""
 
 # A change since release 0.1.0, for the lines that it began. See histories/README.md.
 COUNTS_DOWN = "counts-down-to-due-date"
@@ -66,7 +66,7 @@ class PayLineItem:
             if error.retry_state is not RetryState.NON_RETRYABLE_FAILURE:
                 return unconfirmed_outcome(code, words)
             if _is_in_doubt(error):
-                return unconfirmed_outcome(code, _repeated_refusal(words))
+                return unconfirmed_outcome(code, repeated_refusal(words))
             return LineOutcome(status=LineStatus.FAILED, error=code, reason=words)
         return LineOutcome(status=LineStatus.PAID, payment_id=receipt.payment_id)
 
@@ -90,13 +90,6 @@ async def _wait_for_due_date(order: PaymentOrder) -> None:
         wait -= timer
 
 
-def reraise_unless_cancelled() -> None:
-    """First line of every `except CancelledError`: the SDK also cancels the tasks of a workflow it merely evicts, and
-    code that went on then would keep the evicted workflow in memory for ever."""
-    if workflow.cancellation_reason() is None:
-        raise  # noqa: PLE0704 (called inside the handler)
-
-
 def describe_failure(error: FailureError) -> tuple[str, str]:
     """Code and words of the failure at the bottom of an ActivityError or ChildWorkflowError."""
     cause = error.cause
@@ -111,34 +104,3 @@ def _is_in_doubt(error: ActivityError) -> bool:
     cause = error.cause
     details = cause.details if isinstance(cause, ApplicationError) else ()
     return any(isinstance(detail, Mapping) and detail.get("unconfirmed") is True for detail in details)
-
-
-def _repeated_refusal(words: str) -> str:
-    return f"A repeated request was refused: {words}"
-
-
-def line_outcomes(lines: Sequence[LineReport], number: int, outcome: LineOutcome) -> Mapping[int, LineOutcome]:
-    """What the outcome of one line says of the lines of its invoice, by their numbers (from 1).
-
-    It is no verdict, if it names the payment that another line has: one of the two, nobody can say which, was given the
-    other one's receipt. Nor if it is a refusal of a line that an earlier submission paid, or perhaps paid.
-
-    Args:
-        lines: What is known of all of them so far.
-    """
-    if outcome.status is LineStatus.FAILED and not outcome.unconfirmed and lines[number - 1].settled_before:
-        return {number: unconfirmed_outcome(outcome.error or "ERROR", _repeated_refusal(outcome.reason or ""))}
-    alike = {number, *(line.line for line in lines if outcome.payment_id and line.payment_id == outcome.payment_id)}
-    if len(alike) == 1:
-        return {number: outcome}
-    named = ", ".join(str(each) for each in sorted(alike))
-    words = f"The payment system named one payment, {outcome.payment_id}, for several lines: {named}"
-    doubtful = unconfirmed_outcome(PAYMENT_ID_REUSED, words).model_copy(update={"payment_id": outcome.payment_id})
-    return dict.fromkeys(sorted(alike), doubtful)
-
-
-def unconfirmed_outcome(code: str, words: str) -> LineOutcome:
-    """The outcome of a payment that nobody can say was made or not: what happened, and why trying again is safe."""
-    advice = "submitting the invoice again is safe, a payment that was made is never made twice"
-    reason = f"{words.rstrip('.')}. Whether the payment was made is not confirmed; {advice}"
-    return LineOutcome(status=LineStatus.FAILED, error=code, reason=reason, unconfirmed=True)

@@ -10,9 +10,10 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, RetryState
 
 with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.domain.line_outcomes import unconfirmed_outcome
     from invoice_mcp.domain.names import PAYMENT_GATEWAY
     from invoice_mcp.domain.report import LineOutcome, LineStatus, PaymentOrder, PaymentReceipt
-    from invoice_mcp.workflow.line_workflow import PayLineItem, describe_failure, unconfirmed_outcome
+    from invoice_mcp.workflow.line_workflow import PayLineItem, describe_failure
     from tests.scenarios.controls.replacement import in_place_of_line
 
 

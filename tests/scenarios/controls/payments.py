@@ -8,10 +8,11 @@ import itertools
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
+    from invoice_mcp.domain.line_outcomes import PAYMENT_ID_REUSED
     from invoice_mcp.domain.names import line_workflow_id
     from invoice_mcp.domain.report import InvoiceRequest, LineStatus, PaymentOrder
     from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
-    from invoice_mcp.workflow.line_workflow import PAYMENT_ID_REUSED, PayLineItem
+    from invoice_mcp.workflow.line_workflow import PayLineItem
     from tests.scenarios.controls.replacement import in_place_of_invoice
 
 _runs = itertools.count()

@@ -9,8 +9,8 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.report import InvoiceReport, InvoiceRequest, Status
+    from invoice_mcp.workflow.cancellation import reraise_unless_cancelled
     from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
-    from invoice_mcp.workflow.line_workflow import reraise_unless_cancelled
     from tests.scenarios.controls.replacement import in_place_of_invoice
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
-from temporalio.common import SearchAttributeKey
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
@@ -23,10 +22,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
-from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.temporal.embedded import temporal_binary
 from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck, EngineWorker
 from invoice_mcp.testing.records import Stamp, activity_clock
+from invoice_mcp.workflow.invoice_state import STATUS_KEY
 from invoice_mcp.workflow.worker import build_worker
 
 T = TypeVar("T")
@@ -256,7 +255,7 @@ async def open_real() -> AsyncIterator[RealServer]:
         ts_config=TimeSkippingConfig(enabled=False, disable_propagation=True),
         data_converter=pydantic_data_converter,
         runtime=_quiet_runtime(),
-        search_attributes=[SearchAttributeKey.for_keyword(INVOICE_STATUS)],
+        search_attributes=[STATUS_KEY],
         dev_server_existing_path=str(temporal_binary()),
         dev_server_extra_args=["--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"],
         dev_server_log_level="error",

@@ -13,8 +13,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.testing import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.simulate.explore.plan import start_input
-from invoice_mcp.workflow.abandon import give_up, may_be_given_up
 from invoice_mcp.workflow.activities import InvoiceActivities
+from invoice_mcp.workflow.cancellation import retrieve_exception
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import Simulation, Start, Worker
 from tests.requirements import requirement
@@ -34,8 +34,8 @@ async def test_how_it_ends_is_no_news(fails: bool, caplog: pytest.LogCaptureFixt
 
     task = asyncio.create_task(activity())
     await asyncio.sleep(0)
-    may_be_given_up(cast(Any, task))
-    give_up(cast(Any, task))
+    retrieve_exception(cast(Any, task))
+    task.cancel()
     await asyncio.wait([task])
     assert task.cancelled() is not fails
     del task
