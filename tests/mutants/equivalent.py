@@ -34,26 +34,26 @@ _UNIT_TESTS_HOLD = (
 EQUIVALENT: Mapping[str, str] = {
     "workflow/invoice_workflow.py: _await_decision+1, swap `self._move_to(Status.PENDING_APPROVAL)` and what follows": _BEGUN_LATER,
     "workflow/invoice_workflow.py: _await_decision+5, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
-    "workflow/invoice_workflow.py: _may_be_late+6, and/or: `self._deadline is None or self._decision is not None`": (
+    "workflow/invoice_decisions.py: _may_be_late+7, and/or: `self._deadline is None or self._decision is not None`": (
         "Where there is a decision, or no deadline yet, it waits for a timer for nothing: the answer is the same."
     ),
-    "workflow/invoice_workflow.py: _cancel+1, do twice `task.cancel()`": "A task that is being cancelled is cancelled once.",
+    "workflow/cancellation.py: cancel_and_wait+1, do twice `task.cancel()`": "A task that is being cancelled is cancelled once.",
     "workflow/line_workflow.py: _wait_for_due_date+14, swap `await workflow.sleep(timer, summary=summary)` and what follows": (
         "What is left to wait is counted before or after the wait: nobody else looks at it."
     ),
-    "workflow/line_workflow.py: reraise_unless_cancelled+4, swallow: `raise  # noqa: PLE0704 (called inside the handler)`": (
+    "workflow/cancellation.py: reraise_unless_cancelled+7, swallow: `raise  # noqa: PLE0704 (called inside the handler)`": (
         _ONLY_FORGOTTEN
     ),
-    "workflow/invoice_workflow.py: _require_open_for+5, the last decision counts for `self._decision is None`": (
+    "workflow/invoice_decisions.py: _require_open_for+5, the last decision counts for `self._decision is None`": (
         "Once there is a decision, a signal that waited to be confirmed is that decision."
     ),
-    'workflow/line_workflow.py: line 22, rename "PAYMENT_ID_REUSED"': _UNIT_TESTS_HOLD,
+    'domain/line_outcomes.py: line 9, rename "PAYMENT_ID_REUSED"': _UNIT_TESTS_HOLD,
     'workflow/line_workflow.py: _is_in_doubt+4, and/or: `isinstance(detail, Mapping) and detail.get("unconfirmed") i…`': (
         _UNIT_TESTS_HOLD
     ),
-    'workflow/line_workflow.py: line_outcomes+10, and/or: `outcome.error or "ERROR"`': _UNIT_TESTS_HOLD,
-    'workflow/line_workflow.py: line_outcomes+10, and/or: `outcome.reason or ""`': _UNIT_TESTS_HOLD,
-    "workflow/invoice_workflow.py: _validate+12, swap `give_up(validation)` and what follows": _BEGUN_LATER,
+    'domain/line_outcomes.py: line_outcomes+13, and/or: `outcome.error or "ERROR"`': _UNIT_TESTS_HOLD,
+    'domain/line_outcomes.py: line_outcomes+13, and/or: `outcome.reason or ""`': _UNIT_TESTS_HOLD,
+    "workflow/invoice_workflow.py: _validate+12, swap `validation.cancel()` and what follows": _BEGUN_LATER,
     "workflow/invoice_workflow.py: _validate+19, swallow: `raise asyncio.CancelledError from error`": _NEVER_CANCELLED,
     "workflow/invoice_workflow.py: _pay+1, swap `self._move_to(Status.PAYING)` and what follows": _BEGUN_LATER,
     "workflow/invoice_workflow.py: _pay_line+3, leave out `self._update_line(order.line, status=LineStatus.CANCELLED)`": _AT_ONCE,
@@ -69,7 +69,7 @@ EQUIVALENT: Mapping[str, str] = {
     ),
     "workflow/invoice_workflow.py: _stop_line+7, catch everything for `FailureError`": _ONLY_FORGOTTEN,
     "workflow/line_workflow.py: run+12, catch everything for `asyncio.CancelledError`": _RAISED_AGAIN,
-    'domain/decision.py: require_open_for+13, swallow: `raise RefusedError(ErrorCode.ALREADY_CLOSED, f"the invoice is {status…`': (
+    'domain/decision.py: require_open_for+13, swallow: `raise RefusedError(ErrorCode.ALREADY_CLOSED, f"the invoice …`': (
         _NOBODY_IS_THERE
     ),
 }

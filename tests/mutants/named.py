@@ -143,8 +143,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a line is paid though the newest run of its invoice does not wait for it",
         "workflow/parent_lookup.py",
-        "    if not runs:\n        return Parent.NOBODY",
-        "    if not runs:\n        return Parent.INVOICE",
+        "    if not runs:\n        return Parent.NONE",
+        "    if not runs:\n        return Parent.WAITING",
     ),
     Named(
         "line numbers of two digits are cut in the idempotency key",
@@ -274,14 +274,14 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a line is paid by a run that nobody waits for",
         "workflow/parent_lookup.py",
-        "return Parent.INVOICE_AFTER_RESET if is_reset else Parent.NOBODY",
-        "return Parent.INVOICE_AFTER_RESET",
+        "return Parent.WAITING_FOR_RESET_LINE if is_reset else Parent.NONE",
+        "return Parent.WAITING_FOR_RESET_LINE",
     ),
     Named(
         "a line is refused for good while Temporal is away",
         "workflow/parent_lookup.py",
-        "if error.status is RPCStatusCode.NOT_FOUND:\n            return Parent.NOBODY\n        raise",
-        "return Parent.NOBODY",
+        "if error.status is RPCStatusCode.NOT_FOUND:\n            return Parent.NONE\n        raise",
+        "return Parent.NONE",
     ),
     # The harness itself.
     Named("S6 is a minute too lenient", "testing/checker/payments.py", "paid.at < due:", f"paid.at < due - {_MINUTE}:"),

@@ -148,7 +148,7 @@ async def test_so_it_does_on_the_real_server(real_invoice_environments: Environm
 @requirement("ATTACK-RESET", "SIMULATE-DETECTS")
 def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
     async def everybody(_client: Client, _workflow_id: str, _run_id: str) -> Parent:
-        return Parent.INVOICE
+        return Parent.WAITING
 
     drawn = [
         each

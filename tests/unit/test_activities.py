@@ -80,7 +80,7 @@ async def test_a_receipt_is_told_with_its_id_alone(key: str | None) -> None:
 @requirement("ATTACK-LINE")
 @pytest.mark.parametrize("attempt", [1, 2])
 async def test_a_payment_that_no_invoice_waits_for_is_refused_before_the_gateway_is_asked(attempt: int) -> None:
-    error, asked = await unpaid(Parent.NOBODY, attempt)
+    error, asked = await unpaid(Parent.NONE, attempt)
     # Whether an earlier run of the line was paid, nobody has asked.
     assert (error.type, error.non_retryable, [*error.details], asked) == ("NOT_AWAITED", True, [IN_DOUBT], [])
 
@@ -92,18 +92,18 @@ async def test_a_payment_is_tried_again_while_nobody_can_tell_whether_it_is_awai
 
 
 @requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
-@pytest.mark.parametrize("who", [Parent.INVOICE, Parent.INVOICE_AFTER_RESET])
+@pytest.mark.parametrize("who", [Parent.WAITING, Parent.WAITING_FOR_RESET_LINE])
 async def test_a_refusal_after_a_reset_of_the_line_is_in_doubt(who: Parent) -> None:
     error, asked = await unpaid(who, answers=PaymentRefusedError("DUPLICATE_KEY", "used before"))
     assert (error.type, asked) == ("DUPLICATE_KEY", [ORDER])
-    assert [*error.details] == ([IN_DOUBT] if who is Parent.INVOICE_AFTER_RESET else [])
+    assert [*error.details] == ([IN_DOUBT] if who is Parent.WAITING_FOR_RESET_LINE else [])
 
 
 @requirement("ATTACK-RESET", "PAY-UNCONFIRMED")
 async def test_a_refusal_after_a_reset_of_the_activity_is_in_doubt() -> None:
     # The server then counts its attempts from 1 again.
     error, _ = await unpaid(
-        Parent.INVOICE, answers=PaymentRefusedError("DUPLICATE_KEY", "used before"), rescheduled=True
+        Parent.WAITING, answers=PaymentRefusedError("DUPLICATE_KEY", "used before"), rescheduled=True
     )
     assert [*error.details] == [IN_DOUBT]
 

@@ -18,7 +18,7 @@ OPEN = [status for status in Status if not status.is_terminal]
 def refusal(verdict: Verdict, status: Status, made: Verdict | None, deadline: datetime | None) -> ErrorCode | None:
     decision = Decision(verdict=made, by="Ann", at=NOW - timedelta(hours=1)) if made else None
     try:
-        require_open_for(verdict, status=status, made=decision, deadline=deadline, now=NOW)
+        require_open_for(verdict, status=status, existing=decision, deadline=deadline, now=NOW)
     except RefusedError as refused:
         return refused.code
     return None

@@ -47,19 +47,19 @@ class Server:
 @pytest.mark.parametrize(
     ("server", "run_id", "who"),
     [
-        (Server(), "r1", Parent.INVOICE),
-        (Server(is_open=False), "r1", Parent.NOBODY),
-        (Server(child="r0", first="r0"), "r1", Parent.INVOICE_AFTER_RESET),
-        (Server(child="r0", first="r9"), "r1", Parent.NOBODY),
-        (Server(child=""), "r1", Parent.NOBODY),
-        (Server(child="r1", first="r9"), "r2", Parent.NOBODY),
-        (Server(error="NOT_FOUND"), "r1", Parent.NOBODY),
+        (Server(), "r1", Parent.WAITING),
+        (Server(is_open=False), "r1", Parent.NONE),
+        (Server(child="r0", first="r0"), "r1", Parent.WAITING_FOR_RESET_LINE),
+        (Server(child="r0", first="r9"), "r1", Parent.NONE),
+        (Server(child=""), "r1", Parent.NONE),
+        (Server(child="r1", first="r9"), "r2", Parent.NONE),
+        (Server(error="NOT_FOUND"), "r1", Parent.NONE),
     ],
     ids=["its run", "ended", "reset", "another run", "not begun", "another child's", "no invoice"],
 )
 async def test_only_a_run_that_the_open_invoice_waits_for_is_awaited(server: Any, run_id: str, who: Parent) -> None:
     assert await find_parent(server, LINE, run_id) is who
-    assert await find_parent(server, INVOICE, run_id) is Parent.NOBODY
+    assert await find_parent(server, INVOICE, run_id) is Parent.NONE
 
 
 @requirement("ATTACK-RESET")

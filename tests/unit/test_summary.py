@@ -211,7 +211,7 @@ def test_it_says_what_is_known_of_a_decision_and_no_more(decision: dict[str, str
     summary = summarize(report(Status.PAID, LineStatus.PAID, decision=made))
     assert summary == f'Invoice A from "ACME" over USD 1,234.50 was approved {told} and is paid in full.'
     with pytest.raises(RefusedError) as refused:
-        require_open_for(Verdict.REJECTED, status=Status.APPROVED, made=made, deadline=None, now=NOW)
+        require_open_for(Verdict.REJECTED, status=Status.APPROVED, existing=made, deadline=None, now=NOW)
     assert str(refused.value) == f"ALREADY_DECIDED: the invoice was approved {told}; the first decision is final"
 
 

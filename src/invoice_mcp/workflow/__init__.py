@@ -1,1 +1,1 @@
-"""The workflows and their activities, and the worker that runs them."""
+"""The workflows, their activities, and the worker that runs both."""

@@ -1,4 +1,4 @@
-"""The two activities: thin shells that turn the ports' answers into what Temporal retries or does not."""
+"""The two activities: validation and payment. They translate the ports' errors to what Temporal retries or not."""
 
 from __future__ import annotations
 
@@ -19,34 +19,38 @@ from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder, PaymentRece
 from invoice_mcp.workflow.line_workflow import IN_DOUBT
 from invoice_mcp.workflow.parent_lookup import Parent
 
-# A refusal is an answer: no stack trace in the worker's log, no failure in its metrics.
+# A refusal is a regular result: for BENIGN failures the SDK logs no stack trace and counts no failure.
 _EXPECTED = ApplicationErrorCategory.BENIGN
 _NO_VERDICT = "PAYMENT_GATEWAY_ERROR"
 NOT_AWAITED = "NOT_AWAITED"
-"""Code of a payment that no invoice waits for."""
+"""Error code of a payment that no invoice waits for."""
 
 ParentLookup = Callable[[str, str], Awaitable[Parent]]
-"""Who waits for a line's workflow, by the workflow's id and run id; may raise RPCError."""
+"""(workflow id, run id) of a line's workflow -> whether an invoice waits for it; may raise RPCError."""
 
 
 class InvoiceActivities:
     """Validation and payment against the given ports."""
 
     def __init__(self, erp: Erp, payments: Payments, find_parent: ParentLookup | None = None) -> None:
-        """Use these ports.
+        """Create the activities.
 
         Args:
-            who_waits: Asked before each payment: one that no invoice waits for is not made. None: every one is.
+            find_parent: Called before each payment; a payment that no invoice waits for is refused. None: no check.
         """
         self._erp = erp
         self._payments = payments
-        self._who_waits = find_parent
+        self._find_parent = find_parent
 
     @activity.defn(name=VALIDATE_AGAINST_ERP)
     async def validate_against_erp(self, accepted: AcceptedInvoice) -> None:
-        """Raise ApplicationError: INVOICE_INVALID and MISMATCH are final, ERP_UNAVAILABLE is retried."""
+        """Validate the invoice.
+
+        Raises:
+            ApplicationError: INVOICE_INVALID and MISMATCH are final, ERP_UNAVAILABLE is retried.
+        """
         try:
-            # Once more by all the rules: the workflow may have been started by somebody else than `trigger`.
+            # Validated again by all rules of `Invoice`: another client than `trigger` may have started the workflow.
             await self._erp.validate(Invoice.model_validate(accepted.model_dump()))
         except ValidationError as error:
             raise ApplicationError(
@@ -61,13 +65,14 @@ class InvoiceActivities:
 
     @activity.defn(name=PAYMENT_GATEWAY)
     async def payment_gateway(self, order: PaymentOrder) -> PaymentReceipt:
-        """Pay once, however often it is tried.
+        """Pay a line once, however many attempts there are.
 
-        Raise ApplicationError: a refusal is not tried again, the rest is. A refusal of an attempt that may not be the
-        first has IN_DOUBT in its details: an earlier attempt was left without a verdict, and may have paid. NOT_AWAITED
-        is always such a refusal, by ourselves: the gateway is not asked.
+        Raises:
+            ApplicationError: A refusal is final, everything else is retried. A refusal of an attempt that may not be
+                the first has IN_DOUBT in its details: an earlier attempt got no verdict, and may have paid. NOT_AWAITED
+                always has it; then the gateway is not called.
         """
-        is_reset = await self._require_awaited()
+        is_reset = await self._require_parent()
         try:
             receipt = await self._payments.pay(order)
         except PaymentRefusedError as refusal:
@@ -78,20 +83,20 @@ class InvoiceActivities:
             raise ApplicationError("the payment system gave the receipt of another payment", type=_NO_VERDICT)
         return PaymentReceipt(payment_id=receipt.payment_id)
 
-    async def _require_awaited(self) -> bool:
-        """Whether the run that an invoice waits for was reset. Refuses where none waits."""
+    async def _require_parent(self) -> bool:
+        """Whether the line's run was reset. Refuses the payment if no invoice waits for it."""
         info = activity.info()
-        if self._who_waits is None:
+        if self._find_parent is None:
             return False
         try:
-            who = await self._who_waits(info.workflow_id or "", info.workflow_run_id or "")
+            parent = await self._find_parent(info.workflow_id or "", info.workflow_run_id or "")
         except RPCError as trouble:
             message = f"whether the invoice still waits for it can't be asked: {trouble}"
             raise ApplicationError(message, type=ErrorCode.TEMPORAL_UNAVAILABLE) from None
-        if who is Parent.NOBODY:
-            # Whether it was paid before, when one did, nobody has looked.
+        if parent is Parent.NONE:
+            # In doubt: an earlier attempt, while an invoice still waited, may have paid.
             raise _refused(NOT_AWAITED, "no invoice waits for this payment: its run was reset or ended", in_doubt=True)
-        return who is Parent.INVOICE_AFTER_RESET
+        return parent is Parent.WAITING_FOR_RESET_LINE
 
     def all(self) -> Sequence[Callable[..., Any]]:
         """Every activity, bound to these ports."""
@@ -99,12 +104,12 @@ class InvoiceActivities:
 
 
 def _may_have_been_tried() -> bool:
-    """Whether an attempt may have come before this one. A reset of the activity counts attempts from 1 again."""
+    """Whether this may not be the first attempt. Resetting an activity restarts its count of attempts at 1."""
     info = activity.info()
     return info.attempt > 1 or info.current_attempt_scheduled_time > info.scheduled_time
 
 
 def _refused(code: str, reason: str, *, in_doubt: bool) -> ApplicationError:
-    """The final word against this attempt; where it is in doubt, earlier ones may have paid."""
+    """A final refusal of this attempt. In doubt: earlier attempts may have paid."""
     details = [IN_DOUBT] if in_doubt else []
     return ApplicationError(reason, *details, type=code, non_retryable=True, category=_EXPECTED)

@@ -1,4 +1,4 @@
-"""How an invoice's workflow takes decisions: by update and by signal. The first decision is final. Deterministic."""
+"""Decisions on an invoice, by update and by signal. The first decision is final. Deterministic."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ with workflow.unsafe.imports_passed_through():
     from invoice_mcp.domain.report import Confirmation, Decision, DecisionRequest, InvoiceReport, Status, Verdict
     from invoice_mcp.workflow.cancellation import cancel_and_wait
 
-# Changes since release 0.1.0, for the invoices that it began. See histories/README.md.
+# Patches for invoices that release 0.1.0 started. See histories/README.md.
 CONFIRMS_SIGNALS = "confirms-signals"
 REFUSES_SIGNALS = "refuses-signals"
-# Since 0.2.0.
+# A patch for invoices that release 0.2.0 or 0.1.0 started.
 CONFIRMS_LATE_UPDATES = "confirms-late-updates"
 
-# The shortest timer that servers keep.
+# The shortest timer that Temporal servers support.
 _SHORTEST_TIMER = timedelta(milliseconds=1)
-# Each is kept in the history, which has its limits; a host may dismiss every form by itself.
+# Each dismissal is an event in the history, whose length is limited, and a host may dismiss every form automatically.
 MOST_DISMISSALS = 20
 
 
@@ -38,28 +38,28 @@ class InvoiceDecisions(InvoiceState):
         if self._fault is not None:
             raise RefusedError(ErrorCode.INVOICE_INVALID, self._fault)
         status, now = self._status, workflow.now()
-        require_open_for(verdict, status=status, made=self._decision, deadline=deadline, now=now)
+        require_open_for(verdict, status=status, existing=self._decision, deadline=deadline, now=now)
         if self._decision is None:
-            # What waits to be confirmed came first. It may have come too late; so what repeats it is held against the
-            # deadline, too.
-            require_open_for(verdict, status=status, made=self._unconfirmed, deadline=None, now=now)
+            # A pending decision came first. It may have come too late, so a repetition is checked against the deadline,
+            # too.
+            require_open_for(verdict, status=status, existing=self._pending_decision, deadline=None, now=now)
 
     def _validate_update(self, verdict: Verdict, decision: DecisionRequest) -> None:
-        # A JSON null passes for any type; accepted, it would fail the workflow's tasks for ever.
+        # The SDK decodes JSON null to None whatever the type; accepted, it would fail every workflow task, for ever.
         if not isinstance(decision, DecisionRequest):
             raise ApplicationError("it takes a DecisionRequest", type=ErrorCode.INVALID_ARGUMENT, non_retryable=True)
         if decision.confirmation is Confirmation.SIGNAL:
             raise ApplicationError("an update is no signal", type=ErrorCode.INVALID_ARGUMENT, non_retryable=True)
         try:
-            # The deadline that is told may be too early: whether it is over, the handler finds out.
+            # `self._deadline` may be too early (see `_may_be_late`). The handler finds out whether it has passed.
             self._require_open_for(verdict, deadline=None)
         except RefusedError as refusal:
             raise ApplicationError(refusal.message, type=refusal.code, non_retryable=True) from None
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if self._decision is None:
-            # What is not confirmed yet came first; whatever counts now shows that it was in time.
-            self._decision = self._unconfirmed or self._decision_of(verdict, request)
+            # A pending decision came first. Since this one is in time, that one was, too.
+            self._decision = self._pending_decision or self._decision_of(verdict, request)
             self._changed_at = workflow.now()
 
     def _decision_of(self, verdict: Verdict, request: DecisionRequest) -> Decision:
@@ -67,7 +67,7 @@ class InvoiceDecisions(InvoiceState):
 
     async def _decide_by_update(self, verdict: Verdict, request: DecisionRequest) -> InvoiceReport:
         if self._may_be_late():
-            self._unconfirmed = self._unconfirmed or self._decision_of(verdict, request)
+            self._pending_decision = self._pending_decision or self._decision_of(verdict, request)
             if not await self._is_confirmed():
                 text = "the time to decide has ended"
                 raise ApplicationError(text, type=ErrorCode.ALREADY_CLOSED, non_retryable=True)
@@ -77,8 +77,9 @@ class InvoiceDecisions(InvoiceState):
     def _may_be_late(self) -> bool:
         """Whether an update that would decide may come after the deadline.
 
-        It comes with its own task's time. But the deadline was counted from a clock that may have been behind, and then
-        is too early until a replay counts anew. So this asks what a replay is told alike: when the invoice was started.
+        `workflow.now()` is correct when an update arrives. The deadline was computed from a workflow time that may have
+        been behind, so it may be too early, and a replay may compute a later one. This compares with the workflow's
+        start time instead, which is the same on every replay.
         """
         if self._deadline is None or self._decision is not None:
             return False
@@ -86,14 +87,14 @@ class InvoiceDecisions(InvoiceState):
         return workflow.now() >= first_deadline and workflow.patched(CONFIRMS_LATE_UPDATES)
 
     async def _is_confirmed(self) -> bool:
-        """Whether the deadline's timer has not fired before one that begins now."""
-        self._updates_waiting += 1
+        """Whether a timer that starts now fires before the deadline's timer."""
+        self._pending_updates += 1
         confirmation = asyncio.create_task(self._is_in_time())
-        # Whichever fires first is told first, also where one task tells both.
+        # The timer that fires first is seen first, even if both fire in the same workflow task.
         await workflow.wait_condition(lambda: self._deadline_passed or confirmation.done())
         is_confirmed = confirmation.done() and confirmation.result()
         await cancel_and_wait(confirmation)
-        self._updates_waiting -= 1
+        self._pending_updates -= 1
         return is_confirmed
 
     async def _is_in_time(self) -> bool:
@@ -120,10 +121,10 @@ class InvoiceDecisions(InvoiceState):
 
     @workflow.update
     def dismiss(self, question: int) -> None:  # noqa: ARG002 (checked by the validator)
-        """Take note that the form that asks for the decision was dismissed; decides nothing. The next one is another.
+        """Record that the form that asks for the decision was dismissed. Decides nothing: the next form replaces it.
 
         Args:
-            question: Which form, from 1: the only one that is open is the one after the last that was dismissed.
+            question: Number of the form, from 1. Only the form after the last dismissed one is open.
         """
         self._dismissals += 1
         self._changed_at = workflow.now()
@@ -136,9 +137,10 @@ class InvoiceDecisions(InvoiceState):
 
     @workflow.signal(name="ApproveInvoice", unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def approve_by_signal(self) -> None:
-        """The original sample's signal. Has no answer: what an update would refuse is logged and ignored.
+        """Approve the invoice, by the original sample's signal.
 
-        Refused, too, where the policy wants a person to be asked: the report counts it.
+        A signal has no result: what an update would refuse is logged and ignored. Where the policy requires that a
+        person is asked, the signal is refused, too, and counted in the report.
         """
         if self._fault is None and not self._status.is_terminal and self._refuses_signals():
             self._refused_signals += 1
@@ -148,15 +150,15 @@ class InvoiceDecisions(InvoiceState):
         await self._decide_by_signal(Verdict.APPROVED)
 
     def _refuses_signals(self) -> bool:
-        """Whether no signal may approve. The policy of an invoice that release 0.1.0 began does not say: then none."""
+        """Whether approving signals are refused: by the policy, or because release 0.1.0 recorded none."""
         allowed = self._policy.signals_approve
         return workflow.patched(REFUSES_SIGNALS) if allowed is None else not allowed
 
     @workflow.signal(name="RejectInvoice", unfinished_policy=workflow.HandlerUnfinishedPolicy.ABANDON)
     async def reject_by_signal(self) -> None:
-        """The original sample's signal. Has no answer: what an update would refuse is logged and ignored.
+        """Reject the invoice, by the original sample's signal. Taken under every policy: nothing is paid after it.
 
-        Taken whatever the policy is: after it nothing is paid.
+        A signal has no result: what an update would refuse is logged and ignored.
         """
         await self._decide_by_signal(Verdict.REJECTED)
 
@@ -165,18 +167,19 @@ class InvoiceDecisions(InvoiceState):
             self._require_open_for(verdict, deadline=None)
             confirms = self._deadline is not None and workflow.patched(CONFIRMS_SIGNALS)
             if not confirms:
-                # Before the time to decide has begun, or as release 0.1.0 did.
+                # The time to decide has not begun, or release 0.1.0 started the invoice.
                 self._require_open_for(verdict, deadline=self._deadline)
         except RefusedError as refusal:
             workflow.logger.warning("Signal ignored: %s", refusal.message)
             return
-        # Release 0.1.0 recorded no confirmation; the invoices that it began go on as they were recorded.
+        # Release 0.1.0 recorded no confirmation, and its invoices continue as recorded.
         confirmation = None if self._policy.signals_approve is None else Confirmation.SIGNAL
         request = DecisionRequest(by="signal", confirmation=confirmation)
         if confirms:
-            # The clock may be behind, and the deadline over. Signals are handled before timers that have fired by then.
-            # So the deadline's timer decides, not the clock: if it has fired, the next task finds the invoice ended.
-            self._unconfirmed = self._unconfirmed or self._decision_of(verdict, request)
+            # `workflow.now()` may be behind, and the deadline may have passed: the SDK handles signals before timers
+            # that fired in the same task. So the deadline's timer decides. If it has fired, the invoice has ended
+            # when this timer fires.
+            self._pending_decision = self._pending_decision or self._decision_of(verdict, request)
             await workflow.sleep(_SHORTEST_TIMER, summary="signal is confirmed")
         if not (self._status.is_terminal or self._deadline_passed):
             self._decide(verdict, request)

@@ -1,4 +1,4 @@
-"""The state of one invoice in its workflow: what is known of it, and the queries that tell it. Deterministic."""
+"""State and queries of an invoice's workflow. Deterministic."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class InvoiceState:
 
     @workflow.init
     def __init__(self, request: Any = None) -> None:
-        # Decoded here, not by its type: an input that does not decode would fail the workflow's tasks for ever.
+        # Decoded here, not by the type hint: an input that the SDK can't decode fails every workflow task, for ever.
         self._fault: str | None = None
         self._changed_at = workflow.now()
         try:
@@ -50,16 +50,16 @@ class InvoiceState:
         self._policy = request.policy
         self._status = Status.INITIALIZING
         self._decision: Decision | None = None
-        # By a signal, or an update that may be late: it waits for a timer of its own.
-        self._unconfirmed: Decision | None = None
-        self._updates_waiting = 0
+        # Taken by a signal, or by an update that may be late. It counts once a timer has confirmed it.
+        self._pending_decision: Decision | None = None
+        self._pending_updates = 0
         self._deadline_passed = False
         self._deadline: datetime | None = None
         self._reason: str | None = None
         self._cancelling = False
         self._dismissals = 0
         self._refused_signals = 0
-        self._started: set[int] = set()
+        self._started_lines: set[int] = set()
         self._orders = [PaymentOrder.for_line(self._invoice, n) for n in range(1, len(self._invoice.lines) + 1)]
         self._lines = [
             LineReport(
@@ -84,7 +84,7 @@ class InvoiceState:
             workflow.upsert_search_attributes([STATUS_KEY.value_set(status.value)])
 
     def _close(self, status: Status, reason: str | None = None) -> None:
-        """End without (full) payment: lines nobody asked to be paid are told as such."""
+        """End without full payment. Lines whose payment was never requested become NOT_PAID."""
         self._reason = reason or (workflow.cancellation_reason() if status is Status.CANCELLED else None) or None
         for line in self._lines:
             if line.status is LineStatus.PENDING:
@@ -121,17 +121,17 @@ class InvoiceState:
 
     @workflow.query(name="GetInvoiceStanding")
     def standing(self) -> Standing:
-        """The report, and since when it has been so."""
+        """The report, and when it last changed."""
         return Standing(report=self.report(), changed_at=self._changed_at, dismissals=self._dismissals)
 
     @workflow.query(name="GetInvoiceStatus")
     def status(self) -> str:
-        """The original sample's query: the status alone."""
+        """The status alone. A query of the original sample."""
         return self._status.value
 
     @workflow.query(name="IsInvoiceApproved")
     def is_approved(self) -> bool:
-        """The original sample's query: the decision. Fails while there is none."""
+        """Whether the invoice is approved. A query of the original sample; fails while there is no decision."""
         if self._decision is None:
             raise ApplicationError("Invoice approval status is not set yet.")
         return self._decision.verdict is Verdict.APPROVED

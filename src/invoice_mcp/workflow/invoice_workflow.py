@@ -1,4 +1,4 @@
-"""The workflow of an invoice: it is validated, waits for a decision, and is paid line by line. Deterministic."""
+"""The workflow of an invoice: validate it, wait for a decision, pay it line by line. Deterministic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from invoice_mcp.workflow.cancellation import cancel_and_wait, reraise_unless_cancelled, retrieve_exception
     from invoice_mcp.workflow.line_workflow import PayLineItem, describe_failure
 
-# A change since release 0.1.0, for the invoices that it began. See histories/README.md.
+# A patch for invoices that release 0.1.0 started. See histories/README.md.
 STOPS_LINES_IN_ORDER = "stops-lines-in-order"
 
 _VALIDATION_ATTEMPT = timedelta(seconds=30)
@@ -41,9 +41,9 @@ _VALIDATION_RETRY = RetryPolicy(
 class InvoiceWorkflow(InvoiceDecisions):
     """One invoice from submission to its end.
 
-    Takes an InvoiceRequest. Completes with an InvoiceReport when the invoice is PAID, FAILED, REJECTED or EXPIRED, and
-    ends as a cancelled execution when it is CANCELLED; the query GetInvoiceReport answers in every case. An input that
-    is no InvoiceRequest fails the execution with INVOICE_INVALID.
+    Input: an InvoiceRequest; anything else fails the execution with INVOICE_INVALID. Completes with an InvoiceReport
+    when the invoice is PAID, FAILED, REJECTED or EXPIRED; ends as a cancelled execution when it is CANCELLED. The query
+    GetInvoiceReport answers in every case.
     """
 
     @workflow.run
@@ -55,14 +55,14 @@ class InvoiceWorkflow(InvoiceDecisions):
                 await self._pay()
         except asyncio.CancelledError:
             reraise_unless_cancelled()
-            # Nothing was asked to be paid yet: _pay handles cancellation itself.
+            # No payment was requested yet: `_pay` handles cancellation itself.
             self._close(Status.REJECTED if self._is_rejected() else Status.CANCELLED)
         if self._status is Status.CANCELLED:
             raise asyncio.CancelledError
         return self.report()
 
     async def _validate(self) -> bool:
-        """Whether the invoice goes on to wait for its decision. A rejection need not wait for the ERP."""
+        """Whether the ERP accepts the invoice. A rejection ends it without waiting for the ERP."""
         self._move_to(Status.PENDING_VALIDATION)
         validation = workflow.start_activity(
             VALIDATE_AGAINST_ERP,
@@ -92,15 +92,15 @@ class InvoiceWorkflow(InvoiceDecisions):
         self._move_to(Status.PENDING_APPROVAL)
         deadline = asyncio.create_task(self._await_deadline())
         try:
-            await workflow.wait_condition(self._is_settled)
+            await workflow.wait_condition(self._is_decision_phase_over)
         except asyncio.CancelledError:
             reraise_unless_cancelled()
-            if self._unconfirmed is not None:
-                # The decision came first: whether it counts, its confirmation and the deadline tell.
-                await workflow.wait_condition(self._is_settled)
+            if self._pending_decision is not None:
+                # The decision came before the cancellation. Whether it counts depends on its timer and the deadline's.
+                await workflow.wait_condition(self._is_decision_phase_over)
             await cancel_and_wait(deadline)
             raise
-        # Not in a `finally`, where Python comes too when it throws the coroutine away: nothing can be awaited then.
+        # Not in a `finally`: Python also runs that when it closes the coroutine, and nothing can be awaited then.
         await cancel_and_wait(deadline)
         if self._decision is None:
             workflow.logger.info("No decision in time")
@@ -111,15 +111,15 @@ class InvoiceWorkflow(InvoiceDecisions):
             self._move_to(Status.APPROVED)
         return self._status is Status.APPROVED
 
-    def _is_settled(self) -> bool:
-        """Whether there is a decision, or none can come any more; and all updates are answered."""
-        return (self._decision is not None or self._deadline_passed) and not self._updates_waiting
+    def _is_decision_phase_over(self) -> bool:
+        """Whether there is a decision, or the deadline has passed; and all updates are answered."""
+        return (self._decision is not None or self._deadline_passed) and not self._pending_updates
 
     async def _await_deadline(self) -> None:
         """Wait for the deadline.
 
-        As a task of its own, not as a time-out: where this timer and that of a signal's confirmation have fired by the
-        same task, both are seen in the order in which they fired.
+        A task of its own, not a timeout of `wait_condition`: when this timer and the timer that confirms a decision
+        fire in the same workflow task, both are seen in the order in which they fired.
         """
         await workflow.sleep(self._policy.approval_timeout, summary="approval deadline")
         self._deadline_passed = True
@@ -159,7 +159,7 @@ class InvoiceWorkflow(InvoiceDecisions):
             return
         try:
             payment = await workflow.start_child_workflow(PayLineItem.run, order, id=workflow_id)
-            self._started.add(order.line)
+            self._started_lines.add(order.line)
             self._update_line(order.line, status=LineStatus.SCHEDULED)
             if self._is_cancelling() and not workflow.patched(STOPS_LINES_IN_ORDER):
                 await self._cancel_line(order.line)
@@ -169,43 +169,43 @@ class InvoiceWorkflow(InvoiceDecisions):
             if is_cancelled_exception(error):
                 self._update_line(order.line, status=LineStatus.CANCELLED)
                 return
-            # PayLineItem reports a failed payment as its result. Here somebody ended it from outside.
+            # PayLineItem returns a failed payment as its result. So this one was ended from outside.
             code, words = describe_failure(error)
             self._update_line(order.line, **unconfirmed_outcome(code, words).model_dump())
 
     async def _stop_lines(self) -> None:
-        """Ask every line that has not ended to stop. Each knows itself whether it still waits for its due date.
+        """Request cancellation of every line that has not ended. Each line decides whether it can still stop.
 
-        Which requests there are, and in which order, follows from which lines had ended, and from the order of the
-        lines. It may not follow from the clock: a replay may see a later time.
+        The requests and their order depend only on which lines had ended and on the order of the lines. They must not
+        depend on `workflow.now()`: a replay may see a later time.
         """
         beginning = [line.line for line in self._lines if line.status is LineStatus.PENDING]
         waiting = [line.line for line in self._lines if line.status is LineStatus.SCHEDULED]
         requests = [asyncio.create_task(self._stop_line(number)) for number in waiting]
         for number in beginning:
-            await workflow.wait_condition(partial(self._is_known, number))
-            if number in self._started:
+            await workflow.wait_condition(partial(self._is_start_resolved, number))
+            if number in self._started_lines:
                 requests.append(asyncio.create_task(self._stop_line(number)))
         await asyncio.gather(*requests)
 
-    def _is_known(self, number: int) -> bool:
-        """Whether a line has been started, or can't be."""
+    def _is_start_resolved(self, number: int) -> bool:
+        """Whether the start of a line has succeeded or failed."""
         return self._lines[number - 1].status is not LineStatus.PENDING
 
     async def _cancel_line(self, number: int) -> None:
-        """As release 0.1.0 did: ask a line to stop that seems to wait for its due date.
+        """As release 0.1.0 did: request cancellation of a line whose due date is ahead, by `workflow.now()`.
 
-        The clock may be behind where a query was answered from a replay. Then the replay asks other lines.
+        Not deterministic, hence the patch: a replay that answers a query may see another time, and request other lines.
         """
         line = self._lines[number - 1]
         if line.status is LineStatus.SCHEDULED and line.due_date > workflow.now():
             await self._stop_line(number)
 
     async def _stop_line(self, number: int) -> None:
-        """Ask one line to stop.
+        """Request cancellation of one line.
 
-        By an external request, not by cancelling our task: a result that arrives together with the cancellation
-        would be lost with the task, and a paid line reported as cancelled.
+        By an external request, not by cancelling the task that awaits the child: a result that arrives together with
+        the cancellation would be lost with that task, and a paid line be reported as cancelled.
         """
         child = workflow.get_external_workflow_handle(line_workflow_id(workflow.info().workflow_id, number))
         try:

@@ -1,4 +1,4 @@
-"""The workflow that pays one line on its due date, and what a failure is called in reports. Deterministic code only."""
+"""The workflow that pays one line on its due date. Deterministic."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ with workflow.unsafe.imports_passed_through():
 
 
 IN_DOUBT: Mapping[str, bool] = {"unconfirmed": True}
-"""Detail of a refusal that came after an attempt without a verdict. Activities of release 0.1.0 did not give it."""
+"""Failure detail of a refusal after an attempt without a verdict. Activities of release 0.1.0 did not set it."""
 
-# A change since release 0.1.0, for the lines that it began. See histories/README.md.
+# A patch for lines that release 0.1.0 started. See histories/README.md.
 COUNTS_DOWN = "counts-down-to-due-date"
 
 _ATTEMPT = timedelta(seconds=30)
-# The server fires any timer after a hundred years.
+# The server fires every timer after a hundred years at the latest.
 _LONGEST_TIMER = timedelta(days=90 * 365)
 _RETRY = RetryPolicy(
     initial_interval=timedelta(seconds=1),
@@ -36,10 +36,10 @@ _RETRY = RetryPolicy(
 )
 
 
-# An input that does not decode fails the execution: it must not stay open, failing its tasks for ever.
+# An input that does not decode fails the execution; otherwise every workflow task would fail, for ever.
 @workflow.defn(name=LINE_WORKFLOW_TYPE, failure_exception_types=[ValidationError])
 class PayLineItem:
-    """Pays one line on its due date. Cancelled while it waits, it pays nothing; a payment under way finishes."""
+    """Pays one line on its due date. Cancelled before that, it pays nothing; a payment under way finishes."""
 
     @workflow.run
     async def run(self, order: PaymentOrder) -> LineOutcome:
@@ -74,13 +74,13 @@ class PayLineItem:
 async def _wait_for_due_date(order: PaymentOrder) -> None:
     """Wait for the due date of a line.
 
-    Only the first task compares it with the clock. Later on the clock may be behind, and a timer that has fired is the
-    better witness: a server starts it at the end of the task, so it never fires before the due date.
+    Only the first workflow task compares it with `workflow.now()`, which may be behind in later tasks. The timers are
+    reliable: the server starts a timer when the task completes, so it never fires before the due date.
     """
     wait = order.due_date - workflow.now()
     summary = f"due date of line {order.line}"
     if wait > _LONGEST_TIMER and not workflow.patched(COUNTS_DOWN):
-        # As release 0.1.0 did.
+        # As in release 0.1.0.
         while (wait := order.due_date - workflow.now()) > timedelta(0):
             await workflow.sleep(min(wait, _LONGEST_TIMER), summary=summary)
         return
@@ -91,7 +91,7 @@ async def _wait_for_due_date(order: PaymentOrder) -> None:
 
 
 def describe_failure(error: FailureError) -> tuple[str, str]:
-    """Code and words of the failure at the bottom of an ActivityError or ChildWorkflowError."""
+    """Code and message of the cause of an ActivityError or ChildWorkflowError."""
     cause = error.cause
     if isinstance(cause, ApplicationError):
         return cause.type or "ERROR", cause.message
@@ -100,7 +100,7 @@ def describe_failure(error: FailureError) -> tuple[str, str]:
 
 
 def _is_in_doubt(error: ActivityError) -> bool:
-    """Whether a refusal came after an attempt without a verdict."""
+    """Whether a refusal followed an attempt without a verdict."""
     cause = error.cause
     details = cause.details if isinstance(cause, ApplicationError) else ()
     return any(isinstance(detail, Mapping) and detail.get("unconfirmed") is True for detail in details)

@@ -1,4 +1,4 @@
-"""The worker: which workflows and activities there are, named once, and how they are run."""
+"""The worker: its workflows, activities and options, and how it reconnects."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 WORKFLOWS: tuple[type, ...] = (InvoiceWorkflow, PayLineItem)
 
-# Workflow code logs, and RichHandler, which our command line and the MCP server install, imports more of itself when it
-# first prints something. Inside of the sandbox that import fails, and with it the workflow's task, for ever.
+# Workflow code logs, and RichHandler, installed by the command line and by the MCP SDK, imports more of rich when it
+# first prints. In the sandbox that import fails, and so does every workflow task.
 _RUNNER = SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules("rich", "pygments"))
 
 REPLAY: Mapping[str, Any] = {
@@ -39,29 +39,30 @@ REPLAY: Mapping[str, Any] = {
     "workflow_runner": _RUNNER,
     "data_converter": pydantic_data_converter,
 }
-"""What a `temporalio.worker.Replayer` is given to run workflows exactly as the worker does."""
+"""Arguments for a `temporalio.worker.Replayer` that runs workflows exactly as the worker does."""
 
-# What a payment under way is given to finish before the worker leaves it to a retry elsewhere.
+# How long a payment under way may take to finish at shutdown. After that it is cancelled, and retried elsewhere.
 _GRACE = timedelta(seconds=10)
-# A worker that is killed leaves its workflows pinned to itself for this long; until then nobody can ask them.
+# Workflows stay on the sticky queue of a killed worker for this long. Until then their queries get no answer.
 _STICKY = timedelta(seconds=2)
 _DEFAULTS: Mapping[str, Any] = {
     "graceful_shutdown_timeout": _GRACE,
     "sticky_queue_schedule_to_start_timeout": _STICKY,
     "workflow_runner": _RUNNER,
 }
-_CONNECTS_WITHIN = 10.0
+_CONNECT_TIMEOUT = 10.0
 _LONGEST_PAUSE = 10.0
 _OUR_ACTIVITIES = frozenset({VALIDATE_AGAINST_ERP, PAYMENT_GATEWAY})
 
 
-class _OneLine(logging.Filter):
-    """Takes the traceback from the SDK's message about an attempt that failed as our activities say that it may.
+class _ExpectedFailureFilter(logging.Filter):
+    """Removes the traceback from the SDK's log record of an activity attempt that raised ApplicationError.
 
-    It is tried again, and its traceback leads to the line that says so. Other exceptions are faults, and keep theirs.
+    Our activities raise it for expected failures, which are retried; its traceback shows nothing but the `raise`. Other
+    exceptions are faults, and keep their tracebacks.
 
-    All workers of a process log by one logger of the SDK, and none takes a logger of its own. So the filter is the
-    process's, and leaves alone what is said of activities with other names than ours.
+    The SDK logs for all workers of a process by one logger, and a worker can't have its own. So this filter is added
+    once per process, and ignores activities of other names than ours.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -74,7 +75,7 @@ class _OneLine(logging.Filter):
         return True
 
 
-_ONE_LINE = _OneLine()
+_FILTER = _ExpectedFailureFilter()
 
 
 def build_worker(
@@ -86,13 +87,14 @@ def build_worker(
     workflows: Sequence[type] = WORKFLOWS,
     **options: Any,
 ) -> Worker:
-    """A worker for everything this project runs; `options` go to `temporalio.worker.Worker` as they are.
+    """A worker for all workflows and activities.
 
     Args:
-        workflows: Others than the product's, of the same names: a harness proves itself on broken ones.
+        workflows: Replace the product's, under the same names: the harness is tested with broken ones.
+        options: Passed to `temporalio.worker.Worker`.
     """
-    # Once in a process, however often this is called.
-    activity.logger.base_logger.addFilter(_ONE_LINE)
+    # Adding the same filter again does nothing.
+    activity.logger.base_logger.addFilter(_FILTER)
     return Worker(
         client,
         task_queue=task_queue,
@@ -105,15 +107,15 @@ def build_worker(
 async def run_reconnecting_worker(
     connect: Callable[[], Awaitable[Client]], erp: Erp, payments: Payments, *, task_queue: str = TASK_QUEUE
 ) -> None:
-    """Work until cancelled, then finish what is under way. While Temporal is away: wait for it, and say so.
+    """Run a worker until cancelled, then let activities under way finish. If Temporal fails: warn and reconnect.
 
     Args:
-        connect: Gives a connected client, or raises RuntimeError.
+        connect: Returns a connected client, or raises RuntimeError.
     """
     pause = 0.5
     while True:
         try:
-            with anyio.fail_after(_CONNECTS_WITHIN):
+            with anyio.fail_after(_CONNECT_TIMEOUT):
                 client = await connect()
                 await Probe(client).register_status_index()
             worker = build_worker(client, erp, payments, task_queue=task_queue)
@@ -123,7 +125,7 @@ async def run_reconnecting_worker(
         except (RPCError, RuntimeError, TimeoutError) as error:
             logger.warning("The worker can't work: Temporal is away (%s). Next try in %.1f s", error, pause)
         except Exception:
-            # Whatever it was: a server without its worker is of no use.
+            # Whatever the error is: a server without a worker is useless.
             logger.exception("The worker ended unexpectedly. It starts again in %.1f s", pause)
         await anyio.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
