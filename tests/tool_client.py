@@ -8,9 +8,10 @@ from typing import Any
 from mcp import Client
 
 from invoice_mcp.domain.report import InvoiceReport, LineStatus
-from invoice_mcp.testing import PAST, ToolRefused, Tools, an_invoice
+from invoice_mcp.testing import PAST_DUE, ToolRefused, an_invoice
+from invoice_mcp.testing.world.tools import Tools
 
-__all__ = ["PAST", "ToolClient", "an_invoice", "lines_of"]
+__all__ = ["PAST_DUE", "ToolClient", "an_invoice", "lines_of"]
 
 
 def lines_of(report: InvoiceReport) -> list[LineStatus]:

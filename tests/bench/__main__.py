@@ -25,17 +25,9 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status
-from invoice_mcp.testing import (
-    DAY,
-    PAST,
-    EnvironmentPool,
-    RecordingPayments,
-    ScriptedErp,
-    World,
-    kinds,
-    open_world,
-    run_and_exit,
-)
+from invoice_mcp.testing import PAST_DUE, EnvironmentPool, World, kinds, open_world, run_and_exit
+from invoice_mcp.testing.world.base import DAY
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.worker import WORKFLOWS
@@ -48,7 +40,7 @@ _numbers = itertools.count(1)
 async def in_a_world(pool: EnvironmentPool, ending: str) -> World:
     """One life as a scenario: through MCP, observed and checked."""
     async with open_world(pool) as world:
-        await world.submit(("100", PAST), ("200", PAST))
+        await world.submit(("100", PAST_DUE), ("200", PAST_DUE))
         if ending == Status.EXPIRED:
             await world.advance(6 * DAY)
         else:
@@ -82,7 +74,7 @@ async def raw(pool: EnvironmentPool, ending: str) -> None:
 
 
 def _invoice(invoice_id: str) -> Invoice:
-    lines = [{"description": "Widget", "amount": amount, "due_date": PAST} for amount in ("100", "200")]
+    lines = [{"description": "Widget", "amount": amount, "due_date": PAST_DUE} for amount in ("100", "200")]
     return Invoice.model_validate({"invoice_id": invoice_id, "customer": "ACME Corp", "lines": lines})
 
 

@@ -18,7 +18,7 @@ from invoice_mcp.cli.demo import sample_invoice
 from tests.end_to_end.host import PROGRAM, Host, environment, host, processes_of, read_until, wait_until_gone
 from tests.processes import running_process
 from tests.requirements import requirement
-from tests.tool_client import PAST, an_invoice
+from tests.tool_client import PAST_DUE, an_invoice
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def test_the_owner_is_killed_and_the_other_goes_on(home: Path) -> None:
         owner = await first.start(home)
         other = await second.enter_async_context(host(home))
         assert len(processes_of(home)) == 2  # one guardian, one Temporal, for both
-        workflow_id = await owner.submit(an_invoice("A", ("1", PAST), ("2", PAST)))
+        workflow_id = await owner.submit(an_invoice("A", ("1", PAST_DUE), ("2", PAST_DUE)))
         assert (await other.call("status", workflow_id=workflow_id))["status"] == "PENDING-APPROVAL"
 
         owner.kill()
@@ -81,7 +81,7 @@ async def test_both_are_killed_and_a_later_one_finds_the_invoice_waiting(home: P
 
 @requirement("TEMPORAL-RESTART", "PAY-ONCE")
 async def test_killed_while_paying_nothing_is_lost_and_nothing_is_paid_twice(home: Path) -> None:
-    lines = [("1", PAST)] * 20
+    lines = [("1", PAST_DUE)] * 20
     server = Killed()
     tools = await server.start(home)
     workflow_id = await tools.submit(an_invoice("A", *lines))

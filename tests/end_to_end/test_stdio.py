@@ -28,7 +28,7 @@ from tests.end_to_end.host import PROGRAM, embedded_client, environment, host, r
 from tests.nightly import at_night
 from tests.processes import running_process
 from tests.requirements import requirement
-from tests.tool_client import PAST, an_invoice
+from tests.tool_client import PAST_DUE, an_invoice
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ async def test_nobody_decides(home: Path) -> None:
 async def test_decisions_submissions_and_lists(home: Path) -> None:
     async with host(home) as tools:
         # Approve, then reject: a line due in years keeps the invoice open.
-        approved = await tools.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
+        approved = await tools.submit(an_invoice("A", ("1", PAST_DUE), ("2", "2090-01-01T00:00:00Z")))
         await tools.call("approve", workflow_id=approved, approver="Ann")
         refused = await tools.refused("reject", workflow_id=approved, approver="Bob")
         assert refused.code == "ALREADY_DECIDED"
@@ -174,11 +174,11 @@ async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: P
 @requirement("STATE-LOST", "STATE-LINE")
 async def test_a_forgotten_invoice_that_comes_back_changed_is_not_paid_twice(home: Path) -> None:
     ledger = PaymentLedger(ledger_path(home))
-    order = PaymentOrder.for_line(AcceptedInvoice.of(Invoice.model_validate(an_invoice("A", ("1", PAST)))), 1)
+    order = PaymentOrder.for_line(AcceptedInvoice.of(Invoice.model_validate(an_invoice("A", ("1", PAST_DUE)))), 1)
     paid = (await ledger.pay(order)).payment_id
     assert "temporal.db is missing, or another one" in " ".join(run(home, "worker").stderr.split())
     async with host(home, "--accept-lost-state") as tools:
-        workflow_id = await tools.submit(an_invoice("A", ("1.50", PAST), ("2", PAST)))
+        workflow_id = await tools.submit(an_invoice("A", ("1.50", PAST_DUE), ("2", PAST_DUE)))
         await tools.call("approve", workflow_id=workflow_id)
         report = await tools.until(workflow_id, "FAILED")
     first, second = report["lines"]
@@ -192,9 +192,9 @@ async def test_a_forgotten_invoice_that_comes_back_changed_is_not_paid_twice(hom
 @requirement("STATE-LOST", "STATE-BACKUP")
 async def test_a_backup_in_the_middle_goes_on_in_another_home(home: Path, tmp_path: Path) -> None:
     async with host(home) as tools:
-        paying = await tools.submit(an_invoice("A", ("1", PAST), ("2", "2090-01-01T00:00:00Z")))
+        paying = await tools.submit(an_invoice("A", ("1", PAST_DUE), ("2", "2090-01-01T00:00:00Z")))
         await tools.call("approve", workflow_id=paying)
-        waiting = await tools.submit(an_invoice("B", ("3", PAST)))
+        waiting = await tools.submit(an_invoice("B", ("3", PAST_DUE)))
         async with asyncio.timeout(30):
             while (await tools.call("status", workflow_id=paying))["lines"][0]["status"] != "PAID":
                 await asyncio.sleep(0.05)

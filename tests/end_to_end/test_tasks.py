@@ -24,9 +24,9 @@ from tests.end_to_end.host import environment, wait_until_gone
 from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.tasks_client import ScriptedUser, form_response, start_task, tasks_client
-from tests.tool_client import PAST, ToolClient, an_invoice
+from tests.tool_client import PAST_DUE, ToolClient, an_invoice
 
-GIVES_UP_AFTER = 90.0
+HARNESS_TIMEOUT = 90.0
 
 
 def victims(each_time: str) -> list[Any]:
@@ -37,7 +37,7 @@ def victims(each_time: str) -> list[Any]:
 
 async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:
     """Follow a task with a new client, outwaiting who is away."""
-    with anyio.fail_after(GIVES_UP_AFTER):
+    with anyio.fail_after(HARNESS_TIMEOUT):
         async with tasks_client(url) as client:
             while True:
                 try:
@@ -53,7 +53,7 @@ async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object
 
 async def submitted(url: str, invoice: dict[str, Any]) -> str:
     """Submit until there is a task: submitting again is safe, as who refuses for want of a worker says."""
-    with anyio.fail_after(GIVES_UP_AFTER):
+    with anyio.fail_after(HARNESS_TIMEOUT):
         async with tasks_client(url) as client:
             while True:
                 answer: Any = await client.session.call_tool("trigger", {"invoice": invoice}, allow_claimed=True)
@@ -76,7 +76,7 @@ async def until_asked(url: str, task_id: str, but: str = "") -> str:
 
 async def patiently(url: str, call: Callable[[ClientSession], Awaitable[None]]) -> None:
     """Have it acknowledged, by a client of its own."""
-    with anyio.fail_after(GIVES_UP_AFTER):
+    with anyio.fail_after(HARNESS_TIMEOUT):
         async with tasks_client(url) as client:
             while True:
                 try:
@@ -114,7 +114,7 @@ async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_
                     await cluster.named(victim).restart()
 
             due = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
-            invoice = an_invoice(f"{victim}-{gap}", ("1", PAST), ("2", due))
+            invoice = an_invoice(f"{victim}-{gap}", ("1", PAST_DUE), ("2", due))
             task_id = await submitted(cluster.url, invoice)
             await now(0)
             key = await until_asked(cluster.url, task_id)
@@ -126,7 +126,7 @@ async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_
             await now(3)
             await until(cluster.url, task_id, lambda task: task.status != "input_required")
             await now(4)
-            with anyio.fail_after(GIVES_UP_AFTER):
+            with anyio.fail_after(HARNESS_TIMEOUT):
                 while not await paid_by(cluster.home, invoice["invoice_id"]):
                     await anyio.sleep(0.05)
             await now(5)
@@ -142,7 +142,7 @@ async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_
 @pytest.mark.parametrize("victim", victims("server"))
 async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) -> None:
     async with Cluster(tmp_path / "cluster") as cluster:
-        invoice = an_invoice(f"{victim}", ("1", PAST), ("2", PAST))
+        invoice = an_invoice(f"{victim}", ("1", PAST_DUE), ("2", PAST_DUE))
 
         async def disturbed(tool: Callable[[Client], Any], after: float) -> None:
             """Do it while the victim is killed; whether it is answered does not matter."""
@@ -174,7 +174,7 @@ async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) 
 @pytest.mark.parametrize("victim", victims("temporal"))
 async def test_a_cancellation_is_not_lost_with_who_was_killed(tmp_path: Path, victim: str) -> None:
     async with Cluster(tmp_path / "cluster") as cluster:
-        invoice = an_invoice(f"{victim}", ("1", PAST), ("2", PAST))
+        invoice = an_invoice(f"{victim}", ("1", PAST_DUE), ("2", PAST_DUE))
         task_id = await submitted(cluster.url, invoice)
         await until_asked(cluster.url, task_id)
         await cluster.named(victim).restart()
@@ -208,7 +208,7 @@ async def test_a_call_whose_server_is_killed_fails_and_another_client_goes_on(tm
                 await waiting.wait()
                 cluster.named("server").kill()
 
-        with anyio.fail_after(GIVES_UP_AFTER), pytest.raises(ExceptionGroup):
+        with anyio.fail_after(HARNESS_TIMEOUT), pytest.raises(ExceptionGroup):
             await call_and_kill()
         await cluster.named("server").start()
         [task_id] = task_ids

@@ -25,7 +25,7 @@ from rich.console import Console
 from tests.mutants.__main__ import ROOT, Verdicts
 from tests.mutants.equivalent import EQUIVALENT_ELSEWHERE
 from tests.mutants.generator import SOURCES, Mutant
-from tests.mutants.judge_pool import DRAWN, GIVES_UP_AFTER, UNIT
+from tests.mutants.judge_pool import DRAWN, HARNESS_TIMEOUT, UNIT
 from tests.mutants.modules import HARNESS, PRODUCT, sample, tests_of
 from tests.mutants.named import named
 from tests.mutants.report import escaped
@@ -76,7 +76,7 @@ class Judges:
             return await self.ask(Path(made), tests_of(mutant.file), judges)
 
     async def ask(
-        self, package: Path, tests: Sequence[str], judges: Sequence[str], within: int = GIVES_UP_AFTER
+        self, package: Path, tests: Sequence[str], judges: Sequence[str], within: int = HARNESS_TIMEOUT
     ) -> dict[str, str]:
         """What they say of the package in this folder."""
         assert self._process.stdin is not None

@@ -23,7 +23,7 @@ from typing import Any
 UNIT, DRAWN, SCENARIOS = "unit tests", "drawn scenarios", "scenarios"
 
 # Seconds for all judges together. Code that waits for ever is noticed by that.
-GIVES_UP_AFTER = 240
+HARNESS_TIMEOUT = 240
 _DRAWN = 100
 _OTHERS = (
     "httpx2",
@@ -120,7 +120,7 @@ def _in_a_fork(request: Mapping[str, Any], answer: Callable[..., None]) -> None:
             _judge_all(request["package"], request["tests"], request["judges"], answer)
         os._exit(0)
     signal.signal(signal.SIGALRM, lambda *_: os.killpg(child, signal.SIGKILL))
-    signal.alarm(request.get("within", GIVES_UP_AFTER))
+    signal.alarm(request.get("within", HARNESS_TIMEOUT))
     _, status = os.waitpid(child, 0)
     signal.alarm(0)
     with suppress(ProcessLookupError):

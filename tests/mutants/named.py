@@ -294,8 +294,8 @@ NAMED: tuple[Named, ...] = (
     Named(
         "a decision at the deadline is taken for one in time",
         "testing/checker/history.py",
-        "arrival.at < (self.expires_by",
-        "arrival.at <= (self.expires_by",
+        "received.at < (self.expires_by",
+        "received.at <= (self.expires_by",
     ),
     Named(
         "strict replay leaves out which errors are not retried",

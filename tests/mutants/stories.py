@@ -38,9 +38,10 @@ from invoice_mcp.domain.report import (
     without_idempotency_keys,
 )
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import DAY, PAST, Action, Line, Scenario, Verb, World
+from invoice_mcp.testing import PAST_DUE, Action, Line, Scenario, Verb, World
+from invoice_mcp.testing.world.base import DAY
 from invoice_mcp.workflow.invoice_decisions import MOST_DISMISSALS
-from tests.scenarios.controls.control import Story
+from tests.scenarios.controls.control import Script
 
 _SOON = timedelta(seconds=10)
 
@@ -120,11 +121,11 @@ async def _forged_signal(world: World) -> None:
 async def _decided_with_the_deadline(world: World) -> None:
     """A decision and the deadline in one task, of an invoice with another time to decide than the default."""
     window = timedelta(hours=1)
-    invoice = Invoice.model_validate(world.invoice(("100", PAST)))
+    invoice = Invoice.model_validate(world.invoice(("100", PAST_DUE)))
     request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(approval_timeout=window))
     workflow_id = workflow_id_for(invoice.invoice_id)
     await world.client.start_workflow(WORKFLOW_TYPE, request, id=workflow_id, task_queue=world.task_queue)
-    world.watch(workflow_id)
+    world.track(workflow_id)
     await world.until(Status.PENDING_APPROVAL)
     await world.crash_worker()
     await world.advance(window)
@@ -170,7 +171,7 @@ async def _dismissed_too_late(world: World) -> None:
 
 async def _every_query(world: World) -> None:
     for decide, verdict in ((world.approve, True), (world.reject, False)):
-        await world.submit(("100", PAST))
+        await world.submit(("100", PAST_DUE))
         handle = world.handle()
         assert await handle.query("GetInvoiceStatus", rpc_timeout=_SOON) == Status.PENDING_APPROVAL
         assert "not set yet" in await _told(handle.query("IsInvoiceApproved", rpc_timeout=_SOON))
@@ -183,7 +184,7 @@ async def _every_query(world: World) -> None:
 
 async def _crash_under_way(world: World) -> None:
     world.payments.is_slow()
-    await world.submit(("100", PAST))
+    await world.submit(("100", PAST_DUE))
     await world.approve()
     await world.when(lambda: world.payments.under_way)
     await world.crash_worker()
@@ -195,7 +196,7 @@ async def _crash_under_way(world: World) -> None:
 
 async def _declined_card(world: World) -> None:
     world.payments.refuses("ACCOUNT_CLOSED")
-    await world.submit(("100", PAST))
+    await world.submit(("100", PAST_DUE))
     await world.approve()
     report = await world.until(Status.FAILED)
     line = report.lines[0]
@@ -204,7 +205,7 @@ async def _declined_card(world: World) -> None:
 
 async def _lost_answers(world: World) -> None:
     world.payments.loses_the_answer(3)
-    await world.submit(("100", PAST))
+    await world.submit(("100", PAST_DUE))
     await world.approve()
     await world.advance(timedelta(minutes=2))
     line = (await world.until(Status.FAILED)).lines[0]
@@ -216,7 +217,7 @@ async def _more_than_a_page(world: World) -> None:
     """More invoices than a list has if nobody says how many, where they can be listed."""
     if not world.engine.can_list:
         return
-    began = [await world.trigger(world.invoice(("100", PAST))) for _ in range(23)]
+    began = [await world.trigger(world.invoice(("100", PAST_DUE))) for _ in range(23)]
     listed = [entry["run_id"] for entry in await world.list(limit=50)]
     assert {each.run_id for each in began} <= set(listed)
     assert len(await world.list()) == 20
@@ -254,7 +255,7 @@ class _Overtaken(Interceptor):
 
 async def _overtaken_submission(world: World) -> None:
     """Another client submits other content under the same id, and that is paid, before this start gets through."""
-    draft = world.invoice(("100", PAST))
+    draft = world.invoice(("100", PAST_DUE))
 
     async def is_paid_meanwhile() -> None:
         await world.trigger(draft)
@@ -273,23 +274,23 @@ async def _overtaken_submission(world: World) -> None:
         raise AssertionError(f"it was paid with other content, and submitted again as {submission}")
 
 
-STORIES: tuple[Story, ...] = (
-    Story("more invoices than a page", _more_than_a_page),
-    Story("a submission that another one overtakes", _overtaken_submission),
-    Story("an approval at the last moment", _approved_at_the_last_moment),
-    Story("cancel, with a reason", _why_cancelled),
-    Story("reject, with a reason", _why_rejected),
-    Story("started with garbage", _garbage),
-    Story("started with garbage, and signalled", _signalled_garbage),
-    Story("a null for a decision", _null_decision),
-    Story("a decision that says it was a signal", _forged_signal),
-    Story("a decision in the same task as the deadline", _decided_with_the_deadline),
-    Story("forms that are dismissed", _dismissed_forms),
-    Story("a form that is dismissed after the decision", _dismissed_too_late),
-    Story("every query", _every_query),
-    Story("a crash while a payment is under way", _crash_under_way),
-    Story("a payment that is refused, told", _declined_card),
-    Story("a payment that nobody confirms, told", _lost_answers),
+STORIES: tuple[Script, ...] = (
+    Script("more invoices than a page", _more_than_a_page),
+    Script("a submission that another one overtakes", _overtaken_submission),
+    Script("an approval at the last moment", _approved_at_the_last_moment),
+    Script("cancel, with a reason", _why_cancelled),
+    Script("reject, with a reason", _why_rejected),
+    Script("started with garbage", _garbage),
+    Script("started with garbage, and signalled", _signalled_garbage),
+    Script("a null for a decision", _null_decision),
+    Script("a decision that says it was a signal", _forged_signal),
+    Script("a decision in the same task as the deadline", _decided_with_the_deadline),
+    Script("forms that are dismissed", _dismissed_forms),
+    Script("a form that is dismissed after the decision", _dismissed_too_late),
+    Script("every query", _every_query),
+    Script("a crash while a payment is under way", _crash_under_way),
+    Script("a payment that is refused, told", _declined_card),
+    Script("a payment that nobody confirms, told", _lost_answers),
 )
 
 _LINES = (Line(due_in_hours=60), Line(due_in_hours=70))

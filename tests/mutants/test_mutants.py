@@ -21,7 +21,7 @@ from tests.mutants.safe import safe
 from tests.mutants.stories import STORIES
 from tests.nightly import at_night
 from tests.requirements import requirement
-from tests.scenarios.controls.control import Story, first_broken
+from tests.scenarios.controls.control import Script, first_broken
 
 
 @cache
@@ -58,9 +58,9 @@ def simulator() -> Iterator[ScenarioRunner]:
         yield runner
 
 
-@pytest.mark.parametrize("story", STORIES, ids=str)
-def test_a_story_goes_well_with_the_workflows_as_they_are(simulator: ScenarioRunner, story: Story) -> None:
-    assert first_broken(simulator, [story]) is None
+@pytest.mark.parametrize("script", STORIES, ids=str)
+def test_a_story_goes_well_with_the_workflows_as_they_are(simulator: ScenarioRunner, script: Script) -> None:
+    assert first_broken(simulator, [script]) is None
 
 
 BEGINS = """

@@ -20,7 +20,8 @@ from temporalio.worker import WorkerDeploymentConfig
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceReport, InvoiceRequest, Status
-from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp
+from invoice_mcp.testing import PAST_DUE
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.worker import build_worker
 from tests.requirements import requirement
@@ -77,7 +78,7 @@ class Deployment:
             {
                 "invoice_id": f"{self.name}-{next(_numbers)}",
                 "customer": "ACME Corp",
-                "lines": [{"description": "Widget", "amount": "100", "due_date": PAST}],
+                "lines": [{"description": "Widget", "amount": "100", "due_date": PAST_DUE}],
             }
         )
         request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice))

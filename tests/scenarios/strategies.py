@@ -7,8 +7,8 @@ import unicodedata
 from faker import Faker
 from hypothesis import strategies as st
 
-from invoice_mcp.testing import CLIENT_INTERFACES, PROTOCOL_MODES, Action, Line, Scenario, Verb
-from invoice_mcp.testing.model.actions import ATTACKS, PAYMENT_FAULTS, RESETS
+from invoice_mcp.testing import Action, Line, Scenario, Verb
+from invoice_mcp.testing.model.actions import ATTACKS, CLIENT_INTERFACES, PAYMENT_FAULTS, PROTOCOL_MODES, RESETS
 
 # How many decimals a currency's amounts have: none, two, three.
 CURRENCIES = {"JPY": 0, "USD": 2, "EUR": 2, "KWD": 3}

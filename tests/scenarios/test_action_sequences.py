@@ -7,22 +7,16 @@ from itertools import groupby
 
 import pytest
 
-from invoice_mcp.testing import (
-    CLIENT_INTERFACES,
-    Action,
-    ClientInterface,
-    Scenario,
-    ScenarioRunner,
-    action_sequences,
-    prefixes,
-)
+from invoice_mcp.testing import Action, Scenario, ScenarioRunner
+from invoice_mcp.testing.model.actions import CLIENT_INTERFACES, ClientInterface
+from invoice_mcp.testing.model.sequences import action_sequences, distinct_sequences
 from tests.requirements import requirement
 
 Word = tuple[Action, ...]
 
 pytestmark = pytest.mark.thorough
 
-BEGINNINGS = list(prefixes(2))
+BEGINNINGS = list(distinct_sequences(2))
 
 
 @cache

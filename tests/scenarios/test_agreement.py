@@ -8,9 +8,11 @@ from functools import partial
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from invoice_mcp.testing import ACTION_ALPHABET, Action, Scenario, ScenarioRunner, Verb, action_sequences, kinds
+from invoice_mcp.testing import Action, Scenario, ScenarioRunner, Verb, kinds
+from invoice_mcp.testing.model.actions import ACTION_ALPHABET
+from invoice_mcp.testing.model.sequences import action_sequences
 from tests.requirements import requirement
-from tests.scenarios.agreement import Account, account_of
+from tests.scenarios.engine_comparison import ScenarioOutcome, outcome_of
 from tests.scenarios.strategies import scenarios
 
 pytestmark = pytest.mark.thorough
@@ -38,7 +40,7 @@ def is_started_late(scenario: Scenario) -> bool:
     return Verb.TRIGGER in later or Verb.TRIGGER_CHANGED in later
 
 
-def require_agreement(one: Account, other: Account, engine: str, scenario: Scenario) -> None:
+def require_agreement(one: ScenarioOutcome, other: ScenarioOutcome, engine: str, scenario: Scenario) -> None:
     """On the real server each run has a clock of its own, that begins with real time (`start_time_skipping_v2`).
 
     So what is started anew when time has passed is there as early as the first run was, and may have to wait longer.
@@ -48,8 +50,8 @@ def require_agreement(one: Account, other: Account, engine: str, scenario: Scena
     assert one == other, str(scenario)
 
 
-def account(environment: ScenarioRunner, scenario: Scenario) -> Account:
-    return environment.run(partial(account_of, scenario=scenario))
+def account(environment: ScenarioRunner, scenario: Scenario) -> ScenarioOutcome:
+    return environment.run(partial(outcome_of, scenario=scenario))
 
 
 @requirement("ENGINES-AGREE")

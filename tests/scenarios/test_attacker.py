@@ -12,7 +12,7 @@ import pytest
 
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import (
-    PAST,
+    PAST_DUE,
     Action,
     EnvironmentPool,
     Line,
@@ -124,7 +124,7 @@ async def terminated_during_a_payment(pool: EnvironmentPool, *, is_answered_firs
         is_answered_first: The gateway answers before that; else after it.
     """
     async with open_world(pool) as world:
-        invoice = world.invoice(("1", PAST), ("2", "2090-01-01T00:00:00Z"))
+        invoice = world.invoice(("1", PAST_DUE), ("2", "2090-01-01T00:00:00Z"))
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
         world.payments.is_slow()
@@ -174,7 +174,7 @@ async def test_so_it_is_on_the_real_server(real_invoice_environments: Environmen
 async def terminated_before_a_rejection_is_told(pool: EnvironmentPool) -> None:
     """A signal rejects, and before any worker sees it the invoice is terminated: its report tells both."""
     async with open_world(pool) as world:
-        invoice = world.invoice(("1", PAST))
+        invoice = world.invoice(("1", PAST_DUE))
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
         await world.crash_worker()

@@ -21,7 +21,8 @@ from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.invoice import MAX_INVOICE_BYTES, Invoice
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status, without_idempotency_keys
 from invoice_mcp.server.tools import Cursor, Limit, RunId, WaitSeconds, Who, Why, WorkflowId
-from invoice_mcp.testing import PROTOCOL_MODES, EnvironmentPool, ScenarioRunner, ToolRefused, World, kinds, open_world
+from invoice_mcp.testing import EnvironmentPool, ScenarioRunner, ToolRefused, World, kinds, open_world
+from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.workflow.worker import WORKFLOWS
 from tests.other_workflows import SomebodyElses
 from tests.requirements import requirement
@@ -158,7 +159,7 @@ async def abuse(pool: EnvironmentPool, protocol_mode: str, every: list[Call]) ->
     """Make these calls among an invoice that waits, one that is being paid, and a workflow that is not ours."""
     if next(_worlds) % _WORLDS_A_STAGE == 0:
         await pool.close()
-    async with open_world(pool, protocol_mode=protocol_mode, settles=False) as world:
+    async with open_world(pool, protocol_mode=protocol_mode, run_to_end=False) as world:
         theirs = await _somebody_elses(world)
         paying = await _paying(world)
         undisturbed = _Undisturbed(world, paying)
@@ -206,10 +207,10 @@ async def _paying(world: World) -> InvoiceReport:
         await world.approve(workflow_id)
 
     async def is_scheduled() -> bool:
-        return {line.status for line in (await world.peek(workflow_id)).lines} == {LineStatus.SCHEDULED}
+        return {line.status for line in (await world.read_report(workflow_id)).lines} == {LineStatus.SCHEDULED}
 
     await world.when(is_scheduled)
-    return await world.peek(workflow_id)
+    return await world.read_report(workflow_id)
 
 
 class _Undisturbed:
@@ -226,9 +227,9 @@ class _Undisturbed:
 
     async def check(self) -> None:
         for before in (self.waiting, self._paying):
-            assert without_idempotency_keys(await self.world.peek(before.workflow_id)) == without_idempotency_keys(
-                before
-            )
+            assert without_idempotency_keys(
+                await self.world.read_report(before.workflow_id)
+            ) == without_idempotency_keys(before)
 
     async def end(self) -> None:
         await self.check()
@@ -272,7 +273,7 @@ async def _submit(world: World, call: Call, *, fresh: str) -> None:
         case dict() as answer:
             assert is_right, answer
             assert answer["workflow_id"] == f"invoice-{invoice_id}"
-            world.watch(answer["workflow_id"], answer["run_id"])
+            world.track(answer["workflow_id"], answer["run_id"])
             return
         case ToolRefused() as refused if is_right:
             # Others may have used the same name, if it is not the fresh one.

@@ -20,8 +20,9 @@ from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, DecisionRequest, InvoiceRequest, Status, Verdict
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import DAY, PAST, EnvironmentPool
+from invoice_mcp.testing import PAST_DUE, EnvironmentPool
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.tool_client import an_invoice
 
@@ -94,7 +95,7 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_behind_triggers_back(new
         if not world.engine.can_list:
             pytest.skip("what ran before is found in lists")
         world.payments.refuses(line=2)
-        invoice = world.invoice(("1", PAST), ("2", PAST))
+        invoice = world.invoice(("1", PAST_DUE), ("2", PAST_DUE))
         other = AcceptedInvoice.of(Invoice.model_validate({**invoice, "currency": "EUR"}))
         request = InvoiceRequest(invoice=other)
         await world.trigger(invoice)
@@ -117,7 +118,7 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_behind_triggers_back(new
             return len([run async for run in world.client.list_workflows(f"WorkflowId = '{world.workflow_id}'")]) == 3
 
         await world.when(are_listed)
-        changed = world.invoice(("7", PAST), ("2", PAST), invoice_id=invoice["invoice_id"])
+        changed = world.invoice(("7", PAST_DUE), ("2", PAST_DUE), invoice_id=invoice["invoice_id"])
         refused = await world.refusal(world.trigger(changed))
         assert refused.code == "INVOICE_CONFLICT"
         assert "changes: line 1" in str(refused)
@@ -137,7 +138,7 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_that_an_operator_reset(
         client = environment.engine.client
         service = InvoiceService(client, task_queue=environment.task_queue)
         environment.ports.payments.refuses(line=2)
-        invoice = Invoice.model_validate(an_invoice(f"RESET-{uuid.uuid4()}", ("1", PAST), ("2", PAST)))
+        invoice = Invoice.model_validate(an_invoice(f"RESET-{uuid.uuid4()}", ("1", PAST_DUE), ("2", PAST_DUE)))
         first = await service.trigger(invoice)
 
         async def until(status: Status) -> str:
@@ -175,14 +176,14 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_that_an_operator_reset(
 @requirement("START-GARBAGE", "INV-MONEY")
 async def test_an_invoice_that_breaks_the_rules_behind_triggers_back_is_failed(new_world: NewWorld) -> None:
     async with new_world() as world:
-        content = world.invoice(("-5", PAST), currency="XXX", metadata={})
+        content = world.invoice(("-5", PAST_DUE), currency="XXX", metadata={})
         handle = await world.client.start_workflow(
             "InvoiceWorkflow",
             {"invoice": content},
             id=workflow_id_for(content["invoice_id"]),
             task_queue=world.task_queue,
         )
-        world.watch(handle.id)
+        world.track(handle.id)
         report = await world.until(Status.FAILED)
         assert "lines[0].amount: Input should be greater than 0" in str(report.reason)
         assert world.payments.asked == []

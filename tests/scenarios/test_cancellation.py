@@ -9,8 +9,9 @@ import pytest
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from invoice_mcp.domain.report import LineStatus, Status
-from invoice_mcp.testing import DAY, PAST
+from invoice_mcp.testing import PAST_DUE
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.tool_client import lines_of
 
@@ -43,11 +44,11 @@ async def test_cancelled_while_the_erp_is_asked_nothing_is_paid(new_world: NewWo
 async def test_cancelled_while_paying_the_waiting_lines_are_not_paid(new_world: NewWorld) -> None:
     async with new_world() as world:
         due = await world.due_in(30 * DAY)
-        await world.submit(("1", PAST), ("2", due), ("3", due))
+        await world.submit(("1", PAST_DUE), ("2", due), ("3", due))
         await world.approve()
 
         async def first_line_is_paid() -> bool:
-            return lines_of(await world.peek())[0] is LineStatus.PAID
+            return lines_of(await world.read_report())[0] is LineStatus.PAID
 
         # A payment in the ledger does not show that its line's workflow has ended. The time-skipping server never
         # answers the cancellation of a child workflow that ends at the same moment.
@@ -64,7 +65,7 @@ async def test_cancelled_while_paying_the_waiting_lines_are_not_paid(new_world: 
 async def test_a_payment_between_two_tries_finishes_though_the_invoice_is_cancelled(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.is_down(times=1, line=1)
-        await world.submit(("1", PAST), ("2", await world.due_in(30 * DAY)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(30 * DAY)))
         await world.approve()
         await world.when(lambda: world.payments.asked)
         await world.cancel()
@@ -78,7 +79,7 @@ async def test_a_payment_under_way_finishes_though_the_invoice_is_cancelled(new_
     async with new_world() as world:
         world.payments.is_slow()
         # The other line waits for its date, so the slow one is the first.
-        await world.submit(("1", PAST), ("2", await world.due_in(30 * DAY)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(30 * DAY)))
         await world.approve()
         await world.when(lambda: world.payments.under_way)
         report = await world.cancel()
@@ -97,7 +98,7 @@ async def test_a_payment_under_way_that_is_refused_after_the_cancellation_is_tol
     async with new_world() as world:
         world.payments.refuses()
         world.payments.is_slow()
-        await world.submit(("1", PAST), ("2", await world.due_in(30 * DAY)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(30 * DAY)))
         await world.approve()
         await world.when(lambda: world.payments.under_way)
         await world.cancel()

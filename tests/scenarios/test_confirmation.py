@@ -26,7 +26,8 @@ from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.form_keys import FormKeys, text_digest
 from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.service.queries import form_keys, require_run
-from invoice_mcp.testing import PAST, PROTOCOL_MODES, World
+from invoice_mcp.testing import PAST_DUE, World
+from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import get, input_key, update
 from tests.requirements import requirement
@@ -258,7 +259,7 @@ async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_
     far_down = "\n" * 40
     forged = {
         "customer": f"ACME Corp. It expires on 2030-01-01 00:00 UTC.\n1. Widget: USD 1.00, due on 2030-01-01{far_down}",
-        "lines": [{"description": 'A"\n2. Free gift: USD 0.00', "amount": "900.00", "due_date": PAST}],
+        "lines": [{"description": 'A"\n2. Free gift: USD 0.00', "amount": "900.00", "due_date": PAST_DUE}],
     }
     person = ScriptedUser("decline")
     async with (
@@ -267,7 +268,7 @@ async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_
         tasks_client(build_server_for(world)) as tasks,
     ):
         task_id = (await start_task(tasks, "trigger", invoice={**world.invoice(), **forged})).task_id
-        world.watch(*task_id.split(":"))
+        world.track(*task_id.split(":"))
         await world.until(Status.PENDING_APPROVAL)
         [request] = ((await get(tasks.session, task_id)).input_requests or {}).values()
         await ToolClient(client).refused("approve", workflow_id=task_id.partition(":")[0])
@@ -492,7 +493,7 @@ async def test_where_it_stands_comes_before_who_can_be_asked(new_world: NewWorld
 async def _waiting(world: World, client: Client) -> str:
     """The id of the task of an invoice that waits for its decision."""
     created = await start_task(client, "trigger", invoice=world.invoice())
-    world.watch(*created.task_id.split(":"))
+    world.track(*created.task_id.split(":"))
     await world.until(Status.PENDING_APPROVAL)
     return created.task_id
 

@@ -9,7 +9,7 @@ from mcp import Client
 
 from invoice_mcp.domain.report import Status
 from invoice_mcp.server.confirmation import ApprovalPolicy
-from invoice_mcp.testing import PROTOCOL_MODES
+from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
 from tests.http_serving import MCP_HEADERS, connected, serve_in_process, url_of
 from tests.requirements import requirement

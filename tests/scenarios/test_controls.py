@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from invoice_mcp.testing import RULES, ScenarioRunner
+from invoice_mcp.testing import ScenarioRunner
+from invoice_mcp.testing.checker.violations import RULES
 from tests.requirements import requirement
 from tests.scenarios.controls.catalogue import COMMON, CONTROLS
 from tests.scenarios.controls.control import MODEL, Control, catch, first_broken

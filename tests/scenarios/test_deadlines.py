@@ -12,8 +12,9 @@ from mcp import Client
 from invoice_mcp.domain.report import Decision, Status
 from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import DAY, ToolRefused, World
+from invoice_mcp.testing import ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.tool_client import ToolClient
 

@@ -8,8 +8,8 @@ from invoice_mcp.cli.demo import sample_invoice
 from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.domain.report import DecisionRequest, LineStatus, Status, Verdict
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import DAY
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.tool_client import lines_of
 

@@ -30,8 +30,9 @@ from invoice_mcp.domain.report import (
     Policy,
     Status,
 )
-from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, an_invoice
-from invoice_mcp.testing.records import activity_clock
+from invoice_mcp.testing import PAST_DUE, an_invoice
+from invoice_mcp.testing.records import activity_context
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS
 from temporal_simulator import FifoScheduler, Simulation, Worker, connect
@@ -58,7 +59,7 @@ class Scene:
     def __init__(self) -> None:
         self.scheduler = QueriesFirst()
         self.simulation = Simulation(scheduler=self.scheduler)
-        self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
+        self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_context)
         self.client: Client = connect(self.simulation, data_converter=pydantic_data_converter)
 
     def start_worker(self) -> None:
@@ -71,7 +72,7 @@ class Scene:
         self.start_worker()
         self.erp.is_down(times=2)
         request = InvoiceRequest(
-            invoice=AcceptedInvoice.of(Invoice.model_validate(an_invoice("INV-1", ("1", PAST)))),
+            invoice=AcceptedInvoice.of(Invoice.model_validate(an_invoice("INV-1", ("1", PAST_DUE)))),
             policy=Policy(approval_timeout=WINDOW, index_status=False, signals_approve=True),
         )
         handle = await self.client.start_workflow(

@@ -16,8 +16,9 @@ from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import PAST, RecordingPayments, ScriptedErp, World
+from invoice_mcp.testing import PAST_DUE, World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.worker import build_worker
 from tests.requirements import requirement
 from tests.tool_client import ToolClient, an_invoice, lines_of
@@ -44,7 +45,7 @@ async def waiting_line(world: World, line: int) -> WorkflowHandle[Any, Any]:
 
 @requirement("PAY-DUE")
 async def test_a_line_due_in_centuries_is_waited_for_in_steps_the_server_can_take(real_world: NewWorld) -> None:
-    async with real_world(settles=False) as world:
+    async with real_world(run_to_end=False) as world:
         await world.submit(("1", "2990-01-01T00:00:00Z"))
         await world.approve()
         line = await waiting_line(world, 1)
@@ -55,7 +56,7 @@ async def test_a_line_due_in_centuries_is_waited_for_in_steps_the_server_can_tak
 @requirement("PAY-FAILED")
 async def test_a_line_whose_workflow_is_ended_from_outside_is_failed_and_unconfirmed(real_world: NewWorld) -> None:
     async with real_world() as world:
-        await world.submit(("1", LATER), ("2", PAST))
+        await world.submit(("1", LATER), ("2", PAST_DUE))
         await world.approve()
         await (await waiting_line(world, 1)).terminate()
         report = await world.until(Status.FAILED)
@@ -67,7 +68,7 @@ async def test_a_line_whose_workflow_is_ended_from_outside_is_failed_and_unconfi
 @requirement("PAY-FAILED")
 async def test_a_line_cancelled_from_outside_leaves_the_invoice_failed(real_world: NewWorld) -> None:
     async with real_world() as world:
-        await world.submit(("1", LATER), ("2", PAST))
+        await world.submit(("1", LATER), ("2", PAST_DUE))
         await world.approve()
         await (await waiting_line(world, 1)).cancel()
         report = await world.until(Status.FAILED)

@@ -8,8 +8,9 @@ from functools import partial
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Status
-from invoice_mcp.testing import DAY, PAST, World
+from invoice_mcp.testing import PAST_DUE, World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 
 
@@ -35,7 +36,7 @@ async def lists_not(world: World, status: Status, *workflow_ids: str) -> None:
 @requirement("LIST-STATUS")
 async def test_an_invoice_is_listed_under_each_status_it_comes_to_and_under_no_other(real_world: NewWorld) -> None:
     async with real_world() as world:
-        workflow_id = await world.submit(("12.50", PAST), ("30", await world.due_in(30 * DAY)))
+        workflow_id = await world.submit(("12.50", PAST_DUE), ("30", await world.due_in(30 * DAY)))
         await lists(world, Status.PENDING_APPROVAL, workflow_id)
         await world.approve()
         await lists(world, Status.PAYING, workflow_id)
@@ -110,7 +111,7 @@ async def test_an_invoice_that_is_not_indexed_is_not_denied(real_world: NewWorld
         request = InvoiceRequest(invoice=AcceptedInvoice.of(Invoice.model_validate(invoice)))
         workflow_id = workflow_id_for(invoice["invoice_id"])
         await world.client.start_workflow("InvoiceWorkflow", request, id=workflow_id, task_queue=world.task_queue)
-        world.watch(workflow_id)
+        world.track(workflow_id)
         await world.until(Status.PENDING_APPROVAL)
 
         async def is_told(status: str = "PENDING-APPROVAL") -> bool:

@@ -12,8 +12,8 @@ from rich.logging import RichHandler
 from temporalio.exceptions import ApplicationError
 
 from invoice_mcp.domain.report import Status
-from invoice_mcp.testing import DAY
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from invoice_mcp.domain.report import LineStatus, Status
-from invoice_mcp.testing import DAY, PAST
+from invoice_mcp.testing import PAST_DUE
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.tool_client import lines_of
 
@@ -15,7 +16,7 @@ from tests.tool_client import lines_of
 async def test_a_line_due_in_thirty_days_is_paid_then_and_not_before(new_world: NewWorld) -> None:
     async with new_world() as world:
         due = await world.due_in(30 * DAY)
-        await world.submit(("10", PAST), ("20", due))
+        await world.submit(("10", PAST_DUE), ("20", due))
         await world.approve()
         await world.advance(29 * DAY)
         report = await world.status()
@@ -34,7 +35,7 @@ async def test_a_line_refused_for_lack_of_funds_makes_the_invoice_failed_and_is_
 ) -> None:
     async with new_world() as world:
         world.payments.refuses("INSUFFICIENT_FUNDS", line=2)
-        await world.submit(("1", PAST), ("2", PAST), ("3", PAST))
+        await world.submit(("1", PAST_DUE), ("2", PAST_DUE), ("3", PAST_DUE))
         await world.approve()
         report = await world.until(Status.FAILED, Status.PAID)
         assert report.status is Status.FAILED
@@ -48,7 +49,7 @@ async def test_a_line_refused_for_lack_of_funds_makes_the_invoice_failed_and_is_
 async def test_all_lines_refused_are_all_named(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.refuses("INSUFFICIENT_FUNDS", times=2)
-        await world.submit(("1", PAST), ("2", PAST))
+        await world.submit(("1", PAST_DUE), ("2", PAST_DUE))
         await world.approve()
         report = await world.until(Status.FAILED, Status.PAID)
         assert [(line.line, line.status, line.error) for line in report.lines] == [
@@ -102,7 +103,7 @@ async def test_a_key_that_is_refused_again_is_unconfirmed_in_every_run_and_can_n
     async with new_world() as world:
         world.payments.refuses_again(line=1)
         invoice = world.invoice()
-        changed = world.invoice(("7", PAST), invoice_id=invoice["invoice_id"])
+        changed = world.invoice(("7", PAST_DUE), invoice_id=invoice["invoice_id"])
         for is_again in (False, True):
             await world.trigger(invoice)
             await world.until(Status.PENDING_APPROVAL)
@@ -120,7 +121,7 @@ async def test_a_key_that_is_refused_again_is_unconfirmed_in_every_run_and_can_n
 async def test_a_receipt_for_another_key_is_asked_for_again(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.repeats_an_answer(line=2)
-        await world.submit(("1", PAST), ("2", await world.due_in(DAY)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(DAY)))
         await world.approve()
         await world.advance(DAY + timedelta(minutes=2))
         report = await world.until(Status.PAID, Status.FAILED)
@@ -133,11 +134,11 @@ async def test_a_payment_that_is_named_for_two_lines_confirms_neither_and_both_a
     async with new_world() as world:
         world.payments.echoes = False
         world.payments.repeats_an_answer(line=2)
-        await world.submit(("1", PAST), ("2", await world.due_in(DAY)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(DAY)))
         await world.approve()
         await world.advance(DAY + timedelta(minutes=2))
         report = await world.until(Status.PAID, Status.FAILED)
         assert [(line.error, line.unconfirmed) for line in report.lines] == [("PAYMENT_ID_REUSED", True)] * 2
         assert [paid.order.line for paid in world.ledger] == [1]
-        other = world.invoice(("7", PAST), ("7", PAST), invoice_id=report.invoice_id)
+        other = world.invoice(("7", PAST_DUE), ("7", PAST_DUE), invoice_id=report.invoice_id)
         assert "changes: line 1, line 2" in str(await world.refusal(world.trigger(other)))

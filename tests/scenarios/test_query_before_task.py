@@ -27,7 +27,9 @@ from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import DecisionRequest, InvoiceReport, LineStatus, Status, Verdict
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import DAY, PAST, RecordingPayments, ScriptedErp, an_invoice
+from invoice_mcp.testing import PAST_DUE, an_invoice
+from invoice_mcp.testing.world.base import DAY
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import REPLAY, WORKFLOWS, build_worker
 from tests.requirements import requirement
@@ -194,7 +196,7 @@ async def test_a_signal_after_the_deadline_does_not_count_where_a_query_is_answe
     async def signalled(queue: str, ahead: timedelta) -> None:
         here = scene(real_client, queue, approval_timeout=ahead, signals_approve=True)
         async with here.worker():
-            handle = await here.submit(PAST)
+            handle = await here.submit(PAST_DUE)
             deadline = (await here.service.status(handle.id)).approval_deadline
             assert deadline is not None
         await here.complete_a_task_and_die(handle, before=deadline)
@@ -233,7 +235,7 @@ async def test_an_update_before_the_real_deadline_counts_where_a_query_is_answer
         here, erp = scene(real_client, queue, approval_timeout=_AHEAD), _SlowErp()
         async with here.activities(other, erp):
             async with here.workflows():
-                submitted = await here.service.trigger(Invoice.model_validate(an_invoice(queue, ("1", PAST))))
+                submitted = await here.service.trigger(Invoice.model_validate(an_invoice(queue, ("1", PAST_DUE))))
                 await here.until(submitted.workflow_id, lambda report: report.status is Status.PENDING_VALIDATION)
             handle = real_client.get_workflow_handle(submitted.workflow_id)
             begins = datetime.now(UTC) + ahead

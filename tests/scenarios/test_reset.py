@@ -36,8 +36,9 @@ from invoice_mcp.domain.report import (
 )
 from invoice_mcp.server.task import invoice_binding
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import PAST, EnvironmentPool, RecordingPayments
+from invoice_mcp.testing import PAST_DUE, EnvironmentPool
 from invoice_mcp.testing.world.environment import TestEnvironment
+from invoice_mcp.testing.world.fakes import RecordingPayments
 from invoice_mcp.workflow.line_workflow import PayLineItem
 from invoice_mcp.workflow.worker import REPLAY
 from mcp_temporal_tasks.server.outcome import ending_of
@@ -58,7 +59,7 @@ class Target:
         self.client = environment.engine.client
         self.task_queue = environment.task_queue
         self.service = InvoiceService(self.client, task_queue=environment.task_queue)
-        self.invoice = Invoice.model_validate(an_invoice(f"RESET-{uuid.uuid4()}", ("1", PAST), ("2", due)))
+        self.invoice = Invoice.model_validate(an_invoice(f"RESET-{uuid.uuid4()}", ("1", PAST_DUE), ("2", due)))
         self.workflow_id = f"invoice-{self.invoice.invoice_id}"
 
     @property
@@ -189,8 +190,8 @@ _EARLIER = "earlier submissions paid, or perhaps paid: line 1, line 2"
 _BEFORE = f"nothing more was paid; {_EARLIER}"
 # While it waits, and once all is paid with all that comes again: test_reset_to_the_beginning.py.
 CASES = {
-    "all paid, approved": Case(PAST, Status.PAID, Status.PAID, [1, 2], 'in the name of "Bob"'),
-    "all paid, rejected": Case(PAST, Status.PAID, Status.REJECTED, [1, 2], _BEFORE, decides=Verdict.REJECTED),
+    "all paid, approved": Case(PAST_DUE, Status.PAID, Status.PAID, [1, 2], 'in the name of "Bob"'),
+    "all paid, rejected": Case(PAST_DUE, Status.PAID, Status.REJECTED, [1, 2], _BEFORE, decides=Verdict.REJECTED),
     "line waits, approved": Case(_FAR, Status.PAYING, Status.FAILED, [1], _UNCERTAIN, line_2=LineStatus.FAILED),
     "line waits, rejected": Case(
         _FAR, Status.PAYING, Status.REJECTED, [1], _BEFORE, decides=Verdict.REJECTED, line_2=LineStatus.FAILED
@@ -276,7 +277,7 @@ async def test_a_line_that_was_reset_while_it_waits_is_paid_when_it_is_due(
 async def test_a_refusal_after_a_reset_of_a_line_or_its_activity_confirms_nothing(
     real_invoice_environments: EnvironmentPool, what: str
 ) -> None:
-    async with a_target(real_invoice_environments, PAST) as target:
+    async with a_target(real_invoice_environments, PAST_DUE) as target:
         # It pays, its answer is lost, and it refuses to be asked again.
         target.payments.refuses_again(line=1)
         await target.decide(Verdict.APPROVED, "Ann")
@@ -293,7 +294,7 @@ async def test_a_refusal_after_a_reset_of_a_line_or_its_activity_confirms_nothin
 
 @requirement("ATTACK-LINE")
 async def test_a_line_that_no_invoice_waits_for_is_not_paid(real_invoice_environments: EnvironmentPool) -> None:
-    async with a_target(real_invoice_environments, PAST) as target:
+    async with a_target(real_invoice_environments, PAST_DUE) as target:
         order = PaymentOrder.for_line(AcceptedInvoice.of(target.invoice), 1)
         for workflow_id in (line_workflow_id(target.workflow_id, 1), f"{target.workflow_id}-other", "other-line-1"):
             outcome: LineOutcome = await target.client.execute_workflow(

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.testing import (
-    PAST,
+    PAST_DUE,
     Action,
     EnvironmentPool,
     Line,
@@ -83,7 +83,7 @@ async def test_on_the_real_server_too(real_invoice_environments: EnvironmentPool
 async def left_waiting(pool: EnvironmentPool) -> None:
     """A reset leaves line 2 waiting: it pays nothing, and reports tell what the run before paid."""
     async with open_world(pool) as world:
-        await world.submit(("1", PAST), ("2", await world.due_in(_PASSES_FOR)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(_PASSES_FOR)))
         await world.approve(by="Ann")
         await world.when(lambda: world.ledger)
         new = await world.reset()
@@ -112,7 +112,7 @@ def test_a_line_that_was_left_waiting_pays_nothing_until_it_is_approved_anew(sim
 async def ended_before_it_began(pool: EnvironmentPool, *, is_reset_again: bool) -> None:
     """While no worker is there, the run that goes on after a reset is reset again, or terminated."""
     async with open_world(pool) as world:
-        invoice = world.invoice(("1", PAST))
+        invoice = world.invoice(("1", PAST_DUE))
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
         await world.approve()
@@ -175,7 +175,7 @@ def test_what_was_paid_two_runs_ago_is_known_after_two_resets(simulated: Scenari
     async def reset_twice(pool: EnvironmentPool) -> list[bool]:
         async with open_world(pool) as world:
             far = await world.due_in(timedelta(days=9))
-            await world.submit(("100", PAST), ("250", far))
+            await world.submit(("100", PAST_DUE), ("250", far))
             await world.approve()
             await world.when(lambda: world.payments.made)
             await world.reset()

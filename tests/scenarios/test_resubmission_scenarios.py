@@ -10,8 +10,9 @@ import pytest
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder, Status
 from invoice_mcp.server.forms import describe
-from invoice_mcp.testing import DAY, PAST, World
+from invoice_mcp.testing import PAST_DUE, World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.tool_client import an_invoice
 
@@ -30,7 +31,7 @@ async def test_the_same_invoice_again_is_the_run_that_is_there_and_another_conte
 ) -> None:
     async with new_world() as world:
         invoice = world.invoice()
-        other = world.invoice(("999", PAST), invoice_id=invoice["invoice_id"])
+        other = world.invoice(("999", PAST_DUE), invoice_id=invoice["invoice_id"])
         first = await world.trigger(invoice)
 
         async def is_there_and_nothing_else_may_be() -> None:
@@ -49,7 +50,7 @@ async def test_the_same_invoice_again_is_the_run_that_is_there_and_another_conte
 @requirement("START-REPEATED")
 async def test_fifty_submissions_at_once_are_one_run_and_one_payment_a_line(new_world: NewWorld) -> None:
     async with new_world() as world:
-        invoice = world.invoice(("1", PAST), ("2", PAST))
+        invoice = world.invoice(("1", PAST_DUE), ("2", PAST_DUE))
         answers = await asyncio.gather(*(world.trigger(invoice) for _ in range(50)))
         assert sum(answer.created for answer in answers) == 1
         assert len({answer.run_id for answer in answers}) == 1
@@ -65,7 +66,7 @@ async def test_a_failed_invoice_may_be_submitted_again_and_its_paid_lines_are_no
 ) -> None:
     async with new_world() as world:
         world.payments.refuses(line=2)
-        invoice = world.invoice(("1", PAST), ("2", PAST))
+        invoice = world.invoice(("1", PAST_DUE), ("2", PAST_DUE))
         await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
         await world.approve()
@@ -86,12 +87,12 @@ async def test_a_failed_invoice_may_be_submitted_again_and_its_paid_lines_are_no
 @requirement("START-RESUBMITTED", "START-CONFLICT")
 async def test_a_paid_line_may_not_come_back_changed(new_world: NewWorld) -> None:
     async with new_world() as world:
-        invoice_id = await pay_all_but_line_2(world, ("1", PAST), ("2", PAST))
-        changed = world.invoice(("7", PAST), ("2", PAST), invoice_id=invoice_id)
+        invoice_id = await pay_all_but_line_2(world, ("1", PAST_DUE), ("2", PAST_DUE))
+        changed = world.invoice(("7", PAST_DUE), ("2", PAST_DUE), invoice_id=invoice_id)
         refused = await world.refusal(world.trigger(changed))
         assert refused.code == "INVOICE_CONFLICT"
         assert "changes: line 1" in str(refused)
-        mended = world.invoice(("1", PAST), ("3", PAST), invoice_id=invoice_id)
+        mended = world.invoice(("1", PAST_DUE), ("3", PAST_DUE), invoice_id=invoice_id)
         assert (await world.trigger(mended)).created
 
 
@@ -108,24 +109,24 @@ async def test_an_invoice_that_ended_unpaid_may_be_submitted_again(new_world: Ne
             case _:
                 await world.advance(6 * DAY)
         ended = await world.until(ending)
-        assert (await world.trigger(world.invoice(("5", PAST), invoice_id=ended.invoice_id))).created
+        assert (await world.trigger(world.invoice(("5", PAST_DUE), invoice_id=ended.invoice_id))).created
 
 
 @requirement("START-RESUBMITTED", "PAY-ONCE")
 @pytest.mark.parametrize("between", [Status.REJECTED, Status.CANCELLED])
 async def test_a_paid_line_stays_settled_whatever_run_lies_between(new_world: NewWorld, between: Status) -> None:
     async with new_world() as world:
-        invoice_id = await pay_all_but_line_2(world, ("1", PAST), ("2", PAST))
-        await world.submit(("1", PAST), ("2", PAST), invoice_id=invoice_id)
+        invoice_id = await pay_all_but_line_2(world, ("1", PAST_DUE), ("2", PAST_DUE))
+        await world.submit(("1", PAST_DUE), ("2", PAST_DUE), invoice_id=invoice_id)
         await (world.reject() if between is Status.REJECTED else world.cancel())
         await world.until(between)
 
-        changed = world.invoice(("7", PAST), ("2", PAST), invoice_id=invoice_id)
+        changed = world.invoice(("7", PAST_DUE), ("2", PAST_DUE), invoice_id=invoice_id)
         refused = await world.refusal(world.trigger(changed))
         assert refused.code == "INVOICE_CONFLICT"
         assert "changes: line 1" in str(refused)
-        same = world.invoice(("1", PAST), ("2", PAST), invoice_id=invoice_id)
-        shorter = world.invoice(("7", PAST), invoice_id=invoice_id)
+        same = world.invoice(("1", PAST_DUE), ("2", PAST_DUE), invoice_id=invoice_id)
+        shorter = world.invoice(("7", PAST_DUE), invoice_id=invoice_id)
         for other in (same | {"currency": "EUR"}, same | {"customer": "Somebody else"}, shorter):
             assert (await world.refusal(world.trigger(other))).code == "INVOICE_CONFLICT"
         assert (await world.trigger(same)).created
@@ -141,7 +142,7 @@ async def test_a_line_that_was_perhaps_paid_may_not_come_back_changed(new_world:
         report = await world.until(Status.FAILED)
         assert report.lines[0].unconfirmed
         assert "not confirmed, perhaps paid: line 1" in report.summary
-        changed = world.invoice(("7", PAST), invoice_id=report.invoice_id)
+        changed = world.invoice(("7", PAST_DUE), invoice_id=report.invoice_id)
         assert (await world.refusal(world.trigger(changed))).code == "INVOICE_CONFLICT"
         await world.submit(invoice_id=report.invoice_id)
         await world.approve()
@@ -152,8 +153,8 @@ async def test_a_line_that_was_perhaps_paid_may_not_come_back_changed(new_world:
 @requirement("START-RESUBMITTED", "PAY-FAILED")
 async def test_whoever_is_asked_again_is_told_what_was_paid_before(new_world: NewWorld) -> None:
     async with new_world() as world:
-        invoice_id = await pay_all_but_line_2(world, ("1", PAST), ("2", PAST))
-        await world.submit(("1", PAST), ("2", PAST), invoice_id=invoice_id)
+        invoice_id = await pay_all_but_line_2(world, ("1", PAST_DUE), ("2", PAST_DUE))
+        await world.submit(("1", PAST_DUE), ("2", PAST_DUE), invoice_id=invoice_id)
         waiting = await world.until(Status.PENDING_APPROVAL)
         assert [line.settled_before for line in waiting.lines] == [True, False]
         assert "earlier submissions paid, or perhaps paid: line 1" in waiting.summary
@@ -180,12 +181,12 @@ async def test_an_invoice_that_expired_unpaid_may_be_paid_later(new_world: NewWo
 async def test_a_cancelled_invoice_tells_of_a_line_that_was_perhaps_paid(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.loses_the_answer(times=3, line=1)
-        await world.submit(("1", PAST), ("2", await world.due_in(30 * DAY)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(30 * DAY)))
         await world.approve()
         await world.advance(timedelta(minutes=2))
 
         async def is_known() -> bool:
-            return (await world.peek()).lines[0].unconfirmed
+            return (await world.read_report()).lines[0].unconfirmed
 
         await world.when(is_known)
         await world.cancel()
@@ -199,12 +200,12 @@ def test_the_idempotency_key_depends_on_invoice_line_number_and_content_alone() 
     def accepted(invoice_id: str, *lines: tuple[str, str]) -> AcceptedInvoice:
         return AcceptedInvoice.of(Invoice.model_validate(an_invoice(invoice_id, *lines)))
 
-    same = [accepted("A", ("1", PAST), ("1", PAST)) for _ in range(2)]
+    same = [accepted("A", ("1", PAST_DUE), ("1", PAST_DUE)) for _ in range(2)]
     assert PaymentOrder.for_line(same[0], 1) == PaymentOrder.for_line(same[1], 1)
     keys = {
         PaymentOrder.for_line(accepted(invoice_id, (amount, due)), 1).idempotency_key
         for invoice_id in ("A", "B")
         for amount in ("1", "2")
-        for due in (PAST, "2024-07-01T00:00:00Z")
+        for due in (PAST_DUE, "2024-07-01T00:00:00Z")
     } | {PaymentOrder.for_line(same[0], 2).idempotency_key}
     assert len(keys) == 9

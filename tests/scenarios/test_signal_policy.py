@@ -6,8 +6,9 @@ import pytest
 
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, Confirmation, InvoiceRequest, Policy, Status
-from invoice_mcp.testing import DAY, World
+from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 
 
@@ -41,7 +42,7 @@ async def test_before_validation_has_ended_an_approving_signal_is_refused_too(ne
 
 
 async def _refused(world: World, count: int) -> bool:
-    return (await world.peek()).refused_signals == count
+    return (await world.read_report()).refused_signals == count
 
 
 @requirement("SIGNAL-POLICY", "SIGNAL-BASELINE")
@@ -65,7 +66,7 @@ async def test_an_input_has_to_let_signals_approve_as_that_of_release_0_1_0_does
         workflow_id = f"invoice-{invoice.invoice_id}"
         request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(signals_approve=policy))
         await world.client.start_workflow("InvoiceWorkflow", request, id=workflow_id, task_queue=world.task_queue)
-        world.watch(workflow_id)
+        world.track(workflow_id)
         await world.until(Status.PENDING_APPROVAL)
         await world.signal("ApproveInvoice")
         if policy:

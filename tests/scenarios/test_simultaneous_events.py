@@ -40,7 +40,7 @@ async def submit_to_nobody(world: World) -> WorkflowHandle[InvoiceWorkflow, Invo
         id=workflow_id_for(invoice.invoice_id),
         task_queue=world.task_queue,
     )
-    world.watch(handle.id)
+    world.track(handle.id)
     return handle
 
 

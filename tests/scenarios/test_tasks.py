@@ -46,7 +46,7 @@ async def begun(world: World, client: Client, invoice: dict[str, Any] | None = N
     created = await start_task(client, "trigger", invoice=invoice or world.invoice())
     assert created.status in {"working", "input_required"}
     workflow_id, _, run_id = created.task_id.partition(":")
-    world.watch(workflow_id, run_id)
+    world.track(workflow_id, run_id)
     await world.until(Status.PENDING_APPROVAL)
     return created.task_id
 
@@ -66,7 +66,7 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
     async def on_task(task: Any) -> None:
         seen.append(task.status)
         workflow_id, _, run_id = task.task_id.partition(":")
-        world.watch(workflow_id, run_id)
+        world.track(workflow_id, run_id)
 
     async with (
         new_world() as world,
@@ -410,7 +410,7 @@ async def test_an_invoice_approved_before_its_validation_is_approved(new_world: 
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         world.erp.is_down(times=1)
         created = await start_task(client, "trigger", invoice=world.invoice())
-        world.watch(*created.task_id.split(":"))
+        world.track(*created.task_id.split(":"))
         await world.approve()
         await cancel(client.session, created.task_id)
         # Until the ERP is asked again.
@@ -537,7 +537,7 @@ async def test_who_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: A
             assert answer.structured_content
             assert answer.structured_content["created"] is True
             workflow_id, run_id = answer.structured_content["workflow_id"], answer.structured_content["run_id"]
-            world.watch(workflow_id, run_id)
+            world.track(workflow_id, run_id)
             task_id = task_id_of(TaskRun(workflow_id, run_id))
             for call in (get, cancel):
                 error = await expect_error(call(client.session, task_id))
@@ -562,7 +562,7 @@ async def test_a_failed_invoice_is_a_completed_task_with_its_report(new_world: N
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         world.erp.refuses("no such order")
         created = await start_task(client, "trigger", invoice=world.invoice())
-        world.watch(*created.task_id.split(":"))
+        world.track(*created.task_id.split(":"))
         await world.until(Status.FAILED)
         report = report_in(await get(client.session, created.task_id))
         assert report.status is Status.FAILED

@@ -13,7 +13,7 @@ from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Status
 from invoice_mcp.server.task import invoice_binding
 from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.service.queries import build_memo
-from invoice_mcp.testing import PAST, World
+from invoice_mcp.testing import PAST_DUE, World
 from invoice_mcp.testing.plugin import NewWorld
 from tests.requirements import requirement
 
@@ -78,7 +78,7 @@ async def test_a_new_invoice_whose_names_nobody_can_read_is_refused(
 
 async def accepted_by_an_earlier_release(world: World, **fields: Any) -> dict[str, Any]:
     """Start an invoice as release 0.1.0 did, and return what was submitted."""
-    content = world.invoice(("1", PAST), ("2", PAST), **fields)
+    content = world.invoice(("1", PAST_DUE), ("2", PAST_DUE), **fields)
     invoice = Invoice.model_validate(content)
     handle = await world.client.start_workflow(
         "InvoiceWorkflow",
@@ -87,7 +87,7 @@ async def accepted_by_an_earlier_release(world: World, **fields: Any) -> dict[st
         task_queue=world.task_queue,
         memo=build_memo(invoice, {}),
     )
-    world.watch(handle.id)
+    world.track(handle.id)
     return content
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from invoice_mcp.domain.report import LineStatus, Status
-from invoice_mcp.testing import PAST, World
+from invoice_mcp.testing import PAST_DUE, World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflow.worker import build_worker
 from tests.tool_client import lines_of
@@ -29,7 +29,7 @@ async def forgetful(real_world: NewWorld) -> AsyncIterator[World]:
 
 async def test_an_invoice_is_paid_by_a_worker_that_forgets(real_world: NewWorld) -> None:
     async with forgetful(real_world) as world:
-        await world.submit(("1", PAST), ("2", PAST), ("3", PAST))
+        await world.submit(("1", PAST_DUE), ("2", PAST_DUE), ("3", PAST_DUE))
         await world.approve()
         await world.until(Status.PAID)
         assert [paid.order.line for paid in world.ledger] == [1, 2, 3]
@@ -37,7 +37,7 @@ async def test_an_invoice_is_paid_by_a_worker_that_forgets(real_world: NewWorld)
 
 async def test_an_invoice_is_cancelled_while_paying_by_a_worker_that_forgets(real_world: NewWorld) -> None:
     async with forgetful(real_world) as world:
-        await world.submit(("1", PAST), ("2", LATER), ("3", LATER))
+        await world.submit(("1", PAST_DUE), ("2", LATER), ("3", LATER))
         await world.approve()
         await world.when(lambda: world.ledger)
         await world.cancel()

@@ -10,8 +10,9 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import PollWorkflowTaskQueueRequest
 
 from invoice_mcp.domain.report import LineStatus, Status
-from invoice_mcp.testing import DAY, PAST, ToolRefused, World
+from invoice_mcp.testing import PAST_DUE, ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.tool_client import lines_of
 
@@ -32,7 +33,7 @@ async def test_a_crash_at_any_stage_of_an_invoices_life_does_not_change_its_outc
         world.erp.is_down(times=4)
         world.payments.refuses(line=3)
         await world.submit(
-            ("1", PAST), ("2", await world.due_in(30 * DAY)), ("3", PAST), until=Status.PENDING_VALIDATION
+            ("1", PAST_DUE), ("2", await world.due_in(30 * DAY)), ("3", PAST_DUE), until=Status.PENDING_VALIDATION
         )
         await comes_to(Status.PENDING_VALIDATION)
         await world.advance(timedelta(minutes=3))
@@ -74,7 +75,7 @@ async def test_a_crash_before_the_rejection_changes_nothing(new_world: NewWorld)
 async def test_a_crash_while_a_payment_is_under_way_does_not_pay_twice(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.is_slow()
-        await world.submit(("1", PAST), ("2", PAST))
+        await world.submit(("1", PAST_DUE), ("2", PAST_DUE))
         await world.approve()
         await world.when(lambda: world.payments.under_way)
         await world.crash_worker()

@@ -13,12 +13,12 @@ from temporalio.testing import ActivityEnvironment
 
 from invoice_mcp.adapters.payments import PaymentRefusedError, PaymentUnavailableError
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
-from invoice_mcp.testing import ScriptedErp
+from invoice_mcp.testing.world.fakes import ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.line_workflow import IN_DOUBT
 from invoice_mcp.workflow.parent_lookup import Parent
 from tests.requirements import requirement
-from tests.unit.testing.broken_runs import an_invoice
+from tests.unit.testing.run_builders import an_invoice
 
 ORDER = PaymentOrder.for_line(an_invoice(1), 1)
 

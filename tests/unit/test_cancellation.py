@@ -11,8 +11,8 @@ import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.domain.names import INVOICE_STATUS
-from invoice_mcp.testing import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.simulate.explore.plan import start_input
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.cancellation import retrieve_exception
 from invoice_mcp.workflow.worker import WORKFLOWS

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from invoice_mcp.cli.demo import sample_invoice
 from invoice_mcp.domain.invoice import MAX_LINES, Invoice, describe_faults
 from tests.requirements import requirement
-from tests.tool_client import PAST, an_invoice
+from tests.tool_client import PAST_DUE, an_invoice
 
 
 def faults(content: object) -> list[str]:
@@ -47,7 +47,7 @@ def test_every_fault_is_named_at_once_with_its_place() -> None:
             {"description": "no due date", "amount": 1.5},
             {"description": "no zone", "amount": 1, "due_date": "2026-06-30T00:00:00"},
             "garbage",
-            {"description": "ok", "amount": "-3", "due_date": PAST, "discount": 1},
+            {"description": "ok", "amount": "-3", "due_date": PAST_DUE, "discount": 1},
         ],
     }
     assert faults(content) == [
@@ -199,7 +199,7 @@ def test_no_lines_and_too_many_are_refused(count: int) -> None:
 
 @requirement("INV-BOUNDS")
 def test_five_hundred_lines_are_accepted() -> None:
-    assert len(Invoice.model_validate(an_invoice("A", *[("1", PAST)] * MAX_LINES)).lines) == MAX_LINES
+    assert len(Invoice.model_validate(an_invoice("A", *[("1", PAST_DUE)] * MAX_LINES)).lines) == MAX_LINES
 
 
 @requirement("TOOL-TEXT")
@@ -236,7 +236,9 @@ def test_many_faults_are_counted_and_hostile_field_names_stay_on_one_line() -> N
     st.dictionaries(st.text("abc", min_size=1), st.text(st.characters(codec="utf-8"), max_size=20), max_size=3),
 )
 def test_an_invoice_survives_its_way_through_json_unchanged(amounts: list[Decimal], metadata: dict[str, str]) -> None:
-    invoice = Invoice.model_validate(an_invoice("A", *[(str(amount), PAST) for amount in amounts], metadata=metadata))
+    invoice = Invoice.model_validate(
+        an_invoice("A", *[(str(amount), PAST_DUE) for amount in amounts], metadata=metadata)
+    )
     again = Invoice.model_validate(json.loads(invoice.model_dump_json()))
     assert again == invoice
     assert again.content_digest == invoice.content_digest

@@ -11,7 +11,7 @@ from invoice_mcp.domain.line_outcomes import PAYMENT_ID_REUSED, line_outcomes, u
 from invoice_mcp.domain.report import LineOutcome, LineReport, LineStatus, PaymentOrder
 from invoice_mcp.workflow.line_workflow import _is_in_doubt
 from tests.requirements import requirement
-from tests.unit.testing.broken_runs import an_invoice
+from tests.unit.testing.run_builders import an_invoice
 
 REFUSED = LineOutcome(status=LineStatus.FAILED, error="INSUFFICIENT_FUNDS", reason="the account is empty.")
 

@@ -57,8 +57,8 @@ class Watch:
         return self.now
 
 
-def probe_of(server: Server, watch: Watch | None = None) -> Probe:
-    return Probe(Client(server), monotonic=watch or Watch())
+def probe_of(server: Server, track: Watch | None = None) -> Probe:
+    return Probe(Client(server), monotonic=track or Watch())
 
 
 async def said(probe: Probe, error: Exception | None = None) -> str:
@@ -81,17 +81,17 @@ async def test_a_worker_polls_whatever_the_time_is_here(ahead: timedelta) -> Non
 
 @requirement("TEMPORAL-BUSY", "TEMPORAL-NO-WORKER")
 async def test_a_worker_that_does_not_poll_any_more_is_gone_after_a_while() -> None:
-    server, watch = Server(NOW, NOW - timedelta(minutes=2)), Watch()
-    probe = probe_of(server, watch)
+    server, track = Server(NOW, NOW - timedelta(minutes=2)), Watch()
+    probe = probe_of(server, track)
     assert await probe.has_worker()
-    watch.now += 60
+    track.now += 60
     assert await probe.has_worker()
-    watch.now += 60
+    track.now += 60
     assert not await probe.has_worker()
     assert (await said(probe)).startswith("NO_WORKER: No answer came in time")
     # Also if the server's clock was put back meanwhile.
     server.polled = (NOW - timedelta(hours=1), *server.polled)
-    watch.now += 1
+    track.now += 1
     assert await probe.has_worker()
 
 
@@ -115,11 +115,11 @@ async def test_what_temporal_does_not_tell_is_not_said(status: RPCStatusCode) ->
 
 @requirement("TEMPORAL-BUSY")
 async def test_hundreds_that_nobody_answers_ask_once() -> None:
-    server, watch = Server(NOW), Watch()
-    probe = probe_of(server, watch)
+    server, track = Server(NOW), Watch()
+    probe = probe_of(server, track)
     assert set(await asyncio.gather(*(probe.no_answer_reason() for _ in range(300)))) == {NoAnswerReason.WORKER_POLLS}
     assert server.asked == 1
-    watch.now += 10
+    track.now += 10
     server.polled = ()
     assert await probe.no_answer_reason() is NoAnswerReason.NO_WORKER
 

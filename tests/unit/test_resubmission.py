@@ -10,7 +10,7 @@ from invoice_mcp.domain.report import LineStatus, Status
 from invoice_mcp.domain.resubmission import require_unchanged
 from tests.requirements import requirement
 from tests.tool_client import an_invoice
-from tests.unit.testing.broken_runs import a_run
+from tests.unit.testing.run_builders import a_run
 
 
 @requirement("START-CONFLICT")

@@ -22,7 +22,8 @@ from invoice_mcp.domain.report import Status
 from invoice_mcp.server.tool_names import TOOLS, ToolNames
 from invoice_mcp.server.tools import INSTRUCTIONS, build_server
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import PROTOCOL_MODES, EnvironmentPool, kinds, open_world
+from invoice_mcp.testing import EnvironmentPool, kinds, open_world
+from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import TasksClient, get
 from tests.requirements import requirement

@@ -16,7 +16,7 @@ from invoice_mcp.domain.summary import with_summary
 from invoice_mcp.service import queries
 from invoice_mcp.service.settled_lines import _earlier_runs, fetch_report_or_none, mark_settled
 from tests.requirements import requirement
-from tests.unit.testing.broken_runs import a_run
+from tests.unit.testing.run_builders import a_run
 
 ENDED = " Its workflow was ended from outside (TERMINATED) and does not go on."
 

@@ -23,7 +23,7 @@ from invoice_mcp.server.tools import INSTRUCTIONS, Backend, build_deferred_serve
 from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.temporal.connection import TemporalSettings
 from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
-from invoice_mcp.testing import PROTOCOL_MODES
+from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
 from mcp_temporal_tasks import EXTENSION_ID, TasksClient, get
 from tests.requirements import requirement

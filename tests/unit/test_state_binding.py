@@ -34,7 +34,7 @@ from invoice_mcp.service.state_binding import (
     require_database,
 )
 from invoice_mcp.temporal.embedded import EmbeddedTemporal
-from invoice_mcp.testing import RecordingPayments
+from invoice_mcp.testing.world.fakes import RecordingPayments
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.line_workflow import PayLineItem
 from tests.requirements import requirement

@@ -50,7 +50,7 @@ def errors_without_traceback() -> Iterator[None]:
     from invoice_mcp.domain.errors import ConfigurationError
     from invoice_mcp.output import OutputError
     from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
-    from invoice_mcp.testing import EngineStuck
+    from invoice_mcp.testing import EngineStuckError
     from temporal_replay import CannotRunError
 
     try:
@@ -59,7 +59,7 @@ def errors_without_traceback() -> Iterator[None]:
         CannotRunError,
         ConfigurationError,
         EmbeddedUnavailableError,
-        EngineStuck,
+        EngineStuckError,
         WriteError,
         OutputError,
     ) as error:

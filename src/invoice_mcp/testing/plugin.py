@@ -5,7 +5,7 @@ session's event loop, in which the engine lives (`asyncio_default_test_loop_scop
 
     async def test_a_rejected_invoice_is_never_paid(new_world):
         async with new_world() as world:
-            await world.submit(("100.00", PAST))
+            await world.submit(("100.00", PAST_DUE))
             await world.reject()
             await world.until("REJECTED")
 

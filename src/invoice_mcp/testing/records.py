@@ -15,7 +15,7 @@ from invoice_mcp.domain.report import PaymentOrder
 
 
 @dataclass(frozen=True)
-class Stamp:
+class CallContext:
     """When a port is asked, by the clock of whoever asks, which run asks ("" outside of a workflow), and how often.
 
     Attributes:
@@ -27,19 +27,19 @@ class Stamp:
     attempt: int = 1
 
 
-def activity_clock() -> Stamp:
+def activity_context() -> CallContext:
     """The time of the server that started the activity which asks. Call it inside of an activity only."""
     info = activity.info()
-    return Stamp(info.started_time.astimezone(UTC), info.workflow_run_id or "", info.attempt)
+    return CallContext(info.started_time.astimezone(UTC), info.workflow_run_id or "", info.attempt)
 
 
-def wall_clock() -> Stamp:
+def wall_clock_context() -> CallContext:
     """This machine's time."""
-    return Stamp(datetime.now(UTC))
+    return CallContext(datetime.now(UTC))
 
 
 @dataclass(frozen=True)
-class Paid:
+class RecordedPayment:
     """One payment that was made. `run_id` is the run of the workflow that had it made (of PayLineItem, usually)."""
 
     order: PaymentOrder
@@ -58,7 +58,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request to the gateway, and how it was answered. `run_id` as for `Paid`.
+    """One request to the gateway, and how it was answered. `run_id` as for `RecordedPayment`.
 
     Attributes:
         attempt: Of the activity that asked, from 1.

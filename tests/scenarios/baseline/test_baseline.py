@@ -9,17 +9,10 @@ from typing import Any
 
 import pytest
 
-from invoice_mcp.testing import (
-    DAY,
-    PAST,
-    BaselineWorld,
-    Engine,
-    EnvironmentPool,
-    Violation,
-    Violations,
-    kinds,
-    open_baseline_world,
-)
+from invoice_mcp.testing import PAST_DUE, Engine, EnvironmentPool, Violations, kinds
+from invoice_mcp.testing.baseline.world import BaselineWorld, open_baseline_world
+from invoice_mcp.testing.checker.violations import Violation
+from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.scenarios.baseline.faulty import FAULTY
 from tests.scenarios.baseline.sound import SOUND
@@ -54,13 +47,13 @@ async def rejected_then_approved(seed: BaselineWorld) -> None:
 
 async def payment_refused(seed: BaselineWorld) -> None:
     seed.payments.refuses(line=2)
-    await seed.start(seed.invoice((100, PAST), (200, PAST)))
+    await seed.start(seed.invoice((100, PAST_DUE), (200, PAST_DUE)))
     await seed.signal("ApproveInvoice")
     await seed.until("PAID", "FAILED")
 
 
 async def line_without_due_date(seed: BaselineWorld) -> None:
-    invoice = seed.invoice((100, PAST), (200, PAST))
+    invoice = seed.invoice((100, PAST_DUE), (200, PAST_DUE))
     del invoice["lines"][1]["due_date"]
     await seed.start(invoice)
     await seed.signal("ApproveInvoice")
@@ -120,7 +113,7 @@ async def test_an_incomplete_invoice_is_approved_in_time_whenever_it_is() -> Non
     """Nothing says how long it waits: an approval that comes after the ERP's answer is not late."""
 
     async def approved_once_it_waits(seed: BaselineWorld) -> None:
-        invoice = seed.invoice((100, PAST), (200, PAST))
+        invoice = seed.invoice((100, PAST_DUE), (200, PAST_DUE))
         del invoice["lines"][1]["due_date"]
         await seed.start(invoice)
         await seed.until("PENDING-APPROVAL")
@@ -146,7 +139,7 @@ async def test_a_sound_life_is_acquitted_on_a_stage_that_is_kept() -> None:
             seed.erp.is_down(2)
             seed.payments.is_down(2, line=1)
             seed.payments.repeats_an_answer(line=3)
-            invoice = seed.invoice((9.95, PAST), (9.95, PAST), (20, await seed.due_in(30 * DAY)))
+            invoice = seed.invoice((9.95, PAST_DUE), (9.95, PAST_DUE), (20, await seed.due_in(30 * DAY)))
             invoice["lines"][1]["description"] = invoice["lines"][0]["description"]
             workflow_id = await seed.start(invoice)
             await seed.advance(timedelta(minutes=1))

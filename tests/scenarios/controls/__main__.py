@@ -10,13 +10,14 @@ from rich.progress import track
 from rich.table import Table
 
 from invoice_mcp.exit import exit_process
-from invoice_mcp.testing import RULES, ScenarioRunner, kinds
+from invoice_mcp.testing import ScenarioRunner, kinds
+from invoice_mcp.testing.checker.violations import RULES
 from tests.scenarios.controls.catalogue import COMMON, CONTROLS
 from tests.scenarios.controls.control import Caught, Control, catch, first_broken
 
 WORLDS = ("simulated", "time-skipping")
 
-Found = dict[Control, dict[str, Caught | None]]
+Results = dict[Control, dict[str, Caught | None]]
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     # Wide enough for a log file, where there is no terminal to fit into.
     console = Console() if sys.stdout.isatty() else Console(width=180)
-    every: Found = {
+    every: Results = {
         control: {world: catch(control, world) for world in WORLDS}
         for control in track(CONTROLS, "The controls", console=console, transient=True)
     }
@@ -47,7 +48,7 @@ def main() -> int:
     return 0 if is_well else 1
 
 
-def _table(every: Found) -> Table:
+def _table(every: Results) -> Table:
     caught = sum(all(how.values()) for how in every.values())
     table = Table(title=f"Workflows broken on purpose: {caught} of {len(every)} caught")
     for column in ("control", "what is wrong", "caught by", "in the scenario"):
@@ -56,18 +57,18 @@ def _table(every: Found) -> Table:
         table.add_column(f"{world}: after", justify="right")
         table.add_column("seconds", justify="right")
     for control, how in every.items():
-        numbers = [text for world in WORLDS for text in _numbers(control, how[world])]
-        table.add_row(control.name, control.wrong, *_told(control, how), *numbers)
+        numbers = [text for world in WORLDS for text in _cost(control, how[world])]
+        table.add_row(control.name, control.wrong, *_render(control, how), *numbers)
     return table
 
 
-def _numbers(control: Control, caught: Caught | None) -> tuple[str, str]:
+def _cost(control: Control, caught: Caught | None) -> tuple[str, str]:
     if caught is None:
         return f"[red]not in {len(control.scenarios)}[/red]", ""
     return str(caught.after), f"{caught.seconds:.1f}"
 
 
-def _told(control: Control, how: dict[str, Caught | None]) -> tuple[str, str]:
+def _render(control: Control, how: dict[str, Caught | None]) -> tuple[str, str]:
     if None in how.values():
         return "[red]NOT CAUGHT[/red]", ""
     found = [caught for caught in how.values() if caught]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 
-from invoice_mcp.testing import ACTION_ALPHABET, Action, Line, Scenario, Verb
+from invoice_mcp.testing import Action, Line, Scenario, Verb
+from invoice_mcp.testing.model.actions import ACTION_ALPHABET
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.line_workflow import PayLineItem
 from invoice_mcp.workflow.worker import WORKFLOWS
 from tests.scenarios.controls import decisions, lines, payments, reports
-from tests.scenarios.controls.control import MODEL, Control, Story
-from tests.scenarios.controls.stories import (
+from tests.scenarios.controls.control import MODEL, Control, Script
+from tests.scenarios.controls.scripts import (
     CRASHED,
     FORGOTTEN,
     LATE,
@@ -34,67 +35,67 @@ _ALL_DUE = (Line(), Line(amount="250"))
 _ERP_AWAY = (Action(verb=Verb.ERP_DOWN),) * 4
 
 
-def _word(*actions: Action, lines: tuple[Line, ...] = Scenario().lines, eager: bool = False) -> Scenario:
+def _scenario(*actions: Action, lines: tuple[Line, ...] = Scenario().lines, eager: bool = False) -> Scenario:
     return Scenario(actions=actions, lines=lines, eager=eager)
 
 
-_NOTHING = _word()
+_NOTHING = _scenario()
 _WITH_METADATA = Scenario(metadata=(("purchase_order", "4711"),))
 _SIGNALLED = Scenario(actions=(Action(verb=Verb.SIGNAL_APPROVE),), signals_approve=False)
 _EARLY = Scenario(before=_ERP_AWAY, actions=(_APPROVE,))
-_TWICE = _word(_APPROVE, _APPROVE)
-_OPPOSITE = _word(_APPROVE, _REJECT)
-_EXPIRED = _word(_PAST_DEADLINE, _APPROVE)
-_HASTY_LATE = _word(_PAST_DEADLINE, _APPROVE, eager=True)
-_APPROVED = _word(_APPROVE)
-_CENTS = _word(_APPROVE, lines=(Line(amount="99.50"),))
+_TWICE = _scenario(_APPROVE, _APPROVE)
+_OPPOSITE = _scenario(_APPROVE, _REJECT)
+_EXPIRED = _scenario(_PAST_DEADLINE, _APPROVE)
+_EAGER_LATE = _scenario(_PAST_DEADLINE, _APPROVE, eager=True)
+_APPROVED = _scenario(_APPROVE)
+_CENTS = _scenario(_APPROVE, lines=(Line(amount="99.50"),))
 # Time passes before it ends: else, on a busy machine, the gateway may be healthy again before it is asked at all.
-_LOST = _word(_LOST_1, _APPROVE, _PAST_DUE)
-_REFUSED_AGAIN = _word(_REFUSED_AGAIN_1, _APPROVE, _PAST_DUE)
-_RESUBMITTED_REFUSED = _word(_REFUSED_AGAIN_1, _APPROVE, _PAST_DUE, _AGAIN, _APPROVE, _PAST_DUE)
-_DOWN = _word(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE)
-_UNANSWERED = _word(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE, _PAST_DUE)
-_RESUBMITTED = _word(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
-_CANCELLED = _word(_CANCEL)
-_CANCELLED_PAYING = _word(_APPROVE, _CANCEL)
+_LOST = _scenario(_LOST_1, _APPROVE, _PAST_DUE)
+_REFUSED_AGAIN = _scenario(_REFUSED_AGAIN_1, _APPROVE, _PAST_DUE)
+_RESUBMITTED_REFUSED = _scenario(_REFUSED_AGAIN_1, _APPROVE, _PAST_DUE, _AGAIN, _APPROVE, _PAST_DUE)
+_DOWN = _scenario(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE)
+_UNANSWERED = _scenario(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE, _PAST_DUE)
+_RESUBMITTED = _scenario(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
+_CANCELLED = _scenario(_CANCEL)
+_CANCELLED_PAYING = _scenario(_APPROVE, _CANCEL)
 # With haste: the next answer shows it, nobody waits in vain for the cancellation.
-_CANCELLED_IN_HASTE = _word(_APPROVE, _CANCEL, _REJECT, lines=(Line(due_in_hours=60),), eager=True)
-_CRASHED = _word(_APPROVE, _CRASH)
-_CRASHED_WHEN_DUE = _word(_APPROVE, _CRASH, _PAST_DUE)
+_CANCELLED_EAGERLY = _scenario(_APPROVE, _CANCEL, _REJECT, lines=(Line(due_in_hours=60),), eager=True)
+_CRASHED = _scenario(_APPROVE, _CRASH)
+_CRASHED_WHEN_DUE = _scenario(_APPROVE, _CRASH, _PAST_DUE)
 
-COMMON: tuple[Scenario | Story, ...] = (
-    *(_word(letter) for letter in ACTION_ALPHABET),
+COMMON: tuple[Scenario | Script, ...] = (
+    *(_scenario(letter) for letter in ACTION_ALPHABET),
     _NOTHING,
     _SIGNALLED,
     _WITH_METADATA,
     _EARLY,
     _TWICE,
     _OPPOSITE,
-    _word(_REJECT, _APPROVE),
+    _scenario(_REJECT, _APPROVE),
     _EXPIRED,
-    _HASTY_LATE,
+    _EAGER_LATE,
     _CENTS,
-    _word(_REFUSED_1, _APPROVE, _PAST_DUE),
+    _scenario(_REFUSED_1, _APPROVE, _PAST_DUE),
     _LOST,
-    _word(_LOST_1, _LOST_1, _LOST_1, _APPROVE, _AGAIN),
+    _scenario(_LOST_1, _LOST_1, _LOST_1, _APPROVE, _AGAIN),
     _REFUSED_AGAIN,
     _RESUBMITTED_REFUSED,
-    _word(_STALE_2, _APPROVE, _PAST_DUE),
+    _scenario(_STALE_2, _APPROVE, _PAST_DUE),
     _DOWN,
     _UNANSWERED,
     _RESUBMITTED,
     _CANCELLED_PAYING,
-    _CANCELLED_IN_HASTE,
+    _CANCELLED_EAGERLY,
     _CRASHED,
     _CRASHED_WHEN_DUE,
-    _word(_APPROVE, _PAST_DUE, _AGAIN),
-    _word(_CRASH, _APPROVE, _CRASH, _PAST_DUE),
+    _scenario(_APPROVE, _PAST_DUE, _AGAIN),
+    _scenario(_CRASH, _APPROVE, _CRASH, _PAST_DUE),
     *STORIES,
 )
 """What every control is played, after those of its scenarios that catch it. The real workflows pass them all."""
 
 
-def _control(broken: type, breaks: str, *own: Scenario | Story, on_replay: bool = False) -> Control:
+def _control(broken: type, breaks: str, *own: Scenario | Script, on_replay: bool = False) -> Control:
     replaced = InvoiceWorkflow if issubclass(broken, InvoiceWorkflow) else PayLineItem
     return Control(
         name=broken.__name__,
@@ -126,14 +127,14 @@ CONTROLS: tuple[Control, ...] = (
     _control(payments.ResubmissionPaysAgain, "S2", _RESUBMITTED),
     _control(payments.ForgetsWhatWasSettled, "S4", _RESUBMITTED_REFUSED),
     _control(payments.TakesAnotherLinesPayment, "S4", NAMED_TWICE),
-    _control(payments.IgnoresCancellation, MODEL, _CANCELLED_IN_HASTE),
+    _control(payments.IgnoresCancellation, MODEL, _CANCELLED_EAGERLY),
     _control(payments.CancelsWhatIsUnderWay, "S4", UNDER_WAY),
     _control(payments.HangsOnABadLine, "L1", REFUSED),
     _control(payments.AbandonsItsLines, "S7", _CANCELLED_PAYING),
     _control(payments.OtherwiseOnReplay, "S9", CRASHED),
     _control(reports.ResultOutOfStep, "S7", _APPROVED),
     _control(reports.DropsMetadata, "S10", _WITH_METADATA),
-    _control(reports.SeedQueryOutOfStep, "S7", _APPROVED),
+    _control(reports.BaselineQueryOutOfStep, "S7", _APPROVED),
     _control(reports.CompletesThoughCancelled, "S7", _CANCELLED),
     _control(lines.PaysTwiceOnRetry, "S2", _LOST),
     _control(lines.IgnoresTheDueDate, "S6", _EARLY),

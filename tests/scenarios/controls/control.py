@@ -24,7 +24,7 @@ MODEL = "model"
 
 
 @dataclass(frozen=True)
-class Story:
+class Script:
     """A scenario that the model does not follow: only what is left behind is checked.
 
     Attributes:
@@ -32,7 +32,7 @@ class Story:
     """
 
     told: str
-    act: Callable[[World], Awaitable[None]]
+    play: Callable[[World], Awaitable[None]]
 
     def __str__(self) -> str:
         return self.told
@@ -56,7 +56,7 @@ class Control:
     wrong: str
     workflows: tuple[type, ...]
     breaks: frozenset[str]
-    scenarios: tuple[Scenario | Story, ...]
+    scenarios: tuple[Scenario | Script, ...]
     on_replay: bool = False
 
     def is_caught_by(self, rules: frozenset[str], world: str) -> bool:
@@ -94,7 +94,7 @@ def catch(control: Control, world: str) -> Caught | None:
         return first_broken(environment, control.scenarios)
 
 
-def first_broken(environment: ScenarioRunner, scenarios: Iterable[Scenario | Story]) -> Caught | None:
+def first_broken(environment: ScenarioRunner, scenarios: Iterable[Scenario | Script]) -> Caught | None:
     """Play scenarios until one is broken."""
     began = time.monotonic()
     for number, scenario in enumerate(scenarios, 1):
@@ -106,9 +106,9 @@ def first_broken(environment: ScenarioRunner, scenarios: Iterable[Scenario | Sto
     return None
 
 
-async def _play(pool: EnvironmentPool, scenario: Scenario | Story) -> None:
+async def _play(pool: EnvironmentPool, scenario: Scenario | Script) -> None:
     if isinstance(scenario, Scenario):
         await play(pool, scenario)
         return
     async with open_world(pool) as world:
-        await scenario.act(world)
+        await scenario.play(world)

@@ -24,7 +24,7 @@ def in_place_of_invoice(broken: type[I]) -> type[I]:
         report: InvoiceReport = await (life(request) if life else InvoiceWorkflow.run(self, request))
         return report
 
-    _put(run, broken)
+    _install(run, broken)
     return workflow.defn(name="InvoiceWorkflow")(broken)
 
 
@@ -35,11 +35,11 @@ def in_place_of_line(broken: type[L]) -> type[L]:
         outcome: LineOutcome = await self._run(order)
         return outcome
 
-    _put(run, broken)
+    _install(run, broken)
     return workflow.defn(name="PayLineItem")(broken)
 
 
-def _put(run: Callable[..., Any], broken: type) -> None:
+def _install(run: Callable[..., Any], broken: type) -> None:
     """The SDK wants `run` to be defined in the class itself, and to look like `__init__`."""
     del run.__annotations__["self"]
     run.__module__, run.__qualname__ = broken.__module__, f"{broken.__qualname__}.run"

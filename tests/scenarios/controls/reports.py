@@ -33,7 +33,7 @@ class DropsMetadata(InvoiceWorkflow):
 
 
 @in_place_of_invoice
-class SeedQueryOutOfStep(InvoiceWorkflow):
+class BaselineQueryOutOfStep(InvoiceWorkflow):
     """Is PAID by its report, and still PAYING by the seed's query."""
 
     @workflow.query(name="GetInvoiceStatus")

@@ -24,7 +24,7 @@ from tests.unit.tasks.continued_workflows import Persists
 from tests.unit.tasks.servers import jobs, tasks_of
 from tests.unit.tasks.test_generic import text_of, until
 
-GIVES_UP_AFTER = 20
+HARNESS_TIMEOUT = 20
 
 
 @requirement("TASK-CLIENT")
@@ -39,7 +39,7 @@ async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_e
     ) -> ElicitResult:
         thinking.set()
         try:
-            await anyio.sleep(2 * GIVES_UP_AFTER)
+            await anyio.sleep(2 * HARNESS_TIMEOUT)
         finally:
             dismissed.set()
         return ElicitResult(action="cancel")
@@ -54,7 +54,7 @@ async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_e
                 answer = {"action": "accept", "content": {"confirm": True}}
                 await update(other.session, created.task_id, {key: answer})
 
-            with anyio.fail_after(GIVES_UP_AFTER):
+            with anyio.fail_after(HARNESS_TIMEOUT):
                 async with anyio.create_task_group() as group:
                     group.start_soon(settle_elsewhere)
                     answer = await TasksClient().follow(client.session, created.task_id)
@@ -83,7 +83,7 @@ async def test_a_client_that_can_not_ask_leaves_the_question_to_others(real_clie
                 await update(other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}})
 
             group.start_soon(answer_it)
-            with anyio.fail_after(GIVES_UP_AFTER):
+            with anyio.fail_after(HARNESS_TIMEOUT):
                 assert text_of(await TasksClient().follow(mute.session, created.task_id)) == "x was deleted"
 
 
@@ -144,7 +144,7 @@ async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: 
                 [key] = (await get(other.session, created.task_id)).input_requests or {}
                 await update(other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}})
 
-            with anyio.fail_after(GIVES_UP_AFTER):
+            with anyio.fail_after(HARNESS_TIMEOUT):
                 async with anyio.create_task_group() as group:
                     group.start_soon(settle_elsewhere)
                     answer = await TasksClient().follow(client.session, created.task_id)
@@ -204,7 +204,7 @@ async def test_an_answer_that_can_not_be_taken_is_asked_for_again_and_then_it_is
     person = ScriptedUser("accept", something="else")
     async with jobs(real_client) as server, tasks_client(server, person) as client:
         created = await start_task(client, "confirm_delete", filename="x")
-        with anyio.fail_after(GIVES_UP_AFTER):
+        with anyio.fail_after(HARNESS_TIMEOUT):
             error = await expect_error(TasksClient().follow(client.session, created.task_id))
         assert error.code == -32602
         assert "confirm is required" in error.message

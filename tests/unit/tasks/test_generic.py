@@ -31,7 +31,7 @@ from tests.tasks_client import ScriptedUser, expect_error, start_task, tasks_cli
 from tests.unit.tasks import deployments
 from tests.unit.tasks.servers import jobs, over_http, tasks_of
 
-GIVES_UP_AFTER = 20
+HARNESS_TIMEOUT = 20
 
 
 def text_of(result: CallToolResult | dict[str, Any] | None) -> str:
@@ -40,7 +40,7 @@ def text_of(result: CallToolResult | dict[str, Any] | None) -> str:
 
 
 async def until(client: Client, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:
-    with anyio.fail_after(GIVES_UP_AFTER):
+    with anyio.fail_after(HARNESS_TIMEOUT):
         while not reached(task := await get(client.session, task_id)):
             await anyio.sleep(0.02)
     return task

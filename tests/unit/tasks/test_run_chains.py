@@ -33,7 +33,7 @@ from tests.tasks_client import ScriptedUser, reset, start_task, tasks_client
 from tests.unit.tasks import deployments
 from tests.unit.tasks.continued_workflows import AsksInEachRun, GivesUp, GoesOn, Restless, SucceedsAtLast
 from tests.unit.tasks.servers import tasks_of
-from tests.unit.tasks.test_generic import GIVES_UP_AFTER, text_of, until
+from tests.unit.tasks.test_generic import HARNESS_TIMEOUT, text_of, until
 
 
 async def start(client: TemporalClient, run: Callable[..., Awaitable[Any]], *given: Any, queue: str) -> tuple[str, str]:
@@ -149,7 +149,7 @@ async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_sin
     async def goes_on(workflow_id: str) -> None:
         newest = real_client.get_workflow_handle(workflow_id)
         began = (await newest.describe()).run_id
-        with anyio.fail_after(GIVES_UP_AFTER):
+        with anyio.fail_after(HARNESS_TIMEOUT):
             while (await newest.describe()).run_id == began:
                 await anyio.sleep(0.02)
 
@@ -270,7 +270,7 @@ async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClie
         tasks_client(tasks_of(real_client, AsksInEachRun), person) as client,
     ):
         _, task_id = await start(real_client, AsksInEachRun.run, 2, [], queue=queue)
-        with anyio.fail_after(GIVES_UP_AFTER):
+        with anyio.fail_after(HARNESS_TIMEOUT):
             await TasksClient().follow(client.session, task_id)
     assert len(person.questions) == 3
 

@@ -28,7 +28,7 @@ from tests.requirements import requirement
 from tests.tasks_client import expect_error, start_task
 from tests.unit.tasks.servers import jobs, over_http
 
-GIVES_UP_AFTER = 20
+HARNESS_TIMEOUT = 20
 
 
 class Told(BaseModel):
@@ -71,7 +71,7 @@ async def listening(
         anyio.create_task_group() as group,
     ):
         group.start_soon(_listen, client, list(task_ids), also)
-        with anyio.fail_after(GIVES_UP_AFTER):
+        with anyio.fail_after(HARNESS_TIMEOUT):
             await got_it.wait()
         yield ears.heard, acknowledged[0]
         group.cancel_scope.cancel()
@@ -84,7 +84,7 @@ async def _listen(client: Client, task_ids: Any, also: dict[str, Any]) -> None:
 
 
 async def next_of(heard: asyncio.Queue[Told], status: str) -> Told:
-    with anyio.fail_after(GIVES_UP_AFTER):
+    with anyio.fail_after(HARNESS_TIMEOUT):
         while (told := await heard.get()).status != status:
             pass
     return told

@@ -23,7 +23,7 @@ from invoice_mcp.testing.simulate.fuzz.statistics import DURATION_BUCKETS, Total
 from invoice_mcp.testing.simulate.process.interrupt import StopFlag
 from invoice_mcp.testing.simulate.process.loading import load_workflows
 from invoice_mcp.testing.simulate.timeline import format_elapsed
-from invoice_mcp.testing.world.schema_cache import shape_of, validate_each_shape_once
+from invoice_mcp.testing.world.schema_cache import cache_output_validation, shape_of
 from temporal_simulator import START_TIME, TimelineEntry
 from tests.requirements import requirement
 
@@ -177,7 +177,7 @@ async def test_clients_of_an_environment_share_the_schema_cache_and_failures_are
     known = set[tuple[str, Any]]()
     clients = [cast(Any, SimpleNamespace(session=SimpleNamespace(validate_tool_result=validate))) for _ in range(2)]
     for client in clients:
-        validate_each_shape_once(client, known)
+        cache_output_validation(client, known)
         await client.session.validate_tool_result("t", CallToolResult(content=[], structured_content={"a": 1}))
         await client.session.validate_tool_result("other", CallToolResult(content=[], structured_content={"a": 1}))
         with pytest.raises(RuntimeError):

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 
 from invoice_mcp.domain.report import Decision, LineStatus, Status, Verdict
-from invoice_mcp.testing import RULES, Arrival, Observations, Outcome, Run, Violations, check
-from tests.unit.testing.broken_runs import (
+from invoice_mcp.testing import Observations, Violations, check
+from invoice_mcp.testing.checker.history import ReceivedDecision
+from invoice_mcp.testing.checker.observations import Run
+from invoice_mcp.testing.checker.violations import RULES
+from invoice_mcp.testing.records import Outcome
+from tests.unit.testing.run_builders import (
     BEGAN,
     DEADLINE,
     DECIDED,
@@ -67,7 +71,7 @@ def test_there_is_a_clean_run_for_every_way_to_end() -> None:
 
 def test_s1_a_payment_without_a_decision() -> None:
     run = a_run(Status.PAYING, SCHEDULED, verdict=APPROVED)
-    undecided = retold(traced(run, arrivals=()), status=Status.PENDING_APPROVAL, decision=None)
+    undecided = retold(traced(run, decisions=()), status=Status.PENDING_APPROVAL, decision=None)
     undecided = traced(replace(undecided, status=Status.PENDING_APPROVAL), indexed=())
     assert broken(undecided) == []
     assert broken(undecided, ledger=[a_payment()]) == ["S1"]
@@ -83,8 +87,8 @@ def test_s1_a_payment_by_nobody_we_know() -> None:
 
 
 def test_s1_a_payment_on_an_approval_that_came_after_a_rejection() -> None:
-    arrivals = (Arrival(REJECTED, BEGAN), Arrival(APPROVED, DECIDED))
-    run = traced(a_run(Status.PAYING, SCHEDULED, verdict=APPROVED), arrivals=arrivals)
+    decisions = (ReceivedDecision(REJECTED, BEGAN), ReceivedDecision(APPROVED, DECIDED))
+    run = traced(a_run(Status.PAYING, SCHEDULED, verdict=APPROVED), decisions=decisions)
     assert "S1" in broken(run, ledger=[a_payment()])
 
 
@@ -117,9 +121,9 @@ def test_a_second_run_that_ends_otherwise_leaves_the_payments_of_the_first_alone
 
 
 def test_s3_another_decision_than_the_first() -> None:
-    arrivals = (Arrival(REJECTED, BEGAN), Arrival(APPROVED, DECIDED))
+    decisions = (ReceivedDecision(REJECTED, BEGAN), ReceivedDecision(APPROVED, DECIDED))
     # It is a run of its own kind: nothing was paid yet, and it has not ended.
-    assert broken(traced(a_run(Status.PAYING, SCHEDULED, verdict=APPROVED), arrivals=arrivals)) == ["S3"]
+    assert broken(traced(a_run(Status.PAYING, SCHEDULED, verdict=APPROVED), decisions=decisions)) == ["S3"]
 
 
 def test_s3_a_decision_told_in_two_ways() -> None:
@@ -138,12 +142,12 @@ def test_s3_a_decision_that_is_another_one_in_the_end(changes: dict[str, str]) -
 
 
 def test_s3_repeating_a_decision_changes_nothing() -> None:
-    arrivals = (
-        Arrival(REJECTED, DECIDED),
-        Arrival(REJECTED, DECIDED + HOUR / 4),
-        Arrival(APPROVED, DECIDED + HOUR / 2),
+    decisions = (
+        ReceivedDecision(REJECTED, DECIDED),
+        ReceivedDecision(REJECTED, DECIDED + HOUR / 4),
+        ReceivedDecision(APPROVED, DECIDED + HOUR / 2),
     )
-    assert broken(traced(NO_THANKS, arrivals=arrivals)) == []
+    assert broken(traced(NO_THANKS, decisions=decisions)) == []
 
 
 def test_s4_paid_with_a_line_that_is_not() -> None:
@@ -250,7 +254,7 @@ def test_s4_a_line_is_not_certain_if_the_gateway_named_its_payment_for_another_l
 
 
 def test_what_a_line_heard_that_somebody_ended_is_not_known() -> None:
-    ended = replace(UNCONFIRMED, told_by_children=frozenset({"1-line-1"}))
+    ended = replace(UNCONFIRMED, completed_children=frozenset({"1-line-1"}))
     assert broken(ended, attempts=[an_attempt(Outcome.REFUSED, 2)]) == []
 
 
@@ -294,8 +298,8 @@ def test_s8_a_decision_at_the_deadline_is_after_it() -> None:
     for at, is_late in ((DEADLINE - _INSTANT, False), (DEADLINE, True), (DEADLINE + _INSTANT, True)):
         run = retold(waiting, decision=Decision(verdict=APPROVED, by="Ann", at=at))
         assert ("S8" in broken(run)) is is_late
-        arrived = traced(waiting, arrivals=(Arrival(APPROVED, at),))
-        assert (arrived.trace.decided is None) is is_late
+        arrived = traced(waiting, decisions=(ReceivedDecision(APPROVED, at),))
+        assert (arrived.trace.effective_decision is None) is is_late
 
 
 def test_each_promise_is_told_once_per_invoice_with_its_words() -> None:

@@ -12,9 +12,10 @@ import pytest
 
 from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.report import Confirmation, InvoiceReport, LineStatus, Status, Verdict
-from invoice_mcp.testing import Arrival, Run
+from invoice_mcp.testing.checker.history import ReceivedDecision
+from invoice_mcp.testing.checker.observations import Run
 from tests.requirements import requirement
-from tests.unit.testing.broken_runs import (
+from tests.unit.testing.run_builders import (
     BEGAN,
     DEADLINE,
     DECIDED,
@@ -45,7 +46,7 @@ def otherwise(run: Run) -> InvoiceReport:
 
 
 DISAGREE: dict[str, Callable[[], Run]] = {
-    "tool and query": lambda: replace(NO_THANKS, told=otherwise(NO_THANKS)),
+    "tool and query": lambda: replace(NO_THANKS, tool_report=otherwise(NO_THANKS)),
     "result and query": lambda: traced(NO_THANKS, result=otherwise(NO_THANKS)),
     "the seed's query and the report": lambda: replace(TOO_LATE, status=Status.CANCELLED, temporal_status="COMPLETED"),
     "Temporal and the report": lambda: retold(NO_THANKS, workflow_status="RUNNING"),
@@ -53,7 +54,7 @@ DISAGREE: dict[str, Callable[[], Run]] = {
     "the index": lambda: traced(NO_THANKS, indexed=(Status.REJECTED, Status.PENDING_APPROVAL)),
     "a result that is missing": lambda: traced(NO_THANKS, result=None),
     "an end without a terminal status": lambda: retold(
-        replace(WAITING, temporal_status="COMPLETED", trace=replace(NO_THANKS.trace, arrivals=(), indexed=())),
+        replace(WAITING, temporal_status="COMPLETED", trace=replace(NO_THANKS.trace, decisions=(), indexed=())),
         workflow_status="COMPLETED",
     ),
     "cancelled, but completed": lambda: traced(
@@ -72,23 +73,25 @@ def test_s7_two_sides_that_do_not_tell_the_same(disagreement: Callable[[], Run])
 
 
 def test_s7_a_decision_that_nobody_sent() -> None:
-    run = a_run(Status.PENDING_APPROVAL, PENDING, verdict=APPROVED, arrivals=())
+    run = a_run(Status.PENDING_APPROVAL, PENDING, verdict=APPROVED, decisions=())
     assert broken(run) == ["S7"]
 
 
 def test_a_run_of_another_kind_of_workflow_is_held_only_against_what_it_has() -> None:
     # The seed's workflow knows no report; and one that was started with garbage has failed.
-    seeds = replace(NO_THANKS, told=None, queried=None, trace=replace(NO_THANKS.trace, result=None, indexed=()))
+    seeds = replace(
+        NO_THANKS, tool_report=None, query_report=None, trace=replace(NO_THANKS.trace, result=None, indexed=())
+    )
     assert broken(seeds, ledger=[]) == []
     garbage = replace(
-        seeds, status="", temporal_status="FAILED", trace=replace(seeds.trace, invoice=None, end="FAILED", arrivals=())
+        seeds, status="", temporal_status="FAILED", trace=replace(seeds.trace, invoice=None, end="FAILED", decisions=())
     )
     assert broken(garbage, ledger=[]) == []
 
 
 def test_a_run_whose_tool_refuses_is_held_against_its_query() -> None:
-    assert broken(replace(NO_THANKS, told=None)) == ["S7"]
-    assert broken(replace(NO_THANKS, queried=None)) == []
+    assert broken(replace(NO_THANKS, tool_report=None)) == ["S7"]
+    assert broken(replace(NO_THANKS, query_report=None)) == []
 
 
 LIES: dict[str, dict[str, Any]] = {
@@ -133,35 +136,35 @@ def test_s7_a_decision_told_at_another_time_or_by_somebody_else() -> None:
     assert decision
     earlier = decision.model_copy(update={"at": decision.at - HOUR / 2})
     assert broken(retold(NO_THANKS, decision=earlier)) == ["S7"]
-    by_bob = (Arrival(decision.verdict, decision.at, by="Bob"),)
-    assert broken(traced(NO_THANKS, arrivals=by_bob)) == ["S7"]
+    by_bob = (ReceivedDecision(decision.verdict, decision.at, by="Bob"),)
+    assert broken(traced(NO_THANKS, decisions=by_bob)) == ["S7"]
 
 
 def test_two_sides_may_tell_the_deadline_of_a_replay_each_but_no_other() -> None:
-    run = traced(a_run(Status.PENDING_APPROVAL, LineStatus.PENDING), before_validated=BEGAN - HOUR)
+    run = traced(a_run(Status.PENDING_APPROVAL, LineStatus.PENDING), previous_task_at=BEGAN - HOUR)
     assert run.report
     for earlier, rules in ((HOUR, []), (2 * HOUR, ["S7"])):
         other = run.report.model_copy(update={"approval_deadline": DEADLINE - earlier})
-        assert broken(replace(run, queried=other)) == rules
+        assert broken(replace(run, query_report=other)) == rules
 
 
 # -- S8: the deadline ------------------------------------------------------------------------------------------
 
 
 def test_s8_a_decision_in_time_that_does_not_count() -> None:
-    in_time = (Arrival(APPROVED, DEADLINE - HOUR),)
-    assert broken(traced(TOO_LATE, arrivals=in_time)) == ["S8"]
+    in_time = (ReceivedDecision(APPROVED, DEADLINE - HOUR),)
+    assert broken(traced(TOO_LATE, decisions=in_time)) == ["S8"]
 
 
 @pytest.mark.parametrize("late", [0, 1])
 def test_a_decision_at_the_deadline_or_later_need_not_count(late: int) -> None:
-    assert broken(traced(TOO_LATE, arrivals=(Arrival(APPROVED, DEADLINE + late * HOUR),))) == []
+    assert broken(traced(TOO_LATE, decisions=(ReceivedDecision(APPROVED, DEADLINE + late * HOUR),))) == []
 
 
 @pytest.mark.parametrize("late", [0, 1])
 def test_s8_a_decision_taken_too_late(late: int) -> None:
     at = DEADLINE + late * HOUR
-    run = traced(NO_THANKS, arrivals=(Arrival(REJECTED, at),), ended_at=at)
+    run = traced(NO_THANKS, decisions=(ReceivedDecision(REJECTED, at),), ended_at=at)
     assert NO_THANKS.report
     assert NO_THANKS.report.decision
     honest = retold(run, decision=NO_THANKS.report.decision.model_copy(update={"at": at}))
@@ -176,36 +179,44 @@ def test_s8_expired_before_the_deadline() -> None:
 
 def test_s3_s7_a_decision_told_with_another_time_than_it_was_seen_at() -> None:
     run = a_run(Status.PAYING, SCHEDULED, verdict=APPROVED)
-    assert run.queried
-    assert run.queried.decision
+    assert run.query_report
+    assert run.query_report.decision
     again = DECIDED + timedelta(milliseconds=10)
-    queried = run.queried.model_copy(update={"decision": run.queried.decision.model_copy(update={"at": again})})
-    told = [an_answer(content=each.model_dump(mode="json")) for each in (run.queried, queried)]
-    differs = replace(run, queried=queried)
+    query_report = run.query_report.model_copy(
+        update={"decision": run.query_report.decision.model_copy(update={"at": again})}
+    )
+    told = [an_answer(content=each.model_dump(mode="json")) for each in (run.query_report, query_report)]
+    differs = replace(run, query_report=query_report)
     assert broken(differs) == ["S7"]
     assert broken(run, answers=told) == ["S3"]
-    replayed = (Arrival(APPROVED, DECIDED, by_signal=True, replayed_at=(again,)),)
-    assert broken(traced(differs, arrivals=replayed), answers=told) == []
+    replayed = (ReceivedDecision(APPROVED, DECIDED, by_signal=True, replayed_at=(again,)),)
+    assert broken(traced(differs, decisions=replayed), answers=told) == []
     # But a replay changes nothing else of it.
-    other = queried.model_copy(update={"decision": run.queried.decision.model_copy(update={"at": again, "by": "Bob"})})
-    assert broken(traced(replace(run, queried=other), arrivals=replayed)) == ["S7"]
+    other = query_report.model_copy(
+        update={"decision": run.query_report.decision.model_copy(update={"at": again, "by": "Bob"})}
+    )
+    assert broken(traced(replace(run, query_report=other), decisions=replayed)) == ["S7"]
 
 
 def test_s8_expired_after_the_deadline() -> None:
-    late = traced(TOO_LATE, roused_at=DEADLINE + timedelta(minutes=1), ended_at=DEADLINE + timedelta(minutes=1))
+    late = traced(TOO_LATE, last_task_at=DEADLINE + timedelta(minutes=1), ended_at=DEADLINE + timedelta(minutes=1))
     assert broken(late) == ["S8"]
 
 
 def test_roused_in_time_an_invoice_expires_as_soon_as_a_worker_is_there() -> None:
     assert broken(traced(TOO_LATE, ended_at=DEADLINE + HOUR)) == []
     # Servers fire timers a moment late, and count from the end of the task that began them.
-    assert broken(traced(TOO_LATE, roused_at=DEADLINE + timedelta(seconds=1))) == []
-    slow = traced(TOO_LATE, learnt_by=BEGAN + timedelta(minutes=1), roused_at=DEADLINE + timedelta(minutes=1))
+    assert broken(traced(TOO_LATE, last_task_at=DEADLINE + timedelta(seconds=1))) == []
+    slow = traced(
+        TOO_LATE,
+        validation_seen_by=BEGAN + timedelta(minutes=1),
+        last_task_at=DEADLINE + timedelta(minutes=1),
+    )
     assert broken(slow) == []
 
 
 def test_s8_rejected_without_a_decision() -> None:
-    run = retold(traced(NO_THANKS, arrivals=()), decision=None)
+    run = retold(traced(NO_THANKS, decisions=()), decision=None)
     assert broken(run) == ["S8"]
 
 
@@ -227,7 +238,7 @@ def test_s8_cancelled_after_it_was_rejected() -> None:
 
 
 def test_s8_approved_and_expired_all_the_same_also_when_it_is_cancelled() -> None:
-    run = traced(TOO_LATE, arrivals=(Arrival(APPROVED, DECIDED),), cancelled_at=ENDED)
+    run = traced(TOO_LATE, decisions=(ReceivedDecision(APPROVED, DECIDED),), cancelled_at=ENDED)
     assert "S8" in broken(run)
 
 
@@ -244,7 +255,7 @@ def test_s9_a_workflow_that_fails_its_tasks() -> None:
 
 
 def test_s9_a_line_that_fails_its_tasks() -> None:
-    assert broken(replace(PAID_RUN, children_failed=("ValueError: boom",))) == ["S9"]
+    assert broken(replace(PAID_RUN, failed_child_tasks=("ValueError: boom",))) == ["S9"]
 
 
 @pytest.mark.parametrize(
@@ -324,11 +335,11 @@ def test_s4_a_terminated_run_that_tells_of_a_payment_that_the_ledger_lacks() -> 
     assert broken(_ended_as(paid, "TERMINATED"), ledger=[]) == ["S4", "S7"]
 
 
-@pytest.mark.parametrize(("is_cut_off", "rules"), [(True, []), (False, ["S7"])])
+@pytest.mark.parametrize(("is_interrupted", "rules"), [(True, []), (False, ["S7"])])
 def test_s7_only_a_terminated_run_that_was_to_be_told_something_tells_its_end(
-    is_cut_off: bool, rules: list[str]
+    is_interrupted: bool, rules: list[str]
 ) -> None:
-    assert broken(traced(_ended_as(NO_THANKS, "TERMINATED"), is_cut_off=is_cut_off)) == rules
+    assert broken(traced(_ended_as(NO_THANKS, "TERMINATED"), is_interrupted=is_interrupted)) == rules
 
 
 # A run that was reset while it paid, and the run that went on.
@@ -336,7 +347,7 @@ OLD = replace(_ended_as(traced(PAYING, ended_at=ENDED), "TERMINATED"), was_reset
 NEW = replace(a_run(Status.REJECTED, NOT_PAID, NOT_PAID, verdict=REJECTED, run_id="2"), first_run_id="1")
 # What the tool adds to its report.
 _TOLD = [line.model_copy(update={"settled_before": line.line == 1}) for line in NEW.report.lines] if NEW.report else []
-TOLD = replace(NEW, told=NEW.report and NEW.report.model_copy(update={"lines": tuple(_TOLD), "summary": "more"}))
+TOLD = replace(NEW, tool_report=NEW.report and NEW.report.model_copy(update={"lines": tuple(_TOLD), "summary": "more"}))
 
 
 @requirement("ATTACK-RESET")
@@ -366,6 +377,6 @@ def test_s7_a_report_that_does_not_tell_what_runs_before_a_reset_have_paid() -> 
 
 @requirement("ATTACK-RESET")
 def test_s7_the_tool_adds_nothing_else_to_a_report_after_a_reset() -> None:
-    assert TOLD.told is not None
-    otherwise = TOLD.told.model_copy(update={"customer": "Another"})
-    assert broken(OLD, replace(TOLD, told=otherwise), ledger=[a_payment()]) == ["S7"]
+    assert TOLD.tool_report is not None
+    otherwise = TOLD.tool_report.model_copy(update={"customer": "Another"})
+    assert broken(OLD, replace(TOLD, tool_report=otherwise), ledger=[a_payment()]) == ["S7"]

@@ -12,11 +12,11 @@ import pytest
 
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice, LineStatus, Status, Verdict
-from invoice_mcp.testing import Answer, Attempt, Observations, Outcome, check
+from invoice_mcp.testing import Observations, check
 from invoice_mcp.testing.checker.content import submitted
-from invoice_mcp.testing.records import Form
+from invoice_mcp.testing.records import Answer, Attempt, Form, Outcome
 from tests.requirements import requirement
-from tests.unit.testing.broken_runs import BEGAN, WORKFLOW_ID, a_run, an_attempt, payments_of, retold, traced
+from tests.unit.testing.run_builders import BEGAN, WORKFLOW_ID, a_run, an_attempt, payments_of, retold, traced
 
 PAID = a_run(Status.PAID, LineStatus.PAID, LineStatus.PAID, verdict=Verdict.APPROVED)
 DUE = BEGAN.isoformat()
@@ -135,7 +135,7 @@ def test_what_can_not_be_read_was_not_submitted() -> None:
 
 
 def test_s5_a_line_that_is_begun_after_the_cancellation_was_heard() -> None:
-    assert rules(traced(PAID, begun_after_cancel=("invoice-A-line-1",))) == ["S5"]
+    assert rules(traced(PAID, started_after_cancel=("invoice-A-line-1",))) == ["S5"]
 
 
 @pytest.mark.parametrize("tool", ["status", "approve", "reject", "cancel"])

@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from temporalio.api.enums.v1 import EventType
 
-from invoice_mcp.testing import DAY, PAST, Engine, EnvironmentPool, World, kinds, open_world
+from invoice_mcp.testing import PAST_DUE, Engine, EnvironmentPool, World, kinds, open_world
 from invoice_mcp.testing.engines.servers import open_time_skipping
+from invoice_mcp.testing.world.base import DAY
 
 pytestmark = pytest.mark.thorough
 
@@ -43,7 +44,7 @@ def test_temporals_own_servers_come_first_and_the_fast_one_is_the_default() -> N
 
 @pytest.mark.parametrize("span", [timedelta(seconds=90), 3 * HOUR, 4 * DAY])
 async def test_advance_moves_the_clock_of_an_invoice_by_that_much(pool: EnvironmentPool, span: timedelta) -> None:
-    async with open_world(pool, settles=False) as world:
+    async with open_world(pool, run_to_end=False) as world:
         await world.submit()
         before = await world.now()
         await world.advance(span)
@@ -51,7 +52,7 @@ async def test_advance_moves_the_clock_of_an_invoice_by_that_much(pool: Environm
 
 
 async def test_advancing_again_goes_on_from_there(pool: EnvironmentPool) -> None:
-    async with open_world(pool, settles=False) as world:
+    async with open_world(pool, run_to_end=False) as world:
         await world.submit()
         before = await world.now()
         for _ in range(3):
@@ -60,7 +61,7 @@ async def test_advancing_again_goes_on_from_there(pool: EnvironmentPool) -> None
 
 
 async def test_on_the_real_server_only_the_clocks_that_are_named_move(real: EnvironmentPool) -> None:
-    async with open_world(real, settles=False) as world:
+    async with open_world(real, run_to_end=False) as world:
         one, other = [await world.submit() for _ in range(2)]
         await world.engine.advance(2 * HOUR, [one])
         (behind,) = await times(world.engine, one, other)
@@ -68,7 +69,7 @@ async def test_on_the_real_server_only_the_clocks_that_are_named_move(real: Envi
 
 
 async def test_an_invoice_and_its_lines_have_one_time(pool: EnvironmentPool) -> None:
-    async with open_world(pool, settles=False) as world:
+    async with open_world(pool, run_to_end=False) as world:
         due = [await world.due_in(hours * HOUR) for hours in (30, 40)]
         workflow_id = await world.submit(*(("100", each) for each in due))
         await world.advance(HOUR)
@@ -83,7 +84,7 @@ async def test_an_invoice_and_its_lines_have_one_time(pool: EnvironmentPool) -> 
 
 
 async def lines_are_scheduled(world: World) -> bool:
-    return {line.status for line in (await world.peek()).lines} == {"SCHEDULED"}
+    return {line.status for line in (await world.read_report()).lines} == {"SCHEDULED"}
 
 
 async def test_retries_happen_on_the_way(pool: EnvironmentPool) -> None:
@@ -112,7 +113,7 @@ async def test_a_due_date_on_the_way_is_kept(pool: EnvironmentPool) -> None:
 
 async def test_time_does_not_go_back_when_the_lines_have_ended(pool: EnvironmentPool) -> None:
     async with open_world(pool) as world:
-        await world.submit(("1", PAST), ("2", await world.due_in(60 * HOUR)))
+        await world.submit(("1", PAST_DUE), ("2", await world.due_in(60 * HOUR)))
         before = await world.now()
         await world.approve()
         await world.advance(70 * HOUR)
@@ -151,17 +152,17 @@ async def test_after_a_crash_an_invoice_comes_back_as_it_was(pool: EnvironmentPo
     async with open_world(pool) as world:
         await world.submit()
         await world.advance(HOUR)
-        before = await world.peek()
+        before = await world.read_report()
         for _ in range(2):
             await world.crash_worker()
             await world.restart_worker()
-            assert await world.peek() == before
+            assert await world.read_report() == before
         await world.approve()
         await world.until("PAID")
 
 
 async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_replay(pool: EnvironmentPool) -> None:
-    # See `Arrival.replayed_at`, which can go when this no longer is so.
+    # See `ReceivedDecision.replayed_at`, which can go when this no longer is so.
     async with open_world(pool, signals_approve=True) as world:
         world.erp.is_slow()
         await world.trigger()
@@ -171,17 +172,17 @@ async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_re
         await world.when(lambda: has_tasks(world, 3))
         # Refused: no command, but on the time-skipping server a task of its own.
         await world.refusal(world.reject())
-        before = (await world.peek()).decision
+        before = (await world.read_report()).decision
         await world.crash_worker()
         await world.restart_worker()
-        after = (await world.peek()).decision
+        after = (await world.read_report()).decision
         (run,) = (await world.observe()).runs
-        (arrival, *_) = run.trace.arrivals
+        (received, *_) = run.trace.decisions
         assert before
         assert after
-        assert arrival.is_at(before.at)
-        assert arrival.is_at(after.at)
-        later = [each for each in arrival.replayed_at if each > arrival.at]
+        assert received.is_seen_at(before.at)
+        assert received.is_seen_at(after.at)
+        later = [each for each in received.replayed_at if each > received.at]
         assert bool(later) == (pool.kind.name == "time-skipping")
         assert (before == after) == (pool.kind.name != "time-skipping")
 
@@ -195,7 +196,7 @@ async def has_tasks(world: World, number: int) -> bool:
 async def test_the_fast_server_wears_out_long_after_every_due_date_has_passed() -> None:
     async with open_time_skipping() as engine:
         now = await engine.now()
-        assert not engine.is_worn_out()
+        assert not engine.needs_replacement()
         await engine.advance(timedelta(days=365.25 * (2501 - now.year)), [])
         await engine.now()
-        assert engine.is_worn_out()
+        assert engine.needs_replacement()

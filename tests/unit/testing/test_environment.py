@@ -11,7 +11,15 @@ from typing import Any, cast
 import pytest
 from temporalio.client import Client
 
-from invoice_mcp.testing import EngineKind, EngineStuck, EnvironmentPool, Stamp, ToolRefused, kinds, open_world
+from invoice_mcp.testing import (
+    CallContext,
+    EngineKind,
+    EngineStuckError,
+    EnvironmentPool,
+    ToolRefused,
+    kinds,
+    open_world,
+)
 from invoice_mcp.testing.engines.base import Engine, EngineWorker
 
 pytestmark = pytest.mark.thorough
@@ -21,11 +29,11 @@ class PaperEngine:
     """An engine on which nothing ever happens; it remembers what is done with it."""
 
     can_list = False
-    goes_on_within = 0.0
+    reaction_time = 0.0
 
-    def __init__(self, *, can_be_without_worker: bool = True) -> None:
+    def __init__(self, *, can_run_without_worker: bool = True) -> None:
         self.client = cast(Client, None)
-        self.can_be_without_worker = can_be_without_worker
+        self.can_run_without_worker = can_run_without_worker
         self.journal: list[str] = []
         self.wears_out = False
 
@@ -34,10 +42,10 @@ class PaperEngine:
 
     async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None: ...
 
-    def stamp(self) -> Stamp:
-        return Stamp(datetime(2026, 11, 23, tzinfo=UTC))
+    def call_context(self) -> CallContext:
+        return CallContext(datetime(2026, 11, 23, tzinfo=UTC))
 
-    async def forget(self) -> None:
+    async def evict_all(self) -> None:
         self.journal.append("forgets")
 
     def worker(self, *_: object, **__: object) -> AbstractAsyncContextManager[EngineWorker]:
@@ -51,7 +59,7 @@ class PaperEngine:
 
     def shuffle(self, seed: int | None) -> None: ...
 
-    def is_worn_out(self) -> bool:
+    def needs_replacement(self) -> bool:
         return self.wears_out
 
 
@@ -81,7 +89,7 @@ def factory() -> Factory:
 
 def test_the_paper_engine_is_an_engine() -> None:
     engine: Engine = PaperEngine()
-    assert not engine.is_worn_out()
+    assert not engine.needs_replacement()
 
 
 async def test_nothing_is_started_before_it_is_wanted_nor_ended_twice(factory: Factory) -> None:
@@ -131,9 +139,9 @@ async def test_a_stage_that_is_broken_is_renewed(factory: Factory) -> None:
 
 async def test_a_stage_whose_engine_got_stuck_is_renewed(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
-    with pytest.raises(EngineStuck):
+    with pytest.raises(EngineStuckError):
         async with pool.take():
-            raise EngineStuck("it does not move")
+            raise EngineStuckError("it does not move")
     async with pool.take():
         pass
     await pool.close()
@@ -184,7 +192,7 @@ async def test_where_work_can_wait_a_crash_ends_the_worker_and_the_next_world_ha
 
 
 async def test_where_work_can_not_wait_a_crash_empties_the_memory_of_the_worker() -> None:
-    factory = Factory(can_be_without_worker=False)
+    factory = Factory(can_run_without_worker=False)
     pool = EnvironmentPool(factory.kind)
     async with pool.take() as environment:
         await environment.crash_worker()

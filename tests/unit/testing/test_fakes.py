@@ -13,9 +13,11 @@ import pytest
 from invoice_mcp.adapters.erp import Erp, ErpMismatchError, ErpUnavailableError
 from invoice_mcp.adapters.payments import PaymentRefusedError, Payments, PaymentUnavailableError
 from invoice_mcp.domain.report import PaymentOrder
-from invoice_mcp.testing import Outcome, RecordingPayments, ScriptedErp, Stamp, Verb
-from tests.unit.testing.broken_runs import an_invoice
-from tests.unit.testing.stories import invoice
+from invoice_mcp.testing import CallContext, Verb
+from invoice_mcp.testing.records import Outcome
+from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
+from tests.unit.testing.model_driver import invoice
+from tests.unit.testing.run_builders import an_invoice
 
 T = TypeVar("T")
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -111,7 +113,7 @@ async def test_a_key_that_paid_something_else_is_refused(other: dict[str, object
 
 
 async def test_a_payment_is_stamped_with_when_it_was_asked_for_and_by_which_run() -> None:
-    times = iter([Stamp(NOW, "first"), Stamp(NOW + timedelta(hours=1), "second", 2)])
+    times = iter([CallContext(NOW, "first"), CallContext(NOW + timedelta(hours=1), "second", 2)])
     payments = RecordingPayments(lambda: next(times))
     await payments.pay(order())
     await payments.pay(order())

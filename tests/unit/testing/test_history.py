@@ -18,9 +18,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 
 from invoice_mcp.domain.names import VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import InvoiceReport, InvoiceRequest, LineStatus, Policy, Status, Verdict
-from invoice_mcp.testing import Arrival, Trace, trace_of
-from invoice_mcp.testing.checker.observations import product_request
-from tests.unit.testing.broken_runs import a_run, an_invoice
+from invoice_mcp.testing.checker.history import ReceivedDecision, Trace, parse_history
+from invoice_mcp.testing.checker.observations import parse_product_request
+from tests.unit.testing.run_builders import a_run, an_invoice
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -103,7 +103,7 @@ class History:
         return self
 
     def read(self) -> Trace:
-        return trace_of(self.events, decode, product_request)
+        return parse_history(self.events, decode, parse_product_request)
 
 
 def begun() -> History:
@@ -122,7 +122,7 @@ def test_the_input_tells_the_invoice_and_how_long_it_may_wait() -> None:
     trace = begun().read()
     assert trace.invoice == an_invoice(2)
     assert trace.approval_timeout == SECOND * 60
-    assert (trace.end, trace.ended_at, trace.deadline, trace.decided) == ("RUNNING", None, None, None)
+    assert (trace.end, trace.ended_at, trace.deadline, trace.effective_decision) == ("RUNNING", None, None, None)
 
 
 @pytest.mark.parametrize(
@@ -146,59 +146,62 @@ def test_an_input_that_is_no_invoice_is_none(garbage: list[Payload]) -> None:
 
 def test_a_signal_is_seen_by_the_next_task_that_completes() -> None:
     trace = begun().signal("ApproveInvoice").task().read()
-    assert trace.arrivals == (Arrival(Verdict.APPROVED, BEGAN + 3 * SECOND, by_signal=True),)
+    assert trace.decisions == (ReceivedDecision(Verdict.APPROVED, BEGAN + 3 * SECOND, by_signal=True),)
 
 
 def test_a_signal_that_arrives_while_a_task_runs_is_seen_by_the_next_one() -> None:
     history = begun().then("WORKFLOW_TASK_STARTED").signal("RejectInvoice").then("WORKFLOW_TASK_COMPLETED")
-    assert history.read().arrivals == ()
-    (arrival,) = history.task().read().arrivals
+    assert history.read().decisions == ()
+    (received,) = history.task().read().decisions
     # The task before: it may be delivered with that one's time, where a query is answered from a replay first.
-    assert arrival == Arrival(Verdict.REJECTED, history.at(5), by_signal=True, replayed_at=(history.at(2),))
+    assert received == ReceivedDecision(Verdict.REJECTED, history.at(5), by_signal=True, replayed_at=(history.at(2),))
 
 
 @pytest.mark.parametrize("end", ["FAILED", "TIMED_OUT"])
 def test_a_task_that_does_not_complete_sees_nothing(end: str) -> None:
     history = begun().signal("ApproveInvoice").task(end)
-    assert history.read().arrivals == ()
-    assert history.task().read().arrivals == (Arrival(Verdict.APPROVED, history.at(5), by_signal=True),)
+    assert history.read().decisions == ()
+    assert history.task().read().decisions == (ReceivedDecision(Verdict.APPROVED, history.at(5), by_signal=True),)
 
 
 def test_a_signal_of_an_idle_task_may_be_seen_with_the_next_on_replay() -> None:
     history = begun().task().signal("ApproveInvoice").then("WORKFLOW_TASK_SCHEDULED").task()
     at = history.at(len(history.events) - 1)
-    (arrival,) = history.read().arrivals
-    assert (arrival.at, len(arrival.replayed_at)) == (at, 1)
+    (received,) = history.read().decisions
+    assert (received.at, len(received.replayed_at)) == (at, 1)
     for _ in range(2):
         history.then("WORKFLOW_TASK_SCHEDULED").task()
-    (arrival,) = history.read().arrivals
-    assert arrival.replayed_at[1:] == (at + 3 * SECOND, at + 6 * SECOND)
-    assert [seconds for seconds in range(8) if arrival.is_at(at + seconds * SECOND)] == [0, 3, 6]
+    (received,) = history.read().decisions
+    assert received.replayed_at[1:] == (at + 3 * SECOND, at + 6 * SECOND)
+    assert [seconds for seconds in range(8) if received.is_seen_at(at + seconds * SECOND)] == [0, 3, 6]
 
 
 @pytest.mark.parametrize("happens", ["TIMER_STARTED", "WORKFLOW_EXECUTION_SIGNALED"])
 def test_after_a_task_with_commands_or_before_other_news_it_may_not(happens: str) -> None:
     history = begun().task().signal("ApproveInvoice").then("WORKFLOW_TASK_SCHEDULED").task()
     history.then(happens).then("WORKFLOW_TASK_SCHEDULED").task().then("WORKFLOW_TASK_SCHEDULED").task()
-    arrival = history.read().arrivals[0]
-    assert [each for each in arrival.replayed_at if each > arrival.at] == []
+    received = history.read().decisions[0]
+    assert [each for each in received.replayed_at if each > received.at] == []
 
 
 def test_signals_of_other_names_are_no_decisions() -> None:
-    assert begun().signal("approveinvoice").signal("Else").update("else").task().read().arrivals == ()
+    assert begun().signal("approveinvoice").signal("Else").update("else").task().read().decisions == ()
 
 
 def test_an_update_is_seen_by_the_task_that_accepts_it() -> None:
     history = begun().task().update("reject").update("approve")
     at = history.at(2)
-    first, second = Arrival(Verdict.REJECTED, at, accepted=4), Arrival(Verdict.APPROVED, at, accepted=5)
-    assert history.read().arrivals == (first, second)
-    assert history.read().decided == first
+    first, second = (
+        ReceivedDecision(Verdict.REJECTED, at, accepted=4),
+        ReceivedDecision(Verdict.APPROVED, at, accepted=5),
+    )
+    assert history.read().decisions == (first, second)
+    assert history.read().effective_decision == first
 
 
 def test_of_a_signal_and_an_update_in_one_task_the_workflow_sees_the_signal_first() -> None:
-    arrivals = begun().signal("RejectInvoice").task().update("approve").read().arrivals
-    assert [(arrival.verdict, arrival.by_signal) for arrival in arrivals] == [
+    decisions = begun().signal("RejectInvoice").task().update("approve").read().decisions
+    assert [(received.verdict, received.by_signal) for received in decisions] == [
         (Verdict.REJECTED, True),
         (Verdict.APPROVED, False),
     ]
@@ -230,9 +233,9 @@ def test_a_validation_that_ends_while_a_task_runs_is_learnt_by_the_next_one() ->
 def test_what_roused_it_last_is_told_however_often_the_task_was_tried() -> None:
     history = begun().then("WORKFLOW_TASK_SCHEDULED").task().then("WORKFLOW_TASK_SCHEDULED")
     history.failed_task("again", "UNHANDLED_COMMAND")
-    assert history.read().roused_at == BEGAN + 2 * SECOND
+    assert history.read().last_task_at == BEGAN + 2 * SECOND
     history.then("WORKFLOW_TASK_SCHEDULED").task()
-    assert history.read().roused_at == BEGAN + 5 * SECOND
+    assert history.read().last_task_at == BEGAN + 5 * SECOND
 
 
 def test_any_timer_for_the_deadline_begins_when_the_task_is_over_that_learns_of_the_validation() -> None:
@@ -256,30 +259,30 @@ def test_an_input_that_is_no_invoice_has_no_deadline() -> None:
     )
     assert trace.validated_at is not None
     assert (trace.deadline, trace.expires_by) == (None, None)
-    assert trace.decided is not None
+    assert trace.effective_decision is not None
 
 
 def test_only_a_decision_before_the_deadline_decides() -> None:
-    early, late = Arrival(Verdict.APPROVED, BEGAN), Arrival(Verdict.REJECTED, BEGAN + 60 * SECOND)
+    early, late = ReceivedDecision(Verdict.APPROVED, BEGAN), ReceivedDecision(Verdict.REJECTED, BEGAN + 60 * SECOND)
     known: dict[str, Any] = {"validated_at": BEGAN, "approval_timeout": 60 * SECOND}
-    assert Trace(arrivals=(late,), **known).decided is None
-    assert Trace(arrivals=(late, early), **known).decided == early
-    assert Trace(arrivals=(late,)).decided == late
+    assert Trace(decisions=(late,), **known).effective_decision is None
+    assert Trace(decisions=(late, early), **known).effective_decision == early
+    assert Trace(decisions=(late,)).effective_decision == late
 
 
 def test_an_accepted_update_counts_until_the_deadlines_timer_and_a_refused_one_in_the_last_second_does_not() -> None:
     known: dict[str, Any] = {
         "validated_at": BEGAN,
-        "learnt_by": BEGAN + 3 * SECOND,
+        "validation_seen_by": BEGAN + 3 * SECOND,
         "approval_timeout": 60 * SECOND,
     }
-    signal = Arrival(Verdict.APPROVED, BEGAN + 61 * SECOND, by_signal=True)
+    signal = ReceivedDecision(Verdict.APPROVED, BEGAN + 61 * SECOND, by_signal=True)
     update = replace(signal, by_signal=False, accepted=7)
     late, refused = replace(update, at=BEGAN + 63 * SECOND), replace(update, at=BEGAN + 59 * SECOND, is_refused=True)
     in_time = replace(refused, at=BEGAN + 58.9 * SECOND)
-    assert [Trace(arrivals=(each,), **known).decided for each in (signal, update, late, refused, in_time)] == [
-        *(None, update, None, None, in_time)
-    ]
+    assert [
+        Trace(decisions=(each,), **known).effective_decision for each in (signal, update, late, refused, in_time)
+    ] == [*(None, update, None, None, in_time)]
 
 
 def test_an_update_that_failed_is_refused() -> None:
@@ -288,7 +291,7 @@ def test_an_update_that_failed_is_refused() -> None:
     completed = event.workflow_execution_update_completed_event_attributes
     completed.accepted_event_id = event.event_id - 1
     completed.outcome.failure.message = "the time to decide has ended"
-    assert [(arrival.verdict, arrival.is_refused) for arrival in history.read().arrivals] == [
+    assert [(received.verdict, received.is_refused) for received in history.read().decisions] == [
         (Verdict.APPROVED, False),
         (Verdict.REJECTED, True),
     ]
@@ -334,9 +337,9 @@ def ended_with(result: object) -> Trace:
 def test_a_run_that_goes_on_after_a_reset_has_failed_no_task() -> None:
     history = begun().then("WORKFLOW_TASK_SCHEDULED").failed_task("reset", "RESET_WORKFLOW")
     trace = history.then("WORKFLOW_TASK_SCHEDULED").task().read()
-    assert (trace.failed_tasks, trace.is_failing, trace.has_begun) == ((), False, True)
-    assert trace.roused_at == history.at(5)
-    assert not begun().failed_task("reset", "RESET_WORKFLOW").read().has_begun
+    assert (trace.failed_tasks, trace.is_failing, trace.has_completed_task) == ((), False, True)
+    assert trace.last_task_at == history.at(5)
+    assert not begun().failed_task("reset", "RESET_WORKFLOW").read().has_completed_task
 
 
 def test_what_a_reset_applies_again_is_seen_in_the_order_in_which_it_is_asked_for() -> None:
@@ -347,11 +350,11 @@ def test_what_a_reset_applies_again_is_seen_in_the_order_in_which_it_is_asked_fo
     history.signal("ApproveInvoice").task()
     accepted = history.add("WORKFLOW_EXECUTION_UPDATE_ACCEPTED").workflow_execution_update_accepted_event_attributes
     accepted.protocol_instance_id = "again"
-    arrivals = history.update("approve").read().arrivals
-    assert [(each.verdict, each.by, each.by_signal) for each in arrivals] == [
+    decisions = history.update("approve").read().decisions
+    assert [(each.verdict, each.by, each.by_signal) for each in decisions] == [
         (Verdict.APPROVED, "", True),
         (Verdict.REJECTED, "Bob", False),
         (Verdict.APPROVED, "", True),
         (Verdict.APPROVED, "", False),
     ]
-    assert {each.at for each in arrivals} == {history.at(5)}
+    assert {each.at for each in decisions} == {history.at(5)}

@@ -10,8 +10,8 @@ import pytest
 from invoice_mcp.domain.report import LineStatus, Status, Verdict
 from invoice_mcp.testing import Action, Verb
 from invoice_mcp.testing.model.model import OK
-from invoice_mcp.testing.model.state import Shown, Span, State
-from tests.unit.testing.stories import BEGAN, DEADLINE, LATER, Story, shown
+from invoice_mcp.testing.model.state import ReportedState, Span, State
+from tests.unit.testing.model_driver import BEGAN, DEADLINE, LATER, ModelDriver, shown
 
 CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
 PENDING, SCHEDULED = LineStatus.PENDING, LineStatus.SCHEDULED
@@ -33,54 +33,54 @@ NEXT_WEEK = 200.0
 
 @pytest.mark.parametrize("downs", [1, 4])
 def test_an_erp_that_comes_back_in_time_lets_the_invoice_wait(downs: int) -> None:
-    story = Story(-1).tell(*["erp-down"] * downs, "trigger")
-    assert story.shows == {CHECKED, WAITING}
-    assert story.tell("advance 1").shows == {WAITING}
+    driver = ModelDriver(-1).play(*["erp-down"] * downs, "trigger")
+    assert driver.reported == {CHECKED, WAITING}
+    assert driver.play("advance 1").reported == {WAITING}
 
 
 @pytest.mark.parametrize("downs", [5, 6])
 def test_an_erp_down_five_times_fails_the_invoice(downs: int) -> None:
-    story = Story(-1).tell(*["erp-down"] * downs, "trigger")
-    assert story.shows == {CHECKED, shown(Status.FAILED, None, NOT_PAID)}
-    assert story.tell("advance 1").shows == {shown(Status.FAILED, None, NOT_PAID)}
+    driver = ModelDriver(-1).play(*["erp-down"] * downs, "trigger")
+    assert driver.reported == {CHECKED, shown(Status.FAILED, None, NOT_PAID)}
+    assert driver.play("advance 1").reported == {shown(Status.FAILED, None, NOT_PAID)}
 
 
 def test_after_the_erp_was_down_five_times_a_new_run_is_validated_anew() -> None:
-    story = Story(-1).tell(*["erp-down"] * 6, "trigger", "advance 1", "trigger", "advance 1")
-    assert story.shows == {WAITING}
+    driver = ModelDriver(-1).play(*["erp-down"] * 6, "trigger", "advance 1", "trigger", "advance 1")
+    assert driver.reported == {WAITING}
 
 
 def test_a_refusal_after_a_retry_is_as_final_as_at_once() -> None:
-    story = Story(-1).tell("erp-down", "erp-refuses", "trigger", "advance 1")
-    assert story.shows == {shown(Status.FAILED, None, NOT_PAID)}
+    driver = ModelDriver(-1).play("erp-down", "erp-refuses", "trigger", "advance 1")
+    assert driver.reported == {shown(Status.FAILED, None, NOT_PAID)}
 
 
 def test_an_approval_while_the_erp_is_down_counts_once_it_is_back() -> None:
-    story = Story(LATER).tell("erp-down", "trigger", "approve")
-    assert story.shows == {shown(Status.PENDING_VALIDATION, APPROVED, PENDING), PAYING}
-    assert story.tell("advance 1").shows == {PAYING}
+    driver = ModelDriver(LATER).play("erp-down", "trigger", "approve")
+    assert driver.reported == {shown(Status.PENDING_VALIDATION, APPROVED, PENDING), PAYING}
+    assert driver.play("advance 1").reported == {PAYING}
 
 
 def test_a_rejection_does_not_wait_for_the_erp() -> None:
-    story = Story(-1).tell("erp-down", "trigger", "reject")
-    assert story.shows == {shown(Status.REJECTED, REJECTED, NOT_PAID)}
+    driver = ModelDriver(-1).play("erp-down", "trigger", "reject")
+    assert driver.reported == {shown(Status.REJECTED, REJECTED, NOT_PAID)}
 
 
 def test_time_too_short_for_the_retries_may_or_may_not_end_them() -> None:
-    story = Story(-1).tell(*["erp-down"] * 4, "trigger", f"advance {1 / 3600}")
-    assert story.shows == {CHECKED, WAITING}
+    driver = ModelDriver(-1).play(*["erp-down"] * 4, "trigger", f"advance {1 / 3600}")
+    assert driver.reported == {CHECKED, WAITING}
 
 
 def test_cancelled_before_validation_has_ended_an_approved_invoice_pays_nothing() -> None:
-    story = Story(LATER).tell("erp-down", "trigger", "approve", "cancel")
+    driver = ModelDriver(LATER).play("erp-down", "trigger", "approve", "cancel")
     # Either validation had not ended yet, or it had, and the line was waiting for its due date.
-    assert story.shows == {shown(Status.CANCELLED, APPROVED, line) for line in (NOT_PAID, CANCELLED)}
+    assert driver.reported == {shown(Status.CANCELLED, APPROVED, line) for line in (NOT_PAID, CANCELLED)}
 
 
 def test_cancelled_before_validation_has_ended_the_retry_comes_to_nothing() -> None:
-    story = Story(-1).tell("erp-down", "trigger", "cancel")
-    assert story.shows == {shown(Status.CANCELLED, None, NOT_PAID)}
-    assert story.tell("advance 24").shows == {shown(Status.CANCELLED, None, NOT_PAID)}
+    driver = ModelDriver(-1).play("erp-down", "trigger", "cancel")
+    assert driver.reported == {shown(Status.CANCELLED, None, NOT_PAID)}
+    assert driver.play("advance 24").reported == {shown(Status.CANCELLED, None, NOT_PAID)}
 
 
 # -- the deadline ----------------------------------------------------------------------------------------------
@@ -88,25 +88,25 @@ def test_cancelled_before_validation_has_ended_the_retry_comes_to_nothing() -> N
 
 @pytest.mark.parametrize("late", [0.0, 0.5, 5])
 def test_a_decision_under_way_at_the_deadline_counts_or_is_refused(late: float) -> None:
-    story = Story(NEXT_WEEK).tell("trigger", "advance 119.99")
-    assert story.may("approve", until=DEADLINE + late * SECOND) == {OK: {PAYING}, CLOSED: {TOO_LATE}}
+    driver = ModelDriver(NEXT_WEEK).play("trigger", "advance 119.99")
+    assert driver.allowed("approve", until=DEADLINE + late * SECOND) == {OK: {PAYING}, CLOSED: {TOO_LATE}}
 
 
 def test_a_decision_before_the_deadline_counts() -> None:
-    story = Story(NEXT_WEEK).tell("trigger", "advance 119.99")
-    assert story.may("approve", until=DEADLINE - SECOND) == {OK: {PAYING}}
+    driver = ModelDriver(NEXT_WEEK).play("trigger", "advance 119.99")
+    assert driver.allowed("approve", until=DEADLINE - SECOND) == {OK: {PAYING}}
 
 
 def test_a_decision_surely_after_the_deadline_is_refused() -> None:
-    story = Story(LATER).tell("trigger", "advance 120.01")
-    assert story.may("approve") == {CLOSED: {TOO_LATE}}
+    driver = ModelDriver(LATER).play("trigger", "advance 120.01")
+    assert driver.allowed("approve") == {CLOSED: {TOO_LATE}}
 
 
 def test_the_time_to_decide_begins_when_validation_has_ended() -> None:
     # The retry took up to some minutes of the hour: so late the time to decide began, so late it may end.
-    story = Story(LATER).tell("erp-down", "trigger", "advance 1", f"advance {119 + 1 / 60}")
-    assert story.shows == {WAITING, TOO_LATE}
-    assert story.tell("advance 1").shows == {TOO_LATE}
+    driver = ModelDriver(LATER).play("erp-down", "trigger", "advance 1", f"advance {119 + 1 / 60}")
+    assert driver.reported == {WAITING, TOO_LATE}
+    assert driver.play("advance 1").reported == {TOO_LATE}
 
 
 # -- lines -----------------------------------------------------------------------------------------------------
@@ -118,18 +118,18 @@ def test_the_time_to_decide_begins_when_validation_has_ended() -> None:
     ids=["before", "about", "after"],
 )
 def test_a_line_is_paid_when_it_is_due(passes: float, becomes: object) -> None:
-    story = Story(LATER).tell("trigger", "approve", f"advance {passes}")
-    assert story.shows == becomes
+    driver = ModelDriver(LATER).play("trigger", "approve", f"advance {passes}")
+    assert driver.reported == becomes
 
 
 def test_a_line_that_falls_due_while_the_invoice_is_approved_may_or_may_not_be_paid_yet() -> None:
-    story = Story(0).tell("trigger")
-    assert story.may("approve", until=BEGAN + SECOND) == {OK: {PAYING, IN_FULL}}
+    driver = ModelDriver(0).play("trigger")
+    assert driver.allowed("approve", until=BEGAN + SECOND) == {OK: {PAYING, IN_FULL}}
 
 
 def test_a_line_that_falls_due_while_the_invoice_is_cancelled_is_cancelled_or_paid() -> None:
-    story = Story(LATER).tell("trigger", "approve", f"advance {LATER - 0.1}")
-    outcomes = story.may("cancel", until=BEGAN + timedelta(hours=LATER))
+    driver = ModelDriver(LATER).play("trigger", "approve", f"advance {LATER - 0.1}")
+    outcomes = driver.allowed("cancel", until=BEGAN + timedelta(hours=LATER))
     cancelled = shown(Status.CANCELLED, APPROVED, CANCELLED)
     # Its payment may be under way when it is cancelled: then it finishes.
     assert outcomes == {OK: {cancelled, PAYING, IN_FULL}, CLOSED: {IN_FULL}}
@@ -137,81 +137,83 @@ def test_a_line_that_falls_due_while_the_invoice_is_cancelled_is_cancelled_or_pa
 
 @pytest.mark.parametrize("fault", ["payment-down", "answer-lost", "stale-answer"])
 def test_a_payment_without_a_verdict_is_tried_again_up_to_three_times(fault: str) -> None:
-    story = Story(-1).tell(*[fault] * 2, "trigger", "approve")
-    assert story.shows == {PAYING, IN_FULL}
-    assert story.tell("advance 1").shows == {IN_FULL}
+    driver = ModelDriver(-1).play(*[fault] * 2, "trigger", "approve")
+    assert driver.reported == {PAYING, IN_FULL}
+    assert driver.play("advance 1").reported == {IN_FULL}
 
 
 @pytest.mark.parametrize("fault", ["payment-down", "answer-lost", "stale-answer"])
 def test_a_payment_without_a_verdict_three_times_is_failed_and_settled(fault: str) -> None:
-    story = Story(-1, changed=1).tell(*[fault] * 3, "trigger", "approve", "advance 1")
-    assert story.shows == {NOTHING_PAID}
+    driver = ModelDriver(-1, changed=1).play(*[fault] * 3, "trigger", "approve", "advance 1")
+    assert driver.reported == {NOTHING_PAID}
     # It may have been made: other content could be paid beside it.
-    assert set(story.may("trigger-changed")) == {CONFLICT}
-    assert story.tell("trigger", "approve").shows == {IN_FULL}
+    assert set(driver.allowed("trigger-changed")) == {CONFLICT}
+    assert driver.play("trigger", "approve").reported == {IN_FULL}
 
 
 def test_a_refused_payment_settles_nothing() -> None:
-    story = Story(-1, changed=1).tell("payment-refused", "trigger", "approve")
-    assert story.shows == {NOTHING_PAID}
-    assert set(story.may("trigger-changed")) == {OK}
+    driver = ModelDriver(-1, changed=1).play("payment-refused", "trigger", "approve")
+    assert driver.reported == {NOTHING_PAID}
+    assert set(driver.allowed("trigger-changed")) == {OK}
 
 
 @pytest.mark.parametrize("fault", ["payment-down", "answer-lost", "stale-answer"])
 def test_a_refusal_after_no_verdict_is_failed_and_settled(fault: str) -> None:
-    story = Story(-1, changed=1).tell(fault, "payment-refused", "trigger", "approve", "advance 1")
-    assert story.shows == {NOTHING_PAID}
+    driver = ModelDriver(-1, changed=1).play(fault, "payment-refused", "trigger", "approve", "advance 1")
+    assert driver.reported == {NOTHING_PAID}
     # The attempt before it may have paid: other content could be paid beside it.
-    assert set(story.may("trigger-changed")) == {CONFLICT}
-    assert story.tell("trigger", "approve").shows == {IN_FULL}
+    assert set(driver.allowed("trigger-changed")) == {CONFLICT}
+    assert driver.play("trigger", "approve").reported == {IN_FULL}
 
 
 def test_a_key_that_is_refused_again_is_failed_and_settled_as_often_as_it_is_submitted() -> None:
-    story = Story(-1, changed=1).tell("refused-again", "trigger", "approve", "advance 1")
+    driver = ModelDriver(-1, changed=1).play("refused-again", "trigger", "approve", "advance 1")
     for _ in range(2):
-        assert story.shows == {NOTHING_PAID}
-        assert set(story.may("trigger-changed")) == {CONFLICT}
-        story.tell("trigger", "approve", "advance 1")
+        assert driver.reported == {NOTHING_PAID}
+        assert set(driver.allowed("trigger-changed")) == {CONFLICT}
+        driver.play("trigger", "approve", "advance 1")
 
 
 def test_every_key_that_was_used_so_is_refused_again() -> None:
-    story = Story(-1, -1).tell("refused-again 1", "refused-again 2", "trigger", "approve", "advance 1")
+    driver = ModelDriver(-1, -1).play("refused-again 1", "refused-again 2", "trigger", "approve", "advance 1")
     both = {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
-    assert story.shows == both
-    assert story.tell("trigger", "approve").shows == both
+    assert driver.reported == both
+    assert driver.play("trigger", "approve").reported == both
 
 
 def test_a_key_is_refused_again_with_the_line_it_was_used_for_only() -> None:
-    story = Story(-1, -1, changed=2).tell("refused-again 1", "payment-refused 2", "trigger", "approve", "advance 1")
-    assert story.shows == {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
+    driver = ModelDriver(-1, -1, changed=2).play(
+        "refused-again 1", "payment-refused 2", "trigger", "approve", "advance 1"
+    )
+    assert driver.reported == {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
     # Line 1 is the same in the changed invoice, and so is its key; line 2 is another.
-    assert story.tell("trigger-changed", "approve").shows == {shown(Status.FAILED, APPROVED, FAILED, PAID)}
+    assert driver.play("trigger-changed", "approve").reported == {shown(Status.FAILED, APPROVED, FAILED, PAID)}
 
 
 @pytest.mark.parametrize("fault", ["payment-down", "answer-lost"])
 def test_a_fault_is_met_before_the_key_is_refused_again(fault: str) -> None:
-    story = Story(-1).tell("refused-again", *[fault] * 2, "trigger", "approve", "advance 1")
-    assert {state.tries for state in story.model.possible} == {(0, 0)}
-    assert {state.queue(1) for state in story.model.possible} == {()}
-    assert story.shows == {NOTHING_PAID}
+    driver = ModelDriver(-1).play("refused-again", *[fault] * 2, "trigger", "approve", "advance 1")
+    assert {state.attempts for state in driver.model.possible} == {(0, 0)}
+    assert {state.faults_of(1) for state in driver.model.possible} == {()}
+    assert driver.reported == {NOTHING_PAID}
 
 
 def test_a_payment_that_is_being_retried_finishes_although_the_invoice_is_cancelled() -> None:
-    story = Story(-1, LATER).tell("payment-down 1", "trigger", "approve", "cancel")
+    driver = ModelDriver(-1, LATER).play("payment-down 1", "trigger", "approve", "cancel")
     ends = shown(Status.CANCELLED, APPROVED, PAID, CANCELLED)
-    assert story.shows == {shown(Status.PAYING, APPROVED, SCHEDULED, CANCELLED), ends}
-    assert story.tell("advance 1").shows == {ends}
+    assert driver.reported == {shown(Status.PAYING, APPROVED, SCHEDULED, CANCELLED), ends}
+    assert driver.play("advance 1").reported == {ends}
 
 
 def test_cancelled_when_the_only_payment_is_being_retried_the_invoice_is_paid_all_the_same() -> None:
-    story = Story(-1).tell("payment-down", "trigger", "approve")
-    assert story.may("cancel") == {OK: {PAYING, IN_FULL}, CLOSED: {IN_FULL}}
+    driver = ModelDriver(-1).play("payment-down", "trigger", "approve")
+    assert driver.allowed("cancel") == {OK: {PAYING, IN_FULL}, CLOSED: {IN_FULL}}
 
 
 def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() -> None:
-    story = Story(-1, LATER).tell(*["payment-down 2"] * 3, "trigger", "approve", f"advance {LATER - 0.1}")
+    driver = ModelDriver(-1, LATER).play(*["payment-down 2"] * 3, "trigger", "approve", f"advance {LATER - 0.1}")
     # Line 2 falls due, fails its first attempts, is cancelled meanwhile: no line is cancelled, so none tells of it.
-    outcomes = story.may("cancel", until=BEGAN + timedelta(hours=LATER))
+    outcomes = driver.allowed("cancel", until=BEGAN + timedelta(hours=LATER))
     assert shown(Status.FAILED, APPROVED, PAID, FAILED) in outcomes[OK] | outcomes[CLOSED]
     assert shown(Status.CANCELLED, APPROVED, PAID, CANCELLED) in outcomes[OK]
 
@@ -219,36 +221,36 @@ def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() ->
 # -- in haste: what is under way when something else is done ---------------------------------------------------
 
 
-def hasten(story: Story, *words: str) -> None:
+def play_eagerly(driver: ModelDriver, *actions: str) -> None:
     """Do all this in no time, each answered OK."""
-    story.model.eager = True
-    for word in words:
+    driver.model.eager = True
+    for word in actions:
         action = Action(verb=Verb(word))
-        story.model.possible = story.model.act(action, Span(story.now, story.now))[OK]
+        driver.model.possible = driver.model.allowed_answers(action, Span(driver.now, driver.now))[OK]
 
 
-def only(story: Story, keep: Callable[[State], object]) -> None:
+def only(driver: ModelDriver, keep: Callable[[State], object]) -> None:
     """Go on with some of the states that are possible."""
-    story.model.possible = frozenset(filter(keep, story.model.possible))
+    driver.model.possible = frozenset(filter(keep, driver.model.possible))
 
 
-def in_haste(*words: str, story: Story | None = None) -> set[Shown]:
+def eager_outcomes(*actions: str, driver: ModelDriver | None = None) -> set[ReportedState]:
     """What may be shown when all this was answered OK in no time, and what needs none has happened."""
-    story = story or Story(-1)
-    hasten(story, *words)
-    story.model.catch_up(Span(story.now, story.now))
-    return story.shows
+    driver = driver or ModelDriver(-1)
+    play_eagerly(driver, *actions)
+    driver.model.reach_quiescence(Span(driver.now, driver.now))
+    return driver.reported
 
 
 def test_a_crash_may_lose_the_answer_to_a_payment_which_is_then_asked_for_again() -> None:
-    assert in_haste("trigger", "approve") == {IN_FULL}
+    assert eager_outcomes("trigger", "approve") == {IN_FULL}
     still_checked = shown(Status.PENDING_VALIDATION, APPROVED, PENDING)
-    assert in_haste("trigger", "approve", "crash") == {still_checked, PAYING, IN_FULL}
+    assert eager_outcomes("trigger", "approve", "crash") == {still_checked, PAYING, IN_FULL}
 
 
 def test_a_crash_may_lose_a_refusal() -> None:
-    assert in_haste("payment-refused", "trigger", "approve") == {NOTHING_PAID}
-    assert in_haste("payment-refused", "trigger", "approve", "crash") >= {NOTHING_PAID, PAYING, IN_FULL}
+    assert eager_outcomes("payment-refused", "trigger", "approve") == {NOTHING_PAID}
+    assert eager_outcomes("payment-refused", "trigger", "approve", "crash") >= {NOTHING_PAID, PAYING, IN_FULL}
 
 
 @pytest.mark.parametrize(
@@ -258,24 +260,24 @@ def test_a_crash_may_lose_a_refusal() -> None:
         ("erp-refuses", shown(Status.PENDING_VALIDATION, APPROVED, PENDING), shown(Status.FAILED, APPROVED, NOT_PAID)),
     ],
 )
-def test_a_crash_may_come_before_a_port_is_asked(fault: str, still: Shown, ends: Shown) -> None:
+def test_a_crash_may_come_before_a_port_is_asked(fault: str, still: ReportedState, ends: ReportedState) -> None:
     """What was begun is begun again once its time is over, and meets then what it would have met before."""
-    story = Story(-1)
-    in_haste(fault, "trigger", "approve", "crash", story=story)
-    only(story, lambda state: state.shows == still)
-    later = story.now + timedelta(hours=1)
-    story.model.catch_up(Span(later, later))
-    assert ends in story.shows
+    driver = ModelDriver(-1)
+    eager_outcomes(fault, "trigger", "approve", "crash", driver=driver)
+    only(driver, lambda state: state.reported == still)
+    later = driver.now + timedelta(hours=1)
+    driver.model.reach_quiescence(Span(later, later))
+    assert ends in driver.reported
 
 
 def test_three_crashes_may_lose_all_answers() -> None:
-    assert NOTHING_PAID not in in_haste("trigger", "approve", "crash", "crash")
-    assert NOTHING_PAID in in_haste("trigger", "approve", "crash", "crash", "crash")
+    assert NOTHING_PAID not in eager_outcomes("trigger", "approve", "crash", "crash")
+    assert NOTHING_PAID in eager_outcomes("trigger", "approve", "crash", "crash", "crash")
 
 
 @pytest.mark.parametrize("end", ["cancel", "reject"])
 def test_an_invoice_that_ends_may_have_had_the_erps_refusal_without_hearing_it(end: str) -> None:
-    assert in_haste("erp-refuses", "trigger", end, "trigger", "approve") == {
+    assert eager_outcomes("erp-refuses", "trigger", end, "trigger", "approve") == {
         shown(Status.FAILED, APPROVED, NOT_PAID),
         IN_FULL,
     }
@@ -283,7 +285,7 @@ def test_an_invoice_that_ends_may_have_had_the_erps_refusal_without_hearing_it(e
 
 @pytest.mark.parametrize("again", ["approve", "signal-approve"])
 def test_a_fault_scripted_after_the_gateway_has_paid_is_not_met_although_the_invoice_is_still_open(again: str) -> None:
-    assert in_haste("trigger", "approve", "payment-refused", again) == {IN_FULL, NOTHING_PAID}
+    assert eager_outcomes("trigger", "approve", "payment-refused", again) == {IN_FULL, NOTHING_PAID}
 
 
 @pytest.mark.parametrize(
@@ -295,39 +297,39 @@ def test_a_fault_scripted_after_the_gateway_has_paid_is_not_met_although_the_inv
     ],
 )
 def test_a_fault_scripted_before_the_gateway_was_asked_is_met(done: tuple[str, ...]) -> None:
-    assert in_haste(*done, "approve") == {NOTHING_PAID}
+    assert eager_outcomes(*done, "approve") == {NOTHING_PAID}
 
 
 def test_a_payment_made_but_not_told_of_is_told_although_the_invoice_is_cancelled() -> None:
-    story = Story(-1, LATER)
-    hasten(story, "trigger", "approve", "payment-refused")
-    only(story, lambda state: state.untold)
-    assert story.may("cancel") == {
+    driver = ModelDriver(-1, LATER)
+    play_eagerly(driver, "trigger", "approve", "payment-refused")
+    only(driver, lambda state: state.undelivered)
+    assert driver.allowed("cancel") == {
         OK: {shown(Status.PAYING, APPROVED, SCHEDULED, CANCELLED), shown(Status.CANCELLED, APPROVED, PAID, CANCELLED)}
     }
 
 
 def test_a_refusal_after_an_answer_that_a_crash_lost_settles_the_line() -> None:
-    story = Story(-1, changed=1)
-    in_haste("trigger", "approve", "payment-refused", "crash", story=story)
+    driver = ModelDriver(-1, changed=1)
+    eager_outcomes("trigger", "approve", "payment-refused", "crash", driver=driver)
     unmet = frozenset({(1, (Verb.PAYMENT_REFUSED,))})
-    only(story, lambda state: state.tries == (0, 1) and state.faults == unmet)
-    assert story.tell("advance 1").shows == {NOTHING_PAID}
-    assert set(story.may("trigger-changed")) == {CONFLICT}
+    only(driver, lambda state: state.attempts == (0, 1) and state.faults == unmet)
+    assert driver.play("advance 1").reported == {NOTHING_PAID}
+    assert set(driver.allowed("trigger-changed")) == {CONFLICT}
 
 
 def test_an_answer_on_its_way_is_a_refusal_if_the_key_was_used_before() -> None:
-    story = Story(-1)
-    hasten(story, "refused-again", "trigger", "approve", "approve")
-    only(story, lambda state: state.tries == (0, 1))
-    hasten(story, "payment-down")
-    only(story, lambda state: state.untold)
-    assert story.tell("advance 1").shows == {NOTHING_PAID}
-    assert {state.queue(1) for state in story.model.possible} == {(Verb.PAYMENT_DOWN,)}
+    driver = ModelDriver(-1)
+    play_eagerly(driver, "refused-again", "trigger", "approve", "approve")
+    only(driver, lambda state: state.attempts == (0, 1))
+    play_eagerly(driver, "payment-down")
+    only(driver, lambda state: state.undelivered)
+    assert driver.play("advance 1").reported == {NOTHING_PAID}
+    assert {state.faults_of(1) for state in driver.model.possible} == {(Verb.PAYMENT_DOWN,)}
 
 
 @pytest.mark.parametrize(
-    ("words", "seen", "ends"),
+    ("actions", "seen", "ends"),
     [
         (
             ("erp-refuses", "erp-refuses", "trigger", "trigger-changed", "trigger-changed", "erp-down"),
@@ -339,13 +341,13 @@ def test_an_answer_on_its_way_is_a_refusal_if_the_key_was_used_before() -> None:
     ids=["run 2 or 3", "paid or tried again"],
 )
 def test_what_is_seen_may_be_on_its_way_although_it_is_also_how_another_course_comes_to_rest(
-    words: tuple[str, ...], seen: Shown, ends: set[Shown]
+    actions: tuple[str, ...], seen: ReportedState, ends: set[ReportedState]
 ) -> None:
-    story = Story(-1, changed=1)
-    assert seen in in_haste(*words, story=story)
-    story.model.saw(seen)
-    assert story.shows == {seen}
-    assert story.tell("advance 1").shows == ends
+    driver = ModelDriver(-1, changed=1)
+    assert seen in eager_outcomes(*actions, driver=driver)
+    driver.model.observe(seen)
+    assert driver.reported == {seen}
+    assert driver.play("advance 1").reported == ends
 
 
 @pytest.mark.parametrize(
@@ -360,59 +362,61 @@ def test_what_is_seen_may_be_on_its_way_although_it_is_also_how_another_course_c
     ],
 )
 def test_a_fault_scripted_after_the_erp_has_accepted_it_is_not_met_although_that_is_not_told_yet(
-    decided: tuple[str, ...], seen: Shown, ends: set[Shown]
+    decided: tuple[str, ...], seen: ReportedState, ends: set[ReportedState]
 ) -> None:
-    story = Story(-1)
-    in_haste("trigger", "erp-down", "erp-refuses", *decided, story=story)
-    story.model.saw(seen)
-    assert story.tell("advance 1").shows == ends
+    driver = ModelDriver(-1)
+    eager_outcomes("trigger", "erp-down", "erp-refuses", *decided, driver=driver)
+    driver.model.observe(seen)
+    assert driver.play("advance 1").reported == ends
 
 
 def test_a_fault_scripted_before_the_erp_was_asked_is_met() -> None:
-    assert in_haste("erp-down", "erp-refuses", "trigger") == {CHECKED, shown(Status.FAILED, None, NOT_PAID)}
-    assert in_haste("erp-refuses", "trigger", "erp-down", "approve") == {shown(Status.FAILED, APPROVED, NOT_PAID)}
+    assert eager_outcomes("erp-down", "erp-refuses", "trigger") == {CHECKED, shown(Status.FAILED, None, NOT_PAID)}
+    assert eager_outcomes("erp-refuses", "trigger", "erp-down", "approve") == {shown(Status.FAILED, APPROVED, NOT_PAID)}
 
 
 @pytest.mark.parametrize(
-    ("words", "lines"),
+    ("actions", "lines"),
     [(("cancel",), {NOT_PAID}), (("reject",), {NOT_PAID}), (("approve", "cancel"), {NOT_PAID, CANCELLED})],
 )
 def test_what_the_erp_has_accepted_and_not_told_meets_no_fault_when_it_ends_either(
-    words: tuple[str, ...], lines: set[LineStatus]
+    actions: tuple[str, ...], lines: set[LineStatus]
 ) -> None:
-    story = Story(LATER)
-    hasten(story, "trigger", "erp-refuses")
-    only(story, lambda state: state.untold)
-    hasten(story, *words)
-    assert not any(state.untold for state in story.model.possible if state.status.is_terminal)
-    assert {line for _, _, (line,) in in_haste(story=story)} == lines
-    assert {(state.queue(0), state.untold) for state in story.model.possible} == {((Verb.ERP_REFUSES,), frozenset())}
+    driver = ModelDriver(LATER)
+    play_eagerly(driver, "trigger", "erp-refuses")
+    only(driver, lambda state: state.undelivered)
+    play_eagerly(driver, *actions)
+    assert not any(state.undelivered for state in driver.model.possible if state.status.is_terminal)
+    assert {line for _, _, (line,) in eager_outcomes(driver=driver)} == lines
+    assert {(state.faults_of(0), state.undelivered) for state in driver.model.possible} == {
+        ((Verb.ERP_REFUSES,), frozenset())
+    }
 
 
 def test_a_crash_may_lose_that_the_erp_has_accepted_it_which_is_then_asked_again() -> None:
-    story = Story(-1)
-    hasten(story, "trigger", "erp-refuses")
-    only(story, lambda state: state.untold)
+    driver = ModelDriver(-1)
+    play_eagerly(driver, "trigger", "erp-refuses")
+    only(driver, lambda state: state.undelivered)
     refused = shown(Status.FAILED, None, NOT_PAID)
-    assert in_haste("crash", story=story) == {CHECKED, WAITING, refused}
-    only(story, lambda state: state.shows == CHECKED)
-    assert {state.queue(0) for state in story.model.possible} == {(Verb.ERP_REFUSES,)}
-    assert story.tell("advance 1").shows == {refused}
+    assert eager_outcomes("crash", driver=driver) == {CHECKED, WAITING, refused}
+    only(driver, lambda state: state.reported == CHECKED)
+    assert {state.faults_of(0) for state in driver.model.possible} == {(Verb.ERP_REFUSES,)}
+    assert driver.play("advance 1").reported == {refused}
 
 
 @pytest.mark.parametrize(
-    ("words", "asked", "fault"),
+    ("actions", "asked", "fault"),
     [(("trigger", *["crash"] * 5), 0, "erp-down"), (("trigger", "approve", *["crash"] * 3), 1, "payment-down")],
 )
 def test_who_was_asked_for_the_last_time_has_no_other_answer_on_its_way(
-    words: tuple[str, ...], asked: int, fault: str
+    actions: tuple[str, ...], asked: int, fault: str
 ) -> None:
-    story = Story(-1)
-    hasten(story, *words)
-    tries = max(state.tries[asked] for state in story.model.possible)
-    only(story, lambda state: state.tries[asked] == tries)
-    hasten(story, fault)
-    assert not any(state.untold for state in story.model.possible)
+    driver = ModelDriver(-1)
+    play_eagerly(driver, *actions)
+    attempts = max(state.attempts[asked] for state in driver.model.possible)
+    only(driver, lambda state: state.attempts[asked] == attempts)
+    play_eagerly(driver, fault)
+    assert not any(state.undelivered for state in driver.model.possible)
 
 
 # -- in haste: attacks -----------------------------------------------------------------------------------------
@@ -421,32 +425,35 @@ WITHDRAWN = shown(Status.CANCELLED, None, NOT_PAID)
 
 
 def test_a_raw_cancel_is_answered_before_or_after_it_has_its_effect() -> None:
-    story = Story(LATER)
-    hasten(story, "trigger", "raw-cancel")
-    assert story.may("raw-approve").keys() == {OK, "NOT_FOUND"}
-    assert in_haste(story=story) == {WITHDRAWN}
+    driver = ModelDriver(LATER)
+    play_eagerly(driver, "trigger", "raw-cancel")
+    assert driver.allowed("raw-approve").keys() == {OK, "NOT_FOUND"}
+    assert eager_outcomes(driver=driver) == {WITHDRAWN}
 
 
 def test_what_is_decided_after_a_raw_cancel_may_still_count() -> None:
     ended = shown(Status.CANCELLED, APPROVED, NOT_PAID), shown(Status.CANCELLED, APPROVED, CANCELLED)
-    assert in_haste("trigger", "raw-cancel", "raw-approve", story=Story(LATER)) == {*ended}
-    assert in_haste("trigger", "raw-cancel", "raw-reject") == {shown(Status.REJECTED, REJECTED, NOT_PAID)}
+    assert eager_outcomes("trigger", "raw-cancel", "raw-approve", driver=ModelDriver(LATER)) == {*ended}
+    assert eager_outcomes("trigger", "raw-cancel", "raw-reject") == {shown(Status.REJECTED, REJECTED, NOT_PAID)}
 
 
 def test_a_payment_begun_before_a_raw_cancel_is_taken_up_is_told() -> None:
-    assert in_haste("trigger", "raw-approve", "raw-cancel") >= {IN_FULL, shown(Status.CANCELLED, APPROVED, CANCELLED)}
+    assert eager_outcomes("trigger", "raw-approve", "raw-cancel") >= {
+        IN_FULL,
+        shown(Status.CANCELLED, APPROVED, CANCELLED),
+    }
 
 
 def test_what_is_terminated_in_haste_may_never_have_heard_of_its_decision() -> None:
-    frozen = in_haste("trigger", "signal-approve", "terminate", story=Story(LATER))
+    frozen = eager_outcomes("trigger", "signal-approve", "terminate", driver=ModelDriver(LATER))
     assert frozen >= {WAITING, shown(Status.PENDING_APPROVAL, APPROVED, PENDING), PAYING}
     assert IN_FULL not in frozen
 
 
 def test_a_fault_scripted_after_a_terminated_invoice_may_be_left_for_the_next_run_or_not() -> None:
-    story = Story(-1)
-    assert in_haste(
-        "trigger", "raw-approve", "payment-refused", "terminate", "trigger", "raw-approve", story=story
+    driver = ModelDriver(-1)
+    assert eager_outcomes(
+        "trigger", "raw-approve", "payment-refused", "terminate", "trigger", "raw-approve", driver=driver
     ) >= {
         IN_FULL,
         NOTHING_PAID,
@@ -454,13 +461,13 @@ def test_a_fault_scripted_after_a_terminated_invoice_may_be_left_for_the_next_ru
 
 
 def test_a_line_of_a_terminated_run_may_still_hold_the_id_that_the_next_run_needs() -> None:
-    story = Story(-1)
-    hasten(story, "trigger", "raw-approve", "terminate", "trigger", "raw-approve")
-    states = [state for state in story.model.possible if state.status is Status.FAILED]
+    driver = ModelDriver(-1)
+    play_eagerly(driver, "trigger", "raw-approve", "terminate", "trigger", "raw-approve")
+    states = [state for state in driver.model.possible if state.status is Status.FAILED]
     assert {state.unconfirmed for state in states} == {frozenset({1})}
 
 
 def test_a_line_of_a_run_that_was_reset_in_haste_may_have_its_id_or_not() -> None:
-    story = Story(LATER)
-    hasten(story, "trigger", "raw-approve", "reset", "raw-approve")
-    assert {state.shows for state in story.model.possible} >= {PAYING, shown(Status.FAILED, APPROVED, FAILED)}
+    driver = ModelDriver(LATER)
+    play_eagerly(driver, "trigger", "raw-approve", "reset", "raw-approve")
+    assert {state.reported for state in driver.model.possible} >= {PAYING, shown(Status.FAILED, APPROVED, FAILED)}

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from invoice_mcp.testing import ENTRY_POINTS, EngineKind, kinds, register
+from invoice_mcp.testing import EngineKind, kinds, register
+from invoice_mcp.testing.engines.registry import ENTRY_POINTS
 from tests.nightly import at_night
 from tests.requirements import requirement
 
@@ -24,11 +25,11 @@ asyncio_default_test_loop_scope = session
 filterwarnings = error
 """
 GREEN = """
-from invoice_mcp.testing import PAST
+from invoice_mcp.testing import PAST_DUE
 
 async def test_a_rejected_invoice_is_never_paid(new_world):
     async with new_world() as world:
-        await world.submit(("100.00", PAST))
+        await world.submit(("100.00", PAST_DUE))
         await world.reject()
         await world.until("REJECTED")
 

@@ -147,7 +147,7 @@ _WRONG_MODEL = """
 from invoice_mcp.testing.model import model as _model
 from invoice_mcp.testing.__main__ import main
 
-allowed = _model.Model.act
+allowed = _model.Model.allowed_answers
 
 
 def wrong(self, action, when):
@@ -155,6 +155,6 @@ def wrong(self, action, when):
     return {"NOT_FOUND": answers["OK"]} if action.verb == "reject" else answers
 
 
-_model.Model.act = wrong
+_model.Model.allowed_answers = wrong
 main()
 """

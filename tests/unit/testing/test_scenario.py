@@ -10,19 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from invoice_mcp.domain.invoice import Invoice
-from invoice_mcp.testing import (
-    ACTION_ALPHABET,
-    Action,
-    EnvironmentPool,
-    Line,
-    ModelMismatchError,
-    Scenario,
-    Verb,
-    kinds,
-    play,
-)
+from invoice_mcp.testing import Action, EnvironmentPool, Line, ModelMismatchError, Scenario, Verb, kinds, play
 from invoice_mcp.testing.model import model as _model
 from invoice_mcp.testing.model import transitions as _course
+from invoice_mcp.testing.model.actions import ACTION_ALPHABET
 from invoice_mcp.testing.model.state import Span, State
 from invoice_mcp.testing.simulate.fuzz import conformance as _playing
 from tests.requirements import requirement
@@ -150,13 +141,13 @@ async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it
 async def test_an_answer_that_the_model_does_not_allow_is_told(
     invoice_environments: EnvironmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    allowed = _model.Model.act
+    allowed = _model.Model.allowed_answers
 
     def wrong(self: _model.Model, action: Action, when: Span) -> dict[str, frozenset[State]]:
         answers = allowed(self, action, when)
         return {"NOT_FOUND": answers[_model.OK]} if action.verb is Verb.CANCEL else answers
 
-    monkeypatch.setattr(_model.Model, "act", wrong)
+    monkeypatch.setattr(_model.Model, "allowed_answers", wrong)
     with pytest.raises(ModelMismatchError, match="expected NOT_FOUND, got OK\nafter trigger, cancel"):
         await play(invoice_environments, Scenario(actions=(Action(verb=Verb.CANCEL),)))
 

@@ -17,8 +17,9 @@ from invoice_mcp.server import task as invoice_task
 from invoice_mcp.server import tools as server
 from invoice_mcp.server.confirmation import ApprovalPolicy
 from invoice_mcp.service.invoice_service import InvoiceService
-from invoice_mcp.testing import TaskTools, World
+from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
+from invoice_mcp.testing.world.task_client import TaskToolClient
 from mcp_temporal_tasks import TaskBinding, TasksClient, tool_result
 from mcp_temporal_tasks.server.tasks import Tasks
 from mcp_temporal_tasks.workflow import TaskState
@@ -26,7 +27,7 @@ from tests.requirements import requirement
 
 
 @asynccontextmanager
-async def behind(world: World, monkeypatch: pytest.MonkeyPatch, **broken: Any) -> AsyncIterator[TaskTools]:
+async def behind(world: World, monkeypatch: pytest.MonkeyPatch, **broken: Any) -> AsyncIterator[TaskToolClient]:
     """The tools through the door of a server whose binding is broken in this way."""
     honest = invoice_task.invoice_binding
 
@@ -36,12 +37,12 @@ async def behind(world: World, monkeypatch: pytest.MonkeyPatch, **broken: Any) -
     monkeypatch.setattr(invoice_task, "invoice_binding", binding)
     built = server.build_server(InvoiceService(world.client, task_queue=world.task_queue))
     async with Client(built, extensions=[TasksClient()]) as client:
-        yield TaskTools(client)
+        yield TaskToolClient(client)
 
 
-async def _waiting(world: World, tools: TaskTools) -> Mapping[str, str]:
+async def _waiting(world: World, tools: TaskToolClient) -> Mapping[str, str]:
     submitted = await tools.call("trigger", {"invoice": world.invoice()})
-    world.watch(submitted["workflow_id"], submitted["run_id"])
+    world.track(submitted["workflow_id"], submitted["run_id"])
     await world.until(Status.PENDING_APPROVAL)
     return {"workflow_id": submitted["workflow_id"]}
 
@@ -62,7 +63,7 @@ async def test_it_submits_decides_and_cancels_by_the_task(new_world: NewWorld, m
         for verb in ("approve", "reject", "cancel"):
             submitted = await tools.call("trigger", {"invoice": world.invoice(("1", far))})
             assert submitted["created"] is True
-            world.watch(submitted["workflow_id"], submitted["run_id"])
+            world.track(submitted["workflow_id"], submitted["run_id"])
             await world.until(Status.PENDING_APPROVAL)
             await tools.call(verb, {"workflow_id": submitted["workflow_id"]})
     methods = set(asked)

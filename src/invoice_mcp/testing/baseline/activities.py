@@ -20,7 +20,7 @@ from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import PAYMENT_GATEWAY, VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, PaymentOrder
 from invoice_mcp.testing.engines.base import Engine
-from invoice_mcp.testing.records import Stamp
+from invoice_mcp.testing.records import CallContext
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 
 # For invoices without a currency.
@@ -82,7 +82,7 @@ class BaselineActivities:
         on_run: Callable[[str, str], None],
     ) -> None:
         self.erp = ScriptedErp()
-        self.payments = RecordingPayments(self._stamp)
+        self.payments = RecordingPayments(self._call_context)
         self._engine = engine
         self._names = names
         self._invoices = invoices
@@ -131,7 +131,7 @@ class BaselineActivities:
             description=str(line.get("description")),
             amount=_amount(line),
             currency=str(origin.invoice.get("currency") or _CURRENCY),
-            due_date=_due_date(line) or self._engine.stamp().at,
+            due_date=_due_date(line) or self._engine.call_context().at,
         )
         _paying_run.set(origin.run_id)
         try:
@@ -144,9 +144,9 @@ class BaselineActivities:
         if receipt is None or receipt.idempotency_key not in {None, order.idempotency_key}:
             raise ApplicationError("PAYMENT_GATEWAY_ERROR", type="PAYMENT_GATEWAY_ERROR")
 
-    def _stamp(self) -> Stamp:
+    def _call_context(self) -> CallContext:
         """The stamp of a payment: attributed to the run of the invoice's workflow, also if a child requests it."""
-        return replace(self._engine.stamp(), run_id=_paying_run.get())
+        return replace(self._engine.call_context(), run_id=_paying_run.get())
 
     async def _origin(self) -> _Origin:
         info = activity.info()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from temporalio.client import WorkflowExecutionStatus
 
 from invoice_mcp.testing.checker.violations import Violation
-from invoice_mcp.testing.engines.base import EngineStuck
+from invoice_mcp.testing.engines.base import EngineStuckError
 
 if TYPE_CHECKING:
     from invoice_mcp.testing.baseline.world import BaselineWorld
@@ -34,11 +34,11 @@ async def run_to_quiescence(world: BaselineWorld) -> list[Violation]:
             await world.advance(await _time_until_all_due(world))
         stuck = await _open_workflows(world, _END_TIMEOUT)
         return [Violation("L1", each, f"does not end: it is {await world.status(each)!r}") for each in stuck]
-    except EngineStuck as error:
+    except EngineStuckError as error:
         return await stuck_clock_violations(world, error)
 
 
-async def stuck_clock_violations(world: BaselineWorld, error: EngineStuck) -> list[Violation]:
+async def stuck_clock_violations(world: BaselineWorld, error: EngineStuckError) -> list[Violation]:
     """A violation for each invoice that keeps the clock from advancing (L1)."""
     failing = await world.failing()
     found = [Violation("L1", each, f"does not end: {what} fails its tasks") for each, what in failing.items()]

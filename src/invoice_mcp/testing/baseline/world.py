@@ -23,9 +23,9 @@ from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, AcceptedInvoice
 from invoice_mcp.testing.baseline.activities import BaselineActivities, BaselineNames, accepted_invoice
 from invoice_mcp.testing.baseline.quiescence import run_to_quiescence, stuck_clock_violations
 from invoice_mcp.testing.checker.checker import check
-from invoice_mcp.testing.checker.observations import Observations, observe, read_trace
+from invoice_mcp.testing.checker.observations import Observations, fetch_trace, observe
 from invoice_mcp.testing.checker.violations import Violations
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, Engine, EngineStuck
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT, Engine, EngineStuckError
 from invoice_mcp.testing.world.base import BaseWorld
 from invoice_mcp.testing.world.environment import EnvironmentPool
 from invoice_mcp.testing.world.lifespan import TaskOwnedContext
@@ -51,7 +51,7 @@ class BaselineWorld(BaseWorld):
 
     def __init__(self, engine: Engine, names: BaselineNames, approval_timeout: timedelta) -> None:
         self._invoices: dict[str, dict[str, Any]] = {}
-        self.ports = BaselineActivities(engine, names, self._invoices, self._saw)
+        self.ports = BaselineActivities(engine, names, self._invoices, self._add_run)
         super().__init__(engine, self.ports.erp, self.ports.payments)
         self._names = names
         self.approval_timeout = approval_timeout
@@ -68,7 +68,7 @@ class BaselineWorld(BaseWorld):
         workflow_id = workflow_id or f"invoice-{uuid4()}"
         before = self._invoices.get(workflow_id, invoice)
         # Before it starts, as its activities look the invoice up.
-        self.watch(workflow_id, invoice)
+        self.track(workflow_id, invoice)
         try:
             handle = await self.engine.client.start_workflow(
                 self._names.workflow, invoice, id=workflow_id, task_queue=self.task_queue
@@ -76,13 +76,13 @@ class BaselineWorld(BaseWorld):
         except WorkflowAlreadyStartedError:
             self._invoices[workflow_id] = before
             raise
-        self._saw(workflow_id, handle.result_run_id or "")
+        self._add_run(workflow_id, handle.result_run_id or "")
         return workflow_id
 
-    def watch(self, workflow_id: str, invoice: dict[str, Any]) -> None:
+    def track(self, workflow_id: str, invoice: dict[str, Any]) -> None:
         """Add a workflow that the scenario starts by other means, for this invoice."""
         self._invoices[workflow_id] = invoice
-        self._watch(workflow_id)
+        self._track(workflow_id)
 
     async def signal(self, name: str, workflow_id: str = "") -> bool:
         """Send a signal, such as ApproveInvoice, to an invoice (by default the last one). False if it has ended."""
@@ -107,7 +107,7 @@ class BaselineWorld(BaseWorld):
             return ""
         return str(answer)
 
-    async def until(self, *statuses: str, workflow_id: str = "", within: float = GIVES_UP_AFTER) -> str:
+    async def until(self, *statuses: str, workflow_id: str = "", within: float = HARNESS_TIMEOUT) -> str:
         """Wait until an invoice has one of these statuses, without moving the clock, and return it."""
         which, status = workflow_id or self.workflow_id, ""
 
@@ -135,7 +135,7 @@ class BaselineWorld(BaseWorld):
                 failing = {} if advancing.done() else await self.failing()
                 failing_since = (failing_since or now) if failing else None
                 if failing_since is not None and now - failing_since >= _FAILING_TIMEOUT:
-                    raise EngineStuck(f"{', '.join(failing.values())} fails its tasks for ever")
+                    raise EngineStuckError(f"{', '.join(failing.values())} fails its tasks for ever")
             await advancing
         finally:
             advancing.cancel()
@@ -155,7 +155,7 @@ class BaselineWorld(BaseWorld):
             while unread:
                 workflow_id, run_id = unread.pop()
                 handle = client.get_workflow_handle(workflow_id, run_id=run_id or None)
-                trace = await read_trace(client, handle, self._read)
+                trace = await fetch_trace(client, handle, self._read)
                 unread += [(child, run) for run, child in trace.children.items()]
                 if trace.is_failing:
                     found[invoice] = workflow_id
@@ -239,7 +239,7 @@ async def open_baseline_world(
     try:
         try:
             yield world
-        except EngineStuck as stuck:
+        except EngineStuckError as stuck:
             # As a rule because of the workflow, so what happened so far is checked.
             found = await stuck_clock_violations(world, stuck)
         else:

@@ -13,9 +13,9 @@ from invoice_mcp.testing.checker import content
 from invoice_mcp.testing.checker import decisions as deciding
 from invoice_mcp.testing.checker import payments as money
 from invoice_mcp.testing.checker.observations import Observations
-from invoice_mcp.testing.checker.violations import Found, Violation
+from invoice_mcp.testing.checker.violations import Findings, Violation
 
-_CHECKS: Mapping[str, Callable[[Observations], Found]] = MappingProxyType(
+_CHECKS: Mapping[str, Callable[[Observations], Findings]] = MappingProxyType(
     {
         "S1": money.s1,
         "S2": money.s2,

@@ -10,18 +10,18 @@ from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.report import Confirmation, InvoiceReport, LineStatus, Status, without_idempotency_keys
 from invoice_mcp.testing.checker.decisions import is_same_decision
 from invoice_mcp.testing.checker.observations import Observations, Run
-from invoice_mcp.testing.checker.violations import Found
+from invoice_mcp.testing.checker.violations import Findings
 
 _QUOTED = re.compile('"[^"]*"')
-_ENDS_AS = {Status.CANCELLED: "CANCELED"}
-_OF_ONE = frozenset({"status", "approve", "reject", "cancel"})
+_TEMPORAL_STATUSES = {Status.CANCELLED: "CANCELED"}
+_SINGLE_INVOICE_TOOLS = frozenset({"status", "approve", "reject", "cancel"})
 _MONEY = re.compile(r"\b([A-Z]{3}) ([0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?)")
 # What comes after so many lines is told as a sum.
-_MOST_IN_A_FORM = 50
-_SHOWS = frozenset({Confirmation.FORM, Confirmation.TASK})
+_MAX_FORM_LINES = 50
+_CONFIRMED_BY_FORM = frozenset({Confirmation.FORM, Confirmation.TASK})
 
 
-def s7(observed: Observations) -> Found:
+def s7(observed: Observations) -> Findings:
     children: dict[str, set[str]] = {}
     for run in observed.runs:
         # Of this run and of those before it.
@@ -29,23 +29,27 @@ def s7(observed: Observations) -> Found:
         before = {each.order.line for each in observed.ledger if each.run_id in known}
         known.update(run.trace.children)
         paid = sorted(each.order.line for each in observed.ledger if each.run_id in known)
-        for seen in chain(_ends_differently(run), _tells_differently(run), _denies(run, paid), _forgets(run, before)):
+        for seen in chain(
+            _end_mismatches(run), _report_mismatches(run), _denied_payments(run, paid), _forgotten_payments(run, before)
+        ):
             yield run.workflow_id, seen
-    yield from _answers_for_another(observed)
-    yield from _lists_otherwise(observed)
-    yield from _asks_about_something_else(observed)
+    yield from _wrong_targets(observed)
+    yield from _list_errors(observed)
+    yield from _form_errors(observed)
 
 
-def _answers_for_another(observed: Observations) -> Found:
+def _wrong_targets(observed: Observations) -> Findings:
     """A tool that was asked about a workflow, or one run of it, and answered for another."""
     for answer in observed.answers:
-        for name in ("workflow_id", "run_id") if answer.tool in _OF_ONE and answer.content is not None else ():
+        for name in (
+            ("workflow_id", "run_id") if answer.tool in _SINGLE_INVOICE_TOOLS and answer.content is not None else ()
+        ):
             asked, told = answer.arguments.get(name), (answer.content or {}).get(name)
             if asked and told != asked:
                 yield str(answer.arguments["workflow_id"]), f"{answer.tool} of {name} {asked} answered for {told}"
 
 
-def _lists_otherwise(observed: Observations) -> Found:
+def _list_errors(observed: Observations) -> Findings:
     """Lists, against what was asked for and what was submitted before: each run once, no more and no fewer."""
     known: set[str] = set()
     for answer in observed.answers:
@@ -64,7 +68,7 @@ def _lists_otherwise(observed: Observations) -> Found:
             yield "", f"list of at most {limit} has {len(entries)} entries, and {len(known)} were submitted"
 
 
-def _asks_about_something_else(observed: Observations) -> Found:
+def _form_errors(observed: Observations) -> Findings:
     """The forms that ask for a decision, against the invoice: which one, every amount, the currency of each."""
     runs = {run.run_id: run for run in observed.runs}
     for form in observed.forms:
@@ -75,11 +79,11 @@ def _asks_about_something_else(observed: Observations) -> Found:
         # What is quoted was written by others.
         told = _MONEY.findall(_QUOTED.sub("", form.message))
         wanted = [(invoice.currency, f"{amount:,}") for amount in (invoice.total, *(x.amount for x in invoice.lines))]
-        if invoice.invoice_id not in form.message or told[: _MOST_IN_A_FORM + 1] != wanted[: _MOST_IN_A_FORM + 1]:
+        if invoice.invoice_id not in form.message or told[: _MAX_FORM_LINES + 1] != wanted[: _MAX_FORM_LINES + 1]:
             yield form.workflow_id, f"was asked about with {told} for {wanted}"
 
 
-def _ends_differently(run: Run) -> Iterator[str]:
+def _end_mismatches(run: Run) -> Iterator[str]:
     """Temporal's own view of the execution against the invoice's status."""
     if run.temporal_status != run.trace.end:
         yield f"is {run.temporal_status}, and {run.trace.end} by its history"
@@ -89,45 +93,49 @@ def _ends_differently(run: Run) -> Iterator[str]:
     if run.temporal_status == "RUNNING" or run.status not in set(Status):
         return
     status = Status(run.status)
-    if run.trace.end == "TERMINATED" and (run.trace.is_cut_off or not status.is_terminal):
+    if run.trace.end == "TERMINATED" and (run.trace.is_interrupted or not status.is_terminal):
         # Somebody ended it over the workflow's head, which keeps the status that it had, or was about to have.
         return
     if not status.is_terminal:
         yield f"has ended ({run.temporal_status}) with the status {status}"
-    elif _ENDS_AS.get(status, "COMPLETED") != run.temporal_status:
+    elif _TEMPORAL_STATUSES.get(status, "COMPLETED") != run.temporal_status:
         yield f"is {status}, but its execution {run.temporal_status}"
     elif status is Status.CANCELLED and run.trace.cancelled_at is None:
         yield "is CANCELLED, which nobody asked for"
 
 
-def _tells_differently(run: Run) -> Iterator[str]:
+def _report_mismatches(run: Run) -> Iterator[str]:
     """The tool, the queries, the result, the search attribute and the history against each other."""
     report, result = run.report, run.trace.result
-    if run.trace.returned is not None and run.trace.returned != run.status:
-        yield f"ended with {run.trace.returned}, and is {run.status} by the seed's query"
+    if run.trace.text_result is not None and run.trace.text_result != run.status:
+        yield f"ended with {run.trace.text_result}, and is {run.status} by the seed's query"
     if report is None:
         return
-    if run.queried is not None and run.told is None:
+    if run.query_report is not None and run.tool_report is None:
         yield "can't be asked for by the tool"
-    own = _as_told(run.queried, run.told) if run.told and run.queried and run.is_reset else run.queried
-    if run.told and own and not _agree(run.told, own, run):
-        yield f"the tool tells {run.told}, the query {run.queried}"
-    if result is not None and run.queried is not None and not _agree(result, run.queried, run):
-        yield f"ended with {result}, the query tells {run.queried}"
+    own = (
+        _with_settled_lines(run.query_report, run.tool_report)
+        if run.tool_report and run.query_report and run.continues_reset
+        else run.query_report
+    )
+    if run.tool_report and own and not _agree(run.tool_report, own, run):
+        yield f"the tool tells {run.tool_report}, the query {run.query_report}"
+    if result is not None and run.query_report is not None and not _agree(result, run.query_report, run):
+        yield f"ended with {result}, the query tells {run.query_report}"
     if result is None and run.temporal_status == "COMPLETED":
         yield "has completed without a report as its result"
     if report.status != run.status:
         yield f"is {run.status} by the seed's query, {report.status} by its report"
     if report.workflow_status != run.temporal_status:
         yield f"is {run.temporal_status}, but tells {report.workflow_status}"
-    if run.trace.indexed and run.trace.indexed[-1] != report.status and not run.trace.is_cut_off:
+    if run.trace.indexed and run.trace.indexed[-1] != report.status and not run.trace.is_interrupted:
         yield f"is {report.status}, but indexed as {run.trace.indexed[-1]}"
-    yield from _tells_another_story(run, report)
-    if report.decision is not None and not run.trace.arrivals:
+    yield from _history_mismatches(run, report)
+    if report.decision is not None and not run.trace.decisions:
         yield f"tells a decision ({report.decision.verdict}) that nobody sent"
 
 
-def _denies(run: Run, paid: list[int]) -> Iterator[str]:
+def _denied_payments(run: Run, paid: list[int]) -> Iterator[str]:
     """What is read aloud, against the ledger: whoever believes that nothing was paid pays it himself."""
     # What is quoted in it was said by others.
     told = _QUOTED.sub("", run.report.summary) if run.report is not None else ""
@@ -135,18 +143,18 @@ def _denies(run: Run, paid: list[int]) -> Iterator[str]:
         yield f"tells that nothing was paid, and the ledger has line {', '.join(map(str, paid))}"
 
 
-def _forgets(run: Run, before: set[int]) -> Iterator[str]:
+def _forgotten_payments(run: Run, before: set[int]) -> Iterator[str]:
     """A run that goes on after a reset, against what the runs before it have paid: its own input tells nothing of that.
 
     Args:
         before: The numbers of the lines that they paid.
     """
-    lines = run.told.lines if run.told is not None and run.is_reset else ()
+    lines = run.tool_report.lines if run.tool_report is not None and run.continues_reset else ()
     if forgotten := [line.line for line in lines if line.line in before and not line.settled_before]:
         yield f"tells nothing of what earlier runs have paid: line {', '.join(map(str, forgotten))}"
 
 
-def _as_told(report: InvoiceReport, told: InvoiceReport) -> InvoiceReport:
+def _with_settled_lines(report: InvoiceReport, told: InvoiceReport) -> InvoiceReport:
     """A run's own report, with what the tool adds to it after a reset: what runs before it have settled.
 
     A refusal of such a line is none, and its reason says so.
@@ -169,7 +177,7 @@ def _as_told(report: InvoiceReport, told: InvoiceReport) -> InvoiceReport:
 def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:
     """Whether two reports tell the same; a decision by signal, and the deadline, may have the time of a replay."""
     deadlines = (one.approval_deadline, other.approval_deadline)
-    if all(each is not None and run.trace.may_tell_deadline(each) for each in deadlines):
+    if all(each is not None and run.trace.is_possible_deadline(each) for each in deadlines):
         other = other.model_copy(update={"approval_deadline": one.approval_deadline})
     if run.trace.end == "TERMINATED":
         # The workflow itself never knew; all else it tells as before.
@@ -180,7 +188,7 @@ def _agree(one: InvoiceReport, other: InvoiceReport, run: Run) -> bool:
     return without_idempotency_keys(one) == without_idempotency_keys(other)
 
 
-def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
+def _history_mismatches(run: Run, report: InvoiceReport) -> Iterator[str]:
     """A report against the history of its run: all sides can agree on what is not so."""
     trace, invoice = run.trace, run.trace.invoice
     if (report.workflow_id, report.run_id) != (run.workflow_id, run.run_id):
@@ -194,23 +202,23 @@ def _tells_another_story(run: Run, report: InvoiceReport) -> Iterator[str]:
         wanted = [(line.description, line.amount, line.due_date) for line in invoice.lines]
         if lines != wanted:
             yield f"tells of lines {lines}, but has {wanted}"
-    if report.approval_deadline is not None and not trace.may_tell_deadline(report.approval_deadline):
+    if report.approval_deadline is not None and not trace.is_possible_deadline(report.approval_deadline):
         yield f"tells the deadline {report.approval_deadline}, which is {trace.deadline}"
-    decision, decided = report.decision, trace.decided
+    decision, decided = report.decision, trace.effective_decision
     if decision is not None and decided is not None and decision.verdict is decided.verdict:
-        if not decided.is_at(decision.at):
+        if not decided.is_seen_at(decision.at):
             yield f"was decided at {decided.at}, but tells {decision.at}"
         if decided.by not in {"", decision.by}:
             yield f"was decided by {decided.by}, but tells {decision.by}"
-    if decision is not None and (decision.confirmation in _SHOWS) != (decision.shown is not None):
+    if decision is not None and (decision.confirmation in _CONFIRMED_BY_FORM) != (decision.shown is not None):
         yield f"tells that it was confirmed by {decision.confirmation}, and that {decision.shown} was shown"
     if report.cancelling and report.status.is_terminal:
         yield "has ended, but tells that it is being cancelled"
 
 
-def s9(observed: Observations) -> Found:
+def s9(observed: Observations) -> Findings:
     for run in observed.runs:
-        for failure in (*run.trace.failed_tasks, *run.children_failed):
+        for failure in (*run.trace.failed_tasks, *run.failed_child_tasks):
             yield run.workflow_id, f"failed a task: {failure}"
     for answer in observed.answers:
         which = str(answer.arguments.get("workflow_id", ""))[:80]

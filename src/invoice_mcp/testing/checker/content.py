@@ -15,7 +15,7 @@ from typing import Any
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import AcceptedInvoice, LineReport, PaymentOrder
 from invoice_mcp.testing.checker.observations import Observations, Run
-from invoice_mcp.testing.checker.violations import Found
+from invoice_mcp.testing.checker.violations import Findings
 from invoice_mcp.testing.records import Answer, Attempt
 
 _Line = tuple[str, Decimal, datetime]
@@ -40,9 +40,9 @@ class Content:
                 yield f"{field} {two!r} instead of {one!r}"
         if len(self.lines) != len(other.lines):
             yield f"{len(other.lines)} lines instead of {len(self.lines)}"
-        for number, (line, told) in enumerate(zip(self.lines, other.lines, strict=False), 1):
-            if line != told:
-                yield f"line {number} {told} instead of {line}"
+        for number, (line, theirs) in enumerate(zip(self.lines, other.lines, strict=False), 1):
+            if line != theirs:
+                yield f"line {number} {theirs} instead of {line}"
 
 
 def content_of(invoice: Invoice | AcceptedInvoice) -> Content:
@@ -59,7 +59,7 @@ def submitted(invoice: Any) -> Content | None:
             invoice["customer"].strip(),
             invoice.get("currency", "USD").upper(),
             tuple(
-                (line["description"].strip(), Decimal(str(line["amount"]).strip()), _due(line["due_date"]))
+                (line["description"].strip(), Decimal(str(line["amount"]).strip()), _parse_due_date(line["due_date"]))
                 for line in invoice["lines"]
             ),
             dict(invoice.get("metadata") or {}),
@@ -68,37 +68,39 @@ def submitted(invoice: Any) -> Content | None:
         return None
 
 
-def _due(text: str) -> datetime:
+def _parse_due_date(text: str) -> datetime:
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
-def s10(observed: Observations) -> Found:
+def s10(observed: Observations) -> Findings:
     by_run: dict[str, Content] = {}
     by_invoice: dict[str, list[Content]] = {}
     for answer in observed.answers:
-        content = _taken(answer)
+        content = _accepted_content(answer)
         if content is not None and answer.content is not None:
             by_invoice.setdefault(content.invoice_id, []).append(content)
-            yield from _is_another(answer, content, by_run.setdefault(str(answer.content.get("run_id", "")), content))
+            yield from _conflation_errors(
+                answer, content, by_run.setdefault(str(answer.content.get("run_id", "")), content)
+            )
     for run in observed.runs:
         if run.run_id in by_run:
-            for seen in _arrives_otherwise(run, by_run[run.run_id], observed):
+            for seen in _run_mismatches(run, by_run[run.run_id], observed):
                 yield run.workflow_id, seen
     for asked in observed.asked or ():
-        told = content_of(asked)
-        if told.invoice_id in by_invoice and told not in by_invoice[told.invoice_id]:
-            what = "; ".join(by_invoice[told.invoice_id][-1].differences(told))
-            yield f"invoice-{told.invoice_id}", f"the ERP was asked about {what}"
-    yield from _shares_a_key(observed.attempts or ())
+        other = content_of(asked)
+        if other.invoice_id in by_invoice and other not in by_invoice[other.invoice_id]:
+            what = "; ".join(by_invoice[other.invoice_id][-1].differences(other))
+            yield f"invoice-{other.invoice_id}", f"the ERP was asked about {what}"
+    yield from _key_errors(observed.attempts or ())
 
 
-def _taken(answer: Answer) -> Content | None:
+def _accepted_content(answer: Answer) -> Content | None:
     """What was submitted with a call of `trigger` that was not refused."""
     is_taken = answer.tool == "trigger" and answer.content is not None
     return submitted(answer.arguments.get("invoice")) if is_taken else None
 
 
-def _is_another(answer: Answer, content: Content, first: Content) -> Found:
+def _conflation_errors(answer: Answer, content: Content, first: Content) -> Findings:
     """Two submissions that are answered with one run must be the same."""
     assert answer.content is not None  # noqa: S101 (it was not refused)
     workflow_id = str(answer.content.get("workflow_id", ""))
@@ -109,7 +111,7 @@ def _is_another(answer: Answer, content: Content, first: Content) -> Found:
         yield workflow_id, f"was taken for what was submitted with {'; '.join(content.differences(first))}"
 
 
-def _arrives_otherwise(run: Run, content: Content, observed: Observations) -> Iterator[str]:
+def _run_mismatches(run: Run, content: Content, observed: Observations) -> Iterator[str]:
     """What a run keeps, reports, asks the ERP and has paid, against what was submitted."""
     trace, report = run.trace, run.report
     if trace.invoice is None:
@@ -124,31 +126,31 @@ def _arrives_otherwise(run: Run, content: Content, observed: Observations) -> It
     keys: dict[int, str] = {}
     for attempt in observed.attempts or ():
         if attempt.run_id in trace.children:
-            yield from _is_ordered_otherwise(attempt.order, content)
+            yield from _order_mismatches(attempt.order, content)
             keys[attempt.order.line] = attempt.order.idempotency_key
     for line in report.lines if report is not None else ():
-        yield from _is_reported_otherwise(line, content, keys)
+        yield from _line_mismatches(line, content, keys)
 
 
-def _is_ordered_otherwise(order: PaymentOrder, content: Content) -> Iterator[str]:
-    told = (order.invoice_id, order.customer, order.currency)
-    if told != (content.invoice_id, content.customer, content.currency):
-        yield f"the gateway was asked to pay for {told}"
+def _order_mismatches(order: PaymentOrder, content: Content) -> Iterator[str]:
+    other = (order.invoice_id, order.customer, order.currency)
+    if other != (content.invoice_id, content.customer, content.currency):
+        yield f"the gateway was asked to pay for {other}"
     line = (order.description, order.amount, order.due_date.astimezone(UTC))
     if not 1 <= order.line <= len(content.lines) or content.lines[order.line - 1] != line:
         yield f"the gateway was asked to pay {line} for line {order.line}"
 
 
-def _is_reported_otherwise(line: LineReport, content: Content, keys: Mapping[int, str]) -> Iterator[str]:
-    told = (line.description, line.amount, line.due_date.astimezone(UTC))
-    if not 1 <= line.line <= len(content.lines) or content.lines[line.line - 1] != told:
-        yield f"reports line {line.line} as {told}"
+def _line_mismatches(line: LineReport, content: Content, keys: Mapping[int, str]) -> Iterator[str]:
+    other = (line.description, line.amount, line.due_date.astimezone(UTC))
+    if not 1 <= line.line <= len(content.lines) or content.lines[line.line - 1] != other:
+        yield f"reports line {line.line} as {other}"
     # The workflow's own report has it; what a tool answers has none.
     if line.idempotency_key and keys.get(line.line, line.idempotency_key) != line.idempotency_key:
         yield f"reports line {line.line} with the key {line.idempotency_key}, and has paid with {keys[line.line]}"
 
 
-def _shares_a_key(attempts: tuple[Attempt, ...]) -> Found:
+def _key_errors(attempts: tuple[Attempt, ...]) -> Findings:
     """The same line has the same key, however often it is asked for, and no other line has it."""
     of_line: dict[tuple[Any, ...], str] = {}
     lines: dict[str, tuple[Any, ...]] = {}

@@ -32,11 +32,11 @@ _ENDS = {
 }
 
 # An update that may be late is confirmed by the next task, or refused if the deadline's timer fires before that.
-_CONFIRMED_WITHIN = timedelta(seconds=1)
+_CONFIRMATION_TIME = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
-class Arrival:
+class ReceivedDecision:
     """A decision that reached the workflow.
 
     Attributes:
@@ -59,9 +59,9 @@ class Arrival:
     accepted: int = 0
     is_refused: bool = False
 
-    def is_at(self, moment: datetime) -> bool:
+    def is_seen_at(self, time: datetime) -> bool:
         """Whether the workflow, or a replay of it, saw it at that time."""
-        return any(is_same_time(moment, each) for each in (self.at, *self.replayed_at))
+        return any(is_same_time(time, each) for each in (self.at, *self.replayed_at))
 
 
 @dataclass(frozen=True)
@@ -94,52 +94,52 @@ class Trace:
 
     invoice: AcceptedInvoice | None = None
     approval_timeout: timedelta = timedelta()
-    arrivals: tuple[Arrival, ...] = ()
+    decisions: tuple[ReceivedDecision, ...] = ()
     validated_at: datetime | None = None
-    before_validated: datetime | None = None
-    learnt_by: datetime | None = None
+    previous_task_at: datetime | None = None
+    validation_seen_by: datetime | None = None
     cancelled_at: datetime | None = None
     ended_at: datetime | None = None
-    roused_at: datetime | None = None
+    last_task_at: datetime | None = None
     end: str = "RUNNING"
     result: InvoiceReport | None = None
-    returned: str | None = None
+    text_result: str | None = None
     children: dict[str, str] = field(default_factory=dict)
     failed_tasks: tuple[str, ...] = ()
     is_failing: bool = False
     indexed: tuple[str, ...] = ()
-    is_cut_off: bool = False
-    begun_after_cancel: tuple[str, ...] = ()
-    has_begun: bool = False
+    is_interrupted: bool = False
+    started_after_cancel: tuple[str, ...] = ()
+    has_completed_task: bool = False
 
     @property
     def deadline(self) -> datetime | None:
         """When the time to decide ended, by what was promised; None if it never began."""
         return self.validated_at + self.approval_timeout if self.validated_at and self.approval_timeout else None
 
-    def may_tell_deadline(self, moment: datetime) -> bool:
+    def is_possible_deadline(self, time: datetime) -> bool:
         """Whether the workflow, or a replay of it, may give this as its deadline."""
-        times = (self.validated_at, self.before_validated)
-        return any(is_same_time(moment, each + self.approval_timeout) for each in times if each is not None)
+        times = (self.validated_at, self.previous_task_at)
+        return any(is_same_time(time, each + self.approval_timeout) for each in times if each is not None)
 
     @property
     def expires_by(self) -> datetime | None:
         """When a timer for that has fired at the latest, as a server counts from the end of the task that sets it."""
-        learnt_by = self.learnt_by or self.validated_at
-        return learnt_by + self.approval_timeout if learnt_by and self.approval_timeout else None
+        validation_seen_by = self.validation_seen_by or self.validated_at
+        return validation_seen_by + self.approval_timeout if validation_seen_by and self.approval_timeout else None
 
     @property
-    def decided(self) -> Arrival | None:
+    def effective_decision(self) -> ReceivedDecision | None:
         """The first decision in time: the one that has to count."""
-        return next((arrival for arrival in self.arrivals if self._is_in_time(arrival)), None)
+        return next((received for received in self.decisions if self._is_in_time(received)), None)
 
-    def _is_in_time(self, arrival: Arrival) -> bool:
+    def _is_in_time(self, received: ReceivedDecision) -> bool:
         if self.deadline is None or self.expires_by is None:
             return True
-        if arrival.is_refused:
-            return arrival.at < self.deadline - _CONFIRMED_WITHIN
+        if received.is_refused:
+            return received.at < self.deadline - _CONFIRMATION_TIME
         # The deadline's timer begins when the task that starts it is over.
-        return arrival.at < (self.expires_by if arrival.accepted else self.deadline)
+        return received.at < (self.expires_by if received.accepted else self.deadline)
 
 
 def is_same_time(one: datetime, other: datetime | None) -> bool:
@@ -151,25 +151,25 @@ def _time(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(UTC)
 
 
-class _Reader:
+class _HistoryParser:
     """Reads events one after another."""
 
     def __init__(self, decode: Decode, validation: str) -> None:
         self._decode = decode
-        self._task = datetime.min.replace(tzinfo=UTC)
-        self._last_task: datetime | None = None
-        self._seen = 0
-        self._roused: datetime | None = None
-        self._unseen: list[tuple[int, Verdict]] = []
+        self._task_started = datetime.min.replace(tzinfo=UTC)
+        self._last_task_started: datetime | None = None
+        self._last_seen_event_id = 0
+        self._task_scheduled_at: datetime | None = None
+        self._pending_signals: list[tuple[int, Verdict]] = []
         # Signals of the last task, and of those before it that a replay takes for one with it.
-        self._signals_at_once: list[int] = []
-        self._task_is_over = False
+        self._replayable_signals: list[int] = []
+        self._task_just_completed = False
         self._validation = validation
         self._validations: set[int] = set()
         # Where the policy in the input forbids it, an approving signal is none of the decisions that count.
         self._signals_approve = True
-        self._validation_ended = 0
-        self.arrivals: list[Arrival] = []
+        self._validation_event_id = 0
+        self.decisions: list[ReceivedDecision] = []
         self.validated_at: datetime | None = None
         self.failed_tasks: list[str] = []
         self.is_failing = False
@@ -177,87 +177,94 @@ class _Reader:
         self.indexed: list[str] = []
         self._admitted: dict[str, tuple[int, Request]] = {}
         # Numbers of the events by which the arrivals came.
-        self._arrived: list[int] = []
+        self._decision_event_ids: list[int] = []
         # The event that asks for a cancellation; whether the last task has seen it, and whether one before that has.
-        self._cancel = 0
-        self._has_heard = self._had_heard = False
-        self.begun_after_cancel: list[str] = []
+        self._cancel_event_id = 0
+        self._knows_of_cancel = self._knew_of_cancel = False
+        self.started_after_cancel: list[str] = []
         self.facts: dict[str, Any] = {}
 
     def read(self, event: HistoryEvent) -> None:
         kind = event.event_type
-        if self._task_is_over and kind != EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
-            self._signals_at_once.clear()
-        self._task_is_over = kind == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+        if self._task_just_completed and kind != EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+            self._replayable_signals.clear()
+        self._task_just_completed = kind == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
         if kind in _ENDS:
             self.facts |= {"end": _ENDS[kind], "ended_at": _time(event.event_time)}
             self.is_failing = False
-            if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED and self._roused:
-                self.facts["is_cut_off"], self._seen = True, event.event_id
-                self._learn(_time(event.event_time))
+            if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED and self._task_scheduled_at:
+                self.facts["is_interrupted"], self._last_seen_event_id = True, event.event_id
+                self._complete_task(_time(event.event_time))
             if kind == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED:
                 result = event.workflow_execution_completed_event_attributes.result
-                self.facts["result"] = self._first(result, InvoiceReport)
-                self.facts["returned"] = self._first(result, str)
+                self.facts["result"] = self._decode_first(result, InvoiceReport)
+                self.facts["text_result"] = self._decode_first(result, str)
         elif kind in _TASKS:
             self._read_task(event)
         else:
-            self._read_happening(event)
+            self._read_event(event)
 
     def _read_task(self, event: HistoryEvent) -> None:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
                 # One that failed, or that no worker came for, is scheduled again: for the same reason.
-                self._roused = self._roused or _time(event.event_time)
+                self._task_scheduled_at = self._task_scheduled_at or _time(event.event_time)
             case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
-                self._task, self._seen = _time(event.event_time), event.event_id
+                self._task_started, self._last_seen_event_id = _time(event.event_time), event.event_id
             case EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED:
-                self._learn(_time(event.event_time))
-                self.is_failing, self.facts["has_begun"] = False, True
+                self._complete_task(_time(event.event_time))
+                self.is_failing, self.facts["has_completed_task"] = False, True
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
                 if failed.cause == _RESET:
                     # The tasks of this run begin here.
-                    self._roused = None
+                    self._task_scheduled_at = None
                 if failed.cause not in _HARMLESS:
                     self.failed_tasks.append(failed.failure.message.partition("\n")[0])
                     self.is_failing = True
 
-    def _learn(self, over: datetime) -> None:
+    def _complete_task(self, over: datetime) -> None:
         """A completed task has seen all that was in the history when it started."""
-        self._had_heard, self._has_heard = self._has_heard, 0 < self._cancel < self._seen
-        if self._roused:
-            self.facts["roused_at"], self._roused = self._roused, None
-        for index in self._signals_at_once:
-            arrival = self.arrivals[index]
-            self.arrivals[index] = replace(arrival, replayed_at=(*arrival.replayed_at, self._task))
+        self._knew_of_cancel, self._knows_of_cancel = (
+            self._knows_of_cancel,
+            0 < self._cancel_event_id < self._last_seen_event_id,
+        )
+        if self._task_scheduled_at:
+            self.facts["last_task_at"], self._task_scheduled_at = self._task_scheduled_at, None
+        for index in self._replayable_signals:
+            received = self.decisions[index]
+            self.decisions[index] = replace(received, replayed_at=(*received.replayed_at, self._task_started))
         seen = [
             (number, verdict)
-            for number, verdict in self._unseen
-            if number < self._seen and (verdict is not Verdict.APPROVED or self._signals_approve)
+            for number, verdict in self._pending_signals
+            if number < self._last_seen_event_id and (verdict is not Verdict.APPROVED or self._signals_approve)
         ]
-        known = len(self.arrivals)
-        before = () if self._last_task is None else (self._last_task,)
-        self.arrivals += [Arrival(verdict, self._task, by_signal=True, replayed_at=before) for _, verdict in seen]
-        self._arrived += [number for number, _ in seen]
-        self._signals_at_once += range(known, len(self.arrivals))
-        self._unseen = [(number, verdict) for number, verdict in self._unseen if number >= self._seen]
-        if self.validated_at is None and 0 < self._validation_ended < self._seen:
-            self.validated_at = self._task
-            self.facts |= {"learnt_by": over, "before_validated": self._last_task}
-        self._last_task = self._task
+        known = len(self.decisions)
+        before = () if self._last_task_started is None else (self._last_task_started,)
+        self.decisions += [
+            ReceivedDecision(verdict, self._task_started, by_signal=True, replayed_at=before) for _, verdict in seen
+        ]
+        self._decision_event_ids += [number for number, _ in seen]
+        self._replayable_signals += range(known, len(self.decisions))
+        self._pending_signals = [
+            (number, verdict) for number, verdict in self._pending_signals if number >= self._last_seen_event_id
+        ]
+        if self.validated_at is None and 0 < self._validation_event_id < self._last_seen_event_id:
+            self.validated_at = self._task_started
+            self.facts |= {"validation_seen_by": over, "previous_task_at": self._last_task_started}
+        self._last_task_started = self._task_started
 
-    def _read_happening(self, event: HistoryEvent) -> None:
+    def _read_event(self, event: HistoryEvent) -> None:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 self._read_input(event.workflow_execution_started_event_attributes.input)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
                 self.facts.setdefault("cancelled_at", _time(event.event_time))
-                self._cancel = self._cancel or event.event_id
+                self._cancel_event_id = self._cancel_event_id or event.event_id
             case EventType.EVENT_TYPE_START_CHILD_WORKFLOW_EXECUTION_INITIATED:
-                if self._had_heard:
+                if self._knew_of_cancel:
                     begun = event.start_child_workflow_execution_initiated_event_attributes.workflow_id
-                    self.begun_after_cancel.append(begun)
+                    self.started_after_cancel.append(begun)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED | EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 self._read_activity(event)
             case EventType.EVENT_TYPE_CHILD_WORKFLOW_EXECUTION_STARTED:
@@ -275,17 +282,17 @@ class _Reader:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
                 name = event.workflow_execution_signaled_event_attributes.signal_name
                 if name in _SIGNALS:
-                    self._unseen.append((event.event_id, _SIGNALS[name]))
+                    self._pending_signals.append((event.event_id, _SIGNALS[name]))
             case kind if kind in {_ADMITTED, EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED}:
                 self._read_update(event)
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED:
                 completed = event.workflow_execution_update_completed_event_attributes
                 if completed.outcome.HasField("failure"):
-                    self._refuse(completed.accepted_event_id)
+                    self._mark_refused(completed.accepted_event_id)
 
-    def _refuse(self, accepted: int) -> None:
-        self.arrivals = [
-            replace(each, is_refused=True) if each.accepted == accepted else each for each in self.arrivals
+    def _mark_refused(self, accepted: int) -> None:
+        self.decisions = [
+            replace(each, is_refused=True) if each.accepted == accepted else each for each in self.decisions
         ]
 
     def _read_update(self, event: HistoryEvent) -> None:
@@ -299,31 +306,31 @@ class _Reader:
         number, request = self._admitted.get(accepted.protocol_instance_id, first)
         if request.input.name in _UPDATES:
             # Its place among the signals of the same task: others come after them.
-            place = bisect(self._arrived, number)
-            verdict, by = _UPDATES[request.input.name], self._decider(request)
-            arrival = Arrival(verdict, self._task, by=by, accepted=event.event_id)
-            self.arrivals.insert(place, arrival)
-            self._arrived.insert(place, number)
+            place = bisect(self._decision_event_ids, number)
+            verdict, by = _UPDATES[request.input.name], self._approver(request)
+            received = ReceivedDecision(verdict, self._task_started, by=by, accepted=event.event_id)
+            self.decisions.insert(place, received)
+            self._decision_event_ids.insert(place, number)
 
     def _read_activity(self, event: HistoryEvent) -> None:
         if event.activity_task_scheduled_event_attributes.activity_type.name == self._validation:
             self._validations.add(event.event_id)
         if event.activity_task_completed_event_attributes.scheduled_event_id in self._validations:
-            self._validation_ended = self._validation_ended or event.event_id
+            self._validation_event_id = self._validation_event_id or event.event_id
 
-    def _decider(self, request: Request) -> str:
-        told = self._first(request.input.args, dict)
+    def _approver(self, request: Request) -> str:
+        told = self._decode_first(request.input.args, dict)
         return str(told.get("by", "")) if isinstance(told, dict) else ""
 
     def _read_input(self, payloads: Payloads) -> None:
-        request = self._first(payloads, dict)
+        request = self._decode_first(payloads, dict)
         if isinstance(request, dict):
             self.facts["request"] = request
             policy = request.get("policy")
             # An input without the word is release 0.1.0's, or the original sample's, where signals approved.
             self._signals_approve = not isinstance(policy, dict) or policy.get("signals_approve", True) is True
 
-    def _first(self, payloads: Payloads, kind: type[Any]) -> Any:
+    def _decode_first(self, payloads: Payloads, kind: type[Any]) -> Any:
         return self._decode(payloads.payloads, kind) if payloads.payloads else None
 
 
@@ -348,7 +355,7 @@ _TASKS = frozenset(
 )
 
 
-def trace_of(
+def parse_history(
     events: Iterable[HistoryEvent],
     decode: Decode,
     read_request: Callable[[dict[str, Any]], tuple[AcceptedInvoice, timedelta] | None],
@@ -361,7 +368,7 @@ def trace_of(
         read_request: What the workflow's input asks for: the invoice, and how long it may wait; None if it is none.
         validation: The activity that asks the ERP; with its answer the time to decide begins.
     """
-    reader = _Reader(decode, validation)
+    reader = _HistoryParser(decode, validation)
     for event in events:
         reader.read(event)
     request = reader.facts.pop("request", None)
@@ -370,12 +377,12 @@ def trace_of(
     return Trace(
         invoice=invoice,
         approval_timeout=approval_timeout,
-        arrivals=tuple(reader.arrivals),
+        decisions=tuple(reader.decisions),
         validated_at=reader.validated_at,
         children=reader.children,
         failed_tasks=tuple(reader.failed_tasks),
         is_failing=reader.is_failing,
         indexed=tuple(reader.indexed),
-        begun_after_cancel=tuple(reader.begun_after_cancel),
+        started_after_cancel=tuple(reader.started_after_cancel),
         **reader.facts,
     )

@@ -22,8 +22,8 @@ from temporalio.client import (
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceReport, InvoiceRequest
-from invoice_mcp.testing.checker.history import Trace, trace_of
-from invoice_mcp.testing.records import Answer, Attempt, Form, Paid, ToolRefused
+from invoice_mcp.testing.checker.history import Trace, parse_history
+from invoice_mcp.testing.records import Answer, Attempt, Form, RecordedPayment, ToolRefused
 
 ReadRequest = Callable[[dict[str, Any]], tuple[AcceptedInvoice, timedelta] | None]
 
@@ -37,7 +37,7 @@ class Run:
         status: What the seed's query GetInvoiceStatus answers; "" where it can't.
         approved: What the seed's query IsInvoiceApproved answers, where no report tells the decision; None where it
             can't.
-        told: The report the tool `status` gives; None where there is no such tool, or it refuses.
+        tool_report: The report the tool `status` gives; None where there is no such tool, or it refuses.
         queried: The report the query GetInvoiceReport gives; None where there is no such query.
         trace: What its history tells.
         children_failed: Why tasks of its lines' workflows failed, one text each.
@@ -51,25 +51,25 @@ class Run:
     run_id: str
     temporal_status: str
     status: str
-    told: InvoiceReport | None
-    queried: InvoiceReport | None
+    tool_report: InvoiceReport | None
+    query_report: InvoiceReport | None
     trace: Trace
     approved: bool | None = None
-    children_failed: tuple[str, ...] = ()
+    failed_child_tasks: tuple[str, ...] = ()
     open_children: tuple[str, ...] = ()
-    told_by_children: frozenset[str] = frozenset()
+    completed_children: frozenset[str] = frozenset()
     first_run_id: str = ""
     was_reset: bool = False
 
     @property
-    def is_reset(self) -> bool:
+    def continues_reset(self) -> bool:
         """Whether it goes on after a reset."""
         return self.first_run_id not in {"", self.run_id}
 
     @property
     def report(self) -> InvoiceReport | None:
         """The report, from whichever side there is one."""
-        return self.told or self.queried or self.trace.result
+        return self.tool_report or self.query_report or self.trace.result
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Observations:
     """
 
     runs: tuple[Run, ...]
-    ledger: tuple[Paid, ...]
+    ledger: tuple[RecordedPayment, ...]
     answers: tuple[Answer, ...] = ()
     attempts: tuple[Attempt, ...] | None = None
     asked: tuple[Invoice, ...] | None = None
@@ -97,7 +97,7 @@ class Observations:
     lists_all: bool = False
 
 
-def product_request(request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
+def parse_product_request(request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
     """What the input of the product's workflow asks for."""
     try:
         read = InvoiceRequest.model_validate(request)
@@ -110,11 +110,11 @@ async def observe(
     client: Client,
     runs: Mapping[str, Sequence[str]],
     *,
-    ledger: tuple[Paid, ...],
+    ledger: tuple[RecordedPayment, ...],
     answers: tuple[Answer, ...] = (),
     attempts: tuple[Attempt, ...] | None = None,
     report: Callable[..., Awaitable[InvoiceReport]] | None = None,
-    read_request: ReadRequest = product_request,
+    read_request: ReadRequest = parse_product_request,
     validation: str = VALIDATE_AGAINST_ERP,
 ) -> Observations:
     """Look at every run of these workflows.
@@ -122,10 +122,10 @@ async def observe(
     Args:
         runs: Workflow id -> the run ids known of it; the newest run is always seen.
         report: Asks the tool `status`, given workflow id and run id.
-        read_request: As for `trace_of`.
-        validation: As for `trace_of`.
+        read_request: As for `parse_history`.
+        validation: As for `parse_history`.
     """
-    read = partial(read_trace, client, read_request=read_request, validation=validation)
+    read = partial(fetch_trace, client, read_request=read_request, validation=validation)
     seen = []
     for workflow_id, known in runs.items():
         newest = await client.get_workflow_handle(workflow_id).describe()
@@ -154,32 +154,34 @@ async def _run(
     }
     # A query of a workflow that fails its tasks is not refused but left waiting. And they are asked one after another,
     # though each has to replay what has ended: of two at once the second is lost now and then, on the test server.
-    can_answer = not trace.is_failing and (trace.has_begun or trace.end == "RUNNING")
+    can_answer = not trace.is_failing and (trace.has_completed_task or trace.end == "RUNNING")
     return Run(
         workflow_id=handle.id,
         run_id=handle.run_id or "",
         temporal_status=(described.status or WorkflowExecutionStatus.RUNNING).name,
-        status=str((await _asked(handle, "GetInvoiceStatus", str) if can_answer else None) or ""),
-        told=told,
-        queried=await _asked(handle, "GetInvoiceReport", InvoiceReport) if can_answer and report is not None else None,
+        status=str((await _query(handle, "GetInvoiceStatus", str) if can_answer else None) or ""),
+        tool_report=told,
+        query_report=await _query(handle, "GetInvoiceReport", InvoiceReport)
+        if can_answer and report is not None
+        else None,
         trace=trace,
-        approved=await _asked(handle, "IsInvoiceApproved", bool) if can_answer and report is None else None,
-        children_failed=tuple(failure for child in children.values() for failure in child.failed_tasks),
+        approved=await _query(handle, "IsInvoiceApproved", bool) if can_answer and report is None else None,
+        failed_child_tasks=tuple(failure for child in children.values() for failure in child.failed_tasks),
         open_children=tuple(trace.children[run_id] for run_id, child in children.items() if child.end == "RUNNING"),
         first_run_id=described.raw_description.workflow_execution_info.first_run_id,
         was_reset=bool(described.raw_description.workflow_extended_info.reset_run_id),
-        told_by_children=frozenset(run_id for run_id, child in children.items() if child.end == "COMPLETED"),
+        completed_children=frozenset(run_id for run_id, child in children.items() if child.end == "COMPLETED"),
     )
 
 
-async def _asked(handle: WorkflowHandle[Any, Any], query: str, kind: type[Any]) -> Any:
+async def _query(handle: WorkflowHandle[Any, Any], query: str, kind: type[Any]) -> Any:
     try:
         return await handle.query(query, result_type=kind, rpc_timeout=timedelta(seconds=10))
     except WorkflowQueryFailedError:
         return None
 
 
-async def read_trace(
+async def fetch_trace(
     client: Client,
     handle: WorkflowHandle[Any, Any],
     read_request: ReadRequest,
@@ -194,6 +196,6 @@ async def read_trace(
             return converter.from_payloads(payloads[:1], [kind])[0]
         return None
 
-    return trace_of(
+    return parse_history(
         [event async for event in handle.fetch_history_events()], decode, read_request, validation=validation
     )

@@ -8,40 +8,43 @@ from itertools import chain
 
 from invoice_mcp.domain.report import LineReport, LineStatus, PaymentOrder, Status, Verdict
 from invoice_mcp.testing.checker.observations import Observations, Run
-from invoice_mcp.testing.checker.violations import Found
-from invoice_mcp.testing.records import Attempt, Outcome, Paid
+from invoice_mcp.testing.checker.violations import Findings
+from invoice_mcp.testing.records import Attempt, Outcome, RecordedPayment
 
 
-def s1(observed: Observations) -> Found:
+def s1(observed: Observations) -> Findings:
     known = {child for run in observed.runs for child in (run.run_id, *run.trace.children)}
     for paid in observed.ledger:
         if paid.run_id not in known:
             yield paid.order.invoice_id, f"{_payment(paid)} was made by {paid.run_id or 'nobody'}, no run of it"
     for run in observed.runs:
-        decided = run.trace.decided
-        for paid in _paid_by(run, observed.ledger):
+        decided = run.trace.effective_decision
+        for paid in _payments_by(run, observed.ledger):
             if decided is None or decided.verdict is not Verdict.APPROVED:
                 how = "without a decision" if decided is None else "though it was rejected first"
                 yield run.workflow_id, f"{_payment(paid)} was made {how}"
             elif paid.at < decided.at:
-                yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, before the approval at {decided.at}"
-    yield from _pays_after_a_reset(observed)
+                yield (
+                    run.workflow_id,
+                    f"{_payment(paid)} was made at {paid.at}, before the approval at {decided.at}",
+                )
+    yield from _payments_after_reset(observed)
 
 
-def _pays_after_a_reset(observed: Observations) -> Found:
+def _payments_after_reset(observed: Observations) -> Findings:
     """Payments of a line that only a run had begun which was reset before: the run that goes on did not want them."""
     begun = Counter((run.workflow_id, child) for run in observed.runs for child in run.trace.children)
     for run in observed.runs:
         ended = run.trace.ended_at
         if ended is None or not run.was_reset:
             continue
-        for paid in _paid_by(run, observed.ledger):
+        for paid in _payments_by(run, observed.ledger):
             if paid.at > ended and begun[run.workflow_id, paid.run_id] <= 1:
                 yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, though its run was reset by then"
 
 
-def s2(observed: Observations) -> Found:
-    lines: dict[tuple[str, int], list[Paid]] = defaultdict(list)
+def s2(observed: Observations) -> Findings:
+    lines: dict[tuple[str, int], list[RecordedPayment]] = defaultdict(list)
     for paid in observed.ledger:
         lines[paid.order.invoice_id, paid.order.line].append(paid)
     for (invoice_id, line), payments in lines.items():
@@ -49,21 +52,23 @@ def s2(observed: Observations) -> Found:
             yield invoice_id, f"line {line} was paid {len(payments)} times"
 
 
-def s4(observed: Observations) -> Found:
+def s4(observed: Observations) -> Findings:
     for run in observed.runs:
         invoice = run.trace.invoice
         if invoice is not None:
             orders = [PaymentOrder.for_line(invoice, number) for number in range(1, len(invoice.lines) + 1)]
-            of_it, by_it = _of(run, observed.ledger), _paid_by(run, observed.ledger)
+            of_it, by_it = _payments_of_invoice(run, observed.ledger), _payments_by(run, observed.ledger)
             for seen in chain(
-                _pays_otherwise(run, orders, of_it, by_it),
-                _misreports(run, orders, of_it, by_it),
-                _is_sure_of_something_else(run, observed.attempts),
+                _payment_mismatches(run, orders, of_it, by_it),
+                _report_errors(run, orders, of_it, by_it),
+                _certainty_errors(run, observed.attempts),
             ):
                 yield run.workflow_id, seen
 
 
-def _pays_otherwise(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: list[Paid]) -> Iterator[str]:
+def _payment_mismatches(
+    run: Run, orders: list[PaymentOrder], of_it: list[RecordedPayment], by_it: list[RecordedPayment]
+) -> Iterator[str]:
     """What was paid against what was to be paid."""
     if run.status == Status.PAID:
         for order in orders:
@@ -75,7 +80,9 @@ def _pays_otherwise(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_
             yield f"{what} is of no line of it"
 
 
-def _misreports(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: list[Paid]) -> Iterator[str]:
+def _report_errors(
+    run: Run, orders: list[PaymentOrder], of_it: list[RecordedPayment], by_it: list[RecordedPayment]
+) -> Iterator[str]:
     """What was paid against the report of how it ended."""
     report = run.report
     was_cut_off = run.trace.end == "TERMINATED"
@@ -85,7 +92,7 @@ def _misreports(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: 
         yield f"has {len(orders)} lines and reports {len(report.lines)}"
         return
     for order, line in zip(orders, report.lines, strict=True):
-        if line.status is LineStatus.PAID and not _is_paid(order, _named(line, of_it)):
+        if line.status is LineStatus.PAID and not _is_paid(order, _named_by(line, of_it)):
             yield f"reports line {order.line} as paid ({line.payment_id}), which it is not"
         if not report.status.is_terminal:
             # What was under way when it was terminated may be paid, though the workflow never heard of it.
@@ -97,29 +104,29 @@ def _misreports(run: Run, orders: list[PaymentOrder], of_it: list[Paid], by_it: 
         yield f"is {report.status} with lines {[line.status.value for line in report.lines]}"
 
 
-def _is_sure_of_something_else(run: Run, attempts: tuple[Attempt, ...] | None) -> Iterator[str]:
+def _certainty_errors(run: Run, attempts: tuple[Attempt, ...] | None) -> Iterator[str]:
     """What a report says is certain of a line that failed, against what its workflow heard of the gateway.
 
     A line's workflow that somebody ended, or that is still at work, may have heard of less.
     """
     if run.report is None or attempts is None:
         return
-    heard = {each.order.line: (n, each) for n, each in enumerate(attempts) if each.run_id in run.told_by_children}
+    heard = {each.order.line: (n, each) for n, each in enumerate(attempts) if each.run_id in run.completed_children}
     for line in run.report.lines:
         if line.status is not LineStatus.FAILED or line.line not in heard:
             continue
         n, last = heard[line.line]
-        in_doubt = _leaves_in_doubt(last, attempts[:n])
+        in_doubt = _is_inconclusive(last, attempts[:n])
         # What an attempt that never got to the gateway has left in doubt, only those who began it know.
         is_certain = last.outcome is not Outcome.UNKNOWN and not in_doubt and not line.settled_before
-        if line.unconfirmed and is_certain and not _is_named_twice(last, attempts):
+        if line.unconfirmed and is_certain and not _is_shared_payment_id(last, attempts):
             yield f"reports line {line.line} as not confirmed, which the gateway {_ANSWERS[last.outcome]}"
         if not line.unconfirmed and (in_doubt or last.outcome is not Outcome.REFUSED):
             how = " after an attempt without a verdict" if last.outcome is Outcome.REFUSED else ""
             yield f"reports line {line.line} as not paid for certain, which the gateway {_ANSWERS[last.outcome]}{how}"
 
 
-def _leaves_in_doubt(last: Attempt, before: tuple[Attempt, ...]) -> bool:
+def _is_inconclusive(last: Attempt, before: tuple[Attempt, ...]) -> bool:
     """Whether the last answer of the gateway leaves it open if the payment was made.
 
     A refusal does, if any request with the same key before it was not refused; or was sent, and nobody knows that it
@@ -131,7 +138,7 @@ def _leaves_in_doubt(last: Attempt, before: tuple[Attempt, ...]) -> bool:
     return last.attempt > 1 or any(each.outcome is not Outcome.REFUSED for each in same)
 
 
-def _is_named_twice(last: Attempt, attempts: tuple[Attempt, ...]) -> bool:
+def _is_shared_payment_id(last: Attempt, attempts: tuple[Attempt, ...]) -> bool:
     """Whether the gateway has named the payment that it named last for another line as well."""
     return bool(last.payment_id) and any(
         each.payment_id == last.payment_id and each.order.line != last.order.line for each in attempts
@@ -145,12 +152,12 @@ _ANSWERS = {
 }
 
 
-def _named(line: LineReport, ledger: list[Paid]) -> list[Paid]:
+def _named_by(line: LineReport, ledger: list[RecordedPayment]) -> list[RecordedPayment]:
     """The payments that a line's report names."""
     return [paid for paid in ledger if paid.payment_id == line.payment_id]
 
 
-def _is_paid(order: PaymentOrder, ledger: list[Paid]) -> bool:
+def _is_paid(order: PaymentOrder, ledger: list[RecordedPayment]) -> bool:
     return any(
         (paid.order.line, paid.order.amount, paid.order.currency, paid.order.customer)
         == (order.line, order.amount, order.currency, order.customer)
@@ -158,38 +165,40 @@ def _is_paid(order: PaymentOrder, ledger: list[Paid]) -> bool:
     )
 
 
-def s5(observed: Observations) -> Found:
+def s5(observed: Observations) -> Findings:
     for run in observed.runs:
-        unapproved = run.trace.decided is None or run.trace.decided.verdict is not Verdict.APPROVED
+        unapproved = (
+            run.trace.effective_decision is None or run.trace.effective_decision.verdict is not Verdict.APPROVED
+        )
         closed = run.status in {Status.REJECTED, Status.EXPIRED}
         if closed or (run.status == Status.CANCELLED and unapproved):
-            for paid in _paid_by(run, observed.ledger):
+            for paid in _payments_by(run, observed.ledger):
                 yield run.workflow_id, f"is {run.status}, but {_payment(paid)} was made"
-        if run.trace.begun_after_cancel:
-            begun = ", ".join(run.trace.begun_after_cancel)
+        if run.trace.started_after_cancel:
+            begun = ", ".join(run.trace.started_after_cancel)
             yield run.workflow_id, f"knew of its cancellation before it was approved, but began {begun}"
 
 
-def s6(observed: Observations) -> Found:
+def s6(observed: Observations) -> Findings:
     for run in observed.runs:
         lines = run.trace.invoice.lines if run.trace.invoice else ()
-        for paid in _paid_by(run, observed.ledger):
+        for paid in _payments_by(run, observed.ledger):
             due = lines[paid.order.line - 1].due_date if paid.order.line <= len(lines) else None
             if due is not None and paid.at < due:
                 yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, due on {due}"
 
 
-def _paid_by(run: Run, ledger: tuple[Paid, ...]) -> list[Paid]:
+def _payments_by(run: Run, ledger: tuple[RecordedPayment, ...]) -> list[RecordedPayment]:
     """What a run had paid, itself or through its lines' workflows."""
     runs = {run.run_id, *run.trace.children}
     return [paid for paid in ledger if paid.run_id in runs]
 
 
-def _of(run: Run, ledger: tuple[Paid, ...]) -> list[Paid]:
+def _payments_of_invoice(run: Run, ledger: tuple[RecordedPayment, ...]) -> list[RecordedPayment]:
     """What was paid of a run's invoice, by whichever run."""
     invoice = run.trace.invoice
     return [paid for paid in ledger if invoice is not None and paid.order.invoice_id == invoice.invoice_id]
 
 
-def _payment(paid: Paid) -> str:
+def _payment(paid: RecordedPayment) -> str:
     return f"the payment of line {paid.order.line} ({paid.payment_id})"

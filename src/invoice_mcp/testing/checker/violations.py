@@ -48,5 +48,5 @@ class Violations(AssertionError):  # noqa: N818 (as pytest's own failures, it is
         self.found = tuple(found)
 
 
-Found = Iterator[tuple[str, str]]
+Findings = Iterator[tuple[str, str]]
 """Of each thing that a rule finds: in which workflow, and what was seen."""

@@ -11,20 +11,20 @@ from temporalio.client import Client
 
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
-from invoice_mcp.testing.records import Stamp
+from invoice_mcp.testing.records import CallContext
 
-GIVES_UP_AFTER = 30.0
+HARNESS_TIMEOUT = 30.0
 """Seconds of real time that anything of the harness may take before it counts as stuck."""
 
 
-class EngineStuck(Exception):  # noqa: N818 (it names a state)
-    """The engine did not do in `GIVES_UP_AFTER` what takes it milliseconds. A new one is started for the next world."""
+class EngineStuckError(Exception):
+    """An engine call exceeded `HARNESS_TIMEOUT`. The next world gets a new engine."""
 
 
 class EngineWorker(Protocol):
     """The worker of an engine, while it runs."""
 
-    async def forget(self) -> None:
+    async def evict_all(self) -> None:
         """Put every workflow out of memory: it has to come back by replay, as after a crash."""
         ...
 
@@ -41,8 +41,8 @@ class Engine(Protocol):
 
     client: Client
     can_list: bool
-    can_be_without_worker: bool
-    goes_on_within: float
+    can_run_without_worker: bool
+    reaction_time: float
 
     async def now(self, workflow_id: str | None = None) -> datetime:
         """The time, in UTC: of that workflow, where each has its own clock."""
@@ -52,11 +52,11 @@ class Engine(Protocol):
         """Let time pass, at least for these workflows and their children, and return when what it set off has begun.
 
         Raises:
-            EngineStuck: Time does not pass.
+            EngineStuckError: Time does not pass.
         """
         ...
 
-    def stamp(self) -> Stamp:
+    def call_context(self) -> CallContext:
         """When, and for which run, the activity that calls this is executed. Call it inside of an activity only."""
         ...
 
@@ -78,6 +78,6 @@ class Engine(Protocol):
         """
         ...
 
-    def is_worn_out(self) -> bool:
+    def needs_replacement(self) -> bool:
         """Whether the next world had better get a new one."""
         ...

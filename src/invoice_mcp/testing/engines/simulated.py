@@ -15,16 +15,16 @@ from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
 from invoice_mcp.domain.names import INVOICE_STATUS
 from invoice_mcp.testing.engines.base import EngineWorker
-from invoice_mcp.testing.records import Stamp, activity_clock
+from invoice_mcp.testing.records import CallContext, activity_context
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.parent_lookup import find_parent
 from invoice_mcp.workflow.worker import REPLAY
 from temporal_simulator import FifoScheduler, RandomScheduler, Simulation, VirtualTimeLoop, Worker, connect
 
 # How many of the workflow tasks that allow it come just after a query: often enough to meet what else is rare.
-_QUERIES_FIRST = 0.3
+_QUERY_FIRST_SHARE = 0.3
 # Runs that are kept in memory before a new simulation begins.
-_MOST_RUNS = 2000
+_MAX_RUNS = 2000
 
 
 class _SimulatedWorker:
@@ -32,8 +32,8 @@ class _SimulatedWorker:
         self._simulation = simulation
         self._task_queue = task_queue
 
-    async def forget(self) -> None:
-        """See `EngineWorker.forget`."""
+    async def evict_all(self) -> None:
+        """See `EngineWorker.evict_all`."""
         self._simulation.evict(self._task_queue)
 
 
@@ -41,8 +41,8 @@ class Simulated:
     """The simulator: one clock for all, which only moves when told to."""
 
     can_list = True
-    can_be_without_worker = True
-    goes_on_within = 0.0
+    can_run_without_worker = True
+    reaction_time = 0.0
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation = simulation
@@ -59,12 +59,12 @@ class Simulated:
     def shuffle(self, seed: int | None) -> None:
         """See `Engine.shuffle`."""
         self.simulation.scheduler = (
-            FifoScheduler() if seed is None else RandomScheduler(seed, query_rate=_QUERIES_FIRST)
+            FifoScheduler() if seed is None else RandomScheduler(seed, query_rate=_QUERY_FIRST_SHARE)
         )
 
-    def stamp(self) -> Stamp:
-        """See `Engine.stamp`."""
-        return activity_clock()
+    def call_context(self) -> CallContext:
+        """See `Engine.call_context`."""
+        return activity_context()
 
     @asynccontextmanager
     async def worker(
@@ -82,13 +82,13 @@ class Simulated:
         finally:
             self.simulation.crash_worker(task_queue)
 
-    def begin_again(self) -> None:
+    def reset(self) -> None:
         """Forget every world there was: the next one is as if it were the first, to the same microsecond and id."""
         self.simulation.clear()
 
-    def is_worn_out(self) -> bool:
-        """See `Engine.is_worn_out`."""
-        return len(self.simulation.runs()) > _MOST_RUNS
+    def needs_replacement(self) -> bool:
+        """See `Engine.needs_replacement`."""
+        return len(self.simulation.runs()) > _MAX_RUNS
 
 
 @asynccontextmanager

@@ -71,7 +71,7 @@ RESETS: tuple[Verb, ...] = (Verb.RESET, Verb.RESET_REAPPLIED)
 After the second one the signals and updates that it had taken come again, as Temporal does by default.
 """
 
-_CODE = {
+_SOURCE = {
     Verb.TRIGGER: "await world.trigger(invoice)",
     Verb.TRIGGER_CHANGED: "await world.trigger(changed)",
     Verb.APPROVE: "await world.approve()",
@@ -98,7 +98,7 @@ _CODE = {
 }
 
 
-MOST_HOURS = 1000 * 365 * 24
+MAX_HOURS = 1000 * 365 * 24
 """No date is further off, nor does more time pass at once: a thousand years."""
 
 
@@ -109,7 +109,7 @@ class Action(BaseModel):
 
     verb: Verb
     line: int = Field(default=1, ge=1)
-    hours: float = Field(default=24.0, gt=0, le=MOST_HOURS)
+    hours: float = Field(default=24.0, gt=0, le=MAX_HOURS)
 
     def __str__(self) -> str:
         if self.verb is Verb.ADVANCE:
@@ -119,7 +119,7 @@ class Action(BaseModel):
     @property
     def code(self) -> str:
         """The same in the verbs of a World, as Python."""
-        return _CODE[self.verb].format(line=self.line, hours=self.hours)
+        return _SOURCE[self.verb].format(line=self.line, hours=self.hours)
 
 
 _PAST_DEADLINE = (DEFAULT_APPROVAL_TIMEOUT + timedelta(hours=2)) / timedelta(hours=1)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
 from invoice_mcp.testing.model.actions import (
     CLIENT_INTERFACES,
-    MOST_HOURS,
+    MAX_HOURS,
     PROTOCOL_MODES,
     Action,
     ClientInterface,
@@ -21,7 +21,7 @@ from invoice_mcp.testing.model.actions import (
 )
 from invoice_mcp.workflow.worker import WORKFLOWS
 
-_FIVE_DAYS = DEFAULT_APPROVAL_TIMEOUT / timedelta(hours=1)
+_DEFAULT_HOURS = DEFAULT_APPROVAL_TIMEOUT / timedelta(hours=1)
 
 
 class Line(BaseModel):
@@ -30,7 +30,7 @@ class Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     amount: str = "100"
-    due_in_hours: float = Field(default=-1, ge=-MOST_HOURS, le=MOST_HOURS)
+    due_in_hours: float = Field(default=-1, ge=-MAX_HOURS, le=MAX_HOURS)
     description: str = "Widget"
 
 
@@ -67,17 +67,17 @@ class Scenario(BaseModel):
     actions: tuple[Action, ...] = ()
     protocol_mode: Literal["auto", "legacy"] = PROTOCOL_MODES[0]
     client_interface: ClientInterface = CLIENT_INTERFACES[0]
-    approval_hours: float = Field(default=_FIVE_DAYS, ge=1 / 3600, le=90 * 24)
+    approval_hours: float = Field(default=_DEFAULT_HOURS, ge=1 / 3600, le=90 * 24)
     names_runs: bool = False
     signals_approve: bool = True
     eager: bool = False
     seed: int | None = None
 
     @model_validator(mode="after")
-    def _takes_no_longer_than_there_are_dates(self) -> Self:
+    def _check_total_time(self) -> Self:
         passes = sum(action.hours for action in (*self.before, *self.actions) if action.verb is Verb.ADVANCE)
-        if passes > MOST_HOURS:
-            raise ValueError(f"it takes {passes:g} hours, and may take {MOST_HOURS}")
+        if passes > MAX_HOURS:
+            raise ValueError(f"it takes {passes:g} hours, and may take {MAX_HOURS}")
         return self
 
     @property
@@ -133,7 +133,7 @@ class Scenario(BaseModel):
     ) -> str:
         """The scenario as a program of its own; the arguments are those of `EnvironmentPool`."""
         begins = [*self.before, Action(verb=Verb.TRIGGER), *self.actions]
-        body = "\n".join(f"        {line}" for action in begins for line in _attempt(action).split("\n"))
+        body = "\n".join(f"        {line}" for action in begins for line in _guarded(action).split("\n"))
         told = {"lines", "customer", "currency", "changed_line"}
         told |= {field for field in ("metadata", "changes") if field in self.model_dump(exclude_defaults=True)}
         scenario = pformat(self.model_dump(mode="json", include=told))
@@ -145,13 +145,13 @@ class Scenario(BaseModel):
             environment=f'EnvironmentPool(kinds()["{world}"]{"".join(options)})',
             world=world,
             protocol_mode=self.protocol_mode,
-            more=self._more(),
+            more=self._open_world_arguments(),
             scenario=scenario.replace("\n", "\n    "),
             body=body,
             command=self.command(world, workflows=workflows, sandboxed=sandboxed),
         )
 
-    def _more(self) -> str:
+    def _open_world_arguments(self) -> str:
         client_interface = (
             "" if self.client_interface == CLIENT_INTERFACES[0] else f', client_interface="{self.client_interface}"'
         )
@@ -159,7 +159,7 @@ class Scenario(BaseModel):
         window = timedelta(hours=self.approval_hours)
         waits = (
             ""
-            if self.approval_hours == _FIVE_DAYS
+            if self.approval_hours == _DEFAULT_HOURS
             else f", approval_timeout=timedelta(seconds={window.total_seconds()!r})"
         )
         seed = "" if self.seed is None else f", seed={self.seed}"
@@ -176,7 +176,7 @@ class Scenario(BaseModel):
         return f"python -m invoice_mcp.testing {' '.join(words)} {shlex.quote(told)}"
 
 
-def _attempt(action: Action) -> str:
+def _guarded(action: Action) -> str:
     if not action.code.startswith("await") or action.verb in {Verb.ADVANCE, Verb.CRASH}:
         return action.code
     return f"with suppress(ToolRefused, RPCError, WorkflowUpdateFailedError):\n    {action.code}"

@@ -18,18 +18,18 @@ ActionSequence = tuple[Action, ...]
 _FAULTS = frozenset({*PAYMENT_FAULTS, Verb.ERP_DOWN, Verb.ERP_REFUSES})
 
 
-class _Walk:
+class _ModelRun:
     """The model, taken along a word; its clock is the word's."""
 
     def __init__(self, model: Model, now: datetime) -> None:
         self._model = model
         self._now = now
 
-    def then(self, action: Action) -> _Walk:
+    def then(self, action: Action) -> _ModelRun:
         passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
-        answers = self._model.act(action, Span(self._now, self._now + passes))
+        answers = self._model.allowed_answers(action, Span(self._now, self._now + passes))
         states = frozenset(state for possible in answers.values() for state in possible)
-        return _Walk(replace(self._model, possible=states), self._now + passes)
+        return _ModelRun(replace(self._model, possible=states), self._now + passes)
 
     @property
     def states(self) -> frozenset[State]:
@@ -40,56 +40,56 @@ class _Walk:
         return all(state.status.is_terminal for state in self.states)
 
 
-def _start(scenario: Scenario) -> _Walk:
+def _start(scenario: Scenario) -> _ModelRun:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     invoices = tuple(Invoice.model_validate(draft) for draft in scenario.invoices("INV-1", now))
-    return _Walk(Model(invoices, DEFAULT_APPROVAL_TIMEOUT), now).then(Action(verb=Verb.TRIGGER))
+    return _ModelRun(Model(invoices, DEFAULT_APPROVAL_TIMEOUT), now).then(Action(verb=Verb.TRIGGER))
 
 
 @dataclass(frozen=True)
 class _Node:
     """A word, where it leads, and where its last letter came from."""
 
-    word: ActionSequence
-    here: _Walk
-    before: _Walk | None = None
+    sequence: ActionSequence
+    here: _ModelRun
+    before: _ModelRun | None = None
 
-    def next(self, letters: ActionSequence) -> Iterator[_Node]:
+    def next(self, alphabet: ActionSequence) -> Iterator[_Node]:
         """The words that are a letter longer, without those that can't differ from another."""
-        for letter in letters:
-            then = self.here.then(letter)
+        for action in alphabet:
+            then = self.here.then(action)
             if self.here.has_ended and then.states == self.here.states:
                 continue
-            if letter.verb in _FAULTS and self._commutes_with(letter):
+            if action.verb in _FAULTS and self._commutes_with(action):
                 continue
-            yield _Node((*self.word, letter), then, self.here)
+            yield _Node((*self.sequence, action), then, self.here)
 
     def _commutes_with(self, fault: Action) -> bool:
         """Whether the fault may as well be scripted before the last letter."""
-        if self.before is None or self.word[-1] == fault:
+        if self.before is None or self.sequence[-1] == fault:
             return False
-        return self.here.then(fault).states == self.before.then(fault).then(self.word[-1]).states
+        return self.here.then(fault).states == self.before.then(fault).then(self.sequence[-1]).states
 
-    def ends(self, letters: ActionSequence) -> Iterator[ActionSequence]:
+    def ends(self, alphabet: ActionSequence) -> Iterator[ActionSequence]:
         """The word with each letter that leads somewhere, and with all those that change nothing."""
-        idle = tuple(letter for letter in letters if self.here.then(letter).states == self.here.states)
+        idle = tuple(action for action in alphabet if self.here.then(action).states == self.here.states)
         if idle:
-            yield (*self.word, *idle)
-        for letter in letters:
+            yield (*self.sequence, *idle)
+        for action in alphabet:
             # A fault at the end of a word meets nothing any more.
-            if letter not in idle and letter.verb not in _FAULTS:
-                yield (*self.word, letter)
+            if action not in idle and action.verb not in _FAULTS:
+                yield (*self.sequence, action)
 
 
-def _level(length: int, letters: ActionSequence, scenario: Scenario | None) -> list[_Node]:
+def _nodes_at(length: int, alphabet: ActionSequence, scenario: Scenario | None) -> list[_Node]:
     level = [_Node((), _start(scenario or Scenario()))]
     for _ in range(length):
-        level = [longer for node in level for longer in node.next(letters)]
+        level = [longer for node in level for longer in node.next(alphabet)]
     return level
 
 
-def prefixes(
-    length: int, letters: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
+def distinct_sequences(
+    length: int, alphabet: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
 ) -> Iterator[ActionSequence]:
     """Words of this length that differ from each other in what they may lead to.
 
@@ -97,23 +97,23 @@ def prefixes(
     that has ended, whose execution is closed and can't change any more; and those that script a fault at a port one
     action later than another word does, where the port was not asked in between.
     """
-    yield from (node.word for node in _level(length, letters, scenario))
+    yield from (node.sequence for node in _nodes_at(length, alphabet, scenario))
 
 
 def action_sequences(
-    length: int, letters: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
+    length: int, alphabet: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
 ) -> Iterator[ActionSequence]:
     """Words that together have every word up to this length in them, ordered by their prefixes.
 
     For each prefix that is one shorter, or that nothing can follow: one word for every letter that leads somewhere,
     and one with all the letters that change nothing, one after another.
     """
-    yield from _words(_Node((), _start(scenario or Scenario())), length, letters)
+    yield from _covering_sequences(_Node((), _start(scenario or Scenario())), length, alphabet)
 
 
-def _words(node: _Node, length: int, letters: ActionSequence) -> Iterator[ActionSequence]:
-    longer = list(node.next(letters)) if len(node.word) < length - 1 else []
+def _covering_sequences(node: _Node, length: int, alphabet: ActionSequence) -> Iterator[ActionSequence]:
+    longer = list(node.next(alphabet)) if len(node.sequence) < length - 1 else []
     if not longer:
-        yield from node.ends(letters)
+        yield from node.ends(alphabet)
     for each in longer:
-        yield from _words(each, length, letters)
+        yield from _covering_sequences(each, length, alphabet)

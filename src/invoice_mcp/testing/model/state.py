@@ -8,7 +8,7 @@ from datetime import datetime
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status, Verdict
 from invoice_mcp.testing.model.actions import Verb
 
-Shown = tuple[Status, Verdict | None, tuple[LineStatus, ...]]
+ReportedState = tuple[Status, Verdict | None, tuple[LineStatus, ...]]
 """What a report shows of a state: status, decision, lines."""
 
 
@@ -48,16 +48,16 @@ class State:
     deadline: Span | None = None
     cancelling: bool = False
     lines: tuple[LineStatus, ...] = ()
-    tries: tuple[int, ...] = ()
+    attempts: tuple[int, ...] = ()
     unconfirmed: frozenset[int] = frozenset()
     settled: frozenset[tuple[int, int]] = frozenset()
     faults: frozenset[tuple[int, tuple[Verb, ...]]] = frozenset()
-    untold: frozenset[int] = frozenset()
+    undelivered: frozenset[int] = frozenset()
     terminated: bool = False
-    stopping: bool = False
+    cancel_requested: bool = False
     left: frozenset[int] = frozenset()
     abandoned: frozenset[tuple[int, int, bool]] = frozenset()
-    refused_again: frozenset[int] = frozenset()
+    refused_keys: frozenset[int] = frozenset()
 
     @property
     def has_ended(self) -> bool:
@@ -65,35 +65,35 @@ class State:
         return self.terminated or self.status.is_terminal
 
     @property
-    def shows(self) -> Shown:
+    def reported(self) -> ReportedState:
         """What its report shows."""
         return self.status, self.verdict, self.lines
 
-    def tried(self, number: int) -> int:
+    def attempts_of(self, number: int) -> int:
         """How often line `number` (0: the validation) was tried without a verdict."""
-        return self.tries[number]
+        return self.attempts[number]
 
-    def queue(self, number: int) -> tuple[Verb, ...]:
+    def faults_of(self, number: int) -> tuple[Verb, ...]:
         """The faults that payments of line `number` (0: those who ask the ERP) meet, in their order."""
         return dict(self.faults).get(number, ())
 
     def with_fault(self, number: int, fault: Verb) -> State:
         """The same with one more of those."""
-        return self._with_queue(number, (*self.queue(number), fault))
+        return self._with_queue(number, (*self.faults_of(number), fault))
 
     def without_fault(self, number: int) -> tuple[Verb | None, State]:
         """The first of those, None if there is none; and the same without it."""
-        fault, *left = self.queue(number) or (None,)
+        fault, *left = self.faults_of(number) or (None,)
         return fault, self._with_queue(number, tuple(left))
 
-    def _with_queue(self, number: int, queue: tuple[Verb, ...]) -> State:
+    def _with_queue(self, number: int, faults_of: tuple[Verb, ...]) -> State:
         others = {(n, faults) for n, faults in self.faults if n != number}
-        return replace(self, faults=frozenset(others | ({(number, queue)} if queue else set())))
+        return replace(self, faults=frozenset(others | ({(number, faults_of)} if faults_of else set())))
 
-    def after_a_try(self, number: int) -> State:
+    def after_attempt(self, number: int) -> State:
         """The same after one more attempt at that without a verdict."""
-        tries = (*self.tries[:number], self.tries[number] + 1, *self.tries[number + 1 :])
-        return replace(self, tries=tries, untold=self.untold - {number})
+        attempts = (*self.attempts[:number], self.attempts[number] + 1, *self.attempts[number + 1 :])
+        return replace(self, attempts=attempts, undelivered=self.undelivered - {number})
 
     @property
     def scheduled(self) -> list[int]:
@@ -105,9 +105,9 @@ class State:
     @property
     def untried(self) -> list[int]:
         """The numbers of those of which no payment has begun."""
-        return [number for number in self.scheduled if not self.tried(number) and number not in self.untold]
+        return [number for number in self.scheduled if not self.attempts_of(number) and number not in self.undelivered]
 
 
-def shown_by(report: InvoiceReport) -> Shown:
+def reported_state(report: InvoiceReport) -> ReportedState:
     """What a report shows."""
     return report.status, report.decision.verdict if report.decision else None, tuple(x.status for x in report.lines)

@@ -12,7 +12,7 @@ from temporalio.service import RPCError
 
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import DecisionRequest, Status
-from invoice_mcp.testing import PAST, World
+from invoice_mcp.testing import PAST_DUE, World
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class PathContext:
 
     async def submit(self, *dues: str, until: Status = Status.PENDING_APPROVAL) -> None:
         """Submit an invoice whose lines have these due dates, and wait until it has a status."""
-        await self.world.trigger(self.invoice(*dues or (PAST, PAST)))
+        await self.world.trigger(self.invoice(*dues or (PAST_DUE, PAST_DUE)))
         await self.world.until(until)
 
     async def approve(self) -> None:

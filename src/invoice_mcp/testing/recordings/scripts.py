@@ -13,8 +13,9 @@ from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.names import LINE_WORKFLOW_TYPE, WORKFLOW_TYPE, line_workflow_id, workflow_id_for
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceRequest, Policy, Status
-from invoice_mcp.testing import DAY, PAST
+from invoice_mcp.testing import PAST_DUE
 from invoice_mcp.testing.recordings.context import PathContext
+from invoice_mcp.testing.world.base import DAY
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 
 _PAST_DEADLINE = timedelta(days=6)
@@ -27,7 +28,7 @@ async def approved_and_paid(context: PathContext) -> None:
 
 
 async def paid_after_due_dates(context: PathContext) -> None:
-    await context.submit(await context.world.due_in(10 * DAY), await context.world.due_in(40 * DAY), PAST)
+    await context.submit(await context.world.due_in(10 * DAY), await context.world.due_in(40 * DAY), PAST_DUE)
     await context.approve()
     await context.until_line_scheduled(2)
     await context.world.advance(41 * DAY)
@@ -190,7 +191,7 @@ async def cancelled_while_waiting(context: PathContext) -> None:
 
 async def cancelled_while_paying(context: PathContext) -> None:
     context.world.payments.is_slow()
-    await context.submit(PAST, await context.world.due_in(30 * DAY))
+    await context.submit(PAST_DUE, await context.world.due_in(30 * DAY))
     await context.approve()
     await context.until_line_scheduled(2)
     await context.world.when(lambda: context.world.payments.under_way)
@@ -248,7 +249,7 @@ async def form_dismissed(context: PathContext) -> None:
 
 async def worker_crashed(context: PathContext) -> None:
     context.world.payments.is_slow()
-    await context.submit(PAST, await context.world.due_in(30 * DAY))
+    await context.submit(PAST_DUE, await context.world.due_in(30 * DAY))
     await context.approve()
     await context.until_line_scheduled(2)
     await context.world.when(lambda: context.world.payments.under_way)
@@ -261,7 +262,7 @@ async def worker_crashed(context: PathContext) -> None:
 
 async def _decide_and_cancel(context: PathContext, signal: str) -> None:
     """Send a decision and a cancellation without a worker, so that the workflow gets both in one task."""
-    await context.submit(PAST, await context.world.due_in(30 * DAY))
+    await context.submit(PAST_DUE, await context.world.due_in(30 * DAY))
     await context.world.crash_worker()
     await context.world.signal(signal)
     await context.world.handle().cancel()
@@ -279,7 +280,7 @@ async def approved_and_cancelled(context: PathContext) -> None:
 
 
 async def line_ended_from_outside(context: PathContext) -> None:
-    await context.submit(await context.world.due_in(30 * DAY), PAST)
+    await context.submit(await context.world.due_in(30 * DAY), PAST_DUE)
     await context.approve()
     await context.until_line_scheduled(1)
     await context.world.handle(line_workflow_id(context.world.workflow_id, 1)).terminate()
@@ -289,7 +290,7 @@ async def line_ended_from_outside(context: PathContext) -> None:
 async def line_cancelled_from_outside(context: PathContext) -> None:
     world = context.world
     world.payments.is_slow()
-    await context.submit(PAST, await world.due_in(30 * DAY))
+    await context.submit(PAST_DUE, await world.due_in(30 * DAY))
     await context.approve()
     await context.until_line_scheduled(2)
     await world.when(lambda: world.payments.under_way)
@@ -311,7 +312,7 @@ async def line_cancelled_before_it_begins(context: PathContext) -> None:
     world = context.world
     await world.crash_worker()
     workflow_id = line_workflow_id(workflow_id_for(context.name.upper()), 1)
-    await context.start(LINE_WORKFLOW_TYPE, context.order(PAST), workflow_id)
+    await context.start(LINE_WORKFLOW_TYPE, context.order(PAST_DUE), workflow_id)
     await world.handle(workflow_id).cancel()
     await world.restart_worker()
     await context.until_closed(workflow_id)
@@ -336,11 +337,11 @@ async def not_indexed(context: PathContext) -> None:
 
 async def _start_invoice(context: PathContext, policy: Policy) -> None:
     """Start an invoice with this policy past the MCP server, and wait until it is pending approval."""
-    invoice = Invoice.model_validate(context.invoice(PAST))
+    invoice = Invoice.model_validate(context.invoice(PAST_DUE))
     request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy)
     workflow_id = workflow_id_for(invoice.invoice_id)
     await context.start(WORKFLOW_TYPE, request, workflow_id)
-    context.world.watch(workflow_id)
+    context.world.track(workflow_id)
     await context.world.until(Status.PENDING_APPROVAL)
 
 
@@ -362,13 +363,13 @@ async def still_waiting_for_approval(context: PathContext) -> None:
 
 
 async def still_waiting_for_due_date(context: PathContext) -> None:
-    await context.submit(PAST, await context.world.due_in(30 * DAY))
+    await context.submit(PAST_DUE, await context.world.due_in(30 * DAY))
     await context.approve()
     await context.until_line_scheduled(2)
     await context.world.when(lambda: context.world.ledger)
     await context.world.until(Status.PAYING)
 
     async def is_known() -> bool:
-        return (await context.world.peek()).lines[0].payment_id is not None
+        return (await context.world.read_report()).lines[0].payment_id is not None
 
     await context.world.when(is_known)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from invoice_mcp.testing.records import Paid
+from invoice_mcp.testing.records import RecordedPayment
 from temporal_simulator import START_TIME, Simulation, TimelineEntry, timeline
 
 
 def full_timeline(
-    simulation: Simulation, actions: Sequence[TimelineEntry], ledger: Sequence[Paid], last: int | None = None
+    simulation: Simulation, actions: Sequence[TimelineEntry], ledger: Sequence[RecordedPayment], last: int | None = None
 ) -> tuple[TimelineEntry, ...]:
     """Actions and events in order, and at the end the payments.
 

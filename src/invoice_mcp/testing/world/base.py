@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, Engine
-from invoice_mcp.testing.records import Paid
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT, Engine
+from invoice_mcp.testing.records import RecordedPayment
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.world.waiting import wait_until
 
-PAST = "2024-06-30T00:00:00Z"
+PAST_DUE = "2024-06-30T00:00:00Z"
 """A due date that has passed: such a line is paid as soon as it is approved."""
 
 DAY = timedelta(days=1)
@@ -29,7 +29,7 @@ def an_invoice(invoice_id: str, /, *lines: tuple[Any, str], **fields: Any) -> di
         "customer": "ACME Corp",
         "lines": [
             {"description": f"Widget {number}", "amount": amount, "due_date": due}
-            for number, (amount, due) in enumerate(lines or (("100", PAST),), 1)
+            for number, (amount, due) in enumerate(lines or (("100", PAST_DUE),), 1)
         ],
         **fields,
     }
@@ -57,13 +57,15 @@ class BaseWorld:
         self._runs: dict[str, list[str]] = {}
         self._last = ""
         self.name = f"{self._PREFIX}-{os.getpid()}-{next(_numbers)}"
-        self._made = itertools.count(1)
+        self._invoice_numbers = itertools.count(1)
 
     # -- what a scenario can do ----------------------------------------------------------------------------
 
     def invoice(self, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
         """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
-        return an_invoice(f"{self.name}-{next(self._made)}", *(lines or ((self._AMOUNT, PAST),)), **fields)
+        return an_invoice(
+            f"{self.name}-{next(self._invoice_numbers)}", *(lines or ((self._AMOUNT, PAST_DUE),)), **fields
+        )
 
     async def now(self, workflow_id: str = "") -> datetime:
         """The time, in UTC, by the clock of the invoice (by default the last one)."""
@@ -73,15 +75,15 @@ class BaseWorld:
         """A due date, so far from now."""
         return (await self.now() + span).isoformat()
 
-    async def when(self, happened: Callable[[], object], within: float = GIVES_UP_AFTER) -> None:
+    async def when(self, happened: Callable[[], object], within: float = HARNESS_TIMEOUT) -> None:
         """Wait for what no status tells, without moving the clock: `await world.when(lambda: world.payments.asked)`.
 
         Args:
             happened: Whether it has; may be a coroutine function.
         """
-        await wait_until(happened, "what `when` was asked for", self._how_it_stood, within=within)
+        await wait_until(happened, "what `when` was asked for", self._describe_state, within=within)
 
-    def _how_it_stood(self) -> str:
+    def _describe_state(self) -> str:
         return "it was not asked"
 
     async def ports_answer(self) -> None:
@@ -108,17 +110,17 @@ class BaseWorld:
         """Of every invoice of this world."""
         return tuple(self._runs)
 
-    def _watch(self, workflow_id: str, run_id: str = "") -> None:
+    def _track(self, workflow_id: str, run_id: str = "") -> None:
         self._last = workflow_id
-        self._saw(workflow_id, run_id)
+        self._add_run(workflow_id, run_id)
 
-    def _saw(self, workflow_id: str, run_id: str) -> None:
+    def _add_run(self, workflow_id: str, run_id: str) -> None:
         runs = self._runs.setdefault(workflow_id, [])
         if run_id and run_id not in runs:
             runs.append(run_id)
 
     @property
-    def ledger(self) -> tuple[Paid, ...]:
+    def ledger(self) -> tuple[RecordedPayment, ...]:
         """Every payment made, by invoice and line."""
         return tuple(sorted(self.payments.made, key=lambda paid: (paid.order.invoice_id, paid.order.line)))
 

@@ -15,12 +15,12 @@ from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.temporal.probe import Probe
-from invoice_mcp.testing.engines.base import Engine, EngineStuck, EngineWorker
+from invoice_mcp.testing.engines.base import Engine, EngineStuckError, EngineWorker
 from invoice_mcp.testing.engines.registry import EngineKind
 from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.world.lifespan import TaskOwnedContext
-from invoice_mcp.testing.world.schema_cache import validate_each_shape_once
+from invoice_mcp.testing.world.schema_cache import cache_output_validation
 from invoice_mcp.testing.world.task_client import extensions
 from invoice_mcp.workflow.worker import WORKFLOWS
 
@@ -35,7 +35,7 @@ class _Ports:
         self.renew()
 
     def renew(self) -> None:
-        self.erp, self.payments = ScriptedErp(), RecordingPayments(self._engine.stamp)
+        self.erp, self.payments = ScriptedErp(), RecordingPayments(self._engine.call_context)
 
     async def validate(self, invoice: Invoice) -> None:
         await self.erp.validate(invoice)
@@ -88,7 +88,7 @@ class TestEnvironment:
             self._clients[key] = await TaskOwnedContext.open(client)
             if not self._sandboxed:
                 # Then speed is what counts.
-                validate_each_shape_once(client, self._shapes)
+                cache_output_validation(client, self._shapes)
         return self._clients[key].value
 
     @property
@@ -105,10 +105,10 @@ class TestEnvironment:
 
     async def crash_worker(self) -> None:
         """End the worker where the engine can do without; in any case every workflow is out of memory."""
-        if self.engine.can_be_without_worker:
+        if self.engine.can_run_without_worker:
             await self.end_worker()
         elif self._worker is not None:
-            await self._worker.value.forget()
+            await self._worker.value.evict_all()
 
     async def end_worker(self) -> None:
         """End the worker, if it runs: what it had in memory is gone."""
@@ -120,8 +120,8 @@ class TestEnvironment:
         """End what this stage has begun; the engine is its owner's."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.end_worker)
-            for kept in self._clients.values():
-                stack.push_async_callback(kept.close)
+            for context in self._clients.values():
+                stack.push_async_callback(context.close)
 
 
 @asynccontextmanager
@@ -148,7 +148,7 @@ class EnvironmentPool:
         self.kind = kind
         self.workflows = tuple(workflows)
         self.sandboxed = sandboxed
-        self._kept: TaskOwnedContext[TestEnvironment] | None = None
+        self._context: TaskOwnedContext[TestEnvironment] | None = None
         self._is_taken = False
 
     @asynccontextmanager
@@ -162,25 +162,27 @@ class EnvironmentPool:
             raise RuntimeError("A world takes place in this environment already: leave it before you enter another.")
         self._is_taken = True
         try:
-            environment = await self._ready()
+            environment = await self._usable_environment()
             environment.ports.renew()
             await environment.start_worker()
             yield environment
-        except EngineStuck:
-            if self._kept is not None:
-                self._kept.value.is_broken = True
+        except EngineStuckError:
+            if self._context is not None:
+                self._context.value.is_broken = True
             raise
         finally:
             self._is_taken = False
 
-    async def _ready(self) -> TestEnvironment:
-        if self._kept is not None and (self._kept.value.is_broken or self._kept.value.engine.is_worn_out()):
+    async def _usable_environment(self) -> TestEnvironment:
+        if self._context is not None and (
+            self._context.value.is_broken or self._context.value.engine.needs_replacement()
+        ):
             await self.close()
-        if self._kept is None:
-            self._kept = await TaskOwnedContext.open(
+        if self._context is None:
+            self._context = await TaskOwnedContext.open(
                 _open_environment(self.kind, self.workflows, sandboxed=self.sandboxed)
             )
-        return self._kept.value
+        return self._context.value
 
     async def __aenter__(self) -> Self:
         return self
@@ -190,6 +192,6 @@ class EnvironmentPool:
 
     async def close(self) -> None:
         """End the stage and its engine. Leaving the keeper as a context manager does the same."""
-        if self._kept is not None:
-            kept, self._kept = self._kept, None
-            await kept.close()
+        if self._context is not None:
+            context, self._context = self._context, None
+            await context.close()

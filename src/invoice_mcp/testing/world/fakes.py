@@ -12,7 +12,7 @@ from invoice_mcp.adapters.payments import PaymentRefusedError, PaymentUnavailabl
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import PaymentOrder, PaymentReceipt
 from invoice_mcp.testing.model.actions import Verb
-from invoice_mcp.testing.records import Attempt, Outcome, Paid, Stamp, wall_clock
+from invoice_mcp.testing.records import Attempt, CallContext, Outcome, RecordedPayment, wall_clock_context
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class _Fault:
     code: str = ""
 
 
-class _Slowness:
+class _RequestGate:
     """Holds up who comes, until told to let go."""
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class _Slowness:
         self._left = 0
         self._go.set()
 
-    async def pass_by(self) -> None:
+    async def wait_if_held(self) -> None:
         if self._left:
             self._left -= 1
             self.waiting += 1
@@ -62,7 +62,7 @@ class ScriptedErp:
         self.asked: list[Invoice] = []
         self.faults_met: list[Verb] = []
         self._faults: deque[Exception] = deque()
-        self._slowness = _Slowness()
+        self._gate = _RequestGate()
 
     def is_down(self, times: int = 1) -> None:
         """Fail the next `times` calls; they are worth a retry."""
@@ -74,11 +74,11 @@ class ScriptedErp:
 
     def is_slow(self, times: int = 1) -> None:
         """Let the next `times` calls wait for `heal`."""
-        self._slowness.begin(times)
+        self._gate.begin(times)
 
     def answers(self) -> None:
         """End the slowness; what waits is answered."""
-        self._slowness.end()
+        self._gate.end()
 
     def heal(self) -> None:
         """Drop every fault that has not happened yet, and answer what waits."""
@@ -89,7 +89,7 @@ class ScriptedErp:
         """See `Erp.validate`."""
         self.asked.append(invoice)
         fault = self._faults.popleft() if self._faults else None
-        await self._slowness.pass_by()
+        await self._gate.wait_if_held()
         if fault is not None:
             self.faults_met.append(Verb.ERP_REFUSES if isinstance(fault, ErpMismatchError) else Verb.ERP_DOWN)
             raise fault
@@ -109,16 +109,16 @@ class RecordingPayments:
         faults_met: Every fault it has answered with, in order.
     """
 
-    def __init__(self, stamp: Callable[[], Stamp] = wall_clock) -> None:
+    def __init__(self, call_context: Callable[[], CallContext] = wall_clock_context) -> None:
         self.asked: list[PaymentOrder] = []
-        self.made: list[Paid] = []
+        self.made: list[RecordedPayment] = []
         self.answered: list[Attempt] = []
         self.faults_met: list[Verb] = []
         self.echoes = True
-        self._stamp = stamp
+        self._call_context = call_context
         self._faults: dict[int | None, deque[_Fault]] = {}
-        self._refused_again: set[str] = set()
-        self._slowness = _Slowness()
+        self._refused_keys: set[str] = set()
+        self._gate = _RequestGate()
 
     def is_down(self, times: int = 1, *, line: int | None = None) -> None:
         """Fail the next `times` requests (for one line number, or any) before anything is paid."""
@@ -146,28 +146,28 @@ class RecordingPayments:
     @property
     def refused_keys(self) -> frozenset[str]:
         """The keys that are refused because they were used before."""
-        return frozenset(self._refused_again)
+        return frozenset(self._refused_keys)
 
     def is_slow(self, times: int = 1) -> None:
         """Let the next `times` payments be under way until `answers` or `heal`."""
-        self._slowness.begin(times)
+        self._gate.begin(times)
 
     def answers(self) -> None:
         """End the slowness; payments under way are made and answered."""
-        self._slowness.end()
+        self._gate.end()
 
     @property
     def under_way(self) -> int:
         """How many payments a slow gateway is working on."""
-        return self._slowness.waiting
+        return self._gate.waiting
 
     def heal(self) -> None:
         """Drop every fault that has not happened yet, refuse no key for good, and answer what waits."""
         self._faults.clear()
-        self._refused_again.clear()
+        self._refused_keys.clear()
         self.answers()
 
-    def of_invoice(self, invoice_id: str) -> list[Paid]:
+    def of_invoice(self, invoice_id: str) -> list[RecordedPayment]:
         """The payments made for one invoice, by line."""
         made = [paid for paid in self.made if paid.order.invoice_id == invoice_id]
         return sorted(made, key=lambda paid: paid.order.line)
@@ -175,10 +175,10 @@ class RecordingPayments:
     async def pay(self, order: PaymentOrder) -> PaymentReceipt:
         """See `Payments.pay`."""
         self.asked.append(order)
-        stamp = self._stamp()
+        call_context = self._call_context()
         outcome, payment_id = Outcome.UNKNOWN, ""
         try:
-            receipt = await self._answer(order, stamp)
+            receipt = await self._answer(order, call_context)
             payment_id = receipt.payment_id
             # The receipt of another payment is no answer to this request.
             outcome = Outcome.PAID if receipt.idempotency_key == order.idempotency_key else Outcome.UNKNOWN
@@ -186,17 +186,17 @@ class RecordingPayments:
             outcome = Outcome.REFUSED
             raise
         finally:
-            self.answered.append(Attempt(order, outcome, stamp.run_id, stamp.attempt, payment_id))
+            self.answered.append(Attempt(order, outcome, call_context.run_id, call_context.attempt, payment_id))
         return receipt if self.echoes else PaymentReceipt(payment_id=receipt.payment_id)
 
-    async def _answer(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
+    async def _answer(self, order: PaymentOrder, call_context: CallContext) -> PaymentReceipt:
         faults = self._faults.get(order.line) or self._faults.get(None)
         fault = faults.popleft() if faults else None
-        await self._slowness.pass_by()
+        await self._gate.wait_if_held()
         if fault is None:
-            if order.idempotency_key in self._refused_again:
+            if order.idempotency_key in self._refused_keys:
                 raise PaymentRefusedError("DUPLICATE_KEY", "this key was used before")
-            return self._book(order, stamp)
+            return self._book(order, call_context)
         self.faults_met.append(fault.verb)
         match fault.verb:
             case Verb.PAYMENT_REFUSED:
@@ -204,9 +204,9 @@ class RecordingPayments:
             case Verb.STALE_ANSWER if receipt := self._receipt_of_another(order):
                 return receipt
             case Verb.ANSWER_LOST | Verb.REFUSED_AGAIN:
-                self._book(order, stamp)
+                self._book(order, call_context)
                 if fault.verb is Verb.REFUSED_AGAIN:
-                    self._refused_again.add(order.idempotency_key)
+                    self._refused_keys.add(order.idempotency_key)
         raise PaymentUnavailableError("gateway timeout" if fault.verb is Verb.PAYMENT_DOWN else "connection reset")
 
     def _receipt_of_another(self, order: PaymentOrder) -> PaymentReceipt | None:
@@ -217,7 +217,7 @@ class RecordingPayments:
                 return PaymentReceipt(payment_id=each.payment_id, idempotency_key=each.order.idempotency_key)
         return None
 
-    def _book(self, order: PaymentOrder, stamp: Stamp) -> PaymentReceipt:
+    def _book(self, order: PaymentOrder, call_context: CallContext) -> PaymentReceipt:
         for paid in self.made:
             if paid.order.idempotency_key == order.idempotency_key:
                 if paid.order.model_dump(exclude={"due_date"}) != order.model_dump(exclude={"due_date"}):
@@ -225,7 +225,7 @@ class RecordingPayments:
                 return PaymentReceipt(payment_id=paid.payment_id, idempotency_key=order.idempotency_key)
         number = sum(paid.order.line == order.line for paid in self.of_invoice(order.invoice_id)) + 1
         payment_id = f"PAY-{order.invoice_id}-{order.line}-{number}"
-        self.made.append(Paid(order, payment_id, stamp.at, stamp.run_id))
+        self.made.append(RecordedPayment(order, payment_id, call_context.at, call_context.run_id))
         return PaymentReceipt(payment_id=payment_id, idempotency_key=order.idempotency_key)
 
     def _add(self, line: int | None, times: int, fault: _Fault) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Generic, TypeVar
 
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT, EngineStuckError
 
 T = TypeVar("T")
 
@@ -25,23 +25,23 @@ class TaskOwnedContext(Generic[T]):
     @classmethod
     async def open(cls, manager: AbstractAsyncContextManager[T]) -> TaskOwnedContext[T]:
         """Enter it. Raises what entering raises."""
-        kept = cls()
-        kept._end = asyncio.Event()
+        context = cls()
+        context._end = asyncio.Event()
         began: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        kept._task = asyncio.create_task(kept._keep(manager, began))
+        context._task = asyncio.create_task(context._run(manager, began))
         try:
-            kept.value = await began
+            context.value = await began
         except asyncio.CancelledError:
             # Whoever asked is interrupted, or entering was: nothing stays open.
-            kept._task.cancel()
-            await asyncio.gather(kept._task, return_exceptions=True)
+            context._task.cancel()
+            await asyncio.gather(context._task, return_exceptions=True)
             raise
-        return kept
+        return context
 
     _end: asyncio.Event
     _task: asyncio.Task[None]
 
-    async def _keep(self, manager: AbstractAsyncContextManager[T], began: asyncio.Future[T]) -> None:
+    async def _run(self, manager: AbstractAsyncContextManager[T], began: asyncio.Future[T]) -> None:
         try:
             async with manager as value:
                 began.set_result(value)
@@ -55,6 +55,6 @@ class TaskOwnedContext(Generic[T]):
         """Leave it. Raises what went wrong in it meanwhile, or what leaving raises."""
         self._end.set()
         try:
-            await asyncio.wait_for(self._task, GIVES_UP_AFTER)
+            await asyncio.wait_for(self._task, HARNESS_TIMEOUT)
         except TimeoutError:
-            raise EngineStuck(f"{self.value!r} could not be left within {GIVES_UP_AFTER:g} s") from None
+            raise EngineStuckError(f"{self.value!r} could not be left within {HARNESS_TIMEOUT:g} s") from None

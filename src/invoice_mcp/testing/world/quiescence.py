@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from invoice_mcp.domain.names import line_workflow_id
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 from invoice_mcp.testing.checker.violations import Violation
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT, EngineStuckError
 from invoice_mcp.testing.records import ToolRefused
 
 if TYPE_CHECKING:
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 # Longer than any retry takes, and than clocks may be apart.
 _MARGIN = timedelta(hours=1)
 # Retries of the ERP, then the decision, then the due dates and retries of payments; twice, as machines may be slow.
-_ROUNDS = 8
+_MAX_ROUNDS = 8
 # Real time after which it is stuck.
-_ENDS_WITHIN = 5.0
+_END_TIMEOUT = 5.0
 _TERMINAL = tuple(status for status in Status if status.is_terminal)
 _OPEN = frozenset({LineStatus.PENDING, LineStatus.SCHEDULED})
 
@@ -36,21 +36,21 @@ async def run_to_quiescence(world: World) -> list[Violation]:
     # What was under way may be all that an invoice that has ended left behind.
     await world.ports_answer()
     for workflow_id in world.workflow_ids:
-        await terminated_lines_end(world, workflow_id)
+        await await_terminated_lines(world, workflow_id)
     waited: set[str] = set()
-    for _ in range(_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         try:
-            needed = {each: await _needed(world, each, is_overdue=each in waited) for each in world.workflow_ids}
+            needed = {each: await _time_needed(world, each, is_overdue=each in waited) for each in world.workflow_ids}
         except ToolRefused as refused:
             return [Violation("L1", world.workflow_id, f"can't be asked any more: {refused}")]
         spans = [span for span in needed.values() if span is not None]
         if not spans:
-            await lines_left_by_resets_end(world)
+            await advance_past_abandoned_lines(world)
             return []
         waited.update(each for each, span in needed.items() if span is not None and span >= world.approval_timeout)
         try:
             await world.advance(max(spans))
-        except EngineStuck as stuck:
+        except EngineStuckError as stuck:
             return [Violation("L1", world.workflow_id, f"something in it holds up the clock: {stuck}")]
     found = []
     for workflow_id in world.workflow_ids:
@@ -58,18 +58,18 @@ async def run_to_quiescence(world: World) -> list[Violation]:
             # Ended over the workflow's head: its status stays as it was.
             continue
         try:
-            await world.until(*_TERMINAL, workflow_id=workflow_id, within=_ENDS_WITHIN)
+            await world.until(*_TERMINAL, workflow_id=workflow_id, within=_END_TIMEOUT)
         except (AssertionError, ToolRefused) as stuck:
             found.append(Violation("L1", workflow_id, f"does not end: {stuck}"))
     return found
 
 
-async def terminated_lines_end(world: World, workflow_id: str) -> None:
+async def await_terminated_lines(world: World, workflow_id: str) -> None:
     """Where an invoice was terminated, give the server the time to end its lines: that comes a moment later."""
     if (await world.handle(workflow_id).describe()).status is not WorkflowExecutionStatus.TERMINATED:
         return
     with suppress(TimeoutError):
-        async with asyncio.timeout(_ENDS_WITHIN):
+        async with asyncio.timeout(_END_TIMEOUT):
             for line in (await world.status(workflow_id)).lines:
                 handle = world.handle(line_workflow_id(workflow_id, line.line))
                 with suppress(RPCError):
@@ -77,7 +77,7 @@ async def terminated_lines_end(world: World, workflow_id: str) -> None:
                         await asyncio.sleep(0.01)
 
 
-async def lines_left_by_resets_end(world: World) -> None:
+async def advance_past_abandoned_lines(world: World) -> None:
     """Let the due dates come of lines that resets have left behind: whether they are paid then is to be seen."""
     for workflow_id in dict.fromkeys(world.resets):
         due = []
@@ -90,7 +90,7 @@ async def lines_left_by_resets_end(world: World) -> None:
             await world.advance(max(max(due) - await world.now(workflow_id), timedelta()) + _MARGIN)
 
 
-async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timedelta | None:
+async def _time_needed(world: World, workflow_id: str, *, is_overdue: bool) -> timedelta | None:
     """How much time must pass for an invoice to go on, once it does not go on by itself; None when it has ended.
 
     Args:
@@ -99,18 +99,18 @@ async def _needed(world: World, workflow_id: str, *, is_overdue: bool) -> timede
     if (await world.handle(workflow_id).describe()).status is not WorkflowExecutionStatus.RUNNING:
         return None
     # Then it waits for a retry, or is stuck, and more time must pass.
-    patience = asyncio.get_running_loop().time() + world.engine.goes_on_within
+    patience = asyncio.get_running_loop().time() + world.engine.reaction_time
     while not (report := await world.status(workflow_id)).status.is_terminal:
         due = None
         if not (is_overdue and report.status is Status.PENDING_APPROVAL):
-            due = _due(world, report, await world.now(workflow_id))
+            due = _time_to_next_due(world, report, await world.now(workflow_id))
         if due is not None or asyncio.get_running_loop().time() >= patience:
             return (due or timedelta()) + _MARGIN
         await asyncio.sleep(0.01)
     return None
 
 
-def _due(world: World, report: InvoiceReport, now: datetime) -> timedelta | None:
+def _time_to_next_due(world: World, report: InvoiceReport, now: datetime) -> timedelta | None:
     """When the next thing is due, from now; None if it should be happening at this moment."""
     match report.status:
         case Status.PENDING_APPROVAL if report.decision is None:
@@ -127,7 +127,7 @@ async def cancel_open(world: World) -> None:
     """End what is still open, whatever it takes of the workflow itself.
 
     Raises:
-        EngineStuck: Something can't be ended.
+        EngineStuckError: Something can't be ended.
     """
     await world.restart_worker()
     world.heal()
@@ -136,7 +136,7 @@ async def cancel_open(world: World) -> None:
         # terminated in the middle of a task.
         handle = world.handle(workflow_id)
         try:
-            async with asyncio.timeout(GIVES_UP_AFTER):
+            async with asyncio.timeout(HARNESS_TIMEOUT):
                 if (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING:
                     continue
                 await handle.cancel()
@@ -146,4 +146,4 @@ async def cancel_open(world: World) -> None:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
         except TimeoutError:
-            raise EngineStuck(f"{workflow_id} can't be ended") from None
+            raise EngineStuckError(f"{workflow_id} can't be ended") from None

@@ -13,7 +13,7 @@ from mcp import Client
 from mcp_types import CallToolResult
 
 
-def validate_each_shape_once(client: Client, known: set[tuple[str, Any]]) -> None:
+def cache_output_validation(client: Client, known: set[tuple[str, Any]]) -> None:
     """Let a client validate the first answer of each tool and shape only. What fails is validated every time.
 
     Args:

@@ -9,7 +9,7 @@ from mcp import Client, MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
 
 from invoice_mcp.domain.report import InvoiceReport, Status, Verdict
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT
 from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.records import Answer, Form, ToolRefused
 from invoice_mcp.testing.world.tools import Tools
@@ -24,12 +24,12 @@ def extensions(client_interface: ClientInterface) -> list[TasksClient]:
     return [TasksClient()] if client_interface == "tasks" else []
 
 
-def tools_of(client_interface: ClientInterface, client: Client) -> Tools:
+def tool_client(client_interface: ClientInterface, client: Client) -> Tools:
     """The tools, as they are called through this door."""
-    return TaskTools(client) if client_interface == "tasks" else Tools(client)
+    return TaskToolClient(client) if client_interface == "tasks" else Tools(client)
 
 
-class TaskTools(Tools):
+class TaskToolClient(Tools):
     """A client with tasks. Where there is no task, or it does not ask, the plain tool is called.
 
     Every report that `status` gives is held against the task: they may not contradict each other.
@@ -37,21 +37,21 @@ class TaskTools(Tools):
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
-        self._newest: dict[str, Run] = {}
-        self._begun: set[Run] = set()
-        self._reset: set[Run] = set()
-        self._trouble: MCPError | None = None
+        self._newest_runs: dict[str, Run] = {}
+        self._task_runs: set[Run] = set()
+        self._reset_runs: set[Run] = set()
+        self._last_error: MCPError | None = None
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """As `Tools.call`."""
-        self._trouble = None
+        self._last_error = None
         match tool:
             case "trigger":
                 return await self._trigger(arguments)
             case "approve" | "reject":
-                return await self._decide(tool, arguments) or await self._plainly(tool, arguments)
+                return await self._decide(tool, arguments) or await self._call_tool(tool, arguments)
             case "cancel":
-                return await self._cancel(arguments) or await self._plainly(tool, arguments)
+                return await self._cancel(arguments) or await self._call_tool(tool, arguments)
             case "status":
                 return await self._status(arguments)
             case _:
@@ -59,30 +59,30 @@ class TaskTools(Tools):
 
     def follow_reset(self, workflow_id: str, base_run_id: str, run_id: str) -> None:
         """As `Tools.follow_reset`. The task of the run before goes on, too: it says nothing of that run any more."""
-        self._reset.add(Run(workflow_id, base_run_id))
-        self._newest[workflow_id] = Run(workflow_id, run_id)
+        self._reset_runs.add(Run(workflow_id, base_run_id))
+        self._newest_runs[workflow_id] = Run(workflow_id, run_id)
 
     async def _trigger(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         answer: Any = await self.client.session.call_tool(
-            "trigger", dict(arguments), read_timeout_seconds=2 * GIVES_UP_AFTER, allow_claimed=True
+            "trigger", dict(arguments), read_timeout_seconds=2 * HARNESS_TIMEOUT, allow_claimed=True
         )
         if not isinstance(answer, CreateTaskResult):
-            return self._told("trigger", arguments, answer)
+            return self._record("trigger", arguments, answer)
         run = run_of(answer.task_id)
         if run is None:
             raise AssertionError(f"trigger answered with a task whose id is none: {answer.task_id}")
-        is_new = self._newest.get(run.workflow_id) != run
-        self._newest[run.workflow_id] = run
-        self._begun.add(run)
-        status = (await self._reported(run)).status
+        is_new = self._newest_runs.get(run.workflow_id) != run
+        self._newest_runs[run.workflow_id] = run
+        self._task_runs.add(run)
+        status = (await self._fetch_report(run)).status
         content = {"workflow_id": run.workflow_id, "run_id": run.run_id, "status": status, "created": is_new}
         self.answers.append(Answer("trigger", arguments, content, ""))
         return content
 
-    async def _plainly(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    async def _call_tool(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """By the plain tool. What the task could not do, it may not be able to do either."""
         content = await super().call(tool, arguments)
-        _require(self._trouble is None, f"{tool} was done, but by the task it could not be: {self._trouble}")
+        _require(self._last_error is None, f"{tool} was done, but by the task it could not be: {self._last_error}")
         return content
 
     async def _decide(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -97,9 +97,9 @@ class TaskTools(Tools):
         try:
             await update(self.client.session, task.task_id, {key: {"action": "accept", "content": content}})
         except MCPError as error:
-            self._trouble = _expected(error)
+            self._last_error = _expected(error)
             return None
-        report = await self._reported(run)
+        report = await self._fetch_report(run)
         is_lost = report.decision is None and report.status is Status.PENDING_APPROVAL
         _require(not is_lost, f"the task took the answer {tool!r}, and nothing was decided")
         # Else somebody was faster, and only the plain tool can say so.
@@ -115,7 +115,7 @@ class TaskTools(Tools):
             return None
         await cancel(self.client.session, task.task_id)
         # It is acknowledged, and takes effect when it does: the plain tool waits for that a little, too.
-        report = await self._reported(run, wait_seconds=2)
+        report = await self._fetch_report(run, wait_seconds=2)
         # What had ended by itself, or was approved, in the meantime is acknowledged all the same: only the plain tool
         # says so, or cancels it.
         is_cancelled = report.cancelling or report.status is Status.CANCELLED
@@ -123,7 +123,7 @@ class TaskTools(Tools):
 
     async def _is_approved(self, run: Run) -> bool:
         try:
-            decision = (await self._reported(run)).decision
+            decision = (await self._fetch_report(run)).decision
         except ToolRefused:
             # Nobody can tell of it: then nobody has heard of an approval either.
             return False
@@ -134,9 +134,11 @@ class TaskTools(Tools):
         report = InvoiceReport.model_validate(content)
         run = Run(report.workflow_id, report.run_id)
         before = await self._task(run)
-        report = await self._reported(run)
+        report = await self._fetch_report(run)
         after = await self._task(run)
-        _require(after is not None or self._trouble is None, f"`status` tells, but the task can't: {self._trouble}")
+        _require(
+            after is not None or self._last_error is None, f"`status` tells, but the task can't: {self._last_error}"
+        )
         # What changes while we look says nothing.
         if before is not None and after is not None and before.last_updated_at == after.last_updated_at:
             _require_agreement(after, report)
@@ -146,23 +148,23 @@ class TaskTools(Tools):
         workflow_id, run_id = arguments.get("workflow_id"), arguments.get("run_id")
         if isinstance(workflow_id, str) and isinstance(run_id, str) and run_id:
             return Run(workflow_id, run_id)
-        return self._newest.get(workflow_id) if isinstance(workflow_id, str) else None
+        return self._newest_runs.get(workflow_id) if isinstance(workflow_id, str) else None
 
     async def _task(self, run: Run | None) -> DetailedTask | None:
         """The task; None where there is none, or nobody can tell of it."""
-        if run is None or run in self._reset:
+        if run is None or run in self._reset_runs:
             return None
         try:
             task = await get(self.client.session, task_id_of(run))
         except MCPError as error:
             # There need be none of a run that another door has begun, in the older protocol say.
-            self._trouble = _expected(error) if run in self._begun else None
+            self._last_error = _expected(error) if run in self._task_runs else None
             return None
         for request in (task.input_requests or {}).values():
             self.forms[Form(run.workflow_id, run.run_id, str(request["params"]["message"]))] = None
         return task
 
-    async def _reported(self, run: Run, **arguments: Any) -> InvoiceReport:
+    async def _fetch_report(self, run: Run, **arguments: Any) -> InvoiceReport:
         """The report, by the plain tool, without a line in the journal."""
         answer = await self.client.call_tool("status", {**run._asdict(), **arguments})
         if answer.is_error:
@@ -174,7 +176,7 @@ class TaskTools(Tools):
         self.answers.append(Answer(tool, arguments, content, ""))
         return content
 
-    def _told(self, tool: str, arguments: Mapping[str, Any], answer: CallToolResult) -> dict[str, Any]:
+    def _record(self, tool: str, arguments: Mapping[str, Any], answer: CallToolResult) -> dict[str, Any]:
         if answer.is_error:
             self.answers.append(Answer(tool, arguments, None, _text(answer)))
             raise ToolRefused(_text(answer))

@@ -9,7 +9,7 @@ from typing import Any
 from mcp import Client
 from mcp_types import CallToolResult, TextContent
 
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT
 from invoice_mcp.testing.records import Answer, Form, ToolRefused
 
 
@@ -37,7 +37,7 @@ class Tools:
         # As it is now: whoever calls may change it later, and submit it again.
         arguments = deepcopy(dict(arguments))
         answer = await self.client.call_tool(
-            tool, dict(arguments), progress_callback=self._on_progress, read_timeout_seconds=2 * GIVES_UP_AFTER
+            tool, dict(arguments), progress_callback=self._on_progress, read_timeout_seconds=2 * HARNESS_TIMEOUT
         )
         assert isinstance(answer, CallToolResult)  # noqa: S101 (no tool of ours asks back)
         text = "".join(block.text for block in answer.content if isinstance(block, TextContent))

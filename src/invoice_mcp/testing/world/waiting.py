@@ -7,11 +7,11 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT
 
 
 @asynccontextmanager
-async def bounded(what: str, how_it_stands: Callable[[], str], within: float = GIVES_UP_AFTER) -> AsyncIterator[None]:
+async def bounded(what: str, describe_state: Callable[[], str], within: float = HARNESS_TIMEOUT) -> AsyncIterator[None]:
     """Give the block so many seconds of real time.
 
     Raises:
@@ -21,15 +21,15 @@ async def bounded(what: str, how_it_stands: Callable[[], str], within: float = G
         async with asyncio.timeout(within):
             yield
     except TimeoutError:
-        raise AssertionError(f"waited {within:g} s in vain for {what}: {how_it_stands()}") from None
+        raise AssertionError(f"waited {within:g} s in vain for {what}: {describe_state()}") from None
 
 
 async def wait_until(
     happened: Callable[[], object],
     what: str,
-    how_it_stands: Callable[[], str],
+    describe_state: Callable[[], str],
     *,
-    within: float = GIVES_UP_AFTER,
+    within: float = HARNESS_TIMEOUT,
     pause: float = 0.002,
 ) -> None:
     """Look again and again, first after `pause` seconds and then ever less often, until it has happened.
@@ -40,7 +40,7 @@ async def wait_until(
     Raises:
         AssertionError: As for `bounded`.
     """
-    async with bounded(what, how_it_stands, within):
+    async with bounded(what, describe_state, within):
         while not (await answer if inspect.isawaitable(answer := happened()) else answer):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)

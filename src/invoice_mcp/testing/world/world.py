@@ -23,13 +23,13 @@ from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, DecisionRequest,
 from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import Observations, observe
 from invoice_mcp.testing.checker.violations import Violation, Violations
-from invoice_mcp.testing.engines.base import GIVES_UP_AFTER, EngineStuck
+from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT, EngineStuckError
 from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.records import ToolRefused
 from invoice_mcp.testing.world.base import BaseWorld
 from invoice_mcp.testing.world.environment import EnvironmentPool, TestEnvironment
 from invoice_mcp.testing.world.quiescence import cancel_open, run_to_quiescence
-from invoice_mcp.testing.world.task_client import tools_of
+from invoice_mcp.testing.world.task_client import tool_client
 from invoice_mcp.testing.world.tools import Tools
 from invoice_mcp.testing.world.waiting import wait_until
 
@@ -40,7 +40,7 @@ _TASK_ENDS = frozenset(
         EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT,
     }
 )
-_NOTHING = ResetReapplyType.RESET_REAPPLY_TYPE_NONE
+_NO_REAPPLY = ResetReapplyType.RESET_REAPPLY_TYPE_NONE
 
 
 class World(BaseWorld):
@@ -53,7 +53,7 @@ class World(BaseWorld):
         erp: The ERP's faults, and what it was asked.
         payments: The gateway's faults, and what it was asked.
         approval_timeout: How long invoices that are triggered here wait for a decision.
-        workflow_ids: Of every invoice triggered here, and every one added by `watch`.
+        workflow_ids: Of every invoice triggered here, and every one added by `track`.
         resets: The workflow id of each invoice that was reset here, once for each time.
     """
 
@@ -66,8 +66,8 @@ class World(BaseWorld):
         client_interface: ClientInterface = "tools",
     ) -> None:
         super().__init__(environment.engine, environment.ports.erp, environment.ports.payments)
-        self._stage = environment
-        self._tools = tools_of(client_interface, client)
+        self._environment = environment
+        self._tools = tool_client(client_interface, client)
         self.approval_timeout = approval_timeout
         self.resets: list[str] = []
 
@@ -77,7 +77,7 @@ class World(BaseWorld):
         """Call any tool with any arguments; the answer is its structured content."""
         answer = await self._tools.call(tool, arguments)
         if tool == "trigger":
-            self.watch(answer["workflow_id"], answer["run_id"])
+            self.track(answer["workflow_id"], answer["run_id"])
         return answer
 
     async def trigger(self, invoice: dict[str, Any] | None = None) -> Submission:
@@ -150,7 +150,7 @@ class World(BaseWorld):
         handle = self.handle(workflow_id)
         tasks = [event.event_id async for event in handle.fetch_history_events() if event.event_type in _TASK_ENDS]
         before = (await handle.describe()).run_id
-        kind = ResetReapplyType.RESET_REAPPLY_TYPE_ALL_ELIGIBLE if reapplies else _NOTHING
+        kind = ResetReapplyType.RESET_REAPPLY_TYPE_ALL_ELIGIBLE if reapplies else _NO_REAPPLY
         answer = await self.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
                 namespace=self.client.namespace,
@@ -162,7 +162,7 @@ class World(BaseWorld):
             )
         )
         self.resets.append(handle.id)
-        self._saw(handle.id, answer.run_id)
+        self._add_run(handle.id, answer.run_id)
         self._tools.follow_reset(handle.id, before, answer.run_id)
         return answer.run_id
 
@@ -179,51 +179,51 @@ class World(BaseWorld):
 
         On the time-skipping server, which can't do without, another worker is there at once.
         """
-        await self._stage.crash_worker()
+        await self._environment.crash_worker()
 
     async def restart_worker(self) -> None:
         """Start it again, if it does not run."""
-        await self._stage.start_worker()
+        await self._environment.start_worker()
 
-    async def until(self, *statuses: str, workflow_id: str = "", within: float = GIVES_UP_AFTER) -> InvoiceReport:
+    async def until(self, *statuses: str, workflow_id: str = "", within: float = HARNESS_TIMEOUT) -> InvoiceReport:
         """Wait until the invoice has one of these statuses, without moving the clock, and return its report."""
         which = workflow_id or self.workflow_id
         seen: list[InvoiceReport] = []
 
         async def is_there() -> bool:
-            seen.append(await self.peek(which))
+            seen.append(await self.read_report(which))
             return seen[-1].status in statuses
 
         what = f"{which} to become {' or '.join(statuses)}"
-        await wait_until(is_there, what, self._how_it_stood, within=within, pause=0.004)
+        await wait_until(is_there, what, self._describe_state, within=within, pause=0.004)
         return seen[-1]
 
-    async def peek(self, workflow_id: str = "") -> InvoiceReport:
+    async def read_report(self, workflow_id: str = "") -> InvoiceReport:
         """The report; of an invoice that has not ended by the query, which costs less than a tool call."""
         handle = self.handle(workflow_id)
         if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
             try:
-                self._peeked = await handle.query(
-                    "GetInvoiceReport", result_type=InvoiceReport, rpc_timeout=timedelta(seconds=GIVES_UP_AFTER)
+                self._last_report = await handle.query(
+                    "GetInvoiceReport", result_type=InvoiceReport, rpc_timeout=timedelta(seconds=HARNESS_TIMEOUT)
                 )
             except WorkflowQueryFailedError as error:
                 # It goes otherwise when it is replayed.
                 seen = f"can't be asked any more: {error}"
                 raise Violations([Violation("S9", handle.id, seen)]) from None
         else:
-            self._peeked = await self.status(handle.id)
-        return self._peeked
+            self._last_report = await self.status(handle.id)
+        return self._last_report
 
-    _peeked: InvoiceReport | None = None
+    _last_report: InvoiceReport | None = None
 
-    def _how_it_stood(self) -> str:
-        return self._peeked.summary if self._peeked else "it could not be asked"
+    def _describe_state(self) -> str:
+        return self._last_report.summary if self._last_report else "it could not be asked"
 
     # -- what there is to see ------------------------------------------------------------------------------
 
-    def watch(self, workflow_id: str, run_id: str = "") -> None:
+    def track(self, workflow_id: str, run_id: str = "") -> None:
         """Count a workflow as an invoice of this world: the tools speak of it, and it is checked at the end."""
-        self._watch(workflow_id, run_id)
+        self._track(workflow_id, run_id)
 
     @property
     def tools(self) -> Tools:
@@ -233,7 +233,7 @@ class World(BaseWorld):
     @property
     def task_queue(self) -> str:
         """Where the worker polls."""
-        return self._stage.task_queue
+        return self._environment.task_queue
 
     async def observe(self) -> Observations:
         """Everything there is to see of every invoice, for `check`."""
@@ -247,16 +247,16 @@ class World(BaseWorld):
             asked=tuple(self.erp.asked),
             approval_timeout=self.approval_timeout,
             forms=tuple(self._tools.forms),
-            lists_all=self.engine.can_list and not self.engine.goes_on_within,
+            lists_all=self.engine.can_list and not self.engine.reaction_time,
         )
 
 
-async def _what_else(world: World) -> list[Violation]:
+async def _remaining_violations(world: World) -> list[Violation]:
     """What else is wrong in a world with invoices that do not end; that may be hard to see."""
     try:
         await cancel_open(world)
         observed = await world.observe()
-    except (EngineStuck, RPCError):
+    except (EngineStuckError, RPCError):
         # Then at least what the tools answered.
         observed = Observations((), (), tuple(world.tools.answers))
     return check(observed)
@@ -270,7 +270,7 @@ async def open_world(
     client_interface: ClientInterface = "tools",
     approval_timeout: timedelta = DEFAULT_APPROVAL_TIMEOUT,
     signals_approve: bool = False,
-    settles: bool = True,
+    run_to_end: bool = True,
     seed: int | None = None,
 ) -> AsyncIterator[World]:
     """A world for one scenario. When its block has ended well, every invoice is led to its end, and all is checked.
@@ -279,7 +279,7 @@ async def open_world(
         protocol_mode: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
         client_interface: Whether the client submits, decides and cancels by the plain tools, or by tasks.
         signals_approve: Whether the signal ApproveInvoice approves: see `Policy`.
-        settles: False: open invoices are cancelled at the end rather than waited for.
+        run_to_end: False: open invoices are cancelled at the end rather than waited for.
         seed: See `Engine.shuffle`.
 
     Raises:
@@ -293,9 +293,9 @@ async def open_world(
         world = World(environment, client, approval_timeout=approval_timeout, client_interface=client_interface)
         try:
             yield world
-            found = await run_to_quiescence(world) if settles else []
+            found = await run_to_quiescence(world) if run_to_end else []
             if found:
-                found += await _what_else(world)
+                found += await _remaining_violations(world)
             else:
                 await cancel_open(world)
                 found = check(await world.observe())

@@ -21,7 +21,7 @@ from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import Observations, observe
 from invoice_mcp.testing.checker.violations import Violation, Violations
-from invoice_mcp.testing.records import activity_clock
+from invoice_mcp.testing.records import activity_context
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, apply_event, start_input
 from invoice_mcp.testing.simulate.explore.reduction import LineReduction, Remaining
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
@@ -68,7 +68,7 @@ class ControlledExecution:
     def __post_init__(self) -> None:
         self.scheduler = _ExplorationScheduler()
         self.simulation = Simulation(scheduler=self.scheduler, search_attributes=(INVOICE_STATUS,), manual=True)
-        self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_clock)
+        self.erp, self.payments = ScriptedErp(), RecordingPayments(activity_context)
         self.done = 0
         self.actions: list[TimelineEntry] = []
         self.faults, self.can_crash = self.plan.faults, self.plan.crashes

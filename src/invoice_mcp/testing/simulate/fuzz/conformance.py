@@ -23,11 +23,11 @@ from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.model.actions import ATTACKS, RESETS, Action, Verb
 from invoice_mcp.testing.model.model import OK, Model
 from invoice_mcp.testing.model.scenario import Scenario
-from invoice_mcp.testing.model.state import Shown, Span, shown_by
+from invoice_mcp.testing.model.state import ReportedState, Span, reported_state
 from invoice_mcp.testing.records import ToolRefused
 from invoice_mcp.testing.simulate.failure import ModelMismatchError
 from invoice_mcp.testing.world.environment import EnvironmentPool
-from invoice_mcp.testing.world.quiescence import terminated_lines_end
+from invoice_mcp.testing.world.quiescence import await_terminated_lines
 from invoice_mcp.testing.world.world import World, open_world
 
 # Seconds of real time for the report to show what the model expects, without virtual time passing.
@@ -148,7 +148,7 @@ class ScenarioPlayer:
             before = after - timedelta(seconds=loop.time() - began)
         if self._on_action is not None:
             self._on_action(PerformedAction(action, answer, Span(before, after)))
-        allowed = self._model.act(action, Span(before, after))
+        allowed = self._model.allowed_answers(action, Span(before, after))
         if answer not in allowed:
             raise self._mismatch(" or ".join(sorted(allowed)), answer)
         self._model.possible = allowed[answer]
@@ -158,7 +158,7 @@ class ScenarioPlayer:
     async def _catch_up(self) -> None:
         if self._scenario.eager and self._world.workflow_ids:
             now = await self._now()
-            self._model.catch_up(Span(now, now))
+            self._model.reach_quiescence(Span(now, now))
             await self._await_allowed_report()
 
     async def _now(self) -> datetime:
@@ -231,7 +231,7 @@ class ScenarioPlayer:
         if before is not None and answer == OK:
             await self._require_closed(before)
         if verb is Verb.TERMINATE and answer == OK and not self._scenario.eager:
-            await terminated_lines_end(self._world, self._world.workflow_id)
+            await await_terminated_lines(self._world, self._world.workflow_id)
         return answer
 
     def _script_fault(self, action: Action) -> None:
@@ -253,10 +253,10 @@ class ScenarioPlayer:
 
     async def _await_allowed_report(self) -> None:
         """Wait until the report is one that the model allows, and keep only the model's states that agree with it."""
-        allowed = {state.shows for state in self._model.possible}
+        allowed = {state.reported for state in self._model.possible}
         loop, pause = asyncio.get_running_loop(), 0.003
         deadline = loop.time() + _REPORT_TIMEOUT
-        while (shown := shown_by(self._report or await self._world.peek())) not in allowed:
+        while (shown := reported_state(self._report or await self._world.read_report())) not in allowed:
             self._report = None
             # A terminal status does not change any more.
             if shown[0].is_terminal or loop.time() > deadline:
@@ -264,12 +264,12 @@ class ScenarioPlayer:
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)
         self._report = None
-        self._model.saw(shown)
+        self._model.observe(shown)
 
     def _mismatch(self, expected: str, actual: str) -> ModelMismatchError:
         return ModelMismatchError(expected, actual, ", ".join(self._performed))
 
 
-def _describe(shown: Shown) -> str:
+def _describe(shown: ReportedState) -> str:
     status, verdict, lines = shown
     return f"{status} ({verdict or 'undecided'}; lines {', '.join(lines)})"

@@ -92,7 +92,7 @@ async def _play(
             raise
         recorder.end_of_actions()
     episode = recorder.successful_episode(with_timeline=with_timeline)
-    recorder.engine.begin_again()
+    recorder.engine.reset()
     return episode
 
 

@@ -20,7 +20,10 @@ from invoice_mcp.domain.report import (
     Status,
     Verdict,
 )
-from invoice_mcp.testing import Answer, Arrival, Attempt, Observations, Outcome, Paid, Run, Trace, check
+from invoice_mcp.testing import Observations, check
+from invoice_mcp.testing.checker.history import ReceivedDecision, Trace
+from invoice_mcp.testing.checker.observations import Run
+from invoice_mcp.testing.records import Answer, Attempt, Outcome, RecordedPayment
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -64,10 +67,10 @@ def a_run(status: Status, *lines: LineStatus, verdict: Verdict | None = None, ru
     told = Trace(
         invoice=invoice,
         approval_timeout=DEFAULT_APPROVAL_TIMEOUT,
-        arrivals=(Arrival(verdict, DECIDED),) if verdict else (),
+        decisions=(ReceivedDecision(verdict, DECIDED),) if verdict else (),
         validated_at=BEGAN if deadline else None,
-        learnt_by=BEGAN if deadline else None,
-        roused_at=DEADLINE if status is Status.EXPIRED else ENDED,
+        validation_seen_by=BEGAN if deadline else None,
+        last_task_at=DEADLINE if status is Status.EXPIRED else ENDED,
         cancelled_at=ENDED if status is Status.CANCELLED else None,
         ended_at=(DEADLINE if status is Status.EXPIRED else ENDED) if status.is_terminal else None,
         end=temporal_status,
@@ -76,7 +79,7 @@ def a_run(status: Status, *lines: LineStatus, verdict: Verdict | None = None, ru
         indexed=(Status.PENDING_VALIDATION, status),
     )
     run = Run(WORKFLOW_ID, run_id, temporal_status, status, report, report, replace(told, **trace))
-    return replace(run, told_by_children=frozenset(run.trace.children))
+    return replace(run, completed_children=frozenset(run.trace.children))
 
 
 def _line_report(invoice: AcceptedInvoice, number: int, status: LineStatus) -> LineReport:
@@ -102,7 +105,7 @@ def retold(run: Run, *, line: int = 0, **changes: Any) -> Run:
         changes = {"lines": tuple(lines)}
     report = run.report.model_copy(update=changes)
     result = report if run.trace.result else None
-    return replace(run, told=report, queried=report, trace=replace(run.trace, result=result))
+    return replace(run, tool_report=report, query_report=report, trace=replace(run.trace, result=result))
 
 
 def traced(run: Run, **changes: Any) -> Run:
@@ -110,13 +113,13 @@ def traced(run: Run, **changes: Any) -> Run:
     return replace(run, trace=replace(run.trace, **changes))
 
 
-def a_payment(line: int = 1, *, run_id: str = "1", at: datetime = ENDED, **order: Any) -> Paid:
+def a_payment(line: int = 1, *, run_id: str = "1", at: datetime = ENDED, **order: Any) -> RecordedPayment:
     """The payment of a line that is due, by the line's workflow in that run."""
     right = PaymentOrder.for_line(an_invoice(line), line)
-    return Paid(right.model_copy(update=order), f"PAY-{line}", at, f"{run_id}-line-{line}")
+    return RecordedPayment(right.model_copy(update=order), f"PAY-{line}", at, f"{run_id}-line-{line}")
 
 
-def payments_of(run: Run) -> list[Paid]:
+def payments_of(run: Run) -> list[RecordedPayment]:
     """A payment for each line that the run's report says is paid."""
     assert run.report
     paid = [line.line for line in run.report.lines if line.status is LineStatus.PAID]
@@ -135,7 +138,7 @@ def an_attempt(outcome: Outcome, line: int = 1, *, run_id: str = "1", attempt: i
 
 def broken(
     *runs: Run,
-    ledger: Sequence[Paid] | None = None,
+    ledger: Sequence[RecordedPayment] | None = None,
     answers: Sequence[Answer] = (),
     attempts: Sequence[Attempt] | None = None,
 ) -> list[str]:

@@ -9,14 +9,14 @@ from contextlib import suppress
 from datetime import timedelta
 
 from invoice_mcp.domain.report import Status
-from invoice_mcp.testing import PAST, ToolRefused, World
-from tests.scenarios.controls.control import Story
+from invoice_mcp.testing import PAST_DUE, ToolRefused, World
+from tests.scenarios.controls.control import Script
 
 _PAST_DEADLINE = timedelta(hours=122)
 
 
 async def _opposite(world: World) -> None:
-    await world.submit(("100", PAST), ("250", await world.due_in(timedelta(hours=60))))
+    await world.submit(("100", PAST_DUE), ("250", await world.due_in(timedelta(hours=60))))
     await world.approve()
     with suppress(ToolRefused):
         await world.reject()
@@ -45,7 +45,7 @@ async def _refused(world: World) -> None:
 
 
 async def _crashed(world: World) -> None:
-    await world.submit(("100", PAST), ("250", await world.due_in(timedelta(hours=60))))
+    await world.submit(("100", PAST_DUE), ("250", await world.due_in(timedelta(hours=60))))
     await world.approve()
     await world.until(Status.PAYING)
     await world.crash_worker()
@@ -66,28 +66,28 @@ async def _under_way(world: World) -> None:
 async def _named_twice(world: World) -> None:
     world.payments.echoes = False
     world.payments.repeats_an_answer(line=2)
-    await world.submit(("100", PAST), ("250", await world.due_in(timedelta(hours=60))))
+    await world.submit(("100", PAST_DUE), ("250", await world.due_in(timedelta(hours=60))))
     await world.approve()
     await world.advance(timedelta(hours=61))
     await world.when(lambda: len(world.payments.answered) == 2)
 
 
 async def _is_cancelled(world: World) -> bool:
-    report = await world.peek()
+    report = await world.read_report()
     return report.cancelling or report.status.is_terminal
 
 
 async def _signalled(world: World) -> None:
-    await world.submit(("100", PAST))
+    await world.submit(("100", PAST_DUE))
     await world.signal("ApproveInvoice")
 
 
-OPPOSITE = Story("approve reject (checker only)", _opposite)
-LATE = Story("advance-122h approve (checker only)", _late)
-FORGOTTEN = Story("erp-down approve crash (checker only)", _forgotten)
-REFUSED = Story("payment-refused-1 approve (checker only)", _refused)
-CRASHED = Story("approve crash (checker only)", _crashed)
-UNDER_WAY = Story("payment-slow-1 approve cancel (checker only)", _under_way)
-NAMED_TWICE = Story("stale-answer-2 approve advance-61h (checker only, nothing echoed)", _named_twice)
-SIGNALLED = Story("an approving signal, which the policy refuses (checker only)", _signalled)
+OPPOSITE = Script("approve reject (checker only)", _opposite)
+LATE = Script("advance-122h approve (checker only)", _late)
+FORGOTTEN = Script("erp-down approve crash (checker only)", _forgotten)
+REFUSED = Script("payment-refused-1 approve (checker only)", _refused)
+CRASHED = Script("approve crash (checker only)", _crashed)
+UNDER_WAY = Script("payment-slow-1 approve cancel (checker only)", _under_way)
+NAMED_TWICE = Script("stale-answer-2 approve advance-61h (checker only, nothing echoed)", _named_twice)
+SIGNALLED = Script("an approving signal, which the policy refuses (checker only)", _signalled)
 STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY, NAMED_TWICE, SIGNALLED)

@@ -10,7 +10,7 @@ from temporal_replay import Recording, outline
 
 
 @dataclass(frozen=True)
-class Account:
+class ScenarioOutcome:
     """What came of it.
 
     Attributes:
@@ -26,13 +26,13 @@ class Account:
     ledger: tuple[tuple[int, str, str], ...]
     outlines: tuple[tuple[str, ...], ...]
 
-    def without_waiting(self) -> Account:
+    def without_waiting(self) -> ScenarioOutcome:
         """As if nobody had waited for a due date, or a deadline."""
         outlines = (tuple(step for step in each if step not in {"StartTimer", "CancelTimer"}) for each in self.outlines)
         return replace(self, outlines=tuple(outlines))
 
 
-async def account_of(pool: EnvironmentPool, scenario: Scenario) -> Account:
+async def outcome_of(pool: EnvironmentPool, scenario: Scenario) -> ScenarioOutcome:
     """Play a scenario to its end, and tell what came of it.
 
     Raises:
@@ -50,7 +50,7 @@ async def account_of(pool: EnvironmentPool, scenario: Scenario) -> Account:
             *sorted((child, run_id) for run_id, child in run.trace.children.items()),
         ]
     ]
-    return Account(
+    return ScenarioOutcome(
         tuple((str(each.action), each.answer) for each in done),
         tuple(_report(run.report) for run in observed.runs),
         tuple((paid.order.line, str(paid.order.amount), paid.order.currency) for paid in world.ledger),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT, LineStatus, Status, Verdict
 from invoice_mcp.testing import Action, Model, Verb
-from invoice_mcp.testing.model.state import Shown, Span
+from invoice_mcp.testing.model.state import ReportedState, Span
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DEADLINE = BEGAN + DEFAULT_APPROVAL_TIMEOUT
@@ -24,50 +24,50 @@ def invoice(*due_in_hours: float, changed: int = 0) -> Invoice:
     return Invoice.model_validate({"invoice_id": "A", "customer": "ACME", "lines": lines})
 
 
-def shown(status: Status, verdict: Verdict | None, *lines: LineStatus) -> Shown:
+def shown(status: Status, verdict: Verdict | None, *lines: LineStatus) -> ReportedState:
     """What a report shows."""
     return status, verdict, lines
 
 
-class Story:
-    """What is done to an invoice, word for word, and what may come of it."""
+class ModelDriver:
+    """What is done to an invoice, action for action, and what may come of it."""
 
     def __init__(self, *due_in_hours: float, changed: int = 2) -> None:
         self.now = BEGAN
         invoices = (invoice(*due_in_hours), invoice(*due_in_hours, changed=changed))
         self.model = Model(invoices, DEFAULT_APPROVAL_TIMEOUT)
 
-    def may(self, word: Action | str, *, until: datetime | None = None) -> dict[str, set[Shown]]:
-        """Every answer to this action that is allowed, with what the report may show then; nothing is done yet.
+    def allowed(self, action: Action | str, *, until: datetime | None = None) -> dict[str, set[ReportedState]]:
+        """Returns every answer to this action that is allowed, with what the report may show then; nothing is done yet.
 
         Args:
-            word: An action, or its verb, followed by a line number or hours: "payment-down 2", "advance 24".
+            action: An action, or its verb, followed by a line number or hours: "payment-down 2", "advance 24".
             until: When the action has ended; by default at once, or when the time it lets pass is over.
         """
-        action = word if isinstance(word, Action) else _read(word)
+        action = action if isinstance(action, Action) else _read(action)
         passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
-        allowed = self.model.act(action, Span(self.now, until or self.now + passes))
-        return {answer: {state.shows for state in states} for answer, states in allowed.items()}
+        allowed = self.model.allowed_answers(action, Span(self.now, until or self.now + passes))
+        return {answer: {state.reported for state in states} for answer, states in allowed.items()}
 
-    def tell(self, *words: Action | str) -> Story:
+    def play(self, *actions: Action | str) -> ModelDriver:
         """Do all this, each of which has one answer only."""
-        for word in words:
-            action = word if isinstance(word, Action) else _read(word)
+        for each in actions:
+            action = each if isinstance(each, Action) else _read(each)
             passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
-            allowed = self.model.act(action, Span(self.now, self.now + passes))
-            assert len(allowed) == 1, f"{word} may be answered {' or '.join(allowed)}"
+            allowed = self.model.allowed_answers(action, Span(self.now, self.now + passes))
+            assert len(allowed) == 1, f"{action} may be answered {' or '.join(allowed)}"
             self.now += passes
             (self.model.possible,) = allowed.values()
         return self
 
     @property
-    def shows(self) -> set[Shown]:
+    def reported(self) -> set[ReportedState]:
         """Everything the report may show now."""
-        return {state.shows for state in self.model.possible}
+        return {state.reported for state in self.model.possible}
 
 
-def _read(word: str) -> Action:
-    verb, _, number = word.partition(" ")
+def _read(action: str) -> Action:
+    verb, _, number = action.partition(" ")
     if not number:
         return Action(verb=Verb(verb))
     return Action(verb=Verb(verb), **({"hours": float(number)} if verb == Verb.ADVANCE else {"line": int(number)}))
