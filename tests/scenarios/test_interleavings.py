@@ -1,4 +1,7 @@
-"""Exhaustive in another way: not what is done, but in which order everything happens that is set off by it."""
+"""Every interleaving of small plans keeps the rules, and the reduction leaves out no outcome.
+
+Where `test_action_sequences.py` is exhaustive in the actions, this is exhaustive in the order of the events they cause.
+"""
 
 from __future__ import annotations
 
@@ -35,24 +38,24 @@ from tests.scenarios.controls.replacement import in_place_of_invoice
 pytestmark = pytest.mark.thorough
 
 
-def explored(plan: Plan, workflows: tuple[type, ...] | None = None) -> ExplorationStats:
-    life = executions_of(plan) if workflows is None else executions_of(plan, workflows)
-    return asyncio.run(explore(life))
+def explore_all(plan: Plan, workflows: tuple[type, ...] | None = None) -> ExplorationStats:
+    execute = executions_of(plan) if workflows is None else executions_of(plan, workflows)
+    return asyncio.run(explore(execute))
 
 
 @requirement("INTERLEAVINGS-ALL")
 @pytest.mark.parametrize("plan", [*plans(0), *plans(1, lines=1)], ids=str)
-def test_no_order_of_things_breaks_a_promise(plan: Plan) -> None:
-    found = explored(plan)
+def test_no_interleaving_violates_a_rule(plan: Plan) -> None:
+    found = explore_all(plan)
     assert found.executions >= 5
     assert found.states > found.executions
 
 
 @requirement("INTERLEAVINGS-ALL")
-def test_a_decision_in_the_same_task_as_the_deadline_is_among_the_orders() -> None:
+def test_a_decision_in_the_same_task_as_the_deadline_is_explored() -> None:
     plan = Plan(1, ("signal-approve",), faults=(), crashes=False)
     with pytest.raises(Violations) as broken:
-        explored(plan, (TakesLateSignals, PayLineItem))
+        explore_all(plan, (TakesLateSignals, PayLineItem))
     assert {violation.rule for violation in broken.value.found} & {"S1", "S8"}
 
 
@@ -65,52 +68,52 @@ def test_a_decision_in_the_same_task_as_the_deadline_is_among_the_orders() -> No
     ],
     ids=["cancelled", "signalled"],
 )
-def test_a_query_that_is_answered_before_the_task_is_among_the_orders(
+def test_a_query_that_is_answered_before_the_task_is_explored(
     plan: Plan, broken: type[InvoiceWorkflow], rules: set[str]
 ) -> None:
     with pytest.raises(Violations) as convicted:
-        explored(plan, (broken, PayLineItem))
+        explore_all(plan, (broken, PayLineItem))
     assert {violation.rule for violation in convicted.value.found} & rules
     if plan.lines == 1:
-        # Without such a query this workflow does nothing wrong that the plan has in it. With two lines it takes long.
-        assert explored(replace(plan, queries=False), (broken, PayLineItem)).executions
+        # Without such a query the workflow passes this plan. With two lines that takes long to show.
+        assert explore_all(replace(plan, queries=False), (broken, PayLineItem)).executions
 
 
 @requirement("INTERLEAVINGS-ALL")
-def test_a_crash_between_a_payment_and_its_record_is_among_the_orders() -> None:
+def test_a_crash_between_a_payment_and_its_record_is_explored() -> None:
     plan = Plan(1, ("approve",), faults=(), crashes=True)
     with pytest.raises(Violations) as broken:
-        explored(plan, (InvoiceWorkflow, PaysTwiceOnRetry))
+        explore_all(plan, (InvoiceWorkflow, PaysTwiceOnRetry))
     assert "S2" in {violation.rule for violation in broken.value.found}
-    assert explored(Plan(1, ("approve",), faults=(), crashes=False), (InvoiceWorkflow, PaysTwiceOnRetry)).executions
+    assert explore_all(Plan(1, ("approve",), faults=(), crashes=False), (InvoiceWorkflow, PaysTwiceOnRetry)).executions
 
 
 @requirement("INTERLEAVINGS-ALL", "PAY-UNCONFIRMED")
-def test_a_key_that_is_refused_again_is_among_the_orders() -> None:
+def test_a_key_that_is_refused_again_is_explored() -> None:
     plan = Plan(1, ("approve",), faults=("refused-again",), crashes=False)
     with pytest.raises(Violations) as broken:
-        explored(plan, (InvoiceWorkflow, SureOfARepeatedRefusal))
+        explore_all(plan, (InvoiceWorkflow, SureOfARepeatedRefusal))
     assert {violation.rule for violation in broken.value.found} == {"S4"}
 
 
 @requirement("INTERLEAVINGS-ALL", "PAY-AMBIGUOUS")
-def test_the_receipt_of_another_line_is_among_the_orders() -> None:
+def test_the_receipt_of_another_line_is_explored() -> None:
     plan = Plan(2, ("approve",), faults=("stale-answer",), crashes=False)
-    assert explored(plan).executions >= 5
+    assert explore_all(plan).executions >= 5
     with pytest.raises(Violations) as broken:
-        explored(plan, (TakesAnotherLinesPayment, PayLineItem))
+        explore_all(plan, (TakesAnotherLinesPayment, PayLineItem))
     assert {violation.rule for violation in broken.value.found} == {"S4"}
 
 
 class NoReduction(LineReduction):
-    """Explores the events of lines in every order."""
+    """Explores the events of lines in every order, too."""
 
     def persistent_set(self, events: Sequence[Event]) -> list[Event]:  # noqa: ARG002
         return []
 
 
-class EveryOrder(ControlledExecution):
-    """Nothing is left out, nothing is done at once, and only what has the same history is the same."""
+class Unreduced(ControlledExecution):
+    """No reduction, a crash at every point, and states that are equal only if the histories are."""
 
     reduction_type = NoReduction
 
@@ -129,35 +132,34 @@ class EveryOrder(ControlledExecution):
         return self.simulation.event_queue.digest(), told, under_way, made, left
 
 
-class Hearing(MemoizedInstance):
-    """Notes what the code of a run is told, knowing what, and when."""
+class RecordingInstance(MemoizedInstance):
+    """Records every activation of a run's code, with the state of the code and the time."""
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         happened = [job for job in act.jobs if job.WhichOneof("variant") not in {"query_workflow", "remove_from_cache"}]
         if happened and not act.is_replaying:
             knows = self.knows() if self._told else b""
-            heard.append((act.run_id, knows, tuple(sorted(_told(happened))), act.timestamp.ToNanoseconds()))
+            activations.append((act.run_id, knows, tuple(sorted(_told(happened))), act.timestamp.ToNanoseconds()))
         return super().activate(act)
 
 
-class HearingRunner(MemoizingRunner):
+class RecordingRunner(MemoizingRunner):
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return Hearing(self, det)
+        return RecordingInstance(self, det)
 
 
-heard: list[Hashable] = []
+activations: list[Hashable] = []
 
 
-def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set[Hashable], ExplorationStats]:
-    """What all its lives show.
+def outcomes_of(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set[Hashable], ExplorationStats]:
+    """All outcomes of a plan's executions, all activations in them, and the counts.
 
-    Every way in which it can end: what each run has come to, the payments, how the gateway answered, and when. And
-    everything that the code of the runs is ever told, knowing what.
+    An outcome is the result of each run, the payments, the gateway's answers, and when.
     """
-    endings: set[object] = set()
-    everything: set[Hashable] = set()
+    outcomes: set[object] = set()
+    all_activations: set[Hashable] = set()
 
-    class Ending(kind):  # type: ignore[misc, valid-type]
+    class Observed(kind):  # type: ignore[misc, valid-type]
         async def _check(self) -> None:
             await super()._check()
             client = connect(self.simulation, data_converter=pydantic_data_converter)
@@ -165,32 +167,32 @@ def shown(kind: type[ControlledExecution], plan: Plan) -> tuple[set[object], set
             runs = sorted((run.workflow_id, run.status) for run in self.simulation.runs())
             made = [(paid.order.line, paid.at) for paid in self.payments.made]
             answered = sorted((each.order.line, each.outcome) for each in self.payments.answered)
-            endings.add(str((report, runs, made, answered, self.simulation.now)))
-            everything.update(heard)
+            outcomes.add(str((report, runs, made, answered, self.simulation.now)))
+            all_activations.update(activations)
 
-    runner = HearingRunner()
+    runner = RecordingRunner()
 
     async def run(branches: ChoiceSequence) -> None:
-        heard.clear()
-        await Ending(plan, runner=runner).run(branches)
+        activations.clear()
+        await Observed(plan, runner=runner).run(branches)
 
-    return endings, everything, asyncio.run(explore(run))
+    return outcomes, all_activations, asyncio.run(explore(run))
 
 
-def require_the_same(
-    few: type[ControlledExecution], every: type[ControlledExecution], plan: Plan, *, told: bool = True
+def require_same_outcomes(
+    reduced: type[ControlledExecution], full: type[ControlledExecution], plan: Plan, *, activations_too: bool = True
 ) -> None:
-    """Queries before a task are explored at each task of the invoice: nothing of them is left out.
+    """Compare the outcomes of both. Without queries: they are explored at each task of the invoice, without reduction.
 
     Args:
-        told: Whether the code of all runs is also told the same; else only the endings are the same.
+        activations_too: Whether the activations must be the same, too.
     """
     plan = replace(plan, queries=False)
-    endings_of_few, told_by_few, explored_few = shown(few, plan)
-    endings_of_all, told_by_all, explored_all = shown(every, plan)
-    assert endings_of_few == endings_of_all
-    assert not told or told_by_few == told_by_all
-    assert explored_few.states < explored_all.states
+    outcomes, activations, stats = outcomes_of(reduced, plan)
+    all_outcomes, all_activations, full_stats = outcomes_of(full, plan)
+    assert outcomes == all_outcomes
+    assert not activations_too or activations == all_activations
+    assert stats.states < full_stats.states
 
 
 @requirement("INTERLEAVINGS-ALL")
@@ -205,34 +207,37 @@ def require_the_same(
     ],
     ids=str,
 )
-def test_what_is_left_out_would_have_shown_nothing_else(plan: Plan) -> None:
-    # A line that is due is asked to stop as well. That it was asked, and that it ended, the invoice learns in more
-    # orders than are explored; they end alike. And where an update that waits is replayed, its validator has not run:
-    # the SDK's own frames differ by that, though nothing comes of it.
-    is_told_alike = plan.events != ("approve", "cancel") and not (plan.crashes and "approve" in plan.events)
-    require_the_same(ControlledExecution, EveryOrder, plan, told=is_told_alike)
+def test_the_reduction_leaves_out_no_outcome(plan: Plan) -> None:
+    # Two reasons for other activations with the same outcomes. A due line is asked to stop as well; the acknowledgement
+    # and the line's end reach the invoice in more orders than are explored. And the validator of a waiting update does
+    # not run on replay, so the SDK's own frames differ.
+    are_same = plan.events != ("approve", "cancel") and not (plan.crashes and "approve" in plan.events)
+    require_same_outcomes(ControlledExecution, Unreduced, plan, activations_too=are_same)
 
 
 @requirement("INTERLEAVINGS-ALL")
 @pytest.mark.nightly
-@pytest.mark.parametrize("word", ONE_OF)
-def test_plans_that_name_the_second_event_too_show_the_same_together(word: str) -> None:
+@pytest.mark.parametrize("alternatives", ONE_OF)
+def test_a_plan_with_alternatives_has_the_outcomes_of_the_single_plans(alternatives: str) -> None:
     def of(second: str) -> tuple[set[object], set[Hashable]]:
-        endings, told, _ = shown(ControlledExecution, Plan(1, ("approve", second), faults=(), crashes=False))
-        return endings, told
+        outcomes, activations, _ = outcomes_of(
+            ControlledExecution, Plan(1, ("approve", second), faults=(), crashes=False)
+        )
+        return outcomes, activations
 
-    one_by_one = [of(event) for event in ONE_OF[word]]
+    one_by_one = [of(event) for event in ONE_OF[alternatives]]
     together = tuple(set().union(*sets) for sets in zip(*one_by_one, strict=True))
-    assert of(word) == together
+    assert of(alternatives) == together
 
 
 @requirement("INTERLEAVINGS-ALL")
 @pytest.mark.nightly
-def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> None:
-    # After either the payment is made and its answer lost; only what follows is another thing.
+def test_a_plan_with_two_faults_has_the_outcomes_of_the_plans_with_one() -> None:
+    # With either fault the payment is made and its answer lost; only what follows differs.
     def of(*faults: str) -> tuple[set[object], set[Hashable]]:
-        endings, told, _ = shown(ControlledExecution, Plan(1, ("approve", "cancel"), faults=faults, crashes=False))
-        return endings, told
+        plan = Plan(1, ("approve", "cancel"), faults=faults, crashes=False)
+        outcomes, activations, _ = outcomes_of(ControlledExecution, plan)
+        return outcomes, activations
 
     one_by_one = [of(fault) for fault in ("answer-lost", "refused-again")]
     together = tuple(set().union(*sets) for sets in zip(*one_by_one, strict=True))
@@ -241,43 +246,43 @@ def test_a_plan_with_two_faults_shows_what_those_with_one_show_together() -> Non
 
 @requirement("INTERLEAVINGS-ALL")
 @pytest.mark.nightly
-def test_two_ways_to_decide_share_a_plan_and_states() -> None:
-    way, other, both = (explored(Plan(1, (event,))) for event in (*ONE_OF["approval"], "approval"))
-    # A signal waits for a task of its own, and leaves a marker: only what is before and after has the same states.
-    assert max(way.states, other.states) < both.states < way.states + other.states
+def test_an_update_and_a_signal_share_a_plan_and_states() -> None:
+    update, signal, both = (explore_all(Plan(1, (event,))) for event in (*ONE_OF["approval"], "approval"))
+    # A signal has a workflow task of its own and leaves a marker, so only the states before and after it are shared.
+    assert max(update.states, signal.states) < both.states < update.states + signal.states
 
 
 @requirement("INTERLEAVINGS-ALL")
-def test_an_end_that_was_seen_is_looked_at_once() -> None:
-    looks = list[str]()
+def test_equal_ends_are_checked_once() -> None:
+    observations = list[str]()
 
-    class Looked(ControlledExecution):
+    class Observed(ControlledExecution):
         async def _observe(self) -> Any:
-            looks.append(str(seen := await super()._observe()))
-            return seen
+            observations.append(str(observed := await super()._observe()))
+            return observed
 
     def executions(**known: Any) -> int:
         async def run(branches: ChoiceSequence) -> None:
-            await Looked(Plan(1, ("approve",)), runner=runner, **known).run(branches)
+            await Observed(Plan(1, ("approve",)), runner=runner, **known).run(branches)
 
         return asyncio.run(explore(run)).executions
 
     runner = MemoizingRunner()
-    assert executions() == len(looks)
-    every, looks[:] = [*looks], []
-    assert executions(checked_ends=set()) > len(looks)
-    assert {*looks} == {*every}
+    assert executions() == len(observations)
+    every, observations[:] = [*observations], []
+    assert executions(checked_ends=set()) > len(observations)
+    assert {*observations} == {*every}
 
 
 class Late(ControlledExecution):
-    """Nothing is explored before the invoice has a line."""
+    """Explores nothing before the invoice has started a line."""
 
     def _options(self) -> list[Any]:
         options = super()._options()
         return options if len(self.simulation.runs()) > 1 else options[:1]
 
 
-class EveryOrderLate(Late, EveryOrder):
+class UnreducedLate(Late, Unreduced):
     pass
 
 
@@ -290,17 +295,15 @@ class EveryOrderLate(Late, EveryOrder):
     ],
     ids=str,
 )
-def test_what_is_left_out_of_a_lines_life_would_have_shown_nothing_else(
-    plan: Plan, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # Only what is due later is cancelled.
+def test_the_reduction_leaves_out_no_outcome_of_a_later_line(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only lines that are due later are cancelled.
     monkeypatch.setattr(_plans, "_DUE", (timedelta(hours=60),))
-    require_the_same(Late, EveryOrderLate, plan, told=not plan.crashes)
+    require_same_outcomes(Late, UnreducedLate, plan, activations_too=not plan.crashes)
 
 
 @in_place_of_invoice
 class CancelsALine(InvoiceWorkflow):
-    """Cancels whatever is due later, though nobody wants that."""
+    """Cancels every line that is due later, without having been cancelled."""
 
     def _update_line(self, number: int, **changes: object) -> None:
         super()._update_line(number, **changes)
@@ -309,18 +312,18 @@ class CancelsALine(InvoiceWorkflow):
 
 
 @requirement("INTERLEAVINGS-ALL")
-def test_an_order_that_was_taken_not_to_matter_and_does_is_told() -> None:
+def test_a_workflow_that_breaks_the_assumption_of_the_reduction_is_reported() -> None:
     with pytest.raises(UnsoundReductionError, match="cancellation is delivered"):
-        explored(Plan(2, ("approve",), faults=(), crashes=False), (CancelsALine, PayLineItem))
+        explore_all(Plan(2, ("approve",), faults=(), crashes=False), (CancelsALine, PayLineItem))
 
 
 @requirement("INTERLEAVINGS-ALL")
-def test_what_was_found_can_be_lived_again_by_its_path() -> None:
-    life = executions_of(Plan(1, ("signal-approve",), faults=(), crashes=False), (TakesLateSignals, PayLineItem))
+def test_a_failed_execution_can_be_replayed_by_its_path() -> None:
+    execute = executions_of(Plan(1, ("signal-approve",), faults=(), crashes=False), (TakesLateSignals, PayLineItem))
     with pytest.raises(Violations) as broken:
-        asyncio.run(explore(life))
+        asyncio.run(explore(execute))
     [note] = broken.value.__notes__
     path = tuple(int(branch) for branch in note.removeprefix("Its path: ").split())
     with pytest.raises(Violations) as again:
-        asyncio.run(replay_path(life, path))
+        asyncio.run(replay_path(execute, path))
     assert again.value.found == broken.value.found
