@@ -1,13 +1,13 @@
-"""Workflows that speak as the seed does, written to be wrong in the six ways in which it is:
+"""Workflows with the original sample's interface and its six faults:
 
-1. Of two decisions the last one wins: an invoice that was rejected can be paid.
-2. A payment that fails leaves its invoice PAID all the same.
-3. An incomplete invoice, with a line that has no due date or with no line at all, hangs: its tasks fail for ever.
-4. When nobody decides in time the invoice does not become EXPIRED: its execution fails, and it stays PENDING-APPROVAL.
-5. A payment carries no idempotency key: one whose answer is lost is made again by the retry.
-6. An invoice that is submitted twice runs twice, under ids of no meaning, and is paid twice.
+1. The last of two decisions wins: a rejected invoice can be paid.
+2. An invoice becomes PAID although a payment failed.
+3. An incomplete invoice, without lines or with a line without a due date, hangs: its workflow tasks fail for ever.
+4. Without a decision in time the invoice does not become EXPIRED: its execution fails with status PENDING-APPROVAL.
+5. A payment has no idempotency key: if its answer is lost, the retry pays again.
+6. An invoice that is submitted twice runs twice, under random ids, and is paid twice.
 
-No pytest here: Temporal's sandbox imports this.
+The sandbox imports this module, so it must not import pytest.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ THRICE = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3)
 class FaultyLine:
     @workflow.run
     async def run(self, line: dict[str, Any]) -> str:
-        # Fault 3: a line without a due date.
+        # Fault 3: the line may have no due date.
         wait = datetime.fromisoformat(line["due_date"]) - workflow.now()
         if wait > timedelta():
             await workflow.sleep(wait)
         try:
-            # Fault 5: neither here nor in the line is anything by which the gateway could know it again.
+            # Fault 5: the request has no idempotency key.
             await workflow.execute_activity(
                 "payment_gateway", line, start_to_close_timeout=ATTEMPT, retry_policy=THRICE
             )
@@ -55,20 +55,20 @@ class FaultyInvoice:
             "validate_against_erp", invoice, start_to_close_timeout=ATTEMPT, retry_policy=THRICE
         )
         self._status = "PENDING-APPROVAL"
-        # Fault 4: what this raises when the time is over fails the execution.
+        # Fault 4: the TimeoutError fails the execution.
         await workflow.wait_condition(lambda: self._approved is not None, timeout=timedelta(days=5))
         if self._approved:
             self._status = "PAYING"
-            # Fault 3: no lines.
+            # Fault 3: `max` fails without lines.
             workflow.logger.info("The largest line is over %s", max(line["amount"] for line in invoice["lines"]))
-            # Fault 2: how a line has ended is not looked at.
+            # Fault 2: the results of the lines are ignored.
             await asyncio.gather(*(workflow.execute_child_workflow(FaultyLine.run, line) for line in invoice["lines"]))
             self._status = "PAID"
         else:
             self._status = "REJECTED"
         return self._status
 
-    # Fault 1: the next one simply takes the place of the one before.
+    # Fault 1: each decision replaces the one before.
     @workflow.signal(name="ApproveInvoice")
     def approve(self) -> None:
         self._approved = True

@@ -1,6 +1,6 @@
-"""Workflows that speak as the seed does, and have none of its six faults (see faulty.py).
+"""Workflows with the original sample's interface and none of its six faults (see faulty.py).
 
-They show that the adapter convicts none who is innocent. No pytest here: Temporal's sandbox imports this.
+They show that the checker has no false positives. The sandbox imports this module, so it must not import pytest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WINDOW = timedelta(days=5)
 
 
 def is_complete(invoice: dict[str, Any]) -> bool:
-    """Whether it has lines, and each of them all that it takes to pay it."""
+    """Whether the invoice has lines, and each line everything that a payment needs."""
     lines = invoice.get("lines") or []
     return bool(lines) and all(line.keys() >= {"description", "amount", "due_date"} for line in lines)
 
@@ -49,10 +49,10 @@ class SoundInvoice:
 
     @workflow.run
     async def run(self, invoice: dict[str, Any]) -> str:
-        self._status = await self._end_of(invoice)
+        self._status = await self._process(invoice)
         return self._status
 
-    async def _end_of(self, invoice: dict[str, Any]) -> str:
+    async def _process(self, invoice: dict[str, Any]) -> str:
         if not is_complete(invoice):
             return "FAILED"
         self._status = "PENDING-VALIDATION"
@@ -71,7 +71,7 @@ class SoundInvoice:
             return "REJECTED"
         self._status = "PAYING"
         lines = [
-            # The invoice's own, whichever run pays it.
+            # The key depends on the invoice, not on the run that pays it.
             line | {"idempotency_key": f"{invoice['invoice_id']}-{number}"}
             for number, line in enumerate(invoice["lines"], 1)
         ]

@@ -1,4 +1,4 @@
-"""A workflow that nobody submitted an invoice to, and that has something paid all the same."""
+"""A workflow without an invoice that requests a payment."""
 
 from __future__ import annotations
 
