@@ -1,8 +1,8 @@
-"""What the harness costs: scenarios per second on each engine, beside the same lives by Temporal's own client.
+"""Cost of the harness: scenarios per second on each engine, beside the same scenarios by Temporal's own client.
 
-Both take turns on the same server and worker in one run, so that a noisy machine is noisy for both. The raw client goes
-without MCP, observations and checker: what remains is what the server and the workflow cost anyway. All without the
-SDK's sandbox, as scenarios by the thousand are played. `python -m tests.bench.scale` tells what very many lives cost.
+Both alternate on the same server and worker, so that load on the machine affects both. The raw client has no MCP, no
+observations and no checker: it shows the cost of the server and the workflow. Nothing runs in the SDK's sandbox, as in
+fuzzing. `python -m tests.bench.scale` measures many episodes.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.worker import WORKFLOWS
 from temporal_simulator import Simulation, Worker, connect
-from tests.bench.floor import Listening, idle_client
+from tests.bench.floor import ActivationRecorder, idle_client
 
 _numbers = itertools.count(1)
 
 
-async def in_a_world(pool: EnvironmentPool, ending: str) -> World:
-    """One life as a scenario: through MCP, observed and checked."""
+async def play_in_world(pool: EnvironmentPool, ending: str) -> World:
+    """One scenario: through MCP, observed and checked."""
     async with open_world(pool) as world:
         await world.submit(("100", PAST_DUE), ("200", PAST_DUE))
         if ending == Status.EXPIRED:
@@ -49,8 +49,8 @@ async def in_a_world(pool: EnvironmentPool, ending: str) -> World:
     return world
 
 
-async def raw(pool: EnvironmentPool, ending: str) -> None:
-    """The same life by the client of Temporal's SDK."""
+async def play_raw(pool: EnvironmentPool, ending: str) -> None:
+    """The same scenario by the client of Temporal's SDK."""
     async with pool.take() as environment:
         client, number = environment.engine.client, next(_numbers)
         handle = await client.start_workflow(
@@ -79,34 +79,34 @@ def _invoice(invoice_id: str) -> Invoice:
 
 
 async def measure(engine: str, rounds: int, console: Console) -> list[tuple[str, float, float]]:
-    """Of each ending: scenarios per second in worlds, and raw."""
+    """Scenarios per second by ending: through the harness, and raw."""
     found = []
     async with EnvironmentPool(kinds()[engine], sandboxed=False) as pool:
         for ending in (Status.PAID, Status.REJECTED, Status.EXPIRED):
-            spent = {in_a_world: 0.0, raw: 0.0}
+            spent = {play_in_world: 0.0, play_raw: 0.0}
             for turn in track(range(-2, rounds), f"{engine}: {ending}", console=console, transient=True):
-                for live in spent:
+                for play in spent:
                     began = time.perf_counter()
-                    await live(pool, ending)
-                    # The first ones warm up.
-                    spent[live] += time.perf_counter() - began if turn >= 0 else 0
-            found.append((ending.value, rounds / spent[in_a_world], rounds / spent[raw]))
+                    await play(pool, ending)
+                    # Negative turns warm up.
+                    spent[play] += time.perf_counter() - began if turn >= 0 else 0
+            found.append((ending.value, rounds / spent[play_in_world], rounds / spent[play_raw]))
     return found
 
 
 async def core(rounds: int) -> tuple[float, float]:
-    """Lives per second of the simulator's core, and of nothing but the code of the same workflows, told the same.
+    """Executions per second of the simulator's core, and of the workflow code alone with the same activations.
 
-    Begun, approved and paid by Temporal's own client, without MCP, observations and checker.
+    Started and approved by Temporal's own client, then paid; without MCP, observations and checker.
     """
     simulation = Simulation(search_attributes=(INVOICE_STATUS,))
     client = connect(simulation, data_converter=pydantic_data_converter)
-    listening = Listening()
+    recorder = ActivationRecorder()
     spent = {"core": 0.0, "code": 0.0}
-    # The first life is listened to, the next ones warm up.
+    # The first turn is recorded, the next ones warm up.
     for turn in range(-21, rounds):
         activities = InvoiceActivities(ScriptedErp(), RecordingPayments()).all()
-        runner = listening if turn == -21 else UnsandboxedWorkflowRunner()
+        runner = recorder if turn == -21 else UnsandboxedWorkflowRunner()
         worker = Worker(WORKFLOWS, activities, runner=runner, converter=pydantic_data_converter)
         simulation.start_worker("core", worker)
         request = InvoiceRequest(invoice=AcceptedInvoice.of(_invoice("CORE")))
@@ -116,45 +116,45 @@ async def core(rounds: int) -> tuple[float, float]:
         if (report := await handle.result()).status != Status.PAID:
             raise AssertionError(report.summary)
         simulation.clear()
-        lived = time.perf_counter()
-        listening.tell_again()
+        played = time.perf_counter()
+        recorder.replay()
         if turn >= 0:
-            spent["core"] += lived - began
-            spent["code"] += time.perf_counter() - lived
+            spent["core"] += played - began
+            spent["code"] += time.perf_counter() - played
     return rounds / spent["core"], rounds / spent["code"]
 
 
 async def session(rounds: int) -> tuple[float, float, int]:
-    """Simulated lives per second through MCP and the checker, and of nothing but as many calls; how many those are.
+    """Scenarios per second through MCP and the checker; of as many MCP calls alone; and the number of these calls.
 
-    The calls are of a tool that does nothing, by the same client, in memory too.
+    The calls alone are of a tool that does nothing, by the same client, in memory too.
     """
-    spent = {"lives": 0.0, "calls": 0.0}
+    spent = {"scenarios": 0.0, "calls": 0.0}
     async with EnvironmentPool(kinds()["simulated"], sandboxed=False) as pool, idle_client() as idle:
-        calls = len((await (await in_a_world(pool, Status.PAID)).observe()).answers)
+        calls = len((await (await play_in_world(pool, Status.PAID)).observe()).answers)
         for turn in range(-20, rounds):
             began = time.perf_counter()
-            await in_a_world(pool, Status.PAID)
-            lived = time.perf_counter()
+            await play_in_world(pool, Status.PAID)
+            played = time.perf_counter()
             for _ in range(calls):
                 await idle.call_tool("nothing")
-            # The first ones warm up.
+            # Negative turns warm up.
             if turn >= 0:
-                spent["lives"] += lived - began
-                spent["calls"] += time.perf_counter() - lived
-    return rounds / spent["lives"], rounds / spent["calls"], calls
+                spent["scenarios"] += played - began
+                spent["calls"] += time.perf_counter() - played
+    return rounds / spent["scenarios"], rounds / spent["calls"], calls
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=30, help="So many lives of each kind.", show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=30, help="Scenarios of each kind.", show_default=True)
 @click.option("--engine", "engines", multiple=True, help="Only these engines.  [default: all]")
 def main(rounds: int, engines: tuple[str, ...]) -> None:
-    """Print how many scenarios a second each engine plays, beside the same lives by Temporal's own client."""
+    """Print the scenarios per second of each engine, beside the same scenarios by Temporal's own client."""
     logging.disable(logging.WARNING)
     console = Console()
     load = os.getloadavg()
     console.print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f}")
-    table = Table(title=f"Lives of an invoice of two lines, one after another, {rounds} of each")
+    table = Table(title=f"An invoice of two lines, {rounds} scenarios of each kind, one after another")
     for column in ("engine", "ending", "scenarios/s", "raw SDK client/s", "ratio"):
         table.add_column(column, justify="left" if column in {"engine", "ending"} else "right")
     for engine in engines or kinds():
@@ -163,17 +163,17 @@ def main(rounds: int, engines: tuple[str, ...]) -> None:
                 table.add_row(engine, ending, f"{ours:.1f}", f"{bare:.1f}", f"{ours / bare:.2f}")
     console.print(table)
     ours, bare = asyncio.run(core(10 * rounds))
-    console.print(f"The simulator's core alone, approved and paid: {ours:.0f} lives/s, ratio {ours / bare:.2f} to")
-    console.print(f"the code of its workflows by itself, told the same by nobody: {bare:.0f} lives/s")
+    console.print(f"The simulator's core alone, approved and paid: {ours:.0f} executions/s, ratio {ours / bare:.2f} to")
+    console.print(f"the workflow code alone, with the same activations: {bare:.0f} executions/s")
     with asyncio.Runner(loop_factory=kinds()["simulated"].loop_factory) as runner:
         ours, bare, calls = runner.run(session(10 * rounds))
-    console.print(f"Simulated, through MCP and the checker: {ours:.0f} lives/s, ratio {ours / bare:.2f} to")
-    console.print(f"nothing but their {calls} calls, of a tool that does nothing: {bare:.0f} lives/s")
+    console.print(f"Simulated, through MCP and the checker: {ours:.0f} scenarios/s, ratio {ours / bare:.2f} to")
+    console.print(f"their {calls} calls alone, of a tool that does nothing: {bare:.0f} scenarios/s")
     run_and_exit(_nothing())
 
 
 async def _nothing() -> None:
-    """There is nothing left to do."""
+    """Nothing: `run_and_exit` is needed for its exit."""
 
 
 if __name__ == "__main__":

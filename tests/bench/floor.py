@@ -1,4 +1,4 @@
-"""Floors: what the code of the workflows costs by itself, told what a life tells it, and what MCP's calls cost."""
+"""Lower bounds: the cost of the workflow code alone, with recorded activations, and of MCP calls alone."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, Workf
 from temporal_simulator.worker.activation import activate
 
 
-class Listening(UnsandboxedWorkflowRunner):
-    """Notes all that the code of a life is told."""
+class ActivationRecorder(UnsandboxedWorkflowRunner):
+    """A workflow runner that records every activation."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[WorkflowInstanceDetails, list[WorkflowActivation]]] = []
+        self.recorded: list[tuple[WorkflowInstanceDetails, list[WorkflowActivation]]] = []
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        """One that is listened to."""
+        """An instance whose activations are recorded."""
         instance: Any = super().create_instance(det)
         activations: list[WorkflowActivation] = []
-        self.heard.append((det, activations))
-        passed_on = instance.activate
+        self.recorded.append((det, activations))
+        original = instance.activate
 
-        def listen(act: WorkflowActivation) -> WorkflowActivationCompletion:
+        def record(act: WorkflowActivation) -> WorkflowActivationCompletion:
             activations.append(act)
-            answer: WorkflowActivationCompletion = passed_on(act)
+            answer: WorkflowActivationCompletion = original(act)
             return answer
 
-        instance.activate = listen
+        instance.activate = record
         return instance  # type: ignore[no-any-return]
 
-    def tell_again(self) -> None:
-        """All of it, to new instances, by nobody: no server, no clock, no activities."""
+    def replay(self) -> None:
+        """Repeat all activations on new instances: no server, no clock, no activities."""
         runner = UnsandboxedWorkflowRunner()
-        for details, activations in self.heard:
+        for details, activations in self.recorded:
             instance = runner.create_instance(details)
             for act in activations:
                 activate(instance, act)

@@ -1,8 +1,8 @@
-"""What the first answers cost: processor time until `initialize` is answered, beside a bare server's with one tool.
+"""Cost of the first answers: processor time until `initialize` is answered, beside a bare server with one tool.
 
-Both take turns in one run, so that a noisy machine is noisy for both. Each is a process of its own that ends as soon as
-it has answered; what the system counts for it is all that it has used, children included. `tools/list` is asked for as
-well, of other processes. Ours has an empty home: it would have to start the embedded Temporal.
+Both alternate in one run, so that load on the machine affects both. Each server is a new process that is killed after
+its answer; its processor time includes its children. `tools/list` is measured in other processes. Ours has an empty
+home, so it would have to start the embedded Temporal.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ TOOLS: list[Mapping[str, object]] = [
 
 
 class Cost(NamedTuple):
-    """Seconds until the last answer: of the processor, and of the clock."""
+    """Seconds until the last answer: processor time, and elapsed time."""
 
     processor: float
     clock: float
 
 
 def cost(command: Sequence[str], messages: Sequence[Mapping[str, object]], home: Path) -> Cost:
-    """Start a server, say these messages, and end it with its last answer."""
+    """Start a server, send these messages, and kill it after its last answer."""
     began = time.perf_counter()
     server = subprocess.Popen(
         command,
@@ -62,12 +62,12 @@ def cost(command: Sequence[str], messages: Sequence[Mapping[str, object]], home:
         stderr=subprocess.DEVNULL,
     )
     if server.stdin is None or server.stdout is None:
-        raise AssertionError("it has pipes")
+        raise AssertionError("no pipes")
     server.stdin.write(b"".join(json.dumps(message).encode() + b"\n" for message in messages))
     server.stdin.flush()
     wanted = messages[-1]["id"]
     while (line := server.stdout.readline()) and json.loads(line).get("id") != wanted:
-        """What comes before the last answer."""
+        """Skip earlier answers."""
     clock = time.perf_counter() - began
     server.kill()
     _, _, used = os.wait4(server.pid, 0)
@@ -80,9 +80,9 @@ def cost(command: Sequence[str], messages: Sequence[Mapping[str, object]], home:
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(min=1), default=15, help="So many starts of each.", show_default=True)
+@click.option("--rounds", type=click.IntRange(min=1), default=15, help="Starts of each server.", show_default=True)
 def main(rounds: int) -> None:
-    """Print what the answers to `initialize` and `tools/list` cost, ours beside a bare server's."""
+    """Print the cost of the answers to `initialize` and `tools/list`, ours beside a bare server's."""
     console = Console()
     table = Table(title=f"Processor time until answered, medians of {rounds} starts, one after another")
     for column in ("answer to", "bare, s", "invoice-mcp, s", "ratio", "bare, s of clock", "invoice-mcp, s of clock"):
@@ -93,7 +93,7 @@ def main(rounds: int) -> None:
             for turn in track(range(-1, rounds), what, console=console, transient=True):
                 for name, command in COMMANDS.items():
                     found = cost(command, messages, Path(folder) / f"{what[:5]}{turn}")
-                    # The first ones fill the system's caches.
+                    # The first turn fills the system's caches.
                     costs[name] += [found] if turn >= 0 else []
             bare, ours = ([statistics.median(each) for each in zip(*costs[name], strict=True)] for name in COMMANDS)
             table.add_row(

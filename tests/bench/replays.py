@@ -1,7 +1,7 @@
-"""`python -m tests.bench.replays`: how many recordings a second the gate replays, beside Temporal's bare Replayer.
+"""`python -m tests.bench.replays`: recordings per second of the replay gate, beside Temporal's bare Replayer.
 
-Both over the same files, taking turns in one run, so that a noisy machine is noisy for both. Measured is from the first
-outcome to the last: starting processes and importing the code is told apart.
+Both replay the same files and alternate in one run, so that load on the machine affects both. The time is measured from
+the first outcome to the last; starting processes and importing the code is reported separately.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CORPUS = Path(__file__).parents[2] / "histories"
 
 
 async def bare(files: Mapping[str, Path]) -> tuple[float, float]:
-    """Histories a second by Temporal's own Replayer in this process, and seconds until the first."""
+    """Histories per second of Temporal's own Replayer in this process, and seconds until the first."""
     seen: list[float] = []
     began = time.perf_counter()
 
@@ -43,35 +43,35 @@ async def bare(files: Mapping[str, Path]) -> tuple[float, float]:
 
 
 async def gate(files: Mapping[str, Path], *, strict: bool, processes: int) -> tuple[float, float]:
-    """Recordings a second by the gate, and seconds until the first."""
+    """Recordings per second of the gate, and seconds until the first."""
     seen: list[float] = []
     began = time.perf_counter()
 
-    def told(outcome: Outcome) -> None:
+    def on_outcome(outcome: Outcome) -> None:
         assert outcome.problem is None
         assert outcome.drift == ()
         seen.append(time.perf_counter())
 
-    await ReplayPool(TARGET, strict=strict, processes=processes).replay(files, told)
+    await ReplayPool(TARGET, strict=strict, processes=processes).replay(files, on_outcome)
     return (len(seen) - 1) / (seen[-1] - seen[0]), seen[0] - began
 
 
 BARE, PLAIN, STRICT = "bare Replayer, 1 process", "gate, not strict, 1 process", "gate, strict, 1 process"
 ALL_PLAIN, ALL_STRICT = f"gate, not strict, {cores()} processes", f"gate, strict, {cores()} processes"
-AT_LEAST = 0.9  # of what the bare Replayer replays, by the gate that is not strict, in one process
-OF_EACH_CORE = 0.75  # of one process' rate, by all together: what starts, and ends, at different times is in it
+AT_LEAST = 0.9  # of the bare Replayer's rate, for the gate that is not strict in one process
+OF_EACH_CORE = 0.75  # of one process' rate, for all processes; they start and end at different times
 
 Rounds = Sequence[Mapping[str, float]]
-"""Of each round: recordings a second, by way."""
+"""For each round: recordings per second by variant."""
 
 
-def ratio(rounds: Rounds, way: str, to: str) -> float:
-    """The median over the rounds of how many times as fast a way is as another one in the same round."""
-    return statistics.median(each[way] / each[to] for each in rounds)
+def ratio(rounds: Rounds, variant: str, to: str) -> float:
+    """The median over the rounds of the ratio of two variants' rates in the same round."""
+    return statistics.median(each[variant] / each[to] for each in rounds)
 
 
 def shortfalls(rounds: Rounds) -> list[str]:
-    """What the gate is too slow at."""
+    """The variants that are too slow, and by how much."""
     found = []
     if (plain := ratio(rounds, PLAIN, BARE)) < AT_LEAST:
         found.append(f"{PLAIN}: {plain:.2f} of the bare Replayer, must be at least {AT_LEAST}")
@@ -81,10 +81,10 @@ def shortfalls(rounds: Rounds) -> list[str]:
 
 
 @click.command()
-@click.option("--times", type=click.IntRange(min=1), default=2, show_default=True, help="Each recording so many times.")
-@click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True, help="Of which the medians count.")
+@click.option("--times", type=click.IntRange(min=1), default=2, show_default=True, help="Replays of each recording.")
+@click.option("--rounds", type=click.IntRange(min=1), default=9, show_default=True, help="Rounds; their medians count.")
 def main(times: int, rounds: int) -> None:
-    """Print how many recordings a second the gate replays, beside Temporal's bare Replayer.
+    """Print the recordings per second of the gate, beside Temporal's bare Replayer.
 
     Exit status: 0 if it is fast enough, 1 if not: not strict, in one process, at least 0.9 of the bare Replayer; and
     in all processes together, three quarters of one process' rate for each core.
@@ -96,7 +96,7 @@ async def _compare(times: int, rounds: int) -> int:
     logging.disable(logging.WARNING)
     every = sorted(CORPUS.rglob("*.json"))
     files = {f"{turn}/{path.name}": path for turn in range(times) for path in every}
-    ways: dict[str, Callable[[], Awaitable[tuple[float, float]]]] = {
+    variants: dict[str, Callable[[], Awaitable[tuple[float, float]]]] = {
         BARE: lambda: bare(files),
         PLAIN: lambda: gate(files, strict=False, processes=1),
         STRICT: lambda: gate(files, strict=True, processes=1),
@@ -106,11 +106,11 @@ async def _compare(times: int, rounds: int) -> int:
     rates: list[dict[str, float]] = []
     firsts: list[dict[str, float]] = []
     for turn in range(rounds):
-        # Back and forth: what the machine is busy with meanwhile falls on both neighbours.
-        order = list(ways)[:: -1 if turn % 2 else 1]
-        seen = {way: await ways[way]() for way in order}
-        rates.append({way: rate for way, (rate, _) in seen.items()})
-        firsts.append({way: first for way, (_, first) in seen.items()})
+        # In alternating order, so that load on the machine affects neighbours alike.
+        order = list(variants)[:: -1 if turn % 2 else 1]
+        seen = {variant: await variants[variant]() for variant in order}
+        rates.append({variant: rate for variant, (rate, _) in seen.items()})
+        firsts.append({variant: first for variant, (_, first) in seen.items()})
     Console().print(_table(rates, firsts, f"{len(files)} recordings, {rounds} rounds, medians"))
     slow = shortfalls(rates)
     for each in slow:
@@ -120,11 +120,11 @@ async def _compare(times: int, rounds: int) -> int:
 
 def _table(rates: Rounds, firsts: Rounds, title: str) -> Table:
     table = Table(title=title)
-    for column in ("way", "recordings/s", "of the bare Replayer, in the same round", "seconds until the first"):
-        table.add_column(column, justify="left" if column == "way" else "right")
-    for way in (BARE, PLAIN, STRICT, ALL_PLAIN, ALL_STRICT):
-        rate, first = (statistics.median(each[way] for each in found) for found in (rates, firsts))
-        table.add_row(way, f"{rate:.0f}", f"{ratio(rates, way, BARE):.2f}", f"{first:.2f}")
+    for column in ("variant", "recordings/s", "of the bare Replayer, in the same round", "seconds until the first"):
+        table.add_column(column, justify="left" if column == "variant" else "right")
+    for variant in (BARE, PLAIN, STRICT, ALL_PLAIN, ALL_STRICT):
+        rate, first = (statistics.median(each[variant] for each in found) for found in (rates, firsts))
+        table.add_row(variant, f"{rate:.0f}", f"{ratio(rates, variant, BARE):.2f}", f"{first:.2f}")
     return table
 
 

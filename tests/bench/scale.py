@@ -1,4 +1,4 @@
-"""What simulated lives cost as they become many: memory and time per life, and what a second process brings."""
+"""Cost of many episodes: memory and time per episode, and the gain of a second process."""
 
 from __future__ import annotations
 
@@ -20,39 +20,39 @@ class _NoLimit:
 
 
 def resident() -> float:
-    """Memory of this process, in MB (Linux)."""
+    """Resident memory of this process in MB (Linux)."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def growth(most: int) -> Table:
-    """Live so many in this process, and tell at every power of ten."""
-    table = Table(title="Many simulated lives in one process")
-    for column in ("lives", "lives/s since", "CPU ms a life since", "memory MB"):
+    """Play so many episodes in this process, and report at every power of ten."""
+    table = Table(title="Many episodes in one process")
+    for column in ("episodes", "episodes/s since", "CPU ms an episode since", "memory MB"):
         table.add_column(column, justify="right")
-    campaign, lived, mark = Campaign(runs=most, seed=1), 0, 100
+    campaign, played, mark = Campaign(runs=most, seed=1), 0, 100
     wall, cpu, before = time.perf_counter(), time.process_time(), 0
 
-    def tell(latest: Totals) -> None:
-        nonlocal lived, mark, wall, cpu, before
-        lived += latest.runs
+    def report(latest: Totals) -> None:
+        nonlocal played, mark, wall, cpu, before
+        played += latest.runs
         if latest.failures:
             raise AssertionError(latest.failures[0].command)
-        if lived < min(mark, most) or lived == before:
+        if played < min(mark, most) or played == before:
             return
-        spent, used, some = time.perf_counter() - wall, time.process_time() - cpu, lived - before
-        table.add_row(f"{lived:,}", f"{some / spent:.0f}", f"{1000 * used / some:.1f}", f"{resident():.0f}")
-        wall, cpu, before = time.perf_counter(), time.process_time(), lived
+        spent, used, some = time.perf_counter() - wall, time.process_time() - cpu, played - before
+        table.add_row(f"{played:,}", f"{some / spent:.0f}", f"{1000 * used / some:.1f}", f"{resident():.0f}")
+        wall, cpu, before = time.perf_counter(), time.process_time(), played
         mark *= 10
 
-    run_share(campaign, campaign.share(0, 1), tell, _NoLimit())
+    run_share(campaign, campaign.share(0, 1), report, _NoLimit())
     return table
 
 
 def sharing(runs: int) -> Table:
-    """The same lives in one process and in two; the start of the processes counts."""
-    table = Table(title=f"{runs:,} simulated lives, shared between processes")
-    for column in ("processes", "seconds", "lives/s"):
+    """The same episodes in one process and in two, including the start of the processes."""
+    table = Table(title=f"{runs:,} episodes, shared between processes")
+    for column in ("processes", "seconds", "episodes/s"):
         table.add_column(column, justify="right")
     for jobs in (1, 2):
         totals, began = Totals(), time.perf_counter()
@@ -63,12 +63,12 @@ def sharing(runs: int) -> Table:
 
 
 @click.command()
-@click.option("--most", type=click.IntRange(min=100), default=1000, show_default=True, help="So many lives.")
+@click.option("--most", type=click.IntRange(min=100), default=1000, show_default=True, help="Episodes in one process.")
 @click.option(
-    "--shared", type=click.IntRange(min=1), default=1000, show_default=True, help="So many with 1 and 2 jobs."
+    "--shared", type=click.IntRange(min=1), default=1000, show_default=True, help="Episodes with 1 and with 2 jobs."
 )
 def main(most: int, shared: int) -> None:
-    """Print what simulated lives cost as they become many."""
+    """Print the cost of many episodes."""
     logging.disable(logging.WARNING)
     console = Console()
     load = os.getloadavg()
