@@ -28,7 +28,7 @@ CORPUS = Path(__file__).parents[2] / "histories"
 
 async def bare(files: Mapping[str, Path]) -> tuple[float, float]:
     """Histories per second of Temporal's own Replayer in this process, and seconds until the first."""
-    seen: list[float] = []
+    times: list[float] = []
     began = time.perf_counter()
 
     async def histories() -> AsyncIterator[WorkflowHistory]:
@@ -38,22 +38,22 @@ async def bare(files: Mapping[str, Path]) -> tuple[float, float]:
     async with Replayer(**REPLAY).workflow_replay_iterator(histories()) as results:
         async for result in results:
             assert result.replay_failure is None
-            seen.append(time.perf_counter())
-    return (len(seen) - 1) / (seen[-1] - seen[0]), seen[0] - began
+            times.append(time.perf_counter())
+    return (len(times) - 1) / (times[-1] - times[0]), times[0] - began
 
 
 async def gate(files: Mapping[str, Path], *, strict: bool, processes: int) -> tuple[float, float]:
     """Recordings per second of the gate, and seconds until the first."""
-    seen: list[float] = []
+    times: list[float] = []
     began = time.perf_counter()
 
     def on_outcome(outcome: Outcome) -> None:
         assert outcome.problem is None
         assert outcome.drift == ()
-        seen.append(time.perf_counter())
+        times.append(time.perf_counter())
 
     await ReplayPool(TARGET, strict=strict, processes=processes).replay(files, on_outcome)
-    return (len(seen) - 1) / (seen[-1] - seen[0]), seen[0] - began
+    return (len(times) - 1) / (times[-1] - times[0]), times[0] - began
 
 
 BARE, PLAIN, STRICT = "bare Replayer, 1 process", "gate, not strict, 1 process", "gate, strict, 1 process"
@@ -108,9 +108,9 @@ async def _compare(times: int, rounds: int) -> int:
     for turn in range(rounds):
         # In alternating order, so that load on the machine affects neighbours alike.
         order = list(variants)[:: -1 if turn % 2 else 1]
-        seen = {variant: await variants[variant]() for variant in order}
-        rates.append({variant: rate for variant, (rate, _) in seen.items()})
-        firsts.append({variant: first for variant, (_, first) in seen.items()})
+        measured = {variant: await variants[variant]() for variant in order}
+        rates.append({variant: rate for variant, (rate, _) in measured.items()})
+        firsts.append({variant: first for variant, (_, first) in measured.items()})
     Console().print(_table(rates, firsts, f"{len(files)} recordings, {rounds} rounds, medians"))
     slow = shortfalls(rates)
     for each in slow:

@@ -52,7 +52,7 @@ class Page(HTMLParser):
 def test_help_names_the_options_and_exit_statuses() -> None:
     shown = CliRunner().invoke(main, ["simulate", "--help"])
     assert shown.exit_code == 0
-    for words in (
+    for text in (
         "--runs",
         "--seed",
         "--faults",
@@ -62,7 +62,7 @@ def test_help_names_the_options_and_exit_statuses() -> None:
         "answer-lost",
         "Exit status: 0",
     ):
-        assert words in shown.output
+        assert text in shown.output
     assert "simulate" in CliRunner().invoke(main, ["--help"]).output
 
 
@@ -73,13 +73,13 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         "print(sorted({name.partition('.')[0] for name in sys.modules} & {'temporalio', 'mcp', 'pydantic'}))\n"
         "print('invoice_mcp.testing' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split("\n")[:2] == ["[]", "False"]
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.split("\n")[:2] == ["[]", "False"]
 
 
 @requirement("SIMULATE-CLI")
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--runs=0"], "--runs"),
         (["--seed=-1"], "--seed"),
@@ -102,19 +102,19 @@ def test_help_imports_neither_the_harness_nor_temporal() -> None:
         ([f"--html={300 * 'x'}"], "can't be written: File name too long"),
     ],
 )
-def test_invalid_options_are_refused_before_anything_runs(arguments: list[str], told: str) -> None:
+def test_invalid_options_are_refused_before_anything_runs(arguments: list[str], message: str) -> None:
     shown = CliRunner().invoke(main, ["simulate", "--runs=1", *arguments])
     assert shown.exit_code == 2
-    assert told in " ".join(re.sub("[│╭╮╰╯─]", " ", shown.output).split())
+    assert message in " ".join(re.sub("[│╭╮╰╯─]", " ", shown.output).split())
 
 
 @requirement("SIMULATE-CLI", "SIMULATE-DETERMINISTIC")
 def test_stdout_has_json_alone_and_two_processes_play_the_same_episodes() -> None:
     found: list[dict[str, Any]] = []
     for jobs in (1, 2):
-        told = simulate("--runs=40", "--seed=5", "--json", f"--jobs={jobs}")
-        assert (told.returncode, told.stderr) == (0, "")
-        found.append(json.loads(told.stdout))
+        result = simulate("--runs=40", "--seed=5", "--json", f"--jobs={jobs}")
+        assert (result.returncode, result.stderr) == (0, "")
+        found.append(json.loads(result.stdout))
         assert found[-1].pop("jobs") == jobs
         assert found[-1].pop("seconds") > 0
         assert found[-1].pop("runs_per_second") > 0
@@ -128,21 +128,21 @@ def test_stdout_has_json_alone_and_two_processes_play_the_same_episodes() -> Non
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
 def test_a_failure_is_reported_with_the_command_that_reproduces_it(jobs: int, tmp_path: Path) -> None:
     page = tmp_path / "failure.html"
-    told = simulate("--runs=500", "--seed=3", f"--workflow={LAST_WINS}", f"--jobs={jobs}", f"--html={page}")
-    assert told.returncode == 1
-    assert re.search(r"Run \d+: (violates .*S3|model mismatch: expected .*, got )", told.stdout)
-    for words in ("Generated:", "Shrunk:", "python -m invoice_mcp.testing --world=simulated", "Timeline:"):
-        assert words in told.stdout
-    assert re.search(r"^ +0d 00:00:00\.\d{3}  client +trigger → OK$", told.stdout, re.MULTILINE)
-    assert re.search(r" InvoiceWorkflow +accepts update (approve|reject)", told.stdout)
+    result = simulate("--runs=500", "--seed=3", f"--workflow={LAST_WINS}", f"--jobs={jobs}", f"--html={page}")
+    assert result.returncode == 1
+    assert re.search(r"Run \d+: (violates .*S3|model mismatch: expected .*, got )", result.stdout)
+    for text in ("Generated:", "Shrunk:", "python -m invoice_mcp.testing --world=simulated", "Timeline:"):
+        assert text in result.stdout
+    assert re.search(r"^ +0d 00:00:00\.\d{3}  client +trigger → OK$", result.stdout, re.MULTILINE)
+    assert re.search(r" InvoiceWorkflow +accepts update (approve|reject)", result.stdout)
     # Each process may find one before it learns of the first.
-    assert re.search(rf"failures +│ +[1-{jobs}] ", told.stdout)
-    command, *others = re.findall(r"^  python -m (invoice_mcp.testing .*)$", told.stdout, re.MULTILINE)
+    assert re.search(rf"failures +│ +[1-{jobs}] ", result.stdout)
+    command, *others = re.findall(r"^  python -m (invoice_mcp.testing .*)$", result.stdout, re.MULTILINE)
     assert len(others) < jobs
-    again = subprocess.run(
+    reproduced = subprocess.run(
         [sys.executable, "-m", *shlex.split(command)], check=False, capture_output=True, text=True, timeout=180
     )
-    assert again.returncode == 1, again.stderr
+    assert reproduced.returncode == 1, reproduced.stderr
     shown = Page(page.read_text(encoding="utf-8"))
     assert "Failures" in shown.text
     assert "python -m invoice_mcp.testing" in shown.text
@@ -152,9 +152,9 @@ def test_a_failure_is_reported_with_the_command_that_reproduces_it(jobs: int, tm
 @requirement("SIMULATE-CLI")
 def test_the_page_is_self_contained_and_shows_an_episode_of_each_outcome(tmp_path: Path) -> None:
     page = tmp_path / "episodes.html"
-    told = simulate("--runs=60", "--seed=9", f"--html={page}", "--json")
-    assert told.returncode == 0
-    outcomes = json.loads(told.stdout)["outcomes"]
+    result = simulate("--runs=60", "--seed=9", f"--html={page}", "--json")
+    assert result.returncode == 0
+    outcomes = json.loads(result.stdout)["outcomes"]
     text = page.read_text(encoding="utf-8")
     shown = Page(text)
     assert not {"script", "link", "img", "iframe"} & {tag for tag, _ in shown.tags}
@@ -189,8 +189,8 @@ def test_a_full_stdout_is_one_error_line_and_a_closed_one_is_none(arguments: str
     # Lines of progress on stderr.
     plans = 2 if "exhaustive" in arguments else 0
     full = subprocess.run(["/bin/sh", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
-    told = full.stderr.splitlines()[plans:]
-    assert (full.returncode, told) == (2, ["Error: What came of it can't be written: No space left on device"])
+    lines = full.stderr.splitlines()[plans:]
+    assert (full.returncode, lines) == (2, ["Error: What came of it can't be written: No space left on device"])
     closed = subprocess.run(
         ["/bin/sh", "-c", f"{{ {command}; echo $? >&2; }} | true"], capture_output=True, text=True, check=False
     )
@@ -202,8 +202,8 @@ def test_a_full_stdout_is_one_error_line_and_a_closed_one_is_none(arguments: str
 
 @requirement("SIMULATE-CLI")
 def test_there_are_no_more_processes_than_episodes() -> None:
-    told = simulate("--runs=1", "--jobs=64", "--json")
-    assert json.loads(told.stdout)["jobs"] == 1
+    result = simulate("--runs=1", "--jobs=64", "--json")
+    assert json.loads(result.stdout)["jobs"] == 1
 
 
 @requirement("SIMULATE-CLI")
@@ -222,9 +222,9 @@ def test_ctrl_c_ends_with_the_totals_so_far(what: tuple[str, ...], jobs: int) ->
         finally:
             patience.cancel()
     assert (process.returncode, err) == (130, "")
-    told = json.loads(out)
-    assert told["interrupted"] is True
-    assert 0 < told.get("runs", told.get("executions")) < 1_000_000
+    data = json.loads(out)
+    assert data["interrupted"] is True
+    assert 0 < data.get("runs", data.get("executions")) < 1_000_000
 
 
 # The command, with a line on stderr at the first report of progress.
@@ -258,8 +258,8 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("jobs", [at_night(1), 2])
 def test_a_feature_that_is_not_simulated_is_exit_status_2(jobs: int) -> None:
     workflow = "tests.other_workflows:GoesOnAsNew"
-    told = simulate("--runs=20", "--seed=1", f"--workflow={workflow}", f"--jobs={jobs}", "--json")
-    assert told.returncode == 2
-    assert "is not simulated" in told.stderr
-    assert told.stderr.splitlines()[-1].startswith("Error: ")
-    assert told.stdout == ""
+    result = simulate("--runs=20", "--seed=1", f"--workflow={workflow}", f"--jobs={jobs}", "--json")
+    assert result.returncode == 2
+    assert "is not simulated" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("Error: ")
+    assert result.stdout == ""

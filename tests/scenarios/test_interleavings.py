@@ -71,9 +71,9 @@ def test_a_decision_in_the_same_task_as_the_deadline_is_explored() -> None:
 def test_a_query_that_is_answered_before_the_task_is_explored(
     plan: Plan, broken: type[InvoiceWorkflow], rules: set[str]
 ) -> None:
-    with pytest.raises(Violations) as convicted:
+    with pytest.raises(Violations) as found:
         explore_all(plan, (broken, PayLineItem))
-    assert {violation.rule for violation in convicted.value.found} & rules
+    assert {violation.rule for violation in found.value.found} & rules
     if plan.lines == 1:
         # Without such a query the workflow passes this plan. With two lines that takes long to show.
         assert explore_all(replace(plan, queries=False), (broken, PayLineItem)).executions
@@ -125,11 +125,11 @@ class Unreduced(ControlledExecution):
 
     def _state(self) -> Hashable:
         runs = self.simulation.runs()
-        told = tuple((run.run_id, run.history_digest(), run.tasks.digest(), run.status) for run in runs)
+        histories = tuple((run.run_id, run.history_digest(), run.tasks.digest(), run.status) for run in runs)
         under_way = tuple(str([(seq, each.digest()) for seq, each in sorted(run.activities.items())]) for run in runs)
         made = tuple((paid.order.line, paid.at) for paid in self.payments.made)
         left = self.plan.events[self.done :], self.faults, self.payments.refused_keys, self.can_crash
-        return self.simulation.event_queue.digest(), told, under_way, made, left
+        return self.simulation.event_queue.digest(), histories, under_way, made, left
 
 
 class RecordingInstance(MemoizedInstance):
@@ -324,6 +324,6 @@ def test_a_failed_execution_can_be_replayed_by_its_path() -> None:
         asyncio.run(explore(execute))
     [note] = broken.value.__notes__
     path = tuple(int(branch) for branch in note.removeprefix("Its path: ").split())
-    with pytest.raises(Violations) as again:
+    with pytest.raises(Violations) as replayed:
         asyncio.run(replay_path(execute, path))
-    assert again.value.found == broken.value.found
+    assert replayed.value.found == broken.value.found

@@ -248,9 +248,9 @@ def test_a_faulty_workflow_is_detected_and_its_failure_shrunk(workflow: str, rul
         report.scenario
     ).split()
     with ScenarioRunner(kinds()["simulated"], load_workflows(campaign.workflows), sandboxed=False) as runner:
-        with pytest.raises(AssertionError) as again:
+        with pytest.raises(AssertionError) as error:
             runner.play(report.scenario)
-        assert isinstance(again.value, Violations) or report.episode.failure.causes == (MODEL_MISMATCH,)
+        assert isinstance(error.value, Violations) or report.episode.failure.causes == (MODEL_MISMATCH,)
     assert f"--workflow={workflow}" in report.command
     assert Scenario.model_validate_json(shlex.split(report.command)[-1]) == report.scenario
 

@@ -59,17 +59,17 @@ def simulate(*arguments: str) -> Result:
 @pytest.mark.thorough
 @requirement("INTERLEAVINGS-ALL")
 def test_every_plan_is_explored_in_one_process_or_in_several() -> None:
-    every, told = [Plan(1, ("approve",)), Plan(1, ("cancel",))], [0, 0]
+    every, reported = [Plan(1, ("approve",)), Plan(1, ("cancel",))], [0, 0]
 
-    def tell(executions: int, states: int) -> None:
-        told[:] = [told[0] + executions, told[1] + states]
+    def report(executions: int, states: int) -> None:
+        reported[:] = [reported[0] + executions, reported[1] + states]
 
-    alone = {result.plan: (result.executions, result.states) for result in explore_plans(every, 1, (), tell)}
-    together = {result.plan: (result.executions, result.states) for result in explore_plans(every, 2, (), tell)}
+    alone = {result.plan: (result.executions, result.states) for result in explore_plans(every, 1, (), report)}
+    together = {result.plan: (result.executions, result.states) for result in explore_plans(every, 2, (), report)}
     assert alone == together
     assert set(alone) == {str(plan) for plan in every}
     assert all(states > 1 for _, states in alone.values())
-    assert told == [2 * sum(figures) for figures in zip(*alone.values(), strict=True)]
+    assert reported == [2 * sum(figures) for figures in zip(*alone.values(), strict=True)]
 
 
 @requirement("INTERLEAVINGS-ALL")
@@ -92,9 +92,11 @@ def test_a_failure_has_its_timeline() -> None:
     assert failure is not None
     assert failure.failure is not None
     assert "S8" in failure.failure.causes
-    told = [(entry.who, entry.what) for entry in failure.timeline]
-    assert told.index(("client", "signal-approve")) < told.index(("InvoiceWorkflow", "is sent signal ApproveInvoice"))
-    assert told[-1][0] == "ledger"
+    entries = [(entry.who, entry.what) for entry in failure.timeline]
+    assert entries.index(("client", "signal-approve")) < entries.index(
+        ("InvoiceWorkflow", "is sent signal ApproveInvoice")
+    )
+    assert entries[-1][0] == "ledger"
     assert explore_plan(SIGNALLED).failure is None
 
 
@@ -103,10 +105,10 @@ def test_a_timeline_shows_crashes_and_faults() -> None:
     plan, found = Plan(1, ("approve",)), set[str]()
     for branches in range(40):
         try:
-            story = replay_schedule(ScheduleId(plan, (0,) * (branches // 2) + (1 + branches % 2,))).timeline
+            timeline = replay_schedule(ScheduleId(plan, (0,) * (branches // 2) + (1 + branches % 2,))).timeline
         except UnknownScheduleError:
             continue
-        found |= {f"{entry.who}: {entry.what}" for entry in story}
+        found |= {f"{entry.who}: {entry.what}" for entry in timeline}
     assert {"client: approve", "worker: crash"} <= found
     assert any(what.startswith("gateway: the next payment meets ") for what in found)
 
@@ -128,8 +130,8 @@ def test_an_interrupted_exploration_reports_its_totals_so_far(jobs: int) -> None
         stop.set()
         exploration.run(stop)
         assert exploration.results == []
-    told = json.loads(exploration.as_json())
-    assert (told["interrupted"], told["plans"], told["executions"]) == (True, 0, exploration.stats.executions)
+    data = json.loads(exploration.as_json())
+    assert (data["interrupted"], data["plans"], data["executions"]) == (True, 0, exploration.stats.executions)
     assert "Interrupted: the totals so far." in exploration.as_text()
 
 
@@ -155,10 +157,10 @@ def test_counts_survive_a_second_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None
 def test_json_report() -> None:
     outcome = simulate("--exhaustive", "0", "--lines", "1", "--json")
     assert outcome.exit_code == 0, outcome.output
-    told = json.loads(outcome.stdout)
-    assert (told["exhaustive"], told["lines"], told["plans"], told["failures"]) == (0, 1, 1, [])
-    assert told["interrupted"] is False
-    assert told["states"] > 1
+    data = json.loads(outcome.stdout)
+    assert (data["exhaustive"], data["lines"], data["plans"], data["failures"]) == (0, 1, 1, [])
+    assert data["interrupted"] is False
+    assert data["states"] > 1
 
 
 @requirement("SIMULATE-CLI")
@@ -173,23 +175,23 @@ def test_each_plan_is_reported_in_a_line_where_stderr_is_no_terminal() -> None:
     outcome = simulate("--exhaustive", "1", "--lines", "1", "--keep-going", "--workflow", LATE, "--json")
     lines = outcome.stderr.splitlines()
     form = r"{} of 3: 1 line, \w+ \(and .*\): [\d,]+ executions, [\d,]+ states, \d+\.\d seconds: (passed|failed)"
-    told = [re.fullmatch(form.format(number), line) for number, line in enumerate(lines, 1)]
-    assert [each[1] if each else each for each in told] == ["failed", "failed", "passed"], lines
+    matches = [re.fullmatch(form.format(number), line) for number, line in enumerate(lines, 1)]
+    assert [each[1] if each else each for each in matches] == ["failed", "failed", "passed"], lines
     assert json.loads(outcome.stdout)["plans"] == 3
 
 
 def test_a_closed_stderr_does_not_end_the_exploration(monkeypatch: pytest.MonkeyPatch) -> None:
-    ear, mouth = os.pipe()
-    os.close(ear)
-    with os.fdopen(mouth, "w", buffering=1) as gone:
-        monkeypatch.setattr(sys, "stderr", gone)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w", buffering=1) as closed:
+        monkeypatch.setattr(sys, "stderr", closed)
         exploration = Exploration(0, 2, 1, (), keep_going=False)
         exploration.run(StopFlag())
         monkeypatch.undo()
         with suppress(BrokenPipeError):
-            gone.flush()
+            closed.flush()
         # Closing must not try to write the rest once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), gone.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), closed.fileno())
     assert len(exploration.results) == 2
 
 
@@ -205,13 +207,13 @@ def test_a_failure_is_reported_with_the_command_that_replays_it(workflow_name: s
     assert by in plan
     program, verb, *arguments = shlex.split(command[0])
     assert (program, verb) == ("invoice-mcp", "simulate")
-    again = simulate(*arguments)
-    assert again.exit_code == 1, again.output
+    replayed = simulate(*arguments)
+    assert replayed.exit_code == 1, replayed.output
     # The same text, except for the table.
-    assert again.stdout.strip()
-    assert found.stdout.startswith(again.stdout.rstrip("\n"))
-    for words in ("Reproduce it:", "Timeline:", " 0d 00:00:00.000  InvoiceWorkflow  begins", "  ledger "):
-        assert words in again.stdout
+    assert replayed.stdout.strip()
+    assert found.stdout.startswith(replayed.stdout.rstrip("\n"))
+    for text in ("Reproduce it:", "Timeline:", " 0d 00:00:00.000  InvoiceWorkflow  begins", "  ledger "):
+        assert text in replayed.stdout
     everything = simulate("--exhaustive=1", "--lines=1", f"--workflow={workflow_name}", "--json")
     assert json.loads(everything.stdout)["failures"] == [json.loads(simulate(*arguments, "--json").stdout)]
 
@@ -286,7 +288,7 @@ def test_a_passing_execution_is_reported_too() -> None:
 
 @requirement("SIMULATE-CLI")
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("arguments", "message"),
     [
         ("--exhaustive 4", "--exhaustive"),
         ("--exhaustive 1 --html x.html", "leave out --html"),
@@ -308,8 +310,8 @@ def test_a_passing_execution_is_reported_too() -> None:
         ),
     ],
 )
-def test_what_can_not_be_run_is_exit_status_2(wrong: str, told: str) -> None:
-    outcome = simulate(*wrong.split())
+def test_what_can_not_be_run_is_exit_status_2(arguments: str, message: str) -> None:
+    outcome = simulate(*arguments.split())
     assert outcome.exit_code == 2
     assert "Traceback" not in outcome.output
-    assert told in " ".join(outcome.output.replace("│", " ").split())
+    assert message in " ".join(outcome.output.replace("│", " ").split())

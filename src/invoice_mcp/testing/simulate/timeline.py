@@ -20,24 +20,24 @@ def full_timeline(
         last: Number of the last event to include.
     """
     events = [each for each in timeline(simulation) if last is None or each.number <= last]
-    merged = sorted([*events, *actions], key=lambda moment: moment.number)
+    merged = sorted([*events, *actions], key=lambda entry: entry.number)
     paid = ", ".join(f"line {paid.order.line}: {paid.order.amount} at {paid.at:%F %T}" for paid in ledger)
     return (*merged, TimelineEntry(simulation.event_count + 1, simulation.now, "ledger", paid or "nothing was paid"))
 
 
-def format_elapsed(moment: TimelineEntry) -> str:
+def format_elapsed(entry: TimelineEntry) -> str:
     """Virtual time since the start of the simulation: days, then hours, minutes and seconds to the millisecond."""
-    passed = moment.at - START_TIME
+    passed = entry.at - START_TIME
     minutes, seconds = divmod(passed.seconds, 60)
     return f"{passed.days:>4}d {minutes // 60:02}:{minutes % 60:02}:{seconds:02}.{passed.microseconds // 1000:03}"
 
 
-def timeline_lines(moments: Sequence[TimelineEntry]) -> list[str]:
-    """A timeline as text, one line for each moment."""
-    width = max((len(moment.who) for moment in moments), default=0)
-    return [f"  {format_elapsed(moment)}  {moment.who:{width}}  {moment.what}" for moment in moments]
+def timeline_lines(entries: Sequence[TimelineEntry]) -> list[str]:
+    """A timeline as text, one line for each entry."""
+    width = max((len(entry.who) for entry in entries), default=0)
+    return [f"  {format_elapsed(entry)}  {entry.who:{width}}  {entry.what}" for entry in entries]
 
 
-def timeline_data(moments: Iterable[TimelineEntry]) -> list[dict[str, Any]]:
+def timeline_data(entries: Iterable[TimelineEntry]) -> list[dict[str, Any]]:
     """A timeline as data for JSON."""
-    return [{"at": each.at.isoformat(), "who": each.who, "what": each.what} for each in moments]
+    return [{"at": each.at.isoformat(), "who": each.who, "what": each.what} for each in entries]

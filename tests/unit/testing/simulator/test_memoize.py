@@ -11,7 +11,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner
 
 from temporal_simulator import EvictionError, MemoizingRunner, Simulation, Start, Worker, connect
 from temporal_simulator.worker.memoize import NondeterministicWorkflowError
-from tests.bench.floor import Listening
+from tests.bench.floor import ActivationRecorder
 from tests.unit.testing.simulator import workflows
 from tests.unit.testing.simulator.backends import QUEUE
 from tests.unit.testing.simulator.test_fingerprint import Minds, payloads
@@ -41,14 +41,14 @@ async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False)
 
 
 async def test_told_the_same_again_its_code_does_not_run() -> None:
-    code = Listening()
+    code = ActivationRecorder()
     runner = MemoizingRunner(code)
     first = await history(runner, ("hold", 1), ("count", 2))
-    [(_, told)] = code.heard
+    [(_, told)] = code.recorded
     assert told
     before = len(told)
     assert await history(runner, ("hold", 1), ("count", 2)) == first
-    assert [len(told) for _, told in code.heard] == [before]
+    assert [len(told) for _, told in code.recorded] == [before]
 
 
 @pytest.mark.parametrize("crashes", [False, True])

@@ -135,11 +135,11 @@ def describe_execution(
     cause = error if execution is None else execution.simulation.error or error
     if isinstance(cause, NotSimulated):
         raise cause
-    moments = (
+    timeline = (
         () if execution is None else full_timeline(execution.simulation, execution.actions, execution.payments.made)
     )
     failure = None if error is None else Failure.of(error)
-    return ReplayedExecution(schedule, schedule.command(workflows), failure, moments)
+    return ReplayedExecution(schedule, schedule.command(workflows), failure, timeline)
 
 
 def replay_schedule(schedule: ScheduleId, workflows: Sequence[str] = ()) -> ReplayedExecution:

@@ -145,8 +145,8 @@ class _EpisodeRecorder:
         faults = Counter([*self._world.erp.faults_met, *self._world.payments.faults_met])
         if self._crashes:
             faults[Verb.CRASH] = self._crashes
-        moments = self._timeline() if with_timeline else ()
-        return Episode(str(answers[-1]["status"]), self._simulation.now - START_TIME, faults, timeline=moments)
+        entries = self._timeline() if with_timeline else ()
+        return Episode(str(answers[-1]["status"]), self._simulation.now - START_TIME, faults, timeline=entries)
 
     def failed_episode(self, failure: Failure) -> Episode:
         """The episode, if something failed."""
