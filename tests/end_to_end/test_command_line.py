@@ -20,9 +20,11 @@ from click.testing import CliRunner
 from mcp import Client
 
 from invoice_mcp import __version__
+from invoice_mcp.cli import options
 from invoice_mcp.cli.demo import sample_invoice, wait_until_ready
 from invoice_mcp.cli.main import main
 from invoice_mcp.cli.options import duration
+from invoice_mcp.domain import report
 from tests.end_to_end.cluster import free_port
 from tests.end_to_end.host import PROGRAM, environment, processes, processes_of, read_until, run, wait_until_gone
 from tests.http_serving import INITIALIZE, MCP_HEADERS, status_of
@@ -49,7 +51,7 @@ def home(tmp_path: Path) -> Path:
                 "--allowed-host NAME[:PORT]",
                 "--no-sessions",
                 "--approval [ask|trust|ask-or-refuse]",
-                "[default: ask where",
+                "[default: ask if",
                 "--approval-timeout",
                 "--no-worker",
                 "--fail-payment",
@@ -59,8 +61,8 @@ def home(tmp_path: Path) -> Path:
         ),
         (["worker"], ["--address", "PAYMENTS_URL", "SIGTERM"]),
         (["worker"], ["--accept-lost-state"]),
-        (["backup"], ["DIRECTORY", "INVOICE_MCP_HOME", "Exits with 0 only if"]),
-        (["demo"], ["--reject", "--expire", "Exits with 0 only if"]),
+        (["backup"], ["DIRECTORY", "INVOICE_MCP_HOME", "Exit status: 0 everything is copied"]),
+        (["demo"], ["--reject", "--expire", "Exit status: 0 the invoice ended as expected"]),
     ],
 )
 def test_help_teaches(arguments: list[str], taught: list[str]) -> None:
@@ -76,6 +78,10 @@ def test_version_and_python_m() -> None:
     assert shown.stdout == f"invoice-mcp, version {__version__}\n"
 
 
+def test_the_default_timeout_is_that_of_the_domain() -> None:
+    assert duration(None, None, options.DEFAULT_APPROVAL_TIMEOUT) == report.DEFAULT_APPROVAL_TIMEOUT
+
+
 @pytest.mark.parametrize(
     ("written", "meant"),
     [
@@ -87,7 +93,7 @@ def test_version_and_python_m() -> None:
         ("0.5s", timedelta(milliseconds=500)),
     ],
 )
-def test_a_duration_is_written_as_people_do(written: str, meant: timedelta) -> None:
+def test_a_duration_combines_numbers_with_units(written: str, meant: timedelta) -> None:
     assert duration(None, None, written) == meant
 
 
@@ -153,7 +159,7 @@ async def test_a_demo_whose_server_dies_says_so_in_a_line(home: Path) -> None:
         [server] = [pid for pid, parent in map(str.split, listed.splitlines()[1:]) if parent == str(demo.pid)]
         os.kill(int(server), signal.SIGKILL)
         told = (await read_until(demo.stdout, "The server: "))[-1]
-        assert "it went away" in told
+        assert "the connection was lost" in told
         assert demo.wait(timeout=30) == 1
         assert "Traceback" not in demo.stderr.read()
     await wait_until_gone(home)
@@ -198,7 +204,7 @@ async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its
             "the URL of the ERP must look like https://host/path",
         ),
         (["serve", "--address", "%%garbage"], "must read host:port"),
-        (["worker", "--address", "127.0.0.1:9", "--accept-lost-state"], "for the embedded Temporal alone"),
+        (["worker", "--address", "127.0.0.1:9", "--accept-lost-state"], "only for the embedded Temporal"),
         (["worker", "--address", "temporal.example:7233"], "ERP_URL and PAYMENTS_URL not set"),
         (["serve", "--address", "temporal.example:7233", "--ui"], "--ui is for the embedded Temporal"),
         (["serve", "--http", "--host", "300.1.1.1"], "Look at --host and --port"),
@@ -221,8 +227,8 @@ def test_a_configuration_that_can_not_work_is_told_without_traceback(
         ([], 0, ["Approve.", "PAY-INV-100-1", "USD 200.00", "Done: the invoice is PAID."]),
         at_night(["--reject"], 0, ["Reject.", "ledger is empty", "Done: the invoice is REJECTED."]),
         at_night(["--expire"], 0, ["nobody decides", "Done: the invoice is EXPIRED."]),
-        at_night(["--fail-payment"], 1, ["INSUFFICIENT_FUNDS", "Not as it should be: the invoice is FAILED."]),
-        at_night(["--fail-validate"], 1, ["MISMATCH", "Not as it should be: the invoice is FAILED."]),
+        at_night(["--fail-payment"], 1, ["INSUFFICIENT_FUNDS", "Unexpected end: the invoice is FAILED."]),
+        at_night(["--fail-validate"], 1, ["MISMATCH", "Unexpected end: the invoice is FAILED."]),
     ],
 )
 async def test_the_demo_plays_to_its_end_and_leaves_nothing(

@@ -20,6 +20,7 @@ _REPLAY = ("../replay/test_strict.py", "../replay/test_command_kinds.py")
 
 PRODUCT: Mapping[str, tuple[str, ...]] = {
     "workflow/activities.py": ("test_activities.py",),
+    "server/approval_policy.py": ("test_approval_policy.py",),
     "server/confirmation.py": ("test_approval_policy.py", _CONFIRMING),
     "service/errors.py": ("test_service_errors.py", "test_server.py"),
     "service/settled_lines.py": ("test_settled_lines.py", "test_server.py", _AGAIN, _RESETS),

@@ -167,7 +167,7 @@ def test_a_workflow_that_hangs_is_not_pulled(project: Path) -> None:
     change(project, START, HANGS + START)
     code = (
         "from pathlib import Path\n"
-        "from invoice_mcp.cli.histories_support import run\n"
+        "from invoice_mcp.cli.histories import run\n"
         "from invoice_mcp.exit import exit_process\n"
         "from temporal_replay import RecordingError, Target, read_recording, scrub_and_prove\n"
         "recording = read_recording(Path('histories/from_1/lost.json'))\n"
@@ -285,7 +285,7 @@ def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
     change(project, '"it is lost"', '"it is gone"')
     done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", *form, cwd=project)
     assert done.returncode == 2, done.stdout
-    assert done.stderr == "Error: parcels.py/report.xml can't be written: parcels.py is no folder\n"
+    assert done.stderr == "Error: parcels.py/report.xml can't be written: parcels.py is not a folder\n"
     assert "it is gone" in done.stdout
     assert not form or json.loads(done.stdout)["clean"] is False
 

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from temporalio.client import WorkflowHandle
 
 from invoice_mcp.domain.report import Confirmation, DecisionRequest, Status
-from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.server.approval_policy import ApprovalPolicy
 from invoice_mcp.server.errors import ErrorCodeServer
 from invoice_mcp.server.forms import confirmation_request, decision_request, message_of
 from invoice_mcp.server.task import invoice_binding
@@ -118,7 +118,7 @@ async def test_an_answer_that_is_none_approves_nothing_and_it_is_told_whose_faul
         text = await _approve_in_raw(
             build_server(InvoiceService(world.client, task_queue=world.task_queue)), workflow_id, garbled
         )
-        assert text.startswith("NOT_CONFIRMED: the client's answer to the form was not understood; nothing was changed")
+        assert text.startswith("NOT_CONFIRMED: the client's answer to the form is invalid; nothing was changed")
         assert (await world.status()).decision is None
         await world.reject()
     assert caplog.messages == []

@@ -8,7 +8,7 @@ import pytest
 from mcp import Client
 
 from invoice_mcp.domain.report import Status
-from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.server.approval_policy import ApprovalPolicy
 from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
 from tests.http_serving import MCP_HEADERS, connected, serve_in_process, url_of

@@ -10,7 +10,7 @@ import pytest
 
 from invoice_mcp.adapters.settings import PortSettings
 from invoice_mcp.cli.backend import BackendSource, Configuration
-from invoice_mcp.server.confirmation import EFFECT_WITHOUT_FORMS, ApprovalPolicy, default_policy
+from invoice_mcp.server.approval_policy import EFFECT_WITHOUT_FORMS, ApprovalPolicy, default_policy
 from invoice_mcp.temporal.connection import TemporalSettings
 from tests.requirements import requirement
 
@@ -48,6 +48,6 @@ def test_a_policy_that_is_chosen_is_told_where_it_is_not_the_default(
     caplog.set_level(logging.INFO, "invoice_mcp")
     temporal, ports = TemporalSettings(home=tmp_path), PortSettings(tmp_path)
     source = BackendSource(temporal, ports, timedelta(days=5), chosen, with_worker=False)
-    assert source.policy(Configuration(temporal, ports, None)) is chosen
+    assert source.select_policy(Configuration(temporal, ports, None)) is chosen
     told = [f"Approvals: --approval={chosen}, as chosen. {EFFECT_WITHOUT_FORMS[chosen]}"]
     assert caplog.messages == ([] if chosen is ApprovalPolicy.ASK else told)

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from invoice_mcp.adapters.settings import PortSettings, open_ports
-from invoice_mcp.cli.backend import check_embedded_risk, configuration
+from invoice_mcp.cli.backend import check_embedded_risk, read_configuration
 from invoice_mcp.cli.main import main
 from invoice_mcp.cli.options import real_system_options
 from invoice_mcp.domain.errors import ConfigurationError
@@ -107,7 +107,7 @@ async def test_nothing_is_told_of_another_temporal_or_to_who_has_accepted_it(
     caplog.set_level(logging.INFO)
     settings = TemporalSettings(home=tmp_path / "home", **given)
     for url in (None, "https://bank.example"):
-        await configuration(settings, PortSettings(settings.home, payments_url=url), with_worker=False)
+        await read_configuration(settings, PortSettings(settings.home, payments_url=url), with_worker=False)
     assert [record for record in caplog.records if record.name.startswith("invoice_mcp")] == []
 
 
@@ -136,7 +136,7 @@ async def test_who_can_reach_a_temporal_of_this_machine_is_told_where_money_is_r
 ) -> None:
     settings = TemporalSettings(address=address, home=tmp_path, **given)
     ports = PortSettings(tmp_path, allow_embedded=True, **real)
-    await configuration(settings, ports, with_worker=with_worker)
+    await read_configuration(settings, ports, with_worker=with_worker)
     told = [record for record in caplog.records if record.name.startswith("invoice_mcp")]
     assert len(told) == is_told
     for line in told:
@@ -153,7 +153,7 @@ async def test_a_temporal_that_asks_who_is_there_is_not_warned_of(
     monkeypatch.setenv(variable, "true")
     settings = TemporalSettings(address="127.0.0.1:7233", home=tmp_path)
     ports = PortSettings(tmp_path, erp_url="https://erp.example", payments_url="https://bank.example")
-    await configuration(settings, ports, with_worker=True)
+    await read_configuration(settings, ports, with_worker=True)
     assert [record for record in caplog.records if record.name.startswith("invoice_mcp")] == []
 
 

@@ -129,7 +129,7 @@ async def test_titles_and_descriptions_speak_of_invoices(new_world: NewWorld) ->
 def test_a_prefix_that_can_begin_no_name_is_refused(prefix: str) -> None:
     shown = CliRunner().invoke(main, ["serve", "--tool-prefix", prefix])
     assert shown.exit_code == 2
-    assert "can't begin the name of a tool" in " ".join(shown.output.split())
+    assert "can't be the prefix of a tool name" in " ".join(shown.output.split())
 
 
 @requirement("TOOL-PROTOCOLS")

@@ -17,7 +17,7 @@ from invoice_mcp.adapters.settings import PortSettings
 from invoice_mcp.cli import backend
 from invoice_mcp.cli.backend import BackendSource
 from invoice_mcp.domain.errors import RefusedError
-from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.server.approval_policy import ApprovalPolicy
 from invoice_mcp.server.startup import Startup
 from invoice_mcp.server.tools import INSTRUCTIONS, Backend, build_deferred_server
 from invoice_mcp.service.invoice_service import InvoiceService
@@ -95,7 +95,7 @@ async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_whe
     ports = PortSettings(settings.home)
     source = BackendSource(settings, ports, timedelta(days=5), ApprovalPolicy.ASK, with_worker=False)
     startup: Startup[Backend] = Startup(max_wait=30)
-    keeping = asyncio.create_task(source.keep(await source.configuration(), ApprovalPolicy.ASK, startup))
+    keeping = asyncio.create_task(source.run(await source.configuration(), ApprovalPolicy.ASK, startup))
     with pytest.raises(RefusedError, match=r"It is not installed\. Install it\. It is tried again"):
         await startup()
     for _ in range(10):

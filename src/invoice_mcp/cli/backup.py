@@ -1,6 +1,6 @@
-"""The command line's `backup`."""
+"""The `backup` command."""
 
-# As in main.py: the command imports what it needs.
+# Slow imports are inside the command, so that --help is fast.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
@@ -12,29 +12,31 @@ import click
 from invoice_mcp.output import print_output
 
 _DESCRIPTIONS = {
-    "temporal.db": "Temporal's database: the invoices, their decisions and what became of them",
-    "payments.db": "the embedded payment ledger: what was paid",
+    "temporal.db": "Temporal's database: invoices, decisions and results",
+    "payments.db": "the embedded payment ledger: all payments",
 }
 _NO_LEDGER = """
-There is no payments.db under {home}, so there is none in the backup. That is
-right where a real gateway pays, or nothing was paid yet. Else it is lost."""
+There is no payments.db under {home}, so the backup has none. That is
+correct if a real gateway pays, or if nothing was paid yet. Otherwise the ledger
+is lost."""
 _RESTORE = """
-Both belong together; restore both or none:
+Restore all files of the backup, or none:
   1. Stop every invoice-mcp that uses {home}.
-  2. Move away what is left there of temporal.db, payments.db, their -wal and -shm
-     files, and temporal.id. A log that is left behind would spoil what you restore.
-  3. Copy the files of the backup there, all of them, and start again."""
+  2. Move away temporal.db, payments.db, their -wal and -shm files, and
+     temporal.id. A write-ahead log that is left would corrupt the restored files.
+  3. Copy all files of the backup there, and start invoice-mcp."""
 
 
-@click.command(short_help="Copy local state, while it is in use.")
+@click.command(short_help="Copy local state while it is in use.")
 @click.argument("directory", type=click.Path(path_type=Path))
 def backup(directory: Path) -> None:
-    """Copy all local state into DIRECTORY, which must not exist yet, while servers and workers go on.
+    """Copy all local state into DIRECTORY, a new directory, while servers and workers run.
 
-    Local state is what the embedded Temporal and the embedded payment ledger keep under INVOICE_MCP_HOME. The copies
-    are checked, belong together, and are readable to you only.
+    Local state is the data of the embedded Temporal and of the embedded payment ledger under INVOICE_MCP_HOME. The
+    copies are consistent with each other, checked, and readable only to you.
 
-    Exits with 0 only if all is copied; else nothing is left of the copy.
+    \b
+    Exit status: 0 everything is copied, 1 it is not; no partial copy is left.
     """
     from invoice_mcp.domain.errors import ConfigurationError
     from invoice_mcp.service.backup import BackupError, back_up
@@ -45,6 +47,6 @@ def backup(directory: Path) -> None:
         written = back_up(home, directory)
     except (BackupError, ConfigurationError) as error:
         raise click.ClickException(str(error)) from None
-    lines = [f"Copied and checked, in {directory}:", *(f"  {name}  {_DESCRIPTIONS[name]}" for name in written)]
+    lines = [f"Copied to {directory} and checked:", *(f"  {name}  {_DESCRIPTIONS[name]}" for name in written)]
     lines += [] if "payments.db" in written else [_NO_LEDGER.format(home=home)]
     print_output(lambda: "\n".join([*lines, _RESTORE.format(home=home)]))

@@ -1,4 +1,4 @@
-"""The demo: one invoice, from submission to its end, told by a real MCP client of a real server."""
+"""The `demo` command: an MCP client submits one invoice to a server of its own and prints the conversation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COLOURS = {Status.PAID: "green", Status.FAILED: "red", Status.REJECTED: "yellow
 
 
 class Ending(StrEnum):
-    """The endings the demo can play."""
+    """The statuses that the demo can end with."""
 
     PAID = "PAID"
     REJECTED = "REJECTED"
@@ -45,11 +45,11 @@ class Ending(StrEnum):
 
 
 class DemoError(Exception):
-    """The server did not do what the demo asked."""
+    """The server failed, or refused a request of the demo."""
 
 
 def sample_invoice() -> dict[str, Any]:
-    """The sample invoice: ACME Corp, two lines, due in the past."""
+    """Return the sample invoice: ACME Corp, two lines, due in the past."""
     text = files("invoice_mcp").joinpath("samples/invoice_acme.json").read_text(encoding="utf-8")
     invoice: dict[str, Any] = json.loads(text)
     return invoice
@@ -64,18 +64,18 @@ async def play(
     fail_validate: bool = False,
     fail_payment: bool = False,
 ) -> bool:
-    """Play the conversation and tell it on `console`. True if the invoice ended as `ending` says.
+    """Run the conversation and print it on `console`. Return whether the invoice ended with the status `ending`.
 
     Args:
-        home: A folder of its own is made below it, and removed at the end.
-        approval_timeout: How long the invoice waits; default: five days, three seconds for EXPIRED.
+        home: The demo keeps its data in a temporary folder below it.
+        approval_timeout: How long the invoice waits for a decision; default: five days, three seconds for EXPIRED.
     """
     timeout = approval_timeout or (_EXPIRY if ending is Ending.EXPIRED else None)
     arguments = ["-m", "invoice_mcp", "serve", "--approval", "ask"]
     arguments += ["--approval-timeout", f"{timeout.total_seconds()}s"] if timeout else []
     arguments += ["--fail-validate"] if fail_validate else []
     arguments += ["--fail-payment"] if fail_payment else []
-    arguments += ["--accept-embedded-risk"]  # nothing real is paid, and nothing stays
+    arguments += ["--accept-embedded-risk"]  # nothing real is paid, and all data is deleted
     temporary_home = _temporary_home(home)
     try:
         server = StdioServerParameters(command=sys.executable, args=arguments, env=_environment(temporary_home))
@@ -85,7 +85,7 @@ async def play(
         await _print_ledger(console, PaymentLedger(ledger_path(temporary_home)))
         return _print_ending(console, report, ending)
     except (DemoError, ExceptionGroup) as failure:
-        # What is raised while a client is there may come in the groups of its tasks.
+        # The client's task groups wrap an error in exception groups.
         if (known := _demo_error_in(failure)) is None:
             raise
         console.print(f"[red]The server:[/] {escape(str(known))}")
@@ -103,7 +103,7 @@ def _demo_error_in(failure: Exception) -> DemoError | None:
 def _print_ending(console: Console, report: InvoiceReport, ending: Ending) -> bool:
     good = report.status.value == ending.value
     colour = _COLOURS.get(report.status, "red")
-    console.print(f"{'Done' if good else 'Not as it should be'}: the invoice is [{colour}]{report.status}[/].")
+    console.print(f"{'Done' if good else 'Unexpected end'}: the invoice is [{colour}]{report.status}[/].")
     return good
 
 
@@ -112,13 +112,11 @@ def _temporary_home(home: Path) -> Path:
         home.mkdir(parents=True, exist_ok=True, mode=0o700)
         return Path(tempfile.mkdtemp(prefix="demo-", dir=home))
     except OSError as error:
-        raise ConfigurationError(
-            f"No data can be kept under {home}: {error.strerror}. Look at INVOICE_MCP_HOME"
-        ) from None
+        raise ConfigurationError(f"Can't write below {home}: {error.strerror}. Look at INVOICE_MCP_HOME") from None
 
 
 def _environment(temporary_home: Path) -> dict[str, str]:
-    """The demo is about itself: whatever else is configured for this user stays untouched."""
+    """The environment of the server, without the user's Temporal, ERP and gateway."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -128,18 +126,18 @@ def _environment(temporary_home: Path) -> dict[str, str]:
 
 
 async def wait_until_ready(client: Client, within: float = 60.0) -> None:
-    """Wait until a server that has only just begun does not refuse any more because Temporal is not there yet.
+    """Wait until a server that has just started is connected to Temporal.
 
     Raises:
-        TimeoutError: So many seconds are over.
+        TimeoutError: It took more than `within` seconds.
     """
     async with asyncio.timeout(within):
         while STARTING_MESSAGE in str((await client.call_tool("list", {"limit": 1})).content):
-            """The call has waited a while."""
+            """Each call waits some seconds for Temporal."""
 
 
 class _Conversation:
-    """What the user says, which tool the agent then calls, and what the user is told and asked."""
+    """Prints what the user says, which tool the agent calls, and what the agent and the form say to the user."""
 
     def __init__(self, console: Console, ending: Ending) -> None:
         self._console = console
@@ -148,7 +146,7 @@ class _Conversation:
 
     @asynccontextmanager
     async def client(self, server: StdioServerParameters) -> AsyncIterator[Client]:
-        """A client of the server, with tasks, and with the user behind it."""
+        """Connect a client with tasks, whose user answers forms as `ending` requires."""
         async with AsyncExitStack() as stack:
             client = Client(server, extensions=[TasksClient(on_task=self._on_task)], elicitation_callback=self._on_form)
             try:
@@ -156,26 +154,26 @@ class _Conversation:
                     await stack.enter_async_context(client)
                     await wait_until_ready(client)
             except (MCPError, OSError, ExceptionGroup) as error:
-                raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` tells more") from None
+                raise DemoError(f"it did not start ({error}). `invoice-mcp serve -v` logs details") from None
             yield client
 
     async def run(self, client: Client) -> InvoiceReport:
-        """Play it to its end and return the report, which is what the one call of `trigger` ends with."""
+        """Call `trigger` and return the final report, which that one call ends with."""
         invoice = sample_invoice()
         self._print_user(f"Please process invoice {invoice['invoice_id']} of {invoice['customer']}.")
         self._console.print("  [dim]→ trigger(invoice=…)[/]")
         try:
             answer = await client.call_tool("trigger", {"invoice": invoice}, read_timeout_seconds=_CALL_TIMEOUT)
         except MCPError as error:
-            raise DemoError(f"it went away ({error.message})") from None
+            raise DemoError(f"the connection was lost ({error.message})") from None
         if answer.is_error or not isinstance(answer.structured_content, dict):
             raise DemoError(" ".join(block.text for block in answer.content if isinstance(block, TextContent)))
         return InvoiceReport.model_validate(answer.structured_content)
 
     async def _on_task(self, task: Task) -> None:
-        """Tell what has changed."""
+        """Print each new status message of the task."""
         if isinstance(task, CreateTaskResult):
-            self._print_agent(f"Submitted. It is a task, which may take days: {task.task_id}")
+            self._print_agent(f"Submitted as a task, which may take days: {task.task_id}")
         message = task.status_message
         if isinstance(task, DetailedTask) and task.result is not None:
             message = task.result["structuredContent"]["summary"]
@@ -188,7 +186,7 @@ class _Conversation:
         context: ClientRequestContext,  # noqa: ARG002
         params: ElicitRequestFormParams | ElicitRequestURLParams,
     ) -> ElicitResult:
-        """Fill in the form that the host shows."""
+        """Show the form and answer it."""
         for line in params.message.splitlines():
             self._console.print(f"  [yellow]┃[/] {escape(line)}")
         match self._ending:

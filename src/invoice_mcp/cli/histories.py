@@ -1,12 +1,13 @@
-"""The command line's `histories`: record, pull, check, coverage."""
+"""The `histories` commands: check, record, pull and coverage."""
 
-# As in main.py: each command imports what it needs.
+# Slow imports are inside the commands, so that --help is fast.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,20 +16,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from invoice_mcp import __version__
-from invoice_mcp.cli.histories_support import (
-    errors_without_traceback,
-    progress,
-    render,
-    run,
-    stdout_suppressed,
-    write_report,
-)
+from invoice_mcp.cli.console import progress, render
 from invoice_mcp.cli.options import EPILOG, temporal_options
 from invoice_mcp.cli.options import duration as parse_duration
+from invoice_mcp.cli.process import stdout_suppressed
 from invoice_mcp.exit import exit_process
 from invoice_mcp.output import print_output
 
 if TYPE_CHECKING:
+    import asyncio
+
     from temporalio.client import Client
 
     from temporal_replay import ReplayPool, Target
@@ -42,13 +39,15 @@ _DEFAULT_CORPUS = Path("histories")
 def _code_options(command: Any) -> Any:
     for option in (
         click.option(
-            "--data-converter", metavar="MODULE:NAME", help="The data converter of your client, if not Temporal's own."
+            "--data-converter",
+            metavar="MODULE:NAME",
+            help="The data converter of your client, if it is not Temporal's default.",
         ),
         click.option(
             "--workflows",
             metavar="MODULE:NAME",
-            help="Your workflow classes, as your worker takes them, or a mapping of all that "
-            "temporalio.worker.Replayer takes.  [default: invoice-mcp's own]",
+            help="A sequence of workflow classes, as for temporalio.worker.Worker, or a mapping of arguments of "
+            "temporalio.worker.Replayer.  [default: invoice-mcp's own]",
         ),
     ):
         command = option(command)
@@ -62,16 +61,16 @@ def _time_limit(command: Any) -> Any:
         default="30s",
         show_default=True,
         metavar="DURATION",
-        help="For the replay of one recording.",
+        help="Limit for the replay of one recording.",
     )(command)
 
 
 def _replay_options(command: Any) -> Any:
     for option in (
-        click.option("--jobs", type=click.IntRange(min=1), help="Processes that replay.  [default: one a core]"),
+        click.option("--jobs", type=click.IntRange(min=1), help="Number of replay processes.  [default: one per core]"),
         _time_limit,
         click.option(
-            "--strict/--no-strict", default=True, help="Compare the values of commands too.  [default: strict]"
+            "--strict/--no-strict", default=True, help="Compare the values of commands, too.  [default: strict]"
         ),
     ):
         command = option(command)
@@ -80,7 +79,7 @@ def _replay_options(command: Any) -> Any:
 
 def _seconds(context: click.Context, param: click.Parameter, value: str) -> float:
     span = parse_duration(context, param, value)
-    assert isinstance(span, timedelta)  # noqa: S101 (it has a default)
+    assert isinstance(span, timedelta)  # noqa: S101 (for the type checker: the option has a default)
     return span.total_seconds()
 
 
@@ -89,23 +88,24 @@ _corpus_argument = click.argument("path", type=click.Path(path_type=Path), defau
 
 @click.group(
     epilog="""\b
-In CI, of any project with Temporal workflows in Python:
-    invoice-mcp histories check --workflows my_package.worker:WORKFLOWS histories"""
+In the CI of any project with Temporal workflows in Python:
+    invoice-mcp histories check --workflows my_package.worker:WORKFLOWS""",
+    short_help="Replay recorded workflow histories with the current code.",
 )
 def histories() -> None:
-    """Recorded histories: no release breaks, or silently changes, a workflow that is already waiting.
+    """Replay recorded workflow histories: find releases that break, or silently change, running workflows.
 
-    A history is what a workflow did, event by event. Replayed with changed code it shows whether that code can take
-    over workflows that the old code began. Record them once a release, or pull them from where it runs; keep them in
-    version control, in histories/; check them in CI.
+    A history is the list of all events of a workflow. Replaying it with changed code shows whether that code can
+    continue workflows that older code started. Record histories once per release, or pull them from a live namespace;
+    keep them in version control, in histories/; check them in CI.
     """
 
 
-@histories.command(short_help="Replay recordings with the code as it is: the gate.")
+@histories.command(short_help="Replay recordings with the current code.")
 @_corpus_argument
 @_replay_options
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JUnit XML too.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write the report as JUnit XML.")
 @click.option("-v", "--verbose", is_flag=True, help="List every recording.")
 def check(
     *,
@@ -119,21 +119,22 @@ def check(
     junit: Path | None,
     verbose: bool,
 ) -> None:
-    """Replay every recording below PATH (a folder, or one file; by default histories/) with the code as it is.
+    """Replay every recording below PATH (a folder or a file; by default histories/) with the current code.
 
-    Each under its own workflow id, in the sandbox, on all cores. What fails: another command than was recorded;
-    strictly also another value in one (a time-out, an input, an answer, a result), unless accepted-drift.toml in PATH
-    lists it with a reason; a recording that can't be read, that paths.toml in PATH demands and is not there, that no
-    code answers to, or that takes too long; nothing to replay.
+    Each recording is replayed under its own workflow id, in the sandbox. The check fails on another command than was
+    recorded; with --strict also on another value in a command (a timeout, an input, a result), unless
+    accepted-drift.toml in PATH lists it with a reason; on a recording that can't be read, that paths.toml in PATH
+    requires and is missing, whose workflow type is unknown, or that takes too long; and if there is no recording.
 
-    Strict replay does not compare what a history does not keep: cancellation types, refusals by update validators,
-    answers of queries, inputs and time-outs of local activities, the retry policy of continue-as-new, and a local
-    activity whose end the run does not wait for. Nor what may differ: headers, summaries and details for people, stack
-    traces, versioning options, encodings of payloads, and of failures other than ApplicationError all but kind and
-    message.
+    Strict replay does not compare what a history does not contain: cancellation types, refusals by update validators,
+    query results, inputs and timeouts of local activities, the retry policy of continue-as-new, and a local activity
+    whose end the run does not wait for. It ignores what may differ: headers, summaries and details for people, stack
+    traces, versioning options, payload encodings, and everything except kind and message of failures other than
+    ApplicationError.
 
     \b
-    Exit status: 0 clean, 1 broken, 2 could not run (or could not write the JUnit XML).
+    Exit status: 0 all recordings pass, 1 one does not, 2 the check could not run
+    or could not write the JUnit XML.
     """
     from temporal_replay import check_corpus, print_report, read_corpus, render_json, render_junit
 
@@ -149,16 +150,15 @@ def check(
     sys.exit(0 if report.is_clean else 1)
 
 
-@histories.command(short_help="Play and record our own workflows, once a release.")
+@histories.command(short_help="Record invoice-mcp's own workflows, once per release.")
 @_corpus_argument
-@click.option(
-    "--release", default=__version__, show_default=True, help="What is recorded, as the folder's name: from_..."
-)
+@click.option("--release", default=__version__, show_default=True, help="The release; the folder is from_RELEASE.")
 def record(path: Path, release: str) -> None:
-    """Play every path of invoice-mcp's own workflows on a real Temporal server, and record it in PATH.
+    """Run every path of invoice-mcp's own workflows on a real Temporal server and record the histories in PATH.
 
-    Once a release that changes commands; takes about a minute. Names are made up; each recording is proved to replay.
-    Never writes over a release: what it started may still be running. Needs the extra `testing`, for the names.
+    Needed once for each release that changes commands; takes about a minute. Names in the recordings are generated.
+    Each recording is replayed before it is written. Recordings of a release are never overwritten, because workflows
+    that it started may still run. Needs the extra `testing`.
 
     \b
     Exit status: 0 recorded, 2 could not run.
@@ -167,28 +167,30 @@ def record(path: Path, release: str) -> None:
         try:
             from invoice_mcp.testing.recordings import PATHS, record_release
         except ModuleNotFoundError as missing:
-            raise click.UsageError(f"{missing}: install it with pip install 'invoice-mcp[testing]'.") from None
-        with progress("Playing", len(PATHS)) as advance:
+            raise click.UsageError(f"{missing}: run pip install 'invoice-mcp[testing]'.") from None
+        with progress("Recording", len(PATHS)) as advance:
             names = run(record_release(path, release, on_path=lambda _: advance()))
-    click.echo(f"{len(names)} recordings in {path}/from_{release}. Commit them; they are never recorded again.")
+    click.echo(f"{len(names)} recordings in {path}/from_{release}. Commit them; they can't be recorded again.")
 
 
-@histories.command(epilog=EPILOG, short_help="Fetch recordings from a live namespace, scrubbed.")
-@click.option("--query", required=True, help="Which workflows, as `temporal workflow list --query` takes it.")
+@histories.command(epilog=EPILOG, short_help="Fetch and scrub histories of a live namespace.")
+@click.option("--query", required=True, help="List filter of the workflows, as in `temporal workflow list --query`.")
 @click.option(
     "--into",
     type=click.Path(file_okay=False, path_type=Path),
     default=_DEFAULT_CORPUS / "pulled",
     show_default=True,
-    help="The folder to write to.",
+    help="Folder for the recordings.",
 )
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="At most so many.")
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Maximum number of workflows."
+)
 @click.option(
     "--keep",
     multiple=True,
     metavar="FIELD",
-    help="A field of inputs and results whose texts steer the code, or an activity, signal, update, workflow type. "
-    "Once for each.",
+    help="A field whose texts the code depends on, or an activity, signal, update or workflow type whose values to "
+    "keep. May be repeated.",
 )
 @_time_limit
 @_code_options
@@ -204,17 +206,18 @@ def pull(
     data_converter: str | None,
     **where: Any,
 ) -> None:
-    """Fetch histories of workflows from a live namespace, scrub them, prove that they replay, and write them.
+    """Fetch histories of a live namespace, scrub them, check that they replay, and write them.
 
-    What people wrote is replaced, the same text by the same other text of the same shape: in inputs, signals, updates,
-    results, failures, memos; in ids of workflows, updates and requests. Callbacks, headers and links are left out. Kept
-    are numbers, dates, names of fields, what --keep names, and what the code makes of it; what it names itself: types,
-    also those of errors, signals, queues, ids of other workflows in its commands; namespaces, builds, ids of runs; and
-    of an id that begins with the parent's, the rest. Each is replayed before and after, with the code as it is: pull
-    with the release that runs there.
+    Texts are replaced by other texts of the same shape, equal texts by equal ones: in inputs, signals, updates,
+    results, failures and memos, and in ids of workflows, updates and requests. Callbacks, headers and links are
+    removed. Kept are numbers, dates, field names, what --keep names and what the code derives from it; names that the
+    code chooses (types of workflows, errors and signals, task queues, ids of other workflows in its commands);
+    namespaces, builds and run ids; and the suffix of an id that begins with its parent's id. Each history is replayed
+    before and after, with the current code: pull with the release that runs there.
 
     \b
-    Exit status: 0 all that the query found are written, 1 some are not, 2 could not run.
+    Exit status: 0 all workflows found are written, 1 some are not,
+    2 could not run.
     """
     from invoice_mcp.temporal.connection import log_through_python
     from temporal_replay import Puller
@@ -233,15 +236,15 @@ def pull(
     with errors_without_traceback():
         print_output(lambda: f"{len(written)} of {len(found)} workflows written to {into}.")
     if not found:
-        click.echo("The query finds nothing.", err=True)
+        click.echo("The query finds no workflow.", err=True)
     exit_process(0 if len(written) == len(found) > 0 else 1)
 
 
-@histories.command(epilog=EPILOG, short_help="Show paths, and patches that can be retired.")
+@histories.command(epilog=EPILOG, short_help="Show covered paths, and patches that can be retired.")
 @_corpus_argument
 @_time_limit
 @_code_options
-@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @temporal_options
 def coverage(
     *,
@@ -252,10 +255,10 @@ def coverage(
     as_json: bool,
     **where: Any,
 ) -> None:
-    """Show which recordings below PATH take which path of commands, and which patches can be retired.
+    """Show which recordings below PATH take the same path of commands, and which patches can be retired.
 
-    A patch can be retired when no recording needs it, and, with --address, --namespace or --profile, no open workflow
-    of that namespace either. Folders of releases that nothing open began with can go first.
+    A patch can be retired when no recording needs it and, if --address, --namespace or --profile is given, no open
+    workflow of that namespace needs it. Delete the folders of releases that started no open workflow first.
 
     \b
     Exit status: 0 shown, 2 could not run.
@@ -266,10 +269,10 @@ def coverage(
     log_through_python()
     with errors_without_traceback(), stdout_suppressed():
         corpus, code = read_corpus(path), _target(workflows, data_converter).load()
-        asks = any(where.values())  # for open workflows: how many there are, nobody knows yet
-        with progress("Replaying", None if asks else len(corpus.files)) as advance:
+        asks_server = any(where.values())  # the number of its open workflows is not known yet
+        with progress("Replaying", None if asks_server else len(corpus.files)) as advance:
             measure = partial(measure_coverage, corpus, code, time_limit=time_limit, on_progress=advance)
-            found = run(_with_client(where, measure) if asks else measure(), may_hang=True)
+            found = run(_with_client(where, measure) if asks_server else measure(), may_hang=True)
     with errors_without_traceback():
         print_output(lambda: render_coverage_json(found) if as_json else render(partial(print_coverage, found)))
     exit_process(0)
@@ -280,8 +283,8 @@ async def _with_client(where: dict[str, str | None], work: Callable[[Client], Co
     from invoice_mcp.temporal.home import default_home
 
     settings = TemporalSettings(where["address"], where["namespace"], where["profile"], home=default_home())
-    async with open_connection(settings) as reached:
-        return await work(reached.client)
+    async with open_connection(settings) as connection:
+        return await work(connection.client)
 
 
 def _own_fields_to_keep() -> frozenset[str]:
@@ -301,6 +304,83 @@ def _pool(
 def _target(workflows: str | None, data_converter: str | None) -> Target:
     from temporal_replay import Target
 
-    # As `python -m` does: what lies here can be imported.
+    # Modules in the current directory can be imported, as with `python -m`.
     sys.path.insert(0, str(Path.cwd()))
     return Target(workflows or _OWN_WORKFLOWS, data_converter or "")
+
+
+def write_report(path: Path, text: str) -> None:
+    """Write a file; create its folder if needed.
+
+    Raises:
+        WriteError: The file can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        is_no_folder = path.parent.exists() and not path.parent.is_dir()
+        why = f"{path.parent} is not a folder" if is_no_folder else error.strerror or error
+        raise WriteError(f"{path} can't be written: {why}") from None
+
+
+class WriteError(Exception):
+    """A file can't be written. The message says why."""
+
+
+@contextmanager
+def errors_without_traceback() -> Iterator[None]:
+    """Report an expected error as one line and exit with status 2."""
+    from invoice_mcp.domain.errors import ConfigurationError
+    from invoice_mcp.output import OutputError
+    from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
+    from invoice_mcp.testing import EngineStuckError
+    from temporal_replay import CannotRunError
+
+    try:
+        yield
+    except (
+        CannotRunError,
+        ConfigurationError,
+        EmbeddedUnavailableError,
+        EngineStuckError,
+        WriteError,
+        OutputError,
+    ) as error:
+        click.echo(f"Error: {error}", err=True)
+        if _unclosed_runners:
+            exit_process(2)
+        sys.exit(2)
+
+
+# Runners of calls that may hang. They stay open and keep threads of Temporal's SDK: the command ends by `exit_process`.
+_unclosed_runners: list[asyncio.Runner] = []
+
+
+def run(main: Coroutine[Any, Any, T], *, may_hang: bool = False) -> T:
+    """Run a coroutine without log output. Ctrl-C ends the command with status 130.
+
+    Args:
+        may_hang: Whether a replay that `main` starts may never end. Its runner is not closed, and the command then has
+            to end by `exit_process`.
+    """
+    import asyncio
+    import logging
+
+    before = logging.root.manager.disable
+    # Recorded and replayed code logs its errors, too; the command reports the results.
+    logging.disable(logging.ERROR)
+    runner = asyncio.Runner()
+    try:
+        return runner.run(main)
+    except KeyboardInterrupt:
+        click.echo("Interrupted.", err=True)
+        if may_hang:
+            exit_process(130)
+        sys.exit(130)
+    finally:
+        if may_hang:
+            _unclosed_runners.append(runner)  # closing it waits for all its tasks and threads
+        else:
+            runner.close()
+        logging.disable(before)

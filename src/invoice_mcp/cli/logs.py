@@ -1,4 +1,4 @@
-"""The log on stderr: bounded, on lines that nobody can forge, and written by a thread of its own."""
+"""Logging to stderr: each record bounded, on one line without control characters, and written by a separate thread."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from rich.logging import RichHandler
 
 from invoice_mcp.output import pipe_tolerant
 
-# Rich wraps a long word in time that grows with its square: 8 ms for this much, 13 seconds for 30,000 characters.
+# Rich needs quadratic time to wrap one long word: 8 ms for this length, 13 s for 30,000 characters.
 MAX_MESSAGE = 1_000
-# Of ordinary words, which Rich wraps in linear time; the first and the last lines of a traceback tell most.
+# Characters of a traceback. Its words are short, which Rich wraps in linear time; its first and last lines are kept.
 MAX_TRACEBACK = 8_000
-# Some seconds of writing. Where messages come faster than they can be written, the rest is counted and dropped.
+# Some seconds of writing. Records that come faster than they are written are dropped and counted.
 MAX_QUEUED = 500
-# At the end. Who does not read stderr must not keep the program from ending.
+# Seconds. A stderr that nobody reads must not prevent the process from ending.
 _FLUSH_TIMEOUT = 2.0
 
 
 def log_to_stderr(*, verbose: bool) -> None:
-    """Log to stderr, always: stdout belongs to the protocol. Who reads it may go, and the work goes on."""
+    """Log to stderr; stdout is for the protocol only. A stderr whose reader has closed it is ignored."""
     handler = RichHandler(console=Console(file=pipe_tolerant(sys.stderr)), show_path=False)
     handler.setFormatter(logging.Formatter("%(message)s", datefmt="%X"))
     logging.basicConfig(level=logging.WARNING, handlers=[BackgroundHandler(handler)])
@@ -33,9 +33,9 @@ def log_to_stderr(*, verbose: bool) -> None:
 
 
 class BackgroundHandler(logging.Handler):
-    """Bounds each record and hands it to another handler in a thread of its own: whoever logs never waits for that.
+    """Bounds each record and passes it to another handler in a separate thread, so that logging never blocks.
 
-    The event loop that logs also runs the worker and hears the signals.
+    The event loop that logs also runs the worker and handles the signals.
     """
 
     def __init__(self, target: logging.Handler, *, max_queued: int = MAX_QUEUED) -> None:
@@ -46,20 +46,20 @@ class BackgroundHandler(logging.Handler):
         self._thread: threading.Thread | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the record, or count it where too many wait."""
+        """Queue the record; if the queue is full, count it as dropped."""
         try:
             self._queue.put_nowait(bounded(record))
         except queue.Full:
             self._dropped += 1
-        except Exception:  # noqa: BLE001 (as every handler: a message that can't be formatted is told by logging)
+        except Exception:  # noqa: BLE001 (as in every logging handler)
             self.handleError(record)
         if self._thread is None:
-            # A daemon: if its stream blocks for ever, it ends with the process.
+            # A daemon thread, because its stream may block for ever.
             self._thread = threading.Thread(target=self._write, name="log", daemon=True)
             self._thread.start()
 
     def flush(self) -> None:
-        """Wait until all is written that was logged, but not long."""
+        """Wait until all queued records are written, at most for `_FLUSH_TIMEOUT`."""
         done = self._queue.all_tasks_done
         with done:
             done.wait_for(lambda: not self._queue.unfinished_tasks, _FLUSH_TIMEOUT)
@@ -67,7 +67,7 @@ class BackgroundHandler(logging.Handler):
     def _write(self) -> None:
         while True:
             record = self._queue.get()
-            # Records are dropped only while others wait: one more is to come that tells it.
+            # Records are dropped only while the queue is full, so a later record always reports them.
             if dropped := self._dropped:
                 self._dropped -= dropped
                 self._forward(_dropped_record(dropped))
@@ -75,13 +75,13 @@ class BackgroundHandler(logging.Handler):
             self._queue.task_done()
 
     def _forward(self, record: logging.LogRecord) -> None:
-        # Whatever is wrong with one record, the next ones are written.
+        # An error in one record must not stop the thread.
         with suppress(Exception):
             self._target.handle(record)
 
 
 def bounded(record: logging.LogRecord) -> logging.LogRecord:
-    """A copy with its message on one line of at most MAX_MESSAGE characters, and a bounded traceback."""
+    """Return a copy whose message is one line of at most MAX_MESSAGE characters, with a bounded traceback."""
     copied = copy.copy(record)
     copied.msg, copied.args = _to_line(record.getMessage()), None
     trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else record.exc_text
@@ -99,12 +99,12 @@ def _truncate_middle(trace: str) -> str:
     half = MAX_TRACEBACK // 2
     if len(trace) > MAX_TRACEBACK:
         trace = f"{trace[:half]}\n… ({len(trace) - 2 * half} characters left out)\n{trace[-half:]}"
-    # Its lines are cut too: the words of an exception may be one long one.
+    # The lines are cut too: an exception's message may be one long word.
     return "\n".join(_to_line(line) for line in trace.split("\n"))
 
 
 def _escape(text: str) -> str:
-    """With escapes for line breaks, control characters, and whatever else can't be seen or turns the text around."""
+    # Not `display_text.printable`, which also removes line breaks and repeated spaces: a log shows the exact text.
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)

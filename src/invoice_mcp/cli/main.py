@@ -1,6 +1,6 @@
-"""The command line: serve, worker, demo; `backup`, `histories` and `simulate` are in modules of their own."""
+"""The command line: the group, and the commands `serve`, `worker` and `demo`; other commands have their own modules."""
 
-# Temporal and MCP take a second to import: each command imports what it needs, so that --help answers at once.
+# Temporal and MCP take a second to import: each command imports them when it runs, so that --help is fast.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 
 from invoice_mcp import __version__
+from invoice_mcp.cli.console import disable_wrapping
 from invoice_mcp.cli.options import (
+    DEFAULT_APPROVAL_TIMEOUT,
     EPILOG,
     allowed_host_option,
+    approval_option,
     duration,
     embedded_option,
     embedded_temporal_options,
@@ -37,8 +40,6 @@ from invoice_mcp.cli.options import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from rich.console import Console
-
     from invoice_mcp.adapters.settings import PortSettings
     from invoice_mcp.cli.backend import BackendSource
     from invoice_mcp.server.tool_names import ToolNames
@@ -49,14 +50,14 @@ T = TypeVar("T")
 
 
 class CommonSettings(NamedTuple):
-    """The options that every command has."""
+    """Settings that `serve` and `worker` share."""
 
     temporal: TemporalSettings
     ports: PortSettings
 
 
 class _LazyGroup(click.Group):
-    """Imports the commands that lie elsewhere when they are asked for."""
+    """Imports the modules of some commands only when one of these runs."""
 
     _lazy_commands = MappingProxyType(
         {
@@ -88,41 +89,34 @@ class _LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Try it:                 invoice-mcp demo
-Let thousands live:     invoice-mcp simulate
+Test it in a simulator: invoice-mcp simulate
 Connect Claude Code:    claude mcp add invoices -- invoice-mcp serve
 Use a Temporal cluster: TEMPORAL_ADDRESS=host:7233 invoice-mcp serve --no-worker""",
 )
 @click.version_option(__version__, prog_name="invoice-mcp")
 def main() -> None:
-    """Invoices with human approval, for MCP hosts, kept by Temporal.
+    """Invoices with human approval as MCP tools, on Temporal.
 
-    An agent submits an invoice; it is checked against the ERP, waits up to five days for a person's approval, and is
-    paid line by line on the due dates. Everything survives crashes and restarts.
+    An agent submits an invoice. It is checked against the ERP, waits up to five days for a person's approval, and is
+    paid line by line on the due dates. Its state survives crashes and restarts.
     """
 
 
-@main.command(epilog=EPILOG)
+@main.command(epilog=EPILOG, short_help="Serve the MCP tools on stdio or HTTP.")
 @click.option("--http", is_flag=True, help="Serve streamable HTTP at /mcp instead of stdin and stdout.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="With --http: where to listen.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="With --http: the address to listen on.")
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="With --http: the port.")
 @allowed_host_option
 @click.option(
     "--no-sessions",
     is_flag=True,
-    help="With --http: for several servers behind one address. Clients of a protocol before 2026-07-28 have no session"
-    " then, and can't be asked to confirm an approval.",
+    help="With --http: keep no sessions, for several servers behind one address. Clients of a protocol before"
+    " 2026-07-28 then can't be asked to confirm an approval.",
 )
-@click.option("--no-worker", is_flag=True, help="Serve only; `invoice-mcp worker` does the work elsewhere.")
+@click.option("--no-worker", is_flag=True, help="Run no worker in this process; `invoice-mcp worker` runs one.")
 @tool_prefix_option
 @timeout_option
-@click.option(
-    "--approval",
-    type=click.Choice(["ask", "trust", "ask-or-refuse"]),
-    default=None,
-    help="What an approval needs: where the client shows forms, one answered with yes, else the client is taken at its "
-    "word (ask); nothing (trust); always a form answered with yes (ask-or-refuse).  [default: ask where Temporal, ERP "
-    "and gateway are all the embedded ones; else ask-or-refuse]",
-)
+@approval_option
 @temporal_options
 @embedded_temporal_options
 @real_system_options
@@ -146,24 +140,24 @@ def serve(
     approval: str | None,
     **options: Any,
 ) -> None:
-    """Serve the MCP tools to a host: on stdin and stdout, or over HTTP.
+    """Serve the MCP tools to a host on stdin and stdout, or over HTTP.
 
-    Hosts start this by themselves. Several may at once: they share one embedded Temporal, and the same invoices.
+    MCP hosts run this command. Several servers may run at once: they share one embedded Temporal and its invoices.
     """
     with _garbage_collection_paused():
         from invoice_mcp.cli.serve import serve as run_server
 
     if not http:
-        reject_options(ctx, "Without --http nothing listens", "host", "port", "allowed_hosts", "no_sessions")
+        reject_options(ctx, "These options need --http", "host", "port", "allowed_hosts", "no_sessions")
     if no_worker:
         reject_options(
-            ctx, "With --no-worker this server does no work", "allow_embedded", "fail_validate", "fail_payment"
+            ctx, "With --no-worker these options have no effect", "allow_embedded", "fail_validate", "fail_payment"
         )
     settings = _settings(**options)
 
     def load() -> BackendSource:
         from invoice_mcp.cli.backend import BackendSource
-        from invoice_mcp.server.confirmation import ApprovalPolicy
+        from invoice_mcp.server.approval_policy import ApprovalPolicy
 
         common = settings()
         policy = ApprovalPolicy(approval) if approval else None
@@ -177,7 +171,7 @@ def serve(
     _run(run_server(load, http=over_http, names=names))
 
 
-@main.command(epilog=EPILOG)
+@main.command(epilog=EPILOG, short_help="Run a worker, which validates and pays.")
 @temporal_options
 @embedded_temporal_options
 @real_system_options
@@ -186,7 +180,7 @@ def serve(
 @fail_options
 @verbose_option
 def worker(**options: Any) -> None:
-    """Run a worker: it validates and pays. Start as many as you like; stop with Ctrl-C or SIGTERM."""
+    """Run a worker, which validates and pays invoices. Any number may run; stop with Ctrl-C or SIGTERM."""
     from invoice_mcp.cli.backend import run_worker
 
     common = _settings(**options)()
@@ -194,26 +188,28 @@ def worker(**options: Any) -> None:
 
 
 @main.command()
-@click.option("--reject", is_flag=True, help="Play the ending where it is rejected.")
-@click.option("--expire", is_flag=True, help="Play the ending where nobody decides.")
+@click.option("--reject", is_flag=True, help="The user rejects the invoice.")
+@click.option("--expire", is_flag=True, help="Nobody decides before the deadline.")
 @click.option(
     "--approval-timeout",
     callback=duration,
     metavar="DURATION",
     default=None,
-    help="How long the invoice waits.  [default: 5d; with --expire 3s]",
+    help=f"How long the invoice waits for approval.  [default: {DEFAULT_APPROVAL_TIMEOUT}; with --expire: 3s]",
 )
 @fail_options
 def demo(
     *, reject: bool, expire: bool, approval_timeout: timedelta | None, fail_validate: bool, fail_payment: bool
 ) -> None:
-    """Watch one invoice go through, from submission to payment.
+    """Process one sample invoice, from submission to payment.
 
-    Starts an embedded Temporal, a worker and the MCP server, then talks to it as a real MCP client with tasks: submits
-    the sample invoice, answers the form that asks for its approval, follows it to PAID and shows the ledger. Nothing is
-    left behind.
+    Starts an embedded Temporal, a worker and the MCP server, and calls it as an MCP client with tasks: submits the
+    sample invoice, answers the form that asks for approval, waits until it is PAID and prints the payment ledger.
+    Deletes all its data at the end.
 
-    Exits with 0 only if the invoice ended as it should: PAID, or as --reject or --expire asked for.
+    \b
+    Exit status: 0 the invoice ended as expected (PAID, or as --reject or
+    --expire say), 1 it did not.
     """
     from rich.console import Console
 
@@ -221,7 +217,7 @@ def demo(
     from invoice_mcp.output import flush_output, pipe_tolerant
 
     if reject and expire:
-        raise click.UsageError("It has one ending: --reject or --expire, not both.")
+        raise click.UsageError("Use --reject or --expire, not both.")
     played = play(
         Ending.REJECTED if reject else Ending.EXPIRED if expire else Ending.PAID,
         disable_wrapping(Console(file=pipe_tolerant(sys.stdout), highlight=False)),
@@ -237,9 +233,9 @@ def demo(
 
 @contextmanager
 def _garbage_collection_paused() -> Iterator[None]:
-    """Import without the garbage collector: there is no garbage, and a tenth of the time goes into looking for some."""
+    """Pause the garbage collector during imports: they create no garbage, and it would take a tenth of their time."""
     if "mcp" in sys.modules:
-        # In a process that did other things before, there may be.
+        # The imports are done: the process may have garbage by now.
         yield
         return
     gc.disable()
@@ -265,13 +261,13 @@ def _settings(
     fail_payment: bool,
     verbose: bool,
 ) -> Callable[[], CommonSettings]:
-    """What gives the options that every command has, called once: it imports Temporal's client, which takes long."""
+    """Check the options now; return a function that builds the settings, which imports Temporal's client first."""
     from invoice_mcp.cli.logs import log_to_stderr
 
     log_to_stderr(verbose=verbose)
     if (fail_validate and erp_url) or (fail_payment and payments_url):
         raise click.UsageError(
-            "--fail-validate and --fail-payment are for the embedded ERP and gateway, not for a real one."
+            "--fail-validate and --fail-payment work only with the embedded ERP and gateway, not with a real one."
         )
     home = _home()
 
@@ -320,13 +316,6 @@ def _run(main: Coroutine[Any, Any, T]) -> T:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def disable_wrapping(console: Console) -> Console:
-    """Lines as they are, where nobody's terminal would wrap them."""
-    if not console.is_terminal:
-        console.soft_wrap = True
-    return console
 
 
 def _expected_errors() -> tuple[type[Exception], ...]:

@@ -1,6 +1,6 @@
-"""Options that commands share, and how what is given with them is read."""
+"""Options that commands share, and the parsers of their values."""
 
-# As in main.py: what takes a second to import is imported when it is needed.
+# Slow imports are inside functions, so that --help is fast.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
@@ -15,26 +15,30 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from invoice_mcp.server.approval_policy import ApprovalPolicy
 from invoice_mcp.server.tool_names import ToolNames
 from invoice_mcp.server.transport.http_hosts import Authority
+
+# As `domain.report.DEFAULT_APPROVAL_TIMEOUT`, whose import takes longer than --help may; a test compares them.
+DEFAULT_APPROVAL_TIMEOUT = "5d"
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(?:([0-9]+(?:\.[0-9]+)?)([smhd]))")
 
 
 def duration(_ctx: click.Context | None, _param: click.Parameter | None, value: str | None) -> timedelta | None:
-    """A span of time as people write it: 3s, 30m, 12h, 5d, or 1d12h."""
+    """Click callback: parse a duration such as 3s, 30m, 12h, 5d or 1d12h."""
     if value is None:
         return None
     parts = _DURATION.findall(value)
     if not parts or "".join(number + unit for number, unit in parts) != value:
-        raise click.BadParameter(f"{value!r} is not a duration; write it like 3s, 30m, 12h, 5d or 1d12h.")
+        raise click.BadParameter(f"{value!r} is not a duration such as 3s, 30m, 12h, 5d or 1d12h.")
     try:
         return _validated_timeout(
             sum((timedelta(**{_UNITS[unit]: float(number)}) for number, unit in parts), timedelta())
         )
     except (ValueError, OverflowError):
-        raise click.BadParameter(f"{value!r} must be longer than nothing and at most 3650 days.") from None
+        raise click.BadParameter(f"{value!r} must be more than 0s and at most 3650 days.") from None
 
 
 def _validated_timeout(span: timedelta) -> timedelta:
@@ -50,7 +54,7 @@ def _authorities(
         return tuple(Authority.parse_option(value) for value in values)
     except ValueError as error:
         raise click.BadParameter(
-            f"{str(error)!r} names no host; write it like invoices.example.com, 10.0.0.5:8000 or [fd00::5]:8000."
+            f"{str(error)!r} is not a host such as invoices.example.com, 10.0.0.5:8000 or [fd00::5]:8000."
         ) from None
 
 
@@ -58,7 +62,7 @@ def _tool_names(_ctx: click.Context | None, _param: click.Parameter | None, valu
     try:
         return ToolNames(value)
     except ValueError as error:
-        raise click.BadParameter(f"{value!r} can't begin the name of a tool: {error}.") from None
+        raise click.BadParameter(f"{value!r} can't be the prefix of a tool name: {error}.") from None
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -71,9 +75,9 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _not_empty(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """A script's variable that is not set must not turn real payments into pretended ones."""
+    """Refuse an empty value: a script's unset variable must not replace a real system by an embedded one."""
     if value is not None and not value.strip():
-        raise click.BadParameter("it is empty; give a value, or leave the option out.")
+        raise click.BadParameter("the value is empty; give a value, or leave the option out.")
     return value
 
 
@@ -82,38 +86,41 @@ temporal_options = _options(
         "--address",
         metavar="HOST:PORT",
         callback=_not_empty,
-        help="Temporal frontend; instead of the embedded server.",
+        help="Address of the Temporal frontend, instead of the embedded server.",
     ),
     click.option("--namespace", callback=_not_empty, help="Temporal namespace."),
-    click.option("--profile", callback=_not_empty, help="Profile of temporal.toml to use."),
+    click.option("--profile", callback=_not_empty, help="Profile in temporal.toml."),
 )
 
 
 def _system_url(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    """The URL, also from the file that e.g. ERP_URL_FILE names; none with a password from where `ps` shows it."""
+    """Click callback: the URL from the option, the variable or the file named in e.g. ERP_URL_FILE.
+
+    A URL with a password is refused in a command line, where every user of the machine can read it.
+    """
     variable = str(param.envvar)
     if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
         if _has_password(_not_empty(ctx, param, value) or ""):
             raise click.BadParameter(
-                "it has a password, which every user of this machine can read in a command line. "
-                f"Set {variable} instead, or {variable}_FILE to a file that holds the URL."
+                "the URL contains a password, which every user of this machine can read in a command line. "
+                f"Set {variable} instead, or set {variable}_FILE to the path of a file with the URL."
             )
         return value
     file = os.environ.get(f"{variable}_FILE")
     if file is None:
         return value
     if value is not None:
-        raise click.BadParameter(f"both {variable} and {variable}_FILE are set; leave one out.")
+        raise click.BadParameter(f"both {variable} and {variable}_FILE are set; unset one.")
     try:
         return _not_empty(ctx, param, Path(file).read_text(encoding="utf-8").strip())
     except (OSError, ValueError) as error:
-        # What can't be decoded may be a piece of the password.
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise click.BadParameter(f"{variable}_FILE names {file!r}, which can't be read: {why}.") from None
+        # Not the decoding error: it may quote a part of the password.
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise click.BadParameter(f"the file {file!r} of {variable}_FILE can't be read: {why}.") from None
 
 
 def _has_password(url: str) -> bool:
-    # As a person means it: what is not percent-encoded may be no URL at all.
+    # Not urlsplit: a password that is not percent-encoded may make the text an invalid URL.
     user, at, _ = (url.partition("://")[2] or url).rpartition("@")
     return bool(at) and ":" in user
 
@@ -125,7 +132,7 @@ real_system_options = _options(
         show_envvar=True,
         metavar="URL",
         callback=_system_url,
-        help="A real ERP, over HTTP. With a password: in the variable, or in a file that ERP_URL_FILE names.",
+        help="URL of a real ERP. With a password, use the variable, or ERP_URL_FILE with the path of a file.",
     ),
     click.option(
         "--payments-url",
@@ -133,40 +140,53 @@ real_system_options = _options(
         show_envvar=True,
         metavar="URL",
         callback=_system_url,
-        help="A real payment gateway, over HTTP. With a password: in the variable, or in a file that PAYMENTS_URL_FILE"
-        " names.",
+        help="URL of a real payment gateway. With a password, use the variable, or PAYMENTS_URL_FILE with the path of a"
+        " file.",
     ),
 )
 embedded_temporal_options = _options(
-    click.option("--ui", is_flag=True, help="The embedded Temporal with its Web UI, which web pages may reach too."),
+    click.option(
+        "--ui", is_flag=True, help="Run the embedded Temporal with its Web UI, which web pages can reach too."
+    ),
     click.option(
         "--accept-embedded-risk",
         "accept_embedded_risk",
         envvar="INVOICE_MCP_ACCEPT_EMBEDDED_RISK",
         show_envvar=True,
         is_flag=True,
-        help="Use the embedded Temporal with a real ERP and gateway too, though any user of this machine can reach it.",
+        help="Allow a real ERP or gateway with the embedded Temporal, which any user of this machine can reach.",
     ),
 )
 embedded_option = click.option(
-    "--embedded-ports", "allow_embedded", is_flag=True, help="Pretend to pay, also on a Temporal that others share."
+    "--embedded-ports",
+    "allow_embedded",
+    is_flag=True,
+    help="Allow the embedded ERP and gateway, which pay nobody, on a shared Temporal.",
 )
 lost_state_option = click.option(
     "--accept-lost-state",
     is_flag=True,
-    help="Go on, this once, although local state is lost, and with it what was paid.",
+    help="Start, this once, although local state is lost, and with it the record of payments.",
 )
 fail_options = _options(
-    click.option("--fail-validate", is_flag=True, help="To try it out: this worker's ERP refuses."),
-    click.option("--fail-payment", is_flag=True, help="To try it out: this worker's gateway refuses."),
+    click.option("--fail-validate", is_flag=True, help="For trials: the embedded ERP refuses every invoice."),
+    click.option("--fail-payment", is_flag=True, help="For trials: the embedded gateway refuses every payment."),
 )
 timeout_option = click.option(
     "--approval-timeout",
     callback=duration,
     metavar="DURATION",
-    default="5d",
+    default=DEFAULT_APPROVAL_TIMEOUT,
     show_default=True,
-    help="How long an invoice waits for its decision: 3s, 12h, 5d. Holds for invoices submitted from now on.",
+    help="How long an invoice waits for a decision, e.g. 3s, 12h, 5d. For invoices submitted from now on.",
+)
+approval_option = click.option(
+    "--approval",
+    type=click.Choice([policy.value for policy in ApprovalPolicy]),
+    default=None,
+    help="What an approval needs. ask: a form answered with yes if the client shows forms, else nothing. trust:"
+    " nothing. ask-or-refuse: a form answered with yes.  [default: ask if Temporal, ERP and gateway are all embedded,"
+    " else ask-or-refuse]",
 )
 allowed_host_option = click.option(
     "--allowed-host",
@@ -174,8 +194,8 @@ allowed_host_option = click.option(
     metavar="NAME[:PORT]",
     multiple=True,
     callback=_authorities,
-    help="With --http: a name of this server, for Host and Origin; all others are refused. Repeat it for several."
-    "  [default: the names of loopback, where it listens there; needed elsewhere]",
+    help="With --http: a name of this server in Host and Origin headers; others are refused. May be repeated."
+    "  [default: the loopback names if it listens on loopback; else required]",
 )
 tool_prefix_option = click.option(
     "--tool-prefix",
@@ -183,21 +203,25 @@ tool_prefix_option = click.option(
     metavar="PREFIX",
     default="",
     callback=_tool_names,
-    help="Put this before the name of each tool, where a host would show a bare `list` or `status` beside its own:"
-    " invoice_ makes them invoice_list and invoice_status.",
+    help="Prefix of each tool name, for hosts that show tools without their server: invoice_ gives invoice_list and"
+    " invoice_status.",
 )
-verbose_option = click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr of what goes on.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Log details to stderr.")
 
 EPILOG = """\b
-Which Temporal: --address, --namespace and --profile come first, then
+Which Temporal: --address, --namespace and --profile take precedence, then
 Temporal's standard environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE,
 TEMPORAL_API_KEY, TEMPORAL_PROFILE, temporal.toml; a namespace or key without
-address means localhost:7233), and where nothing is set the embedded server,
-with its data under INVOICE_MCP_HOME."""
+an address means localhost:7233). If none is set, the embedded server, with
+its data under INVOICE_MCP_HOME."""
 
 
 def reject_options(ctx: click.Context, why: str, *names: str) -> None:
-    """What would be ignored is not accepted, where it was given with the command."""
+    """Refuse options given in the command line that would have no effect.
+
+    Raises:
+        click.UsageError: One of `names` was given.
+    """
     options = {param.name: param.opts[0] for param in ctx.command.params}
     parse_option = [options[name] for name in names if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if parse_option:

@@ -1,10 +1,10 @@
-"""Serving MCP on stdin and stdout, or over HTTP, until told to stop.
+"""The `serve` command: MCP on stdin and stdout or over HTTP, until the host leaves or a signal arrives.
 
-What takes long is loaded and connected behind the first answers: hosts wait for these, some for five seconds at most,
-and some begin their first turn without our tools.
+The handshake is answered before Temporal is imported and connected. Hosts wait only some seconds for it, and some begin
+their first turn without the tools of a server that is slower.
 """
 
-# What no first answer needs is imported when it is needed.
+# Only what the handshake needs is imported at the top.
 # ruff: noqa: PLC0415
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import asyncio
 import logging
 import os
 import select
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 
+from invoice_mcp.cli.process import stop_event_on_signals
 from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.exit import exit_process
 from invoice_mcp.server.startup import Startup
@@ -36,25 +36,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Load = Callable[[], "BackendSource"]
-"""Imports what the tools work on, and says how it is made. It takes long: called in a thread."""
+"""Imports Temporal's client and returns the builder of the backend. It takes a second: call it in a thread."""
 
-# What a host asks before it needs anything. What it asks next shows that it has the answer.
+# Methods of the handshake. Any other method shows that the host has read the answers to these.
 _HANDSHAKE = frozenset({"initialize", "server/discover", "tools/list", "ping"})
-# Seconds. In this time the answer is written: it has the processor for itself.
+# Seconds. The imports start so long after a handshake answer, which is then written first.
 _WRITE_DELAY = 0.05
-# Seconds until everything begins for a host that says nothing.
+# Seconds until the imports start for a host that sends nothing.
 _MAX_START_DELAY = 1.0
-# Seconds, for a host that has left: by then it is known whether the configuration can work.
+# Seconds. How long `serve` stays after its host has left, to report a configuration that can't work.
 _CHECK_TIMEOUT = 10.0
 
 
 async def serve(load: Load, *, http: HttpSettings | None = None, names: ToolNames = UNPREFIXED) -> NoReturn:
-    """Serve MCP on stdin and stdout, or over streamable HTTP as `http` says, until the host leaves.
-
-    Then ends the process.
+    """Serve MCP on stdin and stdout, or over streamable HTTP if `http` is given; then end the process.
 
     Raises:
-        ConfigurationError: Nothing can be served like this.
+        ConfigurationError: The settings can't work.
     """
     startup: Startup[Backend] = Startup()
     server = build_deferred_server(startup, names=names)
@@ -72,8 +70,8 @@ async def _serve_http(server: ErrorCodeServer, http: HttpSettings, load: Load, s
         source = await asyncio.to_thread(load)
         configuration = await source.configuration()
         stop = stop_event_on_signals()
-        connecting = asyncio.create_task(source.keep(configuration, source.policy(configuration), startup))
-        # It ends by itself only where nothing can be served.
+        connecting = asyncio.create_task(source.run(configuration, source.select_policy(configuration), startup))
+        # The task ends by itself only on an error.
         connecting.add_done_callback(lambda _: stop.set())
         try:
             await serve_http(server, http, listening, stop)
@@ -86,7 +84,7 @@ async def _serve_stdio(server: ErrorCodeServer, load: Load, startup: Startup[Bac
     start, checked = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().call_later(_MAX_START_DELAY, start.set)
     server.middleware.append(_start_after_handshake(start))
-    # Before the server runs: while it does, descriptor 1 points elsewhere.
+    # Before the server runs: the SDK redirects descriptor 1 while it serves.
     stdout_closed = asyncio.create_task(_wait_until_closed(_duplicate_stdout()))
     running = asyncio.create_task(_run(server))
     connecting = asyncio.create_task(_connect(load, startup, start, checked))
@@ -95,7 +93,7 @@ async def _serve_stdio(server: ErrorCodeServer, load: Load, startup: Startup[Bac
         await asyncio.wait({running, connecting, *stops}, return_when=asyncio.FIRST_COMPLETED)
         host_left = stdout_closed.done() and not running.done()
         if running.done():
-            # Whoever leaves at once is told all the same if the configuration can't work.
+            # A configuration that can't work is reported also if the host leaves at once.
             start.set()
             stops.append(asyncio.create_task(checked.wait()))
             await asyncio.wait({connecting, *stops}, timeout=_CHECK_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
@@ -108,7 +106,7 @@ async def _serve_stdio(server: ErrorCodeServer, load: Load, startup: Startup[Bac
             await _cancel_and_wait(connecting)
         except Exception as error:
             if not isinstance(error, ConfigurationError):
-                logger.exception("serve can't go on")
+                logger.exception("serve failed")
             _exit_with_error(error)
     if running.done() and (fault := running.result()) and not host_left:
         if not isinstance(fault, ConnectionError):
@@ -118,24 +116,28 @@ async def _serve_stdio(server: ErrorCodeServer, load: Load, startup: Startup[Bac
 
 def _check_standard_streams() -> None:
     if sys.stdin is None:
-        raise ConfigurationError("stdin is closed, so no host can speak. Hosts start this with a pipe; or use --http")
+        raise ConfigurationError(
+            "stdin is closed, so no host can send requests. Hosts start this with a pipe; or use --http"
+        )
     if sys.stdout is None:
-        raise ConfigurationError("stdout is closed, where answers go. Hosts start this with a pipe; or use --http")
+        raise ConfigurationError(
+            "stdout is closed, so no answer can be sent. Hosts start this with a pipe; or use --http"
+        )
     if sys.stdin.isatty():
-        logger.info("This waits for an MCP host to speak on stdin. To look around, try: invoice-mcp demo")
+        logger.info("Waiting for an MCP host on stdin. To try it without a host: invoice-mcp demo")
 
 
 async def _connect(load: Load, startup: Startup[Backend], start: asyncio.Event, checked: asyncio.Event) -> NoReturn:
     await start.wait()
     source = await asyncio.to_thread(load)
     configuration = await source.configuration()
-    policy = source.policy(configuration)
+    policy = source.select_policy(configuration)
     checked.set()
-    await source.keep(configuration, policy, startup)
+    await source.run(configuration, policy, startup)
 
 
 async def _run(server: ErrorCodeServer) -> OSError | None:
-    """Serve until the host leaves, or can't be read from or written to any more: then why."""
+    """Serve until the host leaves. Return the error if stdin or stdout failed."""
     fault = None
     try:
         await server.run_stdio_async()
@@ -152,12 +154,12 @@ def _first_of(errors: BaseExceptionGroup[OSError]) -> OSError:
 def _exit_with_error(why: object) -> NoReturn:
     logging.shutdown()
     sys.stderr.write(f"Error: {why}\n")
-    # A thread still reads stdin, and would be waited for.
+    # Not sys.exit: Python would wait for the thread that reads stdin.
     exit_process(1)
 
 
 def _start_after_handshake(start: asyncio.Event) -> Any:
-    """Middleware that lets the rest begin, once the handshake is answered, or something else is asked."""
+    """Return the middleware that sets `start` once the handshake is answered or another request comes."""
 
     async def note(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         if ctx.method not in _HANDSHAKE:
@@ -172,22 +174,22 @@ def _start_after_handshake(start: asyncio.Event) -> Any:
 
 
 def _duplicate_stdout() -> int | None:
-    """A descriptor of our stdout; None where it is closed, none, or no file."""
+    """Return a duplicate of stdout's descriptor; None if stdout is closed or has none."""
     with suppress(OSError, AttributeError, ValueError):
         return os.dup(sys.stdout.fileno())
     return None
 
 
 async def _wait_until_closed(descriptor: int | None) -> None:
-    """Return when nobody can read any more what is written there. Who writes would notice with the next answer only."""
+    """Wait until the other end of the pipe is closed. A write would notice that only with the next answer."""
     loop, closed = asyncio.get_running_loop(), asyncio.Event()
 
     def watch(descriptor: int) -> None:
         poll = select.poll()
-        # Of no event: that the other end is gone is always told.
+        # With no events requested, poll still reports POLLERR and POLLHUP.
         poll.register(descriptor, 0)
         poll.poll()
-        with suppress(RuntimeError):  # the loop is closed: we end anyway
+        with suppress(RuntimeError):  # the loop is closed: the process ends anyway
             loop.call_soon_threadsafe(closed.set)
 
     if descriptor is not None:
@@ -196,19 +198,11 @@ async def _wait_until_closed(descriptor: int | None) -> None:
 
 
 def _log_stdout_closed() -> None:
-    logger.warning("The host closed stdout, where answers go")
+    logger.warning("The host closed stdout: no answer can be sent")
 
 
 async def _cancel_and_wait(task: asyncio.Task[NoReturn]) -> None:
-    """Have the task end, and raise what it failed with."""
+    """Cancel the task, wait for it, and raise its error if it had failed."""
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-def stop_event_on_signals() -> asyncio.Event:
-    """An event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop

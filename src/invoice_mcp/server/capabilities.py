@@ -1,4 +1,4 @@
-"""What the server declares: tools alone. `MCPServer` declares prompts and resources too, though there are none."""
+"""The declared capabilities: tools only. `MCPServer` always declares prompts and resources, of which there are none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _ABSENT = frozenset({"prompts", "resources"})
 
 
 async def hide_prompts_and_resources(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Middleware: hosts are not told to ask for prompts and resources. Who asks all the same gets an empty list."""
+    """Middleware: remove prompts and resources from the capabilities. A host that lists them gets an empty list."""
     result = await call_next(ctx)
     if ctx.method not in _DISCOVERY_METHODS or not isinstance(result, dict):
         return result

@@ -1,4 +1,4 @@
-"""The tasks extension of a server that answers its first messages before Temporal is connected."""
+"""The tasks extension of a server that starts before Temporal is connected."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _METHODS = {"tasks/get": TaskParams, "tasks/update": UpdateTaskParams, "tasks/ca
 
 
 class DeferredTasksExtension(Extension):
-    """Declares tasks at once, and hands each request on to the extension that is made when Temporal is connected.
+    """Declares tasks at once and delegates each request to a `TasksExtension` created when Temporal is connected.
 
     Args:
-        make: Gives that extension; called until it once does. Raises RefusedError while there is no Temporal.
-        tools: Whose calls may become tasks. They wait for Temporal themselves, so they are called first.
+        create: Creates that extension; called until it succeeds. Raises RefusedError while Temporal is not connected.
+        tools: Names of the tools whose calls may become tasks. They wait for Temporal themselves and are called first.
     """
 
     identifier = EXTENSION_ID
@@ -37,14 +37,14 @@ class DeferredTasksExtension(Extension):
         self._delegate: TasksExtension | None = None
 
     def methods(self) -> Sequence[MethodBinding]:
-        """As of `TasksExtension`."""
+        """See `TasksExtension.methods`."""
         versions = frozenset(MODERN_PROTOCOL_VERSIONS)
         return [MethodBinding(name, params, self._handler(name), versions) for name, params in _METHODS.items()]
 
     async def intercept_tool_call(
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """As of `TasksExtension`."""
+        """See `TasksExtension.intercept_tool_call`."""
         result = await call_next(ctx)
         if params.name not in self._tools or not isinstance(result, CallToolResult) or result.is_error:
             return result
@@ -55,7 +55,7 @@ class DeferredTasksExtension(Extension):
         return await (await self._require_delegate()).intercept_tool_call(params, ctx, return_result)
 
     async def listening(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Middleware, as of `TasksExtension`."""
+        """Middleware; see the method of `TasksExtension`."""
         if ctx.method != "subscriptions/listen":
             return await call_next(ctx)
         wanted = (ctx.params or {}).get("notifications")

@@ -1,4 +1,4 @@
-"""An MCP server whose every tool error starts with a stable code and never shows a traceback."""
+"""The MCP server class: every tool error starts with a stable code and contains no traceback."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ _TOO_LARGE = f"the arguments are larger than {MAX_INVOICE_BYTES // 1024} KiB, or
 
 HOST_ARGUMENTS: Mapping[str, str] = MappingProxyType(
     {
-        "wait_for_previous": "Gemini CLI adds it to every tool's schema, to put calls in order, and sends it on",
+        "wait_for_previous": "Gemini CLI adds it to every tool's schema, to order its calls, and sends it along",
     }
 )
-"""Arguments that hosts are known to add of their own, and why: they are no mistakes of a model, and are ignored."""
+"""Arguments that hosts are known to add, and why. They are no mistakes of a model and are ignored."""
 
 
 class ErrorCodeServer(MCPServer[Any]):
-    """`MCPServer`, but whatever goes wrong in a tool is answered as `CODE: why. What to do next.`
+    """An `MCPServer` whose tool errors read `CODE: reason. What to do next.`
 
-    The text of an answer is as `build_text_content` writes it.
+    The text content of a result is that of `build_text_content`.
 
     Args:
-        names: What the tools are called in sentences of ours.
+        names: The tool names to use in texts.
     """
 
     def __init__(self, *args: Any, names: ToolNames = UNPREFIXED, **options: Any) -> None:
@@ -53,7 +53,7 @@ class ErrorCodeServer(MCPServer[Any]):
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[Any, Any] | None = None
     ) -> CallToolResult | InputRequiredResult:
-        """As the base class, but a failure is an answer, not an exception; protocol errors pass."""
+        """As the base class, but return a failure as an error result. Protocol errors are raised."""
         try:
             arguments = await self._check_arguments(name, arguments)
             result = await super().call_tool(name, arguments, context)
@@ -66,7 +66,7 @@ class ErrorCodeServer(MCPServer[Any]):
         return result
 
     async def run_stdio_async(self) -> None:
-        """As the base class, but what the SDK drops or leaves unanswered is answered."""
+        """As the base class, but answer the input that the SDK drops or leaves unanswered."""
         async with stdio_streams() as streams:
             await self.serve_streams(*streams)
 
@@ -78,10 +78,11 @@ class ErrorCodeServer(MCPServer[Any]):
         await self._lowlevel_server.run(messages, answers, options)
 
     async def _check_arguments(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """The arguments, less those of hosts.
+        """Return the arguments without `HOST_ARGUMENTS`.
 
         Raises:
-            RefusedError: What the SDK would drop or choke on: unknown tools, unknown arguments, too much of anything.
+            RefusedError: The tool or an argument is unknown (the SDK ignores unknown arguments), or the arguments are
+                too large.
         """
         tools = {tool.name: tool for tool in await self.list_tools()}
         if name not in tools:
@@ -114,4 +115,4 @@ def _to_refusal(error: ToolError | RefusedError) -> RefusedError:
             code, f"{describe_faults(cause, below=('invoice',))}. Correct this and call again; nothing was changed."
         )
     logger.error("A tool failed unexpectedly", exc_info=cause or error)
-    return RefusedError(ErrorCode.INTERNAL, "something went wrong that should not have. The server's log says more.")
+    return RefusedError(ErrorCode.INTERNAL, "an unexpected error. The server's log has the details.")

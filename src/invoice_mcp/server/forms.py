@@ -1,4 +1,4 @@
-"""What a person is asked about an invoice, word for word, and how the answer is read. Knows nothing of Temporal."""
+"""The forms that ask a person about an invoice, and the parsing of the answers. Independent of Temporal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from invoice_mcp.domain.summary import format_time
 
 T = TypeVar("T", bound=BaseModel)
 
-# A form that can't be taken in at a glance gets waved through. All lines together are always told.
+# People approve long forms unread. Further lines are shown as one sum.
 MAX_FORM_LINES = 50
 
 _AFTER_DISMISSAL = (
@@ -25,7 +25,7 @@ _AFTER_DISMISSAL = (
 
 
 class DecisionForm(BaseModel):
-    """The form of a waiting invoice."""
+    """The form of an invoice that waits for approval."""
 
     decision: Literal["approve", "reject"] = Field(
         title="Decision", description="approve: every line is paid on its due date. reject: nothing is paid. Final."
@@ -35,28 +35,28 @@ class DecisionForm(BaseModel):
 
 
 class ConfirmationForm(BaseModel):
-    """The form of an approval that somebody else, most likely a model, passes on."""
+    """The form that confirms an approval passed on by a caller, usually a model."""
 
-    # Strict: what is merely like a yes, such as "on" or 1, is none.
+    # Strict: Pydantic would accept "on" or 1 as a yes.
     approve: bool = Field(
         strict=True, title="Approve and pay", description="Yes: every line is paid on its due date. Final."
     )
 
 
 def decision_request(report: InvoiceReport, dismissals: int = 0) -> ElicitRequest:
-    """Ask for a decision: approve or reject. After a form that was dismissed, it says first what came of that."""
+    """Return the form that asks for a decision. After a dismissed form it first says that this decided nothing."""
     return _build_form(f"{_AFTER_DISMISSAL if dismissals else ''}Approve or reject {describe(report)}", DecisionForm)
 
 
 def confirmation_request(report: InvoiceReport, decision: DecisionRequest) -> ElicitRequest:
-    """Ask whether an approval is really meant, in this name and with this comment."""
+    """Return the form that asks to confirm an approval in this name and with this comment."""
     comment = f"\nComment: {quoted(decision.comment, MAX_COMMENT)}" if decision.comment else ""
     head = f"Your assistant wants to approve, in the name of {quoted(decision.by)}, "
     return _build_form(f"{head}{describe(report)}{comment}", ConfirmationForm)
 
 
 def describe(report: InvoiceReport) -> str:
-    """Which invoice, how much, to whom, and each line. What is the invoice's own text is quoted."""
+    """Describe the invoice: id, amount, customer, deadline and lines. Texts of the invoice are quoted."""
     what = f"invoice {plain_or_quoted(report.invoice_id)}: pay {plain_or_quoted(report.currency)} {report.total:,}"
     head = f"{what} to {quoted(report.customer, MAX_NAME)}."
     until = f" It expires on {format_time(report.approval_deadline)}." if report.approval_deadline else ""
@@ -71,22 +71,22 @@ def describe(report: InvoiceReport) -> str:
 
 
 def read_decision(answer: ElicitResult) -> DecisionForm | None:
-    """What the person decided; None where nothing was: dismissing or declining a form is no rejection.
+    """Return the decision; None if there is none: to dismiss or decline a form is no rejection.
 
     Raises:
-        ValueError: The form was sent, but can't be read.
+        ValueError: The content of the answer is invalid.
     """
     if answer.action == "accept":
         return _parse_form(DecisionForm, answer)
-    # Declining to answer is not rejecting the invoice, unless the person says so.
+    # A declined form rejects the invoice only if its content says so.
     decision = (answer.content or {}).get("decision")
     return _parse_form(DecisionForm, answer) if answer.action == "decline" and decision == "reject" else None
 
 
 def why_not_confirmed(answer: ElicitResult) -> str | None:
-    """Why the answer to the form of an approval is no yes; None: it is one.
+    """Return why the answer does not confirm the approval; None if it does.
 
-    It tells what the client answered, and of no person: some clients dismiss every form by themselves.
+    The text is about the client, not about a person: some clients dismiss every form by themselves.
     """
     if answer.action != "accept":
         what = f"nobody confirmed: the client answered {answer.action!r} to the form"
@@ -98,20 +98,20 @@ def why_not_confirmed(answer: ElicitResult) -> str | None:
 
 
 def message_of(request: ElicitRequest) -> str:
-    """The text that is shown above the form."""
+    """Return the text above the form's fields."""
     return request.params.message
 
 
 def _build_form(message: str, form: type[BaseModel]) -> ElicitRequest:
     rendered = render_elicitation_schema(form)
-    # Our own names and words for the form as a whole are not for whoever fills it in.
+    # Without title and description, which are the class name and the docstring.
     schema = {key: rendered[key] for key in ("type", "properties", "required")}
     return ElicitRequest(params=ElicitRequestFormParams(message=message, requested_schema=schema))
 
 
 def _parse_form(form: type[T], answer: ElicitResult) -> T:
     try:
-        # A field that is null is one that was left out.
+        # A field of null counts as missing.
         return form.model_validate({name: value for name, value in (answer.content or {}).items() if value is not None})
     except ValidationError as error:
         raise ValueError(describe_faults(error)) from None

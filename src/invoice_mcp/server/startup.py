@@ -1,4 +1,4 @@
-"""What is not there yet when a server answers its first messages: waited for, but not long."""
+"""A value that is created in the background while a server already answers calls."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from invoice_mcp.domain.errors import ErrorCode, RefusedError
 T = TypeVar("T")
 
 MAX_WAIT = 5.0
-"""Seconds that a call waits. With what is left of an answer's time it is answered within ten."""
+"""Seconds that a call waits for the value. The whole call is answered within ten seconds."""
 
 STARTING_MESSAGE = "Temporal is still being started, or connected to"
-"""What a refusal says of a server that has only just begun."""
+"""The reason in refusals of a server that has just started."""
 
 _CALL_AGAIN = "Call again in some seconds; nothing is lost."
 _RETRIED = f"It is tried again. {_CALL_AGAIN}"
@@ -23,9 +23,9 @@ _LONGEST_REASON = 1000
 
 
 class Startup(Generic[T]):
-    """Something that is made in the background, for calls that need it.
+    """A value created by a background task; awaitable calls wait for it, at most for `max_wait` seconds.
 
-    Whoever makes it calls `provide`, or `fail` and, once somebody needs it again, `retry`.
+    The background task calls `provide`, or `fail` and, after `wait_until_needed`, `retry`.
     """
 
     def __init__(self, *, max_wait: float = MAX_WAIT) -> None:
@@ -36,10 +36,10 @@ class Startup(Generic[T]):
         self._needed = anyio.Event()
 
     async def __call__(self) -> T:
-        """What is made, once it is there.
+        """Return the value; wait for it if needed.
 
         Raises:
-            RefusedError: TEMPORAL_UNAVAILABLE: it takes longer than a call waits, or could not be made. The text says
+            RefusedError: TEMPORAL_UNAVAILABLE: the value was not created in time, or its creation failed. The text says
                 why.
         """
         if self._value is None:
@@ -54,20 +54,20 @@ class Startup(Generic[T]):
         return self._value
 
     def provide(self, value: T) -> None:
-        """It is there."""
+        """Set the value."""
         self._value = value
         self._resolved.set()
 
     def fail(self, reason: str) -> None:
-        """It could not be made. The first line of the reason says what to do; every call is told it, and at once."""
+        """Set the failure: every call is refused at once, with the first line of the reason, until `retry`."""
         self._value, self._failure = None, printable(reason.partition("\n")[0], _LONGEST_REASON)
         self._resolved.set()
         self._needed = anyio.Event()
 
     async def wait_until_needed(self) -> None:
-        """Wait until somebody calls."""
+        """Wait until a call needs the value."""
         await self._needed.wait()
 
     def retry(self) -> None:
-        """It is made anew: calls wait for it again."""
+        """Let calls wait for the value again."""
         self._resolved = anyio.Event()

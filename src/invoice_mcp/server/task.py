@@ -1,4 +1,4 @@
-"""The invoice as an MCP task: what `trigger` starts is one, and its one question is the approval."""
+"""The invoice as an MCP task: `trigger` starts it, and its only question is the approval."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from invoice_mcp.domain.report import (
     without_idempotency_keys,
 )
 from invoice_mcp.domain.summary import summarize, with_summary
-from invoice_mcp.server.confirmation import ApprovalPolicy, client_name, require_forms
+from invoice_mcp.server.approval_policy import ApprovalPolicy
+from invoice_mcp.server.confirmation import client_name, require_forms
 from invoice_mcp.server.forms import decision_request, message_of, read_decision
 from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
 from invoice_mcp.server.tool_results import build_result
@@ -46,7 +47,7 @@ _OTHER_GATEWAY_HINT = (
     f"Nothing is asked here: {OTHER_GATEWAY}. Approve it at a server that is started with those; to reject it, call the"
     " tool `reject`."
 )
-# Who was faster, or came too late: nothing is asked any more.
+# Refusals after another decision, or after the end: the question is closed.
 _TOO_LATE = frozenset({ErrorCode.ALREADY_DECIDED, ErrorCode.ALREADY_CLOSED})
 
 _POLL_ACTIVE = timedelta(seconds=1)
@@ -57,11 +58,11 @@ _POLL_MAX = timedelta(minutes=1)
 def invoice_binding(
     service: InvoiceService, approval: ApprovalPolicy = ApprovalPolicy.ASK, *, names: ToolNames = UNPREFIXED
 ) -> TaskBinding:
-    """Makes `trigger` start a task for clients that know tasks; the others get its plain answer.
+    """Bind `trigger` to the invoice workflow. Clients without tasks get its plain answer.
 
     Args:
-        approval: Which approvals count; a rejection is taken from anybody.
-        names: What the tools are called.
+        approval: What an approval needs; a rejection needs nothing.
+        names: The tool names.
     """
     client = service.client
 
@@ -109,7 +110,7 @@ Handle = WorkflowHandle[Any, Any]
 
 
 async def task_state(service: InvoiceService, handle: Handle) -> TaskState:
-    """What the workflow's report means for its task."""
+    """Return the state of the task that follows from the workflow's report."""
     standing = await _query_standing(service.client, handle)
     report = standing.report
     form = await _open_form(service, handle, standing)
@@ -129,10 +130,9 @@ async def task_state(service: InvoiceService, handle: Handle) -> TaskState:
 
 
 async def _open_form(service: InvoiceService, handle: Handle, standing: Standing) -> dict[str, ElicitRequest]:
-    """The form that asks for the decision, by its key: the same until it is answered, and a new one after each that was
-    dismissed. Empty: nothing is asked, as there is nothing to decide, or an approval would be refused here.
+    """Return the open form by its key; empty if there is no decision to make, or this server would refuse an approval.
 
-    After very many dismissals it stays the same: what is kept in a history has its limits.
+    The key changes with each dismissal, up to `MOST_DISMISSALS`: each adds to the workflow's history.
     """
     report = standing.report
     if not _is_pending_approval(report):
@@ -151,12 +151,11 @@ def _is_pending_approval(report: InvoiceReport) -> bool:
 
 
 async def _is_cancellable(client: Client, handle: Handle) -> bool:
-    """Whether stopping the task cancels the invoice: not once it is approved.
+    """Whether cancelling the task cancels the invoice: only before it is approved.
 
-    Hosts stop a task by one key, Escape say, when a person only wants to see it no longer. While the invoice waits,
-    nothing is lost by that: nothing is paid, and it may be submitted again. But an approval is a decision about money
-    that somebody made on purpose, and that others rely on; it is undone on purpose only, by the tool `cancel`. The
-    tasks extension leaves that to the server: "Cancellation is cooperative".
+    Hosts cancel a task with one key, such as Escape, also when a person only wants to hide it. Before the decision that
+    loses nothing: nothing is paid, and the invoice may be submitted again. An approval is a deliberate decision about
+    money; only the tool `cancel` undoes it. The tasks extension allows that: "Cancellation is cooperative".
     """
     return not _is_approved((await _query_standing(client, handle)).report)
 
@@ -170,7 +169,7 @@ async def _query_standing(client: Client, handle: Handle) -> Standing:
     try:
         standing: Standing = await handle.query(InvoiceWorkflow.standing)
     except WorkflowQueryFailedError:
-        # A worker of an older release can't tell since when.
+        # A worker of an older release does not have this query: the time of the last change is unknown.
         report = await handle.query(InvoiceWorkflow.report)
         standing = Standing(report=report, changed_at=execution.start_time)
     report = await with_earlier_runs(client, execution, standing.report)
@@ -181,18 +180,18 @@ async def _dismiss(service: InvoiceService, handle: Handle, number: int) -> None
     try:
         await service.dismiss(handle.id, handle.run_id, number)
     except RefusedError as refusal:
-        # Another form is asked by now, or there were too many.
+        # INVALID_ARGUMENT: another form is open by now, or there were too many dismissals.
         _raise_unless(_TOO_LATE | {ErrorCode.INVALID_ARGUMENT}, refusal)
 
 
 def _raise_unless(ignored: AbstractSet[ErrorCode], refusal: RefusedError) -> None:
-    """Return if it only says that this is not asked any more: such answers are ignored."""
+    """Ignore a refusal with one of these codes; raise any other as a protocol error."""
     if refusal.code not in ignored:
         raise MCPError(INTERNAL_ERROR, str(refusal)) from None
 
 
 def _poll_interval(report: InvoiceReport) -> timedelta:
-    """Nothing happens before the next due date; a decision may come at any time by another door."""
+    """Before the next due date nothing changes; a decision may come at any time through a tool."""
     if report.status is Status.PENDING_APPROVAL:
         return _POLL_WAITING
     due = [line.due_date for line in report.lines if line.status is LineStatus.SCHEDULED]
@@ -209,7 +208,7 @@ def _parse_response(response: Any) -> ElicitResult:
 
 
 async def _read_result(client: Client, outcome: Any) -> CallToolResult:
-    """The report, as `status` tells it."""
+    """Return the final report as the tool `status` does."""
     report = with_summary(InvoiceReport.model_validate(outcome))
     execution = await client.get_workflow_handle(report.workflow_id, run_id=report.run_id).describe()
     return build_result(without_idempotency_keys(await with_earlier_runs(client, execution, report)))

@@ -1,4 +1,4 @@
-"""What the tools are called: with a prefix of the user's choice, for hosts that show the tools of all servers alike."""
+"""The names of the tools, with an optional prefix for hosts that show tools without their server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 TOOLS = ("trigger", "status", "approve", "reject", "cancel", "list")
 
-# With the longest name of a tool it is still shorter than what hosts and models take, prefixes of their own included.
+# Short enough that prefix and tool name, with the prefixes that hosts add, fit the limits of hosts and models.
 _PREFIX = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,23}")
 _IN_TEXT = re.compile(rf"`({'|'.join(TOOLS)})`")
 
@@ -17,10 +17,10 @@ class ToolNames:
     """The names of the six tools.
 
     Args:
-        prefix: Stands before each: `invoice_` makes `invoice_list`.
+        prefix: Precedes each name: `invoice_` gives `invoice_list`.
 
     Raises:
-        ValueError: The prefix can't begin a tool's name.
+        ValueError: The prefix is invalid.
     """
 
     prefix: str = ""
@@ -30,13 +30,12 @@ class ToolNames:
             raise ValueError("it must be a letter, then at most 23 letters, digits, '_' or '-', such as invoice_")
 
     def of(self, tool: str) -> str:
-        """The name under which hosts see a tool."""
+        """Return the tool's name with the prefix."""
         return f"{self.prefix}{tool}"
 
     def in_text(self, text: str) -> str:
-        """A text of ours, in which tools are named in backticks, with the names that hosts see."""
+        """Add the prefix to the tool names in backticks in one of our texts."""
         return _IN_TEXT.sub(rf"`{self.prefix}\1`", text) if self.prefix else text
 
 
 UNPREFIXED = ToolNames()
-"""The names without a prefix."""

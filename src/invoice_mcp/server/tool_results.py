@@ -1,4 +1,4 @@
-"""Answers of tools, as MCP carries them: structured, and as text for hosts that read nothing else."""
+"""Results of tools: structured content, and the same as text for hosts that read only text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pydantic import BaseModel
 
 
 def build_result(answer: BaseModel) -> CallToolResult:
-    """The result of a tool that answers this."""
+    """Build the result of a tool from its answer."""
     structured = answer.model_dump(mode="json")
     return CallToolResult(content=build_text_content(structured), structured_content=structured)
 
 
 def build_text_content(structured: Mapping[str, Any]) -> list[ContentBlock]:
-    """The same as text: first the summary, which some hosts cut off or show alone, then the whole as compact JSON."""
+    """Return the content as text: the summary first, since some hosts truncate or show only that, then compact JSON."""
     summary = structured.get("summary")
     texts = [summary] if isinstance(summary, str) and summary else []
     texts.append(pydantic_core.to_json(structured).decode())

@@ -1,6 +1,6 @@
-"""JSON schemas of tools, as hosts need them: small, without references, and in the subset that strict hosts take.
+"""Transformations of tool schemas: small, without references, and in the JSON Schema subset of strict hosts.
 
-Each function takes a schema, leaves it as it is, and returns another.
+Each function returns a new schema.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from typing import Any
 Schema = Mapping[str, Any]
 
 _DEFINITIONS = "#/$defs/"
-# Maps from names to schemas. Every other mapping in a schema is a schema itself, but in plain data.
+# Keywords whose value maps names to schemas. Any other mapping in a schema is itself a schema, except in plain data.
 _MAPS = frozenset({"properties", "patternProperties"})
 _PLAIN_DATA = frozenset({"const", "default", "enum", "examples", "required"})
-# OpenAI's strict mode refuses a schema with one of these. A default is said in the description, and a text that is too
-# long is refused by name.
+# OpenAI's strict mode refuses these keywords. Descriptions name the defaults; the server refuses texts that are too
+# long.
 _NOT_STRICT = frozenset({"default", "maxLength", "minLength"})
-# Regular expressions that look around are refused by the engines of Gemini and OpenAI.
+# Gemini and OpenAI refuse regular expressions with lookaround.
 _LOOKAROUND = "(?"
 
 
 def compact(schema: Schema) -> dict[str, Any]:
-    """The same without `$ref`: some hosts drop `$defs`, and with it what every reference means.
+    """Replace each `$ref` by its definition: some hosts drop `$defs`.
 
-    And without titles, which repeat names, `null` as default, and the docstrings of types, which are for developers.
+    Also remove titles, which repeat names, defaults of `null`, and docstrings of types, which are for developers.
 
     Raises:
         ValueError: A type contains itself.
@@ -49,7 +49,7 @@ def compact(schema: Schema) -> dict[str, Any]:
 
 
 def make_strict(schema: Schema) -> dict[str, Any]:
-    """What is left of a compact schema for hosts that know few keywords. It takes at least the same values."""
+    """Remove keywords that strict hosts refuse. The result accepts at least the same values."""
     kept = {
         key: value
         for key, value in schema.items()
@@ -59,18 +59,18 @@ def make_strict(schema: Schema) -> dict[str, Any]:
 
 
 def strip_descriptions(schema: Schema) -> dict[str, Any]:
-    """What there is, but not what it means."""
+    """Remove all descriptions."""
     return _map_parts(_strip_docstring(schema), strip_descriptions)
 
 
 def outline(schema: Schema) -> dict[str, Any]:
-    """A compact schema of an object, that does not say what the objects in it hold."""
-    properties = {name: _open_objects(each) for name, each in schema.get("properties", {}).items()}
+    """Reduce nested objects in a compact schema to `{"type": "object"}`."""
+    properties = {name: _drop_properties(each) for name, each in schema.get("properties", {}).items()}
     return {**schema, "properties": properties}
 
 
-def _open_objects(schema: Schema) -> dict[str, Any]:
-    return {"type": "object"} if "properties" in schema else _map_parts(schema, _open_objects)
+def _drop_properties(schema: Schema) -> dict[str, Any]:
+    return {"type": "object"} if "properties" in schema else _map_parts(schema, _drop_properties)
 
 
 def _strip_docstring(schema: Schema) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _strip_docstring(schema: Schema) -> dict[str, Any]:
 
 
 def _map_parts(schema: Schema, function: Callable[[Schema], dict[str, Any]]) -> dict[str, Any]:
-    """A schema, with the function done to each schema directly in it."""
+    """Apply the function to each direct subschema."""
 
     def map_value(key: str, value: Any) -> Any:
         if key in _PLAIN_DATA:

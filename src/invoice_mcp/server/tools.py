@@ -1,4 +1,4 @@
-"""The MCP server: six tools over one InvoiceService, which may come once Temporal is connected."""
+"""The MCP server: six tools on an `InvoiceService`, which may be connected after the server has started."""
 
 from __future__ import annotations
 
@@ -29,33 +29,28 @@ from invoice_mcp.domain.report import (
     Verdict,
     without_idempotency_keys,
 )
+from invoice_mcp.server.approval_policy import ApprovalPolicy
 from invoice_mcp.server.capabilities import hide_prompts_and_resources
-from invoice_mcp.server.confirmation import (
-    ApprovalPolicy,
-    awaits_decision,
-    client_name,
-    confirm_approval,
-    needs_confirmation,
-)
+from invoice_mcp.server.confirmation import awaits_decision, client_name, confirm_approval, needs_confirmation
 from invoice_mcp.server.deferred_tasks import DeferredTasksExtension
 from invoice_mcp.server.errors import ErrorCodeServer
 from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
 from invoice_mcp.server.tool_schemas import compact, make_strict, outline, strip_descriptions
 
 if TYPE_CHECKING:
-    # With what they need, Temporal's client before all, they take longer to import than the whole handshake may take.
+    # Their imports, Temporal's client above all, take longer than the handshake may.
     from invoice_mcp.service.invoice_service import InvoiceService
     from mcp_temporal_tasks import TasksExtension
 
 INSTRUCTIONS = """\
-Submit invoices and see them through to payment. An invoice lives for days; its state is kept by Temporal, so every
-tool answers within seconds and nothing is lost between calls, hosts or restarts.
+Submit invoices and follow them to payment. An invoice is open for days; Temporal keeps its state, so every tool
+answers within seconds and nothing is lost between calls, hosts or restarts.
 1. `trigger` submits an invoice and returns its workflow_id. Submitting the same invoice again is safe.
 2. The ERP checks it; then it is PENDING-APPROVAL until a person decides or the deadline passes (EXPIRED).
 3. `approve` or `reject` passes on a person's decision. Never decide yourself: ask the user first, showing customer,
    amount and lines. The first decision is final. `approve` pays real money; a host that shows forms has the user
    confirm it, so call it also where you would rather not decide: the question then reaches the user.
-4. Once approved, each line is paid on its due date; `status` tells how far it is (PAYING, then PAID or FAILED).
+4. Once approved, each line is paid on its due date; `status` shows the progress (PAYING, then PAID or FAILED).
    `status` with wait_seconds waits for the next change. `cancel` stops what is not paid yet.
 5. `list` finds invoices by status when you have no workflow_id.
 Errors start with a code (INVOICE_INVALID, NOT_FOUND, ALREADY_DECIDED, ...) and say what to do next. Each answer has a
@@ -68,13 +63,13 @@ def _none_to_empty(value: object) -> object:
 
 
 def _reject_bool(value: object) -> object:
-    # To Pydantic, true is 1.
+    # Pydantic accepts true as 1.
     if isinstance(value, bool):
         raise PydanticCustomError("number", "must be a number, not true or false")
     return value
 
 
-# Plain `str`, not `str | None`: the SDK reads a text that looks like JSON as JSON where other types are possible.
+# `str`, not `str | None`: for a union, the SDK parses a text that looks like JSON.
 WorkflowId = Annotated[str, Field(description="As returned by `trigger`: invoice-<invoice_id>")]
 RunId = Annotated[
     str, BeforeValidator(_none_to_empty), Field(description="Only to address an earlier run; default: the newest")
@@ -88,18 +83,18 @@ Why = Annotated[
     Comment, BeforeValidator(_none_to_empty), Field(description="Why, in the person's words; default: none")
 ]
 WaitSeconds = Annotated[
-    # The bounds stand beside the type: behind a validator they would not be JSON Schema's.
+    # The bounds precede the validator: after it they would not be in the JSON schema.
     float,
-    Field(ge=0, le=MAX_WAIT_SECONDS, description="Wait so long for the status to change; default 0: answer now"),
+    Field(ge=0, le=MAX_WAIT_SECONDS, description="Seconds to wait for the status to change; default 0: answer now"),
     BeforeValidator(_reject_bool),
 ]
 Limit = Annotated[
-    int, Field(ge=1, le=100, description="At most this many on a page; default 20"), BeforeValidator(_reject_bool)
+    int, Field(ge=1, le=100, description="At most this many per page; default 20"), BeforeValidator(_reject_bool)
 ]
 Cursor = Annotated[
     str,
     BeforeValidator(_none_to_empty),
-    Field(description="The next_cursor of the page before, with the same status; default: the first page"),
+    Field(description="The next_cursor of the previous page, with the same status; default: the first page"),
 ]
 
 
@@ -109,24 +104,20 @@ class InvoiceList(BaseModel):
     invoices: list[InvoiceEntry]
     summary: str
     next_cursor: str | None = Field(
-        default=None, description="Pass it as cursor for the next page; null: there is none"
+        default=None, description="Pass it as cursor for the next page; null: this is the last page"
     )
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What the tools work on.
-
-    Attributes:
-        approval: What an approval needs.
-    """
+    """The service that the tools call, and the policy for approvals."""
 
     service: InvoiceService
     approval: ApprovalPolicy = ApprovalPolicy.ASK
 
 
 BackendProvider = Callable[[], Awaitable[Backend]]
-"""Gives the backend, or waits for it some seconds at most. Raises RefusedError: TEMPORAL_UNAVAILABLE."""
+"""Returns the backend; waits some seconds for it. Raises RefusedError: TEMPORAL_UNAVAILABLE."""
 
 
 def build_server(
@@ -136,9 +127,9 @@ def build_server(
     approval: ApprovalPolicy = ApprovalPolicy.ASK,
     names: ToolNames = UNPREFIXED,
 ) -> ErrorCodeServer:
-    """The server with all its tools, and with tasks for clients that know them.
+    """Build the server with its tools, and with tasks for clients that declare them.
 
-    It keeps no state of its own: any number of them may serve the same invoices.
+    It has no state of its own: any number of servers may serve the same invoices.
     """
 
     async def provide_backend() -> Backend:
@@ -151,10 +142,10 @@ def build_server(
 def build_deferred_server(
     provide_backend: BackendProvider, *, name: str = "invoice-mcp", names: ToolNames = UNPREFIXED
 ) -> ErrorCodeServer:
-    """As `build_server`, before Temporal is connected: all that needs no Temporal is answered at once."""
+    """As `build_server`, before Temporal is connected. Requests that need no Temporal are answered at once."""
 
     async def extension() -> TasksExtension:
-        # Loaded by now, with the backend.
+        # Imported with the backend.
         from invoice_mcp.server.task import invoice_binding  # noqa: PLC0415
         from mcp_temporal_tasks import TasksExtension  # noqa: PLC0415
 
@@ -212,18 +203,18 @@ def _tool(
             each["description"] = names.in_text(each["description"])
     tool.parameters = {**parameters, "additionalProperties": False}
     output = strip_descriptions(compact(tool.fn_metadata.output_schema or {}))
-    # Four tools answer with a report: one says all that is in it.
+    # Four tools return a report; only `status` has its whole schema.
     tool.fn_metadata.output_schema = output if read_only else outline(output)
     return tool
 
 
 def _unconfirmed_decision(by: str, comment: str) -> DecisionRequest:
-    """A decision that nobody was asked about."""
+    """A decision without confirmation, as the caller states it."""
     return DecisionRequest(by=by, comment=comment, confirmation=Confirmation.NONE)
 
 
 class _Tools:
-    """The tools, as a model sees them: names, signatures and docstrings are the public surface."""
+    """The tools. Their names, signatures and docstrings are what models see."""
 
     def __init__(self, provide_backend: BackendProvider, names: ToolNames) -> None:
         self._provide_backend = provide_backend
@@ -232,12 +223,12 @@ class _Tools:
     async def trigger(self, invoice: Invoice) -> Submission:
         """Submit an invoice for validation, a person's approval, and payment of each line on its due date.
 
-        Returns at once with the workflow_id to use in every other tool. The same invoice submitted again returns the
-        one that is there (created: false); other content under an invoice_id that is under way or paid is refused.
+        Returns at once with the workflow_id for all other tools. Submitting the same invoice again returns the existing
+        one (created: false); other content under the invoice_id of an open or paid invoice is refused.
 
-        For a client with tasks it is a task, which asks the user for the decision and ends with the report. Stopping
-        the task cancels the invoice while it waits for its decision. Once it is approved, stopping the task stops
-        nothing: the invoice goes on being paid, and only the tool `cancel` withdraws it.
+        A client with tasks gets a task, which asks the user for the decision and ends with the report. Stopping the
+        task cancels the invoice only before it is approved. Afterwards payment continues, and only the tool `cancel`
+        withdraws the invoice.
         """
         async with self._answer_within_deadline() as backend:
             submission = await backend.service.trigger(invoice)
@@ -248,7 +239,7 @@ class _Tools:
     async def status(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", wait_seconds: WaitSeconds = 0
     ) -> InvoiceReport:
-        """Tell where an invoice stands: its status, decision, deadline, and what became of each line."""
+        """Get the state of an invoice: its status, decision, deadline, and the result of each line."""
 
         async def progress(waited: float, report: InvoiceReport) -> None:
             await ctx.report_progress(waited, wait_seconds, report.summary)
@@ -266,17 +257,17 @@ class _Tools:
     ) -> InvoiceReport | InputRequiredResult:
         """Pass on a person's approval of an invoice: every line is then paid on its due date. Final.
 
-        Repeating it changes nothing; a rejected invoice stays rejected; once the invoice has ended it is refused with
-        how it ended.
+        Repeating it changes nothing; a rejected invoice stays rejected. Once the invoice has ended, the call is refused
+        with its final status.
 
-        Call this only after the user has said yes to this invoice and amount. Where the host shows forms, one asks to
-        confirm; NOT_CONFIRMED: it was not answered with yes.
+        Call this only after the user has said yes to this invoice and amount. If the host shows forms, one asks the
+        user to confirm; NOT_CONFIRMED: it was not answered with yes.
         """
         decision = _unconfirmed_decision(approver or client_name(ctx.request_context), comment)
         async with self._answer_within_deadline() as backend:
             if needs_confirmation(backend.approval, ctx):
                 report = await backend.service.status(workflow_id, run_id or None)
-                # What is confirmed is this run, and no other that may have begun meanwhile.
+                # The confirmation is for this run, not for one started since.
                 run_id = report.run_id
                 if awaits_decision(report):
                     keys = await backend.service.approval_keys(workflow_id, run_id)
@@ -290,7 +281,7 @@ class _Tools:
     async def reject(
         self, workflow_id: WorkflowId, ctx: Context[Any, Any], run_id: RunId = "", approver: Who = "", reason: Why = ""
     ) -> InvoiceReport:
-        """Pass on a person's rejection of an invoice: nothing is paid. Final; of an approved one see `cancel`."""
+        """Pass on a person's rejection of an invoice: nothing is paid. Final; for an approved one use `cancel`."""
         decision = _unconfirmed_decision(approver or client_name(ctx.request_context), reason)
         async with self._answer_within_deadline() as backend:
             decided = await backend.service.decide(Verdict.REJECTED, workflow_id, run_id or None, decision)
@@ -299,8 +290,8 @@ class _Tools:
     async def cancel(self, workflow_id: WorkflowId, run_id: RunId = "", reason: Why = "") -> InvoiceReport:
         """Withdraw an invoice. Before a decision nothing is paid; while paying, lines not yet due are not paid.
 
-        A payment under way finishes; the report tells which lines were paid. For an approved invoice this is the only
-        way: call it only when the user wants that.
+        A payment in progress finishes; the report shows which lines were paid. For an approved invoice this is the only
+        way to stop it: call it only when the user wants that.
         """
         async with self._answer_within_deadline() as backend:
             return without_idempotency_keys(await backend.service.cancel(workflow_id, run_id or None, reason))
@@ -313,25 +304,25 @@ class _Tools:
     ) -> InvoiceList:
         """List invoices, for example all that are PENDING-APPROVAL: open ones first, then those that ended last.
 
-        Where there may be more, the answer has a next_cursor: call again with it, and with the same status. Of invoices
-        that are submitted or change between two pages, some may be on none of them, or on two.
+        If there may be more, the answer has a next_cursor: call again with it and with the same status. Invoices that
+        are submitted or change between two pages may be on neither page, or on both.
         """
         async with self._answer_within_deadline() as backend:
             found, next_cursor = await backend.service.list(status, limit, cursor)
             more = await backend.service.count_unindexed(status) if status and not next_cursor else 0
         which = f" {status}" if status else ""
         count = f"{len(found) or 'No'}{' more' if cursor else ''}{which} invoice{'' if len(found) == 1 else 's'}"
-        hint = f"; {more} more may be, whose status is not indexed (yet): call `list` without status" if more else ""
+        hint = f"; {more} more may match, whose status is not indexed (yet): call `list` without status" if more else ""
         following = "; there may be more: call `list` with cursor set to next_cursor" if next_cursor else ""
         summary = self._names.in_text(f"{count}{following}{hint}.")
         return InvoiceList(invoices=found, next_cursor=next_cursor, summary=summary)
 
     @asynccontextmanager
     async def _answer_within_deadline(self) -> AsyncIterator[Backend]:
-        """The backend; inside is the time of one answer, less what was waited for Temporal to be connected."""
+        """Wait for the backend; limit the block to the rest of the time for one answer."""
         began = anyio.current_time()
         backend = await self._provide_backend()
-        # Loaded by now, with the backend.
+        # Imported with the backend.
         from invoice_mcp.service.errors import ANSWER_WITHIN, shared_deadline  # noqa: PLC0415
 
         with shared_deadline(ANSWER_WITHIN - (anyio.current_time() - began)):

@@ -15,7 +15,7 @@ from mcp_types import INTERNAL_ERROR, INVALID_PARAMS
 from invoice_mcp.domain.report import Status
 from invoice_mcp.server import task as invoice_task
 from invoice_mcp.server import tools as server
-from invoice_mcp.server.confirmation import ApprovalPolicy
+from invoice_mcp.server.approval_policy import ApprovalPolicy
 from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld

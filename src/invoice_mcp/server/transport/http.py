@@ -1,4 +1,4 @@
-"""Serving MCP over streamable HTTP, until told to stop."""
+"""Serves MCP over streamable HTTP."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ from invoice_mcp.server.transport.http_limits import (
 
 logger = logging.getLogger(__name__)
 
-# Seconds. Whoever still waits in a call when we are told to stop is not waited for longer than this.
+# Seconds from the stop signal until open calls are cancelled and connections closed.
 _SHUTDOWN_GRACE = 3
-# Seconds of these in which a call that we break off is told so.
+# Seconds of these for sending the error of a cancelled call.
 _REPLY_TIME = 0.5
-# With clients of the older protocol. Each keeps a task and its buffers, some 40 kB.
+# Sessions of clients of the older protocol. Each costs a task and buffers, about 40 kB.
 MAX_SESSIONS = 1_000
-# Seconds without a request or an open stream until a session is taken for abandoned. A client whose session has gone
-# gets 404, as the protocol has it, and begins another.
+# Seconds without a request or an open stream after which a session ends. Its client then gets 404, as the protocol
+# requires, and starts another.
 SESSION_IDLE_TIMEOUT = 60 * 60
 
 _SESSIONS = (
-    "Clients of a protocol before 2026-07-28 have a session, in this process only: it is how they are asked to confirm"
-    " an approval. Several servers behind one address need --no-sessions"
+    "Clients of a protocol before 2026-07-28 have a session in this process, through which they are asked to confirm"
+    " approvals. Several servers behind one address need --no-sessions"
 )
 _NO_SESSIONS = (
-    "No sessions are kept, so any of several servers behind one address answers: clients of a protocol before"
-    " 2026-07-28 can't be asked to confirm an approval, and theirs are refused but with --approval=trust"
+    "No sessions are kept, so several servers may run behind one address. Clients of a protocol before 2026-07-28 can't"
+    " be asked to confirm an approval: theirs are refused, except with --approval=trust"
 )
 
-_STOPPING = "This server is stopping, and what was asked may be done or not. Repeating a call is safe"
+_STOPPING = "This server is stopping. The call may or may not have taken effect. Repeating it is safe"
 
 
 @dataclass(frozen=True)
 class HttpSettings:
-    """Where to listen, to which names to answer, and whether clients of the older protocol have sessions."""
+    """Address to listen on, allowed names of this server, and whether clients of the older protocol have sessions."""
 
     host: str
     port: int
@@ -65,10 +65,10 @@ class HttpSettings:
 
 
 def listen(settings: HttpSettings) -> socket.socket:
-    """Listen at once, before anything is started that would have to be stopped again.
+    """Open the listening socket, before anything is started that an error would have to stop.
 
     Raises:
-        ConfigurationError: Nothing can listen there, or it is not said who may be called so.
+        ConfigurationError: The address can't be used, or is not loopback and no allowed host is named.
     """
     where = f"{settings.host}:{settings.port}"
     try:
@@ -78,8 +78,8 @@ def listen(settings: HttpSettings) -> socket.socket:
         family, *_, address = found[0]
         if not is_loopback(str(address[0])) and not settings.allowed_hosts:
             raise ConfigurationError(
-                f"{where} is reached by others, also by pages in a browser that have no business here: name what this"
-                " server is called, with --allowed-host NAME[:PORT]; requests to any other Host are refused"
+                f"{where} can be reached by others, also by web pages in a browser (DNS rebinding): give the names of"
+                " this server with --allowed-host NAME[:PORT]; requests to any other Host are refused"
             )
         return socket.create_server(address[:2], family=family)
     except (OSError, UnicodeError) as error:
@@ -94,37 +94,37 @@ async def serve_http(
     stop: asyncio.Event,
     bodies: BodyLimits = DEFAULT_LIMITS,
 ) -> None:
-    """Serve on this socket until told to stop."""
+    """Serve on this socket until `stop` is set."""
     host, port = listener.getsockname()[:2]
     on_loopback = is_loopback(host)
     logger.info("Serving MCP at http://%s/mcp. Stop with Ctrl-C or SIGTERM", Authority(host, port))
     logger.info("%s", _SESSIONS if settings.sessions else _NO_SESSIONS)
     if not on_loopback:
-        logger.warning("Whoever reaches this address can approve payments: put authentication in front")
+        logger.warning("Anyone who reaches this address can approve payments: put authentication in front of it")
     app = server.streamable_http_app(
         stateless_http=not settings.sessions,
         max_sessions=MAX_SESSIONS,
         session_idle_timeout=SESSION_IDLE_TIMEOUT,
-        # GuardedApp checks Host and Origin, before anything is read or logged, and knows case and default ports.
+        # GuardedApp checks Host and Origin before anything is read or logged; it handles case and default ports.
         transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
     )
     config = uvicorn.Config(
         GuardedApp(app, HostRule(frozenset(settings.allowed_hosts), loopback=on_loopback), bodies),
-        # Not what happens to be installed: the limits are this one's.
+        # Not "auto", which prefers httptools if that is installed: only this class has our limits.
         http=BoundedConnection,
         ws="none",
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
         timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
         limit_concurrency=max_connections(),
         timeout_graceful_shutdown=_SHUTDOWN_GRACE,
-        # Its messages go to our handler, which bounds them.
+        # Messages of uvicorn go to our handler, which bounds them.
         log_config=None,
         log_level="warning",
     )
     requests = _ActiveRequests()
     server.middleware.insert(0, requests.run)
     http_server = _HttpServer(config)
-    # What it breaks off when told to stop, it would report as an error of ours.
+    # uvicorn would log the requests that it cancels during shutdown as errors.
     uvicorn_logger = logging.getLogger("uvicorn.error")
     uvicorn_logger.addFilter(http_server.is_running)
     stopping = asyncio.create_task(http_server.stop_when(stop, requests))
@@ -138,10 +138,10 @@ async def serve_http(
 
 
 class _ActiveRequests:
-    """The requests under way, to be broken off while their clients can still be told.
+    """The requests in progress; cancels them while an error can still be sent to their clients.
 
-    Those of a session are not uvicorn's to cancel. The SDK cancels them when nobody reads any more what they write, and
-    then each waits to write: a second for its answer, and five before that if it has a form open.
+    uvicorn does not cancel requests of a session. The SDK cancels them after the session's streams are closed; each
+    then waits to write: a second for its answer, and five seconds more if a form is open.
     """
 
     def __init__(self) -> None:
@@ -149,10 +149,10 @@ class _ActiveRequests:
         self._is_stopping = False
 
     async def run(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Middleware: have the request answered, unless it is broken off.
+        """Middleware: handle the request.
 
         Raises:
-            MCPError: It is.
+            MCPError: The request is cancelled because the server stops.
         """
         if not self._is_stopping:
             with anyio.CancelScope() as scope:
@@ -164,14 +164,14 @@ class _ActiveRequests:
         raise MCPError(CONNECTION_CLOSED, _STOPPING)
 
     def cancel_all(self) -> None:
-        """Break off all of them, and whatever comes now."""
+        """Cancel all requests in progress and refuse new ones."""
         self._is_stopping = True
         for scope in self._under_way:
             scope.cancel()
 
 
 class _HttpServer(uvicorn.Server):
-    """Leaves the signals to us: uvicorn raises them anew at its end, which would skip what is still to be closed."""
+    """A uvicorn server without signal handlers: uvicorn re-raises a captured signal, which would skip our cleanup."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Which names a server on HTTP answers to: a page of somebody else's must not talk to it through a browser."""
+"""Checks of `Host` and `Origin`, against DNS rebinding: a foreign web page must not call the server via a browser."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Authority(NamedTuple):
-    """A host as a URL names it. The name is in lower case, an IPv6 address in its short form without brackets."""
+    """Host and port of a URL. The name is in lower case; an IPv6 address is compressed and without brackets."""
 
     name: str
     port: int | None
-    """None: not named."""
+    """None if the URL has no port."""
 
     @classmethod
     def of(cls, text: str) -> Authority | None:
-        """Read it as it stands in `Host`. None: it is no such thing."""
+        """Parse a `Host` header; None if it is invalid."""
         found = _AUTHORITY.fullmatch(text)
         if found is None:
             return None
         port = int(found["port"]) if found["port"] else None
         if found["v6"] is None:
-            # A dot at the end names the same host.
+            # A trailing dot does not change the host.
             name = found["name"].lower().removesuffix(".")
         else:
             try:
@@ -39,10 +39,10 @@ class Authority(NamedTuple):
 
     @classmethod
     def parse_option(cls, text: str) -> Authority:
-        """Read it as people write it: also an IPv6 address without brackets.
+        """Parse an option value: also an IPv6 address without brackets.
 
         Raises:
-            ValueError: It is no such thing.
+            ValueError: It is invalid.
         """
         read = cls.of(f"[{text}]" if text.count(":") > 1 and not text.startswith("[") else text)
         if read is None:
@@ -51,7 +51,7 @@ class Authority(NamedTuple):
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine is called so."""
+        """Whether the name is that of the loopback interface."""
         return self.name == "localhost" or is_loopback(self.name)
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Authority(NamedTuple):
 
 
 def is_loopback(address: str) -> bool:
-    """Whether it is an address, and only this machine reaches it."""
+    """Whether this is a loopback address; False for names."""
     try:
         return ip_address(address).is_loopback
     except ValueError:
@@ -69,22 +69,22 @@ def is_loopback(address: str) -> bool:
 
 @dataclass(frozen=True)
 class HostRule:
-    """What `Host` and `Origin` may say.
+    """The allowed values of `Host` and `Origin`.
 
-    A name without a port allows every port: a page can forge the name only, and tunnels change the port.
+    A name without a port allows every port: a page can forge only the name, and tunnels change the port.
     """
 
     allowed: frozenset[Authority] = frozenset()
     loopback: bool = True
-    """Whether loopback's own names are allowed too, on every port."""
+    """Whether the loopback names are allowed too, on every port."""
 
     def allows_host(self, host: str) -> bool:
-        """Whether a request to this `Host` is answered."""
+        """Whether to answer a request with this `Host`."""
         authority = Authority.of(host)
         return authority is not None and self._allows(authority, *_DEFAULT_PORTS.values())
 
     def allows_origin(self, origin: str) -> bool:
-        """Whether a page of this `Origin` may call; `null` may not."""
+        """Whether a page of this `Origin` may call. `null` is refused."""
         scheme, _, rest = origin.partition("://")
         authority = Authority.of(rest)
         default = _DEFAULT_PORTS.get(scheme.lower())

@@ -1,6 +1,6 @@
-"""What a server on HTTP takes from whoever reaches it: bounded in size, in time and in number.
+"""Limits for HTTP clients: size, time and number of requests and connections.
 
-The process also pays: what clients leave unfinished must not cost it its memory, its files or its time.
+The same process runs payments: unfinished requests must not exhaust its memory, file descriptors or time.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from invoice_mcp.server.transport.jsonrpc import InputError, parse_message
 
 logger = logging.getLogger(__name__)
 
-# Request line and headers, in bytes. h11 bounds what is incomplete; what comes in one piece it takes in any size.
+# Bytes of request line and headers. h11 bounds only incomplete ones; it accepts any size that arrives in one piece.
 MAX_HEADER_BYTES = 16 * 1024
-# Seconds from the first byte of a request, or from the connection, until its headers are there.
+# Seconds from the connection, or the first byte of a request, until its headers are complete.
 HEADER_TIMEOUT = 10.0
-# Seconds that a connection may stay open between two requests: longer than proxies keep theirs (60), so that it is they
-# who close it, and no request is sent into a connection that is being closed.
+# Seconds that a connection may be idle between two requests. Longer than that of proxies (60): then they close it, and
+# send no request into a connection that is being closed.
 KEEP_ALIVE_TIMEOUT = 75
-# Bytes. An invoice of 256 KiB has at most three times as many where each letter is written as an escape.
+# Bytes. An invoice of 256 KiB has at most three times as many if each letter is written as an escape.
 MAX_BODY_BYTES = 1024 * 1024
-# Seconds until a body is there.
+# Seconds until a body is complete.
 BODY_TIMEOUT = 30.0
-# Bytes of all bodies that are under way or being answered.
+# Bytes of all bodies of open requests.
 MAX_TOTAL_BODY_BYTES = 16 * 1024 * 1024
-# Each client holds one or two, for as long as it listens.
+# Connections. A client uses one or two for as long as it listens.
 MAX_CONNECTIONS = 512
-# More than those are answered with 503, which also takes a connection; more than these too are closed at once.
+# Further connections that are answered with 503; any beyond these are closed at once.
 SPARE_CONNECTIONS = 64
 
 
 @dataclass(frozen=True)
 class BodyLimits:
-    """For what a request brings: bytes of one and of all bodies, and seconds until one is there."""
+    """Limits for request bodies: bytes of one and of all, and seconds until one is complete."""
 
     size: int = MAX_BODY_BYTES
     max_total: int = MAX_TOTAL_BODY_BYTES
@@ -58,7 +58,7 @@ class _HttpError(Exception):
 
 
 class _Body:
-    """What has come of a body. Its size counts until the request has ended, also when the application has it."""
+    """The received part of a body. Its size counts until the request ends, also after the application has read it."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -71,11 +71,11 @@ class _Body:
 
     @property
     def data(self) -> bytes:
-        """What has come; nothing once the application has it."""
+        """The received bytes; empty after the application has read them."""
         return bytes(self._data or b"")
 
     def replay_before(self, receive: Receive) -> Receive:
-        """Give it as one message, once, and then whatever else comes."""
+        """Return an ASGI `receive` that first returns the body as one message, then calls `receive`."""
 
         async def replay() -> Message:
             if self._data is None:
@@ -87,9 +87,9 @@ class _Body:
 
 
 class GuardedApp:
-    """An ASGI application that is called only for requests that are allowed, there as a whole, and JSON-RPC.
+    """An ASGI wrapper that passes on only requests that are allowed, complete and valid JSON-RPC.
 
-    What it does then, a stream of days among it, is not limited.
+    The responses, which may be streams that last for days, are not limited.
     """
 
     def __init__(self, app: ASGIApp, rule: HostRule, limits: BodyLimits = DEFAULT_LIMITS) -> None:
@@ -99,7 +99,7 @@ class GuardedApp:
         self._bytes_held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, or pass on the server's start and end."""
+        """Serve one request; pass on lifespan events."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -112,33 +112,31 @@ class GuardedApp:
                 else:
                     await self._app(scope, body.replay_before(receive), send)
         except _HttpError as refused:
-            # Else the rest of the request is read and thrown away, so that the client gets to read the answer.
+            # Without "close", uvicorn reads and discards the rest of the request, so that the client reads the answer.
             headers = {"connection": "close"} if refused.close else None
             await PlainTextResponse(refused.why, refused.status, headers)(scope, receive, send)
         finally:
             self._bytes_held -= body.size
 
     def _check(self, scope: Scope) -> None:
-        # Of what is too long nothing is read, nor logged.
+        # First: headers that are too long are neither parsed nor logged.
         lengths = (len(name) + len(value) + len(": \r\n") for name, value in scope["headers"])
         if len(scope["raw_path"]) + len(scope["query_string"]) + sum(lengths) > MAX_HEADER_BYTES:
             raise _HttpError(431, f"the request line and headers are larger than {MAX_HEADER_BYTES} bytes")
         headers = Headers(scope=scope)
         for host in headers.getlist("host") or [""]:
             if not self._rule.allows_host(host):
-                logger.warning(
-                    "Refused a request to the Host %.200r: it is not an allowed one, see --allowed-host", host
-                )
+                logger.warning("Refused a request with Host %.200r, which is not allowed; see --allowed-host", host)
                 raise _HttpError(421, "this Host is not allowed here; --allowed-host allows it")
         for origin in headers.getlist("origin"):
             if not self._rule.allows_origin(origin):
-                logger.warning("Refused a request of a page of %.200r: not an allowed one, see --allowed-host", origin)
+                logger.warning("Refused a request with Origin %.200r, which is not allowed; see --allowed-host", origin)
                 raise _HttpError(403, "this Origin is not allowed here; --allowed-host allows it")
         if int(headers.get("content-length", "0")) > self._limits.size:
             raise self._too_large()
 
     async def _read(self, body: _Body, receive: Receive) -> bool:
-        """Read the whole body. False: the client has gone, and nobody is left to be answered."""
+        """Read the whole body. Return False if the client has disconnected."""
         try:
             with anyio.fail_after(self._limits.timeout):
                 more = True
@@ -167,19 +165,19 @@ class GuardedApp:
 
 
 def _error_response(errors: list[InputError]) -> Response:
-    """400 with the error, or with those of a batch in a list, as JSON-RPC has it."""
+    """Return 400 with the error, or with the errors of a batch as a list, as in JSON-RPC."""
     sent = [error.model_dump_json(by_alias=True, exclude_unset=True) for error in errors]
     body = sent[0] if len(sent) == 1 else f"[{','.join(sent)}]"
     return Response(body, 400, media_type="application/json")
 
 
 class BoundedConnection(H11Protocol):
-    """A connection that is closed where no request comes: uvicorn itself waits for ever, once a byte has come."""
+    """Closes a connection whose request does not arrive in time: uvicorn waits for ever after the first byte."""
 
     _header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Start the timer for the first request."""
         super().connection_made(transport)
         if len(self.connections) > max_connections() + SPARE_CONNECTIONS:
             transport.abort()
@@ -187,7 +185,7 @@ class BoundedConnection(H11Protocol):
             self._expect_request()
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come: a whole request's head, or a part of one that has to be complete in time."""
+        """Stop the timer if the headers are complete; start it if a request has begun."""
         super().data_received(data)
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and not cycle.response_complete:
@@ -196,12 +194,12 @@ class BoundedConnection(H11Protocol):
             self._expect_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop the timer."""
         self._stop_waiting()
         super().connection_lost(exc)
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection between two requests, also if the last answer was never read."""
+        """Close an idle connection, also if its client has not read the last answer."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
             self.transport.abort()
@@ -216,6 +214,6 @@ class BoundedConnection(H11Protocol):
 
 
 def max_connections() -> int:
-    """At most half of the files that this process may open: the worker and the ledger need some too."""
+    """Return the limit: at most half of the process's file descriptors, since worker and ledger need some too."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MAX_CONNECTIONS if files == resource.RLIM_INFINITY else min(MAX_CONNECTIONS, files // 2)

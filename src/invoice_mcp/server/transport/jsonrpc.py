@@ -1,9 +1,9 @@
-"""What comes in as JSON-RPC, and the error for whatever is no message that MCP knows. Pure.
+"""Parsing of JSON-RPC input, and the error responses to input that is no MCP message. Pure.
 
-The SDK drops such input on stdin without an answer, and over HTTP it takes a request whose id it does not allow for a
-notification, or answers without the request's id (docs/upstream/unanswered-input.md). Whoever sent it then waits for
-ever. Here each gets the error that JSON-RPC has for it, with its id where one can be found, and a method, which shows
-that it is no answer: the id of an answer is one of the server's.
+The SDK drops such input on stdin without a response. Over HTTP it treats a request with an invalid id as a
+notification, or responds without the request's id (docs/upstream/unanswered-input.md). Its sender then waits for ever.
+Here it gets the JSON-RPC error, with its id if that can be found together with a method: without a method the input may
+be a response, whose id is one of the server's requests.
 """
 
 from __future__ import annotations
@@ -28,14 +28,13 @@ from mcp_types import (
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-# Strings (possessive: what is never closed is looked at once), brackets and separators, and anything else in one piece.
+# A string (possessive, so that an unclosed one is scanned once), a bracket or separator, or other characters.
 _TOKEN = re.compile(rb'"(?:[^"\\]+|\\.)*+"?|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
-# Of what can't be parsed so much is looked at: its first tokens, and its last bytes. Whoever sends it waits for little,
-# and everybody else waits meanwhile.
+# Limits for scanning input that can't be parsed: its first tokens and its last bytes. All other clients wait meanwhile.
 _TOKENS = 4096
 _LAST_BYTES = 1024
 _RELEVANT = {f'"{name}"'.encode(): name for name in ("id", "method", "result", "error")}
-# Behind the value of another member.
+# Members at the end of an object, after the value of another member.
 _LAST_MEMBERS = re.compile(
     rb',((?:\s*+"(?:jsonrpc|id|method)"\s*+:\s*+(?:"[^"\\]*+"|[-+.\w]++)\s*+(?:,|(?=\}))){1,3}+)\}\Z'
 )
@@ -43,16 +42,16 @@ _BATCH = "JSON-RPC batches are not part of this protocol: send each message by i
 
 
 class InputError(JSONRPCError):
-    """The answer to what is no message. JSON-RPC allows any number as an id, MCP whole ones only."""
+    """The response to invalid input. JSON-RPC allows any number as an id, MCP only integers."""
 
     id: RequestId | float | None  # type: ignore[assignment]
 
 
 def parse_message(raw: bytes) -> JSONRPCMessage | list[InputError]:
-    """A message as the SDK reads it, or what to answer instead: nothing where JSON-RPC has no answer.
+    """Parse a message as the SDK does, or return the errors to respond with.
 
-    That is to a notification, and to an answer, also to one that can't be parsed. A batch gets one error for each
-    request in it.
+    The list is empty for an invalid notification or response, to which JSON-RPC has no response. A batch gets one error
+    for each request in it.
     """
     try:
         content = from_json(raw)
@@ -60,7 +59,7 @@ def parse_message(raw: bytes) -> JSONRPCMessage | list[InputError]:
         content = _recover_content(raw)
         if isinstance(content, dict) and _needs_no_answer(content):
             return []
-        # By the letter of JSON-RPC the id is null here. Where it can be found, its sender waits for it.
+        # JSON-RPC specifies an id of null here. But the sender waits for its own id, if that can be found.
         request_id = _id_of(content) if isinstance(content, dict) else None
         return [_error(request_id, PARSE_ERROR, f"Parse error: {error}")]
     if isinstance(content, list):
@@ -71,7 +70,7 @@ def parse_message(raw: bytes) -> JSONRPCMessage | list[InputError]:
     except ValidationError:
         pass
     else:
-        # A request whose id is none also fits the model of a notification, which ignores what it does not know.
+        # A request with an invalid id also matches the model of a notification, which ignores unknown members.
         if not (isinstance(message, JSONRPCNotification) and "id" in content):
             return message
     if not isinstance(content, dict):
@@ -90,9 +89,9 @@ def _faults(content: dict[str, Any]) -> Iterator[str]:
     if content.get("jsonrpc") != JSONRPC_VERSION:
         yield f'jsonrpc must be "{JSONRPC_VERSION}"'
     if not isinstance(content.get("id"), str | int) or isinstance(content["id"], bool):
-        yield "id must be a text or a whole number"
+        yield "id must be a string or an integer"
     if not isinstance(content.get("method"), str):
-        yield "method must be a text"
+        yield "method must be a string"
     if not isinstance(content.get("params"), dict | None):
         yield "params must be an object"
 
@@ -102,7 +101,7 @@ def _error(request_id: RequestId | float | None, code: int, message: str) -> Inp
 
 
 def _id_of(content: dict[str, Any]) -> RequestId | float | None:
-    """The id of a request, as far as JSON-RPC knows such ids. Without a method, it may be the id of one of ours."""
+    """Return the id of a request if JSON-RPC allows it. Without a method, it may be the id of one of our requests."""
     found = content.get("id") if "method" in content else None
     is_one = isinstance(found, str | int | float) and not isinstance(found, bool)
     return found if is_one and _is_serializable(found) else None
@@ -111,16 +110,16 @@ def _id_of(content: dict[str, Any]) -> RequestId | float | None:
 def _is_serializable(value: object) -> bool:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except ValueError:  # a lone surrogate, no number, or too many digits
+    except ValueError:  # a lone surrogate, NaN, or too many digits
         return False
     return True
 
 
 def _recover_content(raw: bytes) -> object:
-    """What a text that can't be parsed says, or of an object the members that can be told, which may be none.
+    """Return the content of a text that the SDK can't parse; for a broken object, the members that can be found.
 
-    The parser of the standard library takes what the SDK's does not: lone surrogates, control characters, no UTF-8,
-    more levels.
+    The parser of the standard library also accepts lone surrogates, control characters, invalid UTF-8 and deeper
+    nesting.
     """
     try:
         return json.loads(raw.decode(errors="surrogateescape"), strict=False)
@@ -130,12 +129,12 @@ def _recover_content(raw: bytes) -> object:
     content, is_open = _members(tokens)
     if is_open and len(tokens) == _TOKENS and (last := _LAST_MEMBERS.search(raw.rstrip()[-_LAST_BYTES:])):
         content = _members([b"{", *_TOKEN.findall(last[1])])[0] | content
-    # Where the syntax is broken, that no id is found does not make it a notification.
+    # A missing id in broken syntax does not make the input a notification.
     return {"id": None} | content
 
 
 def _members(tokens: list[bytes]) -> tuple[dict[str, Any], bool]:
-    """The members of the object that the tokens begin with, as far as these go, and whether it goes on behind them.
+    """Return the relevant members of the object at the beginning of the tokens, and whether it continues after them.
 
     A value that is no scalar is None.
     """

@@ -1,4 +1,4 @@
-"""MCP over stdin and stdout, as the SDK has it, but every request is answered: see `jsonrpc_input`."""
+"""MCP over stdin and stdout, as in the SDK, except that every request is answered; see `jsonrpc`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from invoice_mcp.server.transport.jsonrpc import parse_message
 if TYPE_CHECKING:
     from mcp.shared._stream_protocols import ReadStream, WriteStream
 
-# Seconds. When stdin ends, requests under way have this long to be answered, as each call of a tool is promised. A host
-# that waits for our end asks for it by SIGTERM when it has waited enough.
+# Seconds for open requests after the end of stdin: the promised limit of a tool call. A host that does not want to wait
+# sends SIGTERM.
 _DRAIN_TIMEOUT = 10.0
-_UNKNOWN_OUTCOME = "stdin ended before the answer was there. What was asked for may have been done: ask again"
+_UNKNOWN_OUTCOME = "stdin ended before the request was answered. It may have taken effect. Repeating it is safe"
 
 
 class _PendingRequests:
-    """Ids of requests that have come in and are not answered yet."""
+    """Ids of requests that are not answered yet."""
 
     def __init__(self) -> None:
         self.ids: Counter[RequestId] = Counter()
@@ -49,7 +49,7 @@ class _PendingRequests:
             if _is_long_running(message):
                 self._long_running.add(message.id)
         elif isinstance(message, JSONRPCNotification) and message.method == "notifications/cancelled":
-            # What its sender gives up must not be answered any more.
+            # A cancelled request must not be answered.
             self._remove((message.params or {}).get("requestId"))
 
     def note_output(self, message: JSONRPCMessage) -> None:
@@ -57,7 +57,7 @@ class _PendingRequests:
             self._remove(message.id)
 
     async def wait_until_answered(self, within: float) -> None:
-        """Wait until all are answered that do not last, but not long."""
+        """Wait until all requests are answered, except those that run long; at most `within` seconds."""
         with anyio.move_on_after(within):
             while self.ids.keys() - self._long_running:
                 self._changed = anyio.Event()
@@ -72,7 +72,7 @@ class _PendingRequests:
 
 
 def _is_long_running(request: JSONRPCRequest) -> bool:
-    """Whether its sender wants to wait longer than for an answer: until something changes."""
+    """Whether the request asks to wait for a change: a subscription, or a call with `wait_seconds`."""
     if request.method == "subscriptions/listen":
         return True
     arguments = (request.params or {}).get("arguments")
@@ -83,14 +83,14 @@ def _is_long_running(request: JSONRPCRequest) -> bool:
 async def stdio_streams(
     stdin: anyio.AsyncFile[bytes] | None = None, stdout: anyio.AsyncFile[str] | None = None
 ) -> AsyncIterator[tuple[ReadStream[SessionMessage | Exception], WriteStream[SessionMessage]]]:
-    """The streams to give to the SDK's low-level server. By default those of this process."""
+    """Open the streams for the SDK's low-level server, by default on this process's stdin and stdout."""
     unanswered = _PendingRequests()
     answers, to_write = anyio.create_memory_object_stream[SessionMessage](0)
-    # Closed here, too: where writing fails, the SDK leaves the lines in the middle.
+    # `aclosing`: if writing fails, the SDK does not close the iterator.
     async with (
         answers.clone() as errors,
         aclosing(_read_messages(stdin or anyio.wrap_file(sys.stdin.buffer), errors, unanswered)) as lines,
-        # The SDK only iterates over them.
+        # The SDK only iterates over its stdin.
         stdio_server(cast("anyio.AsyncFile[str]", lines), stdout) as (messages, written),
         anyio.create_task_group() as tasks,
     ):
@@ -101,10 +101,10 @@ async def stdio_streams(
 async def _read_messages(
     stdin: anyio.AsyncFile[bytes], errors: MemoryObjectSendStream[SessionMessage], unanswered: _PendingRequests
 ) -> AsyncGenerator[str]:
-    """The lines that are messages. Others are answered here."""
+    """Yield the lines that are messages; respond to all others."""
     async with errors:
-        # As bytes: the end of a line is a line feed only, and what is no UTF-8 is not taken for other text.
-        # Abandoned where answers can't be written any more: a host that gets none may say nothing more.
+        # Bytes, not text: only a line feed ends a line, and invalid UTF-8 is not replaced.
+        # Abandoned on cancel: after a write error the host may never send another line.
         while line := await anyio.to_thread.run_sync(stdin.wrapped.readline, abandon_on_cancel=True):
             if line.isspace():
                 continue
@@ -124,13 +124,13 @@ async def _write_messages(
     written: WriteStream[SessionMessage],
     unanswered: _PendingRequests,
 ) -> None:
-    # Broken: the SDK's writer has failed, and raises why.
+    # BrokenResourceError: the SDK's writer has failed and raises the cause itself.
     with suppress(anyio.BrokenResourceError):
         async with to_write, written:
             async for answer in to_write:
                 unanswered.note_output(answer.message)
                 await written.send(answer)
-            # The SDK has ended. It leaves out answers that it had begun to write when its input ended.
+            # The SDK has ended. It drops answers that were being written when its input ended.
             error = ErrorData(code=CONNECTION_CLOSED, message=_UNKNOWN_OUTCOME)
             for request_id in unanswered.ids.elements():
                 await written.send(SessionMessage(JSONRPCError(jsonrpc=JSONRPC_VERSION, id=request_id, error=error)))
