@@ -257,7 +257,7 @@ async def test_a_host_is_answered_before_temporals_client_is_loaded_and_may_clos
         assert served.stdout
         assert served.stderr
         os.close(terminal)
-        [waits] = await read_until(served.stderr, "waits for an MCP host")
+        [waits] = await read_until(served.stderr, "Waiting for an MCP host")
         assert "INFO" in waits
         keyboard.write((HELLO + message("tools/list", 2)).encode())
         first, second = [json.loads(line)["result"] for line in await read_until(served.stdout, '"id":2')]
