@@ -106,12 +106,12 @@ def replay(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Edit the workflows in every way, other code in some: who notices, in docs/mutants*.md. Takes a while.
 
-    Arguments go to the first: for the other `python -m tests.mutants.elsewhere --help`.
+    Arguments go to the first: for the other `python -m tests.mutants.code_mutants --help`.
     """
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.mutants", *session.posargs)
     if not session.posargs:
-        session.run("python", "-m", "tests.mutants.elsewhere")
+        session.run("python", "-m", "tests.mutants.code_mutants")
 
 
 @nox.session

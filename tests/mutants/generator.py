@@ -1,4 +1,4 @@
-"""Makes mutants: every operator at every place of the workflow code, and edits that must not matter."""
+"""Generates mutants: each operator at each place of a file where it applies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.mutants.operators import OPERATORS, Edit
 SOURCES = Path(invoice_mcp.__file__).parents[1]
 PACKAGES = ("invoice_mcp", "mcp_temporal_tasks", "temporal_replay", "temporal_simulator")
 Place = tuple[str, str, cst.CSTNode, cst.CSTNode]
-"""Which operator fits there, what it does, to which node, and the node in its place."""
+"""An operator's name, the description of the edit, the node, and its replacement."""
 Chosen = Callable[[list[Place]], list[Place]]
 FILES = (
     "workflow/invoice_workflow.py",
@@ -31,29 +31,29 @@ FILES = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One edit of one file.
+    """A mutant: one edit of one file.
 
     Attributes:
-        operator: What kind of edit it is.
-        about: What is done, and where.
-        file: Which file of the package is edited.
-        text: The whole text of the file after it.
-        is_safe: Whether nothing may notice.
+        operator: The name of the operator that made it.
+        about: Place and description of the edit.
+        file: The file; see `source`.
+        text: The whole mutated text of the file.
+        preserves_behaviour: Whether no oracle may kill it.
     """
 
     operator: str
     about: str
     file: str
     text: str
-    is_safe: bool = False
+    preserves_behaviour: bool = False
 
     @property
     def name(self) -> str:
-        """File, line and what is done."""
+        """File, place and description."""
         return f"{self.file}: {self.about}"
 
     def install(self, folder: Path) -> None:
-        """Put the package with this edit into a folder, from which Python can then import it."""
+        """Copy the packages with this edit into a folder, to be put on Python's path."""
         ignored = shutil.ignore_patterns("__pycache__")
         for package in PACKAGES:
             shutil.copytree(SOURCES / package, folder / package, ignore=ignored)
@@ -61,27 +61,27 @@ class Mutant:
 
 
 def source(file: str, folder: Path = SOURCES) -> Path:
-    """Where the file of a mutant is.
+    """Return the path of a mutant's file.
 
     Args:
-        file: Its path in one of the packages, with that package's name, but for invoice_mcp.
+        file: The path below `src`, or below the package invoice_mcp.
     """
     return folder / file if file.partition("/")[0] in PACKAGES else folder / PACKAGES[0] / file
 
 
-def breaking() -> Iterator[Mutant]:
-    """Every operator at every place it finds in the workflow code."""
+def breaking_mutants() -> Iterator[Mutant]:
+    """Yield the mutants of the workflow code."""
     for file in FILES:
         yield from edits_of(file, OPERATORS)
 
 
 def edits_of(
-    file: str, operators: Mapping[str, Callable[[cst.CSTNode], Iterable[Edit]]], chosen: Chosen = list
+    file: str, operators: Mapping[str, Callable[[cst.CSTNode], Iterable[Edit]]], select: Chosen = list
 ) -> Iterator[Mutant]:
-    """What operators, by their names, do to a file of the package.
+    """Yield the mutants of a file by these operators.
 
     Args:
-        chosen: Which of all places are edited, given the operator of each: making an edit takes time.
+        select: Selects from all places those to edit: making a mutant takes time.
     """
     text = source(file).read_text(encoding="utf-8")
     wrapper = MetadataWrapper(cst.parse_module(text))
@@ -89,11 +89,11 @@ def edits_of(
     lines = {node: position.start.line for node, position in positions.items()}
     places: list[Place] = []
     for node, function in _with_functions(wrapper.module):
-        # By the line within its function: that stays while others change.
+        # The line is relative to its function, so that the name survives changes elsewhere.
         place = f"{function.name.value}{lines[node] - lines[function]:+d}" if function else f"line {lines[node]}"
         for operator, edits in operators.items():
             places += [(operator, f"{place}, {about}", old, new) for about, old, new in edits(node)]
-    for operator, about, old, new in chosen(places):
+    for operator, about, old, new in select(places):
         edited = wrapper.module.deep_replace(old, new)
         code = edited.code if isinstance(edited, cst.Module) else ""
         if code and code != text:
@@ -103,7 +103,7 @@ def edits_of(
 def _with_functions(
     node: cst.CSTNode, function: cst.FunctionDef | None = None
 ) -> Iterator[tuple[cst.CSTNode, cst.FunctionDef | None]]:
-    """A node and every node below it, each with the function that it is in or is."""
+    """Yield a node and all its descendants, each with its innermost function."""
     function = node if isinstance(node, cst.FunctionDef) else function
     yield node, function
     for child in node.children:
@@ -111,5 +111,5 @@ def _with_functions(
 
 
 def every(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
-    """A node and every node below it."""
+    """Yield a node and all its descendants."""
     return (each for each, _ in _with_functions(node))

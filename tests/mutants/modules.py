@@ -1,4 +1,4 @@
-"""Which modules are edited beside the workflows, and which unit tests judge each."""
+"""The mutated files of product and harness, and the unit tests of each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.mutants.code_operators import CODE_OPERATORS
 from tests.mutants.generator import Mutant, Place, edits_of
 
 _TASKS = ("tasks/test_answers.py", "tasks/test_generic.py", "tasks/test_responses.py", "tasks/test_ids.py")
-_CONFIRMING, _AGAIN = "../scenarios/test_confirmation.py", "../scenarios/test_resubmission_scenarios.py"
+_CONFIRMATION, _RESUBMISSION = "../scenarios/test_confirmation.py", "../scenarios/test_resubmission_scenarios.py"
 _CANCELLING = "../scenarios/test_cancellation.py"
 _RESETS = "../scenarios/test_reset_to_the_beginning.py"
 _CHECKER = ("testing/test_checker.py", "testing/test_checker_consistency.py")
@@ -21,9 +21,9 @@ _REPLAY = ("../replay/test_strict.py", "../replay/test_command_kinds.py")
 PRODUCT: Mapping[str, tuple[str, ...]] = {
     "workflow/activities.py": ("test_activities.py",),
     "server/approval_policy.py": ("test_approval_policy.py",),
-    "server/confirmation.py": ("test_approval_policy.py", _CONFIRMING),
+    "server/confirmation.py": ("test_approval_policy.py", _CONFIRMATION),
     "service/errors.py": ("test_service_errors.py", "test_server.py"),
-    "service/settled_lines.py": ("test_settled_lines.py", "test_server.py", _AGAIN, _RESETS),
+    "service/settled_lines.py": ("test_settled_lines.py", "test_server.py", _RESUBMISSION, _RESETS),
     "adapters/erp.py": ("test_erp.py",),
     "server/task.py": ("test_server.py", "../scenarios/test_tasks.py"),
     "domain/invoice.py": ("test_invoices.py", "test_form_keys.py"),
@@ -35,11 +35,17 @@ PRODUCT: Mapping[str, tuple[str, ...]] = {
     "adapters/settings.py": ("test_temporal.py", "test_real_money.py", "test_erp.py", "test_state_binding.py"),
     "temporal/probe.py": ("test_probe.py", "test_server.py"),
     "service/form_keys.py": ("test_form_keys.py",),
-    "server/forms.py": ("test_forms.py", "test_summary.py", "test_server.py", _CONFIRMING),
+    "server/forms.py": ("test_forms.py", "test_summary.py", "test_server.py", _CONFIRMATION),
     "service/queries.py": ("test_server.py", "../scenarios/test_listing.py"),
     "domain/report.py": ("test_reports.py", "test_summary.py"),
-    "domain/resubmission.py": ("test_resubmission.py", "test_server.py", _AGAIN),
-    "service/invoice_service.py": ("test_server.py", "test_state_binding.py", _AGAIN, _CONFIRMING, _CANCELLING),
+    "domain/resubmission.py": ("test_resubmission.py", "test_server.py", _RESUBMISSION),
+    "service/invoice_service.py": (
+        "test_server.py",
+        "test_state_binding.py",
+        _RESUBMISSION,
+        _CONFIRMATION,
+        _CANCELLING,
+    ),
     "server/startup.py": ("test_startup.py",),
     "server/transport/stdio.py": ("test_stdio_streams.py", "test_jsonrpc_input.py"),
     "domain/summary.py": ("test_summary.py",),
@@ -56,7 +62,7 @@ PRODUCT: Mapping[str, tuple[str, ...]] = {
     "mcp_temporal_tasks/errors.py": ("tasks/test_errors.py", *_TASKS),
     "mcp_temporal_tasks/workflow.py": ("tasks/test_run_chains.py", *_TASKS),
 }
-"""Files of the package, and of each the unit tests below tests/unit that speak of it."""
+"""Files of the product, and the unit tests of each, below tests/unit."""
 
 HARNESS: Mapping[str, tuple[str, ...]] = {
     "testing/checker/checker.py": _CHECKER,
@@ -72,9 +78,9 @@ HARNESS: Mapping[str, tuple[str, ...]] = {
     "temporal_replay/commands/schema.py": _REPLAY,
     "temporal_replay/commands/values.py": _REPLAY,
 }
-"""The same for the judges among the harness's own files: checker, model, strict replay."""
+"""The same for checker, model and strict replay."""
 
-OTHERS: Mapping[str, tuple[str, ...]] = {
+OTHER_FILES: Mapping[str, tuple[str, ...]] = {
     "domain/decision.py": ("test_decisions.py",),
     "temporal/embedded.py": ("test_embedded.py",),
     "domain/line_outcomes.py": ("test_line_outcomes.py",),
@@ -83,22 +89,22 @@ OTHERS: Mapping[str, tuple[str, ...]] = {
     "workflow/invoice_decisions.py": ("test_summary.py",),
     "workflow/invoice_state.py": ("test_summary.py",),
 }
-"""Of the other files that named edits are of."""
+"""Other files of named mutants."""
 
 
 def tests_of(file: str) -> tuple[str, ...]:
-    """The unit tests that judge edits of this file."""
-    return tuple(f"tests/unit/{each}" for each in ({**PRODUCT, **HARNESS, **OTHERS}).get(file, ()))
+    """Return the unit tests of a file."""
+    return tuple(f"tests/unit/{each}" for each in ({**PRODUCT, **HARNESS, **OTHER_FILES}).get(file, ()))
 
 
-def sample(files: Iterable[str], most: int | None) -> Iterator[Mutant]:
-    """So many edits of each file, the same ones each time; None: all there are."""
+def sample_mutants(files: Iterable[str], most: int | None) -> Iterator[Mutant]:
+    """Yield at most `most` mutants of each file, always the same ones; all if None."""
     for file in files:
         yield from edits_of(file, CODE_OPERATORS, partial(_chosen, file=file, most=most))
 
 
 def _chosen(places: list[Place], file: str, most: int | None) -> list[Place]:
-    """By chance, but operators take turns: some have many more places than others."""
+    """Select random places of alternating operators: some operators have many more places than others."""
     if most is None:
         return places
     chance = random.Random(file)  # noqa: S311 (to be repeated, not to be secret)

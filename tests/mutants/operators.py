@@ -1,4 +1,4 @@
-"""What can be done to a piece of workflow code: each operator finds its places in the syntax tree."""
+"""Mutation operators for workflow code. Each yields its edits of one node of the syntax tree."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import libcst as cst
 from libcst import matchers as m
 
 Edit = tuple[str, cst.CSTNode, cst.CSTNode]
-"""What is done, the node it is done to, and the node in its place."""
+"""The description of an edit, the node, and its replacement."""
 
 _OTHER_STATUS: Mapping[str, str] = {
     "FAILED": "EXPIRED",
@@ -30,15 +30,15 @@ _OTHER_LINE_STATUS: Mapping[str, str] = {
     "SCHEDULED": "PENDING",
     "NOT_PAID": "CANCELLED",
 }
-_TURNED: Mapping[type[cst.BaseCompOp], cst.BaseCompOp] = {
+_NEGATED: Mapping[type[cst.BaseCompOp], cst.BaseCompOp] = {
     cst.GreaterThan: cst.LessThan(),
     cst.GreaterThanEqual: cst.LessThan(),
     cst.Equal: cst.NotEqual(),
     cst.Is: cst.IsNot(),
     cst.IsNot: cst.Is(),
 }
-# Statements that do something a server or a person sees. Log lines do not count.
-_ACTS = (
+# Statements with an effect that a server or a person observes; not log lines.
+_EFFECTS = (
     "_move_to(",
     "_close(",
     "wait_condition(",
@@ -48,39 +48,39 @@ _ACTS = (
     "_update_line(",
     "_decide(",
 )
-# To wait once more for what has happened, or to decide once more, is nothing.
-_NOTHING_TWICE = ("_update_line(", "wait_condition(", "_decide(", "validation.cancel()")
+# Statements of these that have no effect the second time.
+_IDEMPOTENT = ("_update_line(", "wait_condition(", "_decide(", "validation.cancel()")
 
 
 def text_of(node: cst.CSTNode) -> str:
-    """The code of a node in one line, at most 60 characters of it."""
+    """Return the code of a node in one line of at most 60 characters."""
     lines = cst.Module([]).code_for_node(node).strip().splitlines()
     code = " ".join(line.strip() for line in lines if not line.strip().startswith("#"))
     return code if len(code) <= 60 else code[:59] + "…"
 
 
-def _is_act(statement: cst.CSTNode) -> bool:
+def _has_effect(statement: cst.CSTNode) -> bool:
     return m.matches(statement, m.SimpleStatementLine([m.Expr()])) and any(
-        act in text_of_all(statement) for act in _ACTS
+        act in text_of_all(statement) for act in _EFFECTS
     )
 
 
 def text_of_all(node: cst.CSTNode) -> str:
-    """The code of a node."""
+    """Return the code of a node."""
     return cst.Module([]).code_for_node(node)
 
 
 def statements(node: cst.CSTNode) -> Iterator[Edit]:
-    """Leave a statement out, do it twice, change places with the next one."""
+    """Remove a statement, duplicate it, or swap it with the next one."""
     if not isinstance(node, cst.IndentedBlock):
         return
     body = list(node.body)
     for place, statement in enumerate(body):
-        if not _is_act(statement):
+        if not _has_effect(statement):
             continue
         without = body[:place] + body[place + 1 :] or [cst.parse_statement("pass")]
         yield f"leave out `{text_of(statement)}`", node, node.with_changes(body=without)
-        if not any(act in text_of_all(statement) for act in _NOTHING_TWICE):
+        if not any(act in text_of_all(statement) for act in _IDEMPOTENT):
             twice = [*body[: place + 1], statement.deep_clone(), *body[place + 1 :]]
             yield f"do twice `{text_of(statement)}`", node, node.with_changes(body=twice)
         if place + 1 < len(body) and isinstance(body[place + 1], cst.SimpleStatementLine):
@@ -89,7 +89,7 @@ def statements(node: cst.CSTNode) -> Iterator[Edit]:
 
 
 def durations(node: cst.CSTNode) -> Iterator[Edit]:
-    """Make a span of time longer."""
+    """Lengthen a duration by one unit."""
     if m.matches(node, m.Call(func=m.Name("timedelta"), args=[m.Arg(keyword=m.Name())])):
         assert isinstance(node, cst.Call)
         (argument,) = node.args
@@ -98,13 +98,13 @@ def durations(node: cst.CSTNode) -> Iterator[Edit]:
 
 
 def policies(node: cst.CSTNode) -> Iterator[Edit]:
-    """Change or drop what retry policies and calls of activities say."""
+    """Change or remove retry policies and their fields."""
     if m.matches(node, m.Call(func=m.Name("RetryPolicy"))):
         assert isinstance(node, cst.Call)
         for place, argument in enumerate(node.args):
             rest = [*node.args[:place], *node.args[place + 1 :]]
             name = argument.keyword.value if argument.keyword else ""
-            if name != "initial_interval":  # 1 s, as the server says by itself
+            if name != "initial_interval":  # 1 s is also the server's default
                 yield f"retry policy without {name}", node, node.with_changes(args=rest)
             if m.matches(argument.value, m.Integer()):
                 more = argument.with_changes(value=cst.parse_expression(f"{text_of_all(argument.value)} + 1"))
@@ -120,26 +120,26 @@ def policies(node: cst.CSTNode) -> Iterator[Edit]:
 
 
 def conditions(node: cst.CSTNode) -> Iterator[Edit]:
-    """Turn a condition round."""
-    if isinstance(node, cst.If | cst.While) and not _can_be_turned(node.test):
-        turned = cst.UnaryOperation(cst.Not(), node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()]))
-        yield f"not: `{text_of(node.test)}`", node, node.with_changes(test=turned)
+    """Negate a condition, or exchange `and` and `or`."""
+    if isinstance(node, cst.If | cst.While) and not _can_be_negated(node.test):
+        negated = cst.UnaryOperation(cst.Not(), node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()]))
+        yield f"not: `{text_of(node.test)}`", node, node.with_changes(test=negated)
     if isinstance(node, cst.BooleanOperation):
         other = cst.Or() if isinstance(node.operator, cst.And) else cst.And()
         yield f"and/or: `{text_of(node)}`", node, node.with_changes(operator=other)
-    if isinstance(node, cst.Comparison) and _can_be_turned(node):
+    if isinstance(node, cst.Comparison) and _can_be_negated(node):
         (target,) = node.comparisons
-        if other_op := _TURNED.get(type(target.operator)):
+        if other_op := _NEGATED.get(type(target.operator)):
             turned_target = target.with_changes(operator=other_op)
             yield f"other way round: `{text_of(node)}`", node, node.with_changes(comparisons=[turned_target])
 
 
-def _can_be_turned(node: cst.BaseExpression) -> bool:
-    return isinstance(node, cst.Comparison) and type(node.comparisons[0].operator) in _TURNED
+def _can_be_negated(node: cst.BaseExpression) -> bool:
+    return isinstance(node, cst.Comparison) and type(node.comparisons[0].operator) in _NEGATED
 
 
 def results(node: cst.CSTNode) -> Iterator[Edit]:
-    """Return something else."""
+    """Return another constant."""
     if m.matches(node, m.Return(value=m.Name("True") | m.Name("False"))):
         assert isinstance(node, cst.Return)
         other = "False" if m.matches(node, m.Return(value=m.Name("True"))) else "True"
@@ -150,7 +150,7 @@ def results(node: cst.CSTNode) -> Iterator[Edit]:
 
 
 def statuses(node: cst.CSTNode) -> Iterator[Edit]:
-    """Another status."""
+    """Replace a status by another one."""
     if m.matches(node, m.Attribute(value=m.Name("Status") | m.Name("LineStatus"))):
         assert isinstance(node, cst.Attribute)
         assert isinstance(node.value, cst.Name)
@@ -159,17 +159,19 @@ def statuses(node: cst.CSTNode) -> Iterator[Edit]:
             yield f"{text_of(node)} becomes {other}", node, node.with_changes(attr=cst.Name(other))
 
 
-_BEGINS = m.Call(func=m.Attribute(m.Name("workflow"), m.Name("start_activity") | m.Name("start_child_workflow")))
-_BEGUN = m.SimpleStatementLine([m.Assign(targets=[m.AssignTarget(m.Name())], value=_BEGINS | m.Await(_BEGINS))])
+_START_CALL = m.Call(func=m.Attribute(m.Name("workflow"), m.Name("start_activity") | m.Name("start_child_workflow")))
+_ASSIGNED_START_CALL = m.SimpleStatementLine(
+    [m.Assign(targets=[m.AssignTarget(m.Name())], value=_START_CALL | m.Await(_START_CALL))]
+)
 
 
 def begun(node: cst.CSTNode) -> Iterator[Edit]:
-    """What is begun and kept in a name: do not begin it, or begin it twice."""
+    """Do not start an activity or child workflow whose handle is assigned, or start it twice."""
     if not isinstance(node, cst.IndentedBlock):
         return
     body = list(node.body)
     for place, statement in enumerate(body):
-        if not m.matches(statement, _BEGUN):
+        if not m.matches(statement, _ASSIGNED_START_CALL):
             continue
         assert isinstance(statement, cst.SimpleStatementLine)
         (assigned,) = statement.body
@@ -184,8 +186,8 @@ def begun(node: cst.CSTNode) -> Iterator[Edit]:
 
 
 def exceptions(node: cst.CSTNode) -> Iterator[Edit]:
-    """Swallow what is raised; catch more than was asked for, cancellation too."""
-    # Only what is awaited can raise anything else.
+    """Replace a `raise` by `pass`; catch BaseException, and thus cancellation."""
+    # Without an await, the block can't raise another exception.
     if isinstance(node, cst.Try) and m.findall(node.body, m.Await()):
         for handler in node.handlers:
             if handler.type is not None and not m.matches(handler.type, m.Name("BaseException")):
@@ -197,7 +199,7 @@ def exceptions(node: cst.CSTNode) -> Iterator[Edit]:
 
 
 def names(node: cst.CSTNode) -> Iterator[Edit]:
-    """Rename what others know by name: workflows, activities, updates, signals, queries, ids."""
+    """Rename workflows, activities, updates, signals, queries and ids."""
     if m.matches(node, m.Arg(keyword=m.Name("name"), value=m.SimpleString())):
         assert isinstance(node, cst.Arg)
         assert isinstance(node.value, cst.SimpleString)
@@ -206,7 +208,7 @@ def names(node: cst.CSTNode) -> Iterator[Edit]:
     if m.matches(node, m.Assign(targets=[m.AssignTarget(m.Name())], value=m.SimpleString())):
         assert isinstance(node, cst.Assign)
         assert isinstance(node.value, cst.SimpleString)
-        # Not the queue's, of which only workers and clients speak, nor what people read.
+        # Not task queues, which no history depends on, nor texts for people.
         if node.value.value.strip('"').replace("_", "").isalpha():
             other = cst.SimpleString(node.value.value[:-1] + '2"')
             yield f"rename {node.value.value}", node, node.with_changes(value=other)
@@ -225,7 +227,7 @@ def names(node: cst.CSTNode) -> Iterator[Edit]:
 
 @dataclass(frozen=True)
 class Insertion:
-    """Something added to the beginning of some functions."""
+    """Code to insert at the beginning of some functions."""
 
     about: str
     code: str
@@ -264,7 +266,7 @@ INSERTIONS = (
 
 
 def insertions(node: cst.CSTNode) -> Iterator[Edit]:
-    """Add a command, or a wait."""
+    """Insert a command or a wait."""
     if not (isinstance(node, cst.FunctionDef) and node.asynchronous and isinstance(node.body, cst.IndentedBlock)):
         return
     for insertion in INSERTIONS:
@@ -277,7 +279,7 @@ def insertions(node: cst.CSTNode) -> Iterator[Edit]:
 
 _TASKS = "[asyncio.create_task(self._pay_line(order)) for order in"
 REPLACEMENTS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    # What may come out otherwise each time.
+    # Nondeterminism.
     "workflow.now()": (
         ("the machine's time", '__import__("datetime").datetime.now(__import__("datetime").timezone.utc)'),
     ),

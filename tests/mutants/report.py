@@ -1,4 +1,4 @@
-"""What the judges said, as a table."""
+"""The report on the mutants of the workflows: docs/mutants.md."""
 
 from __future__ import annotations
 
@@ -6,73 +6,72 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tests.mutants.equivalent import EQUIVALENT
+from tests.mutants.equivalent import EQUIVALENT_MUTANTS
 from tests.mutants.generator import Mutant
-from tests.mutants.judge import PLAIN, SERVER, SIMULATED, STRICT
+from tests.mutants.oracle import PLAIN, SERVER, SIMULATED, STRICT
 
 COLUMNS = (PLAIN, STRICT, SIMULATED, SERVER)
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A mutant and what each judge said of it.
+class MutantResult:
+    """A mutant and the verdicts on it.
 
     Attributes:
-        said: By judge; "" where it noticed nothing. A judge that was not asked is not in it.
+        verdicts: By oracle; "" if it passed. An oracle that was not run is missing.
     """
 
     mutant: Mutant
-    said: Mapping[str, str]
+    verdicts: Mapping[str, str]
 
     @property
-    def noticed(self) -> dict[str, str]:
-        """By whom, and how."""
-        return {judge: text for judge, text in self.said.items() if text}
+    def killed_by(self) -> dict[str, str]:
+        """The verdicts of the oracles that kill the mutant."""
+        return {oracle: text for oracle, text in self.verdicts.items() if text}
 
     @property
     def why_equivalent(self) -> str:
-        """Why this edit changes nothing that anybody could see; "" if it does, or nobody has said so."""
-        return EQUIVALENT.get(self.mutant.name, "")
+        """Why the mutant of an operator is equivalent; "" if it is not known to be."""
+        return EQUIVALENT_MUTANTS.get(self.mutant.name, "")
 
 
-def breaking_of(judged: Sequence[Judged]) -> list[Judged]:
-    """Those that break something: what an equivalent edit is taken for is not counted, noticed or not."""
-    return [each for each in judged if not each.mutant.is_safe and not each.why_equivalent]
+def breaking_of(results: Sequence[MutantResult]) -> list[MutantResult]:
+    """Return the mutants that break the workflows: neither refactorings nor equivalent."""
+    return [each for each in results if not each.mutant.preserves_behaviour and not each.why_equivalent]
 
 
-def flaws(judged: Sequence[Judged]) -> list[Judged]:
-    """Breaking edits that nobody notices, edits that change nothing and are flagged."""
-    missed = [each for each in breaking_of(judged) if not each.noticed]
-    return missed + [each for each in judged if (each.mutant.is_safe or each.why_equivalent) and each.noticed]
+def unexpected_results(results: Sequence[MutantResult]) -> list[MutantResult]:
+    """Return the breaking mutants that survive, and the others that are killed."""
+    survivors = [each for each in breaking_of(results) if not each.killed_by]
+    harmless = [each for each in results if each.mutant.preserves_behaviour or each.why_equivalent]
+    return survivors + [each for each in harmless if each.killed_by]
 
 
-def summary(judged: Sequence[Judged]) -> str:
-    """The figures, in a few lines."""
-    breaking = breaking_of(judged)
-    safe = [each for each in judged if each.mutant.is_safe]
-    equivalent = [each for each in judged if each.why_equivalent]
-    together = sum(map(_is_noticed, breaking))
-    flagged = sum(map(_is_noticed, safe))
+def summary(results: Sequence[MutantResult]) -> str:
+    """Return the totals, in a few lines."""
+    breaking = breaking_of(results)
+    refactorings = [each for each in results if each.mutant.preserves_behaviour]
+    equivalent = [each for each in results if each.why_equivalent]
     lines = [
-        f"{len(breaking)} edits that break the workflows: {_share(together, len(breaking))} noticed by somebody",
+        f"{len(breaking)} mutants that break the workflows: {_share(_count_killed(breaking), len(breaking))} killed",
         *(
-            f"  {judge}: {_share(sum(judge in each.noticed for each in breaking), len(breaking))}"
-            for judge in COLUMNS[:3]
+            f"  {oracle}: {_share(sum(oracle in each.killed_by for each in breaking), len(breaking))}"
+            for oracle in COLUMNS[:3]
         ),
-        f"  gate (strict replay): {_only(breaking, STRICT, PLAIN)} that plain replay misses",
-        f"  scenarios: {_only(breaking, SIMULATED, STRICT)} that the gate misses",
-        f"{len(safe)} edits that must not matter: {flagged} flagged",
-        f"{len(equivalent)} edits that turned out to change nothing: {sum(map(_is_noticed, equivalent))} flagged",
+        f"  gate (strict replay): {_count_only(breaking, STRICT, PLAIN)} that plain replay misses",
+        f"  scenarios: {_count_only(breaking, SIMULATED, STRICT)} that the gate misses",
+        f"{len(refactorings)} refactorings: {_count_killed(refactorings)} killed",
+        f"{len(equivalent)} equivalent mutants: {_count_killed(equivalent)} killed",
     ]
     return "\n".join(lines)
 
 
-def _is_noticed(judged: Judged) -> bool:
-    return bool(judged.noticed)
+def _count_killed(results: Sequence[MutantResult]) -> int:
+    return sum(bool(each.killed_by) for each in results)
 
 
-def _only(judged: Sequence[Judged], by: str, not_by: str) -> int:
-    return sum(by in each.noticed and not_by not in each.noticed for each in judged)
+def _count_only(results: Sequence[MutantResult], by: str, not_by: str) -> int:
+    return sum(by in each.killed_by and not_by not in each.killed_by for each in results)
 
 
 def _share(some: int, every: int) -> str:
@@ -80,75 +79,76 @@ def _share(some: int, every: int) -> str:
 
 
 _HEAD = """\
-# What notices a broken workflow
+# Mutants of the workflows
 
-Written by `nox -s mutants`; not by hand. Each row is one edit of the workflow code, made in its syntax tree by an
-operator that was applied at every place it fits (insertions: at the beginning of some functions; replacements: to some
-expressions), and then judged, in a process of its own:
+Written by `nox -s mutants`; do not edit. Each row is one mutant of the workflow code. An operator makes it in the
+syntax tree, at every place where it applies (insertions: at the beginning of some functions; replacements: of some
+expressions). Each mutant is tested in its own process by these oracles:
 
-- **plain replay**: Temporal's `Replayer`, one recording in `histories/` after another until one does not pass. That is
-  what each process of `invoice-mcp histories check --no-strict` runs. What fails is replayed once more, to be told what
-  the code does instead; and a workflow type that no code answers to is told without asking the `Replayer`;
-- **strict replay**: the same with the values of every command compared: what each process of `invoice-mcp histories
-  check` runs;
-- **scenarios, simulated**: the scenarios that every control is played, on the in-process simulator; then stories of
-  doors and answers that neither model nor checker looks at, which CI plays on the workflows as they are;
-- **scenarios, on servers**: the same on Temporal's time-skipping server, and one life on the real server with a worker
-  that forgets every workflow after each task; asked where nobody else notices anything.
+- **plain replay**: Temporal's `Replayer`, on the recordings in `histories/` until one fails, as in the processes of
+  `invoice-mcp histories check --no-strict`. A failing recording is replayed once more for the error message, and a
+  recording whose workflow type is unknown fails without the `Replayer`;
+- **strict replay**: the same with the values of every command compared, as in the processes of `invoice-mcp histories
+  check`;
+- **scenarios, simulated**: the scenarios of the controls on the in-process simulator, then stories about clients and
+  answers that neither model nor checker looks at, which CI runs on the unmutated workflows;
+- **scenarios, on servers**: the same on Temporal's time-skipping server, and one episode on the real server with a
+  worker that evicts each workflow after every task; run only if all others pass.
 
 """
 
 
-_BLIND = """Plain replay sees which commands come in which order; not what is in them, not what no recording passes
-through, and not what is decided outside of commands (validators, queries). Of these edits, by kind:"""
+_PLAIN_REPLAY = """Plain replay compares which commands come in which order; not their values, not code that no
+recording reaches, and not what is decided outside of commands (validators, queries). Of these mutants, by operator:"""
 
 
-def as_markdown(judged: Sequence[Judged]) -> str:
-    """The whole report."""
-    breaking = breaking_of(judged)
-    missed = [each for each in breaking if PLAIN not in each.noticed]
+def as_markdown(results: Sequence[MutantResult]) -> str:
+    """Return the whole report."""
+    breaking = breaking_of(results)
+    missed = [each for each in breaking if PLAIN not in each.killed_by]
     parts = [
         _HEAD,
-        f"```text\n{summary(judged)}\n```\n",
+        f"```text\n{summary(results)}\n```\n",
         "## What plain replay alone misses\n",
-        f"{len(missed)} of {len(breaking)} edits that break the workflows replay without a complaint. {_BLIND}\n",
+        f"{len(missed)} of {len(breaking)} mutants that break the workflows survive plain replay. {_PLAIN_REPLAY}\n",
         _by_operator(missed, breaking),
-        "\n## Edits that break the workflows\n",
+        "\n## Mutants that break the workflows\n",
         _table(breaking, COLUMNS),
-        "\n## Edits that must not matter\n",
-        _table([each for each in judged if each.mutant.is_safe], COLUMNS),
-        "\n## Edits that turned out to change nothing\n",
+        "\n## Refactorings\n",
+        "These preserve the behaviour, so no oracle may kill them.\n",
+        _table([each for each in results if each.mutant.preserves_behaviour], COLUMNS),
+        "\n## Equivalent mutants\n",
         "Made by the same operators, and not counted above.\n",
-        _equivalents([each for each in judged if each.why_equivalent]),
+        _equivalents([each for each in results if each.why_equivalent]),
     ]
     return "\n".join(parts)
 
 
-def _by_operator(missed: Sequence[Judged], breaking: Sequence[Judged]) -> str:
+def _by_operator(missed: Sequence[MutantResult], breaking: Sequence[MutantResult]) -> str:
     rows = [
-        "| edit | missed by plain replay | noticed by strict replay | noticed by scenarios |",
+        "| operator | survive plain replay | killed by strict replay | killed by scenarios |",
         "| --- | --- | --- | --- |",
     ]
     for operator in sorted({each.mutant.operator for each in breaking}):
         same = [each for each in missed if each.mutant.operator == operator]
         every = sum(each.mutant.operator == operator for each in breaking)
-        by = [sum(judge in each.noticed for each in same) for judge in (STRICT, SIMULATED)]
+        by = [sum(oracle in each.killed_by for each in same) for oracle in (STRICT, SIMULATED)]
         rows.append(f"| {operator} | {len(same)} of {every} | {by[0]} | {by[1]} |")
     return "\n".join(rows)
 
 
-def _table(judged: Sequence[Judged], columns: Sequence[str]) -> str:
-    rows = [f"| kind | edit | {' | '.join(columns)} |", f"| --- | --- |{' --- |' * len(columns)}"]
-    for each in judged:
-        cells = [_cell(each.said.get(column)) for column in columns]
+def _table(results: Sequence[MutantResult], columns: Sequence[str]) -> str:
+    rows = [f"| operator | mutant | {' | '.join(columns)} |", f"| --- | --- |{' --- |' * len(columns)}"]
+    for each in results:
+        cells = [_cell(each.verdicts.get(column)) for column in columns]
         rows.append(f"| {each.mutant.operator} | {escaped(each.mutant.name)} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
-def _cell(said: str | None) -> str:
-    if said is None:
+def _cell(verdict: str | None) -> str:
+    if verdict is None:
         return ""
-    return f"**caught** {escaped(_shortened(said))}" if said else "-"
+    return f"**killed** {escaped(_shortened(verdict))}" if verdict else "-"
 
 
 def _shortened(text: str, longest: int = 110) -> str:
@@ -157,10 +157,11 @@ def _shortened(text: str, longest: int = 110) -> str:
 
 
 def escaped(text: str) -> str:
+    """Return a text as it stands in a cell of a Markdown table."""
     return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;").replace("*", "\\*")
 
 
-def _equivalents(judged: Sequence[Judged]) -> str:
-    rows = ["| kind | edit | why nobody can notice |", "| --- | --- | --- |"]
-    rows += [f"| {each.mutant.operator} | {escaped(each.mutant.name)} | {each.why_equivalent} |" for each in judged]
+def _equivalents(results: Sequence[MutantResult]) -> str:
+    rows = ["| operator | mutant | why it is equivalent |", "| --- | --- | --- |"]
+    rows += [f"| {each.mutant.operator} | {escaped(each.mutant.name)} | {each.why_equivalent} |" for each in results]
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""The mutants themselves, and a few of them judged: one that each judge alone notices, one that nobody may."""
+"""The generated mutants, the report, and some mutants tested by the oracles."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import libcst as cst
 import pytest
 
 from invoice_mcp.testing import ScenarioRunner, kinds
-from tests.mutants.__main__ import judge
-from tests.mutants.equivalent import EQUIVALENT
-from tests.mutants.generator import Mutant, breaking, every, source
-from tests.mutants.judge import PLAIN, SIMULATED, STRICT
+from tests.mutants.__main__ import run_oracles
+from tests.mutants.equivalent import EQUIVALENT_MUTANTS
+from tests.mutants.extra_stories import EXTRA_STORIES
+from tests.mutants.generator import Mutant, breaking_mutants, every, source
 from tests.mutants.operators import OPERATORS
-from tests.mutants.report import Judged, as_markdown, escaped, flaws, summary
-from tests.mutants.safe import safe
-from tests.mutants.stories import STORIES
+from tests.mutants.oracle import PLAIN, SIMULATED, STRICT
+from tests.mutants.refactorings import refactorings
+from tests.mutants.report import MutantResult, as_markdown, escaped, summary, unexpected_results
 from tests.nightly import at_night
 from tests.requirements import requirement
 from tests.scenarios.controls.control import Script, first_broken
@@ -26,30 +26,30 @@ from tests.scenarios.controls.control import Script, first_broken
 
 @cache
 def every_breaking() -> tuple[Mutant, ...]:
-    return tuple(breaking())
+    return tuple(breaking_mutants())
 
 
 @cache
-def every_safe() -> tuple[Mutant, ...]:
-    return tuple(safe())
+def every_refactorings() -> tuple[Mutant, ...]:
+    return tuple(refactorings())
 
 
 @pytest.mark.thorough
 @requirement("HISTORY-MUTANTS")
-def test_there_are_many_of_each_that_python_reads_and_the_report_is_of_them() -> None:
-    # One test: to make them all takes as long as everything that is looked at here.
-    every = (*every_breaking(), *every_safe())
+def test_mutants_compile_are_distinct_and_are_in_the_report() -> None:
+    # One test, because making all mutants takes most of its time.
+    every = (*every_breaking(), *every_refactorings())
     assert len(every_breaking()) >= 50
-    assert len(every_safe()) >= 15
+    assert len(every_refactorings()) >= 15
     assert min(Counter(mutant.operator for mutant in every_breaking()).values()) >= 4
     assert len({(mutant.file, mutant.text) for mutant in every}) == len(every)
     for mutant in every:
         assert mutant.text != source(mutant.file).read_text(encoding="utf-8")
         compile(mutant.text, mutant.name, "exec")
-    assert set(EQUIVALENT) <= {mutant.name for mutant in every_breaking()}, "what is taken for equivalent exists"
-    told = (Path(__file__).parents[2] / "docs" / "mutants.md").read_text(encoding="utf-8")
-    assert [mutant.name for mutant in every if escaped(mutant.name) not in told] == []
-    assert "NOT NOTICED" not in told
+    assert set(EQUIVALENT_MUTANTS) <= {mutant.name for mutant in every_breaking()}, "each equivalent mutant exists"
+    document = (Path(__file__).parents[2] / "docs" / "mutants.md").read_text(encoding="utf-8")
+    assert [mutant.name for mutant in every if escaped(mutant.name) not in document] == []
+    assert "SURVIVED" not in document
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def simulator() -> Iterator[ScenarioRunner]:
         yield runner
 
 
-@pytest.mark.parametrize("script", STORIES, ids=str)
-def test_a_story_goes_well_with_the_workflows_as_they_are(simulator: ScenarioRunner, script: Script) -> None:
+@pytest.mark.parametrize("script", EXTRA_STORIES, ids=str)
+def test_a_story_passes_on_the_unmutated_workflows(simulator: ScenarioRunner, script: Script) -> None:
     assert first_broken(simulator, [script]) is None
 
 
@@ -87,8 +87,8 @@ DECIDES = """
 async def _await_decision(self):
     return True
 """
-# Of an operator, on a small function: each edit that it makes, and the lines that are there instead of others.
-SMALL = {
+# Operators on a small function: each edit, and the lines that it adds.
+OPERATOR_EXAMPLES = {
     "begun": (
         BEGINS,
         {
@@ -127,9 +127,9 @@ SMALL = {
 
 
 @requirement("HISTORY-MUTANTS")
-@pytest.mark.parametrize("operator", SMALL)
-def test_an_operator_finds_its_places(operator: str) -> None:
-    code, expected = SMALL[operator]
+@pytest.mark.parametrize("operator", OPERATOR_EXAMPLES)
+def test_an_operator_finds_every_place(operator: str) -> None:
+    code, expected = OPERATOR_EXAMPLES[operator]
     module = cst.parse_module(code)
     found = {}
     for node in every(module):
@@ -137,41 +137,43 @@ def test_an_operator_finds_its_places(operator: str) -> None:
             edited = module.deep_replace(old, new)
             assert isinstance(edited, cst.Module)
             compile(edited.code, about, "exec")
-            there = Counter(line.strip() for line in code.splitlines())
-            found[about] = tuple(Counter(line.strip() for line in edited.code.splitlines()) - there)
+            original = Counter(line.strip() for line in code.splitlines())
+            found[about] = tuple(Counter(line.strip() for line in edited.code.splitlines()) - original)
     assert expected.items() <= found.items()
     assert operator == "insertion" or expected.keys() == found.keys()
 
 
-# Who notices what, of the gate's two halves and of the scenarios.
-NOTICED = {
+# Mutants, by the start of the name, and the oracles that kill them.
+EXPECTED_KILLS = {
     "workflow/line_workflow.py: run+0, a timer more": {PLAIN, STRICT},
     "workflow/line_workflow.py: line 31, retry policy without maximum_interval": {STRICT},
     "domain/decision.py: require_open_for+17, swallow": {SIMULATED},
     "workflow/invoice_workflow.py: a log line in run": set(),
 }
-AT_NIGHT = {"workflow/line_workflow.py: run+0, a timer more", "workflow/invoice_workflow.py: a log line in run"}
+NIGHTLY = {"workflow/line_workflow.py: run+0, a timer more", "workflow/invoice_workflow.py: a log line in run"}
 
 
 @requirement("HISTORY-MUTANTS")
 @pytest.mark.thorough
-@pytest.mark.parametrize("name", [at_night(name) if name in AT_NIGHT else name for name in NOTICED])
-async def test_a_mutant_is_noticed_by_those_who_can(name: str) -> None:
-    (mutant,) = [each for each in (*every_breaking(), *every_safe()) if each.name.startswith(name)]
-    said = await judge(mutant, (PLAIN, STRICT, SIMULATED))
-    assert {judge for judge, text in said.items() if text} == NOTICED[name], said
+@pytest.mark.parametrize("name", [at_night(name) if name in NIGHTLY else name for name in EXPECTED_KILLS])
+async def test_a_mutant_is_killed_by_the_expected_oracles(name: str) -> None:
+    (mutant,) = [each for each in (*every_breaking(), *every_refactorings()) if each.name.startswith(name)]
+    verdicts = await run_oracles(mutant, (PLAIN, STRICT, SIMULATED))
+    assert {oracle for oracle, text in verdicts.items() if text} == EXPECTED_KILLS[name], verdicts
 
 
-def test_the_report_says_what_nobody_notices_and_what_is_flagged_for_nothing() -> None:
-    missed = Judged(Mutant("condition", "7, not: `a`", "workflow/invoice_workflow.py", "…"), {PLAIN: "", STRICT: ""})
-    log_line = Mutant("log line", "a log line in run", "workflow/invoice_workflow.py", "…", is_safe=True)
-    flagged = Judged(log_line, {PLAIN: "drift"})
-    caught = Judged(
+def test_the_report_shows_survivors_and_killed_refactorings() -> None:
+    survivors = MutantResult(
+        Mutant("condition", "7, not: `a`", "workflow/invoice_workflow.py", "…"), {PLAIN: "", STRICT: ""}
+    )
+    log_line = Mutant("log line", "a log line in run", "workflow/invoice_workflow.py", "…", preserves_behaviour=True)
+    flagged = MutantResult(log_line, {PLAIN: "drift"})
+    caught = MutantResult(
         Mutant("condition", "8, not: `b`", "workflow/invoice_workflow.py", "…"), {PLAIN: "", STRICT: "drift: a | b"}
     )
-    judged = [missed, flagged, caught]
-    assert flaws(judged) == [missed, flagged]
-    assert "2 edits that break the workflows: 1 of 2 (50%) noticed by somebody" in summary(judged)
-    assert "1 edits that must not matter: 1 flagged" in summary(judged)
-    assert "**caught** drift: a \\| b" in as_markdown(judged)
-    assert "| condition | 2 of 2 | 1 | 0 |" in as_markdown(judged)
+    results = [survivors, flagged, caught]
+    assert unexpected_results(results) == [survivors, flagged]
+    assert "2 mutants that break the workflows: 1 of 2 (50%) killed" in summary(results)
+    assert "1 refactorings: 1 killed" in summary(results)
+    assert "**killed** drift: a \\| b" in as_markdown(results)
+    assert "| condition | 2 of 2 | 1 | 0 |" in as_markdown(results)

@@ -1,6 +1,13 @@
-"""Edits by hand that must not matter: about, file, and what is written instead of what (each is there once)."""
+"""Mutants that preserve the behaviour of the workflows: an oracle that kills one raises a false alarm."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+
+import libcst as cst
+from libcst import matchers as m
+
+from tests.mutants.generator import FILES, Mutant, every, source
 
 Edits = tuple[tuple[str, str], ...]
 
@@ -52,7 +59,8 @@ _PATCHED_TIMER = """\
 """
 _OTHER_RETRY = 'RetryPolicy(maximum_attempts=3, non_retryable_error_types=["INSUFFICIENT_FUNDS"])'
 
-SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
+# Name, file, and pairs of a text that occurs once and its replacement.
+REFACTORINGS: tuple[tuple[str, str, Edits], ...] = (
     (
         "a local variable renamed",
         "workflow/invoice_workflow.py",
@@ -129,3 +137,33 @@ SAFE_EDITS: tuple[tuple[str, str, Edits], ...] = (
         (("retry_policy=_RETRY", f'retry_policy={_OTHER_RETRY} if workflow.patched("retry") else _RETRY'),),
     ),
 )
+
+
+def refactorings() -> Iterator[Mutant]:
+    """Yield the refactorings above, a log line in each async function, and every docstring reworded."""
+    for about, file, edits in REFACTORINGS:
+        text = source(file).read_text(encoding="utf-8")
+        for old, new in edits:
+            assert text.count(old) == 1, f"{file}, {about}: {text.count(old)} matches of {old}"
+            text = text.replace(old, new)
+        yield Mutant("by hand", about, file, text, preserves_behaviour=True)
+    for file in (each for each in FILES if each.startswith("workflow/")):
+        module = cst.parse_module(source(file).read_text(encoding="utf-8"))
+        for node in every(module):
+            if isinstance(node, cst.FunctionDef) and node.asynchronous and isinstance(node.body, cst.IndentedBlock):
+                log = cst.parse_statement(f'workflow.logger.info("in {node.name.value}")')
+                logged = node.body.with_changes(body=[log, *node.body.body])
+                edited = module.deep_replace(node.body, logged)
+                assert isinstance(edited, cst.Module)
+                yield Mutant(
+                    "log line", f"a log line in {node.name.value}", file, edited.code, preserves_behaviour=True
+                )
+        reworded = module.visit(_Rewording())
+        yield Mutant("docstring", "every docstring reworded", file, reworded.code, preserves_behaviour=True)
+
+
+class _Rewording(cst.CSTTransformer):
+    def leave_Expr(self, original_node: cst.Expr, updated_node: cst.Expr) -> cst.Expr:  # noqa: ARG002, N802
+        if m.matches(updated_node.value, m.SimpleString()):
+            return updated_node.with_changes(value=cst.SimpleString('"""In other words."""'))
+        return updated_node

@@ -1,6 +1,6 @@
-"""Stories beside those that every control is played: doors and answers that model and checker do not look at.
+"""Stories and scenarios in addition to those of the controls: interfaces and answers that model and checker ignore.
 
-`test_mutants.py` plays them on the workflows as they are, the judges on each mutant.
+`test_mutants.py` runs them on the unmutated workflows, the oracles on each mutant.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _SOON = timedelta(seconds=10)
 
 
 async def _code_of(refusal: Awaitable[Any]) -> str:
-    """The code with which an update or a query is refused that must be."""
+    """Return the error code of an update or query that has to be refused."""
     try:
         await refusal
     except (WorkflowUpdateFailedError, WorkflowQueryFailedError) as refused:
         cause = refused.cause if isinstance(refused, WorkflowUpdateFailedError) else refused
         return cause.type or "" if isinstance(cause, ApplicationError) else str(cause)
-    raise AssertionError("it was answered")
+    raise AssertionError("no error")
 
 
 async def _why_cancelled(world: World) -> None:
@@ -81,25 +81,25 @@ async def _garbage(world: World) -> None:
         return (await handle.describe()).close_time is not None
 
     await world.when(has_ended)
-    assert "INVOICE_INVALID" in str(await _told(handle.result()))
-    assert "it was started with no valid invoice" in str(await _told(handle.query("GetInvoiceReport")))
+    assert "INVOICE_INVALID" in str(await _error_text(handle.result()))
+    assert "it was started with no valid invoice" in str(await _error_text(handle.query("GetInvoiceReport")))
 
 
 async def _signalled_garbage(world: World) -> None:
-    """The signal is there before anybody could say that there is no invoice."""
+    """The signal arrives in the first workflow task, before the input is validated."""
     workflow_id = f"invoice-{world.invoice()['invoice_id']}"
     await world.client.start_workflow(
         "InvoiceWorkflow", {}, id=workflow_id, task_queue=world.task_queue, start_signal="ApproveInvoice"
     )
-    assert "INVOICE_INVALID" in await _told(wait_for(world.handle(workflow_id).result(), _SOON.total_seconds()))
+    assert "INVOICE_INVALID" in await _error_text(wait_for(world.handle(workflow_id).result(), _SOON.total_seconds()))
 
 
-async def _told(call: Awaitable[Any]) -> str:
+async def _error_text(call: Awaitable[Any]) -> str:
     try:
         await call
-    except Exception as error:  # noqa: BLE001 (what it says is looked at)
+    except Exception as error:  # noqa: BLE001 (its text is returned)
         return f"{error} {error.__cause__}"
-    raise AssertionError("it was answered")
+    raise AssertionError("no error")
 
 
 async def _null_decision(world: World) -> None:
@@ -119,7 +119,7 @@ async def _forged_signal(world: World) -> None:
 
 
 async def _decided_with_the_deadline(world: World) -> None:
-    """A decision and the deadline in one task, of an invoice with another time to decide than the default."""
+    """The decision and the deadline are in one workflow task; the timeout is not the default."""
     window = timedelta(hours=1)
     invoice = Invoice.model_validate(world.invoice(("100", PAST_DUE)))
     request = InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=Policy(approval_timeout=window))
@@ -174,7 +174,7 @@ async def _every_query(world: World) -> None:
         await world.submit(("100", PAST_DUE))
         handle = world.handle()
         assert await handle.query("GetInvoiceStatus", rpc_timeout=_SOON) == Status.PENDING_APPROVAL
-        assert "not set yet" in await _told(handle.query("IsInvoiceApproved", rpc_timeout=_SOON))
+        assert "not set yet" in await _error_text(handle.query("IsInvoiceApproved", rpc_timeout=_SOON))
         await decide()
         await world.until(Status.PAID, Status.REJECTED)
         assert await handle.query("IsInvoiceApproved", rpc_timeout=_SOON) is verdict
@@ -214,7 +214,7 @@ async def _lost_answers(world: World) -> None:
 
 
 async def _more_than_a_page(world: World) -> None:
-    """More invoices than a list has if nobody says how many, where they can be listed."""
+    """More invoices than the default limit of `list`, on engines that can list."""
     if not world.engine.can_list:
         return
     began = [await world.trigger(world.invoice(("100", PAST_DUE))) for _ in range(23)]
@@ -224,7 +224,7 @@ async def _more_than_a_page(world: World) -> None:
 
 
 async def _approved_at_the_last_moment(world: World) -> None:
-    """Later than the time to decide counted from the start, and before the deadline: by as long as the ERP took."""
+    """Approve after start plus timeout, but before the deadline, which counts from the end of the validation."""
     world.erp.is_down(2)
     await world.submit()
     deadline = (await world.status()).approval_deadline
@@ -234,13 +234,13 @@ async def _approved_at_the_last_moment(world: World) -> None:
     await world.until(Status.PAID)
 
 
-class _Overtaken(Interceptor):
-    """Lets something happen just before the first workflow is started."""
+class _BeforeFirstStart(Interceptor):
+    """Runs a function just before the first workflow is started."""
 
     def __init__(self, first: Callable[[], Awaitable[None]]) -> None:
         self.first: Callable[[], Awaitable[None]] | None = first
 
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (as the SDK calls it)
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
         others = self
 
         class Outbound(OutboundInterceptor):
@@ -254,7 +254,7 @@ class _Overtaken(Interceptor):
 
 
 async def _overtaken_submission(world: World) -> None:
-    """Another client submits other content under the same id, and that is paid, before this start gets through."""
+    """Another client submits other content under the same id, which is paid before this start."""
     draft = world.invoice(("100", PAST_DUE))
 
     async def is_paid_meanwhile() -> None:
@@ -263,58 +263,58 @@ async def _overtaken_submission(world: World) -> None:
         await world.until(Status.PAID)
 
     config: dict[str, Any] = {**world.client.config()}
-    config["interceptors"] = [*config["interceptors"], _Overtaken(is_paid_meanwhile)]
+    config["interceptors"] = [*config["interceptors"], _BeforeFirstStart(is_paid_meanwhile)]
     client = Client(**config)
     service = InvoiceService(client, task_queue=world.task_queue)
     try:
         submission = await service.trigger(Invoice.model_validate({**draft, "customer": "Somebody Else"}))
     except RefusedError as refused:
-        assert refused.code is ErrorCode.INVOICE_CONFLICT  # noqa: PT017 (whether it is refused at all is looked at, too)
+        assert refused.code is ErrorCode.INVOICE_CONFLICT  # noqa: PT017 (the else branch fails, too)
     else:
-        raise AssertionError(f"it was paid with other content, and submitted again as {submission}")
+        raise AssertionError(f"paid with other content and started again: {submission}")
 
 
-STORIES: tuple[Script, ...] = (
+EXTRA_STORIES: tuple[Script, ...] = (
     Script("more invoices than a page", _more_than_a_page),
-    Script("a submission that another one overtakes", _overtaken_submission),
+    Script("an overtaken submission", _overtaken_submission),
     Script("an approval at the last moment", _approved_at_the_last_moment),
     Script("cancel, with a reason", _why_cancelled),
     Script("reject, with a reason", _why_rejected),
     Script("started with garbage", _garbage),
-    Script("started with garbage, and signalled", _signalled_garbage),
-    Script("a null for a decision", _null_decision),
-    Script("a decision that says it was a signal", _forged_signal),
+    Script("started with garbage and signalled", _signalled_garbage),
+    Script("a decision of null", _null_decision),
+    Script("a forged signal decision", _forged_signal),
     Script("a decision in the same task as the deadline", _decided_with_the_deadline),
-    Script("forms that are dismissed", _dismissed_forms),
-    Script("a form that is dismissed after the decision", _dismissed_too_late),
+    Script("dismissed forms", _dismissed_forms),
+    Script("a form dismissed after the decision", _dismissed_too_late),
     Script("every query", _every_query),
     Script("a crash while a payment is under way", _crash_under_way),
-    Script("a payment that is refused, told", _declined_card),
-    Script("a payment that nobody confirms, told", _lost_answers),
+    Script("the report of a refused payment", _declined_card),
+    Script("the report of an unconfirmed payment", _lost_answers),
 )
 
 _LINES = (Line(due_in_hours=60), Line(due_in_hours=70))
 _APPROVED_AND_CANCELLED = (Action(verb=Verb.APPROVE), Action(verb=Verb.CANCEL))
-_WAITS = Action(verb=Verb.ADVANCE, hours=0.25)
-_SIGNALLED_AND_CANCELLED = (_WAITS, Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.CANCEL))
+_SHORT_WAIT = Action(verb=Verb.ADVANCE, hours=0.25)
+_SIGNALLED_AND_CANCELLED = (_SHORT_WAIT, Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.CANCEL))
 _SIGNALLED_AND_REJECTED = (Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.REJECT))
 
-ORDERS: tuple[Scenario, ...] = (
-    # Cancelled while a line's workflow begins, the first one or the second.
+RACE_SCENARIOS: tuple[Scenario, ...] = (
+    # Cancelled while the workflow of the first or second line starts.
     *(Scenario(lines=_LINES, actions=_APPROVED_AND_CANCELLED, eager=True, seed=seed) for seed in (21, 34)),
-    # Rejected while a signal waits to be confirmed.
+    # Rejected while a signal waits for confirmation.
     *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_REJECTED, eager=True, seed=seed) for seed in (5, 11)),
-    # Cancelled while a signal waits to be confirmed.
+    # Cancelled while a signal waits for confirmation.
     *(Scenario(lines=_LINES[:1], actions=_SIGNALLED_AND_CANCELLED, eager=True, seed=seed) for seed in range(4)),
 )
-"""Orders of things that only the simulator brings about: found by trying seeds."""
+"""Races that only the simulator produces. The seeds were found by trial."""
 
 _APPROVE, _AGAIN, _LATER = Action(verb=Verb.APPROVE), Action(verb=Verb.TRIGGER), Action(verb=Verb.ADVANCE, hours=150)
 _CHANGED, _REJECT, _TERMINATE = (Action(verb=verb) for verb in (Verb.TRIGGER_CHANGED, Verb.REJECT, Verb.TERMINATE))
 _RESET = Action(verb=Verb.RESET)
 _SOON_DUE = (Line(due_in_hours=10 / 3600),)
 
-RARE: tuple[Scenario, ...] = (
+RARE_SCENARIOS: tuple[Scenario, ...] = (
     Scenario(metadata=(("purchase_order", "4711"), ("note", "  ")), changes="metadata", actions=(_CHANGED, _APPROVE)),
     *(
         Scenario(changes=changes, actions=(_CHANGED, _APPROVE, _CHANGED))
@@ -329,4 +329,4 @@ RARE: tuple[Scenario, ...] = (
     Scenario(lines=_LINES, actions=(_APPROVE, _RESET)),
     Scenario(actions=(_APPROVE, _RESET, _REJECT, _CHANGED)),
 )
-"""Scenarios of what is seldom drawn: metadata, other windows, many lines alike, runs that are named, resets."""
+"""Rare features of scenarios: metadata, other timeouts, many equal lines, named runs, resets."""

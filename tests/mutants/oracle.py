@@ -1,4 +1,7 @@
-"""`python -m tests.mutants.judge JUDGE CORPUS`: one judge's verdict on the package that Python finds, as JSON."""
+"""`python -m tests.mutants.oracle ORACLE... CORPUS`: run test oracles on the package that Python finds.
+
+Prints a line of JSON with the verdict of each: "" if it passes, else what it found.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ from pathlib import Path
 PLAIN, STRICT = "plain replay", "strict replay"
 SIMULATED, SERVER = "scenarios, simulated", "scenarios, on servers"
 
-# What is imported below is the mutant: it may not even be importable.
+# Imports are inside functions: the package is the mutant, which may not be importable.
 # ruff: noqa: PLC0415
 
 
 async def _gate(corpus: Path, *, strict: bool) -> str:
-    """What the gate says of the first recording that does not pass, but for accepted drift; "" if all do."""
+    """Replay recordings until one fails, except for accepted drift. Return its error; "" if all pass."""
     from temporal_replay import (
         CannotRunError,
         Fault,
@@ -50,7 +53,7 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
         if outcome.problem:
             problem = outcome.problem
             differs = problem.detail.replace("\n", "; ").replace("now:      ", "now: ")
-            # What the code fails with has a traceback: its first line says enough.
+            # Not the detail of other faults, which contains a traceback.
             what = differs if differs and problem.fault is Fault.NONDETERMINISM else problem.message
             wrong.append(f"{name}: {problem.fault}: {what}")
         elif drifted:
@@ -75,67 +78,67 @@ def _strict(corpus: Path) -> str:
     return asyncio.run(_gate(corpus, strict=True))
 
 
-def played(engine: str) -> str:
-    """What the first scenario says that is broken; "" if none is."""
+def run_scenarios(engine: str) -> str:
+    """Run scenarios until one fails. Return its violations; "" if all pass."""
     from invoice_mcp.testing import ScenarioRunner, kinds
-    from tests.mutants.stories import ORDERS, RARE, STORIES
+    from tests.mutants.extra_stories import EXTRA_STORIES, RACE_SCENARIOS, RARE_SCENARIOS
     from tests.scenarios.controls.catalogue import COMMON
     from tests.scenarios.controls.control import first_broken
 
     with ScenarioRunner(kinds()[engine], sandboxed=False) as environment:
-        orders = (*ORDERS, *RARE) if engine == "simulated" else ()
-        broken = first_broken(environment, (*COMMON, *STORIES, *orders))
+        orders = (*RACE_SCENARIOS, *RARE_SCENARIOS) if engine == "simulated" else ()
+        broken = first_broken(environment, (*COMMON, *EXTRA_STORIES, *orders))
     return f"{broken.scenario}: {', '.join(sorted(broken.by))}" if broken else ""
 
 
 def _simulated(_corpus: Path) -> str:
-    return played("simulated")
+    return run_scenarios("simulated")
 
 
 def _on_a_server(_corpus: Path) -> str:
-    """The same, and a life with a worker that forgets every workflow after each of its tasks."""
-    return played("time-skipping") or asyncio.run(_forgetful())
+    """Also run one episode on the real server, with a worker that evicts each workflow after every task."""
+    return run_scenarios("time-skipping") or asyncio.run(_run_without_cache())
 
 
-async def _forgetful() -> str:
+async def _run_without_cache() -> str:
     from invoice_mcp.testing import EnvironmentPool, kinds, open_world
     from tests.scenarios.test_without_cache import test_an_invoice_is_paid_by_a_worker_that_forgets as live
 
-    # As under pytest, a coroutine that nobody awaits counts: code went on in a workflow that was put out of memory.
+    # As under pytest, an unawaited coroutine is an error: code ran on in an evicted workflow.
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         async with EnvironmentPool(kinds()["real"]) as pool:
             await live(partial(open_world, pool))
         gc.collect()
     left = [str(each.message) for each in seen if "never awaited" in str(each.message)]
-    return f"forgetful worker: {left[0]}" if left else ""
+    return f"worker without cache: {left[0]}" if left else ""
 
 
-JUDGES: Mapping[str, Callable[[Path], str]] = {
+ORACLES: Mapping[str, Callable[[Path], str]] = {
     PLAIN: _plain,
     STRICT: _strict,
     SIMULATED: _simulated,
     SERVER: _on_a_server,
 }
-"""Every judge: what it is called, and what it says of the package; "" if it notices nothing."""
+"""Each oracle by its name. Returns what it found in the package; "" if it passes."""
 
 
-def _judge(name: str, corpus: Path) -> str:
+def _run_oracle(name: str, corpus: Path) -> str:
     try:
-        return JUDGES[name](corpus)
-    except Exception as error:  # noqa: BLE001 (a mutant may break in any way; that is noticed)
+        return ORACLES[name](corpus)
+    except Exception as error:  # noqa: BLE001 (a mutant may raise anything; that kills it)
         return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]
 
 
 def main(*names: str) -> None:
-    """Print the verdict of each judge named, a JSON text a line, and leave."""
+    """Print the verdict of each named oracle, one line of JSON each, and end the process."""
     logging.disable(logging.CRITICAL)
     corpus = Path(names[-1])
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     for name in names[:-1]:
-        said = _judge(name, corpus)
-        out.write(json.dumps({"judge": name, "said": said}) + "\n")
+        verdict = _run_oracle(name, corpus)
+        out.write(json.dumps({"oracle": name, "verdict": verdict}) + "\n")
         out.flush()
     os._exit(0)
 
