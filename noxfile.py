@@ -171,6 +171,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check types, strictly."""
+    """Check types strictly, and that every import is a declared dependency."""
     session.install(".", *_group("types"))
     session.run("mypy", *session.posargs)
+    session.run("deptry", "src")
+    # The product alone must not need the extra `testing`.
+    harness = "src/(invoice_mcp/testing|temporal_replay|temporal_simulator)"
+    session.run("deptry", "src", "--extend-exclude", harness, "--optional-dependencies-dev-groups", "testing")

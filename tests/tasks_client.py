@@ -30,7 +30,7 @@ class ScriptedUser:
 
     async def __call__(
         self,
-        context: ClientRequestContext,  # noqa: ARG002
+        context: ClientRequestContext,
         params: ElicitRequestFormParams | ElicitRequestURLParams,
     ) -> ElicitResult:
         self.questions.append(params.message)

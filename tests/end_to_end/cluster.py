@@ -133,7 +133,7 @@ class Cluster:
 @asynccontextmanager
 async def load_balancer(cluster: Cluster, answering: list[int], seed: int) -> AsyncIterator[str]:
     """The URL of a balancer that sends each connection to one of the servers, at random; `answering` tells which."""
-    dice = random.Random(seed)  # noqa: S311 (a test)
+    dice = random.Random(seed)
 
     async def balance(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         which = dice.randrange(len(cluster.mcp))

@@ -240,11 +240,11 @@ class _BeforeFirstStart(Interceptor):
     def __init__(self, first: Callable[[], Awaitable[None]]) -> None:
         self.first: Callable[[], Awaitable[None]] | None = first
 
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         others = self
 
         class Outbound(OutboundInterceptor):
-            async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:  # noqa: A002
+            async def start_workflow(self, input: StartWorkflowInput) -> WorkflowHandle[Any, Any]:
                 first, others.first = others.first, None
                 if first is not None:
                     await first()

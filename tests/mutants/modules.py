@@ -107,7 +107,7 @@ def _chosen(places: list[Place], file: str, most: int | None) -> list[Place]:
     """Select random places of alternating operators: some operators have many more places than others."""
     if most is None:
         return places
-    chance = random.Random(file)  # noqa: S311 (to be repeated, not to be secret)
+    chance = random.Random(file)
     seen: Counter[str] = Counter()
     turns = []
     for place in chance.sample(places, len(places)):

@@ -20,7 +20,6 @@ PLAIN, STRICT = "plain replay", "strict replay"
 SIMULATED, SERVER = "scenarios, simulated", "scenarios, on servers"
 
 # Imports are inside functions: the package is the mutant, which may not be importable.
-# ruff: noqa: PLC0415
 
 
 async def _gate(corpus: Path, *, strict: bool) -> str:

@@ -40,7 +40,6 @@ _PRELOADED = (
 )
 
 # Imports are inside functions: the package is the mutant, which may not be importable.
-# ruff: noqa: PLC0415
 
 
 class _FirstFailure:

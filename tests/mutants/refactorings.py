@@ -163,7 +163,7 @@ def refactorings() -> Iterator[Mutant]:
 
 
 class _Rewording(cst.CSTTransformer):
-    def leave_Expr(self, original_node: cst.Expr, updated_node: cst.Expr) -> cst.Expr:  # noqa: ARG002, N802
+    def leave_Expr(self, original_node: cst.Expr, updated_node: cst.Expr) -> cst.Expr:  # noqa: N802
         if m.matches(updated_node.value, m.SimpleString()):
             return updated_node.with_changes(value=cst.SimpleString('"""In other words."""'))
         return updated_node

@@ -221,11 +221,11 @@ async def test_at_most_as_many_are_pulled_as_were_asked_for(real_client: Client,
 class _AnotherId(Interceptor):
     """Asks for the history of one workflow by an id that nobody has: as if it had been deleted meanwhile."""
 
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         class Asking(OutboundInterceptor):
             def fetch_workflow_history_events(
                 self,
-                input: FetchWorkflowHistoryEventsInput,  # noqa: A002
+                input: FetchWorkflowHistoryEventsInput,
             ) -> WorkflowHistoryEventAsyncIterator:
                 if input.id.endswith("-lost"):
                     input.id += "-and-gone"

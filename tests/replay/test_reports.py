@@ -171,7 +171,7 @@ def test_a_clean_outcome_needs_no_words() -> None:
 
 def cases(report: GateReport) -> Mapping[str, tuple[str | None, str | None]]:
     """Name of each test case in the JUnit XML, with its failure's message and first line."""
-    suite = ElementTree.fromstring(render_junit(report))  # noqa: S314 (ours)
+    suite = ElementTree.fromstring(render_junit(report))
     found: dict[str, tuple[str | None, str | None]] = {}
     for case in suite.iter("testcase"):
         failure = case.find("failure")
@@ -197,7 +197,7 @@ def test_junit_has_a_case_for_everything_that_is_looked_at() -> None:
             "there is no such drift: remove the entry",
         ),
     }
-    assert ElementTree.fromstring(render_junit(report)).findtext("system-out") == "no list"  # noqa: S314 (ours)
+    assert ElementTree.fromstring(render_junit(report)).findtext("system-out") == "no list"
 
 
 def test_junit_of_an_empty_corpus_fails() -> None:

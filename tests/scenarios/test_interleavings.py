@@ -108,7 +108,7 @@ def test_the_receipt_of_another_line_is_explored() -> None:
 class NoReduction(LineReduction):
     """Explores the events of lines in every order, too."""
 
-    def persistent_set(self, events: Sequence[Event]) -> list[Event]:  # noqa: ARG002
+    def persistent_set(self, events: Sequence[Event]) -> list[Event]:
         return []
 
 

@@ -219,7 +219,7 @@ class _SlowErp:
     def __init__(self) -> None:
         self.accepts = asyncio.Event()
 
-    async def validate(self, invoice: Invoice) -> None:  # noqa: ARG002
+    async def validate(self, invoice: Invoice) -> None:
         await self.accepts.wait()
 
 

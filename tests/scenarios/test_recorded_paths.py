@@ -21,7 +21,7 @@ LATEST = max((Path(__file__).parents[2] / "histories").glob("from_*"))
 class Imports(logging.Handler):
     """Imports a module when it emits its first record, as rich's handler does, which the CLI and the server use."""
 
-    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002
+    def emit(self, record: logging.LogRecord) -> None:
         import rich.layout  # noqa: F401, PLC0415 (the import is the point)
 
 

@@ -188,8 +188,8 @@ async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: Ne
     asked: list[float] = []
 
     async def changes_their_mind(
-        context: ClientRequestContext,  # noqa: ARG001
-        params: ElicitRequestFormParams | ElicitRequestURLParams,  # noqa: ARG001
+        context: ClientRequestContext,
+        params: ElicitRequestFormParams | ElicitRequestURLParams,
     ) -> ElicitResult:
         asked.append(anyio.current_time())
         return answers[len(asked) - 1]

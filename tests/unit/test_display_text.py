@@ -92,7 +92,7 @@ class Markup(HTMLParser):
         super().__init__(convert_charrefs=False)
         self.found: list[str] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.found.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

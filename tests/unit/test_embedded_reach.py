@@ -46,7 +46,7 @@ class Running:
 
     @property
     def server(self) -> int:
-        found = subprocess.run(["pgrep", "-P", str(self.guardian)], capture_output=True, text=True, check=True)  # noqa: S607
+        found = subprocess.run(["pgrep", "-P", str(self.guardian)], capture_output=True, text=True, check=True)
         return int(found.stdout)
 
 
@@ -225,7 +225,7 @@ async def test_a_stopped_guardian_disturbs_nobody_and_ends_the_server_when_it_go
 
 
 def is_alive(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return bool(state.stdout.strip()) and not state.stdout.startswith("Z")
 
 

@@ -98,7 +98,7 @@ def server_again() -> MCPServer[Any]:
 
 @requirement("HTTP-HOSTS")
 async def test_off_loopback_it_must_be_named_and_loopback_is_no_name(server: MCPServer[Any]) -> None:
-    everywhere = "0.0.0.0"  # noqa: S104 (it is refused, or only named hosts are answered)
+    everywhere = "0.0.0.0"
     for host in (everywhere, ""):
         with pytest.raises(ConfigurationError, match="--allowed-host"):
             listen(HttpSettings(host, 0))

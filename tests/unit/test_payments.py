@@ -289,7 +289,7 @@ class TestLedgerInTrouble:
     async def test_an_amount_that_is_none_makes_no_traceback(self, file: Path, amount: str) -> None:
         await asked(PaymentLedger(file))
         with closing(sqlite3.connect(file)) as db, db:
-            db.execute(f"UPDATE payments SET amount = {amount}")  # noqa: S608 - our own two values
+            db.execute(f"UPDATE payments SET amount = {amount}")
         for said in [await asked(PaymentLedger(file)), await shown(PaymentLedger(file))]:
             assert said.startswith(f"unavailable: the payment ledger {file}: ")
 

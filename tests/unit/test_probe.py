@@ -37,7 +37,7 @@ class Server(SimulatedService):
         self.error = error
         self.asked = 0
 
-    async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:  # noqa: ARG002
+    async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:
         self.asked += 1
         if self.error is not None:
             raise self.error
@@ -144,11 +144,11 @@ async def test_a_broken_connection_is_no_answer(monkeypatch: pytest.MonkeyPatch)
 class Silent(Interceptor):
     """Of a client whose server says nothing any more, once it has told of one execution."""
 
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         told: list[Description] = []
 
         class Silencing(OutboundInterceptor):
-            async def describe_workflow(self, input: DescribeWorkflowInput) -> Description:  # noqa: A002
+            async def describe_workflow(self, input: DescribeWorkflowInput) -> Description:
                 if told:
                     await anyio.sleep_forever()
                 told.append(await super().describe_workflow(input))

@@ -141,7 +141,10 @@ async def test_who_can_reach_a_temporal_of_this_machine_is_told_where_money_is_r
     assert len(told) == is_told
     for line in told:
         assert line.levelno == logging.WARNING
-        assert f"{address} without TLS or a key: any user of this machine can reach it and approve" in line.getMessage()
+        assert (
+            f"{address} has no TLS and no API key: any user of this machine can reach it and approve"
+            in line.getMessage()
+        )
         assert "\n" not in line.getMessage()
 
 

@@ -185,9 +185,9 @@ async def test_where_the_attribute_can_not_be_registered_the_worker_says_so(
 class Busy(Interceptor):
     """Of a client whose server has too much to do to count."""
 
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         class Refusing(OutboundInterceptor):
-            async def count_workflows(self, input: CountWorkflowsInput) -> NoReturn:  # noqa: A002, ARG002
+            async def count_workflows(self, input: CountWorkflowsInput) -> NoReturn:
                 raise RPCError("busy", RPCStatusCode.RESOURCE_EXHAUSTED, b"")
 
         return Refusing(next)

@@ -1,7 +1,6 @@
 """The `backup` command."""
 
 # Slow imports are inside the command, so that --help is fast.
-# ruff: noqa: PLC0415
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Rich consoles for the commands."""
 
 # rich is imported where it is used, so that --help needs none of it.
-# ruff: noqa: PLC0415
 
 from __future__ import annotations
 

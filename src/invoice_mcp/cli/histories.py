@@ -1,7 +1,6 @@
 """The `histories` commands: check, record, pull and coverage."""
 
 # Slow imports are inside the commands, so that --help is fast.
-# ruff: noqa: PLC0415
 
 from __future__ import annotations
 

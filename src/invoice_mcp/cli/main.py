@@ -1,7 +1,6 @@
 """The command line: the group, and the commands `serve`, `worker` and `demo`; other commands have their own modules."""
 
 # Temporal and MCP take a second to import: each command imports them when it runs, so that --help is fast.
-# ruff: noqa: PLC0415
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Options that commands share, and the parsers of their values."""
 
 # Slow imports are inside functions, so that --help is fast.
-# ruff: noqa: PLC0415
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ their first turn without the tools of a server that is slower.
 """
 
 # Only what the handshake needs is imported at the top.
-# ruff: noqa: PLC0415
 
 from __future__ import annotations
 

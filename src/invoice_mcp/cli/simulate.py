@@ -1,7 +1,6 @@
 """The command `simulate`: fuzzing and exhaustive exploration of the workflows, with reports of failures."""
 
 # As in main.py: modules that take long to import are imported where they are needed, so that --help answers at once.
-# ruff: noqa: PLC0415
 
 from __future__ import annotations
 

@@ -75,11 +75,11 @@ class SimulatedService(ServiceClient):
         self,
         rpc: str,
         req: Message,
-        resp_type: type[R],  # noqa: ARG002
+        resp_type: type[R],
         *,
-        service: str,  # noqa: ARG002
-        retry: bool,  # noqa: ARG002
-        metadata: Mapping[str, str | bytes],  # noqa: ARG002
+        service: str,
+        retry: bool,
+        metadata: Mapping[str, str | bytes],
         timeout: timedelta | None,  # noqa: ASYNC109 (the SDK's signature)
     ) -> R:
         answer = getattr(self, f"_{rpc}", None)
@@ -345,10 +345,10 @@ class SimulatedService(ServiceClient):
 
     # -- the server itself ---------------------------------------------------------------------------------
 
-    async def _check(self, request: Message) -> HealthCheckResponse:  # noqa: ARG002
+    async def _check(self, request: Message) -> HealthCheckResponse:
         return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.SERVING)
 
-    async def _get_system_info(self, request: api.GetSystemInfoRequest) -> api.GetSystemInfoResponse:  # noqa: ARG002
+    async def _get_system_info(self, request: api.GetSystemInfoRequest) -> api.GetSystemInfoResponse:
         return api.GetSystemInfoResponse(server_version="simulated")
 
     async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:

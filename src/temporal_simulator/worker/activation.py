@@ -15,4 +15,4 @@ def activate(instance: WorkflowInstance, told: WorkflowActivation) -> WorkflowAc
     try:
         return instance.activate(told)
     finally:
-        asyncio._set_running_loop(loop)  # noqa: SLF001
+        asyncio._set_running_loop(loop)

@@ -78,9 +78,9 @@ def condensed(told: Hashable) -> bytes:
 
 def _told_of(instance: _WorkflowInstanceImpl) -> Hashable:
     # Each by itself: a set of tasks has no order that means anything.
-    tasks = sorted(repr(_Walk()(task)) for task in instance._tasks if not task.done())  # noqa: SLF001
+    tasks = sorted(repr(_Walk()(task)) for task in instance._tasks if not task.done())
     return (
-        repr(_Walk()(instance._object)),  # noqa: SLF001
+        repr(_Walk()(instance._object)),
         tuple(tasks),
         *(
             tuple(sorted(map(str, getattr(instance, name))))
@@ -96,13 +96,13 @@ def _told_of(instance: _WorkflowInstanceImpl) -> Hashable:
                 "_in_progress_updates",
             )
         ),
-        tuple(sorted(instance._curr_seqs.items())),  # noqa: SLF001
-        tuple(sorted(instance._patches_memoized.items())),  # noqa: SLF001
-        repr(_Walk()(instance._buffered_signals)),  # noqa: SLF001
-        len(instance._in_progress_signals),  # noqa: SLF001
-        instance._cancel_reason,  # noqa: SLF001
-        instance._current_details,  # noqa: SLF001
-        instance._random.getstate(),  # noqa: SLF001
+        tuple(sorted(instance._curr_seqs.items())),
+        tuple(sorted(instance._patches_memoized.items())),
+        repr(_Walk()(instance._buffered_signals)),
+        len(instance._in_progress_signals),
+        instance._cancel_reason,
+        instance._current_details,
+        instance._random.getstate(),
     )
 
 
@@ -217,25 +217,25 @@ _WAYS: dict[type, Callable[[_Walk, Any], Hashable]] = {}
 """How to tell a thing, by its type. Grows as types are met."""
 
 _EVERY_WAY: tuple[tuple[Any, Callable[[_Walk, Any], Hashable]], ...] = (
-    (_ATOMS, _Walk._atom),  # noqa: SLF001
-    (_NAMED, _Walk._named),  # noqa: SLF001
-    ((list, tuple, collections.deque), _Walk._sequence),  # noqa: SLF001
-    (Mapping, _Walk._mapping),  # noqa: SLF001
-    ((set, frozenset), _Walk._set),  # noqa: SLF001
-    (types.FunctionType, _Walk._function),  # noqa: SLF001
-    (types.CellType, _Walk._cell),  # noqa: SLF001
-    ((types.MethodType, types.BuiltinFunctionType), _Walk._method),  # noqa: SLF001
-    (partial, _Walk._partial),  # noqa: SLF001
-    (Message, _Walk._message),  # noqa: SLF001
-    (BaseException, _Walk._error),  # noqa: SLF001
-    (_RUNNABLES, _Walk._runnable),  # noqa: SLF001
-    (asyncio.Future, _Walk._future),  # noqa: SLF001
+    (_ATOMS, _Walk._atom),
+    (_NAMED, _Walk._named),
+    ((list, tuple, collections.deque), _Walk._sequence),
+    (Mapping, _Walk._mapping),
+    ((set, frozenset), _Walk._set),
+    (types.FunctionType, _Walk._function),
+    (types.CellType, _Walk._cell),
+    ((types.MethodType, types.BuiltinFunctionType), _Walk._method),
+    (partial, _Walk._partial),
+    (Message, _Walk._message),
+    (BaseException, _Walk._error),
+    (_RUNNABLES, _Walk._runnable),
+    (asyncio.Future, _Walk._future),
 )
 
 
 def _way_of(kind: type) -> Callable[[_Walk, Any], Hashable]:
     ways = (way for kinds, way in _EVERY_WAY if issubclass(kind, kinds))
-    return _WAYS.setdefault(kind, next(ways, _Walk._object))  # noqa: SLF001
+    return _WAYS.setdefault(kind, next(ways, _Walk._object))
 
 
 def _is_of_python(owner: type) -> bool:

@@ -53,7 +53,7 @@ class Worker:
     def __post_init__(self) -> None:
         if self.converter.payload_codec is not None:
             raise ValueError("The simulator does not encode payloads: use a data converter without a codec")
-        definitions = [workflow._Definition.must_from_class(each) for each in self.workflows]  # noqa: SLF001
+        definitions = [workflow._Definition.must_from_class(each) for each in self.workflows]
         self._workflows: Mapping[str | None, workflow._Definition] = {each.name: each for each in definitions}
         for definition in definitions:
             self.runner.prepare_workflow(definition)
@@ -165,4 +165,4 @@ class Worker:
 
 
 def _definition_of(function: Callable[..., Any]) -> Any:
-    return activity._Definition.must_from_callable(function)  # noqa: SLF001
+    return activity._Definition.must_from_callable(function)

@@ -34,8 +34,8 @@ async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_e
     thinking, dismissed = anyio.Event(), anyio.Event()
 
     async def thinks(
-        context: ClientRequestContext,  # noqa: ARG001
-        params: ElicitRequestFormParams | ElicitRequestURLParams,  # noqa: ARG001
+        context: ClientRequestContext,
+        params: ElicitRequestFormParams | ElicitRequestURLParams,
     ) -> ElicitResult:
         thinking.set()
         try:
@@ -129,8 +129,8 @@ async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: 
     failed = anyio.Event()
 
     async def fails(
-        context: ClientRequestContext,  # noqa: ARG001
-        params: ElicitRequestFormParams | ElicitRequestURLParams,  # noqa: ARG001
+        context: ClientRequestContext,
+        params: ElicitRequestFormParams | ElicitRequestURLParams,
     ) -> ElicitResult:
         failed.set()
         raise LookupError("no window to show it in")

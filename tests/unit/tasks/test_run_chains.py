@@ -123,15 +123,15 @@ class Meanwhile(Interceptor):
         if happens is not None:
             await happens(workflow_id)
 
-    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:  # noqa: A002 (the SDK's name)
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         let_it_happen = self.let_it_happen
 
         class Late(OutboundInterceptor):
-            async def cancel_workflow(self, input: CancelWorkflowInput) -> None:  # noqa: A002
+            async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
                 await let_it_happen(input.id)
                 await super().cancel_workflow(input)
 
-            async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:  # noqa: A002
+            async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
                 await let_it_happen(input.id)
                 return await super().start_workflow_update(input)
 

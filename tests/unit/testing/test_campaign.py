@@ -286,7 +286,7 @@ def test_a_stop_flag_ends_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
     stop, totals, campaign = StopFlag(), Totals(), Campaign(runs=50, seed=24)
     names: list[str] = []
 
-    def fail(runner: EpisodeRunner, scenario: Scenario, name: str, *, with_timeline: bool = False) -> Episode:  # noqa: ARG001
+    def fail(runner: EpisodeRunner, scenario: Scenario, name: str, *, with_timeline: bool = False) -> Episode:
         names.append(name)
         stop.set()
         return Episode("S1", timedelta(), failure=Failure(("S1",), "it is broken"))

@@ -37,7 +37,7 @@ class PaperEngine:
         self.journal: list[str] = []
         self.wears_out = False
 
-    async def now(self, workflow_id: str | None = None) -> datetime:  # noqa: ARG002
+    async def now(self, workflow_id: str | None = None) -> datetime:
         return datetime(2026, 11, 23, tzinfo=UTC)
 
     async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None: ...

@@ -32,7 +32,7 @@ class JustReturns:
     """Answers no query, so its report can't be checked."""
 
     @workflow.run
-    async def run(self, request: object) -> str:  # noqa: ARG002
+    async def run(self, request: object) -> str:
         return "x"
 
 

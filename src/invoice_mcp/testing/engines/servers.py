@@ -65,7 +65,7 @@ class _EvictableWorker:
     async def evict_all(self) -> None:
         """See `EngineWorker.evict_all`."""
         workflow_worker = self._worker._workflow_worker  # noqa: SLF001
-        assert workflow_worker is not None  # noqa: S101 (it has workflows)
+        assert workflow_worker is not None
         cached = workflow_worker._running_workflows  # noqa: SLF001
         # Those that are cached now: by the time they are gone, the first may be back again.
         to_forget = dict(cached)

@@ -145,7 +145,7 @@ class Transitions:
 
     def is_due(self, state: State, number: int, now: datetime) -> bool:
         """Whether a line of its is to be paid by now."""
-        assert state.content is not None  # noqa: S101 (it has lines)
+        assert state.content is not None
         return self._due_date(state.content, number) <= now
 
     def _is_surely_open(self, number: int, content: int, when: Span) -> bool:
@@ -176,14 +176,14 @@ class Transitions:
         if fault is Verb.ERP_DOWN:
             state = state.after_attempt(0)
             return self.close(state, Status.FAILED) if state.attempts_of(0) == _ERP_ATTEMPTS else state
-        assert state.began is not None  # noqa: S101 (it runs)
+        assert state.began is not None
         last = min(when.last, when.first + within) if within else when.last
         deadline = Span(state.began.first + self.approval_timeout, last + self.approval_timeout)
         return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline, undelivered=frozenset())
 
     def _start_lines(self, state: State, when: Span) -> Iterator[State]:
         """After its lines have begun; except those whose ids may still be taken, which then are not confirmed."""
-        assert state.content is not None  # noqa: S101 (it runs)
+        assert state.content is not None
         lines = range(1, len(state.lines) + 1)
         taken = {
             n
@@ -239,7 +239,7 @@ class Transitions:
 
     def close(self, state: State, status: Status) -> State:
         """After it has ended."""
-        assert state.content is not None  # noqa: S101 (it runs)
+        assert state.content is not None
         lines = tuple(LineStatus.NOT_PAID if line is LineStatus.PENDING else line for line in state.lines)
         paid = {n for n, line in enumerate(lines, 1) if line is LineStatus.PAID} | state.unconfirmed
         settled = state.settled | {(number, state.content) for number in paid}
@@ -283,7 +283,7 @@ class Transitions:
         what a port was asked, which has had its effect. Or it is told by the replay that answers for the workflow from
         then on, which may go on to any status; nothing else comes of that.
         """
-        assert state.content is not None  # noqa: S101 (it runs)
+        assert state.content is not None
         may_be_paid = range(1, len(state.lines) + 1) if state.status is Status.PAYING else ()
         settled = state.settled | {(number, state.content) for number in may_be_paid}
         if not self.eager:
@@ -309,7 +309,7 @@ class Transitions:
 
         In haste, what a port was asked may not have been told to the old run, as when it is terminated.
         """
-        assert state.content is not None  # noqa: S101 (it runs)
+        assert state.content is not None
         is_paying = state.status is Status.PAYING and not state.has_ended
         settled = state.settled | {(number, state.content) for number in range(1, len(state.lines) + 1) if is_paying}
         # One that tries again is refused when it does. In haste one may not have begun, or be about to end.

@@ -146,7 +146,7 @@ async def updated_too_late(context: PathContext) -> None:
 
 async def _deadline(context: PathContext) -> datetime:
     deadline = (await context.world.status()).approval_deadline
-    assert deadline is not None  # noqa: S101 (it is pending approval)
+    assert deadline is not None
     return deadline
 
 

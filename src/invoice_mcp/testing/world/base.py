@@ -102,7 +102,7 @@ class BaseWorld:
     @property
     def workflow_id(self) -> str:
         """Of the last invoice."""
-        assert self._last, "submit an invoice first"  # noqa: S101
+        assert self._last, "submit an invoice first"
         return self._last
 
     @property

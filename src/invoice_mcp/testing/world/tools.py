@@ -39,13 +39,13 @@ class Tools:
         answer = await self.client.call_tool(
             tool, dict(arguments), progress_callback=self._on_progress, read_timeout_seconds=2 * HARNESS_TIMEOUT
         )
-        assert isinstance(answer, CallToolResult)  # noqa: S101 (no tool of ours asks back)
+        assert isinstance(answer, CallToolResult)
         text = "".join(block.text for block in answer.content if isinstance(block, TextContent))
         if answer.is_error:
             self.answers.append(Answer(tool, arguments, None, text))
             raise ToolRefused(text)
         content = answer.structured_content
-        assert isinstance(content, dict)  # noqa: S101 (each has an output schema)
+        assert isinstance(content, dict)
         self.answers.append(Answer(tool, arguments, content, ""))
         return content
 

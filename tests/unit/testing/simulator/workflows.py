@@ -138,7 +138,7 @@ class Inbox:
         return len(self.seen)
 
     @add.validator
-    def _may_add(self, text: str, pause: int = 0) -> None:  # noqa: ARG002
+    def _may_add(self, text: str, pause: int = 0) -> None:
         if not text:
             raise ValueError("empty")
 

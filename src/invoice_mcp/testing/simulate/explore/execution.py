@@ -224,7 +224,7 @@ class ControlledExecution:
 
     async def _advance_clock(self) -> None:
         due = self.simulation.event_queue.next_time()
-        assert due is not None  # noqa: S101 (it is an option only if there is one)
+        assert due is not None
         self.simulation.event_queue.advance_to(due)
 
     # -- the check at the end ------------------------------------------------------------------------------

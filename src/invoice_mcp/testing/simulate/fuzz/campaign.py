@@ -119,7 +119,7 @@ def _shrink_failure(
     campaign: Campaign, runner: EpisodeRunner, run: int, generated: Scenario, episode: Episode, *, stop: StopFlag
 ) -> EpisodeReport:
     """Shrink a failed scenario until `stop` is set. A candidate counts only if it fails by one of the same causes."""
-    assert episode.failure is not None  # noqa: S101 (only failures are shrunk)
+    assert episode.failure is not None
     causes, smallest = set(episode.failure.causes), episode
 
     def fails(scenario: Scenario) -> bool:

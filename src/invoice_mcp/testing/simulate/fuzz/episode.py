@@ -110,7 +110,7 @@ class _EpisodeRecorder:
 
     def start(self, world: World) -> None:
         """Record an episode in this world."""
-        assert isinstance(world.engine, Simulated)  # noqa: S101 (episodes run on the simulator only)
+        assert isinstance(world.engine, Simulated)
         self._world, self.engine = world, world.engine
 
     def raise_if_not_simulated(self) -> None:
@@ -140,7 +140,7 @@ class _EpisodeRecorder:
 
     def successful_episode(self, *, with_timeline: bool) -> Episode:
         """The episode, if nothing failed."""
-        assert self._world is not None  # noqa: S101 (it has started)
+        assert self._world is not None
         answers = [answer.content for answer in self._world.tools.answers if answer.tool == "status" and answer.content]
         faults = Counter([*self._world.erp.faults_met, *self._world.payments.faults_met])
         if self._crashes:
@@ -157,5 +157,5 @@ class _EpisodeRecorder:
         return Episode(outcome, self._simulation.now - START_TIME, faults, failure, self._timeline())
 
     def _timeline(self) -> tuple[TimelineEntry, ...]:
-        assert self._world is not None  # noqa: S101 (it has started)
+        assert self._world is not None
         return full_timeline(self._simulation, self._actions, self._world.ledger, self._last)

@@ -83,7 +83,7 @@ def _sigint_blocked() -> Iterator[None]:
 def _receive(receivers: list[Connection]) -> Iterator[Any]:
     while receivers:
         for receiver in wait(receivers):
-            assert isinstance(receiver, Connection)  # noqa: S101 (`wait` returns what it was given)
+            assert isinstance(receiver, Connection)
             try:
                 received = receiver.recv()
             except EOFError:

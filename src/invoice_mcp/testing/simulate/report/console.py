@@ -150,7 +150,7 @@ class Reporter:
 
 def _failure_text(report: EpisodeReport) -> Text:
     episode = report.episode
-    assert episode.failure is not None  # noqa: S101 (it is called for failures only)
+    assert episode.failure is not None
     scenarios = [f"Generated: {report.generated}", f"Shrunk:    {report.scenario}"]
     return render_failure(f"Run {report.run}", episode.failure, scenarios, report.command, episode.timeline)
 
