@@ -83,8 +83,8 @@ async def test_a_parcel_that_nobody_collects_goes_back_and_nine_days_take_no_tim
     assert time.perf_counter() - began < 5
     story = post.story()
     assert "Delivery put_in: attempt 4, after the locker is full" in story
-    assert story.index("Delivery wants child parcel-4711-return") < story.index('return ends: "4711 is back"')
-    assert story[-1] == 'Delivery ends: "4711 is back"'
+    assert story.index("Delivery starts child parcel-4711-return") < story.index('return completes: "4711 is back"')
+    assert story[-1] == 'Delivery completes: "4711 is back"'
     numbers = [moment.number for moment in timeline(post.simulation)]
     assert numbers == sorted(set(numbers))
 
@@ -106,7 +106,7 @@ async def test_code_that_goes_otherwise_on_replay_is_caught_by_a_crash() -> None
     sent = await post.send()
     post.crash()
     await sent.signal(Delivery.collect)
-    assert any("fails its task: [TMPRL1100] Nondeterminism" in line for line in post.story())
+    assert any("workflow task fails: [TMPRL1100] Nondeterminism" in line for line in post.story())
 
 
 async def ends(seed: int) -> tuple[str, list[str]]:
@@ -138,7 +138,7 @@ def test_what_the_documentation_shows_runs(capsys: pytest.CaptureFixture[str]) -
     [shown] = re.findall(r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     # As whoever copies it would have it: with nothing but what it imports itself.
     exec(compile(shown.replace("range(1000)", "range(20)"), DOCUMENTATION.name, "exec"), {})  # noqa: S102
-    assert capsys.readouterr().out.count('Delivery ends: "4711 is with Ann"') == 20
+    assert capsys.readouterr().out.count('Delivery completes: "4711 is with Ann"') == 20
 
 
 async def returned(*, follows: bool) -> str:

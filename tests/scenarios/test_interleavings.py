@@ -26,7 +26,7 @@ from invoice_mcp.testing.simulate.explore.reduction import LineReduction, Unsoun
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.line_workflow import PayLineItem
 from temporal_simulator import ChoiceSequence, Event, ExplorationStats, MemoizingRunner, connect, explore, replay_path
-from temporal_simulator.server.workflow_tasks import _told
+from temporal_simulator.server.task_input import serialized
 from temporal_simulator.worker.memoize import MemoizedInstance
 from tests.nightly import at_night
 from tests.requirements import requirement
@@ -138,8 +138,8 @@ class RecordingInstance(MemoizedInstance):
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
         happened = [job for job in act.jobs if job.WhichOneof("variant") not in {"query_workflow", "remove_from_cache"}]
         if happened and not act.is_replaying:
-            knows = self.knows() if self._told else b""
-            activations.append((act.run_id, knows, tuple(sorted(_told(happened))), act.timestamp.ToNanoseconds()))
+            knows = self.fingerprint() if self._activations else b""
+            activations.append((act.run_id, knows, tuple(sorted(serialized(happened))), act.timestamp.ToNanoseconds()))
         return super().activate(act)
 
 

@@ -22,7 +22,7 @@ def test_an_invoice_that_waits_for_its_decision_can_be_thrown_away() -> None:
             assert isinstance(world.engine, Simulated)
             run = world.engine.simulation.find(workflow_id)
             assert run is not None
-            instance, run.tasks.code._instance = run.tasks.code._instance, None
+            instance, run.tasks.replay._instance = run.tasks.replay._instance, None
             _awaited_by(instance, "InvoiceWorkflow.run").close()
             await world.reject()
             await world.until(Status.REJECTED)

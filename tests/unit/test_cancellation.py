@@ -61,7 +61,7 @@ async def test_a_workflow_that_ends_together_with_its_activity_is_no_news_either
     await simulation.run()
     assert not run.is_open
     # Whoever asks it now has it back in memory, where what is thrown away is told of.
-    run.tasks.code.query("GetInvoiceReport", [], {})
+    run.tasks.replay.query("GetInvoiceReport", [], {})
     gc.collect()
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
     await simulation.close()

@@ -1,1 +1,1 @@
-"""The gRPC service behind Temporal's own client."""
+"""The client side: the gRPC service that Temporal's own client calls."""

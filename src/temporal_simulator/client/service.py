@@ -1,4 +1,4 @@
-"""The door: Temporal's own client talks to the simulation as to a server, by the same requests and answers."""
+"""The gRPC service of a simulated server, for Temporal's own client."""
 
 from __future__ import annotations
 
@@ -16,45 +16,54 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.history.v1 import History
 from temporalio.api.query.v1 import QueryRejected
 from temporalio.api.taskqueue.v1 import PollerInfo
-from temporalio.api.workflow.v1 import PendingChildExecutionInfo, WorkflowExecutionExtendedInfo
+from temporalio.api.workflow.v1 import WorkflowExecutionExtendedInfo
 from temporalio.bridge.proto.health.v1 import HealthCheckResponse
 from temporalio.client import Client
 from temporalio.converter import DataConverter
 from temporalio.service import ConnectConfig, RPCStatusCode, ServiceClient
 
 from temporal_simulator.client.responses import (
-    already_started,
-    info_of,
-    outcome_of,
-    ref_of,
-    refusal,
-    stage_of,
+    already_started_error,
+    execution_info,
+    pending_activity_info,
+    pending_child_info,
+    rpc_error,
+    update_outcome,
+    update_ref,
+    update_stage,
 )
-from temporal_simulator.client.visibility import QueryNotUnderstood, select
-from temporal_simulator.protocol.events import NAMESPACE, nanoseconds, timestamp
+from temporal_simulator.client.visibility import UnsupportedQueryError, select
+from temporal_simulator.protocol.events import NAMESPACE, to_nanoseconds, to_timestamp
 from temporal_simulator.protocol.start import Start
 from temporal_simulator.server.execution import Execution
-from temporal_simulator.server.reset import reapplied, reset
+from temporal_simulator.server.reset import reapply_options, reset
 from temporal_simulator.simulation import Simulation
-from temporal_simulator.worker.activity_info import pending
 from temporal_simulator.worker.replay import WorkflowTaskFailedError
 
 R = TypeVar("R", bound=Message)
 _Conflict = enums.WorkflowIdConflictPolicy
 _Stage = enums.UpdateWorkflowExecutionLifecycleStage
 _RETENTION = timedelta(days=1)
-_LOOKS_AGAIN_AFTER = 0.01
+_POLL_INTERVAL = 0.01
 _TASK_COMPLETED = enums.EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 _CLOSE_EVENT = enums.HistoryEventFilterType.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT
 
 
 def connect(simulation: Simulation, *, data_converter: DataConverter = DataConverter.default) -> Client:
-    """Temporal's own client, in front of a simulation."""
+    """Create a Temporal client that is connected to a simulation.
+
+    Args:
+        data_converter: As for `Client.connect`. It must have no payload codec.
+
+    Example:
+        client = connect(simulation)
+        handle = await client.start_workflow(Greeting.run, "Ann", id="greet-ann", task_queue="queue")
+    """
     return Client(SimulatedService(simulation), namespace=NAMESPACE, data_converter=data_converter)
 
 
 class SimulatedService(ServiceClient):
-    """What answers the client's requests. One that it does not know is UNIMPLEMENTED."""
+    """Handles the requests of a client: each by the method of its name. Other requests are UNIMPLEMENTED."""
 
     def __init__(self, simulation: Simulation) -> None:
         super().__init__(ConnectConfig(target_host="simulated:0", identity="simulated"))
@@ -62,14 +71,14 @@ class SimulatedService(ServiceClient):
 
     @property
     def worker_service_client(self) -> Any:
-        """A worker of the SDK's can't poll here."""
-        raise NotImplementedError("A simulation has workers of its own: Simulation.start_worker")
+        """Raises NotImplementedError: workers of the SDK cannot poll here."""
+        raise NotImplementedError("Workers of the SDK cannot poll a simulation: use Simulation.start_worker")
 
     def update_rpc_metadata(self, metadata: Mapping[str, str | bytes]) -> None:
-        """Nobody reads it."""
+        """No effect."""
 
     def update_api_key(self, api_key: str | None) -> None:
-        """Nobody asks for one."""
+        """No effect."""
 
     async def _rpc_call(
         self,
@@ -82,31 +91,31 @@ class SimulatedService(ServiceClient):
         metadata: Mapping[str, str | bytes],
         timeout: timedelta | None,  # noqa: ASYNC109 (the SDK's signature)
     ) -> R:
-        answer = getattr(self, f"_{rpc}", None)
-        if answer is None:
-            raise refusal(RPCStatusCode.UNIMPLEMENTED, f"{rpc} is not simulated")
+        handler = getattr(self, f"_{rpc}", None)
+        if handler is None:
+            raise rpc_error(RPCStatusCode.UNIMPLEMENTED, f"{rpc} is not simulated")
         limit = timeout.total_seconds() if timeout else None
         try:
             async with asyncio.timeout(limit):
-                return cast(R, await answer(req))
+                return cast(R, await handler(req))
         except TimeoutError:
-            raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "Timeout expired") from None
+            raise rpc_error(RPCStatusCode.DEADLINE_EXCEEDED, "Timeout expired") from None
 
-    def _run(self, workflow_id: str, run_id: str) -> Execution:
+    def _find_run(self, workflow_id: str, run_id: str) -> Execution:
         run = self._simulation.find(workflow_id, run_id)
         if run is None:
-            raise refusal(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
+            raise rpc_error(RPCStatusCode.NOT_FOUND, f"workflow not found for ID: {workflow_id}")
         return run
 
     def _open_run(self, workflow_id: str, run_id: str) -> Execution:
-        run = self._run(workflow_id, run_id)
+        run = self._find_run(workflow_id, run_id)
         if not run.is_open:
-            raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
+            raise rpc_error(RPCStatusCode.NOT_FOUND, "workflow execution already completed")
         return run
 
     def _require_worker(self, run: Execution) -> None:
         if run.start.task_queue not in self._simulation.workers:
-            raise refusal(
+            raise rpc_error(
                 RPCStatusCode.FAILED_PRECONDITION, "no poller seen for task queue recently, worker may be down"
             )
 
@@ -115,7 +124,7 @@ class SimulatedService(ServiceClient):
     async def _start_workflow_execution(
         self, request: api.StartWorkflowExecutionRequest
     ) -> api.StartWorkflowExecutionResponse:
-        run, is_new = self._started(request)
+        run, is_new = self._start(request)
         await self._simulation.run_before_reply()
         return api.StartWorkflowExecutionResponse(run_id=run.run_id, first_execution_run_id=run.run_id, started=is_new)
 
@@ -125,19 +134,19 @@ class SimulatedService(ServiceClient):
         run = self._simulation.find(request.workflow_id)
         is_new = run is None or not run.is_open
         if run is None or not run.is_open:
-            run, _ = self._started(request)
+            run, _ = self._start(request)
         run.signal(request.signal_name, request.signal_input, request.header.fields)
         await self._simulation.run_before_reply()
         return api.SignalWithStartWorkflowExecutionResponse(run_id=run.run_id, started=is_new)
 
-    def _started(
+    def _start(
         self, request: api.StartWorkflowExecutionRequest | api.SignalWithStartWorkflowExecutionRequest
     ) -> tuple[Execution, bool]:
         for field in ("retry_policy", "workflow_start_delay"):
             if request.HasField(field) or request.cron_schedule:
                 self._simulation.raise_not_simulated(f"a workflow with {field.replace('_', ' ')} or a cron schedule")
         if unknown := self._simulation.search_attribute_error(request.search_attributes):
-            raise refusal(RPCStatusCode.INVALID_ARGUMENT, unknown)
+            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, unknown)
         self._simulation.tick()
         before = self._simulation.find(request.workflow_id)
         if before is not None and before.is_open:
@@ -151,9 +160,9 @@ class SimulatedService(ServiceClient):
             workflow_type=request.workflow_type.name,
             task_queue=request.task_queue.name,
             input=request.input,
-            task_timeout=nanoseconds(request.workflow_task_timeout) or Start.task_timeout,
-            run_timeout=nanoseconds(request.workflow_run_timeout),
-            execution_timeout=nanoseconds(request.workflow_execution_timeout),
+            task_timeout=to_nanoseconds(request.workflow_task_timeout) or Start.task_timeout,
+            run_timeout=to_nanoseconds(request.workflow_run_timeout),
+            execution_timeout=to_nanoseconds(request.workflow_execution_timeout),
             memo=request.memo,
             search_attributes=request.search_attributes,
             header=request.header.fields,
@@ -161,8 +170,8 @@ class SimulatedService(ServiceClient):
         )
         run = self._simulation.start_if_allowed(start, request.workflow_id_reuse_policy)
         if run is None:
-            assert before is not None  # noqa: S101 (else nothing is taken)
-            raise already_started(before)
+            assert before is not None  # it is what forbids the start
+            raise already_started_error(before)
         return run, True
 
     # -- signal, cancel, terminate -------------------------------------------------------------------------
@@ -179,7 +188,7 @@ class SimulatedService(ServiceClient):
     async def _request_cancel_workflow_execution(
         self, request: api.RequestCancelWorkflowExecutionRequest
     ) -> api.RequestCancelWorkflowExecutionResponse:
-        run = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        run = self._find_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         _require_first(run, request.first_execution_run_id)
         self._simulation.tick()
         run.request_cancel(request.reason)
@@ -199,14 +208,14 @@ class SimulatedService(ServiceClient):
     async def _reset_workflow_execution(
         self, request: api.ResetWorkflowExecutionRequest
     ) -> api.ResetWorkflowExecutionResponse:
-        base = self._run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
+        base = self._find_run(request.workflow_execution.workflow_id, request.workflow_execution.run_id)
         if not 1 < request.workflow_task_finish_event_id <= len(base.history):
             message = "Workflow task finish ID must be > 1 && <= workflow last event ID."
-            raise refusal(RPCStatusCode.INVALID_ARGUMENT, message)
+            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, message)
         if request.post_reset_operations:
             self._simulation.raise_not_simulated("a reset with operations after it")
         self._simulation.tick()
-        signals, updates = reapplied(request)
+        signals, updates = reapply_options(request)
         finish, reason = request.workflow_task_finish_event_id, request.reason
         new = reset(self._simulation, base, finish, reason, signals=signals, updates=updates)
         await self._simulation.run_before_reply()
@@ -218,119 +227,110 @@ class SimulatedService(ServiceClient):
         self, request: api.UpdateWorkflowExecutionRequest
     ) -> api.UpdateWorkflowExecutionResponse:
         named = request.workflow_execution
-        run = self._run(named.workflow_id, named.run_id)
+        run = self._find_run(named.workflow_id, named.run_id)
         update = run.tasks.find(request.request.meta.update_id)
         if update is None:
             self._simulation.tick()
-            update = self._open_run(named.workflow_id, named.run_id).tasks.ask(request.request)
+            update = self._open_run(named.workflow_id, named.run_id).tasks.request_update(request.request)
         await self._simulation.run_before_reply()
         if request.wait_policy.lifecycle_stage == _Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED:
-            # Whoever stops waiting for it does not take it from the others.
+            # Shielded, because several requests may wait for the same update.
             await asyncio.shield(update.outcome)
         else:
-            # Accepted by then, or refused, unless there is no worker: then it may take long.
+            # It is accepted or rejected already, unless there is no worker.
             while not update.accepted and not update.outcome.done():
-                await asyncio.sleep(_LOOKS_AGAIN_AFTER)
+                await asyncio.sleep(_POLL_INTERVAL)
         return api.UpdateWorkflowExecutionResponse(
-            update_ref=ref_of(run, update), outcome=outcome_of(update), stage=stage_of(update)
+            update_ref=update_ref(run, update), outcome=update_outcome(update), stage=update_stage(update)
         )
 
     async def _poll_workflow_execution_update(
         self, request: api.PollWorkflowExecutionUpdateRequest
     ) -> api.PollWorkflowExecutionUpdateResponse:
         named = request.update_ref.workflow_execution
-        run = self._run(named.workflow_id, named.run_id)
+        run = self._find_run(named.workflow_id, named.run_id)
         update = run.tasks.find(request.update_ref.update_id)
         if update is None:
-            raise refusal(RPCStatusCode.NOT_FOUND, f"update {request.update_ref.update_id} not found")
+            raise rpc_error(RPCStatusCode.NOT_FOUND, f"update {request.update_ref.update_id} not found")
         await asyncio.shield(update.outcome)
         return api.PollWorkflowExecutionUpdateResponse(
-            update_ref=ref_of(run, update), outcome=outcome_of(update), stage=stage_of(update)
+            update_ref=update_ref(run, update), outcome=update_outcome(update), stage=update_stage(update)
         )
 
-    # -- look ----------------------------------------------------------------------------------------------
+    # -- read ----------------------------------------------------------------------------------------------
 
     async def _query_workflow(self, request: api.QueryWorkflowRequest) -> api.QueryWorkflowResponse:
-        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        run = self._find_run(request.execution.workflow_id, request.execution.run_id)
         rejects = request.query_reject_condition
         if rejects == enums.QueryRejectCondition.QUERY_REJECT_CONDITION_NOT_OPEN and not run.is_open:
             return api.QueryWorkflowResponse(query_rejected=QueryRejected(status=run.status))
         self._require_worker(run)
-        # What has happened, it has been told before it is asked.
-        await self._simulation.run(until=lambda: not run.tasks.is_behind)
-        while run.tasks.is_behind and self._simulation.is_attached_to_loop:
-            # A worker crashed that had a task; the time in which it might have answered has to pass.
-            await asyncio.sleep(_LOOKS_AGAIN_AFTER)
+        # The workflow processes earlier events before it answers.
+        await self._simulation.run(until=lambda: not run.tasks.has_open_task)
+        while run.tasks.has_open_task and self._simulation.is_attached_to_loop:
+            # A worker crashed during a workflow task, which has to time out first.
+            await asyncio.sleep(_POLL_INTERVAL)
             self._require_worker(run)
-        if run.tasks.is_behind:
-            raise refusal(
+        if run.tasks.has_open_task:
+            raise rpc_error(
                 RPCStatusCode.DEADLINE_EXCEEDED,
-                "its workflow task was lost in a crash, and comes again when that has timed out: let time pass",
+                "the workflow task was lost in a worker crash and has to time out first: let time pass",
             )
         if run.tasks.is_failing:
-            raise refusal(RPCStatusCode.DEADLINE_EXCEEDED, "its workflow tasks fail")
+            raise rpc_error(RPCStatusCode.DEADLINE_EXCEEDED, "the workflow task of this workflow keeps failing")
         if not run.is_open and all(each.event_type != _TASK_COMPLETED for each in run.history):
             message = "Workflow execution closed before WorkflowTaskStarted event"
-            raise refusal(RPCStatusCode.FAILED_PRECONDITION, message)
+            raise rpc_error(RPCStatusCode.FAILED_PRECONDITION, message)
         try:
             answer = run.tasks.query(request.query)
         except WorkflowTaskFailedError as failed:
-            raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
+            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, str(failed)) from None
         return api.QueryWorkflowResponse(query_result=Payloads(payloads=[answer]))
 
     async def _describe_workflow_execution(
         self, request: api.DescribeWorkflowExecutionRequest
     ) -> api.DescribeWorkflowExecutionResponse:
-        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        run = self._find_run(request.execution.workflow_id, request.execution.run_id)
         activities, children = run.pending
-        pending_children = [
-            PendingChildExecutionInfo(
-                workflow_id=child.order.workflow_id,
-                run_id=child.run_id,
-                workflow_type_name=child.order.workflow_type,
-                initiated_id=child.initiated,
-            )
-            for child in children
-        ]
         return api.DescribeWorkflowExecutionResponse(
-            workflow_execution_info=info_of(run),
+            workflow_execution_info=execution_info(run),
             workflow_extended_info=WorkflowExecutionExtendedInfo(
-                reset_run_id=run.reset_to, original_start_time=timestamp(run.origin.started_at)
+                reset_run_id=run.reset_to, original_start_time=to_timestamp(run.origin.started_at)
             ),
-            pending_children=pending_children,
-            pending_activities=[pending(each) for each in activities],
+            pending_children=map(pending_child_info, children),
+            pending_activities=map(pending_activity_info, activities),
         )
 
     async def _get_workflow_execution_history(
         self, request: api.GetWorkflowExecutionHistoryRequest
     ) -> api.GetWorkflowExecutionHistoryResponse:
-        run = self._run(request.execution.workflow_id, request.execution.run_id)
+        run = self._find_run(request.execution.workflow_id, request.execution.run_id)
         if request.history_event_filter_type == _CLOSE_EVENT:
             if request.wait_new_event:
                 await run.closed.wait()
             return api.GetWorkflowExecutionHistoryResponse(history=History(events=run.history[-1:]))
         if not request.wait_new_event:
             return api.GetWorkflowExecutionHistoryResponse(history=History(events=run.history))
-        told = int(request.next_page_token or b"0")
-        while len(run.history) <= told and run.is_open:
-            await run.something_new()
+        start = int(request.next_page_token or b"0")
+        while len(run.history) <= start and run.is_open:
+            await run.wait_for_event()
         return api.GetWorkflowExecutionHistoryResponse(
-            history=History(events=run.history[told:]),
+            history=History(events=run.history[start:]),
             next_page_token=str(len(run.history)).encode() if run.is_open else b"",
         )
 
     async def _list_workflow_executions(
         self, request: api.ListWorkflowExecutionsRequest
     ) -> api.ListWorkflowExecutionsResponse:
-        found = sorted(self._selected(request.query), key=_place)
+        found = sorted(self._selected(request.query), key=_list_position)
         if request.next_page_token:
-            last = _place_in(request.next_page_token)
-            found = [run for run in found if _place(run) > last]
+            last = _parse_page_token(request.next_page_token)
+            found = [run for run in found if _list_position(run) > last]
         size = request.page_size or len(found)
         page = found[:size]
-        # As on the server: behind a full page there may be another one, which may be empty.
-        more = json.dumps(_place(page[-1])).encode() if page and len(page) == size else b""
-        return api.ListWorkflowExecutionsResponse(executions=map(info_of, page), next_page_token=more)
+        # As on servers, a full page has a token, although the next page may be empty.
+        more = json.dumps(_list_position(page[-1])).encode() if page and len(page) == size else b""
+        return api.ListWorkflowExecutionsResponse(executions=map(execution_info, page), next_page_token=more)
 
     async def _count_workflow_executions(
         self, request: api.CountWorkflowExecutionsRequest
@@ -340,10 +340,10 @@ class SimulatedService(ServiceClient):
     def _selected(self, query: str) -> list[Execution]:
         try:
             return select(self._simulation.runs(), query, self._simulation.search_attributes)
-        except QueryNotUnderstood as error:
-            raise refusal(RPCStatusCode.INVALID_ARGUMENT, str(error)) from None
+        except UnsupportedQueryError as error:
+            raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, str(error)) from None
 
-    # -- the server itself ---------------------------------------------------------------------------------
+    # -- server and namespace ------------------------------------------------------------------------------
 
     async def _check(self, request: Message) -> HealthCheckResponse:
         return HealthCheckResponse(status=HealthCheckResponse.ServingStatus.SERVING)
@@ -354,31 +354,31 @@ class SimulatedService(ServiceClient):
     async def _describe_task_queue(self, request: api.DescribeTaskQueueRequest) -> api.DescribeTaskQueueResponse:
         if request.task_queue.name not in self._simulation.workers:
             return api.DescribeTaskQueueResponse()
-        # Whoever asks compares it with times told earlier, and with how long ago that was.
-        seen = Timestamp()
-        seen.GetCurrentTime()
-        return api.DescribeTaskQueueResponse(pollers=[PollerInfo(last_access_time=seen, identity="simulated")])
+        # In real time, because clients compare it with their own clock.
+        accessed = Timestamp()
+        accessed.GetCurrentTime()
+        return api.DescribeTaskQueueResponse(pollers=[PollerInfo(last_access_time=accessed, identity="simulated")])
 
     async def _describe_namespace(self, request: api.DescribeNamespaceRequest) -> api.DescribeNamespaceResponse:
-        answer = api.DescribeNamespaceResponse()
-        answer.namespace_info.name = request.namespace
-        answer.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
-        return answer
+        response = api.DescribeNamespaceResponse()
+        response.namespace_info.name = request.namespace
+        response.config.workflow_execution_retention_ttl.FromTimedelta(_RETENTION)
+        return response
 
 
-def _place(run: Execution) -> tuple[bool, int, int, str]:
-    """Open ones first, then those that ended last."""
+def _list_position(run: Execution) -> tuple[bool, int, int, str]:
+    """Sort key of lists: open runs first, then those that closed last."""
     return not run.is_open, -run.ended_at, -run.started_at, run.run_id
 
 
-def _place_in(token: bytes) -> tuple[Any, ...]:
+def _parse_page_token(token: bytes) -> tuple[Any, ...]:
     try:
         return tuple(json.loads(token))
     except (ValueError, TypeError):
-        raise refusal(RPCStatusCode.INVALID_ARGUMENT, "invalid page token") from None
+        raise rpc_error(RPCStatusCode.INVALID_ARGUMENT, "invalid page token") from None
 
 
 def _require_first(run: Execution, first_run_id: str) -> None:
-    """Whoever names the first run of a chain means no other chain under that id. Here only resets make chains."""
+    """Raise NOT_FOUND if the client means another chain of runs. Here only resets make chains."""
     if first_run_id and first_run_id != run.origin.run_id:
-        raise refusal(RPCStatusCode.NOT_FOUND, "workflow execution not found")
+        raise rpc_error(RPCStatusCode.NOT_FOUND, "workflow execution not found")

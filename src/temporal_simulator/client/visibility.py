@@ -1,4 +1,4 @@
-"""Lists of runs: as much of Temporal's query language as `key = 'value'` and `key IS NULL`, joined by AND."""
+"""List filters: of Temporal's query language, `key = 'value'`, `!=` and `key IS [NOT] NULL`, joined by AND."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _STATUSES = {
 }
 
 
-class QueryNotUnderstood(ValueError):  # noqa: N818 (an answer to whoever asks)
-    """A query that is none, or is more than the simulator understands."""
+class UnsupportedQueryError(ValueError):
+    """A list filter is invalid, or not simulated."""
 
 
 def select(runs: Iterable[Execution], query: str, attributes: Container[str]) -> list[Execution]:
-    """The runs that a query asks for.
+    """The runs that match a list filter.
 
     Args:
-        attributes: Which search attributes there are.
+        attributes: The registered search attributes.
 
     Raises:
-        QueryNotUnderstood: As its name says.
+        UnsupportedQueryError: The filter is invalid, or not simulated.
     """
     found = list(runs)
     for part in re.split(r"\s+AND\s+", query.strip(), flags=re.IGNORECASE) if query.strip() else []:
@@ -40,7 +40,7 @@ def select(runs: Iterable[Execution], query: str, attributes: Container[str]) ->
             key, negated = condition.groups()
             found = [run for run in found if (_value_of(run, key, attributes) is None) != bool(negated)]
         else:
-            raise QueryNotUnderstood(f"the simulator understands key = 'value', key IS NULL and AND, not {part!r}")
+            raise UnsupportedQueryError(f"the simulator supports key = 'value', key IS NULL and AND, not {part!r}")
     return found
 
 
@@ -60,4 +60,4 @@ def _value_of(run: Execution, key: str, attributes: Container[str]) -> str | Non
             payload = run.search_attributes.get(key)
             return str(json.loads(payload.data)) if payload is not None and payload.data else None
         case _:
-            raise QueryNotUnderstood(f"invalid query: {key} is not a valid search attribute")
+            raise UnsupportedQueryError(f"invalid query: {key} is not a valid search attribute")

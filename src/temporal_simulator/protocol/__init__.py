@@ -1,1 +1,1 @@
-"""Events and commands of Temporal, as values."""
+"""What server and worker share: history events, commands, start parameters, and the interfaces between them."""

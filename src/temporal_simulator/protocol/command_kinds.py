@@ -1,4 +1,4 @@
-"""Commands by their kind: which end a workflow, and which begin or cancel the same thing."""
+"""Workflow commands by kind: which close the workflow, and which open or cancel the same operation."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Sequence
 from temporalio.bridge.proto.child_workflow import ChildWorkflowCancellationType
 from temporalio.bridge.proto.workflow_commands import WorkflowCommand
 
-AT_ONCE = frozenset({ChildWorkflowCancellationType.ABANDON, ChildWorkflowCancellationType.TRY_CANCEL})
-"""In these ways a child is cancelled without waiting for what comes of it."""
+UNAWAITED_CANCELLATIONS = frozenset({ChildWorkflowCancellationType.ABANDON, ChildWorkflowCancellationType.TRY_CANCEL})
+"""Cancellation types of a child for which workflow code does not wait."""
 
-ENDS = frozenset({"complete_workflow_execution", "fail_workflow_execution", "cancel_workflow_execution"})
-"""The commands that end a workflow."""
-
-
-def is_last(command: WorkflowCommand) -> bool:
-    """Whether it ends the workflow."""
-    return command.WhichOneof("variant") in ENDS
+CLOSING_COMMANDS = frozenset({"complete_workflow_execution", "fail_workflow_execution", "cancel_workflow_execution"})
+"""The commands that close a workflow."""
 
 
-Key = tuple[str, int]
-"""Of a timer, an activity, a child or a signal: which of these, and its sequence number."""
+def closes_workflow(command: WorkflowCommand) -> bool:
+    """Whether a command closes the workflow."""
+    return command.WhichOneof("variant") in CLOSING_COMMANDS
 
 
-def key_of(command: WorkflowCommand) -> Key | None:
-    """What a command begins or ends."""
+CommandKey = tuple[str, int]
+"""The kind of an operation ("timer", "activity", "child" or "signal") and its sequence number."""
+
+
+def command_key(command: WorkflowCommand) -> CommandKey | None:
+    """The operation that a command opens or cancels; None for other commands."""
     match command.WhichOneof("variant"):
         case "start_timer":
             return "timer", command.start_timer.seq
@@ -46,16 +46,18 @@ def key_of(command: WorkflowCommand) -> Key | None:
             return None
 
 
-_BEGIN = frozenset(
+_OPENING_COMMANDS = frozenset(
     {"start_timer", "schedule_activity", "start_child_workflow_execution", "signal_external_workflow_execution"}
 )
-CANCELS = frozenset(
+CANCELLING_COMMANDS = frozenset(
     {"cancel_timer", "request_cancel_activity", "cancel_child_workflow_execution", "cancel_signal_workflow"}
 )
-"""The commands that cancel what another one began."""
+"""The commands that cancel what another command opened."""
 
 
-def never_sent(commands: Sequence[WorkflowCommand]) -> set[Key | None]:
-    """What is begun and cancelled in the same task."""
-    ended = {key_of(command) for command in commands if command.WhichOneof("variant") in CANCELS}
-    return ended and ended & {key_of(command) for command in commands if command.WhichOneof("variant") in _BEGIN}
+def cancelled_unsent(commands: Sequence[WorkflowCommand]) -> set[CommandKey | None]:
+    """The operations that one task opens and cancels, so that neither command is sent."""
+    cancelled = {command_key(command) for command in commands if command.WhichOneof("variant") in CANCELLING_COMMANDS}
+    return cancelled and cancelled & {
+        command_key(command) for command in commands if command.WhichOneof("variant") in _OPENING_COMMANDS
+    }

@@ -1,4 +1,4 @@
-"""Events of histories, as Temporal writes them, and what is built of them for the code of workflows."""
+"""History events, failures, and times, as Temporal writes them."""
 
 from __future__ import annotations
 
@@ -30,63 +30,63 @@ from temporal_simulator.event_queue import SECOND
 
 
 @cache
-def attributes_of(kind: EventType.ValueType) -> str:
-    """The name of the field that says more about an event of this kind."""
+def attributes_field(kind: EventType.ValueType) -> str:
+    """The name of the field that has the attributes of an event of this type."""
     return f"{EventType.Name(kind).removeprefix('EVENT_TYPE_').lower()}_event_attributes"
 
 
-def event(kind: EventType.ValueType, **attributes: Any) -> HistoryEvent:
-    """An event that is not in a history yet: it has neither number nor time."""
-    about: dict[str, Any] = {attributes_of(kind): attributes}
+def new_event(kind: EventType.ValueType, **attributes: Any) -> HistoryEvent:
+    """An event that is not in a history yet, so without id and time."""
+    about: dict[str, Any] = {attributes_field(kind): attributes}
     return HistoryEvent(event_type=kind, **about)
 
 
-def link(last: HistoryEvent, *, started: int) -> None:
-    """Let the event that ends something refer to the one that began it, by number."""
-    getattr(last, attributes_of(last.event_type)).started_event_id = started
+def set_started_event_id(last: HistoryEvent, *, started: int) -> None:
+    """Let a closing event refer to the event that started what it closes."""
+    getattr(last, attributes_field(last.event_type)).started_event_id = started
 
 
 @lru_cache(maxsize=16)
-def timestamp(time: int) -> Timestamp:
-    """A time as protobuf has it; the same one for all that happens then: messages copy it, nobody changes it."""
+def to_timestamp(time: int) -> Timestamp:
+    """A time as protobuf. Cached, because many events have the same time; callers must not change it."""
     seconds, nanos = divmod(time, SECOND)
     return Timestamp(seconds=seconds, nanos=nanos)
 
 
-def moment(time: int) -> datetime:
-    """A time as Python has it, in UTC."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + length(time)
+def to_datetime(time: int) -> datetime:
+    """A time as datetime, in UTC."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + to_timedelta(time)
 
 
-def length(span: int) -> timedelta:
-    """A duration as Python has it."""
+def to_timedelta(span: int) -> timedelta:
+    """A duration as timedelta."""
     return timedelta(microseconds=span // 1000)
 
 
-def duration(span: int) -> Duration:
-    """A duration as protobuf has it."""
+def to_duration(span: int) -> Duration:
+    """A duration as protobuf."""
     seconds, nanos = divmod(span, SECOND)
     return Duration(seconds=seconds, nanos=nanos)
 
 
-def nanoseconds(span: Duration | Timestamp) -> int:
-    """A duration, or a time, in nanoseconds."""
+def to_nanoseconds(span: Duration | Timestamp) -> int:
+    """A protobuf duration or time, in nanoseconds."""
     return span.seconds * SECOND + span.nanos
 
 
-CANCELLED = RetryState.RETRY_STATE_CANCEL_REQUESTED
+CANCEL_REQUESTED = RetryState.RETRY_STATE_CANCEL_REQUESTED
 
 
 def activity_failure(
     cause: Failure, *, activity_id: str, activity_type: str, scheduled: int, started: int, state: RetryState.ValueType
 ) -> Failure:
-    """How the code of a workflow learns that an activity failed.
+    """The failure that workflow code gets from an activity.
 
     Args:
-        scheduled, started: Numbers of the events.
+        scheduled, started: Event ids.
     """
     return Failure(
-        message="Activity cancelled" if state == CANCELLED else "Activity task failed",
+        message="Activity cancelled" if state == CANCEL_REQUESTED else "Activity task failed",
         cause=cause,
         activity_failure_info=ActivityFailureInfo(
             scheduled_event_id=scheduled,
@@ -102,10 +102,10 @@ def activity_failure(
 def child_failure(
     cause: Failure, *, workflow_id: str, run_id: str, workflow_type: str, initiated: int, started: int, message: str
 ) -> Failure:
-    """How the code of a workflow learns that a child failed.
+    """The failure that workflow code gets from a child workflow.
 
     Args:
-        initiated, started: Numbers of the events.
+        initiated, started: Event ids.
     """
     return Failure(
         message=message,
@@ -121,30 +121,30 @@ def child_failure(
     )
 
 
-def canceled() -> Failure:
-    """The cause of what was cancelled."""
+def canceled_failure() -> Failure:
+    """The cause of a cancellation."""
     return Failure(message="", canceled_failure_info=CanceledFailureInfo())
 
 
-def terminated() -> Failure:
-    """The cause of what was terminated."""
+def terminated_failure() -> Failure:
+    """The cause of a termination."""
     return Failure(message="", terminated_failure_info=TerminatedFailureInfo())
 
 
-def timed_out(kind: TimeoutType.ValueType, message: str, cause: Failure | None = None) -> Failure:
-    """The cause of what took too long."""
+def timeout_failure(kind: TimeoutType.ValueType, message: str, cause: Failure | None = None) -> Failure:
+    """The cause of a timeout."""
     return Failure(message=message, cause=cause, timeout_failure_info=TimeoutFailureInfo(timeout_type=kind))
 
 
-def application(message: str, kind: str = "") -> Failure:
-    """The cause of what was refused."""
+def application_failure(message: str, kind: str = "") -> Failure:
+    """A non-retryable application failure."""
     return Failure(message=message, application_failure_info=ApplicationFailureInfo(type=kind, non_retryable=True))
 
 
-NOBODY_TO_CANCEL = CancelExternalWorkflowExecutionFailedCause.Value(
+CANCEL_TARGET_NOT_FOUND = CancelExternalWorkflowExecutionFailedCause.Value(
     "CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
 )
-"""Why another workflow could not be cancelled."""
+"""The cause if a workflow that is to be cancelled does not exist."""
 
 NAMESPACE = "default"
 IDENTITY = "simulator"

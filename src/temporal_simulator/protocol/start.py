@@ -1,29 +1,51 @@
-"""What a run begins with."""
+"""The parameters with which a workflow run starts."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes
+from temporalio.api.common.v1 import Memo, Payload, Payloads, SearchAttributes, WorkflowExecution
 from temporalio.api.sdk.v1 import UserMetadata
 
 from temporal_simulator.event_queue import SECOND
 
-if TYPE_CHECKING:
-    from temporal_simulator.server.children import Child
 
-Doing = Callable[[], Awaitable[None] | None]
-"""Does something; what it returns is awaited, if it is anything."""
+class ParentLink(Protocol):
+    """What a child run needs of its parent.
+
+    Attributes:
+        initiated: Id of the parent's event that initiated the child.
+    """
+
+    initiated: int
+
+    @property
+    def parent_ref(self) -> WorkflowExecution:
+        """Workflow and run id of the parent."""
+        ...
+
+    @property
+    def root_ref(self) -> WorkflowExecution:
+        """Workflow and run id of the topmost ancestor."""
+        ...
+
+    def report_closed(self) -> None:
+        """Report to the parent that the child has closed."""
+        ...
 
 
 @dataclass(eq=False)
 class Start:
-    """What a run begins with. Times in nanoseconds; 0 is none.
+    """The parameters of a workflow run. Durations are in nanoseconds; 0 is no limit.
 
     Attributes:
-        parent: Where another workflow waits for it.
+        parent: Set for a child workflow.
+
+    Example, to start a run without a client:
+
+        run = simulation.start(Start("greet-ann", "Greeting", "queue"))
     """
 
     workflow_id: str
@@ -37,4 +59,4 @@ class Start:
     search_attributes: SearchAttributes = field(default_factory=SearchAttributes)
     header: Mapping[str, Payload] = field(default_factory=dict)
     user_metadata: UserMetadata | None = None
-    parent: Child | None = None
+    parent: ParentLink | None = None

@@ -1,4 +1,4 @@
-"""Events of an activity as they stand in its workflow's history, and how the workflow's code learns its end."""
+"""The history events of an activity, and the resolutions that workflow code gets."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from temporalio.bridge.proto.activity_result import Success as ActivityDone
 from temporalio.bridge.proto.workflow_commands import ScheduleActivity
 
 from temporal_simulator.protocol.events import (
-    CANCELLED,
+    CANCEL_REQUESTED,
     IDENTITY,
     activity_failure,
-    canceled,
-    event,
-    timed_out,
+    canceled_failure,
+    new_event,
+    timeout_failure,
 )
 
 START_TO_CLOSE = TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE
@@ -35,124 +35,127 @@ _NAMES = {
     HEARTBEAT: "Heartbeat",
 }
 
-Ended = tuple[HistoryEvent, ActivityResolution]
-"""The event that ends an activity, and what the code is told then."""
+Closing = tuple[HistoryEvent, ActivityResolution]
+"""The event that closes an activity, and the resolution that workflow code gets."""
 
 
-def scheduled(order: ScheduleActivity, policy: RetryPolicy, completed: int) -> HistoryEvent:
-    """The code wants it.
+def scheduled(command: ScheduleActivity, policy: RetryPolicy, task_completed: int) -> HistoryEvent:
+    """An activity was scheduled.
 
     Args:
-        completed: Number of the event of the workflow task that ended with that.
+        task_completed: Id of the event that completed the workflow task with the command.
     """
-    return event(
+    return new_event(
         EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED,
-        activity_id=order.activity_id,
-        activity_type=ActivityType(name=order.activity_type),
-        task_queue=TaskQueue(name=order.task_queue),
-        header={"fields": order.headers},
-        input=Payloads(payloads=order.arguments),
-        schedule_to_close_timeout=order.schedule_to_close_timeout,
-        schedule_to_start_timeout=order.schedule_to_start_timeout,
-        start_to_close_timeout=order.start_to_close_timeout,
-        heartbeat_timeout=order.heartbeat_timeout,
+        activity_id=command.activity_id,
+        activity_type=ActivityType(name=command.activity_type),
+        task_queue=TaskQueue(name=command.task_queue),
+        header={"fields": command.headers},
+        input=Payloads(payloads=command.arguments),
+        schedule_to_close_timeout=command.schedule_to_close_timeout,
+        schedule_to_start_timeout=command.schedule_to_start_timeout,
+        start_to_close_timeout=command.start_to_close_timeout,
+        heartbeat_timeout=command.heartbeat_timeout,
         retry_policy=policy,
-        workflow_task_completed_event_id=completed,
+        workflow_task_completed_event_id=task_completed,
     )
 
 
-def cancel_requested(number: int, completed: int) -> HistoryEvent:
-    """The code wants it cancelled.
+def cancel_requested(scheduled_event_id: int, task_completed: int) -> HistoryEvent:
+    """Its cancellation was requested.
 
     Args:
-        number: Of the event by which it was scheduled; so everywhere below.
-        completed: Number of the event of the workflow task that ended with that.
+        task_completed: Id of the event that completed the workflow task with the command.
     """
-    return event(
+    return new_event(
         EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED,
-        scheduled_event_id=number,
-        workflow_task_completed_event_id=completed,
+        scheduled_event_id=scheduled_event_id,
+        workflow_task_completed_event_id=task_completed,
     )
 
 
-def started(number: int, attempt: int, last_failure: Failure | None) -> HistoryEvent:
-    """Its last attempt began."""
-    return event(
+def started(scheduled_event_id: int, attempt: int, last_failure: Failure | None) -> HistoryEvent:
+    """Its last attempt started."""
+    return new_event(
         EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED,
-        scheduled_event_id=number,
+        scheduled_event_id=scheduled_event_id,
         identity=IDENTITY,
         attempt=attempt,
         last_failure=last_failure,
     )
 
 
-def completed(number: int, result: Payload | None) -> Ended:
-    """It has done what it should."""
-    last = event(
+def completed(scheduled_event_id: int, result: Payload | None) -> Closing:
+    """It completed."""
+    last = new_event(
         EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED,
         result=Payloads(payloads=[result]) if result is not None else None,
-        scheduled_event_id=number,
+        scheduled_event_id=scheduled_event_id,
         identity=IDENTITY,
     )
     return last, ActivityResolution(completed=ActivityDone(result=result))
 
 
-def cancelled(number: int, order: ScheduleActivity, requested: int) -> Ended:
+def cancelled(scheduled_event_id: int, command: ScheduleActivity, requested: int) -> Closing:
     """It was cancelled.
 
     Args:
-        requested: Number of the event by which that was wanted.
+        requested: Id of the event that requested it.
     """
-    last = event(
+    last = new_event(
         EventType.EVENT_TYPE_ACTIVITY_TASK_CANCELED,
         latest_cancel_requested_event_id=requested,
-        scheduled_event_id=number,
+        scheduled_event_id=scheduled_event_id,
         identity=IDENTITY,
     )
-    return last, ActivityResolution(cancelled=Cancellation(failure=cancelled_failure(number, order)))
+    return last, ActivityResolution(cancelled=Cancellation(failure=cancelled_failure(scheduled_event_id, command)))
 
 
 def failed(
-    number: int,
-    order: ScheduleActivity,
+    scheduled_event_id: int,
+    command: ScheduleActivity,
     failure: Failure,
     state: RetryState.ValueType,
     kind: TimeoutType.ValueType,
-) -> Ended:
-    """It failed, or its time ran out.
+) -> Closing:
+    """It failed or timed out.
 
     Args:
-        state: Why there is no other attempt.
-        kind: Which time ran out, if any did.
+        state: Why it is not retried.
+        kind: Which timeout; `NO_TIMEOUT` if it failed.
     """
     what = EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT if kind else EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
-    last = event(what, failure=failure, scheduled_event_id=number, retry_state=state)
-    return last, ActivityResolution(failed=ActivityFailed(failure=_wrapped(number, order, failure, state)))
+    last = new_event(what, failure=failure, scheduled_event_id=scheduled_event_id, retry_state=state)
+    return last, ActivityResolution(
+        failed=ActivityFailed(failure=_wrapped(scheduled_event_id, command, failure, state))
+    )
 
 
-def cancelled_failure(number: int, order: ScheduleActivity) -> Failure:
-    """How the code learns that it is cancelled."""
-    return _wrapped(number, order, canceled(), CANCELLED)
+def cancelled_failure(scheduled_event_id: int, command: ScheduleActivity) -> Failure:
+    """The failure that workflow code gets if the activity is cancelled."""
+    return _wrapped(scheduled_event_id, command, canceled_failure(), CANCEL_REQUESTED)
 
 
 def late(kind: TimeoutType.ValueType, details: Sequence[Payload], cause: Failure | None = None) -> Failure:
-    """Its time ran out.
+    """The cause of a timeout.
 
     Args:
-        details: Of its last heartbeat.
-        cause: How an attempt failed before.
+        details: Of the last heartbeat.
+        cause: The failure of the previous attempt.
     """
-    failure = timed_out(kind, f"activity {_NAMES[kind]} timeout", cause)
+    failure = timeout_failure(kind, f"activity {_NAMES[kind]} timeout", cause)
     failure.timeout_failure_info.last_heartbeat_details.payloads.extend(details)
     return failure
 
 
-def _wrapped(number: int, order: ScheduleActivity, cause: Failure, state: RetryState.ValueType) -> Failure:
+def _wrapped(
+    scheduled_event_id: int, command: ScheduleActivity, cause: Failure, state: RetryState.ValueType
+) -> Failure:
     return activity_failure(
         cause,
-        activity_id=order.activity_id,
-        activity_type=order.activity_type,
-        scheduled=number,
+        activity_id=command.activity_id,
+        activity_type=command.activity_type,
+        scheduled=scheduled_event_id,
         started=0,
         state=state,
     )

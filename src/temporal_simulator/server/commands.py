@@ -1,4 +1,4 @@
-"""Carries out what the code of a workflow wants: one function for each command of the SDK. Others are refused."""
+"""Applies workflow commands: one handler for each kind of command. Unknown kinds raise `NotSimulated`."""
 
 from __future__ import annotations
 
@@ -19,69 +19,71 @@ from temporalio.bridge.proto.workflow_commands import UpsertWorkflowSearchAttrib
 from temporalio.converter import DataConverter
 
 from temporal_simulator.event_queue import Event
-from temporal_simulator.protocol.command_kinds import ENDS, key_of, never_sent
+from temporal_simulator.protocol.command_kinds import CLOSING_COMMANDS, cancelled_unsent, command_key
 from temporal_simulator.protocol.events import (
-    event,
-    nanoseconds,
+    new_event,
+    to_nanoseconds,
 )
 from temporal_simulator.server.activities import Activity
-from temporal_simulator.server.children import Child
+from temporal_simulator.server.children import ChildWorkflow
 from temporal_simulator.server.external import request_cancel, signal
-
-# The search attribute in which core lists the patches that a run has met.
-_CHANGE_VERSION = "TemporalChangeVersion"
 
 if TYPE_CHECKING:
     from temporal_simulator.server.execution import Execution
     from temporal_simulator.server.updates import Update
 
 
-class NotSimulated(NotImplementedError):  # noqa: N818 (an answer to whoever wants it)
-    """A workflow wants what the simulator does not know. Nothing is passed over in silence."""
+# The search attribute in which core lists the patches of a run.
+_CHANGE_VERSION = "TemporalChangeVersion"
+
+
+class NotSimulated(NotImplementedError):
+    """A workflow or a client needs a feature of Temporal that is not simulated; docs/simulator.md lists them."""
 
 
 @dataclass
-class _Orders:
-    """The commands of one workflow task, on the way to be carried out.
+class _CommandContext:
+    """What the handlers of one workflow task share.
 
     Attributes:
-        completed: Number of the event that ends the task.
-        refused: Ids of the updates that were refused.
+        updates: By id.
+        task_completed: Id of the event that completed the task.
+        rejected: Ids of the updates that the workflow rejected.
     """
 
     run: Execution
     updates: Mapping[str, Update]
-    completed: int
-    refused: list[str]
+    task_completed: int
+    rejected: list[str]
 
 
-def carry_out(
-    run: Execution, updates: Mapping[str, Update], commands: list[WorkflowCommand], completed: int
+def apply_commands(
+    run: Execution, updates: Mapping[str, Update], commands: list[WorkflowCommand], task_completed: int
 ) -> list[str]:
-    """Carry out the commands of one workflow task.
+    """Apply the commands of one workflow task.
 
     Args:
-        updates: Those the task was about, and those still under way, by id.
-        completed: Number of the event that ends the task.
+        updates: Those that the task delivered, and those still open, by id.
+        task_completed: Id of the event that completed the task.
 
     Returns:
-        Ids of the updates that were refused.
+        Ids of the updates that the workflow rejected.
 
     Raises:
-        NotSimulated: There is one among them that the simulator does not know.
+        NotSimulated: There is no handler for a command.
     """
-    orders = _Orders(run, updates, completed, [])
-    begun_and_ended = never_sent(commands)
-    named = [(command.WhichOneof("variant") or "nothing", command) for command in commands]
-    # As the SDK's core does: what ends the workflow comes last, and once.
-    last = [each for each in named if each[0] in ENDS][:1]
-    for kind, command in [*(each for each in named if each[0] not in ENDS), *last]:
-        if begun_and_ended and key_of(command) in begun_and_ended:
+    context = _CommandContext(run, updates, task_completed, [])
+    unsent = cancelled_unsent(commands)
+    kinds = [(command.WhichOneof("variant") or "nothing", command) for command in commands]
+    # As in the SDK's core: only the first closing command counts, and it comes last.
+    last = [each for each in kinds if each[0] in CLOSING_COMMANDS][:1]
+    for kind, command in [*(each for each in kinds if each[0] not in CLOSING_COMMANDS), *last]:
+        if unsent and command_key(command) in unsent:
             continue
-        if kind not in _CARRY_OUT:
-            raise NotSimulated(f"{run.start.workflow_type} wants {kind.replace('_', ' ')}, which is not simulated")
-        _CARRY_OUT[kind](orders, command)
-    return orders.refused
+        if kind not in _HANDLERS:
+            raise NotSimulated(f"{run.start.workflow_type} needs {kind.replace('_', ' ')}, which is not simulated")
+        _HANDLERS[kind](context, command)
+    return context.rejected
 
 
 # -- timers ----------------------------------------------------------------------------------------------------
@@ -89,61 +91,62 @@ def carry_out(
 
 @dataclass(eq=False)
 class Timer:
-    """What a run waits for.
+    """A timer of a run.
 
     Attributes:
-        started: Number of the event.
-        is_over: It has fired.
+        started: Id of the event that started it.
+        event: Fires it.
+        is_closed: Whether it has fired.
     """
 
     started: int
-    step: Event = field(init=False)
-    is_over: bool = False
+    event: Event = field(init=False)
+    is_closed: bool = False
 
 
-def _start_timer(orders: _Orders, command: WorkflowCommand) -> None:
-    run, order = orders.run, command.start_timer
-    new = event(
+def _start_timer(context: _CommandContext, command: WorkflowCommand) -> None:
+    run, attributes = context.run, command.start_timer
+    new = new_event(
         EventType.EVENT_TYPE_TIMER_STARTED,
-        timer_id=str(order.seq),
-        start_to_fire_timeout=order.start_to_fire_timeout,
-        workflow_task_completed_event_id=orders.completed,
+        timer_id=str(attributes.seq),
+        start_to_fire_timeout=attributes.start_to_fire_timeout,
+        workflow_task_completed_event_id=context.task_completed,
     )
     new.user_metadata.CopyFrom(command.user_metadata)
     run.record(new)
-    await_timer(run, order.seq, new)
+    schedule_timer(run, attributes.seq, new)
 
 
-def await_timer(run: Execution, seq: int, started: HistoryEvent) -> None:
-    """Let a timer fire that this event started."""
+def schedule_timer(run: Execution, seq: int, started: HistoryEvent) -> None:
+    """Schedule the firing of a timer that this event started."""
     timer = run.timers[seq] = Timer(started.event_id)
 
     def fire() -> None:
-        fired = event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(seq), started_event_id=timer.started)
-        timer.is_over = True
-        run.arrive(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=seq)))
-        run.forget_ended()
+        fired = new_event(EventType.EVENT_TYPE_TIMER_FIRED, timer_id=str(seq), started_event_id=timer.started)
+        timer.is_closed = True
+        run.deliver(fired, job=WorkflowActivationJob(fire_timer=FireTimer(seq=seq)))
+        run.prune_closed()
 
-    # The SDK counts in floating-point seconds, and may ask for a nanosecond less than it means: the agenda rounds up.
-    span = nanoseconds(started.timer_started_event_attributes.start_to_fire_timeout)
-    timer.step = run.later(nanoseconds(started.event_time) + span, "timer", fire, about=str(seq))
+    # The SDK has floating-point seconds, and may request a nanosecond less than it means; the event queue rounds up.
+    span = to_nanoseconds(started.timer_started_event_attributes.start_to_fire_timeout)
+    timer.event = run.schedule(to_nanoseconds(started.event_time) + span, "timer", fire, detail=str(seq))
 
 
-def _cancel_timer(orders: _Orders, command: WorkflowCommand) -> None:
-    run, seq = orders.run, command.cancel_timer.seq
+def _cancel_timer(context: _CommandContext, command: WorkflowCommand) -> None:
+    run, seq = context.run, command.cancel_timer.seq
     timer = run.timers.pop(seq, None)
     if timer is None:
-        # It had fired, and the code was about to be told when something else came first.
+        # It has fired, but the job that tells the code was preceded by another one.
         return
-    run.simulation.event_queue.cancel(timer.step)
-    # Perhaps it fired while the worker was busy with this task; the code has not been told.
-    run.tasks.take_back(lambda job: job.HasField("fire_timer") and job.fire_timer.seq == seq)
+    run.simulation.event_queue.cancel(timer.event)
+    # It may have fired while this task was running. Then the firing is not written.
+    run.tasks.discard_buffered(lambda job: job.HasField("fire_timer") and job.fire_timer.seq == seq)
     run.record(
-        event(
+        new_event(
             EventType.EVENT_TYPE_TIMER_CANCELED,
             timer_id=str(seq),
             started_event_id=timer.started,
-            workflow_task_completed_event_id=orders.completed,
+            workflow_task_completed_event_id=context.task_completed,
         )
     )
 
@@ -151,75 +154,77 @@ def _cancel_timer(orders: _Orders, command: WorkflowCommand) -> None:
 # -- activities ------------------------------------------------------------------------------------------------
 
 
-def _schedule_activity(orders: _Orders, command: WorkflowCommand) -> None:
-    order = command.schedule_activity
-    orders.run.activities[order.seq] = Activity(orders.run, order, orders.completed)
+def _schedule_activity(context: _CommandContext, command: WorkflowCommand) -> None:
+    attributes = command.schedule_activity
+    context.run.activities[attributes.seq] = Activity(context.run, attributes, context.task_completed)
 
 
-def _request_cancel_activity(orders: _Orders, command: WorkflowCommand) -> None:
-    activity = orders.run.activities.get(command.request_cancel_activity.seq)
+def _request_cancel_activity(context: _CommandContext, command: WorkflowCommand) -> None:
+    activity = context.run.activities.get(command.request_cancel_activity.seq)
     if activity is not None:
-        activity.request_cancel(orders.completed)
+        activity.request_cancel(context.task_completed)
 
 
 # -- other workflows -------------------------------------------------------------------------------------------
 
 
-def _start_child(orders: _Orders, command: WorkflowCommand) -> None:
-    order = command.start_child_workflow_execution
-    orders.run.children[order.seq] = Child(orders.run, order, command, orders.completed)
+def _start_child(context: _CommandContext, command: WorkflowCommand) -> None:
+    attributes = command.start_child_workflow_execution
+    context.run.children[attributes.seq] = ChildWorkflow(
+        context.run, attributes, command.user_metadata, context.task_completed
+    )
 
 
-def _cancel_child(orders: _Orders, command: WorkflowCommand) -> None:
-    order = command.cancel_child_workflow_execution
-    child = orders.run.children.get(order.child_workflow_seq)
+def _cancel_child(context: _CommandContext, command: WorkflowCommand) -> None:
+    attributes = command.cancel_child_workflow_execution
+    child = context.run.children.get(attributes.child_workflow_seq)
     if child is not None:
-        child.request_cancel(order.reason, orders.completed)
+        child.request_cancel(attributes.reason, context.task_completed)
 
 
-def _cancel_external(orders: _Orders, command: WorkflowCommand) -> None:
-    request_cancel(orders.run, command.request_cancel_external_workflow_execution, orders.completed)
+def _cancel_external(context: _CommandContext, command: WorkflowCommand) -> None:
+    request_cancel(context.run, command.request_cancel_external_workflow_execution, context.task_completed)
 
 
-def _signal_external(orders: _Orders, command: WorkflowCommand) -> None:
-    signal(orders.run, command.signal_external_workflow_execution, orders.completed)
+def _signal_external(context: _CommandContext, command: WorkflowCommand) -> None:
+    signal(context.run, command.signal_external_workflow_execution, context.task_completed)
 
 
-def _cancel_signal(orders: _Orders, command: WorkflowCommand) -> None:
-    """It has been sent: that is not taken back."""
+def _cancel_signal(context: _CommandContext, command: WorkflowCommand) -> None:
+    """The signal has been sent, which cannot be undone."""
 
 
 # -- updates ---------------------------------------------------------------------------------------------------
 
 
-def _respond(orders: _Orders, command: WorkflowCommand) -> None:
-    run, answer = orders.run, command.update_response
-    update = orders.updates[answer.protocol_instance_id]
-    match answer.WhichOneof("response"):
+def _respond(context: _CommandContext, command: WorkflowCommand) -> None:
+    run, response = context.run, command.update_response
+    update = context.updates[response.protocol_instance_id]
+    match response.WhichOneof("response"):
         case "accepted":
             update.accepted = run.record(
-                event(
+                new_event(
                     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED,
                     protocol_instance_id=update.id,
                     accepted_request_message_id=f"{update.id}/request",
-                    accepted_request_sequencing_event_id=update.admitted or orders.completed - 2,
+                    accepted_request_sequencing_event_id=update.admitted or context.task_completed - 2,
                     accepted_request=None if update.admitted else update.request,
                 )
             )
         case "completed":
-            _complete_update(orders, update, Outcome(success=Payloads(payloads=[answer.completed])))
+            _complete_update(context, update, Outcome(success=Payloads(payloads=[response.completed])))
         case "rejected" if update.accepted:
-            _complete_update(orders, update, Outcome(failure=answer.rejected))
+            _complete_update(context, update, Outcome(failure=response.rejected))
         case "rejected" if update.admitted:
-            run.simulation.raise_not_simulated("an update that a reset applies again and the workflow refuses then")
+            run.simulation.raise_not_simulated("an update that a reset reapplies and the workflow then rejects")
         case "rejected":
-            orders.refused.append(update.id)
-            update.outcome.set_result(Outcome(failure=answer.rejected))
+            context.rejected.append(update.id)
+            update.outcome.set_result(Outcome(failure=response.rejected))
 
 
-def _complete_update(orders: _Orders, update: Update, outcome: Outcome) -> None:
-    orders.run.record(
-        event(
+def _complete_update(context: _CommandContext, update: Update, outcome: Outcome) -> None:
+    context.run.record(
+        new_event(
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED,
             meta=update.request.meta,
             accepted_event_id=update.accepted,
@@ -229,31 +234,31 @@ def _complete_update(orders: _Orders, update: Update, outcome: Outcome) -> None:
     update.outcome.set_result(outcome)
 
 
-# -- what is told about the workflow ---------------------------------------------------------------------------
+# -- search attributes, memo, patches --------------------------------------------------------------------------
 
 
-def _upsert_search_attributes(orders: _Orders, command: WorkflowCommand) -> None:
-    new = event(
+def _upsert_search_attributes(context: _CommandContext, command: WorkflowCommand) -> None:
+    new = new_event(
         EventType.EVENT_TYPE_UPSERT_WORKFLOW_SEARCH_ATTRIBUTES,
-        workflow_task_completed_event_id=orders.completed,
+        workflow_task_completed_event_id=context.task_completed,
         search_attributes=command.upsert_workflow_search_attributes.search_attributes,
     )
-    orders.run.record(new)
-    apply_to_properties(orders.run, new)
+    context.run.record(new)
+    apply_properties(context.run, new)
 
 
-def _modify_properties(orders: _Orders, command: WorkflowCommand) -> None:
-    new = event(
+def _modify_properties(context: _CommandContext, command: WorkflowCommand) -> None:
+    new = new_event(
         EventType.EVENT_TYPE_WORKFLOW_PROPERTIES_MODIFIED,
-        workflow_task_completed_event_id=orders.completed,
+        workflow_task_completed_event_id=context.task_completed,
         upserted_memo=command.modify_workflow_properties.upserted_memo,
     )
-    orders.run.record(new)
-    apply_to_properties(orders.run, new)
+    context.run.record(new)
+    apply_properties(context.run, new)
 
 
-def apply_to_properties(run: Execution, new: HistoryEvent) -> None:
-    """What an event says of search attributes and memo, if it says anything of them."""
+def apply_properties(run: Execution, new: HistoryEvent) -> None:
+    """Apply the changes of search attributes and memo in an event, if there are any."""
     changed = new.upsert_workflow_search_attributes_event_attributes.search_attributes
     run.search_attributes.update(changed.indexed_fields)
     for name, value in new.workflow_properties_modified_event_attributes.upserted_memo.fields.items():
@@ -263,62 +268,64 @@ def apply_to_properties(run: Execution, new: HistoryEvent) -> None:
             run.memo[name] = value
 
 
-def _set_patch_marker(orders: _Orders, command: WorkflowCommand) -> None:
+def _set_patch_marker(context: _CommandContext, command: WorkflowCommand) -> None:
     marker = command.set_patch_marker
     data = DataConverter.default.payload_converter.to_payload({"id": marker.patch_id, "deprecated": marker.deprecated})
-    orders.run.record(
-        event(
+    context.run.record(
+        new_event(
             EventType.EVENT_TYPE_MARKER_RECORDED,
             marker_name="core_patch",
             details={"patch-data": Payloads(payloads=[data])},
-            workflow_task_completed_event_id=orders.completed,
+            workflow_task_completed_event_id=context.task_completed,
         )
     )
-    _index_patch(orders, marker.patch_id)
+    _index_patch(context, marker.patch_id)
 
 
-def _index_patch(orders: _Orders, patch_id: str) -> None:
-    """As core does: visibility can be asked which patches a run has met."""
-    known = orders.run.search_attributes.get(_CHANGE_VERSION)
+def _index_patch(context: _CommandContext, patch_id: str) -> None:
+    """Add a patch to a search attribute, as core does, so that runs can be listed by patch."""
+    known = context.run.search_attributes.get(_CHANGE_VERSION)
     patches = [*(json.loads(known.data) if known is not None else ()), patch_id]
     value = Payload(data=json.dumps(patches, separators=(",", ":")).encode())
     value.metadata.update({"encoding": b"json/plain", "type": b"KeywordList"})
     upsert = UpsertWorkflowSearchAttributes()
     upsert.search_attributes.indexed_fields[_CHANGE_VERSION].CopyFrom(value)
-    _upsert_search_attributes(orders, WorkflowCommand(upsert_workflow_search_attributes=upsert))
+    _upsert_search_attributes(context, WorkflowCommand(upsert_workflow_search_attributes=upsert))
 
 
-# -- the end ---------------------------------------------------------------------------------------------------
+# -- close -----------------------------------------------------------------------------------------------------
 
 
-def _complete(orders: _Orders, command: WorkflowCommand) -> None:
-    last = event(
+def _complete(context: _CommandContext, command: WorkflowCommand) -> None:
+    last = new_event(
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_COMPLETED,
         result=_payloads(command.complete_workflow_execution.result),
-        workflow_task_completed_event_id=orders.completed,
+        workflow_task_completed_event_id=context.task_completed,
     )
-    orders.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED, last)
+    context.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_COMPLETED, last)
 
 
 def _payloads(result: Payload) -> Payloads:
     return Payloads(payloads=[result])
 
 
-def _fail(orders: _Orders, command: WorkflowCommand) -> None:
-    last = event(
+def _fail(context: _CommandContext, command: WorkflowCommand) -> None:
+    last = new_event(
         EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED,
         failure=command.fail_workflow_execution.failure,
-        workflow_task_completed_event_id=orders.completed,
+        workflow_task_completed_event_id=context.task_completed,
     )
-    orders.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED, last)
+    context.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_FAILED, last)
 
 
-def _cancel(orders: _Orders, command: WorkflowCommand) -> None:  # noqa: ARG001 (it says no more than that)
-    last = event(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, workflow_task_completed_event_id=orders.completed)
-    orders.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED, last)
+def _cancel(context: _CommandContext, _command: WorkflowCommand) -> None:
+    last = new_event(
+        EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED, workflow_task_completed_event_id=context.task_completed
+    )
+    context.run.close(WorkflowExecutionStatus.WORKFLOW_EXECUTION_STATUS_CANCELED, last)
 
 
-_CARRY_OUT: Mapping[str, Callable[[_Orders, WorkflowCommand], None]] = {
+_HANDLERS: Mapping[str, Callable[[_CommandContext, WorkflowCommand], None]] = {
     "start_timer": _start_timer,
     "cancel_timer": _cancel_timer,
     "schedule_activity": _schedule_activity,

@@ -1,4 +1,4 @@
-"""From any workflow to any other: cancellations and signals, and whether they got there."""
+"""Signals and cancellation requests from one workflow to another."""
 
 from __future__ import annotations
 
@@ -16,76 +16,86 @@ from temporalio.bridge.proto.workflow_commands import (
     SignalExternalWorkflowExecution,
 )
 
-from temporal_simulator.protocol.events import NAMESPACE, NOBODY_TO_CANCEL, application, event
+from temporal_simulator.protocol.events import CANCEL_TARGET_NOT_FOUND, NAMESPACE, application_failure, new_event
 
 if TYPE_CHECKING:
     from temporal_simulator.server.execution import Execution
 
-_NOBODY_TO_SIGNAL = SignalExternalWorkflowExecutionFailedCause.Value(
+_SIGNAL_TARGET_NOT_FOUND = SignalExternalWorkflowExecutionFailedCause.Value(
     "SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED_CAUSE_EXTERNAL_WORKFLOW_EXECUTION_NOT_FOUND"
 )
 
 
-def request_cancel(run: Execution, order: RequestCancelExternalWorkflowExecution, completed: int) -> None:
-    """A workflow wants another one cancelled, and to know whether that was asked for."""
-    target = WorkflowExecution(workflow_id=order.workflow_execution.workflow_id, run_id=order.workflow_execution.run_id)
+def request_cancel(run: Execution, command: RequestCancelExternalWorkflowExecution, task_completed: int) -> None:
+    """Request cancellation of another workflow, and report to the requesting run whether it exists."""
+    target = WorkflowExecution(
+        workflow_id=command.workflow_execution.workflow_id, run_id=command.workflow_execution.run_id
+    )
     initiated = run.record(
-        event(
+        new_event(
             EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
-            workflow_task_completed_event_id=completed,
+            workflow_task_completed_event_id=task_completed,
             namespace=NAMESPACE,
             workflow_execution=target,
-            reason=order.reason,
+            reason=command.reason,
         )
     )
-    about = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
+    attributes = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
 
     def deliver() -> None:
         other = run.simulation.find(target.workflow_id, target.run_id)
-        resolved = ResolveRequestCancelExternalWorkflow(seq=order.seq)
+        resolved = ResolveRequestCancelExternalWorkflow(seq=command.seq)
         if other is not None:
-            other.request_cancel(order.reason, sender=run)
-            told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **about)
+            other.request_cancel(command.reason, sender=run)
+            report = new_event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED, **attributes)
         else:
-            cause = NOBODY_TO_CANCEL
-            told = event(EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
-            resolved.failure.CopyFrom(application("Unable to cancel external workflow because it was not found"))
+            cause = CANCEL_TARGET_NOT_FOUND
+            report = new_event(
+                EventType.EVENT_TYPE_REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **attributes
+            )
+            resolved.failure.CopyFrom(
+                application_failure("Unable to cancel external workflow because it was not found")
+            )
             resolved.cause = cause
-        run.arrive(told, job=WorkflowActivationJob(resolve_request_cancel_external_workflow=resolved))
+        run.deliver(report, job=WorkflowActivationJob(resolve_request_cancel_external_workflow=resolved))
 
-    run.soon("cancellation is delivered", deliver, about=str(order))
+    run.enable("cancellation is delivered", deliver, detail=str(command))
 
 
-def signal(run: Execution, order: SignalExternalWorkflowExecution, completed: int) -> None:
-    """A workflow sends another one a signal, and wants to know whether it got there."""
-    workflow_id = order.child_workflow_id or order.workflow_execution.workflow_id
-    target = WorkflowExecution(workflow_id=workflow_id, run_id=order.workflow_execution.run_id)
-    given = Payloads(payloads=order.args)
+def signal(run: Execution, command: SignalExternalWorkflowExecution, task_completed: int) -> None:
+    """Signal another workflow, and report to the sending run whether it is open."""
+    workflow_id = command.child_workflow_id or command.workflow_execution.workflow_id
+    target = WorkflowExecution(workflow_id=workflow_id, run_id=command.workflow_execution.run_id)
+    payloads = Payloads(payloads=command.args)
     initiated = run.record(
-        event(
+        new_event(
             EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED,
-            workflow_task_completed_event_id=completed,
+            workflow_task_completed_event_id=task_completed,
             namespace=NAMESPACE,
             workflow_execution=target,
-            signal_name=order.signal_name,
-            input=given,
-            child_workflow_only=bool(order.child_workflow_id),
-            header={"fields": order.headers},
+            signal_name=command.signal_name,
+            input=payloads,
+            child_workflow_only=bool(command.child_workflow_id),
+            header={"fields": command.headers},
         )
     )
-    about = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
+    attributes = {"namespace": NAMESPACE, "workflow_execution": target, "initiated_event_id": initiated}
 
     def deliver() -> None:
         other = run.simulation.find(target.workflow_id, target.run_id)
-        resolved = ResolveSignalExternalWorkflow(seq=order.seq)
+        resolved = ResolveSignalExternalWorkflow(seq=command.seq)
         if other is not None and other.is_open:
-            other.signal(order.signal_name, given, order.headers, sender=run)
-            told = event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED, **about)
+            other.signal(command.signal_name, payloads, command.headers, sender=run)
+            report = new_event(EventType.EVENT_TYPE_EXTERNAL_WORKFLOW_EXECUTION_SIGNALED, **attributes)
         else:
-            cause = _NOBODY_TO_SIGNAL
-            told = event(EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **about)
-            resolved.failure.CopyFrom(application("Unable to signal external workflow because it was not found"))
+            cause = _SIGNAL_TARGET_NOT_FOUND
+            report = new_event(
+                EventType.EVENT_TYPE_SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED, cause=cause, **attributes
+            )
+            resolved.failure.CopyFrom(
+                application_failure("Unable to signal external workflow because it was not found")
+            )
             resolved.cause = cause
-        run.arrive(told, job=WorkflowActivationJob(resolve_signal_external_workflow=resolved))
+        run.deliver(report, job=WorkflowActivationJob(resolve_signal_external_workflow=resolved))
 
-    run.soon("signal is delivered", deliver, about=str(order))
+    run.enable("signal is delivered", deliver, detail=str(command))

@@ -1,4 +1,4 @@
-"""Retry policies: what a server fills in, whether there is another attempt, and how long it waits before that."""
+"""Retry policies: the server's defaults, whether there is another attempt, and the backoff before it."""
 
 from __future__ import annotations
 
@@ -7,49 +7,50 @@ from temporalio.api.enums.v1 import RetryState
 from temporalio.api.failure.v1 import Failure
 
 from temporal_simulator.event_queue import SECOND
-from temporal_simulator.protocol.events import nanoseconds
+from temporal_simulator.protocol.events import to_nanoseconds
 
-_FIRST_PAUSE, _COEFFICIENT, _LONGEST_PAUSE = SECOND, 2.0, 100
+# The maximum interval is a multiple of the initial one.
+_INITIAL_INTERVAL, _COEFFICIENT, _MAXIMUM_FACTOR = SECOND, 2.0, 100
 
-IN_PROGRESS, TOO_LATE = RetryState.RETRY_STATE_IN_PROGRESS, RetryState.RETRY_STATE_TIMEOUT
+IN_PROGRESS, TIMEOUT = RetryState.RETRY_STATE_IN_PROGRESS, RetryState.RETRY_STATE_TIMEOUT
 
 
-def filled(given: RetryPolicy) -> RetryPolicy:
-    """A policy that says everything."""
+def with_defaults(given: RetryPolicy) -> RetryPolicy:
+    """The complete policy: with the server's defaults for what is not given."""
     policy = RetryPolicy()
     policy.CopyFrom(given)
-    if not nanoseconds(policy.initial_interval):
-        policy.initial_interval.FromSeconds(_FIRST_PAUSE // SECOND)
+    if not to_nanoseconds(policy.initial_interval):
+        policy.initial_interval.FromSeconds(_INITIAL_INTERVAL // SECOND)
     policy.backoff_coefficient = policy.backoff_coefficient or _COEFFICIENT
-    if not nanoseconds(policy.maximum_interval):
-        policy.maximum_interval.FromNanoseconds(nanoseconds(policy.initial_interval) * _LONGEST_PAUSE)
+    if not to_nanoseconds(policy.maximum_interval):
+        policy.maximum_interval.FromNanoseconds(to_nanoseconds(policy.initial_interval) * _MAXIMUM_FACTOR)
     return policy
 
 
-def back_off(policy: RetryPolicy, attempt: int) -> int:
-    """Nanoseconds from the failure of an attempt, counted from 1, to the next one; the policy says everything."""
-    longest = nanoseconds(policy.maximum_interval)
+def backoff(policy: RetryPolicy, attempt: int) -> int:
+    """Nanoseconds between the failure of an attempt, counted from 1, and the next one, by a complete policy."""
+    maximum = to_nanoseconds(policy.maximum_interval)
     try:
-        pause = nanoseconds(policy.initial_interval) * policy.backoff_coefficient ** (attempt - 1)
+        interval = to_nanoseconds(policy.initial_interval) * policy.backoff_coefficient ** (attempt - 1)
     except OverflowError:
-        return longest
-    return int(min(pause, longest))
+        return maximum
+    return int(min(interval, maximum))
 
 
-def next_attempt(
-    policy: RetryPolicy, attempt: int, failure: Failure, left: int | None
+def next_retry(
+    policy: RetryPolicy, attempt: int, failure: Failure, remaining: int | None
 ) -> tuple[RetryState.ValueType, int]:
-    """Whether there is another attempt after one that failed, and after how many nanoseconds.
+    """Whether there is another attempt after one that failed, and the backoff before it in nanoseconds.
 
     Args:
-        policy: Says everything.
-        attempt: Which one failed, counted from 1.
-        left: How many nanoseconds there are for all that comes; None if as many as it takes.
+        policy: Complete.
+        attempt: The one that failed, counted from 1.
+        remaining: Nanoseconds until the activity times out for good; None without a limit.
     """
-    told = failure.application_failure_info
-    if told.non_retryable or (told.type and told.type in policy.non_retryable_error_types):
+    info = failure.application_failure_info
+    if info.non_retryable or (info.type and info.type in policy.non_retryable_error_types):
         return RetryState.RETRY_STATE_NON_RETRYABLE_FAILURE, 0
     if policy.maximum_attempts and attempt >= policy.maximum_attempts:
         return RetryState.RETRY_STATE_MAXIMUM_ATTEMPTS_REACHED, 0
-    pause = nanoseconds(told.next_retry_delay) or back_off(policy, attempt)
-    return (TOO_LATE, 0) if left is not None and pause >= left else (IN_PROGRESS, pause)
+    interval = to_nanoseconds(info.next_retry_delay) or backoff(policy, attempt)
+    return (TIMEOUT, 0) if remaining is not None and interval >= remaining else (IN_PROGRESS, interval)

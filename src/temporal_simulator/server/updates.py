@@ -1,4 +1,4 @@
-"""Updates that were asked for, from their request to their outcome."""
+"""Workflow updates, from request to outcome."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from temporalio.bridge.proto.workflow_activation import DoUpdate, WorkflowActiva
 
 @dataclass(eq=False)
 class Update:
-    """An update that was asked for.
+    """A workflow update.
 
     Attributes:
-        outcome: Set when it has ended: completed, failed or rejected. None: nobody will answer it any more.
-        accepted: Number of the event; 0 before.
-        admitted: Number of the event with which a reset applied it again; 0: none did.
+        outcome: Set when it has completed, failed or was rejected. None: the workflow closed before it was accepted.
+        accepted: Id of the event that accepted it; 0 before.
+        admitted: Id of the event with which a reset reapplied it; 0 if none did.
     """
 
     request: Request
@@ -29,27 +29,27 @@ class Update:
 
     @property
     def id(self) -> str:
-        """Unique within the workflow."""
+        """Its id, unique within the run."""
         return self.request.meta.update_id
 
     def job(self) -> WorkflowActivationJob:
-        """How the code is asked for it."""
-        given = self.request.input
+        """The job that delivers it to workflow code."""
+        request = self.request.input
         return WorkflowActivationJob(
             do_update=DoUpdate(
                 id=self.id,
                 protocol_instance_id=self.id,
-                name=given.name,
-                input=given.args.payloads,
-                headers=given.header.fields,
+                name=request.name,
+                input=request.args.payloads,
+                headers=request.header.fields,
                 meta=self.request.meta,
                 run_validator=True,
             )
         )
 
 
-def updates_in(history: Iterable[HistoryEvent]) -> list[Update]:
-    """All updates of which a history tells, with what has become of each."""
+def updates_of(history: Iterable[HistoryEvent]) -> list[Update]:
+    """The updates in a history, with their outcomes."""
     found: dict[str, Update] = {}
     for each in history:
         admitted = each.workflow_execution_update_admitted_event_attributes
@@ -67,11 +67,11 @@ def updates_in(history: Iterable[HistoryEvent]) -> list[Update]:
     return list(found.values())
 
 
-def told_again(job: WorkflowActivationJob) -> WorkflowActivationJob:
-    """The same, for code that was told it before and has forgotten it: whether an update is taken is asked anew."""
+def with_validation(job: WorkflowActivationJob) -> WorkflowActivationJob:
+    """The job, such that an update is validated again; for code that has not processed it after a reset."""
     if not job.HasField("do_update"):
         return job
-    again = WorkflowActivationJob()
-    again.CopyFrom(job)
-    again.do_update.run_validator = True
-    return again
+    copy = WorkflowActivationJob()
+    copy.CopyFrom(job)
+    copy.do_update.run_validator = True
+    return copy

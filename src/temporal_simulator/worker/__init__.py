@@ -1,1 +1,4 @@
-"""What a worker does: activations, replay, cancellations."""
+"""The worker side: workflow instances, replay, local cancellations, activity attempts.
+
+It depends on `temporal_simulator.protocol` only, not on the server.
+"""

@@ -1,4 +1,4 @@
-"""Activates instances of workflows on the thread of an event loop that goes on afterwards."""
+"""Activates workflow instances on the thread of a running event loop."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import WorkflowInstance
 
 
-def activate(instance: WorkflowInstance, told: WorkflowActivation) -> WorkflowActivationCompletion:
-    """Tell it something. An instance is an event loop of its own, and leaves none running behind it."""
+def activate(instance: WorkflowInstance, activation: WorkflowActivation) -> WorkflowActivationCompletion:
+    """Activate an instance. It is an event loop of its own and leaves none set, so the running loop is set again."""
     loop = asyncio.get_running_loop()
     try:
-        return instance.activate(told)
+        return instance.activate(activation)
     finally:
         asyncio._set_running_loop(loop)

@@ -1,12 +1,11 @@
-"""What the code of a workflow knows: the values it holds and the places where it waits, told so that equals are equal.
+"""State hashing of live workflow instances: equal states have equal fingerprints.
 
-Two instances of a workflow that hold equal values and wait at the same places go on alike, whatever led them there.
-Python lets both be seen: the workflow's object, and of each of its tasks the chain of coroutines, each with the
-instruction it stopped at and all that its frame refers to. What only the SDK keeps is in the attributes of its instance
-that `_told_of` names.
+Two instances of a workflow that hold equal values and wait at the same instructions have the same future, whatever led
+them there. Python exposes both: the workflow object, and for each asyncio task its chain of coroutines, each with its
+last instruction and everything that its frame refers to. `_state_of` names what the SDK's instance keeps itself.
 
-Not seen: values in context variables, in modules and in classes, which workflow code must not change, and the length of
-the history.
+Not included: context variables, module and class attributes, which workflow code must not change, and the length of the
+history. (State hashing in explicit-state model checking: Holzmann, "The Model Checker SPIN", IEEE TSE 1997.)
 """
 
 from __future__ import annotations
@@ -33,15 +32,15 @@ from temporalio.worker import WorkflowInstance
 
 try:
     from temporalio.worker._workflow_instance import _WorkflowInstanceImpl
-except ImportError as gone:
+except ImportError as missing:
     raise ImportError(
-        f"The simulator looks into the SDK's instances of workflows, and this temporalio has others: {gone}. "
-        "tests/unit/testing/simulator/test_surface.py tells what it stands on."
-    ) from gone
+        "The simulator inspects the SDK's workflow instances, which this version of temporalio implements otherwise: "
+        f"{missing}. See tests/unit/testing/simulator/test_surface.py for what it depends on."
+    ) from missing
 
 _ATOMS = (int, float, complex, str, bytes, type(None), Decimal, date, time, timedelta, tzinfo, UUID, Enum, range)
-# Of these there is one of each name, or what they refer to is not the workflow's.
-_NAMED = (
+# Identified by name: what they refer to is not the state of the workflow.
+_BY_NAME = (
     type,
     types.ModuleType,
     types.GenericAlias,
@@ -52,35 +51,35 @@ _NAMED = (
     weakref.ReferenceType,
     _WorkflowInstanceImpl,
 )
-_RUNNABLES = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
-# These are made by the interpreter, and have nothing but what they refer to.
-_BARE = frozenset({"FutureIter", "coroutine_wrapper", "async_generator_asend"})
+_SUSPENDABLE = (types.CoroutineType, types.GeneratorType, types.AsyncGeneratorType)
+# Helpers of the interpreter, which have no state but what they refer to.
+_INTERPRETER_TYPES = frozenset({"FutureIter", "coroutine_wrapper", "async_generator_asend"})
 
 
-class _Opaque(Exception):  # noqa: N818 (it names what was met)
-    """Something that can't be looked into."""
+class _OpaqueError(Exception):
+    """An object has state that cannot be inspected."""
 
 
 def fingerprint(instance: WorkflowInstance) -> bytes | None:
-    """What the code of an instance knows, between two activations; None if that can't be seen."""
+    """The fingerprint of an instance between two activations; None if some of its state cannot be inspected."""
     if not isinstance(instance, _WorkflowInstanceImpl):
         return None
     try:
-        return condensed(_told_of(instance))
-    except (_Opaque, RecursionError):
+        return hash_state(_state_of(instance))
+    except (_OpaqueError, RecursionError):
         return None
 
 
-def condensed(told: Hashable) -> bytes:
-    """So short that very many can be kept. Of what differs by its `repr`, it differs too."""
-    return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def hash_state(state: Hashable) -> bytes:
+    """A 128-bit hash of the `repr` of a state, short enough to keep millions of them."""
+    return blake2b(repr(state).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _told_of(instance: _WorkflowInstanceImpl) -> Hashable:
-    # Each by itself: a set of tasks has no order that means anything.
-    tasks = sorted(repr(_Walk()(task)) for task in instance._tasks if not task.done())
+def _state_of(instance: _WorkflowInstanceImpl) -> Hashable:
+    # Each with an encoder of its own, because the set of tasks has no meaningful order.
+    tasks = sorted(repr(_StateEncoder()(task)) for task in instance._tasks if not task.done())
     return (
-        repr(_Walk()(instance._object)),
+        repr(_StateEncoder()(instance._object)),
         tuple(tasks),
         *(
             tuple(sorted(map(str, getattr(instance, name))))
@@ -98,7 +97,7 @@ def _told_of(instance: _WorkflowInstanceImpl) -> Hashable:
         ),
         tuple(sorted(instance._curr_seqs.items())),
         tuple(sorted(instance._patches_memoized.items())),
-        repr(_Walk()(instance._buffered_signals)),
+        repr(_StateEncoder()(instance._buffered_signals)),
         len(instance._in_progress_signals),
         instance._cancel_reason,
         instance._current_details,
@@ -106,151 +105,151 @@ def _told_of(instance: _WorkflowInstanceImpl) -> Hashable:
     )
 
 
-def _slots(thing: object) -> dict[str, Any]:
-    """The values of an object that it keeps in slots."""
+def _slots(value: object) -> dict[str, Any]:
+    """The attributes of an object that are in slots."""
     found = {}
-    for owner in type(thing).__mro__:
+    for owner in type(value).__mro__:
         names = owner.__dict__.get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
             is_private = name.startswith("__") and not name.endswith("__")
             mangled = f"_{owner.__name__.lstrip('_')}{name}" if is_private else name
-            if name not in {"__dict__", "__weakref__"} and hasattr(thing, mangled):
-                found[mangled] = getattr(thing, mangled)
+            if name not in {"__dict__", "__weakref__"} and hasattr(value, mangled):
+                found[mangled] = getattr(value, mangled)
     return found
 
 
-class _Walk:
-    """Goes from one thing to all that it refers to. What it comes to a second time it only numbers."""
+class _StateEncoder:
+    """Encodes an object graph as nested tuples. The second occurrence of an object is encoded as a back reference."""
 
     def __init__(self) -> None:
         self._seen: dict[int, int] = {}
-        # So that no other thing gets the same id meanwhile.
+        # Keeps objects alive, so that no id is used twice.
         self._kept: list[object] = []
 
-    def __call__(self, thing: object) -> Hashable:
-        kind = type(thing)
-        way = _WAYS.get(kind) or _way_of(kind)
-        if way is _Walk._atom or way is _Walk._named:
-            return way(self, thing)
-        number = self._seen.setdefault(id(thing), len(self._kept))
+    def __call__(self, value: object) -> Hashable:
+        kind = type(value)
+        encode = _ENCODERS.get(kind) or _encoder_for(kind)
+        if encode is _StateEncoder._atom or encode is _StateEncoder._named:
+            return encode(self, value)
+        number = self._seen.setdefault(id(value), len(self._kept))
         if number < len(self._kept):
-            return "again", number
-        self._kept.append(thing)
-        return kind.__qualname__, way(self, thing)
+            return "seen", number
+        self._kept.append(value)
+        return kind.__qualname__, encode(self, value)
 
-    def _atom(self, thing: Any) -> Hashable:
-        return thing  # type: ignore[no-any-return]
+    def _atom(self, value: Any) -> Hashable:
+        return value  # type: ignore[no-any-return]
 
-    def _named(self, thing: Any) -> Hashable:
-        return type(thing).__qualname__, str(getattr(thing, "__qualname__", getattr(thing, "name", "")))
+    def _named(self, value: Any) -> Hashable:
+        return type(value).__qualname__, str(getattr(value, "__qualname__", getattr(value, "name", "")))
 
-    def _sequence(self, thing: Any) -> Hashable:
-        return tuple(map(self, thing))
+    def _sequence(self, value: Any) -> Hashable:
+        return tuple(map(self, value))
 
-    def _mapping(self, thing: Mapping[Any, Any]) -> Hashable:
-        if all(type(key) is str for key in thing):
-            return tuple((key, self(thing[key])) for key in sorted(thing))
-        return tuple(sorted((repr(self(key)), repr(self(value))) for key, value in thing.items()))
+    def _mapping(self, value: Mapping[Any, Any]) -> Hashable:
+        if all(type(key) is str for key in value):
+            return tuple((key, self(value[key])) for key in sorted(value))
+        return tuple(sorted((repr(self(key)), repr(self(item))) for key, item in value.items()))
 
-    def _set(self, thing: Any) -> Hashable:
-        return tuple(sorted(repr(self(each)) for each in thing))
+    def _set(self, value: Any) -> Hashable:
+        return tuple(sorted(repr(self(each)) for each in value))
 
-    def _method(self, thing: Any) -> Hashable:
-        return getattr(thing, "__func__", thing).__qualname__, self(thing.__self__)
+    def _method(self, value: Any) -> Hashable:
+        return getattr(value, "__func__", value).__qualname__, self(value.__self__)
 
-    def _partial(self, thing: partial[Any]) -> Hashable:
-        return self(thing.func), self(thing.args), self(thing.keywords)
+    def _partial(self, value: partial[Any]) -> Hashable:
+        return self(value.func), self(value.args), self(value.keywords)
 
-    def _message(self, thing: Message) -> Hashable:
-        return thing.SerializeToString(deterministic=True)
+    def _message(self, value: Message) -> Hashable:
+        return value.SerializeToString(deterministic=True)
 
-    def _error(self, thing: BaseException) -> Hashable:
-        return self(thing.args), self(vars(thing)), self(thing.__cause__)
+    def _error(self, value: BaseException) -> Hashable:
+        return self(value.args), self(vars(value)), self(value.__cause__)
 
-    def _function(self, thing: types.FunctionType) -> Hashable:
-        name = f"{thing.__module__}.{thing.__qualname__}"
-        return name, *map(self, thing.__closure__ or ()), *map(self, thing.__defaults__ or ())
+    def _function(self, value: types.FunctionType) -> Hashable:
+        name = f"{value.__module__}.{value.__qualname__}"
+        return name, *map(self, value.__closure__ or ()), *map(self, value.__defaults__ or ())
 
-    def _cell(self, thing: types.CellType) -> Hashable:
+    def _cell(self, value: types.CellType) -> Hashable:
         try:
-            return self(thing.cell_contents)
+            return self(value.cell_contents)
         except ValueError:
             return "empty"
 
-    def _runnable(self, thing: Any) -> Hashable:
-        frame = next(getattr(thing, name) for name in ("cr_frame", "gi_frame", "ag_frame") if hasattr(thing, name))
+    def _suspended(self, value: Any) -> Hashable:
+        frame = next(getattr(value, name) for name in ("cr_frame", "gi_frame", "ag_frame") if hasattr(value, name))
         if frame is None:
-            return thing.__qualname__, "ended"
-        # Its variables, and what it has put aside in the middle of an expression.
-        held = [each for each in gc.get_referents(thing) if not _is_machinery(each, frame)]
-        return thing.__qualname__, frame.f_lasti, *map(self, held)
+            return value.__qualname__, "ended"
+        # Its variables, and the temporary values of unfinished expressions.
+        held = [each for each in gc.get_referents(value) if not _is_code_or_globals(each, frame)]
+        return value.__qualname__, frame.f_lasti, *map(self, held)
 
-    def _future(self, thing: asyncio.Future[Any]) -> Hashable:
-        if thing.cancelled():
-            became: Hashable = "cancelled"
-        elif thing.done():
-            became = self(thing.exception() or thing.result())
-        elif isinstance(thing, asyncio.Task):
-            became = thing.cancelling(), self(thing.get_coro()), self(getattr(thing, "_fut_waiter", None))
+    def _future(self, value: asyncio.Future[Any]) -> Hashable:
+        if value.cancelled():
+            state: Hashable = "cancelled"
+        elif value.done():
+            state = self(value.exception() or value.result())
+        elif isinstance(value, asyncio.Task):
+            state = value.cancelling(), self(value.get_coro()), self(getattr(value, "_fut_waiter", None))
         else:
-            became = self(getattr(thing, "_children", None))
-        # The SDK's handles are tasks with something of their own.
-        own = {k: v for k, v in getattr(thing, "__dict__", {}).items() if k not in {"_children", "_loop"}}
-        return became, self(own)
+            state = self(getattr(value, "_children", None))
+        # The SDK's handles are tasks with attributes of their own.
+        own = {k: v for k, v in getattr(value, "__dict__", {}).items() if k not in {"_children", "_loop"}}
+        return state, self(own)
 
-    def _object(self, thing: Any) -> Hashable:
-        values = {**getattr(thing, "__dict__", {}), **_slots(thing)}
-        if all(_is_of_python(owner) for owner in type(thing).__mro__[:-1]):
+    def _object(self, value: Any) -> Hashable:
+        values = {**getattr(value, "__dict__", {}), **_slots(value)}
+        if all(_is_python_class(owner) for owner in type(value).__mro__[:-1]):
             return self(values)
-        if type(thing).__qualname__ in _BARE:
-            return tuple(map(self, gc.get_referents(thing)))
+        if type(value).__qualname__ in _INTERPRETER_TYPES:
+            return tuple(map(self, gc.get_referents(value)))
         try:
             with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
-                # Those of itertools are going to lose this way; they can't be looked into then.
-                made_of = thing.__reduce_ex__(2)
+                # Python will remove the pickle support of itertools; then they cannot be inspected.
+                reduced = value.__reduce_ex__(2)
         except TypeError:
-            raise _Opaque from None
-        return self(values), self(made_of)
+            raise _OpaqueError from None
+        return self(values), self(reduced)
 
 
-_WAYS: dict[type, Callable[[_Walk, Any], Hashable]] = {}
-"""How to tell a thing, by its type. Grows as types are met."""
+_ENCODERS: dict[type, Callable[[_StateEncoder, Any], Hashable]] = {}
+"""The encoder of each type; filled as types occur."""
 
-_EVERY_WAY: tuple[tuple[Any, Callable[[_Walk, Any], Hashable]], ...] = (
-    (_ATOMS, _Walk._atom),
-    (_NAMED, _Walk._named),
-    ((list, tuple, collections.deque), _Walk._sequence),
-    (Mapping, _Walk._mapping),
-    ((set, frozenset), _Walk._set),
-    (types.FunctionType, _Walk._function),
-    (types.CellType, _Walk._cell),
-    ((types.MethodType, types.BuiltinFunctionType), _Walk._method),
-    (partial, _Walk._partial),
-    (Message, _Walk._message),
-    (BaseException, _Walk._error),
-    (_RUNNABLES, _Walk._runnable),
-    (asyncio.Future, _Walk._future),
+_ENCODERS_BY_BASE: tuple[tuple[Any, Callable[[_StateEncoder, Any], Hashable]], ...] = (
+    (_ATOMS, _StateEncoder._atom),
+    (_BY_NAME, _StateEncoder._named),
+    ((list, tuple, collections.deque), _StateEncoder._sequence),
+    (Mapping, _StateEncoder._mapping),
+    ((set, frozenset), _StateEncoder._set),
+    (types.FunctionType, _StateEncoder._function),
+    (types.CellType, _StateEncoder._cell),
+    ((types.MethodType, types.BuiltinFunctionType), _StateEncoder._method),
+    (partial, _StateEncoder._partial),
+    (Message, _StateEncoder._message),
+    (BaseException, _StateEncoder._error),
+    (_SUSPENDABLE, _StateEncoder._suspended),
+    (asyncio.Future, _StateEncoder._future),
 )
 
 
-def _way_of(kind: type) -> Callable[[_Walk, Any], Hashable]:
-    ways = (way for kinds, way in _EVERY_WAY if issubclass(kind, kinds))
-    return _WAYS.setdefault(kind, next(ways, _Walk._object))
+def _encoder_for(kind: type) -> Callable[[_StateEncoder, Any], Hashable]:
+    encoders = (encoder for bases, encoder in _ENCODERS_BY_BASE if issubclass(kind, bases))
+    return _ENCODERS.setdefault(kind, next(encoders, _StateEncoder._object))
 
 
-def _is_of_python(owner: type) -> bool:
-    """Whether a class was made by a class statement, so that what it adds to its objects can be seen."""
-    # As `copyreg` tells: other classes are static, or make their objects themselves.
-    makes = owner.__new__
+def _is_python_class(owner: type) -> bool:
+    """Whether a class was made by a class statement, so that the attributes of its objects can be inspected."""
+    # The same test as in `copyreg`: other classes are static types, or have a `__new__` in C.
+    new = owner.__new__
     return bool(owner.__flags__ & _IS_HEAP_TYPE) and not (
-        isinstance(makes, types.BuiltinFunctionType) and makes.__self__ is owner
+        isinstance(new, types.BuiltinFunctionType) and new.__self__ is owner
     )
 
 
 _IS_HEAP_TYPE = 1 << 9
 
 
-def _is_machinery(thing: object, frame: types.FrameType) -> bool:
-    if isinstance(thing, types.FunctionType):
-        return thing.__code__ is frame.f_code
-    return isinstance(thing, types.FrameType | types.CodeType) or thing is frame.f_globals
+def _is_code_or_globals(value: object, frame: types.FrameType) -> bool:
+    if isinstance(value, types.FunctionType):
+        return value.__code__ is frame.f_code
+    return isinstance(value, types.FrameType | types.CodeType) or value is frame.f_globals

@@ -1,8 +1,8 @@
-"""Instances of workflows that recall what others answered which were told the same: for many lives that differ little.
+"""A workflow runner that memoizes activations, for many executions that differ little.
 
-The code of a workflow is deterministic: told the same from its beginning, it wants the same. So as long as an instance
-is told what another one was told before it, that one's answers are given, and no code runs; from the first word on that
-is new, it is a real instance, told all from the beginning.
+Workflow code is deterministic: the same activations from the beginning give the same commands. A memoized instance
+looks up each activation under a hash of all activations so far. Code runs only from the first activation not seen
+before; then a real instance is created and given all earlier activations.
 """
 
 from __future__ import annotations
@@ -16,111 +16,122 @@ from temporalio.bridge.proto.workflow_completion import WorkflowActivationComple
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from temporal_simulator.worker.activation import activate
-from temporal_simulator.worker.fingerprint import condensed, fingerprint
+from temporal_simulator.worker.fingerprint import fingerprint, hash_state
 
 
 class NondeterministicWorkflowError(AssertionError):
-    """Told the same again, the code of a workflow wanted something else: it is not deterministic."""
+    """The same activations gave other commands than before."""
 
 
 @dataclass
 class MemoizingRunner(WorkflowRunner):
-    """Runs workflows by another runner, and each of their ways only once.
+    """Runs workflow code once for each distinct sequence of activations.
 
-    Code that asks for the length of its history, or for anything else that is not told to it, is not for this one. All
-    workers that have it must convert payloads alike, and take the same exceptions for failures of the workflow.
+    Not for code that depends on the length of its history, or on anything else that is in no activation. All workers
+    that share one must have the same data converter and the same failure exception types.
+
+    Args:
+        runner: Runs the workflow code.
+
+    Example, where all executions of an exploration share the runner:
+
+        runner = MemoizingRunner()
+        worker = Worker(workflows, activities, runner=runner)
     """
 
     runner: WorkflowRunner = field(default_factory=UnsandboxedWorkflowRunner)
 
     def __post_init__(self) -> None:
-        # By all that was told up to then: what was answered, and what the code knew.
-        self.answers: dict[bytes, bytes] = {}
-        self.known: dict[bytes, bytes | None] = {}
-        # Where the code let itself be put out of memory.
-        self.left: set[bytes] = set()
+        # By the hash of all activations: the serialized completion of the last one, and the fingerprint after it.
+        self.completions: dict[bytes, bytes] = {}
+        self.fingerprints: dict[bytes, bytes | None] = {}
+        # After which activations an instance was evicted without an error.
+        self.evicted: set[bytes] = set()
 
     def prepare_workflow(self, defn: workflow._Definition) -> None:
-        """As the other runner does."""
+        """See `WorkflowRunner.prepare_workflow`."""
         self.runner.prepare_workflow(defn)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        """One that recalls."""
+        """See `WorkflowRunner.create_instance`."""
         return MemoizedInstance(self, det)
 
 
 class MemoizedInstance(WorkflowInstance):
-    """The code of one run; real only from the first thing on that it has to be asked itself."""
+    """A workflow instance that is real only from the first activation not seen before."""
 
     def __init__(self, runner: MemoizingRunner, details: WorkflowInstanceDetails) -> None:
         self._runner = runner
         self._details = details
         self._instance: WorkflowInstance | None = None
-        self._told: list[tuple[WorkflowActivation, bytes]] = []
-        self._at = condensed((details.defn.cls, details.info, details.randomness_seed))
+        self._activations: list[tuple[WorkflowActivation, bytes]] = []
+        # Hash of all activations so far.
+        self._key = hash_state((details.defn.cls, details.info, details.randomness_seed))
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
-        """Tell it something, or ask it something: as the real one."""
+        """See `WorkflowInstance.activate`."""
         kinds = {job.WhichOneof("variant") for job in act.jobs}
         if kinds == {"remove_from_cache"}:
-            return self._leave(act)
-        runner, there = self._runner, condensed((self._at, _heard(act)))
-        answer = runner.answers.get(there)
-        if answer is None or self._instance is not None:
-            done = self._ask(self._real(), act, there)
+            return self._evict(act)
+        key = hash_state((self._key, _visible(act)))
+        memoized = self._runner.completions.get(key)
+        if memoized is None or self._instance is not None:
+            completion = self._activate(self._real(), act, key)
         else:
-            done = WorkflowActivationCompletion.FromString(answer)
+            completion = WorkflowActivationCompletion.FromString(memoized)
         if kinds != {"query_workflow"}:
-            self._told.append((act, there))
-            self._at = there
-        return done
+            self._activations.append((act, key))
+            self._key = key
+        return completion
 
     def get_serialization_context(self, command_info: Any) -> Any:
-        """Of the real one."""
+        """See `WorkflowInstance.get_serialization_context`."""
         return self._real().get_serialization_context(command_info)
 
     def get_external_store_context(self, command_info: Any) -> Any:
-        """Of the real one."""
+        """See `WorkflowInstance.get_external_store_context`."""
         return self._real().get_external_store_context(command_info)
 
     def get_info(self) -> workflow.Info:
-        """What it was made with."""
+        """See `WorkflowInstance.get_info`."""
         return self._details.info
 
-    def knows(self) -> bytes | None:
-        """The fingerprint of the real one."""
-        known = self._runner.known
-        if self._at not in known:
-            known[self._at] = fingerprint(self._real())
-        return known[self._at]
+    def fingerprint(self) -> bytes | None:
+        """See `temporal_simulator.worker.fingerprint.fingerprint`."""
+        fingerprints = self._runner.fingerprints
+        if self._key not in fingerprints:
+            fingerprints[self._key] = fingerprint(self._real())
+        return fingerprints[self._key]
 
     def _real(self) -> WorkflowInstance:
         if self._instance is None:
             self._instance = self._runner.runner.create_instance(self._details)
-            for act, there in self._told:
-                self._ask(self._instance, act, there)
+            for act, key in self._activations:
+                self._activate(self._instance, act, key)
         return self._instance
 
-    def _ask(self, instance: WorkflowInstance, act: WorkflowActivation, there: bytes) -> WorkflowActivationCompletion:
-        done = activate(instance, act)
-        before = self._runner.answers.setdefault(there, done.SerializeToString())
-        if WorkflowActivationCompletion.FromString(before) != done:
+    def _activate(
+        self, instance: WorkflowInstance, act: WorkflowActivation, key: bytes
+    ) -> WorkflowActivationCompletion:
+        completion = activate(instance, act)
+        memoized = self._runner.completions.setdefault(key, completion.SerializeToString())
+        if WorkflowActivationCompletion.FromString(memoized) != completion:
             raise NondeterministicWorkflowError(
-                f"{self._details.info.workflow_id}: told the same again, the workflow wants other things"
+                f"{self._details.info.workflow_id}: the same activations gave other commands than before"
             )
-        return done
+        return completion
 
-    def _leave(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
-        if self._instance is None and self._at in self._runner.left:
+    def _evict(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        if self._instance is None and self._key in self._runner.evicted:
             return WorkflowActivationCompletion(run_id=act.run_id)
-        done = activate(self._real(), act)
-        self._runner.left.add(self._at)
-        return done
+        completion = activate(self._real(), act)
+        self._runner.evicted.add(self._key)
+        return completion
 
 
-def _heard(act: WorkflowActivation) -> bytes:
-    """What of it reaches the code: not how long its history is."""
-    heard = WorkflowActivation()
-    heard.CopyFrom(act)
-    heard.history_length = 0
-    return heard.SerializeToString(deterministic=True)
+def _visible(act: WorkflowActivation) -> bytes:
+    """What of an activation reaches workflow code; the length of the history is left out."""
+    visible = WorkflowActivation()
+    visible.CopyFrom(act)
+    visible.history_length = 0
+    return visible.SerializeToString(deterministic=True)

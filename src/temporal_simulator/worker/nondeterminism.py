@@ -1,4 +1,4 @@
-"""What code wants when it is replayed, held against what it had wanted."""
+"""Compares the commands of a replay with the original ones."""
 
 from __future__ import annotations
 
@@ -20,32 +20,35 @@ _IDENTIFYING = (
 )
 
 
-def difference(now: list[WorkflowCommand], before: list[WorkflowCommand], *, in_kind_only: bool = False) -> str:
-    """How commands of a replay differ from what they were, in words; "" if they do not.
+def describe_difference(
+    now: list[WorkflowCommand], before: list[WorkflowCommand], *, in_kind_only: bool = False
+) -> str:
+    """How the commands of a replay differ from the original ones; "" if they do not.
 
-    More is held against each other than the SDK does, which looks at types and ids: whoever pays another amount when
-    replayed is not deterministic either. A patch may be deprecated meanwhile, and then be gone, as the SDK allows.
+    Compares all contents, where the SDK compares only types and ids: a workflow that schedules a payment of another
+    amount on replay is nondeterministic, too. A patch may have been deprecated meanwhile, and then removed, as the SDK
+    allows.
 
     Args:
         in_kind_only: Compare types and ids only, as the SDK does.
     """
     if now == before:
-        # As nearly always: each replay passes here.
+        # The common case, for each activation of each replay.
         return ""
     marked = {command.set_patch_marker.patch_id for command in now if command.HasField("set_patch_marker")}
-    before = [_undeprecated(each) for each in before if not _may_be_gone(each.set_patch_marker, marked)]
+    before = [_undeprecated(each) for each in before if not _may_be_removed(each.set_patch_marker, marked)]
     now = [_undeprecated(each) for each in now]
     if now == before:
         return ""
     if (names := _names(now)) != (had := _names(before)):
-        return f"{names}, but it had wanted {had}"
+        return f"{names}, but originally {had}"
     if in_kind_only and [_identity(each) for each in now] == [_identity(each) for each in before]:
         return ""
     first, was = next((each, other) for each, other in zip(now, before, strict=True) if each != other)
-    return f"as before {names}, but not with the same contents: {_words(first)}, which had been {_words(was)}"
+    return f"{names} with other contents: {_words(first)}, originally {_words(was)}"
 
 
-def _may_be_gone(marker: SetPatchMarker, marked: Collection[str]) -> bool:
+def _may_be_removed(marker: SetPatchMarker, marked: Collection[str]) -> bool:
     return marker.deprecated and marker.patch_id not in marked
 
 
@@ -59,9 +62,9 @@ def _undeprecated(command: WorkflowCommand) -> WorkflowCommand:
 
 
 def _identity(command: WorkflowCommand) -> tuple[object, ...]:
-    """What the SDK compares on replay: the number of a command, and the type and id of what it begins or reaches."""
-    wanted = getattr(command, command.WhichOneof("variant") or "")
-    return tuple(str(getattr(wanted, name, "")) for name in _IDENTIFYING)
+    """What the SDK compares on replay: the sequence number of a command, and the type and id of its target."""
+    attributes = getattr(command, command.WhichOneof("variant") or "")
+    return tuple(str(getattr(attributes, name, "")) for name in _IDENTIFYING)
 
 
 def _words(command: WorkflowCommand) -> str:

@@ -1,7 +1,7 @@
-"""The code of one run: instances of it in a worker's memory, and the past by which they come back.
+"""The workflow code of one run: an instance in the worker's cache, and the completed tasks that it is replayed from.
 
-Stands on what `temporalio.worker` exports for runners of workflows, and on the protocol between the SDK's core and its
-Python part; tests/unit/testing/simulator/test_surface.py names all of it.
+Built on what `temporalio.worker` exports for workflow runners, and on the protocol between the SDK's core and its
+Python part. tests/unit/testing/simulator/test_surface.py names all of it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
@@ -25,28 +24,26 @@ from temporalio.bridge.proto.workflow_commands import FailWorkflowExecution, Wor
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
 from temporalio.worker import WorkflowInstance
 
-from temporal_simulator.protocol.command_kinds import is_last
-from temporal_simulator.protocol.events import timestamp
+from temporal_simulator.protocol.command_kinds import closes_workflow
+from temporal_simulator.protocol.events import to_timestamp
+from temporal_simulator.protocol.interfaces import CreateInstance, RunView
 from temporal_simulator.worker.activation import activate
-from temporal_simulator.worker.cancellation import resolved_at_once
+from temporal_simulator.worker.cancellation import resolve_local_cancellations
 from temporal_simulator.worker.fingerprint import fingerprint
 from temporal_simulator.worker.memoize import MemoizedInstance
-from temporal_simulator.worker.nondeterminism import difference
-
-if TYPE_CHECKING:
-    from temporal_simulator.server.execution import Execution
+from temporal_simulator.worker.nondeterminism import describe_difference
 
 _UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE
 NONDETERMINISTIC = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR
-"""The code did not do again what it had done."""
+"""The cause of a task failure when a replay gave other commands."""
 
 
 class WorkflowTaskFailedError(Exception):
-    """The code of a workflow raised what fails its workflow task, or did not do again what it had done.
+    """Workflow code raised what fails its workflow task, or a replay gave other commands.
 
     Attributes:
-        cause: How Temporal calls the cause.
-        failure: What it raised.
+        cause: As Temporal has it.
+        failure: What was raised.
     """
 
     def __init__(self, failure: Failure, cause: WorkflowTaskFailedCause.ValueType = _UNHANDLED) -> None:
@@ -56,12 +53,12 @@ class WorkflowTaskFailedError(Exception):
 
 
 class EvictionError(AssertionError):
-    """The code of a workflow can't be put out of memory: it goes on when it is cancelled for that."""
+    """A workflow instance cannot be evicted, because its code suppresses the cancellation that eviction causes."""
 
 
 @dataclass(eq=False)
-class _Turn:
-    """What the code was told at once, and what it wanted then."""
+class _Activation:
+    """The jobs of one activation, and the commands it gave."""
 
     jobs: list[WorkflowActivationJob]
     commands: list[WorkflowCommand]
@@ -69,226 +66,237 @@ class _Turn:
 
 @dataclass(eq=False)
 class CompletedTask:
-    """A workflow task that has ended well.
+    """What workflow code did in one workflow task.
 
     Attributes:
-        time: When it began, by which the code's own clock goes.
-        length: How many events there were then.
-        flags: Which ways of the SDK the code took.
-        is_early: Whether the code was told what happened with the time of the task before; see `WorkflowReplay.think`.
+        time: When the task started; the workflow's clock during it.
+        history_length: The number of events at its start.
+        activations: More than one if the code cancelled something that is resolved locally.
+        flags: The SDK's internal flags that were used.
+        follows_query: Whether the jobs had the time of the previous task; see `WorkflowReplay.activate`.
     """
 
     time: int
-    length: int
-    turns: list[_Turn] = field(default_factory=list)
+    history_length: int
+    activations: list[_Activation] = field(default_factory=list)
     flags: list[int] = field(default_factory=list)
-    is_early: bool = False
+    follows_query: bool = False
 
     def commands(self) -> list[WorkflowCommand]:
-        """Everything it wanted."""
-        return [command for turn in self.turns for command in turn.commands]
+        """The commands of all activations."""
+        return [command for activation in self.activations for command in activation.commands]
 
 
 class WorkflowReplay:
-    """The code of one run; in memory or not."""
+    """The workflow code of one run, cached or not."""
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
-        self._past: list[CompletedTask] = []
+    def __init__(self, run: RunView, create_instance: CreateInstance) -> None:
+        self._run = run
+        self._create_instance = create_instance
+        self._completed: list[CompletedTask] = []
         self._instance: WorkflowInstance | None = None
-        # Whether it was ever told of a task with the time of the one before: what it says of times then differs.
-        self._has_thought_early = False
-        # Of which past what it knew was looked up.
-        self._known: tuple[int, bytes | None] | None = None
+        # If any task followed a query, times in its commands differ from those on replay.
+        self._has_followed_query = False
+        # The number of completed tasks, and the fingerprint after them.
+        self._fingerprint: tuple[int, bytes | None] | None = None
 
-    def go_on_from(self, base: WorkflowReplay, started: int) -> int:
-        """Know what another one knew before the task that this event began; with which event its last task began."""
-        self._past = [past for past in base._past if past.length < started]
-        self._has_thought_early = any(past.is_early for past in self._past)
-        return self._past[-1].length if self._past else 0
+    def restore_from(self, base: WorkflowReplay, started: int) -> int:
+        """Take over the tasks that another run completed before the task that this event started.
 
-    def wanted(self) -> list[WorkflowCommand]:
-        """Everything it has wanted so far."""
-        return [command for past in self._past for command in past.commands()]
+        Returns:
+            Id of the event that started the last of these tasks; 0 if there are none.
+        """
+        self._completed = [task for task in base._completed if task.history_length < started]
+        self._has_followed_query = any(task.follows_query for task in self._completed)
+        return self._completed[-1].history_length if self._completed else 0
+
+    def commands(self) -> list[WorkflowCommand]:
+        """The commands of all completed tasks."""
+        return [command for task in self._completed for command in task.commands()]
 
     @property
     def is_new(self) -> bool:
-        """Whether no task has told it anything yet."""
-        return not self._past
+        """Whether no task has completed."""
+        return not self._completed
 
-    # -- thinking ------------------------------------------------------------------------------------------
+    # -- activations ---------------------------------------------------------------------------------------
 
     @property
-    def may_fall_behind(self) -> bool:
-        """Whether it is in no memory, and a replay would leave its clock behind the time that it is now."""
-        return self._instance is None and bool(self._past) and self._past[-1].time < self._execution.now
+    def clock_would_lag(self) -> bool:
+        """Whether the instance is not cached, and its clock would be behind the present after a replay."""
+        return self._instance is None and bool(self._completed) and self._completed[-1].time < self._run.now
 
-    def think(self, jobs: list[WorkflowActivationJob], *, after_a_query: bool = False) -> CompletedTask:
-        """Tell it what happened; what it wants now, to be remembered once that is done.
+    def activate(self, jobs: list[WorkflowActivationJob], *, after_query: bool = False) -> CompletedTask:
+        """Process a workflow task. The result takes effect with `commit`.
 
         Args:
-            after_a_query: It comes back by replay to answer a query, before its worker takes the workflow task. Core
-                replays all events there are, also those of the task that has not begun. It delivers them with the time
-                of the task before, and later takes the commands for those of the task.
-                See docs/upstream/query-before-task.md.
+            after_query: The instance is replayed for a query just before its worker takes the workflow task. Core then
+                replays all events, including those of the task that has not started. It delivers these with the time
+                of the previous task, and later takes the resulting commands for those of the new task. See
+                docs/upstream/query-before-task.md.
 
         Raises:
-            WorkflowTaskFailedError: It failed.
+            WorkflowTaskFailedError: The code, or a replay, failed.
         """
-        past = CompletedTask(self._execution.now, len(self._execution.history), is_early=after_a_query)
-        told = CompletedTask(self._past[-1].time, past.length) if after_a_query else past
-        instance = self._awake(past)
+        task = CompletedTask(self._run.now, self._run.history_length, follows_query=after_query)
+        delivered_as = CompletedTask(self._completed[-1].time, task.history_length) if after_query else task
+        instance = self._cached_instance(task)
         while jobs:
-            done = self._activate(instance, jobs, told, is_replaying=False)
-            commands = list(done.successful.commands)
-            past.flags += done.successful.used_internal_flags
-            past.turns.append(_Turn(jobs, commands))
-            # Whoever has ended is told nothing more.
-            ended = any(is_last(command) for command in commands)
-            jobs = [] if ended else resolved_at_once(self._execution, past.commands(), commands)
-        return past
+            completion = self._activate(instance, jobs, delivered_as, is_replaying=False)
+            commands = list(completion.successful.commands)
+            task.flags += completion.successful.used_internal_flags
+            task.activations.append(_Activation(jobs, commands))
+            has_closed = any(closes_workflow(command) for command in commands)
+            jobs = [] if has_closed else resolve_local_cancellations(self._run, task.commands(), commands)
+        return task
 
-    def give_up(self, failure: Failure) -> CompletedTask:
-        """As if it had wanted to fail."""
-        failed = WorkflowCommand(fail_workflow_execution=FailWorkflowExecution(failure=failure))
-        return CompletedTask(self._execution.now, len(self._execution.history), turns=[_Turn([], [failed])])
+    def fail_workflow(self, failure: Failure) -> CompletedTask:
+        """A task whose only command fails the workflow."""
+        command = WorkflowCommand(fail_workflow_execution=FailWorkflowExecution(failure=failure))
+        return CompletedTask(self._run.now, self._run.history_length, activations=[_Activation([], [command])])
 
-    def remember(self, past: CompletedTask, refused: Collection[str]) -> None:
-        """It was done: from now on this is how the code got where it is.
+    def commit(self, task: CompletedTask, rejected: Collection[str]) -> None:
+        """Add a task to those that are replayed, because the server has applied its commands.
 
         Args:
-            refused: Ids of updates. What was refused is in no history, and does not come again.
+            rejected: Ids of rejected updates. They are in no history, and are not replayed.
         """
-        for turn in past.turns:
-            if refused:
-                turn.jobs = [
-                    job for job in turn.jobs if job.do_update.id not in refused or not job.HasField("do_update")
+        for activation in task.activations:
+            if rejected:
+                activation.jobs = [
+                    job for job in activation.jobs if job.do_update.id not in rejected or not job.HasField("do_update")
                 ]
-                turn.commands = [
-                    command for command in turn.commands if command.update_response.protocol_instance_id not in refused
+                activation.commands = [
+                    command
+                    for command in activation.commands
+                    if command.update_response.protocol_instance_id not in rejected
                 ]
-            for job in turn.jobs:
+            for job in activation.jobs:
                 if job.HasField("do_update"):
                     job.do_update.run_validator = False
         patches = [
             WorkflowActivationJob(notify_has_patch=NotifyHasPatch(patch_id=command.set_patch_marker.patch_id))
-            for command in past.commands()
+            for command in task.commands()
             if command.HasField("set_patch_marker")
         ]
-        if past.turns:
-            past.turns[0].jobs[:0] = patches
-            self._past.append(past)
-            self._has_thought_early |= past.is_early
+        if task.activations:
+            task.activations[0].jobs[:0] = patches
+            self._completed.append(task)
+            self._has_followed_query |= task.follows_query
 
-    def query(self, kind: str, given: Iterable[Payload], header: Mapping[str, Payload]) -> Payload:
-        """What it answers.
+    def query(self, kind: str, arguments: Iterable[Payload], header: Mapping[str, Payload]) -> Payload:
+        """Answer a query.
 
         Raises:
-            WorkflowTaskFailedError: It can't.
+            WorkflowTaskFailedError: The query, or a replay for it, failed.
         """
-        last = self._past[-1] if self._past else None
-        past = CompletedTask(last.time if last else self._execution.now, last.length if last else 0)
-        job = QueryWorkflow(query_id="query", query_type=kind, arguments=given, headers=header)
-        done = self._activate(self._awake(past), [WorkflowActivationJob(query_workflow=job)], past, is_replaying=False)
-        answer = done.successful.commands[0].respond_to_query
+        last = self._completed[-1] if self._completed else None
+        task = CompletedTask(last.time if last else self._run.now, last.history_length if last else 0)
+        job = QueryWorkflow(query_id="query", query_type=kind, arguments=arguments, headers=header)
+        instance = self._cached_instance(task)
+        completion = self._activate(instance, [WorkflowActivationJob(query_workflow=job)], task, is_replaying=False)
+        answer = completion.successful.commands[0].respond_to_query
         if answer.HasField("failed"):
             raise WorkflowTaskFailedError(answer.failed)
         return answer.succeeded.response
 
     def _activate(
-        self, instance: WorkflowInstance, jobs: list[WorkflowActivationJob], past: CompletedTask, *, is_replaying: bool
+        self, instance: WorkflowInstance, jobs: list[WorkflowActivationJob], task: CompletedTask, *, is_replaying: bool
     ) -> WorkflowActivationCompletion:
-        done = activate(
+        completion = activate(
             instance,
             WorkflowActivation(
-                run_id=self._execution.run_id,
-                timestamp=timestamp(past.time),
+                run_id=self._run.run_id,
+                timestamp=to_timestamp(task.time),
                 is_replaying=is_replaying,
-                history_length=past.length,
+                history_length=task.history_length,
                 jobs=jobs,
-                available_internal_flags=past.flags,
+                available_internal_flags=task.flags,
             ),
         )
-        if done.HasField("failed"):
-            raise WorkflowTaskFailedError(done.failed.failure)
-        return done
+        if completion.HasField("failed"):
+            raise WorkflowTaskFailedError(completion.failed.failure)
+        return completion
 
-    # -- memory --------------------------------------------------------------------------------------------
+    # -- replay and eviction -------------------------------------------------------------------------------
 
-    def digest(self, *, is_thinking: bool) -> bytes | None:
-        """What it knew after the last task that was remembered; None if that can't be seen.
+    def _cached_instance(self, task: CompletedTask) -> WorkflowInstance:
+        """The cached instance; replayed if there is none. `task` gives the start time if no task has completed."""
+        if self._instance is None:
+            self._instance = self._replayed_instance(self._completed[0] if self._completed else task)
+        return self._instance
 
-        Args:
-            is_thinking: It was told something since then.
-        """
-        if self._known is None or self._known[0] != len(self._past):
-            self._known = len(self._past), self._knows(is_thinking=is_thinking)
-        return self._known[1]
-
-    def _knows(self, *, is_thinking: bool) -> bytes | None:
-        if not self._past:
-            return b"nothing yet"
+    def _replayed_instance(self, first: CompletedTask) -> WorkflowInstance:
+        """A new instance that has replayed all completed tasks."""
+        instance = self._create_instance(first.time)
         try:
-            if not is_thinking:
-                return _known_to(self._awake(self._past[0]))
-            instance = self._as_it_was(self._past[0])
+            for task in self._completed:
+                self._replay(instance, task)
         except WorkflowTaskFailedError:
-            return None
-        try:
-            return _known_to(instance)
-        finally:
-            self._put_out(instance)
-
-    def _as_it_was(self, begins: CompletedTask) -> WorkflowInstance:
-        """Another one, that has been told what is remembered and nothing else."""
-        instance = self._execution.simulation.create_instance(self._execution, begins.time)
-        try:
-            for each in self._past:
-                self._replay(instance, each)
-        except WorkflowTaskFailedError:
-            # Halfway back it is of no use to anybody; that it will not leave either is not the worst about it.
+            # That the instance cannot be evicted either is the lesser problem.
             with suppress(EvictionError):
-                self._put_out(instance)
+                self._evict(instance)
             raise
         return instance
 
-    def _awake(self, past: CompletedTask) -> WorkflowInstance:
-        """It in memory: as it was, or by replay."""
-        if self._instance is None:
-            self._instance = self._as_it_was(self._past[0] if self._past else past)
-        return self._instance
-
-    def _replay(self, instance: WorkflowInstance, past: CompletedTask) -> None:
-        for turn in past.turns:
-            if not turn.jobs:
+    def _replay(self, instance: WorkflowInstance, task: CompletedTask) -> None:
+        for activation in task.activations:
+            if not activation.jobs:
                 continue
-            done = self._activate(instance, turn.jobs, past, is_replaying=True)
-            now, before = list(done.successful.commands), turn.commands
-            if differs := difference(now, before, in_kind_only=self._has_thought_early):
-                message = f"[TMPRL1100] Nondeterminism: replayed, the workflow wanted {differs}"
+            completion = self._activate(instance, activation.jobs, task, is_replaying=True)
+            commands = list(completion.successful.commands)
+            difference = describe_difference(commands, activation.commands, in_kind_only=self._has_followed_query)
+            if difference:
+                message = f"[TMPRL1100] Nondeterminism: on replay the workflow emitted {difference}"
                 raise WorkflowTaskFailedError(Failure(message=message), NONDETERMINISTIC)
 
     def evict(self) -> None:
-        """Put it out of memory.
+        """Evict the instance from the cache.
 
         Raises:
-            EvictionError: It does not let itself be.
+            EvictionError: The code suppresses its cancellation.
         """
         if self._instance is not None:
             instance, self._instance = self._instance, None
-            self._put_out(instance)
+            self._evict(instance)
 
-    def _put_out(self, instance: WorkflowInstance) -> None:
-        gone = WorkflowActivation(
-            run_id=self._execution.run_id,
-            timestamp=timestamp(self._execution.now),
+    def _evict(self, instance: WorkflowInstance) -> None:
+        activation = WorkflowActivation(
+            run_id=self._run.run_id,
+            timestamp=to_timestamp(self._run.now),
             jobs=[WorkflowActivationJob(remove_from_cache=RemoveFromCache(message="simulated"))],
         )
         try:
-            activate(instance, gone)
+            activate(instance, activation)
         except RuntimeError as error:
-            raise EvictionError(f"{self._execution.workflow_id}: {error}") from error
+            raise EvictionError(f"{self._run.workflow_id}: {error}") from error
+
+    # -- state hashing -------------------------------------------------------------------------------------
+
+    def digest(self, *, has_running_task: bool) -> bytes | None:
+        """The fingerprint of the code after its last completed task; None if its state cannot be inspected.
+
+        Args:
+            has_running_task: Whether the cached instance has already processed a later task.
+        """
+        if self._fingerprint is None or self._fingerprint[0] != len(self._completed):
+            self._fingerprint = len(self._completed), self._compute_digest(has_running_task=has_running_task)
+        return self._fingerprint[1]
+
+    def _compute_digest(self, *, has_running_task: bool) -> bytes | None:
+        if not self._completed:
+            return b"nothing yet"
+        try:
+            if not has_running_task:
+                return _fingerprint(self._cached_instance(self._completed[0]))
+            instance = self._replayed_instance(self._completed[0])
+        except WorkflowTaskFailedError:
+            return None
+        try:
+            return _fingerprint(instance)
+        finally:
+            self._evict(instance)
 
 
-def _known_to(instance: WorkflowInstance) -> bytes | None:
-    return instance.knows() if isinstance(instance, MemoizedInstance) else fingerprint(instance)
+def _fingerprint(instance: WorkflowInstance) -> bytes | None:
+    return instance.fingerprint() if isinstance(instance, MemoizedInstance) else fingerprint(instance)

@@ -94,7 +94,7 @@ def test_a_failure_has_its_timeline() -> None:
     assert "S8" in failure.failure.causes
     entries = [(entry.who, entry.what) for entry in failure.timeline]
     assert entries.index(("client", "signal-approve")) < entries.index(
-        ("InvoiceWorkflow", "is sent signal ApproveInvoice")
+        ("InvoiceWorkflow", "receives signal ApproveInvoice")
     )
     assert entries[-1][0] == "ledger"
     assert explore_plan(SIGNALLED).failure is None
@@ -212,7 +212,7 @@ def test_a_failure_is_reported_with_the_command_that_replays_it(workflow_name: s
     # The same text, except for the table.
     assert replayed.stdout.strip()
     assert found.stdout.startswith(replayed.stdout.rstrip("\n"))
-    for text in ("Reproduce it:", "Timeline:", " 0d 00:00:00.000  InvoiceWorkflow  begins", "  ledger "):
+    for text in ("Reproduce it:", "Timeline:", " 0d 00:00:00.000  InvoiceWorkflow  starts", "  ledger "):
         assert text in replayed.stdout
     everything = simulate("--exhaustive=1", "--lines=1", f"--workflow={workflow_name}", "--json")
     assert json.loads(everything.stdout)["failures"] == [json.loads(simulate(*arguments, "--json").stdout)]

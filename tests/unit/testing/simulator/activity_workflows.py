@@ -1,4 +1,4 @@
-"""Small workflows about activities that beat, give up and are late, and about what cancels what."""
+"""Small workflows with heartbeats, timeouts, failures and cancellations of activities and children."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from temporalio.workflow import ActivityCancellationType, ChildWorkflowCancellat
 
 from tests.unit.testing.simulator import workflows
 
-UNHEARD_OF = SearchAttributeKey.for_keyword("UnheardOf")
+UNREGISTERED = SearchAttributeKey.for_keyword("UnheardOf")
 _MINUTE = timedelta(minutes=1)
 _SECOND = timedelta(seconds=1)
 
 
-def told(error: BaseException | None) -> str:
-    """An error and its causes, in words."""
+def describe(error: BaseException | None) -> str:
+    """The types of an error and its causes."""
     words = []
     while error is not None:
         kind = type(error).__name__
@@ -39,8 +39,8 @@ def told(error: BaseException | None) -> str:
 
 
 @activity.defn
-async def goes_on_from_page_7() -> str:
-    """Fails once, after it has told how far it is."""
+async def resumes_from_heartbeat() -> str:
+    """Fails once, after a heartbeat with details."""
     details = list(activity.info().heartbeat_details)
     if not details:
         activity.heartbeat("page", 7)
@@ -51,32 +51,32 @@ async def goes_on_from_page_7() -> str:
 
 
 @activity.defn
-async def beats() -> str:
-    """Beats until it is told to stop, or for a minute."""
+async def heartbeats() -> str:
+    """Heartbeats until it is cancelled, or for a minute."""
     try:
         for _ in range(600):
             activity.heartbeat()
             await asyncio.sleep(0.1)
     except asyncio.CancelledError:
-        workflows.Gate.tries.append("told to stop")
+        workflows.ActivityLog.attempts.append("told to stop")
         raise
     return "went to its end"
 
 
 @activity.defn
-async def gives_up() -> None:
-    """As if it had been cancelled."""
+async def raises_cancelled_error() -> None:
+    """Raises the SDK's CancelledError without having been cancelled."""
     raise CancelledError("gives up")
 
 
 @activity.defn
-async def breaks_off() -> None:
-    """As if its task had been cancelled."""
+async def raises_asyncio_cancelled_error() -> None:
+    """Raises asyncio's CancelledError without having been cancelled."""
     raise asyncio.CancelledError
 
 
 @activity.defn
-async def fails_for_ever() -> None:
+async def always_fails() -> None:
     raise ApplicationError("once more")
 
 
@@ -86,7 +86,7 @@ async def hangs() -> None:
 
 
 @activity.defn
-async def hangs_on() -> None:
+async def blocks() -> None:
     await asyncio.Event().wait()
 
 
@@ -101,76 +101,76 @@ async def fails_then_hangs() -> None:
 
 
 @workflow.defn
-class Busy:
-    """Does one activity, and tells how it ended."""
+class RunsActivity:
+    """Runs one activity, and returns how it ended."""
 
     @workflow.run
     async def run(self, what: str) -> str:
         once = RetryPolicy(maximum_attempts=1)
         every_2 = RetryPolicy(initial_interval=2 * _SECOND, backoff_coefficient=1)
         match what:
-            case "gives_up" | "breaks_off":
-                doing = workflow.execute_activity(what, start_to_close_timeout=2 * _SECOND, retry_policy=once)
+            case "raises_cancelled_error" | "raises_asyncio_cancelled_error":
+                handle = workflow.execute_activity(what, start_to_close_timeout=2 * _SECOND, retry_policy=once)
             case "hangs":
-                doing = workflow.execute_activity(
+                handle = workflow.execute_activity(
                     hangs,
                     start_to_close_timeout=_SECOND,
                     schedule_to_close_timeout=2 * _SECOND,
                     retry_policy=every_2,
                 )
             case "fails_then_hangs":
-                doing = workflow.execute_activity(
+                handle = workflow.execute_activity(
                     fails_then_hangs,
                     start_to_close_timeout=_MINUTE,
                     schedule_to_close_timeout=3 * _SECOND,
                     retry_policy=RetryPolicy(initial_interval=_SECOND),
                 )
             case "stops beating":
-                doing = workflow.execute_activity(
+                handle = workflow.execute_activity(
                     hangs, start_to_close_timeout=_MINUTE, heartbeat_timeout=_SECOND, retry_policy=once
                 )
-            case "fails_for_ever":
-                doing = workflow.execute_activity(fails_for_ever, start_to_close_timeout=_MINUTE)
+            case "always_fails":
+                handle = workflow.execute_activity(always_fails, start_to_close_timeout=_MINUTE)
             case _:
-                doing = workflow.execute_activity(what, start_to_close_timeout=_MINUTE, retry_policy=every_2)
+                handle = workflow.execute_activity(what, start_to_close_timeout=_MINUTE, retry_policy=every_2)
         try:
-            return str(await doing)
+            return str(await handle)
         except ActivityError as error:
-            return told(error)
+            return describe(error)
 
 
 @workflow.defn
-class Stops:
-    """Cancels an activity that beats, and waits for what becomes of it."""
+class CancelsActivity:
+    """Cancels an activity that heartbeats, and waits for it."""
 
     @workflow.run
     async def run(self) -> str:
-        doing = workflow.start_activity(
-            beats,
+        handle = workflow.start_activity(
+            heartbeats,
             start_to_close_timeout=_MINUTE,
             heartbeat_timeout=_SECOND,
             cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         )
         await workflow.sleep(_SECOND)
-        doing.cancel()
+        handle.cancel()
         try:
-            return await doing
+            return await handle
         except ActivityError as error:
-            return told(error)
+            return describe(error)
 
 
 @workflow.defn
-class Marks:
-    """Sets a search attribute that nobody has registered."""
+class SetsUnregisteredAttribute:
+    """Sets a search attribute that is not registered."""
 
     @workflow.run
     async def run(self) -> None:
-        workflow.upsert_search_attributes([UNHEARD_OF.value_set("x")])
+        workflow.upsert_search_attributes([UNREGISTERED.value_set("x")])
 
 
 @workflow.defn
-class Notes:
-    """Changes its memo, and takes a note back."""
+class ChangesMemo:
+    """Changes its memo, and removes a field."""
 
     @workflow.run
     async def run(self) -> str:
@@ -181,45 +181,45 @@ class Notes:
 
 
 @workflow.defn
-class LetsGo:
-    """Cancels an activity without waiting for it, when it is told to."""
+class AbandonsActivity:
+    """On a signal, cancels an activity without waiting for it."""
 
     def __init__(self) -> None:
-        self.is_told = False
+        self.is_signalled = False
 
     @workflow.signal
     def go(self) -> None:
-        self.is_told = True
+        self.is_signalled = True
 
     @workflow.run
     async def run(self, kind: str) -> str:
-        doing = workflow.start_activity(
+        handle = workflow.start_activity(
             workflows.echo,
             "late",
             start_to_close_timeout=_MINUTE,
             cancellation_type=ActivityCancellationType[kind],
         )
-        await workflow.wait_condition(lambda: self.is_told)
-        doing.cancel()
+        await workflow.wait_condition(lambda: self.is_signalled)
+        handle.cancel()
         try:
-            await doing
+            await handle
         except ActivityError as error:
-            return told(error)
+            return describe(error)
         finally:
             await workflow.sleep(_SECOND)
         return "was done all the same"
 
 
 @workflow.defn
-class LetsChildGo:
-    """Cancels a child before it knows that it has begun, when it is told to."""
+class AbandonsChild:
+    """On a signal, cancels a child whose start has not been reported."""
 
     def __init__(self) -> None:
-        self.is_told = False
+        self.is_signalled = False
 
     @workflow.signal
     def go(self) -> None:
-        self.is_told = True
+        self.is_signalled = True
 
     @workflow.run
     async def run(self, kind: str) -> str:
@@ -231,20 +231,20 @@ class LetsChildGo:
                 cancellation_type=ChildWorkflowCancellationType[kind],
             )
         )
-        await workflow.wait_condition(lambda: self.is_told)
+        await workflow.wait_condition(lambda: self.is_signalled)
         child.cancel()
         try:
             await child
         except ChildWorkflowError as error:
-            return told(error)
+            return describe(error)
         finally:
             await workflow.sleep(_SECOND)
         return "was done all the same"
 
 
 @workflow.defn
-class Wavers:
-    """Cancels its child after an hour without waiting for it, unless it is told to keep it."""
+class MayCancelChild:
+    """Cancels its child after an hour without waiting for it, unless a signal prevents that."""
 
     def __init__(self) -> None:
         self.keeps = False
@@ -267,7 +267,7 @@ class Wavers:
         try:
             return await child
         except ChildWorkflowError as error:
-            return told(error)
+            return describe(error)
 
 
 @workflow.defn
@@ -279,8 +279,8 @@ class Sleeps:
 
 
 @workflow.defn
-class Measures:
-    """Goes by the length of its history."""
+class ReadsHistoryLength:
+    """Emits commands that depend on the length of its history."""
 
     @workflow.run
     async def run(self) -> int:
@@ -294,7 +294,7 @@ class Measures:
 
 @workflow.defn
 class Versioned:
-    """Has a patch: new, deprecated or gone; and an activity."""
+    """Has an activity, and a patch that is new, deprecated or removed."""
 
     patch: ClassVar[str] = "new"
     given: ClassVar[str] = "old"
@@ -311,5 +311,25 @@ class Versioned:
         return "ended"
 
 
-WORKFLOWS: tuple[type, ...] = (Busy, LetsChildGo, LetsGo, Marks, Measures, Notes, Sleeps, Stops, Versioned, Wavers)
-ACTIVITIES = (beats, breaks_off, fails_for_ever, fails_then_hangs, gives_up, goes_on_from_page_7, hangs, hangs_on)
+WORKFLOWS: tuple[type, ...] = (
+    AbandonsActivity,
+    AbandonsChild,
+    CancelsActivity,
+    ChangesMemo,
+    MayCancelChild,
+    ReadsHistoryLength,
+    RunsActivity,
+    SetsUnregisteredAttribute,
+    Sleeps,
+    Versioned,
+)
+ACTIVITIES = (
+    always_fails,
+    blocks,
+    fails_then_hangs,
+    hangs,
+    heartbeats,
+    raises_asyncio_cancelled_error,
+    raises_cancelled_error,
+    resumes_from_heartbeat,
+)

@@ -1,4 +1,4 @@
-"""Fixtures: a place for toy workflows, on the simulator and on Temporal's real server in turn."""
+"""Fixtures: each backend in turn."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from tests.unit.testing.simulator import backends, workflows
 
 
 @pytest.fixture(autouse=True)
-def _fresh_gate() -> Iterator[None]:
-    workflows.Gate.reset()
+def _fresh_activity_log() -> Iterator[None]:
+    workflows.ActivityLog.reset()
     yield
-    workflows.Gate.reset()
+    workflows.ActivityLog.reset()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _real() -> AsyncIterator[backends.Place]:
-    async with backends.real() as place:
-        yield place
+async def _real() -> AsyncIterator[backends.Backend]:
+    async with backends.real() as backend:
+        yield backend
 
 
 @pytest_asyncio.fixture
-async def _simulated() -> AsyncIterator[backends.Place]:
-    async with backends.simulated() as place:
-        yield place
+async def _simulated() -> AsyncIterator[backends.Backend]:
+    async with backends.simulated() as backend:
+        yield backend
 
 
 @pytest.fixture(params=["_simulated", "_real"])
-def place(request: pytest.FixtureRequest) -> backends.Place:
-    """Where a toy runs; the real server is started once."""
-    found: backends.Place = request.getfixturevalue(request.param)
+def backend(request: pytest.FixtureRequest) -> backends.Backend:
+    """The simulator, then the real server, which is started once."""
+    found: backends.Backend = request.getfixturevalue(request.param)
     return found

@@ -1,4 +1,4 @@
-"""A workflow of which much is under way when it is reset."""
+"""A workflow with many open operations, to be reset."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.unit.testing.simulator.workflows import Inbox, waits
 
 @workflow.defn
 class Household:
-    """Two children one after another, then an activity and a timer; tells what it saw, and what its chance gave."""
+    """Starts two children one after the other, then an activity and a timer. Records random ids."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self.chance: list[str] = []
+        self.random_ids: list[str] = []
 
     @workflow.run
     async def run(self) -> list[str]:
         me, children = workflow.info().workflow_id, []
         for name in "ab":
-            self.chance.append(str(workflow.uuid4()))
+            self.random_ids.append(str(workflow.uuid4()))
             try:
                 children.append(await workflow.start_child_workflow(Inbox.run, id=f"{me}-{name}"))
             except WorkflowAlreadyStartedError:
@@ -41,7 +41,7 @@ class Household:
 
     @workflow.query
     def all(self) -> tuple[list[str], list[str]]:
-        return self.seen, self.chance
+        return self.seen, self.random_ids
 
 
 WORKFLOWS = (Household,)

@@ -1,4 +1,4 @@
-"""What clients ask and what activities do goes on the simulator as it does on Temporal's real server."""
+"""Client requests and activities behave the same on the simulator and on Temporal's real server."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from temporalio.common import SearchAttributePair, TypedSearchAttributes, Workfl
 from temporalio.service import RPCError, RPCStatusCode
 
 from tests.unit.testing.simulator import activity_workflows, workflows
-from tests.unit.testing.simulator.backends import Place
-from tests.unit.testing.simulator.test_workflow_conformance import events, replays, start, until_ended
+from tests.unit.testing.simulator.backends import Backend, assert_replays
+from tests.unit.testing.simulator.test_workflow_conformance import event_counts, result_of, start
 
 SECOND = timedelta(seconds=1)
 
@@ -24,99 +24,102 @@ SECOND = timedelta(seconds=1)
 # -- activities ------------------------------------------------------------------------------------------------
 
 
-async def test_what_an_activity_told_with_its_last_heartbeat_its_next_attempt_knows(place: Place) -> None:
-    handle = await start(place, activity_workflows.Busy, "goes_on_from_page_7")
-    assert await until_ended(place, handle) == "['page', 7] 2"
-    await replays(handle)
+async def test_heartbeat_details_reach_the_next_attempt(backend: Backend) -> None:
+    handle = await start(backend, activity_workflows.RunsActivity, "resumes_from_heartbeat")
+    assert await result_of(backend, handle) == "['page', 7] 2"
+    await assert_replays(handle)
 
 
 @pytest.mark.parametrize(
     ("what", "how"),
     [
-        # Servers take no such report: nobody hears of the attempt again.
-        ("gives_up", "ActivityError MAXIMUM_ATTEMPTS_REACHED < TimeoutError START_TO_CLOSE"),
-        ("breaks_off", "ActivityError MAXIMUM_ATTEMPTS_REACHED < ApplicationError Application error"),
+        # Servers reject this report, so the attempt times out.
+        ("raises_cancelled_error", "ActivityError MAXIMUM_ATTEMPTS_REACHED < TimeoutError START_TO_CLOSE"),
+        (
+            "raises_asyncio_cancelled_error",
+            "ActivityError MAXIMUM_ATTEMPTS_REACHED < ApplicationError Application error",
+        ),
         ("hangs", "ActivityError TIMEOUT < TimeoutError SCHEDULE_TO_CLOSE"),
         ("fails_then_hangs", "ActivityError TIMEOUT < TimeoutError SCHEDULE_TO_CLOSE < ApplicationError first"),
         ("stops beating", "ActivityError MAXIMUM_ATTEMPTS_REACHED < TimeoutError HEARTBEAT"),
     ],
 )
-async def test_an_activity_that_ends_badly_is_told_as_it_ended(place: Place, what: str, how: str) -> None:
-    handle = await start(place, activity_workflows.Busy, what)
-    assert await until_ended(place, handle) == how
-    await replays(handle)
+async def test_activity_failures_reach_the_workflow(backend: Backend, what: str, how: str) -> None:
+    handle = await start(backend, activity_workflows.RunsActivity, what)
+    assert await result_of(backend, handle) == how
+    await assert_replays(handle)
 
 
 # -- requests --------------------------------------------------------------------------------------------------
 
 
-async def test_whoever_stops_waiting_for_an_update_takes_it_from_nobody(place: Place) -> None:
-    handle = await start(place, workflows.Inbox)
+async def test_a_client_that_stops_waiting_does_not_cancel_the_update(backend: Backend) -> None:
+    handle = await start(backend, workflows.Inbox)
     with pytest.raises(WorkflowUpdateRPCTimeoutOrCancelledError):
         async with asyncio.timeout(0.3):
             await handle.execute_update(workflows.Inbox.add, args=["slow", 1], id="slow")
-    await place.advance(handle, timedelta(hours=2))
+    await backend.advance(handle, timedelta(hours=2))
     assert await asyncio.wait_for(handle.get_update_handle("slow").result(), 10) == 1
     await handle.signal(workflows.Inbox.finish)
-    assert await until_ended(place, handle) == ["slow"]
+    assert await result_of(backend, handle) == ["slow"]
 
 
-async def test_who_means_an_earlier_run_does_not_end_a_later_one(place: Place) -> None:
-    first = await start(place, workflows.Inbox, id="twice")
+async def test_a_request_for_an_earlier_chain_does_not_affect_a_later_run(backend: Backend) -> None:
+    first = await start(backend, workflows.Inbox, id="twice")
     await first.signal(workflows.Inbox.finish)
-    await until_ended(place, first)
-    second = await start(place, workflows.Inbox, id="twice")
-    chain = place.client.get_workflow_handle("twice", first_execution_run_id=first.first_execution_run_id)
+    await result_of(backend, first)
+    second = await start(backend, workflows.Inbox, id="twice")
+    chain = backend.client.get_workflow_handle("twice", first_execution_run_id=first.first_execution_run_id)
     for late in (chain.cancel(), chain.terminate()):
         with pytest.raises(RPCError) as refused:
             await late
         assert refused.value.status is RPCStatusCode.NOT_FOUND
     assert (await second.describe()).status is WorkflowExecutionStatus.RUNNING
-    await place.client.get_workflow_handle("twice", first_execution_run_id=second.first_execution_run_id).cancel()
+    await backend.client.get_workflow_handle("twice", first_execution_run_id=second.first_execution_run_id).cancel()
     with pytest.raises(WorkflowFailureError):
-        await until_ended(place, second)
+        await result_of(backend, second)
 
 
-async def test_a_new_run_may_end_the_one_that_runs(place: Place) -> None:
-    first = await start(place, workflows.Inbox, id="instead")
+async def test_terminate_if_running_replaces_the_running_workflow(backend: Backend) -> None:
+    first = await start(backend, workflows.Inbox, id="instead")
     second = await start(
-        place, workflows.Inbox, id="instead", id_reuse_policy=WorkflowIDReusePolicy.TERMINATE_IF_RUNNING
+        backend, workflows.Inbox, id="instead", id_reuse_policy=WorkflowIDReusePolicy.TERMINATE_IF_RUNNING
     )
-    old = place.client.get_workflow_handle("instead", run_id=first.first_execution_run_id)
+    old = backend.client.get_workflow_handle("instead", run_id=first.first_execution_run_id)
     assert (await old.describe()).status is WorkflowExecutionStatus.TERMINATED
     assert (await second.describe()).status is WorkflowExecutionStatus.RUNNING
     await second.terminate()
 
 
-async def test_the_shorter_of_two_time_outs_counts(place: Place) -> None:
-    handle = await start(place, workflows.Inbox, execution_timeout=2 * SECOND, run_timeout=timedelta(hours=9))
-    await place.advance(handle, 3 * SECOND)
+async def test_the_shorter_workflow_timeout_applies(backend: Backend) -> None:
+    handle = await start(backend, workflows.Inbox, execution_timeout=2 * SECOND, run_timeout=timedelta(hours=9))
+    await backend.advance(handle, 3 * SECOND)
     with pytest.raises(WorkflowFailureError):
-        await until_ended(place, handle)
+        await result_of(backend, handle)
     assert (await handle.describe()).status is WorkflowExecutionStatus.TIMED_OUT
 
 
-async def test_a_workflow_knows_its_execution_time_out_and_a_note_of_nothing_is_taken_back(place: Place) -> None:
-    handle = await start(place, activity_workflows.Notes, execution_timeout=timedelta(days=3))
-    assert await until_ended(place, handle) == "3 days, 0:00:00"
+async def test_info_has_the_execution_timeout_and_none_removes_a_memo_field(backend: Backend) -> None:
+    handle = await start(backend, activity_workflows.ChangesMemo, execution_timeout=timedelta(days=3))
+    assert await result_of(backend, handle) == "3 days, 0:00:00"
     assert await (await handle.describe()).memo() == {"kept": 1}
-    await replays(handle)
+    await assert_replays(handle)
 
 
-async def test_a_search_attribute_that_nobody_registered_is_refused(place: Place) -> None:
-    given = TypedSearchAttributes([SearchAttributePair(activity_workflows.UNHEARD_OF, "x")])
+async def test_an_unregistered_search_attribute_is_rejected(backend: Backend) -> None:
+    given = TypedSearchAttributes([SearchAttributePair(activity_workflows.UNREGISTERED, "x")])
     with pytest.raises(RPCError, match="has no mapping defined for search attribute UnheardOf"):
-        await start(place, workflows.Inbox, search_attributes=given)
-    handle = await start(place, activity_workflows.Marks)
+        await start(backend, workflows.Inbox, search_attributes=given)
+    handle = await start(backend, activity_workflows.SetsUnregisteredAttribute)
     async with asyncio.timeout(10):
-        while not (await events(handle))["WORKFLOW_TASK_FAILED"]:
+        while not (await event_counts(handle))["WORKFLOW_TASK_FAILED"]:
             await asyncio.sleep(0.02)
     assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING
     await handle.terminate()
 
 
-async def test_a_history_can_be_followed_while_it_is_written(place: Place) -> None:
-    handle = await start(place, workflows.Inbox)
+async def test_a_history_can_be_streamed(backend: Backend) -> None:
+    handle = await start(backend, workflows.Inbox)
     following = handle.fetch_history_events(wait_new_event=True)
     first = await asyncio.wait_for(anext(following), 10)
     await handle.signal(workflows.Inbox.finish)
@@ -125,11 +128,11 @@ async def test_a_history_can_be_followed_while_it_is_written(place: Place) -> No
     assert kinds == [event.event_type async for event in handle.fetch_history_events()]
 
 
-async def test_activities_under_way_are_told(place: Place) -> None:
-    handle = await start(place, activity_workflows.Busy, "hangs_on")
+async def test_pending_activities_are_described(backend: Backend) -> None:
+    handle = await start(backend, activity_workflows.RunsActivity, "blocks")
     async with asyncio.timeout(10):
         while not (pending := (await handle.describe()).raw_description.pending_activities):
             await asyncio.sleep(0.02)
     [doing] = pending
-    assert (doing.activity_type.name, doing.attempt) == ("hangs_on", 1)
+    assert (doing.activity_type.name, doing.attempt) == ("blocks", 1)
     await handle.terminate()

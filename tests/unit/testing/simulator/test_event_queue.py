@@ -1,4 +1,4 @@
-"""The agenda's clock, alone."""
+"""The clock of the event queue."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.requirements import requirement
 MICROSECOND = 1000
 
 
-def step() -> Event:
+def make_event() -> Event:
     return Event("something", "run", lambda: None)
 
 
 @requirement("ENGINES-AGREE")
 @pytest.mark.parametrize("time", [1, 999, 1000, 1001, 2500])
-def test_time_is_in_whole_microseconds_and_nothing_is_early(time: int) -> None:
-    """What is finer no program would see alike: one rounds it up where another one cuts it off."""
+def test_times_are_rounded_up_to_whole_microseconds(time: int) -> None:
+    """Programs disagree about finer times, because some round and others truncate."""
     event_queue = EventQueue(0)
-    event_queue.schedule(time, step())
+    event_queue.schedule(time, make_event())
     due = event_queue.next_time()
     assert due is not None
     assert time <= due < time + MICROSECOND
@@ -33,7 +33,7 @@ def test_time_is_in_whole_microseconds_and_nothing_is_early(time: int) -> None:
 
 
 @requirement("ENGINES-AGREE")
-def test_it_stays_so_behind_a_clock_in_floating_point_seconds() -> None:
+def test_times_stay_whole_microseconds_with_a_floating_point_clock() -> None:
     simulation = Simulation()
     began = simulation.event_queue.now
     for number in itertools.chain(range(1, 50), (0.1, 1 / 3, 1e-7)):

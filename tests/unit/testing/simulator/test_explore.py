@@ -1,59 +1,62 @@
-"""Exploring: every life there is, each state once, and everything that led to one is lived to an end."""
+"""The depth-first search executes every path, branches once per state, and runs each execution to its end."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
 from temporal_simulator import ChoiceSequence, ExplorationStats, explore, replay_path
 
 
-def shuffling(
-    letters: str, ends: list[str], state: Callable[[str], object] = lambda word: "".join(sorted(word))
+def permutations_of(
+    alphabet: str, results: list[str], state: Callable[[str], object] = lambda order: "".join(sorted(order))
 ) -> Callable[[ChoiceSequence], Awaitable[None]]:
-    """Lives in which letters come in any order. What has come counts, and not in which order."""
+    """Executions that choose letters in any order. By default the state is the set of letters, without their order."""
 
-    async def live(branches: ChoiceSequence) -> None:
-        word = ""
-        while left := [letter for letter in letters if letter not in word]:
-            word += branches.choose(left, lambda: state(word))  # noqa: B023 (asked at once)
-        ends.append(word)
-        assert not word.startswith("cba"), word
+    async def execute(choices: ChoiceSequence) -> None:
+        order = ""
+        while left := [letter for letter in alphabet if letter not in order]:
+            order += choices.choose(left, partial(state, order))
+        results.append(order)
+        assert not order.startswith("cba"), order
 
-    return live
+    return execute
 
 
-async def test_every_order_is_lived_where_order_counts() -> None:
-    ends: list[str] = []
-    found = await explore(shuffling("abd", ends, state=lambda word: word))
-    assert sorted(ends) == ["abd", "adb", "bad", "bda", "dab", "dba"]
+async def test_every_order_is_executed_if_the_order_matters() -> None:
+    results: list[str] = []
+    stats = await explore(permutations_of("abd", results, state=lambda order: order))
+    assert sorted(results) == ["abd", "adb", "bad", "bda", "dab", "dba"]
     # The last letter is no choice, but a state.
-    assert found == ExplorationStats(states=1 + 3 + 6, executions=6)
+    assert stats == ExplorationStats(states=1 + 3 + 6, executions=6)
 
 
-async def test_a_state_that_was_seen_before_is_gone_on_from_in_one_way_only() -> None:
-    ends: list[str] = []
-    found = await explore(shuffling("abde", ends))
-    assert found.states == 2**4 - 1
-    # One for each edge of the cube that is no state's first.
-    assert found.executions == len(ends) == 1 + 4 * 8 - (2**4 - 1)
-    assert all(len(word) == 4 for word in ends)
+async def test_from_a_visited_state_only_one_branch_is_executed() -> None:
+    results: list[str] = []
+    stats = await explore(permutations_of("abde", results))
+    assert stats.states == 2**4 - 1
+    # One for each edge of the hypercube that is not the first into its state.
+    assert stats.executions == len(results) == 1 + 4 * 8 - (2**4 - 1)
+    assert all(len(order) == 4 for order in results)
 
 
-async def test_what_is_wrong_with_the_way_to_a_known_state_is_seen() -> None:
-    """Three letters that came in another order before are a known state; that these were wrong shows at the end."""
-    ends: list[str] = []
+async def test_an_error_on_the_path_to_a_visited_state_is_found() -> None:
+    """The error depends on the order of the first three letters, of which another order was visited before."""
+    results: list[str] = []
     with pytest.raises(AssertionError, match="cba") as wrong:
-        await explore(shuffling("abcd", ends))
-    assert any(sorted(word[:3]) == ["a", "b", "c"] for word in ends[:-1])
+        await explore(permutations_of("abcd", results))
+    assert any(sorted(order[:3]) == ["a", "b", "c"] for order in results[:-1])
     [note] = wrong.value.__notes__
     path = tuple(int(branch) for branch in note.removeprefix("Its path: ").split())
-    with pytest.raises(AssertionError, match=ends[-1]):
-        await replay_path(shuffling("abcd", ends), path)
+    with pytest.raises(AssertionError, match=results[-1]):
+        await replay_path(permutations_of("abcd", results), path)
 
 
-async def test_whoever_wants_to_is_told_after_each_life() -> None:
-    told: list[tuple[int, int]] = []
-    await explore(shuffling("ab", []), on_execution=lambda stats: told.append((stats.executions, stats.states)))
-    assert told == [(1, 2), (2, 3)]
+async def test_progress_is_reported_after_each_execution() -> None:
+    reports: list[tuple[int, int]] = []
+    await explore(
+        permutations_of("ab", []), on_execution=lambda stats: reports.append((stats.executions, stats.states))
+    )
+    assert reports == [(1, 2), (2, 3)]

@@ -1,4 +1,4 @@
-"""The fingerprint of a workflow's code: the same for all ways that leave it knowing the same, and for no others."""
+"""Fingerprints of workflow code: equal for equal states, whatever led to them, and different for different states."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import pytest
 from temporalio import workflow
 
 from temporal_simulator import Simulation, Start, Worker
-from temporal_simulator.worker.fingerprint import condensed, fingerprint
-from tests.unit.testing.simulator.backends import QUEUE
+from temporal_simulator.worker.fingerprint import _OpaqueError, _StateEncoder, fingerprint, hash_state
+from tests.unit.testing.simulator.backends import QUEUE, payloads
 
 
 class Colour(Enum):
@@ -32,22 +32,22 @@ class Slotted:
         self.shown, self.__hidden = shown, hidden
 
 
-class Own:
+class WithAttributes:
     def __init__(self, **values: object) -> None:
         vars(self).update(values)
 
 
 @workflow.defn
-class Minds:
-    """Does what it is told to, and waits."""
+class Stateful:
+    """Changes its state by signals."""
 
     def __init__(self) -> None:
         self.held: Any = None
-        self.told = 0
+        self.ticks = 0
 
     @workflow.run
     async def run(self) -> None:
-        await workflow.wait_condition(lambda: self.told > 99)
+        await workflow.wait_condition(lambda: self.ticks > 99)
 
     @workflow.signal
     def hold(self, number: int) -> None:
@@ -69,11 +69,11 @@ class Minds:
     async def add(self, first: int) -> None:
         numbers = [first]
         del first
-        # The first number is in no variable any more while the second one is waited for.
+        # While the coroutine waits, the first number is on its stack, but in no variable.
         self.held = numbers.pop() + await self._second()
 
     async def _second(self) -> int:
-        await workflow.wait_condition(lambda: self.told > 0)
+        await workflow.wait_condition(lambda: self.ticks > 0)
         return 1
 
     @workflow.signal
@@ -81,42 +81,35 @@ class Minds:
         await workflow.sleep(timedelta(hours=hours))
 
     @workflow.signal
-    def draw(self) -> None:
+    def use_random(self) -> None:
         workflow.random().random()
 
     @workflow.signal
     def nothing(self, words: str) -> None: ...
 
 
-async def mind_after(*signals: tuple[Any, ...]) -> bytes | None:
-    """What it knows after these signals, one task each."""
+async def fingerprint_after(*signals: tuple[Any, ...]) -> bytes | None:
+    """The fingerprint after these signals, each in a task of its own."""
     simulation = Simulation()
-    simulation.start_worker(QUEUE, Worker([Minds], []))
-    run = simulation.start(Start("mind", "Minds", QUEUE))
+    simulation.start_worker(QUEUE, Worker([Stateful], []))
+    run = simulation.start(Start("mind", "Stateful", QUEUE))
     await simulation.run()
     for name, *given in signals:
         run.signal(name, payloads(*given), {})
         await simulation.run()
-    known = run.tasks.code.digest(is_thinking=False)
-    # Put out of memory and back again, it knows the same.
+    known = run.tasks.replay.digest(has_running_task=False)
+    # The fingerprint is the same after eviction and replay.
     simulation.evict(QUEUE)
-    assert fingerprint(run.tasks.code._awake(run.tasks.code._past[0])) == known
+    assert fingerprint(run.tasks.replay._cached_instance(run.tasks.replay._completed[0])) == known
     await simulation.close()
     return known
 
 
-def payloads(*given: object) -> Any:
-    from temporalio.api.common.v1 import Payloads  # noqa: PLC0415
-    from temporalio.converter import DataConverter  # noqa: PLC0415
-
-    return Payloads(payloads=DataConverter.default.payload_converter.to_payloads(given))
-
-
-async def test_what_leaves_no_trace_in_the_code_leaves_none_in_its_fingerprint() -> None:
-    bare = await mind_after()
+async def test_equal_states_have_equal_fingerprints_whatever_led_to_them() -> None:
+    bare = await fingerprint_after()
     assert bare is not None
-    assert await mind_after(("nothing", "a"), ("nothing", "b")) == bare
-    assert await mind_after(("hold", 1), ("hold", 2)) == await mind_after(("hold", 2))
+    assert await fingerprint_after(("nothing", "a"), ("nothing", "b")) == bare
+    assert await fingerprint_after(("hold", 1), ("hold", 2)) == await fingerprint_after(("hold", 2))
 
 
 @pytest.mark.parametrize(
@@ -129,25 +122,23 @@ async def test_what_leaves_no_trace_in_the_code_leaves_none_in_its_fingerprint()
         ([("wait_twice",)], [("wait_twice",), ("hold", 1)]),
         ([("add", 1)], [("add", 2)]),
         ([("sleep", 1)], []),
-        ([("draw",)], []),
+        ([("use_random",)], []),
     ],
     ids=str,
 )
-async def test_what_the_code_goes_on_with_is_in_its_fingerprint(one: list[Any], other: list[Any]) -> None:
-    assert await mind_after(*one) != await mind_after(*other)
+async def test_different_states_have_different_fingerprints(one: list[Any], other: list[Any]) -> None:
+    assert await fingerprint_after(*one) != await fingerprint_after(*other)
 
 
-def holding(value: object) -> bytes | None:
-    """The fingerprint of an instance that holds this, and nothing else."""
-    from temporal_simulator.worker.fingerprint import _Opaque, _Walk  # noqa: PLC0415
-
+def fingerprint_of(value: object) -> bytes | None:
+    """The hash of a value; None if it cannot be inspected."""
     try:
-        return condensed(_Walk()(value))
-    except _Opaque:
+        return hash_state(_StateEncoder()(value))
+    except _OpaqueError:
         return None
 
 
-def halfway(count: int) -> Any:
+def iterator_at(count: int) -> Any:
     found = iter([1, 2, 3])
     for _ in range(count):
         next(found)
@@ -165,7 +156,7 @@ def generator(count: int) -> Any:
     return found
 
 
-MAKES: list[Any] = [
+FACTORIES: list[Any] = [
     int,
     str,
     float,
@@ -175,7 +166,7 @@ MAKES: list[Any] = [
     Slotted,
     Random,
     range,
-    halfway,
+    iterator_at,
     generator,
     lambda n: [n],
     lambda n: (n, "x"),
@@ -184,7 +175,7 @@ MAKES: list[Any] = [
     lambda n: deque([n]),
     lambda n: [Colour.RED, Colour.BLUE][n % 2],
     lambda n: Slotted(0, hidden=n),
-    lambda n: Own(a=1, b=Own(c=n)),
+    lambda n: WithAttributes(a=1, b=WithAttributes(c=n)),
     lambda n: partial(print, n),
     lambda n: lambda: n,
     lambda n: lambda x=n: x,
@@ -192,24 +183,24 @@ MAKES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("make", MAKES, ids=lambda make: str(MAKES.index(make)))
-def test_equal_values_look_alike_and_others_do_not(make: Any) -> None:
-    assert holding(make(1)) == holding(make(1))
-    assert holding(make(1)) is not None
-    assert holding(make(1)) != holding(make(2))
+@pytest.mark.parametrize("make", FACTORIES, ids=lambda make: str(FACTORIES.index(make)))
+def test_fingerprints_of_values_are_equal_if_the_values_are(make: Any) -> None:
+    assert fingerprint_of(make(1)) == fingerprint_of(make(1))
+    assert fingerprint_of(make(1)) is not None
+    assert fingerprint_of(make(1)) != fingerprint_of(make(2))
 
 
-def test_what_refers_to_itself_is_told_too() -> None:
+def test_cyclic_references_are_encoded() -> None:
     def ring(length: int) -> list[Any]:
         every: list[Any] = [[] for _ in range(length)]
         for number, each in enumerate(every):
             each.append(every[(number + 1) % length])
         return every[0]  # type: ignore[no-any-return]
 
-    assert holding(ring(2)) == holding(ring(2)) != holding(ring(3))
+    assert fingerprint_of(ring(2)) == fingerprint_of(ring(2)) != fingerprint_of(ring(3))
 
 
-async def test_the_state_of_a_future_counts() -> None:
+async def test_the_state_of_a_future_is_encoded() -> None:
     loop = asyncio.get_running_loop()
 
     def future(result: object = None, error: Exception | None = None) -> asyncio.Future[Any]:
@@ -222,22 +213,22 @@ async def test_the_state_of_a_future_counts() -> None:
         return made
 
     states = [future(), future(1), future(2), future(error=ValueError(1)), future(error=ValueError(2))]
-    assert len({holding(each) for each in states}) == len(states)
+    assert len({fingerprint_of(each) for each in states}) == len(states)
     states[0].cancel()
-    assert holding(states[0]) not in {holding(future()), holding(future(1))}
+    assert fingerprint_of(states[0]) not in {fingerprint_of(future()), fingerprint_of(future(1))}
 
 
-async def test_an_asynchronous_generator_is_told_by_where_it_stands() -> None:
+async def test_the_position_of_an_asynchronous_generator_is_encoded() -> None:
     async def numbers() -> AsyncIterator[int]:
         yield 1
         yield 2
 
     fresh, begun = numbers(), numbers()
     await anext(begun)
-    assert holding(fresh) == holding(numbers()) != holding(begun)
+    assert fingerprint_of(fresh) == fingerprint_of(numbers()) != fingerprint_of(begun)
     await begun.aclose()  # type: ignore[attr-defined]
 
 
-def test_what_can_not_be_looked_into_has_no_fingerprint() -> None:
-    # It has no values that anybody could see, and does not let itself be copied.
-    assert holding(memoryview(b"x")) is None
+def test_an_opaque_object_has_no_fingerprint() -> None:
+    # A memoryview has no attributes and cannot be pickled.
+    assert fingerprint_of(memoryview(b"x")) is None

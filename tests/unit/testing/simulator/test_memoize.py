@@ -1,4 +1,4 @@
-"""Instances that recall: told the same they answer the same, and their code is not run for it."""
+"""Memoized instances give the same completions for the same activations, without running code."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from temporal_simulator import EvictionError, MemoizingRunner, Simulation, Start
 from temporal_simulator.worker.memoize import NondeterministicWorkflowError
 from tests.bench.floor import ActivationRecorder
 from tests.unit.testing.simulator import workflows
-from tests.unit.testing.simulator.backends import QUEUE
-from tests.unit.testing.simulator.test_fingerprint import Minds, payloads
+from tests.unit.testing.simulator.backends import QUEUE, payloads
+from tests.unit.testing.simulator.test_fingerprint import Stateful
 
 
 async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False) -> tuple[bytes | None, list[str]]:
-    """What the code knows in the end, and everything that happened."""
+    """The final fingerprint, and the history."""
     simulation = Simulation()
 
     def start_worker() -> None:
-        simulation.start_worker(QUEUE, Worker([Minds], [], runner=runner))
+        simulation.start_worker(QUEUE, Worker([Stateful], [], runner=runner))
 
     start_worker()
-    run = simulation.start(Start("mind", "Minds", QUEUE))
+    run = simulation.start(Start("mind", "Stateful", QUEUE))
     await simulation.run()
     for name, *given in signals:
         run.signal(name, payloads(*given), {})
@@ -35,12 +35,12 @@ async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False)
         start_worker()
         run.signal("hold", payloads(7), {})
         await simulation.run()
-    known = run.tasks.code.digest(is_thinking=False)
+    known = run.tasks.replay.digest(has_running_task=False)
     await simulation.close()
     return known, [str(event) for event in run.history]
 
 
-async def test_told_the_same_again_its_code_does_not_run() -> None:
+async def test_code_does_not_run_for_activations_seen_before() -> None:
     code = ActivationRecorder()
     runner = MemoizingRunner(code)
     first = await history(runner, ("hold", 1), ("count", 2))
@@ -52,17 +52,17 @@ async def test_told_the_same_again_its_code_does_not_run() -> None:
 
 
 @pytest.mark.parametrize("crashes", [False, True])
-async def test_told_something_else_in_the_middle_it_goes_on_as_without_recalling(crashes: bool) -> None:
+async def test_other_activations_give_the_same_results_as_without_memoization(crashes: bool) -> None:
     runner = MemoizingRunner()
     await history(runner, ("hold", 1), ("count", 2), ("add", 1))
-    for signals in ([("hold", 1), ("count", 3)], [("hold", 1), ("count", 2), ("draw",)], [("sleep", 1)], []):
-        plainly = await history(UnsandboxedWorkflowRunner(), *signals, crashes=crashes)
-        assert await history(runner, *signals, crashes=crashes) == plainly
-        # And the second time, all recalled.
-        assert await history(runner, *signals, crashes=crashes) == plainly
+    for signals in ([("hold", 1), ("count", 3)], [("hold", 1), ("count", 2), ("use_random",)], [("sleep", 1)], []):
+        unmemoized = await history(UnsandboxedWorkflowRunner(), *signals, crashes=crashes)
+        assert await history(runner, *signals, crashes=crashes) == unmemoized
+        # The second time, everything is memoized.
+        assert await history(runner, *signals, crashes=crashes) == unmemoized
 
 
-async def test_a_query_is_answered_as_it_was() -> None:
+async def test_a_repeated_query_gets_the_same_answer() -> None:
     runner = MemoizingRunner()
     answers = []
     for _ in range(2):
@@ -76,39 +76,39 @@ async def test_a_query_is_answered_as_it_was() -> None:
     assert answers[0][0]
 
 
-async def test_what_does_not_let_itself_be_put_out_of_memory_is_told_each_time() -> None:
+async def test_an_eviction_error_is_raised_each_time() -> None:
     runner = MemoizingRunner()
     for _ in range(2):
         simulation = Simulation()
-        simulation.start_worker(QUEUE, Worker([workflows.Stubborn], [], runner=runner))
-        simulation.start(Start("stubborn", "Stubborn", QUEUE))
+        simulation.start_worker(QUEUE, Worker([workflows.SuppressesCancellation], [], runner=runner))
+        simulation.start(Start("stubborn", "SuppressesCancellation", QUEUE))
         await simulation.run()
         with pytest.raises(EvictionError):
             simulation.crash_worker(QUEUE)
 
 
 @workflow.defn
-class Moody:
-    """Knows what it should not: how many there were before it."""
+class CountsInstances:
+    """Nondeterministic: its commands depend on the number of instances before it."""
 
     before = 0
 
     @workflow.run
     async def run(self) -> None:
-        Moody.before += 1
-        await workflow.sleep(Moody.before)
+        CountsInstances.before += 1
+        await workflow.sleep(CountsInstances.before)
         await workflow.wait_condition(lambda: False)
 
     @workflow.signal
     def wake(self) -> None: ...
 
 
-async def test_code_that_is_not_deterministic_is_told() -> None:
+async def test_nondeterministic_code_raises_an_error() -> None:
     runner = MemoizingRunner()
     for signals in (["wake"], ["wake", "wake"]):
         simulation = Simulation()
-        simulation.start_worker(QUEUE, Worker([Moody], [], runner=runner))
-        run = simulation.start(Start("moody", "Moody", QUEUE))
+        simulation.start_worker(QUEUE, Worker([CountsInstances], [], runner=runner))
+        run = simulation.start(Start("moody", "CountsInstances", QUEUE))
         await simulation.run()
         told = pytest.raises(NondeterministicWorkflowError, match="moody") if len(signals) > 1 else nullcontext()
         with told:

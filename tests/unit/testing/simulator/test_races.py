@@ -1,4 +1,4 @@
-"""What crosses: something happens while a worker is busy with what makes it void. Temporal's replayer takes it all."""
+"""Races: events that arrive while a running workflow task makes them void. The SDK's replayer accepts the histories."""
 
 from __future__ import annotations
 
@@ -8,31 +8,28 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowQueryFailedError
-from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from temporal_simulator import Execution, Simulation, Start, VirtualTimeLoop, Worker, connect
 from tests.unit.testing.simulator import activity_workflows, workflows
-from tests.unit.testing.simulator.backends import ACTIVITIES, QUEUE, WORKFLOWS
-from tests.unit.testing.simulator.test_simulation import Patient, kinds_of
-from tests.unit.testing.simulator.test_workflow_conformance import replays
+from tests.unit.testing.simulator.backends import ACTIVITIES, QUEUE, WORKFLOWS, assert_replays, event_types, payloads
+from tests.unit.testing.simulator.test_simulation import InterleavingScheduler
 
 HOUR = timedelta(hours=1)
 
 
-class Bench:
-    """A simulation by hand, and one run in it."""
+class Harness:
+    """A manual simulation with one run."""
 
     def __init__(self, workflow: str, *given: Any) -> None:
-        self.simulation = Simulation(scheduler=Patient(), manual=True)
+        self.simulation = Simulation(scheduler=InterleavingScheduler(), manual=True)
         self.restart()
         self.client: Client = connect(self.simulation)
-        start = Start("toy", workflow, QUEUE, input=_payloads(*given))
+        start = Start("toy", workflow, QUEUE, input=payloads(*given))
         self.run: Execution = self.simulation.start(start)
         self.handle = self.client.get_workflow_handle("toy")
 
@@ -40,36 +37,32 @@ class Bench:
         self.simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
 
     def signal(self, name: str, *given: Any) -> None:
-        self.run.signal(name, _payloads(*given), {})
+        self.run.signal(name, payloads(*given), {})
 
-    async def happen(self, label: str, *, run_id: str = "") -> None:
-        """The first such step."""
+    async def process(self, label: str, *, run_id: str = "") -> None:
+        """Process the first such event."""
         steps = [
             step for step in self.simulation.enabled_events() if step.label == label and run_id in {"", step.run_id}
         ]
         await self.simulation.process(steps[0])
 
-    async def everything(self, but: Callable[[str], bool] = lambda _: False) -> None:
+    async def process_all(self, but: Callable[[str], bool] = lambda _: False) -> None:
         while steps := [step for step in self.simulation.enabled_events() if not but(step.label)]:
             await self.simulation.process(steps[0])
 
-    async def to_the_end(self) -> Any:
-        """Its result; a child that still runs is left alone."""
-        self.simulation.scheduler = Patient()
+    async def finish(self) -> Any:
+        """Run to the end and return the result; children may still be open."""
+        self.simulation.scheduler = InterleavingScheduler()
         await self.simulation.advance(24 * HOUR)
         result = await asyncio.wait_for(self.handle.result(), 10)
-        await replays(self.handle)
+        await assert_replays(self.handle)
         await self.simulation.close()
         return result
 
 
-def _payloads(*given: Any) -> Payloads:
-    return Payloads(payloads=DataConverter.default.payload_converter.to_payloads(given))
-
-
-def later(bench: Bench) -> list[str]:
-    """What time will make possible."""
-    *_, waiting = bench.simulation.event_queue.digest()
+def scheduled_labels(harness: Harness) -> list[str]:
+    """The labels of the scheduled events."""
+    *_, waiting = harness.simulation.event_queue.digest()
     return [label for _, label, *_ in waiting]
 
 
@@ -81,14 +74,14 @@ def later(bench: Bench) -> list[str]:
         ("WAIT_CANCELLATION_COMPLETED", "was done all the same"),
     ],
 )
-async def test_an_activity_reports_while_it_is_cancelled(kind: str, result: str) -> None:
-    bench = Bench("LetsGo", kind)
-    await bench.everything(but="activity reports".__eq__)
-    bench.signal("go")
-    await bench.happen("workflow task")
-    await bench.happen("activity reports")
-    assert await bench.to_the_end() == result
-    asked = (await kinds_of(bench.handle)).count("ACTIVITY_TASK_CANCEL_REQUESTED")
+async def test_an_activity_reports_while_its_cancellation_is_requested(kind: str, result: str) -> None:
+    harness = Harness("AbandonsActivity", kind)
+    await harness.process_all(but="activity reports".__eq__)
+    harness.signal("go")
+    await harness.process("workflow task")
+    await harness.process("activity reports")
+    assert await harness.finish() == result
+    asked = (await event_types(harness.handle)).count("ACTIVITY_TASK_CANCEL_REQUESTED")
     assert asked == (kind != "ABANDON")
 
 
@@ -96,86 +89,86 @@ async def test_an_activity_reports_while_it_is_cancelled(kind: str, result: str)
 @pytest.mark.parametrize(
     "kind", ["TRY_CANCEL", "ABANDON", "WAIT_CANCELLATION_COMPLETED", "WAIT_CANCELLATION_REQUESTED"]
 )
-async def test_a_child_is_cancelled_before_its_start_is_known(kind: str, is_first: str) -> None:
-    bench = Bench("LetsChildGo", kind)
-    await bench.everything(but="child starts".__eq__)
-    bench.signal("go")
-    await bench.happen("workflow task")
-    await bench.happen("workflow task ends")
+async def test_a_child_is_cancelled_before_its_start_is_reported(kind: str, is_first: str) -> None:
+    harness = Harness("AbandonsChild", kind)
+    await harness.process_all(but="child starts".__eq__)
+    harness.signal("go")
+    await harness.process("workflow task")
+    await harness.process("workflow task ends")
     if kind != "ABANDON":
-        await bench.happen(is_first)
-    await bench.everything()
+        await harness.process(is_first)
+    await harness.process_all()
     is_lost = kind != "ABANDON" and is_first == "cancellation is delivered"
     if is_lost and kind.startswith("WAIT"):
-        # The child never hears of it, as on servers, and its owner waits for it.
-        await bench.simulation.advance(HOUR)
-        assert bench.run.is_open
-        await replays(bench.handle)
-        await bench.client.get_workflow_handle("toy-child").cancel()
-    assert await bench.to_the_end() == "ChildWorkflowError < CancelledError"
-    failed = (await kinds_of(bench.handle)).count("REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED")
+        # As on servers, the child does not get the request, and its parent waits for it.
+        await harness.simulation.advance(HOUR)
+        assert harness.run.is_open
+        await assert_replays(harness.handle)
+        await harness.client.get_workflow_handle("toy-child").cancel()
+    assert await harness.finish() == "ChildWorkflowError < CancelledError"
+    failed = (await event_types(harness.handle)).count("REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED")
     assert failed == is_lost
 
 
-async def test_a_child_that_was_nearly_cancelled_is_waited_for() -> None:
-    bench = Bench("Wavers")
-    await bench.everything()
-    due = bench.simulation.event_queue.next_time()
+async def test_a_cancellation_lost_in_a_crash_does_not_reach_the_child() -> None:
+    harness = Harness("MayCancelChild")
+    await harness.process_all()
+    due = harness.simulation.event_queue.next_time()
     assert due is not None
-    bench.simulation.event_queue.advance_to(due)
-    await bench.happen("timer", run_id=bench.run.run_id)
-    await bench.happen("workflow task")
-    # The task is about to cancel the child, and lost in a crash.
-    bench.simulation.crash_worker(QUEUE)
-    bench.restart()
-    bench.signal("keep")
-    assert await bench.to_the_end() == "slept"
+    harness.simulation.event_queue.advance_to(due)
+    await harness.process("timer", run_id=harness.run.run_id)
+    await harness.process("workflow task")
+    # The task that cancels the child is lost in a crash.
+    harness.simulation.crash_worker(QUEUE)
+    harness.restart()
+    harness.signal("keep")
+    assert await harness.finish() == "slept"
 
 
-async def test_a_task_that_only_tells_what_is_known_is_written_too() -> None:
-    bench = Bench("LetsGo", "TRY_CANCEL")
-    await bench.everything(but="activity reports".__eq__)
-    bench.signal("go")
-    await bench.happen("workflow task")
-    await bench.happen("activity reports")
-    await bench.happen("workflow task ends")
-    await bench.everything()
-    assert (await kinds_of(bench.handle))[-4:] == [
+async def test_a_task_without_new_jobs_is_written() -> None:
+    harness = Harness("AbandonsActivity", "TRY_CANCEL")
+    await harness.process_all(but="activity reports".__eq__)
+    harness.signal("go")
+    await harness.process("workflow task")
+    await harness.process("activity reports")
+    await harness.process("workflow task ends")
+    await harness.process_all()
+    assert (await event_types(harness.handle))[-4:] == [
         "ACTIVITY_TASK_COMPLETED",
         "WORKFLOW_TASK_SCHEDULED",
         "WORKFLOW_TASK_STARTED",
         "WORKFLOW_TASK_COMPLETED",
     ]
-    await bench.to_the_end()
+    await harness.finish()
 
 
-async def test_a_query_does_not_overtake_what_was_lost_in_a_crash() -> None:
-    bench = Bench("Inbox")
-    await bench.everything()
-    bench.signal("note", "first")
-    await bench.happen("workflow task")
-    bench.simulation.crash_worker(QUEUE)
-    bench.restart()
+async def test_a_query_fails_until_a_task_lost_in_a_crash_has_timed_out() -> None:
+    harness = Harness("Inbox")
+    await harness.process_all()
+    harness.signal("note", "first")
+    await harness.process("workflow task")
+    harness.simulation.crash_worker(QUEUE)
+    harness.restart()
     with pytest.raises(RPCError, match="let time pass") as refused:
-        await bench.handle.query(workflows.Inbox.notes)
+        await harness.handle.query(workflows.Inbox.notes)
     assert refused.value.status is RPCStatusCode.DEADLINE_EXCEEDED
-    await bench.simulation.advance(timedelta(seconds=11))
-    assert await bench.handle.query(workflows.Inbox.notes) == ["first"]
-    await bench.simulation.close()
+    await harness.simulation.advance(timedelta(seconds=11))
+    assert await harness.handle.query(workflows.Inbox.notes) == ["first"]
+    await harness.simulation.close()
 
 
-def test_in_a_loop_on_virtual_time_a_query_waits_for_what_was_lost_in_a_crash() -> None:
+def test_in_a_virtual_time_loop_a_query_waits_for_a_task_lost_in_a_crash() -> None:
     async def ask() -> tuple[list[str], float]:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
-        simulation = Simulation(scheduler=Patient())
+        simulation = Simulation(scheduler=InterleavingScheduler())
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
         ends = loop.attach(simulation)
         handle = await connect(simulation).start_workflow(workflows.Inbox.run, id="toy", task_queue=QUEUE)
         await asyncio.sleep(1)
         run = simulation.find("toy")
         assert run is not None
-        run.signal("note", _payloads("first"), {})
+        run.signal("note", payloads("first"), {})
         await simulation.process(simulation.enabled_events()[0])
         simulation.crash_worker(QUEUE)
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
@@ -191,132 +184,132 @@ def test_in_a_loop_on_virtual_time_a_query_waits_for_what_was_lost_in_a_crash() 
     assert 9 < waited < 11
 
 
-async def test_what_a_worker_did_before_it_crashed_nobody_tells_when_it_is_started_again() -> None:
-    bench = Bench("LetsGo", "TRY_CANCEL")
-    worker = bench.simulation.workers[QUEUE]
-    await bench.everything(but="activity reports".__eq__)
-    before = bench.simulation.digest()
-    assert [step.label for step in bench.simulation.enabled_events()] == ["activity reports"]
-    bench.simulation.crash_worker(QUEUE)
-    bench.simulation.start_worker(QUEUE, worker)
-    # Whoever goes by what is possible, or what is known, must not take the one for the other.
-    assert bench.simulation.enabled_events() == []
-    assert bench.simulation.digest() != before
-    await bench.everything()
-    assert "ACTIVITY_TASK_COMPLETED" not in await kinds_of(bench.handle)
-    await bench.simulation.advance(timedelta(minutes=2))
-    assert workflows.Gate.tries == ["late", "late"]
-    await bench.simulation.close()
+async def test_an_unreported_attempt_is_lost_even_if_the_same_worker_restarts() -> None:
+    harness = Harness("AbandonsActivity", "TRY_CANCEL")
+    worker = harness.simulation.workers[QUEUE]
+    await harness.process_all(but="activity reports".__eq__)
+    before = harness.simulation.digest()
+    assert [step.label for step in harness.simulation.enabled_events()] == ["activity reports"]
+    harness.simulation.crash_worker(QUEUE)
+    harness.simulation.start_worker(QUEUE, worker)
+    # Both the enabled events and the digest must differ from the state before the crash.
+    assert harness.simulation.enabled_events() == []
+    assert harness.simulation.digest() != before
+    await harness.process_all()
+    assert "ACTIVITY_TASK_COMPLETED" not in await event_types(harness.handle)
+    await harness.simulation.advance(timedelta(minutes=2))
+    assert workflows.ActivityLog.attempts == ["late", "late"]
+    await harness.simulation.close()
 
 
-async def test_a_task_that_is_lost_in_a_crash_can_only_time_out() -> None:
-    bench = Bench("LetsGo", "TRY_CANCEL")
-    await bench.happen("workflow task")
-    assert [step.label for step in bench.simulation.enabled_events()] == ["workflow task ends"]
-    bench.simulation.crash_worker(QUEUE)
-    bench.restart()
-    assert bench.simulation.enabled_events() == []
-    assert later(bench) == ["workflow task times out"]
-    await bench.simulation.close()
+async def test_a_task_lost_in_a_crash_times_out() -> None:
+    harness = Harness("AbandonsActivity", "TRY_CANCEL")
+    await harness.process("workflow task")
+    assert [step.label for step in harness.simulation.enabled_events()] == ["workflow task ends"]
+    harness.simulation.crash_worker(QUEUE)
+    harness.restart()
+    assert harness.simulation.enabled_events() == []
+    assert scheduled_labels(harness) == ["workflow task times out"]
+    await harness.simulation.close()
 
 
-async def test_an_attempt_that_has_failed_is_not_waited_for() -> None:
-    bench = Bench("Activities")
-    await bench.everything()
-    assert workflows.Gate.tries[-1] == "b"
-    assert later(bench) == ["activity again"]
-    await bench.simulation.close()
+async def test_a_failed_attempt_has_no_timeout_left() -> None:
+    harness = Harness("Activities")
+    await harness.process_all()
+    assert workflows.ActivityLog.attempts[-1] == "b"
+    assert scheduled_labels(harness) == ["activity retry"]
+    await harness.simulation.close()
 
 
-async def test_an_attempt_whose_time_is_over_has_nothing_to_report() -> None:
-    bench = Bench("LetsGo", "TRY_CANCEL")
-    await bench.everything(but="activity reports".__eq__)
-    due = bench.simulation.event_queue.next_time()
+async def test_an_attempt_that_timed_out_cannot_report() -> None:
+    harness = Harness("AbandonsActivity", "TRY_CANCEL")
+    await harness.process_all(but="activity reports".__eq__)
+    due = harness.simulation.event_queue.next_time()
     assert due is not None
-    bench.simulation.event_queue.advance_to(due)
-    await bench.happen("activity times out")
-    assert bench.simulation.enabled_events() == []
-    assert later(bench) == ["activity again"]
-    await bench.simulation.close()
+    harness.simulation.event_queue.advance_to(due)
+    await harness.process("activity times out")
+    assert harness.simulation.enabled_events() == []
+    assert scheduled_labels(harness) == ["activity retry"]
+    await harness.simulation.close()
 
 
-def test_an_activity_that_beats_is_told_that_it_is_cancelled() -> None:
-    async def live() -> str:
+def test_a_heartbeat_delivers_the_cancellation() -> None:
+    async def run() -> str:
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualTimeLoop)
         simulation = Simulation()
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
         ends = loop.attach(simulation)
-        handle = await connect(simulation).start_workflow(activity_workflows.Stops.run, id="toy", task_queue=QUEUE)
+        handle = await connect(simulation).start_workflow(
+            activity_workflows.CancelsActivity.run, id="toy", task_queue=QUEUE
+        )
         result: str = await handle.result()
         ends()
         await simulation.close()
         return result
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        assert runner.run(live()) == "ActivityError CANCEL_REQUESTED < CancelledError"
-    assert workflows.Gate.tries == ["told to stop"]
+        assert runner.run(run()) == "ActivityError CANCEL_REQUESTED < CancelledError"
+    assert workflows.ActivityLog.attempts == ["told to stop"]
 
 
-async def test_an_activity_may_fail_for_days() -> None:
-    bench = Bench("Busy", "fails_for_ever")
-    await bench.simulation.advance(timedelta(days=2))
-    [doing] = bench.run.activities.values()
+async def test_an_activity_is_retried_more_than_1024_times() -> None:
+    harness = Harness("RunsActivity", "always_fails")
+    await harness.simulation.advance(timedelta(days=2))
+    [doing] = harness.run.activities.values()
     assert doing.attempt > 1024
-    await bench.simulation.close()
+    await harness.simulation.close()
 
 
 # -- replays ---------------------------------------------------------------------------------------------------
 
 
-async def test_code_that_goes_by_the_length_of_its_history_comes_back() -> None:
-    bench = Bench("Measures")
+async def test_code_that_reads_its_history_length_is_replayed() -> None:
+    harness = Harness("ReadsHistoryLength")
     for _ in range(5):
-        await bench.simulation.advance(timedelta(seconds=1))
-        bench.simulation.evict(QUEUE)
-    assert isinstance(await bench.to_the_end(), int)
-    assert "WORKFLOW_TASK_FAILED" not in await kinds_of(bench.handle)
+        await harness.simulation.advance(timedelta(seconds=1))
+        harness.simulation.evict(QUEUE)
+    assert isinstance(await harness.finish(), int)
+    assert "WORKFLOW_TASK_FAILED" not in await event_types(harness.handle)
 
 
 @pytest.mark.parametrize("patch", ["new", "deprecated", "gone"])
 @pytest.mark.parametrize("began_with", ["new", "deprecated", "gone"])
-async def test_a_patch_can_be_retired_as_temporal_allows(
-    monkeypatch: pytest.MonkeyPatch, began_with: str, patch: str
-) -> None:
+async def test_patches_are_retired_as_in_the_sdk(monkeypatch: pytest.MonkeyPatch, began_with: str, patch: str) -> None:
     monkeypatch.setattr(activity_workflows.Versioned, "patch", began_with)
-    bench = Bench("Versioned")
-    await bench.simulation.advance(HOUR)
+    harness = Harness("Versioned")
+    await harness.simulation.advance(HOUR)
     monkeypatch.setattr(activity_workflows.Versioned, "patch", patch)
-    bench.simulation.evict(QUEUE)
-    cores = Replayer(workflows=WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
-    replayed = await cores.replay_workflow(await bench.handle.fetch_history(), raise_on_replay_failure=False)
-    assert await _is_answered(bench) == (replayed.replay_failure is None)
-    await bench.simulation.close()
+    harness.simulation.evict(QUEUE)
+    replayer = Replayer(workflows=WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
+    replayed = await replayer.replay_workflow(await harness.handle.fetch_history(), raise_on_replay_failure=False)
+    assert await _answers_queries(harness) == (replayed.replay_failure is None)
+    await harness.simulation.close()
 
 
-async def _is_answered(bench: Bench) -> bool:
+async def _answers_queries(harness: Harness) -> bool:
     try:
-        await bench.handle.query("__temporal_workflow_metadata")
+        await harness.handle.query("__temporal_workflow_metadata")
     except WorkflowQueryFailedError:
         return False
     return True
 
 
-async def test_a_replay_with_other_contents_is_told_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench("Versioned")
-    await bench.simulation.advance(HOUR)
+async def test_a_replay_with_other_contents_shows_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    harness = Harness("Versioned")
+    await harness.simulation.advance(HOUR)
     monkeypatch.setattr(activity_workflows.Versioned, "given", "new")
-    bench.simulation.evict(QUEUE)
-    with pytest.raises(WorkflowQueryFailedError, match=r"not with the same contents: .*new.* which had been .*old"):
-        await bench.handle.query("__temporal_workflow_metadata")
-    await bench.simulation.close()
+    harness.simulation.evict(QUEUE)
+    with pytest.raises(WorkflowQueryFailedError, match=r"with other contents: .*new.* originally .*old"):
+        await harness.handle.query("__temporal_workflow_metadata")
+    await harness.simulation.close()
 
 
-async def test_nondeterminism_fails_the_workflow_where_that_is_wanted() -> None:
-    workflows.Fickle.instances = 0
+async def test_nondeterminism_fails_the_workflow_if_configured() -> None:
+    workflows.Nondeterministic.instances = 0
     simulation = Simulation()
     simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES, failure_exception_types=[Exception]))
-    handle = await connect(simulation).start_workflow(workflows.Fickle.run, id="toy", task_queue=QUEUE)
+    handle = await connect(simulation).start_workflow(workflows.Nondeterministic.run, id="toy", task_queue=QUEUE)
     simulation.evict(QUEUE)
     await simulation.advance(timedelta(days=2))
     with pytest.raises(Exception, match="Workflow execution failed") as failed:
@@ -327,16 +320,16 @@ async def test_nondeterminism_fails_the_workflow_where_that_is_wanted() -> None:
     await simulation.close()
 
 
-async def test_a_task_that_its_workflow_does_not_outlive_has_no_effect_but_what_it_was_told() -> None:
-    bench = Bench("Inbox")
-    await bench.everything()
-    bench.signal("note", "late")
-    update = asyncio.create_task(bench.handle.execute_update("add", args=["never", 0]))
+async def test_a_task_interrupted_by_termination_has_no_effect_but_its_jobs_are_replayed() -> None:
+    harness = Harness("Inbox")
+    await harness.process_all()
+    harness.signal("note", "late")
+    update = asyncio.create_task(harness.handle.execute_update("add", args=["never", 0]))
     for _ in range(10):
         await asyncio.sleep(0)
-    await bench.happen("workflow task")
-    bench.run.terminate("enough")
-    assert await bench.handle.query("notes") == ["late"]
+    await harness.process("workflow task")
+    harness.run.terminate("enough")
+    assert await harness.handle.query("notes") == ["late"]
     with pytest.raises(RPCError):
         await update
-    await bench.simulation.close()
+    await harness.simulation.close()

@@ -1,4 +1,4 @@
-"""Whatever chance makes of a life, Temporal's own replayer takes its histories, and no task failed on the way."""
+"""Random schedules and faults: the SDK's replayer accepts every history, and no workflow task failed."""
 
 from __future__ import annotations
 
@@ -13,45 +13,40 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.update.v1 import Input, Meta, Request
 from temporalio.client import WorkflowHistory
-from temporalio.converter import DataConverter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from temporal_simulator import Execution, RandomScheduler, Simulation, Start, Worker
 from tests.unit.testing.simulator import workflows
-from tests.unit.testing.simulator.backends import ACTIVITIES, QUEUE, WORKFLOWS
+from tests.unit.testing.simulator.backends import ACTIVITIES, QUEUE, WORKFLOWS, payloads
 
 UNHANDLED = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND
-LIVES: list[tuple[str, list[Any], list[str]]] = [
+SCENARIOS: list[tuple[str, list[Any], list[str]]] = [
     ("Activities", [], []),
     ("Canceller", [], ["give_up"]),
     ("ChildCanceller", [], []),
-    ("Hasty", [], ["note"]),
+    ("ClosesAfterActivity", [], ["note"]),
     ("Inbox", [], ["note", "finish"]),
-    ("Measures", [], []),
+    ("ReadsHistoryLength", [], []),
     ("Parent", [], []),
-    ("Reporter", ["life"], []),
-    ("Told", [], []),
+    ("SignalsAnother", ["scenario"], []),
+    ("Metadata", [], []),
     ("Timers", [], []),
-    ("Wavers", [], ["keep"]),
-    *(("LetsGo", [kind], ["go"]) for kind in ("ABANDON", "TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED")),
-    *(("LetsChildGo", [kind], ["go"]) for kind in ("ABANDON", "TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED")),
+    ("MayCancelChild", [], ["keep"]),
+    *(("AbandonsActivity", [kind], ["go"]) for kind in ("ABANDON", "TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED")),
+    *(("AbandonsChild", [kind], ["go"]) for kind in ("ABANDON", "TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED")),
 ]
-"""Toys, what they are given, and signals that they know."""
+"""Workflow type, arguments, and signals that the workflow handles."""
 
-WHAT_HAPPENS = ["cancel", "crash", "evict", "signal", "time", "update"]
-
-
-def payloads(*values: Any) -> Payloads:
-    return Payloads(payloads=DataConverter.default.payload_converter.to_payloads(values))
+STEP_KINDS = ["cancel", "crash", "evict", "signal", "time", "update"]
 
 
-async def live(seed: int, of: tuple[str, list[Any], list[str]], happens: list[str]) -> list[Execution]:
-    """Every run of a life in which so many things happen, a moment after one another."""
-    workflow, given_to_it, signals = of
+async def run_scenario(seed: int, scenario: tuple[str, list[Any], list[str]], steps: list[str]) -> list[Execution]:
+    """Run a workflow while these steps happen; returns all runs."""
+    workflow, given_to_it, signals = scenario
     simulation = Simulation(scheduler=RandomScheduler(seed, loss_rate=0.2), search_attributes=(workflows.COLOUR.name,))
     simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
-    run = simulation.start(Start("life", workflow, QUEUE, input=payloads(*given_to_it)))
-    for number, what in enumerate(happens):
+    run = simulation.start(Start("scenario", workflow, QUEUE, input=payloads(*given_to_it)))
+    for number, what in enumerate(steps):
         await simulation.run(simulation.scheduler.replies_early)
         match what:
             case "crash":
@@ -62,7 +57,7 @@ async def live(seed: int, of: tuple[str, list[Any], list[str]], happens: list[st
             case "update":
                 texts = ("fine", 0), ("slow", 1), ("bad", 1), ("", 0)
                 about = Input(name="add", args=payloads(*texts[number % len(texts)]))
-                run.tasks.ask(Request(meta=Meta(update_id=str(number)), input=about))
+                run.tasks.request_update(Request(meta=Meta(update_id=str(number)), input=about))
             case "cancel":
                 run.request_cancel("enough")
             case "signal" if signals:
@@ -76,21 +71,21 @@ async def live(seed: int, of: tuple[str, list[Any], list[str]], happens: list[st
     return runs
 
 
-# Toys may end in the middle of an update.
+# Workflows may close during an update.
 @pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedUpdateHandlersWarning")
 @settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(
     seed=st.integers(0, 2**32),
-    of=st.sampled_from(LIVES),
-    happens=st.lists(st.sampled_from(WHAT_HAPPENS), max_size=10),
+    scenario=st.sampled_from(SCENARIOS),
+    steps=st.lists(st.sampled_from(STEP_KINDS), max_size=10),
 )
-def test_every_history_is_one_that_the_sdk_takes(
-    seed: int, of: tuple[str, list[Any], list[str]], happens: list[str]
+def test_random_histories_replay_in_the_sdk(
+    seed: int, scenario: tuple[str, list[Any], list[str]], steps: list[str]
 ) -> None:
     async def take() -> None:
-        workflows.Gate.reset()
+        workflows.ActivityLog.reset()
         replayer = Replayer(workflows=WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
-        for run in await live(seed, of, happens):
+        for run in await run_scenario(seed, scenario, steps):
             causes = [event.workflow_task_failed_event_attributes.cause for event in run.history if _is_failure(event)]
             assert set(causes) <= {UNHANDLED}, run.history
             history = WorkflowHistory(run.workflow_id, run.history)

@@ -1,4 +1,4 @@
-"""A reset does on the simulator what it does on Temporal's real server."""
+"""Resets have the same effect on the simulator and on Temporal's real server."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType, ResetRea
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
 from temporal_simulator import NotSimulated
 from tests.requirements import requirement
 from tests.unit.testing.simulator import backends, workflows
-from tests.unit.testing.simulator.backends import QUEUE, WORKFLOWS, Place
+from tests.unit.testing.simulator.backends import QUEUE, Backend, assert_replays, event_types
 from tests.unit.testing.simulator.reset_workflows import Household
 from tests.unit.testing.simulator.workflows import Child, Inbox
 
@@ -32,18 +31,20 @@ _TASK = ("WORKFLOW_TASK_SCHEDULED", "WORKFLOW_TASK_STARTED")
 _numbers = count(1)
 
 
-async def start(place: Place, workflow: Any, *args: Any) -> Handle:
-    handle = await place.client.start_workflow(workflow.run, args=args, id=f"reset-{next(_numbers)}", task_queue=QUEUE)
-    return place.client.get_workflow_handle(handle.id)
+async def start(backend: Backend, workflow: Any, *args: Any) -> Handle:
+    handle = await backend.client.start_workflow(
+        workflow.run, args=args, id=f"reset-{next(_numbers)}", task_queue=QUEUE
+    )
+    return backend.client.get_workflow_handle(handle.id)
 
 
 async def reset(
-    place: Place, handle: Handle, finish: int, reapply: Any = _EVERYTHING, *, excluded: tuple[Any, ...] = ()
+    backend: Backend, handle: Handle, finish: int, reapply: Any = _EVERYTHING, *, excluded: tuple[Any, ...] = ()
 ) -> Handle:
-    """Reset it to the workflow task that ended with that event; the run that goes on."""
-    answer = await place.client.workflow_service.reset_workflow_execution(
+    """Reset to the workflow task that this event closed; returns the new run."""
+    answer = await backend.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
-            namespace=place.client.namespace,
+            namespace=backend.client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=handle.id, run_id=handle.run_id or ""),
             reason="a test",
             workflow_task_finish_event_id=finish,
@@ -52,35 +53,24 @@ async def reset(
             reset_reapply_exclude_types=excluded,
         )
     )
-    return place.client.get_workflow_handle(handle.id, run_id=answer.run_id)
-
-
-async def events(handle: Handle) -> list[str]:
-    return [EventType.Name(event.event_type)[11:] async for event in handle.fetch_history_events()]
+    return backend.client.get_workflow_handle(handle.id, run_id=answer.run_id)
 
 
 async def finished(handle: Handle) -> list[int]:
-    """Numbers of the events with which its workflow tasks ended."""
+    """Ids of the events that completed its workflow tasks."""
     return [event.event_id async for event in handle.fetch_history_events() if event.event_type == _COMPLETED]
 
 
-async def until(handle: Handle, kind: str, times: int = 1) -> None:
-    """Wait until so many of these events are in its history, and no workflow task is under way."""
+async def wait_for_event(handle: Handle, kind: str, times: int = 1) -> None:
+    """Wait until the history has so many of these events, and no workflow task is open."""
     async with asyncio.timeout(10):
-        while (seen := await events(handle)).count(kind) < times or seen[-1] in _TASK:
+        while (seen := await event_types(handle)).count(kind) < times or seen[-1] in _TASK:
             await asyncio.sleep(0.01)
 
 
-async def replays(handle: Handle) -> None:
-    """Temporal's own replayer takes its history."""
-    replayer = Replayer(workflows=WORKFLOWS, workflow_runner=UnsandboxedWorkflowRunner())
-    result = await asyncio.wait_for(replayer.replay_workflow(await handle.fetch_history()), 10)
-    assert result.replay_failure is None
-
-
-async def an_inbox(place: Place) -> Handle:
-    """One that was sent a signal, an update and another signal."""
-    handle = await start(place, Inbox)
+async def start_inbox(backend: Backend) -> Handle:
+    """An inbox that has received a signal, an update and another signal."""
+    handle = await start(backend, Inbox)
     await handle.query(Inbox.notes)
     await handle.signal(Inbox.note, "first")
     assert await handle.execute_update(Inbox.add, args=["second", 0]) == 2
@@ -89,20 +79,20 @@ async def an_inbox(place: Place) -> Handle:
     return handle
 
 
-_BEGINS = ["WORKFLOW_EXECUTION_STARTED", *_TASK, "WORKFLOW_TASK_FAILED"]
-_TOLD_AGAIN = ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_UPDATE_ADMITTED", "WORKFLOW_EXECUTION_SIGNALED"]
+_RESET_EVENTS = ["WORKFLOW_EXECUTION_STARTED", *_TASK, "WORKFLOW_TASK_FAILED"]
+_REAPPLIED = ["WORKFLOW_EXECUTION_SIGNALED", "WORKFLOW_EXECUTION_UPDATE_ADMITTED", "WORKFLOW_EXECUTION_SIGNALED"]
 _ANSWERS = [*_TASK, "WORKFLOW_TASK_COMPLETED", "WORKFLOW_EXECUTION_UPDATE_ACCEPTED"]
 
 
 @requirement("SIMULATOR-RESET")
-async def test_signals_and_updates_come_again(place: Place) -> None:
-    handle = await an_inbox(place)
-    old = place.client.get_workflow_handle(handle.id, run_id=(await handle.describe()).run_id)
-    new = await reset(place, handle, 4)
+async def test_signals_and_updates_are_reapplied(backend: Backend) -> None:
+    handle = await start_inbox(backend)
+    old = backend.client.get_workflow_handle(handle.id, run_id=(await handle.describe()).run_id)
+    new = await reset(backend, handle, 4)
     assert await handle.query(Inbox.notes) == ["first", "second", "third"]
-    told = [*_BEGINS, *_TOLD_AGAIN, *_ANSWERS, "WORKFLOW_EXECUTION_UPDATE_COMPLETED"]
-    assert await events(new) == told
-    assert (await events(old))[-1] == "WORKFLOW_EXECUTION_TERMINATED"
+    told = [*_RESET_EVENTS, *_REAPPLIED, *_ANSWERS, "WORKFLOW_EXECUTION_UPDATE_COMPLETED"]
+    assert await event_types(new) == told
+    assert (await event_types(old))[-1] == "WORKFLOW_EXECUTION_TERMINATED"
     before, now = [await each.describe() for each in (old, new)]
     assert (before.status.name, now.status.name) == ("TERMINATED", "RUNNING")  # type: ignore[union-attr]
     assert before.raw_description.workflow_extended_info.reset_run_id == now.run_id
@@ -116,14 +106,14 @@ async def test_signals_and_updates_come_again(place: Place) -> None:
     assert (failed.base_run_id, failed.new_run_id) == (old.run_id, new.run_id)
     accepted = history[10].workflow_execution_update_accepted_event_attributes
     assert (accepted.accepted_request_sequencing_event_id, accepted.HasField("accepted_request")) == (6, False)
-    await replays(new)
-    # The run that goes on is reset once more, and after that is the newest again.
-    again = await reset(place, handle, 4)
+    await assert_replays(new)
+    # The new run can be reset as well.
+    again = await reset(backend, handle, 4)
     assert await handle.query(Inbox.notes) == ["first", "second", "third"]
-    assert await events(again) == told
+    assert await event_types(again) == told
     await handle.signal(Inbox.finish)
     assert await handle.result() == ["first", "second", "third"]
-    await replays(again)
+    await assert_replays(again)
 
 
 @requirement("SIMULATOR-RESET")
@@ -131,38 +121,38 @@ async def test_signals_and_updates_come_again(place: Place) -> None:
     ("reapply", "excluded", "seen"),
     [(_NONE, (), []), (_SIGNAL, (), ["first", "third"]), (_EVERYTHING, (_NO_SIGNAL,), ["second"])],
 )
-async def test_only_what_is_asked_for_comes_again(
-    place: Place, reapply: Any, excluded: tuple[Any, ...], seen: list[str]
+async def test_only_the_requested_kinds_are_reapplied(
+    backend: Backend, reapply: Any, excluded: tuple[Any, ...], seen: list[str]
 ) -> None:
-    handle = await an_inbox(place)
-    new = await reset(place, handle, 4, reapply, excluded=excluded)
+    handle = await start_inbox(backend)
+    new = await reset(backend, handle, 4, reapply, excluded=excluded)
     assert await handle.query(Inbox.notes) == seen
-    assert (await events(new))[:4] == _BEGINS
+    assert (await event_types(new))[:4] == _RESET_EVENTS
     await handle.terminate()
 
 
 @requirement("SIMULATOR-RESET")
-async def test_what_came_before_the_point_is_there_already(place: Place) -> None:
-    handle = await an_inbox(place)
-    new = await reset(place, handle, (await finished(handle))[-1], _NONE)
+async def test_events_before_the_reset_point_are_kept(backend: Backend) -> None:
+    handle = await start_inbox(backend)
+    new = await reset(backend, handle, (await finished(handle))[-1], _NONE)
     assert await handle.query(Inbox.notes) == ["first", "second", "third"]
-    # The same update is answered as it was.
-    assert (await events(new)).count("WORKFLOW_EXECUTION_UPDATE_COMPLETED") == 1
+    # The update keeps its outcome.
+    assert (await event_types(new)).count("WORKFLOW_EXECUTION_UPDATE_COMPLETED") == 1
     await handle.signal(Inbox.finish)
     assert await handle.result() == ["first", "second", "third"]
-    await replays(new)
+    await assert_replays(new)
 
 
 @requirement("SIMULATOR-RESET")
-async def test_a_cancellation_does_not_come_again_and_what_has_ended_stays_as_it_is(place: Place) -> None:
-    handle = await start(place, Inbox)
+async def test_cancellations_are_not_reapplied_and_a_closed_run_keeps_its_status(backend: Backend) -> None:
+    handle = await start(backend, Inbox)
     await handle.query(Inbox.notes)
-    old = place.client.get_workflow_handle(handle.id, run_id=(await handle.describe()).run_id)
+    old = backend.client.get_workflow_handle(handle.id, run_id=(await handle.describe()).run_id)
     await handle.signal(Inbox.note, "first")
     await handle.cancel()
     with pytest.raises(WorkflowFailureError):
         await old.result()
-    new = await reset(place, handle, 4)
+    new = await reset(backend, handle, 4)
     assert await handle.query(Inbox.notes) == ["first"]
     before, now = [await each.describe() for each in (old, new)]
     assert (before.status.name, now.status.name) == ("CANCELED", "RUNNING")  # type: ignore[union-attr]
@@ -171,38 +161,38 @@ async def test_a_cancellation_does_not_come_again_and_what_has_ended_stays_as_it
 
 
 @requirement("SIMULATOR-RESET")
-async def test_children_that_had_begun_go_on_with_the_new_run(place: Place) -> None:
-    handle = await start(place, Household)
-    await until(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
+async def test_children_started_before_the_reset_point_belong_to_the_new_run(backend: Backend) -> None:
+    handle = await start(backend, Household)
+    await wait_for_event(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
     tasks = await finished(handle)
-    one, other = (place.client.get_workflow_handle(f"{handle.id}-{name}") for name in "ab")
+    one, other = (backend.client.get_workflow_handle(f"{handle.id}-{name}") for name in "ab")
     await other.signal(Inbox.note, "of b")
     await other.signal(Inbox.finish)
-    await until(handle, "CHILD_WORKFLOW_EXECUTION_COMPLETED")
-    new = await reset(place, handle, tasks[-1], _NONE)
-    # What became of one since then comes again, whatever else does.
-    await until(new, "CHILD_WORKFLOW_EXECUTION_COMPLETED")
+    await wait_for_event(handle, "CHILD_WORKFLOW_EXECUTION_COMPLETED")
+    new = await reset(backend, handle, tasks[-1], _NONE)
+    # The close of a child is always reapplied.
+    await wait_for_event(new, "CHILD_WORKFLOW_EXECUTION_COMPLETED")
     [child] = (await new.describe()).raw_description.pending_children
     assert (child.workflow_id, child.run_id) == (one.id, (await one.describe()).run_id)
     assert (await one.describe()).raw_description.workflow_execution_info.parent_execution.run_id != new.run_id
     await one.signal(Inbox.note, "of a")
     await one.signal(Inbox.finish)
-    await until(new, "CHILD_WORKFLOW_EXECUTION_COMPLETED", 2)
-    await place.advance(handle, timedelta(hours=4))
+    await wait_for_event(new, "CHILD_WORKFLOW_EXECUTION_COMPLETED", 2)
+    await backend.advance(handle, timedelta(hours=4))
     assert await new.result() == ["of a", "of b", "done"]
-    await replays(new)
+    await assert_replays(new)
 
 
 @requirement("SIMULATOR-RESET")
-async def test_children_that_began_later_stay_and_keep_their_ids(place: Place) -> None:
-    handle = await start(place, Household)
-    await until(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
+async def test_children_started_after_the_reset_point_keep_running_and_keep_their_ids(backend: Backend) -> None:
+    handle = await start(backend, Household)
+    await wait_for_event(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
     tasks = await finished(handle)
     _, chance = await handle.query(Household.all)
-    one, other = (place.client.get_workflow_handle(f"{handle.id}-{name}") for name in "ab")
-    # The first one had begun, the second one had not.
-    new = await reset(place, handle, tasks[1], _NONE)
-    await until(new, "START_CHILD_WORKFLOW_EXECUTION_FAILED")
+    one, other = (backend.client.get_workflow_handle(f"{handle.id}-{name}") for name in "ab")
+    # At this point the first child had started, the second one had not.
+    new = await reset(backend, handle, tasks[1], _NONE)
+    await wait_for_event(new, "START_CHILD_WORKFLOW_EXECUTION_FAILED")
     seen, then = await handle.query(Household.all)
     assert seen == ["b is taken"]
     assert then[0] == chance[0]
@@ -210,9 +200,9 @@ async def test_children_that_began_later_stay_and_keep_their_ids(place: Place) -
     assert [each.workflow_id for each in (await new.describe()).raw_description.pending_children] == [one.id]
     for child in (one, other):
         assert (await child.describe()).status.name == "RUNNING"  # type: ignore[union-attr]
-    # Then neither had.
-    last = await reset(place, handle, 4, _NONE)
-    await until(last, "START_CHILD_WORKFLOW_EXECUTION_FAILED", 2)
+    # At this point neither had started.
+    last = await reset(backend, handle, 4, _NONE)
+    await wait_for_event(last, "START_CHILD_WORKFLOW_EXECUTION_FAILED", 2)
     assert (await last.describe()).raw_description.pending_children == []
     await handle.terminate()
     for child in (one, other):
@@ -220,69 +210,69 @@ async def test_children_that_began_later_stay_and_keep_their_ids(place: Place) -
         await child.signal(Inbox.note, "still here")
         await child.signal(Inbox.finish)
         assert await child.result() == ["still here"]
-    await replays(last)
+    await assert_replays(last)
 
 
 @requirement("SIMULATOR-RESET")
-async def test_an_activity_begins_anew_and_a_timer_goes_on(place: Place) -> None:
-    workflows.Gate.closed = asyncio.Event()
-    handle = await start(place, Household)
-    await until(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
+async def test_activities_restart_and_timers_continue_after_a_reset(backend: Backend) -> None:
+    workflows.ActivityLog.closed = asyncio.Event()
+    handle = await start(backend, Household)
+    await wait_for_event(handle, "CHILD_WORKFLOW_EXECUTION_STARTED", 2)
     for name in "ab":
-        await place.client.get_workflow_handle(f"{handle.id}-{name}").signal(Inbox.finish)
-    await until(handle, "TIMER_STARTED")
+        await backend.client.get_workflow_handle(f"{handle.id}-{name}").signal(Inbox.finish)
+    await wait_for_event(handle, "TIMER_STARTED")
     async with asyncio.timeout(10):
-        while not workflows.Gate.tries:
+        while not workflows.ActivityLog.attempts:
             await asyncio.sleep(0.01)
     await handle.signal(Household.note, "meanwhile")
     await handle.query(Household.all)
-    workflows.Gate.closed.set()
-    new = await reset(place, handle, (await finished(handle))[-1], _NONE)
-    await until(new, "ACTIVITY_TASK_COMPLETED")
-    assert workflows.Gate.tries == ["done", "done"]
+    workflows.ActivityLog.closed.set()
+    new = await reset(backend, handle, (await finished(handle))[-1], _NONE)
+    await wait_for_event(new, "ACTIVITY_TASK_COMPLETED")
+    assert workflows.ActivityLog.attempts == ["done", "done"]
     last = (await new.fetch_history()).events
     [began] = [each for each in last if each.HasField("activity_task_started_event_attributes")]
     assert began.activity_task_started_event_attributes.attempt == 1
-    await place.advance(handle, timedelta(hours=3, minutes=1))
+    await backend.advance(handle, timedelta(hours=3, minutes=1))
     assert await asyncio.wait_for(new.result(), 10) == ["meanwhile", "done"]
     [fired] = [each for each in (await new.fetch_history()).events if each.HasField("timer_fired_event_attributes")]
     [begun] = [each for each in last if each.HasField("timer_started_event_attributes")]
     waited = fired.event_time.ToDatetime() - begun.event_time.ToDatetime()
     assert timedelta(hours=3) <= waited < timedelta(hours=3, seconds=30)
-    await replays(new)
+    await assert_replays(new)
 
 
 @requirement("SIMULATOR-RESET")
-async def test_where_no_workflow_task_has_ended_nothing_is_reset(place: Place) -> None:
-    handle = await start(place, Inbox)
+async def test_a_reset_needs_an_event_that_closed_a_workflow_task(backend: Backend) -> None:
+    handle = await start(backend, Inbox)
     await handle.query(Inbox.notes)
     for finish in (0, 1, 99):
         with pytest.raises(RPCError, match="Workflow task finish ID must be") as refused:
-            await reset(place, handle, finish)
+            await reset(backend, handle, finish)
         assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
     with pytest.raises(RPCError) as refused:
-        await reset(place, place.client.get_workflow_handle("nobody"), 4)
+        await reset(backend, backend.client.get_workflow_handle("nobody"), 4)
     assert refused.value.status is RPCStatusCode.NOT_FOUND
     assert (await handle.describe()).status.name == "RUNNING"  # type: ignore[union-attr]
     await handle.terminate()
 
 
 @requirement("SIMULATOR-RESET")
-async def test_what_is_not_simulated_is_told() -> None:
-    async with backends.simulated() as place:
-        handle = await start(place, Inbox)
+async def test_resets_that_are_not_simulated_raise_an_error() -> None:
+    async with backends.simulated() as backend:
+        handle = await start(backend, Inbox)
         await handle.query(Inbox.notes)
-        with pytest.raises(NotSimulated, match="another event than one that ends a workflow task"):
-            await reset(place, handle, 3)
+        with pytest.raises(NotSimulated, match="an event that closes no workflow task"):
+            await reset(backend, handle, 3)
         old = (await handle.describe()).run_id
-        await reset(place, handle, 4)
-        with pytest.raises(NotSimulated, match="another run than the newest"):
-            await reset(place, place.client.get_workflow_handle(handle.id, run_id=old), 4)
-        parent = await start(place, workflows.Parent)
+        await reset(backend, handle, 4)
+        with pytest.raises(NotSimulated, match="not the newest one"):
+            await reset(backend, backend.client.get_workflow_handle(handle.id, run_id=old), 4)
+        parent = await start(backend, workflows.Parent)
         with pytest.raises(NotSimulated, match="a reset of a child"):
-            await reset(place, place.client.get_workflow_handle(f"{parent.id}-a"), 4)
-        limited = await place.client.start_workflow(
+            await reset(backend, backend.client.get_workflow_handle(f"{parent.id}-a"), 4)
+        limited = await backend.client.start_workflow(
             Child.run, "waits", id="limited", task_queue=QUEUE, run_timeout=timedelta(days=1)
         )
-        with pytest.raises(NotSimulated, match="a time-out"):
-            await reset(place, limited, 4)
+        with pytest.raises(NotSimulated, match="a timeout"):
+            await reset(backend, limited, 4)

@@ -1,4 +1,4 @@
-"""What only the simulator does: crashes wherever wanted, chance, virtual time, and loud refusals."""
+"""What only the simulator has: crashes at any event, random schedules, virtual time, features not simulated."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from temporal_simulator import (
 )
 from temporal_simulator.server import workflow_tasks as _tasks
 from tests.unit.testing.simulator import workflows
-from tests.unit.testing.simulator.backends import QUEUE
+from tests.unit.testing.simulator.backends import QUEUE, event_types
 
 HOUR = timedelta(hours=1)
 
 
-class Patient(FifoScheduler):
-    """In order, but a worker takes its time, and a client does not wait for it."""
+class InterleavingScheduler(FifoScheduler):
+    """FIFO, but tasks are interleaved, and clients get early replies."""
 
     interleaves_tasks = True
 
@@ -43,7 +43,7 @@ class Patient(FifoScheduler):
 
 
 @asynccontextmanager
-async def a_simulation(**options: Any) -> AsyncIterator[tuple[Simulation, Client]]:
+async def open_simulation(**options: Any) -> AsyncIterator[tuple[Simulation, Client]]:
     simulation = Simulation(search_attributes=(workflows.COLOUR.name,), **options)
     simulation.start_worker(QUEUE, Worker(workflows.WORKFLOWS, workflows.ACTIVITIES))
     yield simulation, connect(simulation)
@@ -58,12 +58,8 @@ def restart(simulation: Simulation) -> None:
     simulation.start_worker(QUEUE, Worker(workflows.WORKFLOWS, workflows.ACTIVITIES))
 
 
-async def kinds_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
-    return [EventType.Name(event.event_type)[11:] async for event in handle.fetch_history_events()]
-
-
-async def failures_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
-    """Why its workflow tasks failed."""
+async def task_failures(handle: WorkflowHandle[Any, Any]) -> list[str]:
+    """The messages of the failed workflow tasks."""
     return [
         event.workflow_task_failed_event_attributes.failure.message
         async for event in handle.fetch_history_events()
@@ -71,8 +67,8 @@ async def failures_of(handle: WorkflowHandle[Any, Any]) -> list[str]:
     ]
 
 
-async def test_time_only_passes_when_told_to_and_stops_at_everything_that_is_due() -> None:
-    async with a_simulation() as (simulation, client):
+async def test_virtual_time_moves_only_in_advance_and_stops_at_each_event() -> None:
+    async with open_simulation() as (simulation, client):
         handle = await start(client, workflows.Timers)
         began = simulation.now
         await handle.query("__stack_trace")
@@ -87,8 +83,8 @@ async def test_time_only_passes_when_told_to_and_stops_at_everything_that_is_due
         assert fired == [1 * HOUR, 2 * HOUR, 3 * HOUR]
 
 
-async def test_a_workflow_comes_back_by_replay_after_a_crash() -> None:
-    async with a_simulation() as (simulation, client):
+async def test_a_workflow_is_replayed_after_a_crash() -> None:
+    async with open_simulation() as (simulation, client):
         handle = await start(client, workflows.Inbox)
         await handle.signal(workflows.Inbox.note, "before")
         assert await handle.execute_update(workflows.Inbox.add, args=["update", 0]) == 2
@@ -98,8 +94,8 @@ async def test_a_workflow_comes_back_by_replay_after_a_crash() -> None:
         assert await handle.query(workflows.Inbox.notes) == ["before", "update", "meanwhile"]
 
 
-async def test_without_a_worker_nothing_is_answered() -> None:
-    async with a_simulation() as (simulation, client):
+async def test_without_a_worker_queries_fail_and_updates_wait() -> None:
+    async with open_simulation() as (simulation, client):
         handle = await start(client, workflows.Inbox)
         simulation.crash_worker(QUEUE)
         with pytest.raises(RPCError) as refused:
@@ -113,43 +109,44 @@ async def test_without_a_worker_nothing_is_answered() -> None:
         assert await asyncio.wait_for(adding, 10) == 1
 
 
-async def test_code_that_does_not_do_again_what_it_did_is_caught_when_it_is_replayed() -> None:
-    workflows.Fickle.instances = 0
-    async with a_simulation() as (simulation, client):
-        handle = await start(client, workflows.Fickle)
+async def test_nondeterminism_is_detected_on_replay() -> None:
+    workflows.Nondeterministic.instances = 0
+    async with open_simulation() as (simulation, client):
+        handle = await start(client, workflows.Nondeterministic)
         simulation.evict(QUEUE)
         await simulation.advance(timedelta(days=2))
-        assert "WORKFLOW_TASK_FAILED" in await kinds_of(handle)
+        assert "WORKFLOW_TASK_FAILED" in await event_types(handle)
         with pytest.raises(RPCError):
             await handle.query("__stack_trace")
-        [message] = await failures_of(handle)
+        [message] = await task_failures(handle)
         assert "Nondeterminism" in message
 
 
-async def test_a_workflow_whose_tasks_fail_goes_on_once_it_is_mended() -> None:
-    workflows.Raiser.is_mended = False
-    async with a_simulation() as (simulation, client):
-        handle = await start(client, workflows.Raiser)
+async def test_a_failing_workflow_task_is_retried_until_the_code_is_fixed() -> None:
+    workflows.FailsTasks.is_fixed = False
+    async with open_simulation() as (simulation, client):
+        handle = await start(client, workflows.FailsTasks)
         await simulation.advance(HOUR)
-        assert (await kinds_of(handle)).count("WORKFLOW_TASK_FAILED") == 1
-        workflows.Raiser.is_mended = True
+        assert (await event_types(handle)).count("WORKFLOW_TASK_FAILED") == 1
+        workflows.FailsTasks.is_fixed = True
         await simulation.advance(HOUR)
         assert await asyncio.wait_for(handle.result(), 10) == "mended"
 
 
-async def test_code_that_can_not_be_put_out_of_memory_is_told() -> None:
+async def test_code_that_suppresses_its_eviction_raises_an_error() -> None:
     simulation = Simulation()
     simulation.start_worker(QUEUE, Worker(workflows.WORKFLOWS, workflows.ACTIVITIES))
-    await start(connect(simulation), workflows.Stubborn)
+    await start(connect(simulation), workflows.SuppressesCancellation)
     with pytest.raises(EvictionError, match="toy"):
         simulation.evict(QUEUE)
 
 
 @pytest.mark.parametrize(
-    ("workflow", "what"), [(workflows.Anew, "continue as new"), (workflows.Local, "local activity")]
+    ("workflow", "what"),
+    [(workflows.ContinuesAsNew, "continue as new"), (workflows.CallsLocalActivity, "local activity")],
 )
-async def test_what_is_not_simulated_is_refused_loudly_and_for_good(workflow: type, what: str) -> None:
-    async with a_simulation() as (simulation, client):
+async def test_a_feature_that_is_not_simulated_ends_the_simulation(workflow: type, what: str) -> None:
+    async with open_simulation() as (simulation, client):
         with pytest.raises(NotSimulated, match=what):
             await start(client, workflow)
         with pytest.raises(NotSimulated, match=what):
@@ -157,14 +154,14 @@ async def test_what_is_not_simulated_is_refused_loudly_and_for_good(workflow: ty
 
 
 async def test_a_request_that_is_not_simulated_is_unimplemented() -> None:
-    async with a_simulation() as (_, client):
+    async with open_simulation() as (_, client):
         with pytest.raises(RPCError) as refused:
             await client.get_schedule_handle("none").describe()
         assert refused.value.status is RPCStatusCode.UNIMPLEMENTED
 
 
-async def test_a_query_of_visibility_that_is_not_understood_is_refused() -> None:
-    async with a_simulation() as (_, client):
+async def test_list_filters_that_are_not_supported_are_rejected() -> None:
+    async with open_simulation() as (_, client):
         await start(client, workflows.Inbox)
         assert (await client.count_workflows("WorkflowType = 'Inbox' AND ExecutionStatus = 'Running'")).count == 1
         assert (await client.count_workflows("WorkflowType != 'Inbox'")).count == 0
@@ -176,125 +173,125 @@ async def test_a_query_of_visibility_that_is_not_understood_is_refused() -> None
             assert refused.value.status is RPCStatusCode.INVALID_ARGUMENT
 
 
-async def test_a_page_of_a_list_leads_to_the_next() -> None:
-    async with a_simulation() as (_, client):
+async def test_lists_are_paged() -> None:
+    async with open_simulation() as (_, client):
         for number in range(5):
             await client.start_workflow(workflows.Inbox.run, id=f"toy-{number}", task_queue=QUEUE)
         listed = [each.id async for each in client.list_workflows("", page_size=2)]
         assert sorted(listed) == [f"toy-{number}" for number in range(5)]
 
 
-async def test_an_activity_that_was_under_way_in_a_crash_is_tried_again_after_its_time_out() -> None:
-    workflows.Gate.closed = asyncio.Event()
-    async with a_simulation() as (simulation, client):
+async def test_an_activity_interrupted_by_a_crash_is_retried_after_its_timeout() -> None:
+    workflows.ActivityLog.closed = asyncio.Event()
+    async with open_simulation() as (simulation, client):
         handle = await start(client, workflows.Canceller)
-        assert workflows.Gate.tries == ["TRY_CANCEL"]
+        assert workflows.ActivityLog.attempts == ["TRY_CANCEL"]
         simulation.crash_worker(QUEUE)
         restart(simulation)
         await simulation.advance(23 * HOUR)
-        assert workflows.Gate.tries == ["TRY_CANCEL"]
+        assert workflows.ActivityLog.attempts == ["TRY_CANCEL"]
         await simulation.advance(2 * HOUR)
-        assert workflows.Gate.tries == ["TRY_CANCEL", "TRY_CANCEL"]
+        assert workflows.ActivityLog.attempts == ["TRY_CANCEL", "TRY_CANCEL"]
         await handle.terminate()
 
 
-async def step_until(simulation: Simulation, label: str) -> None:
-    """Let happen what can, in order, until this is next."""
+async def process_until(simulation: Simulation, label: str) -> None:
+    """Process events in order until the next one has this label."""
     while (options := simulation.enabled_events()) and options[0].label != label:
         await simulation.process(options[0])
     assert options, f"{label} never came"
 
 
-async def test_a_crash_in_the_middle_of_a_workflow_task_loses_what_it_wanted_and_nothing_else() -> None:
-    async with a_simulation(scheduler=Patient()) as (simulation, client):
-        handle = await start(client, workflows.Hasty)
-        await step_until(simulation, "workflow task ends")
+async def test_a_crash_during_a_workflow_task_loses_its_commands_only() -> None:
+    async with open_simulation(scheduler=InterleavingScheduler()) as (simulation, client):
+        handle = await start(client, workflows.ClosesAfterActivity)
+        await process_until(simulation, "workflow task ends")
         simulation.crash_worker(QUEUE)
         restart(simulation)
         await simulation.advance(timedelta(minutes=1))
         assert await asyncio.wait_for(handle.result(), 10) == []
-        assert (await kinds_of(handle)).count("WORKFLOW_TASK_TIMED_OUT") == 1
-        assert workflows.Gate.tries == ["eager"]
+        assert (await event_types(handle)).count("WORKFLOW_TASK_TIMED_OUT") == 1
+        assert workflows.ActivityLog.attempts == ["eager"]
 
 
-async def test_a_crash_between_an_activity_and_its_report_has_it_done_twice() -> None:
-    async with a_simulation(scheduler=Patient()) as (simulation, client):
-        handle = await start(client, workflows.Hasty)
-        await step_until(simulation, "activity reports")
+async def test_a_crash_before_an_activity_reports_makes_it_run_twice() -> None:
+    async with open_simulation(scheduler=InterleavingScheduler()) as (simulation, client):
+        handle = await start(client, workflows.ClosesAfterActivity)
+        await process_until(simulation, "activity reports")
         simulation.crash_worker(QUEUE)
         restart(simulation)
         await simulation.advance(timedelta(minutes=1))
         assert await asyncio.wait_for(handle.result(), 10) == []
-        assert workflows.Gate.tries == ["eager", "eager"]
+        assert workflows.ActivityLog.attempts == ["eager", "eager"]
 
 
-class Early(FifoScheduler):
-    """In order, but a client is answered once there is something to report."""
+class EarlyReplyScheduler(FifoScheduler):
+    """FIFO, but a client gets its reply as soon as an activity can report."""
 
     interleaves_tasks = True
     simulation: Simulation
 
     def replies_early(self) -> bool:
-        return any(step.label == "activity reports" for step in self.simulation.enabled_events())
+        return any(event.label == "activity reports" for event in self.simulation.enabled_events())
 
 
-async def test_a_client_may_act_before_an_activity_that_has_ended_reports_it() -> None:
-    early = Early()
-    async with a_simulation(scheduler=early) as (simulation, client):
+async def test_a_client_may_act_before_a_finished_activity_reports() -> None:
+    early = EarlyReplyScheduler()
+    async with open_simulation(scheduler=early) as (simulation, client):
         early.simulation = simulation
-        handle = await start(client, workflows.Hasty)
-        # What a client has to do between two calls takes turns of the loop, but no time.
+        handle = await start(client, workflows.ClosesAfterActivity)
+        # Between two calls, a client takes turns of the event loop, but no time.
         for _ in range(10):
             await asyncio.sleep(0)
-        await handle.signal(workflows.Hasty.note, "meanwhile")
-        assert workflows.Gate.tries == ["eager"]
-        assert "ACTIVITY_TASK_COMPLETED" not in await kinds_of(handle)
+        await handle.signal(workflows.ClosesAfterActivity.note, "meanwhile")
+        assert workflows.ActivityLog.attempts == ["eager"]
+        assert "ACTIVITY_TASK_COMPLETED" not in await event_types(handle)
 
 
-async def test_a_report_that_is_lost_has_an_activity_done_again_after_its_time_out() -> None:
-    async with a_simulation(scheduler=RandomScheduler(1, loss_rate=1.0)) as (simulation, client):
-        handle = await start(client, workflows.Hasty)
+async def test_an_activity_whose_report_is_lost_is_retried_after_its_timeout() -> None:
+    async with open_simulation(scheduler=RandomScheduler(1, loss_rate=1.0)) as (simulation, client):
+        handle = await start(client, workflows.ClosesAfterActivity)
         await simulation.advance(timedelta(seconds=4))
-        assert workflows.Gate.tries == ["eager"]
+        assert workflows.ActivityLog.attempts == ["eager"]
         await simulation.advance(timedelta(seconds=4))
-        assert workflows.Gate.tries == ["eager", "eager"]
+        assert workflows.ActivityLog.attempts == ["eager", "eager"]
         simulation.scheduler = FifoScheduler()
         await simulation.advance(timedelta(minutes=1))
         assert await asyncio.wait_for(handle.result(), 10) == []
-        assert workflows.Gate.tries == ["eager", "eager", "eager"]
+        assert workflows.ActivityLog.attempts == ["eager", "eager", "eager"]
 
 
-async def test_what_arrives_while_a_workflow_ends_is_told_before_it_does() -> None:
-    async with a_simulation(scheduler=Patient()) as (simulation, client):
-        handle = await start(client, workflows.Hasty)
+async def test_a_signal_during_the_last_task_is_delivered_before_the_workflow_closes() -> None:
+    async with open_simulation(scheduler=InterleavingScheduler()) as (simulation, client):
+        handle = await start(client, workflows.ClosesAfterActivity)
         for _ in range(2):
-            await step_until(simulation, "workflow task ends")
-            if "eager" not in workflows.Gate.tries:
+            await process_until(simulation, "workflow task ends")
+            if "eager" not in workflows.ActivityLog.attempts:
                 await simulation.process(simulation.enabled_events()[0])
-        await handle.signal(workflows.Hasty.note, "just in time")
+        await handle.signal(workflows.ClosesAfterActivity.note, "just in time")
         await simulation.run()
         assert await asyncio.wait_for(handle.result(), 10) == ["just in time"]
-        assert await failures_of(handle) == ["UnhandledCommand"]
+        assert await task_failures(handle) == ["UnhandledCommand"]
 
 
-async def life(seed: int) -> list[str]:
-    workflows.Gate.reset()
-    async with a_simulation(scheduler=RandomScheduler(seed)) as (simulation, client):
+async def history_of_seed(seed: int) -> list[str]:
+    workflows.ActivityLog.reset()
+    async with open_simulation(scheduler=RandomScheduler(seed)) as (simulation, client):
         handle = await start(client, workflows.Parent)
         await simulation.advance(HOUR)
         await asyncio.wait_for(handle.result(), 10)
-        return await kinds_of(handle)
+        return await event_types(handle)
 
 
-async def test_the_same_seed_is_the_same_life_and_others_are_others() -> None:
-    lives = [await life(seed) for seed in range(20)]
-    assert [await life(seed) for seed in range(20)] == lives
-    assert len({tuple(each) for each in lives}) > 5
+async def test_the_same_seed_gives_the_same_history_and_other_seeds_give_others() -> None:
+    histories = [await history_of_seed(seed) for seed in range(20)]
+    assert [await history_of_seed(seed) for seed in range(20)] == histories
+    assert len({tuple(each) for each in histories}) > 5
 
 
 @pytest.mark.parametrize("span", [1e-17, 1e-10, 2.0])
-def test_in_a_loop_on_virtual_time_every_wait_ends(span: float) -> None:
-    """Also one that is shorter than the clock can tell: what is left of another one, as such numbers are not exact."""
+def test_every_wait_in_a_virtual_time_loop_ends(span: float) -> None:
+    """Also a wait shorter than the resolution of the clock, such as the remainder of another wait."""
 
     async def wait() -> None:
         loop, waits = asyncio.get_running_loop(), 0
@@ -310,9 +307,9 @@ def test_in_a_loop_on_virtual_time_every_wait_ends(span: float) -> None:
         runner.run(wait())
 
 
-def test_in_a_loop_on_virtual_time_waiting_costs_nothing_and_workflows_go_on() -> None:
+def test_a_virtual_time_loop_moves_the_clock_of_an_attached_simulation() -> None:
     async def main() -> tuple[list[str], float]:
-        async with a_simulation() as (simulation, client):
+        async with open_simulation() as (simulation, client):
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualTimeLoop)
             stop = loop.attach(simulation)
@@ -327,7 +324,7 @@ def test_in_a_loop_on_virtual_time_waiting_costs_nothing_and_workflows_go_on() -
     assert now == pytest.approx(3 * 3600, abs=1)
 
 
-def test_a_loop_in_which_everything_waits_for_nothing_says_so() -> None:
+def test_a_deadlocked_loop_raises_an_error() -> None:
     async def main() -> None:
         await asyncio.get_running_loop().create_future()
 
@@ -335,16 +332,16 @@ def test_a_loop_in_which_everything_waits_for_nothing_says_so() -> None:
         runner.run(main())
 
 
-async def test_a_query_that_fails_is_refused_with_its_reason() -> None:
-    async with a_simulation() as (_, client):
+async def test_a_failed_query_reports_its_reason() -> None:
+    async with open_simulation() as (_, client):
         handle = await start(client, workflows.Inbox)
         with pytest.raises(WorkflowQueryFailedError, match="no answer"):
             await handle.query(workflows.Inbox.fails)
 
 
-async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
+async def test_the_same_state_has_the_same_digest_whatever_the_order() -> None:
     async def digest(*names: str) -> object:
-        async with a_simulation(scheduler=Patient()) as (simulation, _):
+        async with open_simulation(scheduler=InterleavingScheduler()) as (simulation, _):
             for name in names:
                 simulation.start(Start(name, "Child", QUEUE))
             return simulation.digest()
@@ -353,41 +350,41 @@ async def test_two_ways_to_the_same_state_have_the_same_digest() -> None:
     assert await digest("a") != await digest("b")
 
 
-async def test_by_hand_nothing_happens_by_itself_when_an_activity_ends() -> None:
-    async with a_simulation(manual=True, scheduler=Patient()) as (simulation, _):
+async def test_a_manual_simulation_processes_no_event_by_itself() -> None:
+    async with open_simulation(manual=True, scheduler=InterleavingScheduler()) as (simulation, _):
         one, other = (simulation.start(Start(name, "Activities", QUEUE)) for name in ("one", "other"))
         for expected in ("workflow task", "workflow task ends", "activity starts"):
-            [step] = [step for step in simulation.enabled_events() if step.run_id == one.run_id]
-            assert step.label == expected
-            await simulation.process(step)
+            [event] = [event for event in simulation.enabled_events() if event.run_id == one.run_id]
+            assert event.label == expected
+            await simulation.process(event)
         await asyncio.sleep(0.01)
-        possible = {(step.label, step.run_id) for step in simulation.enabled_events()}
+        possible = {(event.label, event.run_id) for event in simulation.enabled_events()}
         assert possible == {("activity reports", one.run_id), ("workflow task", other.run_id)}
 
 
 @pytest.fixture
-def _soon_tired(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_tasks, "MOST_FAILURES", 5)
-    monkeypatch.setattr(workflows.Raiser, "is_mended", False)
+def _few_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tasks, "MAX_CONSECUTIVE_FAILURES", 5)
+    monkeypatch.setattr(workflows.FailsTasks, "is_fixed", False)
 
 
-@pytest.mark.usefixtures("_soon_tired")
-async def test_a_workflow_whose_tasks_fail_for_ever_ends_the_simulation_by_name() -> None:
-    async with a_simulation() as (simulation, client):
-        await start(client, workflows.Raiser)
+@pytest.mark.usefixtures("_few_retries")
+async def test_an_endless_task_failure_ends_the_simulation() -> None:
+    async with open_simulation() as (simulation, client):
+        await start(client, workflows.FailsTasks)
         await simulation.advance(timedelta(seconds=14))
-        with pytest.raises(EndlessTaskFailureError, match=r"Raiser toy .* failed 5 times in a row.*: a bug"):
+        with pytest.raises(EndlessTaskFailureError, match=r"FailsTasks toy .* failed 5 times in a row.*: a bug"):
             await simulation.advance(timedelta(days=1))
 
 
-@pytest.mark.usefixtures("_soon_tired")
-def test_who_waits_for_it_in_a_loop_on_virtual_time_is_told() -> None:
+@pytest.mark.usefixtures("_few_retries")
+def test_an_endless_task_failure_is_raised_in_a_virtual_time_loop() -> None:
     async def main() -> None:
-        async with a_simulation() as (simulation, client):
+        async with open_simulation() as (simulation, client):
             loop = asyncio.get_running_loop()
             assert isinstance(loop, VirtualTimeLoop)
             loop.attach(simulation)
-            await (await start(client, workflows.Raiser)).result()
+            await (await start(client, workflows.FailsTasks)).result()
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(EndlessTaskFailureError, match="a bug"):
         runner.run(main())

@@ -1,4 +1,4 @@
-"""Small workflows, one for each thing a workflow can do. Most end with a list of what they saw."""
+"""Small workflows, one for each feature. Most return a list of what they observed."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ SECONDS_5 = timedelta(seconds=5)
 COLOUR = SearchAttributeKey.for_keyword("Colour")
 
 
-class Gate:
-    """What activities ask: how often each was tried, and how it goes."""
+class ActivityLog:
+    """The attempts of all activities, and a gate that blocks some of them."""
 
-    tries: ClassVar[list[str]] = []
+    attempts: ClassVar[list[str]] = []
     closed: ClassVar[asyncio.Event | None] = None
 
     @classmethod
     def reset(cls) -> None:
-        cls.tries, cls.closed = [], None
+        cls.attempts, cls.closed = [], None
 
 
 @activity.defn
 async def echo(text: str) -> str:
-    Gate.tries.append(text)
+    ActivityLog.attempts.append(text)
     return text
 
 
 @activity.defn
-async def third_time_lucky(text: str) -> str:
-    Gate.tries.append(text)
+async def succeeds_at_third_attempt(text: str) -> str:
+    ActivityLog.attempts.append(text)
     if activity.info().attempt < 3:
         raise ApplicationError(f"not yet: {activity.info().attempt}", type="NOT_YET")
     return text
@@ -42,15 +42,15 @@ async def third_time_lucky(text: str) -> str:
 
 @activity.defn
 async def never(text: str) -> str:
-    Gate.tries.append(text)
+    ActivityLog.attempts.append(text)
     raise ApplicationError("never", type="NEVER")
 
 
 @activity.defn
 async def waits(text: str) -> str:
-    Gate.tries.append(text)
-    if Gate.closed is not None:
-        await Gate.closed.wait()
+    ActivityLog.attempts.append(text)
+    if ActivityLog.closed is not None:
+        await ActivityLog.closed.wait()
     return text
 
 
@@ -77,7 +77,7 @@ class Activities:
     @workflow.run
     async def run(self) -> list[str]:
         seen = [await workflow.execute_activity(echo, "a", start_to_close_timeout=SECONDS_5)]
-        seen.append(await workflow.execute_activity(third_time_lucky, "b", start_to_close_timeout=SECONDS_5))
+        seen.append(await workflow.execute_activity(succeeds_at_third_attempt, "b", start_to_close_timeout=SECONDS_5))
         for kind, policy in {
             "attempts": RetryPolicy(maximum_attempts=2),
             "final": RetryPolicy(non_retryable_error_types=["NEVER"]),
@@ -196,8 +196,8 @@ class Parent:
 
 
 @workflow.defn
-class Reporter:
-    """Signals another workflow, which may not be there."""
+class SignalsAnother:
+    """Signals another workflow, which may not exist."""
 
     @workflow.run
     async def run(self, other: str) -> str:
@@ -211,15 +211,15 @@ class Reporter:
 
 @workflow.defn
 class Canceller:
-    """Cancels an activity in each of the ways there are, and is cancelled itself at the end."""
+    """Cancels an activity with each cancellation type, and is cancelled itself at the end."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
-        self.gives_up = False
+        self.raises_cancelled_error = False
 
     @workflow.signal
     def give_up(self) -> None:
-        self.gives_up = True
+        self.raises_cancelled_error = True
 
     @workflow.query
     def seen_so_far(self) -> list[str]:
@@ -232,8 +232,8 @@ class Canceller:
             handle: workflow.ActivityHandle[str] = workflow.start_activity(
                 waits, kind.name, start_to_close_timeout=timedelta(days=1), cancellation_type=kind
             )
-            await workflow.wait_condition(lambda: self.gives_up)
-            self.gives_up = False
+            await workflow.wait_condition(lambda: self.raises_cancelled_error)
+            self.raises_cancelled_error = False
             handle.cancel()
             try:
                 await handle
@@ -253,8 +253,8 @@ class Canceller:
 
 
 @workflow.defn
-class Told:
-    """Tells about itself: memo, search attribute, info, random numbers, a patch."""
+class Metadata:
+    """Uses memo, search attributes, info, random numbers and a patch."""
 
     @workflow.run
     async def run(self) -> list[str]:
@@ -268,34 +268,34 @@ class Told:
 
 
 @workflow.defn(sandboxed=False)
-class Fickle:
-    """Wants one thing when it is new, and another when it is replayed."""
+class Nondeterministic:
+    """Emits other commands on replay."""
 
     instances: ClassVar[int] = 0
 
     @workflow.run
     async def run(self) -> str:
-        Fickle.instances += 1
-        await workflow.sleep(timedelta(days=Fickle.instances))
+        Nondeterministic.instances += 1
+        await workflow.sleep(timedelta(days=Nondeterministic.instances))
         return "ended"
 
 
 @workflow.defn
-class Raiser:
-    """Fails its workflow tasks until it is mended."""
+class FailsTasks:
+    """Fails its workflow tasks until it is fixed."""
 
-    is_mended: ClassVar[bool] = False
+    is_fixed: ClassVar[bool] = False
 
     @workflow.run
     async def run(self) -> str:
-        if not Raiser.is_mended:
+        if not FailsTasks.is_fixed:
             raise RuntimeError("a bug")
         return "mended"
 
 
 @workflow.defn
-class Stubborn:
-    """Goes on when it is cancelled, whatever for: such code can't be put out of memory."""
+class SuppressesCancellation:
+    """Suppresses every cancellation, so that it cannot be evicted."""
 
     @workflow.run
     async def run(self) -> None:
@@ -307,22 +307,22 @@ class Stubborn:
 
 
 @workflow.defn
-class Anew:
+class ContinuesAsNew:
     @workflow.run
     async def run(self) -> None:
         workflow.continue_as_new()
 
 
 @workflow.defn
-class Local:
+class CallsLocalActivity:
     @workflow.run
     async def run(self) -> str:
         return await workflow.execute_local_activity(echo, "local", start_to_close_timeout=SECONDS_5)
 
 
 @workflow.defn
-class Hasty:
-    """Ends as soon as its activity has; what else has come by then, it never learns."""
+class ClosesAfterActivity:
+    """Completes as soon as its activity has, without waiting for signals."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -339,7 +339,7 @@ class Hasty:
 
 @workflow.defn
 class ChildCanceller:
-    """Cancels a child in each of the ways there are."""
+    """Cancels a child with each cancellation type."""
 
     @workflow.run
     async def run(self) -> list[str]:
@@ -357,8 +357,8 @@ class ChildCanceller:
 
 
 @workflow.defn
-class Family:
-    """Has a child for each parent close policy, and an activity under way."""
+class ParentWithPolicies:
+    """Has a child for each parent close policy, and a running activity."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -380,6 +380,22 @@ class Family:
         self.seen.append(text)
 
 
-WORKFLOWS: tuple[type, ...] = (Activities, Anew, Canceller, Child, ChildCanceller, Family, Fickle, Hasty)
-WORKFLOWS += (Inbox, Local, Parent, Raiser, Stubborn, Reporter, Timers, Told)
-ACTIVITIES = (echo, third_time_lucky, never, waits)
+WORKFLOWS: tuple[type, ...] = (
+    Activities,
+    CallsLocalActivity,
+    Canceller,
+    Child,
+    ChildCanceller,
+    ClosesAfterActivity,
+    ContinuesAsNew,
+    FailsTasks,
+    Inbox,
+    Metadata,
+    Nondeterministic,
+    Parent,
+    ParentWithPolicies,
+    SignalsAnother,
+    SuppressesCancellation,
+    Timers,
+)
+ACTIVITIES = (echo, never, succeeds_at_third_attempt, waits)

@@ -102,7 +102,9 @@ def apply_event(run: Execution, event: str) -> None:
         case "approve" | "reject":
             number = _next_number(run)
             decision = _payloads(DecisionRequest(by=f"person {number}" if number else _FIRST_NAME))
-            run.tasks.ask(Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision)))
+            run.tasks.request_update(
+                Request(meta=Meta(update_id=f"{event}-{number}"), input=Input(name=event, args=decision))
+            )
         case "cancel":
             run.request_cancel("enough")
         case _:
