@@ -18,7 +18,7 @@ from temporalio.client import Client as TemporalClient
 from invoice_mcp.server.tools import build_server
 from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import World
-from mcp_temporal_tasks import CreateTaskResult, TasksClient, get
+from mcp_temporal_tasks import CreateTaskResult, TasksClient, get_task
 
 
 class ScriptedUser:
@@ -49,7 +49,7 @@ def tasks_client(server: Any, person: ScriptedUser | None = None, tasks: TasksCl
 
 async def open_form_key(client: Client, task_id: str) -> str:
     """Under which key the task asks now; only who reads the task can know."""
-    [key] = (await get(client.session, task_id)).input_requests or {}
+    [key] = (await get_task(client.session, task_id)).input_requests or {}
     return key
 
 

@@ -31,7 +31,7 @@ This makes a workflow of your own one, with a question to the person on its way:
 
     def deployments(client: Client) -> MCPServer[Any]:
         tasks = TasksExtension(client, [TaskBinding(tool="deploy", workflow="Deploy")], retention=Retention(client))
-        server = MCPServer[Any]("deployments", extensions=[tasks], middleware=[tasks.listening])
+        server = MCPServer[Any]("deployments", extensions=[tasks], middleware=[tasks.subscriptions])
 
         @server.tool(description="Deploy a service when a person says so")
         async def deploy(service: str) -> CallToolResult:

@@ -1,8 +1,8 @@
 # What mcp_temporal_tasks has, for type checkers and for lazy_loader, which loads it when it is used.
 
-from .binding import TaskBinding, run_started, started, tool_result
-from .client.client import TasksClient, cancel, get, update
-from .ids import Run, input_key, run_of, task_id_of
+from .binding import TaskBinding, run_from_result, started, tool_result
+from .client.client import TasksClient, cancel_task, get_task, update_task
+from .ids import WorkflowRun, input_key, parse_task_id, task_id_of
 from .models import (
     EXTENSION_ID,
     CancelTask,
@@ -25,7 +25,6 @@ __all__ = [
     "DetailedTask",
     "GetTask",
     "Retention",
-    "Run",
     "Task",
     "TaskBinding",
     "TaskParams",
@@ -34,13 +33,14 @@ __all__ = [
     "TasksExtension",
     "UpdateTask",
     "UpdateTaskParams",
-    "cancel",
-    "get",
+    "WorkflowRun",
+    "cancel_task",
+    "get_task",
     "input_key",
-    "run_of",
-    "run_started",
+    "parse_task_id",
+    "run_from_result",
     "started",
     "task_id_of",
     "tool_result",
-    "update",
+    "update_task",
 ]

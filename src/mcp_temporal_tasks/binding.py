@@ -13,7 +13,7 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import TypeAdapter
 from temporalio.client import WorkflowHandle
 
-from mcp_temporal_tasks.ids import Run
+from mcp_temporal_tasks.ids import WorkflowRun
 from mcp_temporal_tasks.workflow import TASK_INPUT, TASK_STATE, TaskState
 
 Handle = WorkflowHandle[Any, Any]
@@ -26,7 +26,7 @@ def started(handle: Handle, **more: Any) -> CallToolResult:
     return tool_result({"workflow_id": handle.id, "run_id": run_id, **more})
 
 
-def run_started(result: CallToolResult) -> Run | None:
+def run_from_result(result: CallToolResult) -> WorkflowRun | None:
     """The run that a tool's structured content names as `workflow_id` and `run_id`, if it does."""
     content = result.structured_content
     if not isinstance(content, Mapping):
@@ -34,7 +34,7 @@ def run_started(result: CallToolResult) -> Run | None:
     workflow_id, run_id = content.get("workflow_id"), content.get("run_id")
     if not isinstance(workflow_id, str) or not isinstance(run_id, str) or not workflow_id or not run_id:
         return None
-    return Run(workflow_id, run_id)
+    return WorkflowRun(workflow_id, run_id)
 
 
 async def state_by_query(handle: Handle) -> TaskState:
@@ -47,7 +47,7 @@ async def answer_by_update(handle: Handle, responses: Mapping[str, Any], _ctx: S
     await handle.execute_update(TASK_INPUT, dict(responses))
 
 
-async def always(_handle: Handle) -> bool:
+async def always_cancellable(_handle: Handle) -> bool:
     """Any workflow that goes on may be cancelled."""
     return True
 
@@ -92,9 +92,9 @@ class TaskBinding:
     tool: str
     workflow: str
     without_tasks: Literal["wait", "answer", "refuse"] = "wait"
-    started: Callable[[CallToolResult], Run | None] = run_started
+    started: Callable[[CallToolResult], WorkflowRun | None] = run_from_result
     state: Callable[[Handle], Awaitable[TaskState]] = state_by_query
     answer: Callable[[Handle, Mapping[str, Any], ServerRequestContext[Any, Any]], Awaitable[None]] = answer_by_update
-    cancellable: Callable[[Handle], Awaitable[bool]] = always
+    cancellable: Callable[[Handle], Awaitable[bool]] = always_cancellable
     result: Callable[[Any], CallToolResult | Awaitable[CallToolResult]] = tool_result
     poll_interval: timedelta = timedelta(seconds=1)

@@ -14,7 +14,7 @@ from temporalio.service import RPCError
 
 logger = logging.getLogger(__name__)
 
-_LATER = "The task is not lost: ask again later"
+_RETRY_HINT = "The task is not lost: ask again later"
 
 
 def unknown_task() -> MCPError:
@@ -23,21 +23,21 @@ def unknown_task() -> MCPError:
 
 
 @asynccontextmanager
-async def answering(seconds: float) -> AsyncIterator[None]:
+async def mcp_errors(seconds: float) -> AsyncIterator[None]:
     """Bound the calls made inside, and turn what goes wrong with them into `MCPError`."""
     try:
         with anyio.fail_after(seconds):
             yield
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-        raise MCPError(INTERNAL_ERROR, f"No worker answered in time, or Temporal is away. {_LATER}") from None
+        raise MCPError(INTERNAL_ERROR, f"No worker answered in time, or Temporal is away. {_RETRY_HINT}") from None
     except WorkflowQueryFailedError as error:
         logger.warning("A workflow can't tell the state of its task: %s", error.message)
-        raise MCPError(INTERNAL_ERROR, f"The workflow can't tell the state of its task. {_LATER}") from None
+        raise MCPError(INTERNAL_ERROR, f"The workflow can't tell the state of its task. {_RETRY_HINT}") from None
     except RPCError as error:
         logger.warning("Temporal answered %s: %s", error.status.name, error.message)
-        raise MCPError(INTERNAL_ERROR, f"Temporal answered {error.status.name}. {_LATER}") from None
+        raise MCPError(INTERNAL_ERROR, f"Temporal answered {error.status.name}. {_RETRY_HINT}") from None
     except RuntimeError as error:
         # What a client raises that has never been connected and cannot be.
         if "connect" not in str(error):
             raise
-        raise MCPError(INTERNAL_ERROR, f"Temporal can't be reached. {_LATER}") from None
+        raise MCPError(INTERNAL_ERROR, f"Temporal can't be reached. {_RETRY_HINT}") from None

@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 logger = logging.getLogger(__name__)
 
 # The shortest that Temporal allows: what is kept at least where the namespace can't be asked for it.
-SHORTEST = timedelta(days=1)
+MINIMUM_RETENTION = timedelta(days=1)
 _RPC = timedelta(seconds=2)
 _ASK_AGAIN_AFTER = 300.0
 
@@ -23,7 +23,7 @@ class Retention:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._known = SHORTEST
+        self._known = MINIMUM_RETENTION
         self._ask_again_at = 0.0
 
     async def __call__(self) -> timedelta:
@@ -35,6 +35,6 @@ class Retention:
             except (RPCError, RuntimeError) as error:
                 logger.debug("The retention of %s is not told: %s", self._client.namespace, error)
             else:
-                self._known = answer.config.workflow_execution_retention_ttl.ToTimedelta() or SHORTEST
+                self._known = answer.config.workflow_execution_retention_ttl.ToTimedelta() or MINIMUM_RETENTION
             self._ask_again_at = time.monotonic() + _ASK_AGAIN_AFTER
         return self._known

@@ -23,7 +23,7 @@ TASK_INPUT = "TaskInput"
 PROTOCOL_ERROR = "io.modelcontextprotocol/error"
 """Type of the ApplicationError with which a workflow makes its task `failed`; see `protocol_error`."""
 
-_LONGEST_NUMBER = 10
+_MAX_DIGITS = 10
 
 
 @dataclass
@@ -57,7 +57,7 @@ class TaskInbox:
     """What a workflow asks the client of its task, and the answers. Serve TASK_STATE and TASK_INPUT with it."""
 
     def __init__(self) -> None:
-        self._asked = 0
+        self._question_count = 0
         self._open: dict[str, Any] = {}
         self._answers: dict[str, Any] = {}
         self._updated_at = workflow.info().start_time
@@ -76,8 +76,8 @@ class TaskInbox:
 
     async def ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
         """Send the client an MCP request, and wait for its answer, for as long as it takes."""
-        self._asked += 1
-        key = f"input-{self._asked}"
+        self._question_count += 1
+        key = f"input-{self._question_count}"
         if key not in self._answers:
             self._open[key] = dict(request)
         self._updated_at = workflow.now()
@@ -98,7 +98,7 @@ class TaskInbox:
         that on replay its first answer is taken before `run` has begun. It is kept until it is asked for.
         """
         for key, response in responses.items():
-            if key in self._open or _number_of(key) > self._asked:
+            if key in self._open or _question_number(key) > self._question_count:
                 self._open.pop(key, None)
                 self._answers.setdefault(key, response)
                 self._updated_at = workflow.now()
@@ -108,10 +108,10 @@ class TaskInbox:
         return TaskState(message=message, updated_at=self._updated_at, input_requests=dict(self._open))
 
 
-def _number_of(key: str) -> int:
+def _question_number(key: str) -> int:
     """Which question has this key, from 1; 0: none ever has."""
     number = key.removeprefix("input-")
-    is_ours = number.isascii() and number.isdecimal() and len(number) < _LONGEST_NUMBER
+    is_ours = number.isascii() and number.isdecimal() and len(number) < _MAX_DIGITS
     return int(number) if is_ours and key == f"input-{int(number)}" else 0
 
 

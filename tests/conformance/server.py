@@ -48,7 +48,7 @@ def build(client: Client, **options: Any) -> MCPServer[Any]:
     """The server; its extension is the production one, with these options."""
     tasks = TasksExtension(client, BINDINGS, retention=Retention(client), **options)
     server = MCPServer[Any](
-        "conformance", extensions=[tasks], middleware=[tasks.listening], version="1", log_level="WARNING"
+        "conformance", extensions=[tasks], middleware=[tasks.subscriptions], version="1", log_level="WARNING"
     )
 
     async def begin(job: Any, *arguments: Any) -> CallToolResult:

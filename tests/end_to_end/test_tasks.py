@@ -18,7 +18,7 @@ from invoice_mcp.adapters.ledger import PaymentLedger
 from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.cli.demo import sample_invoice, wait_until_ready
 from invoice_mcp.domain.report import InvoiceReport
-from mcp_temporal_tasks import CreateTaskResult, DetailedTask, TasksClient, cancel, get, update
+from mcp_temporal_tasks import CreateTaskResult, DetailedTask, TasksClient, cancel_task, get_task, update_task
 from tests.end_to_end.cluster import Cluster, client_without_keep_alive, load_balancer
 from tests.end_to_end.host import environment, wait_until_gone
 from tests.nightly import at_night
@@ -41,7 +41,7 @@ async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object
         async with tasks_client(url) as client:
             while True:
                 try:
-                    task = await get(client.session, task_id)
+                    task = await get_task(client.session, task_id)
                 except MCPError as error:
                     if error.code != -32603:
                         raise
@@ -64,7 +64,7 @@ async def submitted(url: str, invoice: dict[str, Any]) -> str:
 
 
 async def answered(url: str, task_id: str, responses: dict[str, Any]) -> None:
-    await patiently(url, lambda session: update(session, task_id, responses))
+    await patiently(url, lambda session: update_task(session, task_id, responses))
 
 
 async def until_asked(url: str, task_id: str, but: str = "") -> str:
@@ -161,7 +161,7 @@ async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) 
         task_id = await submitted(cluster.url, invoice)
         key = await until_asked(cluster.url, task_id)
         for after in (0.002, 0.01, 0.03):
-            await disturbed(lambda client: update(client.session, task_id, approved(key)), after)
+            await disturbed(lambda client: update_task(client.session, task_id, approved(key)), after)
         await answered(cluster.url, task_id, approved(key))
         ended = await until(cluster.url, task_id, lambda task: task.is_terminal)
         assert ended.result
@@ -178,7 +178,7 @@ async def test_a_cancellation_is_not_lost_with_who_was_killed(tmp_path: Path, vi
         task_id = await submitted(cluster.url, invoice)
         await until_asked(cluster.url, task_id)
         await cluster.named(victim).restart()
-        await patiently(cluster.url, lambda session: cancel(session, task_id))
+        await patiently(cluster.url, lambda session: cancel_task(session, task_id))
         await cluster.named(victim).restart()
         # What was paid only a worker tells; that it is cancelled is told without.
         ended = await until(cluster.url, task_id, lambda task: "nothing was paid" in str(task.status_message))

@@ -218,8 +218,8 @@ NAMED_MUTANTS: tuple[NamedMutant, ...] = (
     NamedMutant(
         "task answers that did not reach the workflow are acknowledged",
         "mcp_temporal_tasks/server/tasks.py",
-        "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    raise",
-        "if now.is_open and now.execution.run_id == found.execution.run_id:\n                    return",
+        "if now.is_open and now.execution.run_id == task.execution.run_id:\n                    raise",
+        "if now.is_open and now.execution.run_id == task.execution.run_id:\n                    return",
     ),
     # Faults that a careless developer might introduce; these survived at first.
     NamedMutant(

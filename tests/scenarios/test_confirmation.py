@@ -29,7 +29,7 @@ from invoice_mcp.service.queries import form_keys, require_run
 from invoice_mcp.testing import PAST_DUE, World
 from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
-from mcp_temporal_tasks import get, input_key, update
+from mcp_temporal_tasks import get_task, input_key, update_task
 from tests.requirements import requirement
 from tests.tasks_client import (
     ScriptedUser,
@@ -161,18 +161,18 @@ async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
         async with tasks_client(refusing) as blind, tasks_client(refusing, ScriptedUser()) as seeing:
             task_id = await _waiting(world, blind)
             error = await expect_error(
-                update(blind.session, task_id, await decision_response(blind, task_id, decision="approve"))
+                update_task(blind.session, task_id, await decision_response(blind, task_id, decision="approve"))
             )
             assert error.code == -32021
             assert error.data == {"requiredCapabilities": {"elicitation": {}}}
             assert "nothing was changed" in error.message
             assert (await world.status()).decision is None
-            assert (await get(blind.session, task_id)).status == "input_required"
-            await update(seeing.session, task_id, await decision_response(seeing, task_id, decision="approve"))
+            assert (await get_task(blind.session, task_id)).status == "input_required"
+            await update_task(seeing.session, task_id, await decision_response(seeing, task_id, decision="approve"))
             await world.until(Status.PAID)
             # To pay nothing needs nobody's confirmation.
             task_id = await _waiting(world, blind)
-            await update(blind.session, task_id, await decision_response(blind, task_id, decision="reject"))
+            await update_task(blind.session, task_id, await decision_response(blind, task_id, decision="reject"))
             await world.until(Status.REJECTED)
 
 
@@ -183,7 +183,7 @@ async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word
 ) -> None:
     async with new_world() as world, tasks_client(build_server_for(world, approval=policy)) as client:
         task_id = await _waiting(world, client)
-        await update(client.session, task_id, await decision_response(client, task_id, decision="approve"))
+        await update_task(client.session, task_id, await decision_response(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -270,7 +270,7 @@ async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_
         task_id = (await start_task(tasks, "trigger", invoice={**world.invoice(), **forged})).task_id
         world.track(*task_id.split(":"))
         await world.until(Status.PENDING_APPROVAL)
-        [request] = ((await get(tasks.session, task_id)).input_requests or {}).values()
+        [request] = ((await get_task(tasks.session, task_id)).input_requests or {}).values()
         await ToolClient(client).refused("approve", workflow_id=task_id.partition(":")[0])
         for told in (request["params"]["message"], *person.questions):
             first, second = told.splitlines()
@@ -349,9 +349,11 @@ async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: N
         report = await world.status()
         message = message_of(decision_request(report))
         for guess in ("decision-1", FormKeys(report.run_id, "a guess").decision_key(1, message)):
-            await update(client.session, task_id, form_response(input_key(guess, report.run_id), decision="approve"))
+            await update_task(
+                client.session, task_id, form_response(input_key(guess, report.run_id), decision="approve")
+            )
         assert (await world.status()).decision is None
-        await update(client.session, task_id, await decision_response(client, task_id, decision="approve"))
+        await update_task(client.session, task_id, await decision_response(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -411,12 +413,12 @@ async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world:
         told: list[Any] = [
             await tools.call("list"),
             await tools.call("status", workflow_id=workflow_id),
-            await get(client.session, task_id),
+            await get_task(client.session, task_id),
             await tools.call("approve", workflow_id=workflow_id),
             await tools.refused("reject", workflow_id=workflow_id),
         ]
         await world.until(Status.PAID)
-        told += [await get(client.session, task_id), await tools.refused("cancel", workflow_id=workflow_id)]
+        told += [await get_task(client.session, task_id), await tools.refused("cancel", workflow_id=workflow_id)]
     assert nonce not in str(told)
 
 
@@ -460,10 +462,10 @@ async def test_a_decision_in_the_tasks_form_tells_so_and_what_was_shown(
 ) -> None:
     async with new_world() as world, tasks_client(build_server_for(world, approval=policy), ScriptedUser()) as client:
         task_id = await _waiting(world, client)
-        await update(client.session, task_id, {await open_form_key(client, task_id): {"action": "cancel"}})
+        await update_task(client.session, task_id, {await open_form_key(client, task_id): {"action": "cancel"}})
         # The second form has another text.
-        [(key, request)] = ((await get(client.session, task_id)).input_requests or {}).items()
-        await update(client.session, task_id, form_response(key, decision=verdict))
+        [(key, request)] = ((await get_task(client.session, task_id)).input_requests or {}).items()
+        await update_task(client.session, task_id, form_response(key, decision=verdict))
         decision = (await world.until(Status.PAID, Status.REJECTED)).decision
     shown = hashlib.sha256(request["params"]["message"].encode()).hexdigest()
     assert decision

@@ -41,7 +41,7 @@ from invoice_mcp.testing.world.environment import TestEnvironment
 from invoice_mcp.testing.world.fakes import RecordingPayments
 from invoice_mcp.workflow.line_workflow import PayLineItem
 from invoice_mcp.workflow.worker import REPLAY
-from mcp_temporal_tasks.server.outcome import ending_of
+from mcp_temporal_tasks.server.outcome import read_outcome
 from mcp_temporal_tasks.workflow import TaskState
 from tests.requirements import requirement
 from tests.tool_client import an_invoice
@@ -127,7 +127,7 @@ class Target:
     async def result_of_task(self, report: InvoiceReport) -> InvoiceReport:
         """What its MCP task ends with."""
         handle = self.client.get_workflow_handle(self.workflow_id, run_id=report.run_id)
-        result = (await ending_of(handle, invoice_binding(self.service))).result
+        result = (await read_outcome(handle, invoice_binding(self.service))).result
         assert result is not None
         return InvoiceReport.model_validate(result["structuredContent"])
 

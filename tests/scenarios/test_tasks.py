@@ -23,8 +23,16 @@ from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 from invoice_mcp.testing import ToolRefused, World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.workflow.invoice_decisions import MOST_DISMISSALS
-from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, get, task_id_of, update
-from mcp_temporal_tasks import Run as TaskRun
+from mcp_temporal_tasks import (
+    EXTENSION_ID,
+    DetailedTask,
+    TasksClient,
+    WorkflowRun,
+    cancel_task,
+    get_task,
+    task_id_of,
+    update_task,
+)
 from tests.requirements import requirement
 from tests.tasks_client import (
     ScriptedUser,
@@ -100,13 +108,13 @@ async def test_a_task_asks_the_person_and_ends_with_the_report(new_world: NewWor
 async def test_a_rejection_in_the_form_rejects(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        await update(
+        await update_task(
             client.session,
             task_id,
             await decision_response(client, task_id, decision="reject", comment="Never ordered"),
         )
         await world.until(Status.REJECTED)
-        report = report_in(await get(client.session, task_id))
+        report = report_in(await get_task(client.session, task_id))
         assert report.decision
         assert report.decision.comment == "Never ordered"
         assert report.decision.by == "the client mcp"
@@ -127,9 +135,9 @@ async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_aga
 ) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        [(key, first)] = ((await get(client.session, task_id)).input_requests or {}).items()
-        await update(client.session, task_id, {key: response})
-        task = await get(client.session, task_id)
+        [(key, first)] = ((await get_task(client.session, task_id)).input_requests or {}).items()
+        await update_task(client.session, task_id, {key: response})
+        task = await get_task(client.session, task_id)
         assert task.status == "input_required"
         [(other, second)] = (task.input_requests or {}).items()
         assert other != key
@@ -140,10 +148,10 @@ async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_aga
         assert asks == first["params"]["message"]
         assert (await world.status()).decision is None
         # Its key is never used again.
-        await update(client.session, task_id, form_response(key, decision="reject"))
+        await update_task(client.session, task_id, form_response(key, decision="reject"))
         assert (await world.status()).decision is None
-        assert (await get(client.session, task_id)).last_updated_at == task.last_updated_at
-        await update(client.session, task_id, form_response(other, decision="approve"))
+        assert (await get_task(client.session, task_id)).last_updated_at == task.last_updated_at
+        await update_task(client.session, task_id, form_response(other, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -157,13 +165,13 @@ async def test_who_dismisses_every_form_does_not_fill_the_history(new_world: New
             keys.append(key)
             # By two at once: one of them is too late.
             dismissal = {key: {"action": "cancel"}}
-            await asyncio.gather(*(update(client.session, task_id, dismissal) for _ in range(2)))
+            await asyncio.gather(*(update_task(client.session, task_id, dismissal) for _ in range(2)))
         assert await open_form_key(client, task_id) == keys[-1]
         assert len(set(keys)) == MOST_DISMISSALS + 1
         events = (await world.handle().fetch_history()).events
         kept = [event for event in events if event.HasField("workflow_execution_update_accepted_event_attributes")]
         assert len(kept) == MOST_DISMISSALS
-        await update(client.session, task_id, form_response(keys[-1], decision="approve"))
+        await update_task(client.session, task_id, form_response(keys[-1], decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -173,8 +181,8 @@ async def test_submitting_again_is_answered_with_the_task_as_it_is(new_world: Ne
         invoice = world.invoice()
         task_id = await begun(world, client, invoice)
         await world.advance(timedelta(hours=1))
-        await update(client.session, task_id, {await open_form_key(client, task_id): {"action": "cancel"}})
-        task = await get(client.session, task_id)
+        await update_task(client.session, task_id, {await open_form_key(client, task_id): {"action": "cancel"}})
+        task = await get_task(client.session, task_id)
         again = await start_task(client, "trigger", invoice=invoice)
         told = (again.task_id, again.status, again.status_message, again.created_at, again.last_updated_at)
         assert told == (task_id, "input_required", task.status_message, task.created_at, task.last_updated_at)
@@ -195,7 +203,7 @@ async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: Ne
         return answers[len(asked) - 1]
 
     async with new_world() as world:
-        tasks = TasksClient(peace=timedelta(seconds=peace))
+        tasks = TasksClient(dismissal_backoff=timedelta(seconds=peace))
         async with Client(
             build_server_for(world), extensions=[tasks], elicitation_callback=changes_their_mind
         ) as client:
@@ -211,25 +219,25 @@ async def test_an_answer_after_the_end_is_acknowledged_and_changes_nothing(new_w
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         key = await open_form_key(client, task_id)
-        await update(client.session, task_id, form_response(key, decision="reject"))
+        await update_task(client.session, task_id, form_response(key, decision="reject"))
         await world.until(Status.REJECTED)
-        ended = await get(client.session, task_id)
+        ended = await get_task(client.session, task_id)
         for late in (form_response(key, decision="approve"), {key: {"action": "cancel"}}):
-            await update(client.session, task_id, late)
-        assert await get(client.session, task_id) == ended
+            await update_task(client.session, task_id, late)
+        assert await get_task(client.session, task_id) == ended
 
 
 @requirement("TASK-UPDATE")
 async def test_a_field_that_is_null_is_left_out(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        await update(
+        await update_task(
             client.session,
             task_id,
             await decision_response(client, task_id, decision="reject", comment=None, name=None),
         )
         await world.until(Status.REJECTED)
-        report = report_in(await get(client.session, task_id))
+        report = report_in(await get_task(client.session, task_id))
         assert report.decision
         assert report.decision.comment == ""
 
@@ -238,7 +246,7 @@ async def test_a_field_that_is_null_is_left_out(new_world: NewWorld) -> None:
 async def test_declining_is_rejecting_only_where_the_person_says_so(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        await update(
+        await update_task(
             client.session,
             task_id,
             {await open_form_key(client, task_id): {"action": "decline", "content": {"decision": "reject"}}},
@@ -266,11 +274,13 @@ async def test_an_answer_that_can_not_be_read_is_an_error_and_changes_nothing(
 ) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        error = await expect_error(update(client.session, task_id, {await open_form_key(client, task_id): response}))
+        error = await expect_error(
+            update_task(client.session, task_id, {await open_form_key(client, task_id): response})
+        )
         assert error.code == -32602
         assert told in str(error)
-        assert (await get(client.session, task_id)).status == "input_required"
-        await update(client.session, task_id, await decision_response(client, task_id, decision="approve"))
+        assert (await get_task(client.session, task_id)).status == "input_required"
+        await update_task(client.session, task_id, await decision_response(client, task_id, decision="approve"))
         await world.until(Status.PAID)
 
 
@@ -289,11 +299,11 @@ async def test_the_first_decision_is_final_whichever_door_it_came_through(new_wo
             {},
         ]
         for responses in late:
-            await update(client.session, task_id, responses)
+            await update_task(client.session, task_id, responses)
         report = await world.status()
         assert report.decision
         assert report.decision.by == "Ann"
-        assert (await get(client.session, task_id)).status == "working"
+        assert (await get_task(client.session, task_id)).status == "working"
 
 
 @requirement("TASK-FIRST-DECISION")
@@ -301,7 +311,9 @@ async def test_a_decision_in_the_form_holds_for_the_plain_tools(new_world: NewWo
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
-        await update(client.session, task_id, await decision_response(client, task_id, decision="approve", name="Ann"))
+        await update_task(
+            client.session, task_id, await decision_response(client, task_id, decision="approve", name="Ann")
+        )
         refused = await world.refusal(world.reject())
         assert refused.code == "ALREADY_DECIDED"
         assert "Ann" in str(refused)
@@ -323,8 +335,8 @@ async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
 
         # What is answered too late is acknowledged all the same.
         await asyncio.gather(
-            update(client.session, task_id, form_response(key, decision="approve", name="Ann")),
-            update(client.session, task_id, form_response(key, decision="reject", name="Bob")),
+            update_task(client.session, task_id, form_response(key, decision="approve", name="Ann")),
+            update_task(client.session, task_id, form_response(key, decision="reject", name="Bob")),
             rejected(),
         )
         decision = (await world.status()).decision
@@ -336,13 +348,13 @@ async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
 async def test_a_task_waits_for_days_and_expires(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        first = await get(client.session, task_id)
+        first = await get_task(client.session, task_id)
         await world.advance(4 * DAY)
-        waiting = await get(client.session, task_id)
+        waiting = await get_task(client.session, task_id)
         assert (waiting.status, waiting.last_updated_at) == ("input_required", first.last_updated_at)
         await world.advance(2 * DAY)
         await world.until(Status.EXPIRED)
-        ended = await get(client.session, task_id)
+        ended = await get_task(client.session, task_id)
         assert report_in(ended).status is Status.EXPIRED
         span = datetime.fromisoformat(ended.last_updated_at) - datetime.fromisoformat(ended.created_at)
         assert timedelta(days=5) <= span < timedelta(days=5, minutes=5)
@@ -357,12 +369,12 @@ async def test_while_nothing_is_due_there_is_little_to_ask(new_world: NewWorld) 
         # Also by this process's clock, which the world's may be far behind.
         far = await world.due_in(36_500 * DAY)
         task_id = await begun(world, client, world.invoice(("1", "2024-06-30T00:00:00Z"), ("2", far)))
-        assert (await get(client.session, task_id)).poll_interval_ms == 2_000
+        assert (await get_task(client.session, task_id)).poll_interval_ms == 2_000
         await world.approve()
         with anyio.fail_after(20):
             while lines_of(await world.status()) != [LineStatus.PAID, LineStatus.SCHEDULED]:
                 await anyio.sleep(0.02)
-        assert (await get(client.session, task_id)).poll_interval_ms == 60_000
+        assert (await get_task(client.session, task_id)).poll_interval_ms == 60_000
         await world.cancel()
 
 
@@ -370,11 +382,11 @@ async def test_while_nothing_is_due_there_is_little_to_ask(new_world: NewWorld) 
 async def test_cancelling_twice_and_after_the_end_is_acknowledged(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
-        await cancel(client.session, task_id)
-        await cancel(client.session, task_id)
+        await cancel_task(client.session, task_id)
+        await cancel_task(client.session, task_id)
         await world.until(Status.CANCELLED)
-        await cancel(client.session, task_id)
-        task = await get(client.session, task_id)
+        await cancel_task(client.session, task_id)
+        task = await get_task(client.session, task_id)
         assert (task.status, task.result, task.error, task.input_requests) == ("cancelled", None, None, None)
         assert "nothing was paid" in str(task.status_message)
         answer = await TasksClient().follow(client.session, task_id)
@@ -387,19 +399,19 @@ async def test_stopping_the_task_of_an_approved_invoice_stops_nothing_and_the_ta
         # Also by this process's clock, which the world's may be far behind.
         far = await world.due_in(36_500 * DAY)
         task_id = await begun(world, client, world.invoice(("1", "2024-06-30T00:00:00Z"), ("2", far)))
-        assert "Stopping" not in str((await get(client.session, task_id)).status_message)
+        assert "Stopping" not in str((await get_task(client.session, task_id)).status_message)
         await world.approve()
         await world.when(lambda: world.ledger)
         for _ in range(2):
-            await cancel(client.session, task_id)
-        task = await get(client.session, task_id)
+            await cancel_task(client.session, task_id)
+        task = await get_task(client.session, task_id)
         assert task.status == "working"
         assert "does not cancel an approved invoice: for that call the tool `cancel`" in str(task.status_message)
         assert not (await world.status()).cancelling
         # It goes on being paid; the tool, called on purpose, withdraws what is not paid, and the task tells that.
         await world.cancel()
         await world.until(Status.CANCELLED)
-        task = await get(client.session, task_id)
+        task = await get_task(client.session, task_id)
         assert task.status == "cancelled"
         assert "1 of 2 lines paid" in str(task.status_message)
         assert "Stopping" not in str(task.status_message)
@@ -412,7 +424,7 @@ async def test_an_invoice_approved_before_its_validation_is_approved(new_world: 
         created = await start_task(client, "trigger", invoice=world.invoice())
         world.track(*created.task_id.split(":"))
         await world.approve()
-        await cancel(client.session, created.task_id)
+        await cancel_task(client.session, created.task_id)
         # Until the ERP is asked again.
         await world.advance(timedelta(minutes=1))
         await world.until(Status.PAID)
@@ -425,14 +437,14 @@ async def test_an_accepted_cancellation_is_a_change_before_it_has_its_effect(rea
         task_id = await begun(world, client)
         await world.approve()
         await world.when(lambda: world.payments.under_way)
-        before = await get(client.session, task_id)
+        before = await get_task(client.session, task_id)
         await world.call("cancel", workflow_id=world.workflow_id)
 
         async def is_cancelling() -> bool:
             return (await world.status()).cancelling
 
         await world.when(is_cancelling)
-        after = await get(client.session, task_id)
+        after = await get_task(client.session, task_id)
         assert after.status == "working"
         assert after.last_updated_at > before.last_updated_at
         assert "being cancelled" in str(after.status_message)
@@ -468,9 +480,9 @@ async def test_an_id_that_is_no_tasks_is_unknown(real_world: NewWorld, wrong: st
         workflow, _, run = (await begun(world, client)).partition(":")
         task_id = wrong.format(workflow=workflow, run=run, tail=workflow.removeprefix("invoice"))
         for call in (
-            get(client.session, task_id),
-            update(client.session, task_id, {}),
-            cancel(client.session, task_id),
+            get_task(client.session, task_id),
+            update_task(client.session, task_id, {}),
+            cancel_task(client.session, task_id),
         ):
             assert (await expect_error(call)).code == -32602
         assert (await world.status()).status is Status.PENDING_APPROVAL
@@ -485,9 +497,9 @@ async def test_a_workflow_that_is_no_invoice_is_no_task(new_world: NewWorld) -> 
         line = world.client.get_workflow_handle(f"{world.workflow_id}-line-1")
         await world.when(lambda: _exists(line))
         described = await line.describe()
-        task_id = task_id_of(TaskRun(described.id, described.run_id))
-        assert (await expect_error(get(client.session, task_id))).code == -32602
-        assert (await expect_error(cancel(client.session, task_id))).code == -32602
+        task_id = task_id_of(WorkflowRun(described.id, described.run_id))
+        assert (await expect_error(get_task(client.session, task_id))).code == -32602
+        assert (await expect_error(cancel_task(client.session, task_id))).code == -32602
 
 
 async def _exists(handle: Any) -> bool:
@@ -504,8 +516,8 @@ async def test_a_task_is_there_for_every_server_and_no_server_is_needed_to_keep_
         async with tasks_client(build_server_for(world)) as client:
             task_id = await begun(world, client)
         async with tasks_client(build_server_for(world)) as another:
-            assert (await get(another.session, task_id)).status == "input_required"
-            await update(
+            assert (await get_task(another.session, task_id)).status == "input_required"
+            await update_task(
                 another.session, task_id, await decision_response(another, task_id, decision="approve", name="Ann")
             )
         async with tasks_client(build_server_for(world)) as third:
@@ -538,11 +550,11 @@ async def test_who_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: A
             assert answer.structured_content["created"] is True
             workflow_id, run_id = answer.structured_content["workflow_id"], answer.structured_content["run_id"]
             world.track(workflow_id, run_id)
-            task_id = task_id_of(TaskRun(workflow_id, run_id))
-            for call in (get, cancel):
+            task_id = task_id_of(WorkflowRun(workflow_id, run_id))
+            for call in (get_task, cancel_task):
                 error = await expect_error(call(client.session, task_id))
                 assert error.code == (-32601 if mode == "legacy" else -32021)
-            assert (await expect_error(update(client.session, task_id, {}))).code == (
+            assert (await expect_error(update_task(client.session, task_id, {}))).code == (
                 -32601 if mode == "legacy" else -32021
             )
 
@@ -564,7 +576,7 @@ async def test_a_failed_invoice_is_a_completed_task_with_its_report(new_world: N
         created = await start_task(client, "trigger", invoice=world.invoice())
         world.track(*created.task_id.split(":"))
         await world.until(Status.FAILED)
-        report = report_in(await get(client.session, created.task_id))
+        report = report_in(await get_task(client.session, created.task_id))
         assert report.status is Status.FAILED
         assert report.reason
         assert "no such order" in report.reason

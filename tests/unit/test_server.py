@@ -25,7 +25,7 @@ from invoice_mcp.service.invoice_service import InvoiceService
 from invoice_mcp.testing import EnvironmentPool, kinds, open_world
 from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
-from mcp_temporal_tasks import TasksClient, get
+from mcp_temporal_tasks import TasksClient, get_task
 from tests.requirements import requirement
 from tests.tasks_client import start_task
 from tests.tool_client import an_invoice
@@ -113,7 +113,7 @@ async def test_a_prefix_stands_before_every_name_and_in_every_text(new_world: Ne
             refused = await client.call_tool("invoice_status", {"workflow_id": "invoice-nobody"})
             assert "`invoice_list` shows" in str(refused.content)
             created = await start_task(client, "invoice_trigger", invoice=world.invoice())
-            assert (await get(client.session, created.task_id)).status in {"working", "input_required"}
+            assert (await get_task(client.session, created.task_id)).status in {"working", "input_required"}
 
 
 @requirement("TOOL-NAMES")

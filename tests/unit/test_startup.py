@@ -25,7 +25,7 @@ from invoice_mcp.temporal.connection import TemporalSettings
 from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
 from invoice_mcp.testing.model.actions import PROTOCOL_MODES
 from invoice_mcp.testing.plugin import NewWorld
-from mcp_temporal_tasks import EXTENSION_ID, TasksClient, get
+from mcp_temporal_tasks import EXTENSION_ID, TasksClient, get_task
 from tests.requirements import requirement
 
 
@@ -48,7 +48,7 @@ async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protoc
         if protocol_mode != "legacy":
             assert EXTENSION_ID in (client.server_capabilities.extensions or {})
             with pytest.raises(MCPError, match=r"TEMPORAL_UNAVAILABLE: .*the disk is full"):
-                await get(client.session, "invoice-A:01a20fc5-9476-4000-8000-000000000000")
+                await get_task(client.session, "invoice-A:01a20fc5-9476-4000-8000-000000000000")
 
 
 @requirement("STARTUP-WAITS")

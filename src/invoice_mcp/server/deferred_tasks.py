@@ -54,14 +54,14 @@ class DeferredTasksExtension(Extension):
 
         return await (await self._require_delegate()).intercept_tool_call(params, ctx, return_result)
 
-    async def listening(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    async def subscriptions(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         """Middleware; see the method of `TasksExtension`."""
         if ctx.method != "subscriptions/listen":
             return await call_next(ctx)
         wanted = (ctx.params or {}).get("notifications")
         if not isinstance(wanted, Mapping) or not wanted.get("taskIds"):
             return await call_next(ctx)
-        return await (await self._require_delegate()).listening(ctx, call_next)
+        return await (await self._require_delegate()).subscriptions(ctx, call_next)
 
     def _handler(self, name: str) -> Callable[[ServerRequestContext[Any, Any], Any], Awaitable[HandlerResult]]:
         async def handle(ctx: ServerRequestContext[Any, Any], params: Any) -> HandlerResult:

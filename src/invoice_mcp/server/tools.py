@@ -170,7 +170,7 @@ def build_deferred_server(
         ],
         names=names,
         extensions=[tasks],
-        middleware=[hide_prompts_and_resources, tasks.listening],
+        middleware=[hide_prompts_and_resources, tasks.subscriptions],
         log_level="WARNING",
     )
 

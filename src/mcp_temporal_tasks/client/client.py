@@ -26,7 +26,7 @@ from mcp_types import (
 )
 from pydantic import TypeAdapter, ValidationError
 
-from mcp_temporal_tasks.client.prompts import Questions
+from mcp_temporal_tasks.client.prompts import PromptTracker
 from mcp_temporal_tasks.models import (
     EXTENSION_ID,
     Acknowledgement,
@@ -47,10 +47,10 @@ OnTask = Callable[[Task], Awaitable[None]]
 
 _REQUESTS: TypeAdapter[InputRequest] = TypeAdapter(CreateMessageRequest | ListRootsRequest | ElicitRequest)
 _TRANSIENT = frozenset({INTERNAL_ERROR, REQUEST_TIMEOUT})
-_SHORTEST_PAUSE = 0.02
+_MIN_POLL_INTERVAL = 0.02
 
 
-async def _nothing(_task: Task) -> None:
+async def _ignore(_task: Task) -> None:
     pass
 
 
@@ -76,13 +76,13 @@ class TasksClient(ClientExtension):
     def __init__(
         self,
         *,
-        on_task: OnTask = _nothing,
-        patience: timedelta = timedelta(minutes=5),
-        peace: timedelta = timedelta(minutes=1),
+        on_task: OnTask = _ignore,
+        retry_timeout: timedelta = timedelta(minutes=5),
+        dismissal_backoff: timedelta = timedelta(minutes=1),
     ) -> None:
         self._on_task = on_task
-        self._patience = patience.total_seconds()
-        self._peace = peace.total_seconds()
+        self._retry_timeout = retry_timeout.total_seconds()
+        self._dismissal_backoff = dismissal_backoff.total_seconds()
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
         """Of a tool call, the result that is a task."""
@@ -99,30 +99,32 @@ class TasksClient(ClientExtension):
             MCPError: The task failed, is unknown, could not be asked for longer than the patience, or takes no answer
                 that the client's callbacks give.
         """
-        return await _Following(session, task_id, self._on_task, self._patience, self._peace).to_the_end()
+        return await _TaskFollower(session, task_id, self._on_task, self._retry_timeout, self._dismissal_backoff).run()
 
 
-class _Following:
+class _TaskFollower:
     """One task on its way: it is polled while its questions, if any, are with the person."""
 
-    def __init__(self, session: ClientSession, task_id: str, on_task: OnTask, patience: float, peace: float) -> None:
+    def __init__(
+        self, session: ClientSession, task_id: str, on_task: OnTask, retry_timeout: float, dismissal_backoff: float
+    ) -> None:
         self._session = session
         self._task_id = task_id
         self._on_task = on_task
-        self._patience = patience
-        self._questions = Questions(peace)
-        self._asking: dict[str, anyio.CancelScope] = {}
+        self._retry_timeout = retry_timeout
+        self._prompts = PromptTracker(dismissal_backoff)
+        self._open_prompts: dict[str, anyio.CancelScope] = {}
         self._last: dict[str, Any] = {}
         self._answered = anyio.Event()
         self._failure: Exception | None = None
 
-    async def to_the_end(self) -> CallToolResult:
+    async def run(self) -> CallToolResult:
         task: DetailedTask | None = None
         async with anyio.create_task_group() as group:
             try:
-                while not (task := await self._polled()).is_terminal:
+                while not (task := await self._poll()).is_terminal:
                     self._ask(task.input_requests or {}, group)
-                    with anyio.move_on_after(max((task.poll_interval_ms or 1000) / 1000, _SHORTEST_PAUSE)):
+                    with anyio.move_on_after(max((task.poll_interval_ms or 1000) / 1000, _MIN_POLL_INTERVAL)):
                         await self._answered.wait()
                     self._answered = anyio.Event()
             except Exception as error:  # noqa: BLE001 (raised below: not within a group of one)
@@ -132,68 +134,68 @@ class _Following:
             raise self._failure
         if task is None:  # only when somebody cancelled us
             raise MCPError(INTERNAL_ERROR, "The task was not followed to its end")
-        return _ended(task)
+        return _tool_result(task)
 
-    async def _polled(self) -> DetailedTask:
-        task = await self._patiently(lambda: get(self._session, self._task_id))
-        news = task.model_dump(exclude={"ttl_ms"})
-        if news != self._last:
+    async def _poll(self) -> DetailedTask:
+        task = await self._retry(lambda: get_task(self._session, self._task_id))
+        changes = task.model_dump(exclude={"ttl_ms"})
+        if changes != self._last:
             await self._on_task(task)
-            self._last = news
+            self._last = changes
         return task
 
     def _ask(self, requests: dict[str, Any], group: TaskGroup) -> None:
         """Ask what is new; of what is settled in the meantime, through another door, nobody need think any more."""
-        for key in self._asking.keys() - requests.keys():
-            self._asking[key].cancel()
-        for key in self._questions.to_ask(requests, anyio.current_time()):
-            self._asking[key] = anyio.CancelScope()
+        for key in self._open_prompts.keys() - requests.keys():
+            self._open_prompts[key].cancel()
+        for key in self._prompts.due_prompts(requests, anyio.current_time()):
+            self._open_prompts[key] = anyio.CancelScope()
             group.start_soon(self._answer, key, requests[key], group)
 
     async def _answer(self, key: str, request: Any, group: TaskGroup) -> None:
         response: dict[str, Any] | None = None
-        with self._asking[key]:
+        with self._open_prompts[key]:
             response = await _response(self._session, key, request)
-        del self._asking[key]
+        del self._open_prompts[key]
         if response is None:
             return
         # Before it is sent: the task may ask anew before the acknowledgement is there.
-        self._questions.is_answered(request, response, anyio.current_time())
+        self._prompts.record_answer(request, response, anyio.current_time())
         try:
-            await self._patiently(lambda: update(self._session, self._task_id, {key: response}))
+            await self._retry(lambda: update_task(self._session, self._task_id, {key: response}))
         except MCPError as error:
-            if error.code != INVALID_PARAMS or not self._questions.may_ask_again(key):
+            if error.code != INVALID_PARAMS or not self._prompts.allow_retry(key):
                 self._failure = error
                 group.cancel_scope.cancel()
             logger.warning("The answer to %s of task %s can't be taken: %s", key, self._task_id, error)
         self._answered.set()
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
         """Call again while the server can't answer."""
-        pause, until = 0.2, anyio.current_time() + self._patience
+        pause, deadline = 0.2, anyio.current_time() + self._retry_timeout
         while True:
             try:
                 return await call()
             except MCPError as error:
-                if error.code not in _TRANSIENT or anyio.current_time() + pause > until:
+                if error.code not in _TRANSIENT or anyio.current_time() + pause > deadline:
                     raise
                 logger.debug("The server can't tell of task %s just now: %s", self._task_id, error)
             await anyio.sleep(pause)
             pause = min(2 * pause, 5.0)
 
 
-async def get(session: ClientSession, task_id: str) -> DetailedTask:
+async def get_task(session: ClientSession, task_id: str) -> DetailedTask:
     """`tasks/get`: the task as it is now."""
     return await session.send_request(GetTask(params=TaskParams(task_id=task_id)), DetailedTask)
 
 
-async def update(session: ClientSession, task_id: str, responses: dict[str, Any]) -> None:
+async def update_task(session: ClientSession, task_id: str, responses: dict[str, Any]) -> None:
     """`tasks/update`: answer what a task asks, by the keys of its input requests."""
     params = UpdateTaskParams(task_id=task_id, input_responses=responses)
     await session.send_request(UpdateTask(params=params), Acknowledgement)
 
 
-async def cancel(session: ClientSession, task_id: str) -> None:
+async def cancel_task(session: ClientSession, task_id: str) -> None:
     """`tasks/cancel`: ask that a task ends. It may end otherwise all the same, or later."""
     await session.send_request(CancelTask(params=TaskParams(task_id=task_id)), Acknowledgement)
 
@@ -217,7 +219,7 @@ async def _response(session: ClientSession, key: str, raw: Any) -> dict[str, Any
     return response.model_dump(by_alias=True, mode="json", exclude_none=True)
 
 
-def _ended(task: DetailedTask) -> CallToolResult:
+def _tool_result(task: DetailedTask) -> CallToolResult:
     if task.status == "completed":
         return CallToolResult.model_validate(task.result or {}, by_name=False)
     if task.status == "failed":

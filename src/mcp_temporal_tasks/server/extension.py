@@ -17,13 +17,13 @@ from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from temporalio.client import Client
 
 from mcp_temporal_tasks.binding import TaskBinding
-from mcp_temporal_tasks.ids import Run, task_id_of
+from mcp_temporal_tasks.ids import WorkflowRun, task_id_of
 from mcp_temporal_tasks.models import EXTENSION_ID, Acknowledgement, DetailedTask, TaskParams, UpdateTaskParams
-from mcp_temporal_tasks.server.subscriptions import Listening
-from mcp_temporal_tasks.server.tasks import Tasks
+from mcp_temporal_tasks.server.subscriptions import TaskSubscriptions
+from mcp_temporal_tasks.server.tasks import TaskService
 
 # Hosts drop tool calls at about a minute.
-PATIENCE = timedelta(seconds=50)
+WAIT_TIMEOUT = timedelta(seconds=50)
 _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
 
 
@@ -37,8 +37,8 @@ class TasksExtension(Extension):
         patience: How long a client without tasks is let wait for a workflow's end.
 
     Attributes:
-        listening: For `MCPServer(middleware=[...])`: serves `notifications/tasks` over `subscriptions/listen`, which is
-            out of reach of an extension. Without it clients poll.
+        subscriptions: For `MCPServer(middleware=[...])`: serves `notifications/tasks` over
+            `subscriptions/listen`, which an extension can't serve. Without it, clients poll.
     """
 
     identifier = EXTENSION_ID
@@ -49,11 +49,11 @@ class TasksExtension(Extension):
         bindings: Sequence[TaskBinding],
         *,
         retention: Callable[[], Awaitable[timedelta]],
-        patience: timedelta = PATIENCE,
+        wait_timeout: timedelta = WAIT_TIMEOUT,
     ) -> None:
-        self._tasks = Tasks(client, bindings, retention)
-        self._patience = patience
-        self.listening = Listening(self._tasks)
+        self._tasks = TaskService(client, bindings, retention)
+        self._wait_timeout = wait_timeout
+        self.subscriptions = TaskSubscriptions(self._tasks)
 
     def methods(self) -> Sequence[MethodBinding]:
         """`tasks/get`, `tasks/update`, `tasks/cancel`; not in the older protocol, which has no way to tell a task."""
@@ -70,8 +70,8 @@ class TasksExtension(Extension):
         binding = self._tasks.by_tool.get(params.name)
         if binding is None:
             return await call_next(ctx)
-        speaks_of_tasks = _speaks_of_tasks(ctx)
-        if binding.without_tasks == "refuse" and not speaks_of_tasks:
+        supports_tasks = _client_supports_tasks(ctx)
+        if binding.without_tasks == "refuse" and not supports_tasks:
             require_client_extension(ctx, EXTENSION_ID)
         result = await call_next(ctx)
         # An error, a question that comes before the task, or an outcome that is there at once.
@@ -80,15 +80,15 @@ class TasksExtension(Extension):
         run = binding.started(result)
         if run is None:
             return result
-        if speaks_of_tasks:
-            return await self._tasks.created(run)
+        if supports_tasks:
+            return await self._tasks.create_result(run)
         return result if binding.without_tasks == "answer" else await self._wait(run, ctx)
 
-    async def _wait(self, run: Run, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
+    async def _wait(self, run: WorkflowRun, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
         """The outcome, for a client that can do nothing but wait."""
         task_id = task_id_of(run)
         pause = 0.05
-        with anyio.move_on_after(self._patience.total_seconds()):
+        with anyio.move_on_after(self._wait_timeout.total_seconds()):
             while True:
                 task = await self._tasks.read(task_id)
                 if task.is_terminal:
@@ -98,8 +98,8 @@ class TasksExtension(Extension):
                     require_client_extension(ctx, EXTENSION_ID)
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 1.0)
-        what = f"Workflow {run.workflow_id} goes on, but takes longer than a call may. Ask for it another way"
-        return CallToolResult(content=[TextContent(type="text", text=what)], is_error=True)
+        text = f"Workflow {run.workflow_id} goes on, but takes longer than a call may. Ask for it another way"
+        return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
         _require_task_request(ctx, params)
@@ -116,7 +116,7 @@ class TasksExtension(Extension):
         return Acknowledgement()
 
 
-def _speaks_of_tasks(ctx: ServerRequestContext[Any, Any]) -> bool:
+def _client_supports_tasks(ctx: ServerRequestContext[Any, Any]) -> bool:
     """Whether this very request declares the extension, in a protocol that can carry a task."""
     capabilities = ctx.session.client_capabilities
     declared = capabilities.extensions if capabilities else None

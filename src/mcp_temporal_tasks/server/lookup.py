@@ -17,12 +17,12 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from mcp_temporal_tasks.binding import Handle, TaskBinding
 from mcp_temporal_tasks.errors import unknown_task
-from mcp_temporal_tasks.ids import run_of
+from mcp_temporal_tasks.ids import parse_task_id
 
 # Of a run whose first task is not done yet: it was started, the task scheduled, and taken up.
 _FIRST_EVENTS = 3
 # A retry policy, or a schedule, begins another run when one ends.
-_MAY_GO_ON = frozenset(
+_MAY_HAVE_SUCCESSOR = frozenset(
     {
         WorkflowExecutionStatus.CONTINUED_AS_NEW,
         WorkflowExecutionStatus.FAILED,
@@ -30,11 +30,11 @@ _MAY_GO_ON = frozenset(
         WorkflowExecutionStatus.COMPLETED,
     }
 )
-_GONE = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
+_NOT_FOUND = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT})
 
 
 @dataclass(frozen=True)
-class Found:
+class ResolvedTask:
     """A task there is.
 
     Attributes:
@@ -56,12 +56,12 @@ class Found:
         return self.execution.status in {None, WorkflowExecutionStatus.RUNNING}
 
     @property
-    def has_begun(self) -> bool:
+    def has_started(self) -> bool:
         """Whether a worker has done something of this run."""
         return self.execution.history_length > _FIRST_EVENTS
 
 
-async def find(client: Client, bindings: Mapping[str, TaskBinding], task_id: str) -> Found:
+async def resolve_task(client: Client, bindings: Mapping[str, TaskBinding], task_id: str) -> ResolvedTask:
     """The task of this id.
 
     Args:
@@ -70,13 +70,13 @@ async def find(client: Client, bindings: Mapping[str, TaskBinding], task_id: str
     Raises:
         MCPError: -32602 where there is none.
     """
-    run = run_of(task_id)
+    run = parse_task_id(task_id)
     if run is None:
         raise unknown_task()
-    own = await _described(client.get_workflow_handle(run.workflow_id, run_id=run.run_id))
+    own = await _describe(client.get_workflow_handle(run.workflow_id, run_id=run.run_id))
     if own is None:
         # Each run is forgotten when its own retention is over; the task may well go on as another one.
-        own = await _described(client.get_workflow_handle(run.workflow_id))
+        own = await _describe(client.get_workflow_handle(run.workflow_id))
         if own is None or _first_run_id(own) != run.run_id:
             raise unknown_task()
     elif own.run_id != run.run_id:
@@ -84,33 +84,33 @@ async def find(client: Client, bindings: Mapping[str, TaskBinding], task_id: str
     binding = bindings.get(own.workflow_type)
     if binding is None:
         raise unknown_task()
-    execution = await _last_of_chain(client, own)
+    execution = await _latest_run(client, own)
     handle: Handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
     first = _first_run_id(execution)
     chain: Handle = client.get_workflow_handle(execution.id, first_execution_run_id=first) if first else handle
-    return Found(task_id, binding, execution, own.start_time, handle, chain)
+    return ResolvedTask(task_id, binding, execution, own.start_time, handle, chain)
 
 
-async def _last_of_chain(client: Client, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
+async def _latest_run(client: Client, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
     """The run that a workflow which continued as new, was retried or reset, has now, or had last."""
-    if own.status not in _MAY_GO_ON and not _reset_as(own):
+    if own.status not in _MAY_HAVE_SUCCESSOR and not _reset_run_id(own):
         return own
-    newest = await _described(client.get_workflow_handle(own.id))
+    newest = await _describe(client.get_workflow_handle(own.id))
     if newest is not None and own.run_id in {newest.run_id, _first_run_id(newest)}:
         return newest
     # Somebody has used the workflow id again since.
     last = own
-    while successor := _reset_as(last) or await _begun_by_the_end_of(client, last):
-        following = await _described(client.get_workflow_handle(last.id, run_id=successor))
+    while successor := _reset_run_id(last) or await _successor_run_id(client, last):
+        following = await _describe(client.get_workflow_handle(last.id, run_id=successor))
         if following is None:
             break
         last = following
     return last
 
 
-async def _begun_by_the_end_of(client: Client, run: WorkflowExecutionDescription) -> str:
+async def _successor_run_id(client: Client, run: WorkflowExecutionDescription) -> str:
     """The run that the server began when this one ended; empty: none."""
-    if run.status not in _MAY_GO_ON:
+    if run.status not in _MAY_HAVE_SUCCESSOR:
         return ""
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
     closing = handle.fetch_history_events(event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT)
@@ -119,7 +119,7 @@ async def _begun_by_the_end_of(client: Client, run: WorkflowExecutionDescription
     )
 
 
-def _reset_as(run: WorkflowExecutionDescription) -> str:
+def _reset_run_id(run: WorkflowExecutionDescription) -> str:
     """The run that an operator has reset it to; empty: none has."""
     return run.raw_description.workflow_extended_info.reset_run_id
 
@@ -129,12 +129,12 @@ def _first_run_id(run: WorkflowExecutionDescription) -> str:
     return run.raw_description.workflow_execution_info.first_run_id
 
 
-async def _described(handle: Handle) -> WorkflowExecutionDescription | None:
+async def _describe(handle: Handle) -> WorkflowExecutionDescription | None:
     """The run; None: there is none, or none any more."""
     try:
         return await handle.describe()
     except RPCError as error:
-        if error.status in _GONE and not _is_namespace_missing(error):
+        if error.status in _NOT_FOUND and not _is_namespace_missing(error):
             return None
         raise
 

@@ -17,7 +17,7 @@ from mcp_temporal_tasks.workflow import PROTOCOL_ERROR
 
 
 @dataclass(frozen=True)
-class Ending:
+class TaskOutcome:
     """The terminal status, what belongs to it, and a word about it."""
 
     status: TaskStatus
@@ -26,7 +26,7 @@ class Ending:
     error: dict[str, Any] | None = None
 
 
-async def ending_of(handle: Handle, binding: TaskBinding) -> Ending:
+async def read_outcome(handle: Handle, binding: TaskBinding) -> TaskOutcome:
     """How the workflow has ended. Needs no worker.
 
     Raises:
@@ -37,25 +37,27 @@ async def ending_of(handle: Handle, binding: TaskBinding) -> Ending:
     except WorkflowFailureError as failure:
         return _failed(failure.cause)
     result = binding.result(outcome)
-    return Ending("completed", result=_on_the_wire(await result if isinstance(result, Awaitable) else result))
+    return TaskOutcome("completed", result=_to_wire(await result if isinstance(result, Awaitable) else result))
 
 
-def _failed(cause: BaseException | None) -> Ending:
+def _failed(cause: BaseException | None) -> TaskOutcome:
     if isinstance(cause, CancelledError):
-        return Ending("cancelled", "The task was cancelled")
+        return TaskOutcome("cancelled", "The task was cancelled")
     if isinstance(cause, TerminatedError):
         return _protocol_error(INTERNAL_ERROR, "The workflow was terminated by an operator")
     if isinstance(cause, exceptions.TimeoutError):
         return _protocol_error(INTERNAL_ERROR, "The workflow ran out of time")
-    told = _innermost(cause)
-    if isinstance(told, ApplicationError) and told.type == PROTOCOL_ERROR:
-        details = told.details[0] if told.details and isinstance(told.details[0], dict) else {}
+    root_cause = _innermost(cause)
+    if isinstance(root_cause, ApplicationError) and root_cause.type == PROTOCOL_ERROR:
+        details = root_cause.details[0] if root_cause.details and isinstance(root_cause.details[0], dict) else {}
         code = details.get("code")
-        return _protocol_error(code if isinstance(code, int) else INTERNAL_ERROR, told.message, details.get("data"))
+        return _protocol_error(
+            code if isinstance(code, int) else INTERNAL_ERROR, root_cause.message, details.get("data")
+        )
     # The workflow failed by its own decision: an outcome of the tool, not of the protocol.
-    text = told.message if isinstance(told, FailureError) else "the workflow failed"
+    text = root_cause.message if isinstance(root_cause, FailureError) else "the workflow failed"
     result = CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
-    return Ending("completed", text, result=_on_the_wire(result))
+    return TaskOutcome("completed", text, result=_to_wire(result))
 
 
 def _innermost(error: BaseException | None) -> BaseException | None:
@@ -65,11 +67,11 @@ def _innermost(error: BaseException | None) -> BaseException | None:
     return error
 
 
-def _protocol_error(code: int, message: str, data: Any = None) -> Ending:
+def _protocol_error(code: int, message: str, data: Any = None) -> TaskOutcome:
     error = {"code": code, "message": message} | ({"data": data} if data is not None else {})
-    return Ending("failed", message, error=error)
+    return TaskOutcome("failed", message, error=error)
 
 
-def _on_the_wire(result: CallToolResult) -> dict[str, Any]:
+def _to_wire(result: CallToolResult) -> dict[str, Any]:
     """As the tool call itself would have been answered."""
     return result.model_dump(by_alias=True, mode="json", exclude_none=True)

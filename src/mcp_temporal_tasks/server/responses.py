@@ -26,7 +26,7 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def require_takeable(requests: Mapping[str, Any], responses: Mapping[str, Any]) -> None:
+def validate_responses(requests: Mapping[str, Any], responses: Mapping[str, Any]) -> None:
     """Return if each response is one to its request, and all are of a decent size.
 
     A form that was accepted has what it requires, of the types it names; its other rules are for who asks.
@@ -43,12 +43,12 @@ def require_takeable(requests: Mapping[str, Any], responses: Mapping[str, Any]) 
     if size > MAX_RESPONSE_BYTES:
         raise MCPError(INVALID_PARAMS, f"The responses are larger than {MAX_RESPONSE_BYTES // 1024} KiB")
     for key, response in responses.items():
-        fault = _fault(requests.get(key), response)
-        if fault is not None:
-            raise MCPError(INVALID_PARAMS, f"The response to {key} can't be taken: {fault}")
+        error = _find_error(requests.get(key), response)
+        if error is not None:
+            raise MCPError(INVALID_PARAMS, f"The response to {key} can't be taken: {error}")
 
 
-def _fault(request: Any, response: Mapping[str, Any]) -> str | None:
+def _find_error(request: Any, response: Mapping[str, Any]) -> str | None:
     if not isinstance(request, Mapping) or request.get("method") != "elicitation/create":
         return None
     try:
@@ -56,10 +56,10 @@ def _fault(request: Any, response: Mapping[str, Any]) -> str | None:
     except ValidationError:
         return "it is not the result of an elicitation"
     schema = _object(_object(request.get("params")).get("requestedSchema"))
-    return _misfit(schema, _object(response.get("content"))) if action == "accept" else None
+    return _find_form_error(schema, _object(response.get("content"))) if action == "accept" else None
 
 
-def _misfit(schema: Mapping[str, Any], content: Mapping[str, Any]) -> str | None:
+def _find_form_error(schema: Mapping[str, Any], content: Mapping[str, Any]) -> str | None:
     required = schema.get("required") or ()
     for name in required:
         if content.get(name) is None:

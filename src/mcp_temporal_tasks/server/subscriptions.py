@@ -21,7 +21,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, RequestId, ServerNotification, SubscriptionsAcknowledgedNotification
 
 from mcp_temporal_tasks.models import EXTENSION_ID, DetailedTask, TaskNotification
-from mcp_temporal_tasks.server.tasks import Tasks
+from mcp_temporal_tasks.server.tasks import TaskService
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ MAX_TASKS = 100
 """How many tasks one stream may follow; the others of a longer list are not acknowledged."""
 
 
-class Listening:
+class TaskSubscriptions:
     """Middleware around the server's own `subscriptions/listen`, which serves all else that is asked for."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: TaskService) -> None:
         self._tasks = tasks
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -42,9 +42,9 @@ class Listening:
             return await call_next(ctx)
         require_client_extension(ctx, EXTENSION_ID)
         wanted = task_ids[:MAX_TASKS]
-        are_there = await asyncio.gather(*(self._is_there(task_id) for task_id in wanted))
-        followed = [task_id for task_id, is_there in zip(wanted, are_there, strict=True) if is_there]
-        session = _Acknowledging(ctx.session, followed)
+        exist = await asyncio.gather(*(self._exists(task_id) for task_id in wanted))
+        followed = [task_id for task_id, exists in zip(wanted, exist, strict=True) if exists]
+        session = _AcknowledgingSession(ctx.session, followed)
         following = asyncio.gather(*(self._follow(task_id, session, ctx.request_id) for task_id in followed))
         try:
             return await call_next(replace(ctx, session=cast(ServerSession, session)))
@@ -53,15 +53,15 @@ class Listening:
             with suppress(asyncio.CancelledError):
                 await following
 
-    async def _is_there(self, task_id: str) -> bool:
+    async def _exists(self, task_id: str) -> bool:
         try:
-            await self._tasks.require(task_id)
+            await self._tasks.require_exists(task_id)
         except MCPError as error:
             # One that can't be read just now is there nevertheless.
             return error.code != INVALID_PARAMS
         return True
 
-    async def _follow(self, task_id: str, session: _Acknowledging, subscription: RequestId | None) -> None:
+    async def _follow(self, task_id: str, session: _AcknowledgingSession, subscription: RequestId | None) -> None:
         await session.acknowledged.wait()
         last: dict[str, Any] = {}
         pause = 1.0
@@ -78,11 +78,11 @@ class Listening:
                 logger.exception("Task %s can't be followed just now", task_id)
             if task is not None:
                 # What is kept ever longer is no news.
-                told = task.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"result_type"})
-                news = {key: value for key, value in told.items() if key != "ttlMs"}
-                if news != last:
-                    await session.send_task(told, subscription)
-                    last = news
+                content = task.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"result_type"})
+                changes = {key: value for key, value in content.items() if key != "ttlMs"}
+                if changes != last:
+                    await session.send_task(content, subscription)
+                    last = changes
                 if task.is_terminal:
                     return
                 pause = (task.poll_interval_ms or 1000) / 1000
@@ -101,7 +101,7 @@ def _task_ids(ctx: ServerRequestContext[Any, Any]) -> list[str]:
     return list(dict.fromkeys(task_ids))
 
 
-class _Acknowledging:
+class _AcknowledgingSession:
     """The session of a stream, that acknowledges task ids as well."""
 
     def __init__(self, session: ServerSession, task_ids: list[str]) -> None:

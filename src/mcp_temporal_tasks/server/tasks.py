@@ -16,23 +16,23 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from mcp_temporal_tasks.binding import TaskBinding
-from mcp_temporal_tasks.errors import answering
-from mcp_temporal_tasks.ids import Run, input_key, task_id_of
+from mcp_temporal_tasks.errors import mcp_errors
+from mcp_temporal_tasks.ids import WorkflowRun, input_key, task_id_of
 from mcp_temporal_tasks.models import CreateTaskResult, DetailedTask, TaskStatus
-from mcp_temporal_tasks.server.lookup import Found, find
-from mcp_temporal_tasks.server.outcome import ending_of
-from mcp_temporal_tasks.server.responses import require_takeable
+from mcp_temporal_tasks.server.lookup import ResolvedTask, resolve_task
+from mcp_temporal_tasks.server.outcome import read_outcome
+from mcp_temporal_tasks.server.responses import validate_responses
 from mcp_temporal_tasks.workflow import TaskState
 
 logger = logging.getLogger(__name__)
 
-_ANSWER_WITHIN = 8.0
-_LOOK_AGAIN_AFTER = 3.0
-_LOOK_AGAIN_SOON = 0.05
-_TOLD_WITHIN = 1.5
+_REQUEST_TIMEOUT = 8.0
+_REFRESH_AFTER = 3.0
+_RETRY_PAUSE = 0.05
+_STATE_TIMEOUT = 1.5
 
 
-class Tasks:
+class TaskService:
     """Every task of some bindings, on one Temporal.
 
     Args:
@@ -49,29 +49,29 @@ class Tasks:
         if len(self.by_tool) != len(bindings) or len(self._by_workflow) != len(bindings):
             raise ValueError("each tool and each workflow may be bound once")
 
-    async def created(self, run: Run) -> CreateTaskResult:
+    async def create_result(self, run: WorkflowRun) -> CreateTaskResult:
         """The task of a run that was started: once Temporal has it, and not before.
 
         Raises:
             MCPError: Temporal does not have it, or can't be asked.
         """
-        async with answering(_ANSWER_WITHIN):
-            found = await find(self._client, self._by_workflow, task_id_of(run))
-            if not found.is_open:
-                ending = await ending_of(found.handle, found.binding)
-                return CreateTaskResult(**await self._common(found, ending.status, None))
+        async with mcp_errors(_REQUEST_TIMEOUT):
+            task = await resolve_task(self._client, self._by_workflow, task_id_of(run))
+            if not task.is_open:
+                outcome = await read_outcome(task.handle, task.binding)
+                return CreateTaskResult(**await self._common_fields(task, outcome.status, None))
             # One that was there already may ask by now; one that has only just begun is not waited for.
-            state = await _told(found) if found.has_begun else None
-            return CreateTaskResult(**await self._common(found, _status(state), state))
+            state = await _try_read_state(task) if task.has_started else None
+            return CreateTaskResult(**await self._common_fields(task, _status(state), state))
 
-    async def require(self, task_id: str) -> None:
+    async def require_exists(self, task_id: str) -> None:
         """Return if there is such a task. Needs no worker.
 
         Raises:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
         """
-        async with answering(_ANSWER_WITHIN):
-            await find(self._client, self._by_workflow, task_id)
+        async with mcp_errors(_REQUEST_TIMEOUT):
+            await resolve_task(self._client, self._by_workflow, task_id)
 
     async def read(self, task_id: str) -> DetailedTask:
         """The whole task.
@@ -79,12 +79,12 @@ class Tasks:
         Raises:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal, or a worker that is needed, is away.
         """
-        async with answering(_ANSWER_WITHIN):
-            while (found := await find(self._client, self._by_workflow, task_id)).is_open:
+        async with mcp_errors(_REQUEST_TIMEOUT):
+            while (task := await resolve_task(self._client, self._by_workflow, task_id)).is_open:
                 # A question that the workflow's end has overtaken may never be answered.
-                with anyio.move_on_after(_LOOK_AGAIN_AFTER):
-                    return await self._ongoing(found)
-            return await self._ended(found)
+                with anyio.move_on_after(_REFRESH_AFTER):
+                    return await self._ongoing(task)
+            return await self._ended(task)
 
     async def answer(self, task_id: str, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
         """Give a task the client's responses. Those to what is not asked, or is answered already, are ignored.
@@ -92,19 +92,19 @@ class Tasks:
         Raises:
             MCPError: As `read`; also -32602 for responses that can't be taken, and then none is.
         """
-        async with answering(_ANSWER_WITHIN):
-            found = await find(self._client, self._by_workflow, task_id)
-            if not found.is_open or not responses:
+        async with mcp_errors(_REQUEST_TIMEOUT):
+            task = await resolve_task(self._client, self._by_workflow, task_id)
+            if not task.is_open or not responses:
                 return
-            state = await found.binding.state(found.handle)
-            keys = {input_key(key, found.execution.run_id): key for key in state.input_requests}
+            state = await task.binding.state(task.handle)
+            keys = {input_key(key, task.execution.run_id): key for key in state.input_requests}
             given = {told: response for told, response in responses.items() if told in keys}
             if not given:
                 return
-            require_takeable({told: state.input_requests[key] for told, key in keys.items()}, given)
+            validate_responses({told: state.input_requests[key] for told, key in keys.items()}, given)
             asked = {keys[told]: response for told, response in given.items()}
             try:
-                await found.binding.answer(found.handle, asked, ctx)
+                await task.binding.answer(task.handle, asked, ctx)
             except ValueError as error:
                 raise MCPError(INVALID_PARAMS, f"The responses can't be taken: {error}") from None
             except WorkflowUpdateFailedError as error:
@@ -115,8 +115,8 @@ class Tasks:
                 # It ended in the meantime, or went on as another run: then nothing of what it asked is asked any more.
                 if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
                     raise
-                now = await find(self._client, self._by_workflow, task_id)
-                if now.is_open and now.execution.run_id == found.execution.run_id:
+                now = await resolve_task(self._client, self._by_workflow, task_id)
+                if now.is_open and now.execution.run_id == task.execution.run_id:
                     raise
 
     async def cancel(self, task_id: str) -> None:
@@ -127,78 +127,78 @@ class Tasks:
             MCPError: -32602 for an id that is no task's; -32603 while Temporal is away, or a worker that is needed to
                 tell whether it may be cancelled.
         """
-        async with answering(_ANSWER_WITHIN):
-            while (found := await find(self._client, self._by_workflow, task_id)).is_open:
-                is_cancellable = await _is_cancellable(found)
+        async with mcp_errors(_REQUEST_TIMEOUT):
+            while (task := await resolve_task(self._client, self._by_workflow, task_id)).is_open:
+                is_cancellable = await _is_cancellable(task)
                 if is_cancellable is None:
                     continue
                 if not is_cancellable:
                     return
                 try:
                     # Not the run that was found: where it went on as another since, that succeeds and does nothing.
-                    await found.chain.cancel(reason="The client of the task cancelled it")
+                    await task.chain.cancel(reason="The client of the task cancelled it")
                 except RPCError as error:
                     # It has ended in the meantime, and somebody has used the workflow id again: look again.
                     if error.status is not RPCStatusCode.NOT_FOUND:
                         raise
                 else:
                     return
-                await anyio.sleep(_LOOK_AGAIN_SOON)
+                await anyio.sleep(_RETRY_PAUSE)
 
-    async def _ongoing(self, found: Found) -> DetailedTask:
-        if not found.has_begun:
+    async def _ongoing(self, task: ResolvedTask) -> DetailedTask:
+        if not task.has_started:
             # Nobody can tell yet, and nothing can have been asked: a task is there even before any worker is.
-            return DetailedTask(**await self._common(found, "working", None))
-        state = await found.binding.state(found.handle)
-        common = await self._common(found, _status(state), state)
-        run_id = found.execution.run_id
+            return DetailedTask(**await self._common_fields(task, "working", None))
+        state = await task.binding.state(task.handle)
+        common = await self._common_fields(task, _status(state), state)
+        run_id = task.execution.run_id
         asked = {input_key(key, run_id): request for key, request in state.input_requests.items()}
         return DetailedTask(**common, input_requests=asked or None)
 
-    async def _ended(self, found: Found) -> DetailedTask:
-        ending = await ending_of(found.handle, found.binding)
-        message = ending.message
-        if ending.status == "cancelled":
+    async def _ended(self, task: ResolvedTask) -> DetailedTask:
+        outcome = await read_outcome(task.handle, task.binding)
+        message = outcome.message
+        if outcome.status == "cancelled":
             # What was done until then only the workflow can tell; if nobody can ask it, the task is cancelled anyway.
-            state = await _told(found)
+            state = await _try_read_state(task)
             message = (state.message if state is not None else None) or message
-        common = await self._common(found, ending.status, TaskState(message=message))
-        return DetailedTask(**common, result=ending.result, error=ending.error)
+        common = await self._common_fields(task, outcome.status, TaskState(message=message))
+        return DetailedTask(**common, result=outcome.result, error=outcome.error)
 
-    async def _common(self, found: Found, status: TaskStatus, state: TaskState | None) -> dict[str, Any]:
+    async def _common_fields(self, task: ResolvedTask, status: TaskStatus, state: TaskState | None) -> dict[str, Any]:
         state = state or TaskState()
         # A task that goes on is kept for as long as it does, and then for the retention: from now on at the least.
-        until = found.execution.close_time or datetime.now(UTC)
-        kept = max(until - found.created, timedelta()) + await self._retention()
-        updated = found.execution.close_time or state.updated_at or found.created
+        until = task.execution.close_time or datetime.now(UTC)
+        kept = max(until - task.created, timedelta()) + await self._retention()
+        updated = task.execution.close_time or state.updated_at or task.created
         own = timedelta(milliseconds=state.poll_interval_ms or 0)
         return {
-            "task_id": found.task_id,
+            "task_id": task.task_id,
             "status": status,
             "status_message": state.message,
-            "created_at": _iso(found.created),
+            "created_at": _iso(task.created),
             "last_updated_at": _iso(updated),
             "ttl_ms": _milliseconds(kept),
-            "poll_interval_ms": _milliseconds(own or found.binding.poll_interval),
+            "poll_interval_ms": _milliseconds(own or task.binding.poll_interval),
         }
 
 
-async def _is_cancellable(found: Found) -> bool | None:
+async def _is_cancellable(task: ResolvedTask) -> bool | None:
     """What the binding says; None: it says nothing in time, as a question that the workflow's end has overtaken."""
-    if not found.has_begun:
+    if not task.has_started:
         return True
-    with anyio.move_on_after(_LOOK_AGAIN_AFTER):
-        return await found.binding.cancellable(found.handle)
+    with anyio.move_on_after(_REFRESH_AFTER):
+        return await task.binding.cancellable(task.handle)
     return None
 
 
-async def _told(found: Found) -> TaskState | None:
+async def _try_read_state(task: ResolvedTask) -> TaskState | None:
     """What the workflow says of itself; None where it can't, or takes too long."""
-    with anyio.move_on_after(_TOLD_WITHIN):
+    with anyio.move_on_after(_STATE_TIMEOUT):
         try:
-            return await found.binding.state(found.handle)
+            return await task.binding.state(task.handle)
         except Exception as error:  # noqa: BLE001 (whatever it is, there is an answer without it)
-            logger.debug("Task %s can't tell its state: %s", found.task_id, error)
+            logger.debug("Task %s can't tell its state: %s", task.task_id, error)
     return None
 
 
@@ -211,6 +211,6 @@ def _milliseconds(span: timedelta) -> int:
     return max(1, span // timedelta(milliseconds=1))
 
 
-def _iso(moment: datetime) -> str:
+def _iso(time: datetime) -> str:
     """ISO 8601 in UTC, to the millisecond."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

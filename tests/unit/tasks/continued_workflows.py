@@ -12,7 +12,7 @@ ANYTHING = {"type": "object", "properties": {}}
 
 
 @workflow.defn
-class GoesOn(TaskWorkflow):
+class ContinuesAsNew(TaskWorkflow):
     @workflow.run
     async def run(self, left: int) -> str:
         if left > 0:
@@ -22,7 +22,7 @@ class GoesOn(TaskWorkflow):
 
 
 @workflow.defn
-class Restless(TaskWorkflow):
+class ContinuesForever(TaskWorkflow):
     @workflow.run
     async def run(self, pause: float) -> None:
         await asyncio.sleep(pause)

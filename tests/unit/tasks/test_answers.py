@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from mcp_temporal_tasks import TaskBinding, get, input_key, run_of, update
+from mcp_temporal_tasks import TaskBinding, get_task, input_key, parse_task_id, update_task
 from mcp_temporal_tasks.workflow import TASK_INPUT
 from tests.requirements import requirement
 from tests.tasks_client import expect_error, start_task, tasks_client
@@ -32,7 +32,7 @@ def worker_of(client: TemporalClient, remembers: int = 1000) -> Worker:
 
 def key_of(task_id: str) -> str:
     """Under which key the task's first run asks its first question."""
-    run = run_of(task_id)
+    run = parse_task_id(task_id)
     assert run is not None
     return input_key("input-1", run.run_id)
 
@@ -49,7 +49,7 @@ async def answered_all(client: Client, task_ids: list[str]) -> None:
     async with anyio.create_task_group() as group:
         for task_id in task_ids:
             answers: Any = {key_of(task_id): {"action": "accept", "content": {"when": "tonight"}}}
-            group.start_soon(update, client.session, task_id, answers)
+            group.start_soon(update_task, client.session, task_id, answers)
     for task_id in task_ids:
         ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result) == "web: tonight"
@@ -75,7 +75,7 @@ async def test_an_answer_counts_for_two_workers_that_began_after_the_question(re
             await stack.enter_async_context(worker_of(another))
         for task_id in task_ids:
             # A worker that is no more may be waited for until Temporal gives it up.
-            await get(client.session, task_id)
+            await get_task(client.session, task_id)
         await answered_all(client, task_ids)
 
 
@@ -96,13 +96,13 @@ async def test_an_answer_counts_for_two_workers_that_began_after_the_question(re
     ],
 )
 async def test_what_is_no_answer_is_refused_and_the_question_stays(
-    real_client: TemporalClient, response: Any, told: str
+    real_client: TemporalClient, response: Any, notification: str
 ) -> None:
     async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
         task_id = await asking(client)
-        error = await expect_error(update(client.session, task_id, {key_of(task_id): response}))
+        error = await expect_error(update_task(client.session, task_id, {key_of(task_id): response}))
         assert error.code == -32602
-        assert told in error.message
+        assert notification in error.message
         await answered_all(client, [task_id])
 
 
@@ -118,7 +118,7 @@ NOT_TAKEN: dict[str, tuple[Exception, int, str]] = {
 async def test_an_answer_that_was_not_taken_is_not_acknowledged(
     real_client: TemporalClient, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error, code, told = NOT_TAKEN[why]
+    error, code, notification = NOT_TAKEN[why]
 
     async def is_not_taken(*_: Any) -> None:
         raise error
@@ -128,9 +128,9 @@ async def test_an_answer_that_was_not_taken_is_not_acknowledged(
         form: Any = {key_of(task_id): {"action": "accept", "content": {"when": "tonight"}}}
         monkeypatch.setattr(deployments, "TaskBinding", partial(TaskBinding, answer=is_not_taken))
         async with tasks_client(deployments.deployments(real_client)) as another:
-            refused = await expect_error(update(another.session, task_id, form))
+            refused = await expect_error(update_task(another.session, task_id, form))
         assert refused.code == code
-        assert told in refused.message
+        assert notification in refused.message
         await answered_all(client, [task_id])
 
 

@@ -15,9 +15,9 @@ from mcp_types import INTERNAL_ERROR, ElicitRequestFormParams, ElicitRequestURLP
 from temporalio.client import Client as TemporalClient
 from temporalio.worker import Worker
 
-from mcp_temporal_tasks import DetailedTask, Run, TasksClient, get, task_id_of, update
+from mcp_temporal_tasks import DetailedTask, TasksClient, WorkflowRun, get_task, task_id_of, update_task
 from mcp_temporal_tasks.client import client as client_module
-from mcp_temporal_tasks.server.tasks import Tasks
+from mcp_temporal_tasks.server.tasks import TaskService
 from tests.requirements import requirement
 from tests.tasks_client import ScriptedUser, expect_error, start_task, tasks_client
 from tests.unit.tasks.continued_workflows import Persists
@@ -50,9 +50,9 @@ async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_e
 
             async def settle_elsewhere() -> None:
                 await thinking.wait()
-                [key] = (await get(other.session, created.task_id)).input_requests or {}
+                [key] = (await get_task(other.session, created.task_id)).input_requests or {}
                 answer = {"action": "accept", "content": {"confirm": True}}
-                await update(other.session, created.task_id, {key: answer})
+                await update_task(other.session, created.task_id, {key: answer})
 
             with anyio.fail_after(HARNESS_TIMEOUT):
                 async with anyio.create_task_group() as group:
@@ -80,7 +80,9 @@ async def test_a_client_that_can_not_ask_leaves_the_question_to_others(real_clie
             async def answer_it() -> None:
                 task = await until(other, created.task_id, lambda task: task.input_requests)
                 [key] = task.input_requests or {}
-                await update(other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}})
+                await update_task(
+                    other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}}
+                )
 
             group.start_soon(answer_it)
             with anyio.fail_after(HARNESS_TIMEOUT):
@@ -104,7 +106,7 @@ async def test_a_server_that_can_not_answer_is_asked_no_longer_than_the_patience
             raise RuntimeError("Failed client connect: gone")
 
         monkeypatch.setattr("temporalio.client.WorkflowHandle.describe", gone)
-        patient = TasksClient(patience=timedelta(milliseconds=500))
+        patient = TasksClient(retry_timeout=timedelta(milliseconds=500))
         error = await expect_error(patient.follow(client.session, created.task_id))
         assert error.code == -32603
         assert "can't be reached" in error.message
@@ -120,7 +122,7 @@ async def test_a_caller_that_gives_up_leaves_the_task_as_it_is(real_client: Temp
     async with jobs(real_client) as server, tasks_client(server, tasks=TasksClient(on_task=on_task)) as client:
         with anyio.move_on_after(1):
             await client.call_tool("confirm_delete", {"filename": "x"})
-        task: DetailedTask = await get(client.session, seen[0])
+        task: DetailedTask = await get_task(client.session, seen[0])
         assert task.status == "input_required"
 
 
@@ -141,8 +143,10 @@ async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: 
 
             async def settle_elsewhere() -> None:
                 await failed.wait()
-                [key] = (await get(other.session, created.task_id)).input_requests or {}
-                await update(other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}})
+                [key] = (await get_task(other.session, created.task_id)).input_requests or {}
+                await update_task(
+                    other.session, created.task_id, {key: {"action": "accept", "content": {"confirm": True}}}
+                )
 
             with anyio.fail_after(HARNESS_TIMEOUT):
                 async with anyio.create_task_group() as group:
@@ -156,13 +160,13 @@ async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late
     real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acknowledge = anyio.Event()
-    honest = Tasks.answer
+    honest = TaskService.answer
 
-    async def late(tasks: Tasks, *arguments: Any) -> None:
+    async def late(tasks: TaskService, *arguments: Any) -> None:
         await honest(tasks, *arguments)
         await acknowledge.wait()
 
-    monkeypatch.setattr(Tasks, "answer", late)
+    monkeypatch.setattr(TaskService, "answer", late)
     person, polls = ScriptedUser("cancel"), 0
 
     async def on_task(task: Any) -> None:
@@ -177,7 +181,7 @@ async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late
         handle = await real_client.start_workflow(
             Persists.run, id=f"persists-{uuid4()}", task_queue="persists", execution_timeout=timedelta(minutes=1)
         )
-        task_id = task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+        task_id = task_id_of(WorkflowRun(handle.id, str(handle.first_execution_run_id)))
         with anyio.move_on_after(2.5):
             await TasksClient(on_task=on_task).follow(client.session, task_id)
         acknowledge.set()
@@ -209,12 +213,12 @@ async def test_an_answer_that_can_not_be_taken_is_asked_for_again_and_then_it_is
         assert error.code == -32602
         assert "confirm is required" in error.message
         assert len(person.questions) == 3
-        assert (await get(client.session, created.task_id)).status == "input_required"
+        assert (await get_task(client.session, created.task_id)).status == "input_required"
 
 
 @requirement("TASK-CLIENT")
 def test_a_failed_task_without_an_error_is_an_error_all_the_same() -> None:
     task = DetailedTask(task_id="t", status="failed", created_at="", last_updated_at="")
     with pytest.raises(MCPError, match="The task failed") as raised:
-        client_module._ended(task)
+        client_module._tool_result(task)
     assert raised.value.error.code == INTERNAL_ERROR

@@ -22,8 +22,17 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 import mcp_temporal_tasks as tasks
-from mcp_temporal_tasks import DetailedTask, Retention, Run, TasksClient, cancel, get, task_id_of, update
-from mcp_temporal_tasks.server import tasks as _reading
+from mcp_temporal_tasks import (
+    DetailedTask,
+    Retention,
+    TasksClient,
+    WorkflowRun,
+    cancel_task,
+    get_task,
+    task_id_of,
+    update_task,
+)
+from mcp_temporal_tasks.server import tasks as task_service
 from tests.conformance.jobs import JOBS, ConfirmDelete
 from tests.conformance.server import TASK_QUEUE, build
 from tests.requirements import requirement
@@ -41,7 +50,7 @@ def text_of(result: CallToolResult | dict[str, Any] | None) -> str:
 
 async def until(client: Client, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:
     with anyio.fail_after(HARNESS_TIMEOUT):
-        while not reached(task := await get(client.session, task_id)):
+        while not reached(task := await get_task(client.session, task_id)):
             await anyio.sleep(0.02)
     return task
 
@@ -100,7 +109,7 @@ async def test_a_workflow_that_an_operator_terminates_is_failed(real_client: Tem
     async with jobs(real_client) as server, tasks_client(server) as client:
         created = await start_task(client, "confirm_delete", filename="x")
         await real_client.get_workflow_handle(created.task_id.partition(":")[0]).terminate("enough")
-        task = await get(client.session, created.task_id)
+        task = await get_task(client.session, created.task_id)
         assert task.status == "failed"
         assert task.error
         assert "terminated" in task.error["message"]
@@ -116,12 +125,12 @@ async def test_questions_are_answered_one_by_one_and_each_once(real_client: Temp
         def named(name: str) -> dict[str, Any]:
             return {"action": "accept", "content": {"name": name}}
 
-        await update(client.session, created.task_id, {first: named("Ann"), "never-asked": named("X")})
-        task = await get(client.session, created.task_id)
+        await update_task(client.session, created.task_id, {first: named("Ann"), "never-asked": named("X")})
+        task = await get_task(client.session, created.task_id)
         assert (task.status, list(task.input_requests or {})) == ("input_required", [second])
         # Answered already: ignored, though something else is open.
-        await update(client.session, created.task_id, {first: named("Eve")})
-        await update(client.session, created.task_id, {first: named("Eve"), second: named("Bob")})
+        await update_task(client.session, created.task_id, {first: named("Eve")})
+        await update_task(client.session, created.task_id, {first: named("Eve"), second: named("Bob")})
         task = await until(client, created.task_id, lambda task: task.is_terminal)
         assert text_of(task.result) == "Ann and Bob"
 
@@ -133,13 +142,13 @@ async def test_a_key_is_never_used_again(real_client: TemporalClient) -> None:
         task = await until(client, created.task_id, lambda task: task.input_requests)
         [first] = task.input_requests or {}
         answer = {"action": "accept", "content": {"name": "Ann"}}
-        await update(client.session, created.task_id, {first: answer})
+        await update_task(client.session, created.task_id, {first: answer})
         task = await until(client, created.task_id, lambda task: first not in (task.input_requests or {first: 1}))
         [second] = task.input_requests or {}
         # The same words, but another question: the old answer, sent again, does not count for it.
-        await update(client.session, created.task_id, {first: answer})
-        assert list((await get(client.session, created.task_id)).input_requests or {}) == [second]
-        await update(client.session, created.task_id, {second: {"action": "accept", "content": {"name": "Bob"}}})
+        await update_task(client.session, created.task_id, {first: answer})
+        assert list((await get_task(client.session, created.task_id)).input_requests or {}) == [second]
+        await update_task(client.session, created.task_id, {second: {"action": "accept", "content": {"name": "Bob"}}})
         task = await until(client, created.task_id, lambda task: task.is_terminal)
         assert text_of(task.result) == "Ann and Bob"
 
@@ -169,7 +178,7 @@ async def test_a_client_without_tasks_waits_is_refused_or_told(real_client: Temp
 async def test_a_client_without_tasks_is_not_let_wait_for_ever(real_client: TemporalClient) -> None:
     async with (
         Worker(real_client, task_queue=TASK_QUEUE, workflows=JOBS),
-        Client(build(real_client, patience=timedelta(milliseconds=300))) as client,
+        Client(build(real_client, wait_timeout=timedelta(milliseconds=300))) as client,
     ):
         answer = await client.call_tool("slow_compute", {"seconds": 30})
         assert answer.is_error
@@ -190,7 +199,7 @@ async def test_times_and_spans_are_the_histories_and_whole_milliseconds(real_cli
         assert task.ttl_ms >= (await Retention(real_client)()) // timedelta(milliseconds=1) >= 24 * 3600 * 1000
         assert task.poll_interval_ms == 1000
         [key] = task.input_requests or {}
-        await update(client.session, created.task_id, {key: {"action": "decline"}})
+        await update_task(client.session, created.task_id, {key: {"action": "decline"}})
         ended = await until(client, created.task_id, lambda task: task.is_terminal)
         closed = (await handle.describe()).close_time
         assert closed
@@ -214,7 +223,7 @@ async def test_a_header_that_differs_from_the_body_is_refused(real_client: Tempo
             assert (await _post(url, method, created.task_id, created.task_id, declares=False))[1]["code"] == -32021
         # None of them had any effect, and with the right header it is served.
         assert (await until(client, created.task_id, lambda task: task.input_requests)).status == "input_required"
-        await cancel(client.session, created.task_id)
+        await cancel_task(client.session, created.task_id)
         assert (await until(client, created.task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
@@ -252,17 +261,17 @@ async def test_a_workflow_that_may_not_be_cancelled_goes_on(
             await anyio.sleep_forever()
         return len(asked) > 2
 
-    monkeypatch.setattr(_reading, "_LOOK_AGAIN_AFTER", 0.05)
+    monkeypatch.setattr(task_service, "_REFRESH_AFTER", 0.05)
     server = tasks_of(real_client, ConfirmDelete, cancellable=cancellable)
     async with jobs(real_client), tasks_client(server) as client:
         run = await real_client.start_workflow(ConfirmDelete.run, "a file", id=f"kept-{uuid4()}", task_queue=TASK_QUEUE)
-        task_id = task_id_of(Run(run.id, str(run.first_execution_run_id)))
+        task_id = task_id_of(WorkflowRun(run.id, str(run.first_execution_run_id)))
         await until(client, task_id, lambda task: task.status == "input_required")
-        await cancel(client.session, task_id)
+        await cancel_task(client.session, task_id)
         assert asked == [run.id] * 2
         history = await run.fetch_history()
         assert not any(each.HasField("workflow_execution_cancel_requested_event_attributes") for each in history.events)
-        await cancel(client.session, task_id)
+        await cancel_task(client.session, task_id)
         assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
@@ -296,7 +305,7 @@ async def test_no_worker_is_an_error_that_a_client_outwaits(real_client: Tempora
         created = await start_task(client, "confirm_delete", filename="x")
         await until(client, created.task_id, lambda task: task.input_requests)
     async with tasks_client(build(real_client), ScriptedUser(confirm=True)) as client:
-        error = await expect_error(get(client.session, created.task_id))
+        error = await expect_error(get_task(client.session, created.task_id))
         assert error.code == -32603
         assert "not lost" in error.message
         async with anyio.create_task_group() as group:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcp_temporal_tasks import Run, run_of, task_id_of
+from mcp_temporal_tasks import WorkflowRun, parse_task_id, task_id_of
 from tests.requirements import requirement
 
 PRINTABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), min_size=1, max_size=60)
@@ -14,9 +14,9 @@ PRINTABLE = st.text(st.characters(categories=("L", "M", "N", "P", "S")), min_siz
 @requirement("TASK-ID")
 @given(PRINTABLE, PRINTABLE)
 def test_a_task_id_names_its_run_in_characters_that_fit_a_header(workflow_id: str, run_id: str) -> None:
-    run = Run(workflow_id, run_id)
+    run = WorkflowRun(workflow_id, run_id)
     task_id = task_id_of(run)
-    assert run_of(task_id) == run
+    assert parse_task_id(task_id) == run
     assert task_id.isascii()
     assert task_id.isprintable()
     assert " " not in task_id
@@ -25,5 +25,5 @@ def test_a_task_id_names_its_run_in_characters_that_fit_a_header(workflow_id: st
 @requirement("TASK-ID")
 @given(st.text() | st.from_regex(r"[%:A-Za-z0-9-]{0,40}"))
 def test_no_other_text_is_one(text: str) -> None:
-    run = run_of(text)
+    run = parse_task_id(text)
     assert run is None or task_id_of(run) == text

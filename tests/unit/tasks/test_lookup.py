@@ -7,19 +7,19 @@ from typing import Any, cast
 
 import pytest
 
-from mcp_temporal_tasks.server.extension import PATIENCE
-from mcp_temporal_tasks.server.lookup import Found
+from mcp_temporal_tasks.server.extension import WAIT_TIMEOUT
+from mcp_temporal_tasks.server.lookup import ResolvedTask
 from tests.requirements import requirement
 
 
 @requirement("TASK-ENDINGS")
-@pytest.mark.parametrize(("events", "has_begun"), [(2, False), (3, False), (4, True)])
-def test_a_run_has_begun_once_its_first_workflow_task_is_over(events: int, has_begun: bool) -> None:
+@pytest.mark.parametrize(("events", "has_started"), [(2, False), (3, False), (4, True)])
+def test_a_run_has_started_once_its_first_workflow_task_is_over(events: int, has_started: bool) -> None:
     """The first three events are: the run was started, its first task was scheduled, a worker took that task."""
     unused = cast(Any, None)
     run = cast(Any, SimpleNamespace(history_length=events))
-    assert Found("id", unused, run, unused, unused, unused).has_begun is has_begun
+    assert ResolvedTask("id", unused, run, unused, unused, unused).has_started is has_started
 
 
 def test_a_client_without_tasks_waits_less_than_hosts_do() -> None:
-    assert PATIENCE.total_seconds() < 60
+    assert WAIT_TIMEOUT.total_seconds() < 60

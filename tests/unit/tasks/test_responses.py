@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from mcp.shared.exceptions import MCPError
 
-from mcp_temporal_tasks.server.responses import require_takeable
+from mcp_temporal_tasks.server.responses import validate_responses
 from tests.requirements import requirement
 
 
@@ -34,27 +34,27 @@ def filled(value: Any) -> dict[str, Any]:
 )
 def test_a_value_is_of_the_type_that_was_asked_for(kind: str, fitting: list[Any], others: list[Any]) -> None:
     for value in fitting:
-        require_takeable(asked(kind), filled(value))
+        validate_responses(asked(kind), filled(value))
     for value in others:
         with pytest.raises(MCPError, match="it"):
-            require_takeable(asked(kind), filled(value))
+            validate_responses(asked(kind), filled(value))
 
 
 @requirement("TASK-UPDATE")
 def test_what_need_not_be_said_may_be_left_out() -> None:
     for response in ({"action": "accept"}, {"action": "accept", "content": {}}, {"action": "decline"}):
-        require_takeable(asked("string", required=False), {"key": response})
-    require_takeable(asked("string", required=False), filled(None))
-    require_takeable(asked("string"), {"key": {"action": "cancel", "content": {"it": 1}}})
+        validate_responses(asked("string", required=False), {"key": response})
+    validate_responses(asked("string", required=False), filled(None))
+    validate_responses(asked("string"), {"key": {"action": "cancel", "content": {"it": 1}}})
 
 
 @requirement("TASK-UPDATE")
 def test_only_forms_are_read_as_forms() -> None:
     bare: Any = {"key": {"method": "elicitation/create"}}
-    require_takeable(bare, {"key": {"action": "accept"}})
+    validate_responses(bare, {"key": {"action": "accept"}})
     others: list[Any] = [{"method": "roots/list"}, {}, "anything"]
     for request in others:
-        require_takeable({"key": request}, {"key": {"roots": 1}})
+        validate_responses({"key": request}, {"key": {"roots": 1}})
 
 
 @requirement("TASK-UPDATE")
@@ -63,6 +63,6 @@ def test_responses_of_256_kib_are_taken_and_of_one_byte_more_are_not() -> None:
         empty = len(json.dumps({"key": {"text": ""}}))
         return {"key": {"text": "x" * (size - empty)}}
 
-    require_takeable({}, responses(256 * 1024))
+    validate_responses({}, responses(256 * 1024))
     with pytest.raises(MCPError, match="larger than 256 KiB"):
-        require_takeable({}, responses(256 * 1024 + 1))
+        validate_responses({}, responses(256 * 1024 + 1))

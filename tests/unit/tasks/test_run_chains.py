@@ -21,17 +21,23 @@ from temporalio.worker import Worker
 
 from mcp_temporal_tasks import (
     DetailedTask,
-    Run,
     TasksClient,
-    cancel,
-    get,
+    WorkflowRun,
+    cancel_task,
+    get_task,
     task_id_of,
-    update,
+    update_task,
 )
 from tests.requirements import requirement
 from tests.tasks_client import ScriptedUser, reset, start_task, tasks_client
 from tests.unit.tasks import deployments
-from tests.unit.tasks.continued_workflows import AsksInEachRun, GivesUp, GoesOn, Restless, SucceedsAtLast
+from tests.unit.tasks.continued_workflows import (
+    AsksInEachRun,
+    ContinuesAsNew,
+    ContinuesForever,
+    GivesUp,
+    SucceedsAtLast,
+)
 from tests.unit.tasks.servers import tasks_of
 from tests.unit.tasks.test_generic import HARNESS_TIMEOUT, text_of, until
 
@@ -39,30 +45,30 @@ from tests.unit.tasks.test_generic import HARNESS_TIMEOUT, text_of, until
 async def start(client: TemporalClient, run: Callable[..., Awaitable[Any]], *given: Any, queue: str) -> tuple[str, str]:
     """Start a workflow; its id, and its task's."""
     handle = await client.start_workflow(run, args=given, id=f"{queue}-{uuid4()}", task_queue=queue)
-    return handle.id, task_id_of(Run(handle.id, str(handle.first_execution_run_id)))
+    return handle.id, task_id_of(WorkflowRun(handle.id, str(handle.first_execution_run_id)))
 
 
 @requirement("TASK-STORE", "TASK-WIRE")
 async def test_a_workflow_that_continues_as_new_stays_the_same_task(real_client: TemporalClient) -> None:
     queue = "goes-on"
     async with (
-        Worker(real_client, task_queue=queue, workflows=[GoesOn]),
-        tasks_client(tasks_of(real_client, GoesOn)) as client,
+        Worker(real_client, task_queue=queue, workflows=[ContinuesAsNew]),
+        tasks_client(tasks_of(real_client, ContinuesAsNew)) as client,
     ):
-        workflow_id, task_id = await start(real_client, GoesOn.run, 2, queue=queue)
-        began = (await get(client.session, task_id)).created_at
+        workflow_id, task_id = await start(real_client, ContinuesAsNew.run, 2, queue=queue)
+        began = (await get_task(client.session, task_id)).created_at
         task = await until(client, task_id, lambda task: task.input_requests)
         assert task.task_id == task_id
         assert task.created_at == began
         [key] = task.input_requests or {}
-        await update(client.session, task_id, {key: {"action": "decline"}})
+        await update_task(client.session, task_id, {key: {"action": "decline"}})
         ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result) == "decline"
         # What has the same workflow id afterwards is another task, and this one stays what it was.
         await real_client.start_workflow(
-            GoesOn.run, 0, id=workflow_id, task_queue=queue, execution_timeout=timedelta(minutes=1)
+            ContinuesAsNew.run, 0, id=workflow_id, task_queue=queue, execution_timeout=timedelta(minutes=1)
         )
-        assert await get(client.session, task_id) == ended
+        assert await get_task(client.session, task_id) == ended
         await real_client.get_workflow_handle(workflow_id).terminate()
 
 
@@ -83,18 +89,18 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
             assert (again.task_id, again.created_at) == (task_id, asked.created_at)
             answer = {"action": "accept", "content": {"when": "tonight"}}
             # What was asked before the reset is not asked any more.
-            await update(client.session, task_id, dict.fromkeys(seen, answer))
-            assert (await get(client.session, task_id)).input_requests == again.input_requests
+            await update_task(client.session, task_id, dict.fromkeys(seen, answer))
+            assert (await get_task(client.session, task_id)).input_requests == again.input_requests
             assert not seen & (again.input_requests or {}).keys()
             seen |= (again.input_requests or {}).keys()
-            await update(client.session, task_id, dict.fromkeys(again.input_requests or {}, answer))
+            await update_task(client.session, task_id, dict.fromkeys(again.input_requests or {}, answer))
             ended = await until(client, task_id, lambda task: task.is_terminal)
             assert text_of(ended.result) == "web: tonight"
         # What has the same workflow id afterwards is another task.
         another = await real_client.start_workflow(
             deployments.Deploy.run, "db", id=workflow_id, task_queue="deploy", execution_timeout=timedelta(minutes=1)
         )
-        assert await get(client.session, task_id) == ended
+        assert await get_task(client.session, task_id) == ended
         await another.terminate()
 
 
@@ -103,16 +109,16 @@ async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_anothe
     real_client: TemporalClient,
 ) -> None:
     async with (
-        Worker(real_client, task_queue="restless", workflows=[Restless]),
-        tasks_client(tasks_of(real_client, Restless)) as client,
+        Worker(real_client, task_queue="restless", workflows=[ContinuesForever]),
+        tasks_client(tasks_of(real_client, ContinuesForever)) as client,
     ):
         for number in range(10):
-            _, task_id = await start(real_client, Restless.run, 0.001 * number, queue="restless")
-            await cancel(client.session, task_id)
+            _, task_id = await start(real_client, ContinuesForever.run, 0.001 * number, queue="restless")
+            await cancel_task(client.session, task_id)
             assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
-class Meanwhile(Interceptor):
+class BeforeRequest(Interceptor):
     """Something happens just before the server hears, for the first time, of a cancellation or an answer."""
 
     def __init__(self, happens: Callable[[str], Awaitable[None]]) -> None:
@@ -138,8 +144,8 @@ class Meanwhile(Interceptor):
         return Late(next)
 
 
-def meanwhile(client: TemporalClient, happens: Callable[[str], Awaitable[None]]) -> TemporalClient:
-    return TemporalClient(**(client.config() | {"interceptors": [Meanwhile(happens)]}))
+def before_request(client: TemporalClient, happens: Callable[[str], Awaitable[None]]) -> TemporalClient:
+    return TemporalClient(**(client.config() | {"interceptors": [BeforeRequest(happens)]}))
 
 
 @requirement("TASK-CANCEL")
@@ -154,11 +160,11 @@ async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_sin
                 await anyio.sleep(0.02)
 
     async with (
-        Worker(real_client, task_queue="restless", workflows=[Restless]),
-        tasks_client(tasks_of(meanwhile(real_client, goes_on), Restless)) as client,
+        Worker(real_client, task_queue="restless", workflows=[ContinuesForever]),
+        tasks_client(tasks_of(before_request(real_client, goes_on), ContinuesForever)) as client,
     ):
-        _, task_id = await start(real_client, Restless.run, 0, queue="restless")
-        await cancel(client.session, task_id)
+        _, task_id = await start(real_client, ContinuesForever.run, 0, queue="restless")
+        await cancel_task(client.session, task_id)
         assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
@@ -170,11 +176,11 @@ async def test_a_cancellation_spares_what_has_the_same_workflow_id_since(real_cl
 
     async with (
         Worker(real_client, task_queue="spared", workflows=[AsksInEachRun]),
-        tasks_client(tasks_of(meanwhile(real_client, is_used_again), AsksInEachRun)) as client,
+        tasks_client(tasks_of(before_request(real_client, is_used_again), AsksInEachRun)) as client,
     ):
         workflow_id, task_id = await start(real_client, AsksInEachRun.run, 0, [], queue="spared")
-        await cancel(client.session, task_id)
-        assert (await get(client.session, task_id)).status == "failed"
+        await cancel_task(client.session, task_id)
+        assert (await get_task(client.session, task_id)).status == "failed"
         other = real_client.get_workflow_handle(workflow_id)
         events = [event async for event in other.fetch_history_events()]
         assert not any(event.HasField("workflow_execution_cancel_requested_event_attributes") for event in events)
@@ -191,7 +197,7 @@ async def test_a_workflow_that_an_operator_reset_is_cancelled(real_client: Tempo
         await until(client, task_id, lambda task: task.input_requests)
         workflow_id, _, run_id = task_id.partition(":")
         await reset(real_client, workflow_id, run_id)
-        await cancel(client.session, task_id)
+        await cancel_task(client.session, task_id)
         assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
@@ -207,9 +213,9 @@ async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalCli
         assert second.status == "working"
         assert second.last_updated_at > first.last_updated_at
         # An answer to what is not asked any more changes nothing.
-        await update(client.session, task_id, {key: {"action": "accept"} for key in first.input_requests or {}})
-        assert (await get(client.session, task_id)).last_updated_at == second.last_updated_at
-        await cancel(client.session, task_id)
+        await update_task(client.session, task_id, {key: {"action": "accept"} for key in first.input_requests or {}})
+        assert (await get_task(client.session, task_id)).last_updated_at == second.last_updated_at
+        await cancel_task(client.session, task_id)
         assert (await until(client, task_id, lambda task: task.is_terminal)).status == "cancelled"
 
 
@@ -228,14 +234,14 @@ async def test_an_answer_that_comes_when_the_next_run_asks_already_is_ignored(re
         _, task_id = await start(real_client, AsksInEachRun.run, 1, [], queue=queue)
         first = await until(other, task_id, lambda task: task.input_requests)
 
-        async def is_answered(_: str) -> None:
-            await update(other.session, task_id, worded(first, "yes"))
+        async def record_answer(_: str) -> None:
+            await update_task(other.session, task_id, worded(first, "yes"))
             await until(other, task_id, lambda task: (task.input_requests or asked) != asked)
 
         asked = first.input_requests
-        async with tasks_client(tasks_of(meanwhile(real_client, is_answered), AsksInEachRun)) as client:
-            await update(client.session, task_id, worded(first, "no"))
-            await update(client.session, task_id, worded(await get(client.session, task_id), "maybe"))
+        async with tasks_client(tasks_of(before_request(real_client, record_answer), AsksInEachRun)) as client:
+            await update_task(client.session, task_id, worded(first, "no"))
+            await update_task(client.session, task_id, worded(await get_task(client.session, task_id), "maybe"))
             ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result).split('"')[1::2] == ["yes", "maybe"]
 
@@ -249,15 +255,15 @@ async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_clie
     ):
         _, task_id = await start(real_client, AsksInEachRun.run, 1, [], queue=queue)
         first = await until(client, task_id, lambda task: task.input_requests)
-        await update(client.session, task_id, worded(first, "yes"))
+        await update_task(client.session, task_id, worded(first, "yes"))
         second = await until(
             client, task_id, lambda task: (task.input_requests or first.input_requests) != first.input_requests
         )
         assert not (first.input_requests or {}).keys() & (second.input_requests or {}).keys()
         # Sent once more, as a client does that was not told that it had arrived.
-        await update(client.session, task_id, worded(first, "yes"))
-        assert (await get(client.session, task_id)).input_requests == second.input_requests
-        await update(client.session, task_id, worded(second, "no"))
+        await update_task(client.session, task_id, worded(first, "yes"))
+        assert (await get_task(client.session, task_id)).input_requests == second.input_requests
+        await update_task(client.session, task_id, worded(second, "no"))
         ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result).split('"')[1::2] == ["yes", "no"]
 
@@ -286,18 +292,18 @@ async def test_a_workflow_that_is_retried_is_one_task(real_client: TemporalClien
         handle = await real_client.start_workflow(
             SucceedsAtLast.run, 3, id=workflow_id, task_queue=queue, retry_policy=policy
         )
-        task_id = task_id_of(Run(workflow_id, str(handle.first_execution_run_id)))
+        task_id = task_id_of(WorkflowRun(workflow_id, str(handle.first_execution_run_id)))
         ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result) == "done at attempt 3"
         # What has the same workflow id afterwards is another task.
         await real_client.execute_workflow(SucceedsAtLast.run, 1, id=workflow_id, task_queue=queue)
-        assert await get(client.session, task_id) == ended
+        assert await get_task(client.session, task_id) == ended
 
 
 @requirement("TASK-STORE")
 async def test_a_task_is_there_before_any_worker_is(real_client: TemporalClient) -> None:
     async with tasks_client(deployments.deployments(real_client)) as client:
         created = await start_task(client, "deploy", service="web")
-        task = await get(client.session, created.task_id)
+        task = await get_task(client.session, created.task_id)
         assert (task.status, task.last_updated_at) == ("working", created.created_at)
         await real_client.get_workflow_handle(created.task_id.partition(":")[0]).terminate()

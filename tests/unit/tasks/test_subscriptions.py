@@ -21,9 +21,16 @@ from mcp_types import (
 from pydantic import BaseModel, ConfigDict
 from temporalio.client import Client as TemporalClient
 
-from mcp_temporal_tasks import EXTENSION_ID, DetailedTask, TasksClient, cancel, task_id_of, update
-from mcp_temporal_tasks import Run as TaskRun
-from mcp_temporal_tasks.server.tasks import Tasks
+from mcp_temporal_tasks import (
+    EXTENSION_ID,
+    DetailedTask,
+    TasksClient,
+    WorkflowRun,
+    cancel_task,
+    task_id_of,
+    update_task,
+)
+from mcp_temporal_tasks.server.tasks import TaskService
 from tests.requirements import requirement
 from tests.tasks_client import expect_error, start_task
 from tests.unit.tasks.servers import jobs, over_http
@@ -31,33 +38,33 @@ from tests.unit.tasks.servers import jobs, over_http
 HARNESS_TIMEOUT = 20
 
 
-class Told(BaseModel):
+class Notification(BaseModel):
     model_config = ConfigDict(extra="allow")
     taskId: str  # noqa: N815
     status: str
 
 
-class Ears(ClientExtension):
+class NotificationListener(ClientExtension):
     """Hears what is told of tasks."""
 
     identifier = "com.example/ears"
 
     def __init__(self) -> None:
-        self.heard: asyncio.Queue[Told] = asyncio.Queue()
+        self.received: asyncio.Queue[Notification] = asyncio.Queue()
 
     def notifications(self) -> Sequence[NotificationBinding[Any]]:
-        async def hear(told: Told) -> None:
-            await self.heard.put(told)
+        async def receive(notification: Notification) -> None:
+            await self.received.put(notification)
 
-        return [NotificationBinding(method="notifications/tasks", params_type=Told, handler=hear)]
+        return [NotificationBinding(method="notifications/tasks", params_type=Notification, handler=receive)]
 
 
 @asynccontextmanager
 async def listening(
     server: Any, *task_ids: str, **also: Any
-) -> AsyncIterator[tuple[asyncio.Queue[Told], SubscriptionFilter]]:
+) -> AsyncIterator[tuple[asyncio.Queue[Notification], SubscriptionFilter]]:
     """A client of its own that listens, and what was acknowledged."""
-    ears = Ears()
+    ears = NotificationListener()
     acknowledged: list[SubscriptionFilter] = []
     got_it = anyio.Event()
 
@@ -73,7 +80,7 @@ async def listening(
         group.start_soon(_listen, client, list(task_ids), also)
         with anyio.fail_after(HARNESS_TIMEOUT):
             await got_it.wait()
-        yield ears.heard, acknowledged[0]
+        yield ears.received, acknowledged[0]
         group.cancel_scope.cancel()
 
 
@@ -83,11 +90,11 @@ async def _listen(client: Client, task_ids: Any, also: dict[str, Any]) -> None:
     await client.session.send_request(request, EmptyResult)
 
 
-async def next_of(heard: asyncio.Queue[Told], status: str) -> Told:
+async def next_of(received: asyncio.Queue[Notification], status: str) -> Notification:
     with anyio.fail_after(HARNESS_TIMEOUT):
-        while (told := await heard.get()).status != status:
+        while (notification := await received.get()).status != status:
             pass
-    return told
+    return notification
 
 
 @requirement("TASK-LISTEN")
@@ -99,36 +106,36 @@ async def test_who_listens_is_told_of_every_change(
         where: Any = url if wire == "http" else server
         async with Client(server, extensions=[TasksClient()]) as client:
             created = await start_task(client, "confirm_delete", filename="x")
-            unknown = task_id_of(TaskRun("nobody", "0-0"))
-            async with listening(where, created.task_id, unknown, created.task_id) as (heard, acknowledged):
+            unknown = task_id_of(WorkflowRun("nobody", "0-0"))
+            async with listening(where, created.task_id, unknown, created.task_id) as (received, acknowledged):
                 # What can be followed, each once.
                 assert (acknowledged.model_extra or {})["taskIds"] == [created.task_id]
-                told = await next_of(heard, "input_required")
-                [key] = (told.model_extra or {})["inputRequests"]
-                await update(client.session, created.task_id, {key: {"action": "decline"}})
-                told = await next_of(heard, "completed")
-                assert told.taskId == created.task_id
-                assert (told.model_extra or {})["result"]["content"][0]["text"] == "x was kept"
+                notification = await next_of(received, "input_required")
+                [key] = (notification.model_extra or {})["inputRequests"]
+                await update_task(client.session, created.task_id, {key: {"action": "decline"}})
+                notification = await next_of(received, "completed")
+                assert notification.taskId == created.task_id
+                assert (notification.model_extra or {})["result"]["content"][0]["text"] == "x was kept"
 
 
 @requirement("TASK-LISTEN")
 async def test_a_binding_that_fails_once_silences_nobody(
     real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest, calls = Tasks.read, 0
+    honest, calls = TaskService.read, 0
 
-    async def fails_at_first(tasks: Tasks, task_id: str) -> DetailedTask:
+    async def fails_at_first(tasks: TaskService, task_id: str) -> DetailedTask:
         nonlocal calls
         calls += 1
         if calls == 1:
             raise LookupError("the binding's own fault")
         return await honest(tasks, task_id)
 
-    monkeypatch.setattr(Tasks, "read", fails_at_first)
+    monkeypatch.setattr(TaskService, "read", fails_at_first)
     async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
         created = await start_task(client, "confirm_delete", filename="x")
-        async with listening(server, created.task_id) as (heard, _):
-            assert (await next_of(heard, "input_required")).taskId == created.task_id
+        async with listening(server, created.task_id) as (received, _):
+            assert (await next_of(received, "input_required")).taskId == created.task_id
     assert calls > 1
 
 
@@ -136,11 +143,11 @@ async def test_a_binding_that_fails_once_silences_nobody(
 async def test_tasks_and_what_the_server_tells_anyway_go_over_one_stream(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
         created = await start_task(client, "confirm_delete", filename="x")
-        async with listening(server, created.task_id, toolsListChanged=True) as (heard, acknowledged):
+        async with listening(server, created.task_id, toolsListChanged=True) as (received, acknowledged):
             assert acknowledged.tools_list_changed is True
-            await next_of(heard, "input_required")
-            await cancel(client.session, created.task_id)
-            await next_of(heard, "cancelled")
+            await next_of(received, "input_required")
+            await cancel_task(client.session, created.task_id)
+            await next_of(received, "cancelled")
         async with listening(server, toolsListChanged=True) as (_, acknowledged):
             assert acknowledged.tools_list_changed is True
             assert "taskIds" not in (acknowledged.model_extra or {})

@@ -21,7 +21,7 @@ from invoice_mcp.testing import World
 from invoice_mcp.testing.plugin import NewWorld
 from invoice_mcp.testing.world.task_client import TaskToolClient
 from mcp_temporal_tasks import TaskBinding, TasksClient, tool_result
-from mcp_temporal_tasks.server.tasks import Tasks
+from mcp_temporal_tasks.server.tasks import TaskService
 from mcp_temporal_tasks.workflow import TaskState
 from tests.requirements import requirement
 
@@ -103,7 +103,7 @@ async def test_a_task_that_can_not_be_read_is_noticed(
 
     async with new_world() as world, behind(world, monkeypatch) as tools:
         which = await _waiting(world, tools)
-        monkeypatch.setattr(Tasks, "read", fails)
+        monkeypatch.setattr(TaskService, "read", fails)
         for tool in ("status", "approve"):
             with pytest.raises(AssertionError, match="no such thing"):
                 await tools.call(tool, which)

@@ -13,7 +13,17 @@ from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT
 from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.records import Answer, Form, ToolRefused
 from invoice_mcp.testing.world.tools import Tools
-from mcp_temporal_tasks import CreateTaskResult, DetailedTask, Run, TasksClient, cancel, get, run_of, task_id_of, update
+from mcp_temporal_tasks import (
+    CreateTaskResult,
+    DetailedTask,
+    TasksClient,
+    WorkflowRun,
+    cancel_task,
+    get_task,
+    parse_task_id,
+    task_id_of,
+    update_task,
+)
 
 _VERDICTS = {"approve": "APPROVED", "reject": "REJECTED"}
 _STATUS_OF = {Status.CANCELLED: "cancelled"}
@@ -37,9 +47,9 @@ class TaskToolClient(Tools):
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
-        self._newest_runs: dict[str, Run] = {}
-        self._task_runs: set[Run] = set()
-        self._reset_runs: set[Run] = set()
+        self._newest_runs: dict[str, WorkflowRun] = {}
+        self._task_runs: set[WorkflowRun] = set()
+        self._reset_runs: set[WorkflowRun] = set()
         self._last_error: MCPError | None = None
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,8 +69,8 @@ class TaskToolClient(Tools):
 
     def follow_reset(self, workflow_id: str, base_run_id: str, run_id: str) -> None:
         """As `Tools.follow_reset`. The task of the run before goes on, too: it says nothing of that run any more."""
-        self._reset_runs.add(Run(workflow_id, base_run_id))
-        self._newest_runs[workflow_id] = Run(workflow_id, run_id)
+        self._reset_runs.add(WorkflowRun(workflow_id, base_run_id))
+        self._newest_runs[workflow_id] = WorkflowRun(workflow_id, run_id)
 
     async def _trigger(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         answer: Any = await self.client.session.call_tool(
@@ -68,7 +78,7 @@ class TaskToolClient(Tools):
         )
         if not isinstance(answer, CreateTaskResult):
             return self._record("trigger", arguments, answer)
-        run = run_of(answer.task_id)
+        run = parse_task_id(answer.task_id)
         if run is None:
             raise AssertionError(f"trigger answered with a task whose id is none: {answer.task_id}")
         is_new = self._newest_runs.get(run.workflow_id) != run
@@ -95,7 +105,7 @@ class TaskToolClient(Tools):
         comment = arguments.get("comment" if tool == "approve" else "reason", "")
         content = {"decision": tool, "comment": comment, "name": arguments.get("approver", "")}
         try:
-            await update(self.client.session, task.task_id, {key: {"action": "accept", "content": content}})
+            await update_task(self.client.session, task.task_id, {key: {"action": "accept", "content": content}})
         except MCPError as error:
             self._last_error = _expected(error)
             return None
@@ -113,7 +123,7 @@ class TaskToolClient(Tools):
         # Stopping the task of an approved invoice cancels nothing: that is for the plain tool.
         if run is None or task is None or task.is_terminal or await self._is_approved(run):
             return None
-        await cancel(self.client.session, task.task_id)
+        await cancel_task(self.client.session, task.task_id)
         # It is acknowledged, and takes effect when it does: the plain tool waits for that a little, too.
         report = await self._fetch_report(run, wait_seconds=2)
         # What had ended by itself, or was approved, in the meantime is acknowledged all the same: only the plain tool
@@ -121,7 +131,7 @@ class TaskToolClient(Tools):
         is_cancelled = report.cancelling or report.status is Status.CANCELLED
         return self._answered("cancel", arguments, report) if is_cancelled else None
 
-    async def _is_approved(self, run: Run) -> bool:
+    async def _is_approved(self, run: WorkflowRun) -> bool:
         try:
             decision = (await self._fetch_report(run)).decision
         except ToolRefused:
@@ -132,7 +142,7 @@ class TaskToolClient(Tools):
     async def _status(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         content = await super().call("status", arguments)
         report = InvoiceReport.model_validate(content)
-        run = Run(report.workflow_id, report.run_id)
+        run = WorkflowRun(report.workflow_id, report.run_id)
         before = await self._task(run)
         report = await self._fetch_report(run)
         after = await self._task(run)
@@ -144,18 +154,18 @@ class TaskToolClient(Tools):
             _require_agreement(after, report)
         return content
 
-    def _run(self, arguments: Mapping[str, Any]) -> Run | None:
+    def _run(self, arguments: Mapping[str, Any]) -> WorkflowRun | None:
         workflow_id, run_id = arguments.get("workflow_id"), arguments.get("run_id")
         if isinstance(workflow_id, str) and isinstance(run_id, str) and run_id:
-            return Run(workflow_id, run_id)
+            return WorkflowRun(workflow_id, run_id)
         return self._newest_runs.get(workflow_id) if isinstance(workflow_id, str) else None
 
-    async def _task(self, run: Run | None) -> DetailedTask | None:
+    async def _task(self, run: WorkflowRun | None) -> DetailedTask | None:
         """The task; None where there is none, or nobody can tell of it."""
         if run is None or run in self._reset_runs:
             return None
         try:
-            task = await get(self.client.session, task_id_of(run))
+            task = await get_task(self.client.session, task_id_of(run))
         except MCPError as error:
             # There need be none of a run that another door has begun, in the older protocol say.
             self._last_error = _expected(error) if run in self._task_runs else None
@@ -164,7 +174,7 @@ class TaskToolClient(Tools):
             self.forms[Form(run.workflow_id, run.run_id, str(request["params"]["message"]))] = None
         return task
 
-    async def _fetch_report(self, run: Run, **arguments: Any) -> InvoiceReport:
+    async def _fetch_report(self, run: WorkflowRun, **arguments: Any) -> InvoiceReport:
         """The report, by the plain tool, without a line in the journal."""
         answer = await self.client.call_tool("status", {**run._asdict(), **arguments})
         if answer.is_error:
