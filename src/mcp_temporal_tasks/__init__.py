@@ -1,8 +1,8 @@
-"""MCP tasks (`io.modelcontextprotocol/tasks`) over Temporal: the task *is* the workflow. Knows nothing of invoices.
+"""MCP tasks (`io.modelcontextprotocol/tasks`) backed by Temporal: the state of a task *is* a workflow.
 
-A tool starts a workflow; for a client that knows tasks its call is a task then, with an id made of workflow id and run
-id. Nothing else is kept anywhere: any server process answers for any task, for as long as Temporal has the workflow.
-This makes a workflow of your own one, with a question to the person on its way:
+A tool starts a workflow. For a client that supports tasks, the call becomes a task, whose id is made of workflow id and
+run id. No other state is stored: any server process can serve any task, as long as Temporal retains the workflow. This
+is a complete server for one workflow, which asks the user a question:
 
     from typing import Any
     from uuid import uuid4
@@ -40,12 +40,15 @@ This makes a workflow of your own one, with a question to the person on its way:
 
         return server
 
-A workflow that fails is a tool error, unless it raises `protocol_error`; one that is cancelled is a cancelled task. How
-a client without tasks is served, what a workflow tells of itself, how it takes answers and how its outcome becomes the
-tool's result can be said otherwise: see `TaskBinding`. `TasksClient` is the client's side.
+A failed workflow is a tool error, unless it raises `protocol_error`; a cancelled workflow is a cancelled task.
+`TaskBinding` configures the rest: clients without tasks, how a workflow reports its state and takes answers, and how
+its outcome becomes the tool's result. `TasksClient` is the client side, `workflow.TaskWorkflow` the workflow side.
 
-Each part is loaded when it is first used: a server can answer its first messages before it has loaded Temporal's
-client. The .pyi says what there is.
+What it does not do: it runs no worker, starts no workflow by itself, and stores nothing, not even for a client that was
+disconnected. A client asks with the task id.
+
+The package is lazy: a module is loaded when one of its names is first used, so that a server can answer its first
+messages before Temporal's client is loaded. The .pyi file lists the names.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-# What mcp_temporal_tasks has, for type checkers and for lazy_loader, which loads it when it is used.
+# The public names, for type checkers and for lazy_loader.
 
 from .binding import TaskBinding, run_from_result, started, tool_result
 from .client.client import TasksClient, cancel_task, get_task, update_task

@@ -1,4 +1,4 @@
-"""The binding: how a tool and a workflow become a task."""
+"""The binding of a tool to a workflow: how the workflow acts as a task."""
 
 from __future__ import annotations
 
@@ -21,13 +21,20 @@ _STATES = TypeAdapter(TaskState)
 
 
 def started(handle: Handle, **more: Any) -> CallToolResult:
-    """What a tool returns that has started a workflow; `more` is told to clients without tasks as well."""
+    """The result of a tool that has started a workflow.
+
+    Args:
+        more: Further structured content, for clients without tasks.
+
+    Example:
+        return started(await client.start_workflow(Deploy.run, service, id=f"deploy-{uuid4()}", task_queue="deploy"))
+    """
     run_id = handle.first_execution_run_id or handle.result_run_id or handle.run_id
     return tool_result({"workflow_id": handle.id, "run_id": run_id, **more})
 
 
 def run_from_result(result: CallToolResult) -> WorkflowRun | None:
-    """The run that a tool's structured content names as `workflow_id` and `run_id`, if it does."""
+    """The run that a tool result names as `workflow_id` and `run_id`; None if it names none."""
     content = result.structured_content
     if not isinstance(content, Mapping):
         return None
@@ -38,22 +45,22 @@ def run_from_result(result: CallToolResult) -> WorkflowRun | None:
 
 
 async def state_by_query(handle: Handle) -> TaskState:
-    """What the workflow answers the query TASK_STATE with."""
+    """Query the workflow's TASK_STATE."""
     return _STATES.validate_python(await handle.query(TASK_STATE))
 
 
 async def answer_by_update(handle: Handle, responses: Mapping[str, Any], _ctx: ServerRequestContext[Any, Any]) -> None:
-    """Give the workflow the responses by its update TASK_INPUT."""
+    """Send responses to the workflow with its TASK_INPUT update."""
     await handle.execute_update(TASK_INPUT, dict(responses))
 
 
 async def always_cancellable(_handle: Handle) -> bool:
-    """Any workflow that goes on may be cancelled."""
+    """Any open workflow may be cancelled."""
     return True
 
 
 def tool_result(outcome: Any) -> CallToolResult:
-    """A workflow's outcome as a tool would have returned it: a text as it is, an object as structured content too."""
+    """A workflow's outcome as a tool result: text unchanged, the rest as JSON, objects also as structured content."""
     if isinstance(outcome, str):
         return CallToolResult(content=[TextContent(type="text", text=outcome)])
     text = pydantic_core.to_json(outcome, fallback=str, indent=2).decode()
@@ -66,27 +73,29 @@ def tool_result(outcome: Any) -> CallToolResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TaskBinding:
-    """Says that calls of a tool become tasks, and how its workflow is one.
+    """Binds a tool to a workflow type: calls of the tool become tasks.
 
-    The tool is an ordinary one: it checks its arguments, may ask the client before, starts the workflow and returns
-    `started(handle)`. Whatever else it returns is the answer, and no task.
+    The tool is an ordinary one. It checks its arguments, may question the client, starts the workflow and returns
+    `started(handle)`. Any other result is returned to the client unchanged, and makes no task.
 
     Attributes:
-        tool: The tool's name.
-        workflow: The workflow's type, by name. A task id of any other workflow is unknown.
-        without_tasks: What a client gets that does not speak of tasks. `wait`: the workflow's outcome, if it comes
-            within the server's patience; one that asks something meanwhile, which nobody can answer, is
-            cancelled, so each call should start a workflow of its own. `answer`: what the tool returned. `refuse`: the
-            error -32021, before the tool is called.
-        started: Which run the tool's answer speaks of; None: it is no task.
-        state: What the workflow tells of itself while it goes on.
-        answer: How it is given the client's responses, of which only those to open input requests are left. Raise
-            ValueError for what can't be taken; ignore what comes too late.
-        cancellable: Whether `tasks/cancel` cancels the workflow, as it stands. Where not, it is acknowledged and has no
-            effect, as the extension allows; say so in the state's message.
-        result: The tool result for the workflow's outcome, which is what Temporal's JSON says; may be a coroutine
-            function.
-        poll_interval: How often a client should ask.
+        tool: Name of the tool.
+        workflow: Name of the workflow type. Ids of tasks of other types are unknown.
+        without_tasks: What a client without tasks receives. `wait`: the workflow's outcome, if it comes within the
+            server's `wait_timeout`. A workflow that asks a question meanwhile is cancelled, as the client can't
+            answer; so each call should start a workflow of its own. `answer`: the tool's result. `refuse`: error
+            -32021, before the tool is called.
+        started: Extracts the started run from a tool result; None means that the result is not a task.
+        state: Reads the state of an open workflow.
+        answer: Sends the client's responses to open input requests. Raises ValueError for a response that can't be
+            accepted, and ignores one that is too late.
+        cancellable: Whether `tasks/cancel` cancels the workflow in its current state. If not, the request is
+            acknowledged without effect, as the extension allows; the state's message should say so.
+        result: Makes the tool result of the workflow's outcome, which is plain JSON; may be a coroutine function.
+        poll_interval: Recommended interval between polls.
+
+    Example:
+        TaskBinding(tool="deploy", workflow="Deploy", without_tasks="refuse", poll_interval=timedelta(seconds=5))
     """
 
     tool: str

@@ -1,4 +1,4 @@
-"""Calls to Temporal that end in seconds: with an answer, or with a JSON-RPC error that says what to do next."""
+"""Calls to Temporal with a deadline. They end with an answer, or with a JSON-RPC error that says what to do next."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ from temporalio.service import RPCError
 
 logger = logging.getLogger(__name__)
 
-_RETRY_HINT = "The task is not lost: ask again later"
+_RETRY_HINT = "The task is not lost: try again later"
 
 
 def unknown_task() -> MCPError:
-    """The error for an id that is no task's, or no more."""
-    return MCPError(INVALID_PARAMS, "There is no such task, or it has expired. Task ids come from tool calls only")
+    """The error for an id without a task: invalid, expired, or of another workflow type."""
+    return MCPError(INVALID_PARAMS, "Unknown or expired task. Use a task id that a tool call returned")
 
 
 @asynccontextmanager
 async def mcp_errors(seconds: float) -> AsyncIterator[None]:
-    """Bound the calls made inside, and turn what goes wrong with them into `MCPError`."""
+    """Limit the duration of the calls inside to `seconds`, and translate their errors to `MCPError`."""
     try:
         with anyio.fail_after(seconds):
             yield
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-        raise MCPError(INTERNAL_ERROR, f"No worker answered in time, or Temporal is away. {_RETRY_HINT}") from None
+        raise MCPError(
+            INTERNAL_ERROR, f"No worker answered in time, or Temporal is unavailable. {_RETRY_HINT}"
+        ) from None
     except WorkflowQueryFailedError as error:
-        logger.warning("A workflow can't tell the state of its task: %s", error.message)
-        raise MCPError(INTERNAL_ERROR, f"The workflow can't tell the state of its task. {_RETRY_HINT}") from None
+        logger.warning("The state query of a workflow failed: %s", error.message)
+        raise MCPError(INTERNAL_ERROR, f"The workflow failed to report the state of its task. {_RETRY_HINT}") from None
     except RPCError as error:
         logger.warning("Temporal answered %s: %s", error.status.name, error.message)
         raise MCPError(INTERNAL_ERROR, f"Temporal answered {error.status.name}. {_RETRY_HINT}") from None
     except RuntimeError as error:
-        # What a client raises that has never been connected and cannot be.
+        # A lazily connected client raises this if it can't connect.
         if "connect" not in str(error):
             raise
         raise MCPError(INTERNAL_ERROR, f"Temporal can't be reached. {_RETRY_HINT}") from None

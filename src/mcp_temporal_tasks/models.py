@@ -1,4 +1,4 @@
-"""The extension's shapes on the wire, for both sides."""
+"""The extension's wire models, for server and client."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ TERMINAL: frozenset[TaskStatus] = frozenset({"completed", "failed", "cancelled"}
 
 
 class Task(Result):
-    """What is told of every task. Times are ISO 8601, spans are milliseconds.
+    """The common fields of a task. Times are ISO 8601, durations are milliseconds.
 
     Attributes:
-        ttl_ms: From `created_at` on, how long the task is kept at least; it grows while the task goes on.
+        ttl_ms: Minimum time that the task is kept, from `created_at`. It grows while the task is open.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
@@ -33,18 +33,18 @@ class Task(Result):
 
 
 class CreateTaskResult(Task):
-    """Answer to a tool call that became a task."""
+    """The result of a tool call that became a task."""
 
     result_type: Literal["task"] = "task"
 
 
 class DetailedTask(Task):
-    """Answer to `tasks/get`, and body of `notifications/tasks`.
+    """The result of `tasks/get`, and the body of `notifications/tasks`.
 
     Attributes:
-        input_requests: With `input_required`: what is asked and not answered yet, by key.
-        result: With `completed`: what the tool call would have answered.
-        error: With `failed`: the JSON-RPC error that the tool call would have ended with.
+        input_requests: If `input_required`: the open requests, by key.
+        result: If `completed`: the result of the tool call.
+        error: If `failed`: the JSON-RPC error of the tool call.
     """
 
     result_type: Literal["complete"] = "complete"
@@ -58,7 +58,7 @@ class DetailedTask(Task):
 
 
 class Acknowledgement(Result):
-    """Empty answer to `tasks/update` and `tasks/cancel`."""
+    """The empty result of `tasks/update` and `tasks/cancel`."""
 
     result_type: Literal["complete"] = "complete"
 
@@ -72,7 +72,7 @@ class TaskParams(RequestParams):
 
 
 class UpdateTaskParams(TaskParams):
-    """Parameters of `tasks/update`: answers by the keys of the input requests."""
+    """Parameters of `tasks/update`: responses by the keys of their input requests."""
 
     input_responses: dict[str, Any]
 
@@ -96,7 +96,7 @@ class CancelTask(Request[TaskParams, Literal["tasks/cancel"]]):
 
 
 class TaskNotification(Notification[dict[str, Any], Literal["notifications/tasks"]]):
-    """A whole DetailedTask, sent when it has changed."""
+    """A complete DetailedTask, sent when it changed."""
 
     method: Literal["notifications/tasks"] = "notifications/tasks"
     params: dict[str, Any]

@@ -1,4 +1,4 @@
-"""A workflow's side of a task: what it tells of itself, and how it asks the client of its task. Deterministic.
+"""The workflow side of a task: reports state, and asks the client questions. Deterministic.
 
 Import it in workflow code within `workflow.unsafe.imports_passed_through()`.
 """
@@ -15,28 +15,27 @@ from temporalio import workflow
 from temporalio.exceptions import ApplicationError
 
 TASK_STATE = "TaskState"
-"""Name of the query that tells the `TaskState`."""
+"""Name of the query that returns the `TaskState`."""
 
 TASK_INPUT = "TaskInput"
-"""Name of the update that takes answers: a mapping from the keys of input requests to the client's responses."""
+"""Name of the update that accepts responses, by the keys of their input requests."""
 
 PROTOCOL_ERROR = "io.modelcontextprotocol/error"
-"""Type of the ApplicationError with which a workflow makes its task `failed`; see `protocol_error`."""
+"""Type of the ApplicationError that makes a task `failed`; see `protocol_error`."""
 
 _MAX_DIGITS = 10
 
 
 @dataclass
 class TaskState:
-    """Answer to the query TASK_STATE of a workflow that goes on. That it has ended, Temporal tells.
+    """The answer to the TASK_STATE query of an open workflow. Temporal itself reports that a workflow has closed.
 
     Attributes:
-        message: What goes on, for people.
-        updated_at: When that last changed; None: when the workflow began.
-        input_requests: What is asked of the client and not answered yet, by key. A key is never used again in this run;
-            the client sees it with the run in it.
-            The values are MCP requests, such as `{"method": "elicitation/create", "params": {...}}`.
-        poll_interval_ms: How often it is worth asking from now on; None: as the binding says.
+        message: Progress, for people.
+        updated_at: Time of the last change; None means the start of the workflow.
+        input_requests: Open requests to the client, by key, such as
+            `{"method": "elicitation/create", "params": {...}}`. A key is used once per run; `input_key` adds the run.
+        poll_interval_ms: Recommended poll interval from now on; None uses the binding's.
     """
 
     message: str | None = None
@@ -46,15 +45,18 @@ class TaskState:
 
 
 def protocol_error(code: int, message: str, data: Any = None) -> ApplicationError:
-    """What a workflow raises to make its task `failed` with this JSON-RPC error.
+    """The error that a workflow raises to make its task `failed`, with this JSON-RPC error.
 
-    Any other failure of a workflow is an error of the tool: its task is `completed`, with `isError`.
+    Any other workflow failure is a tool error: the task is `completed`, with `isError`.
+
+    Example:
+        raise protocol_error(-32602, "There is no such service", {"service": service})
     """
     return ApplicationError(message, {"code": code, "data": data}, type=PROTOCOL_ERROR, non_retryable=True)
 
 
 class TaskInbox:
-    """What a workflow asks the client of its task, and the answers. Serve TASK_STATE and TASK_INPUT with it."""
+    """The open input requests of a workflow, and their answers. Serve TASK_STATE and TASK_INPUT with it."""
 
     def __init__(self) -> None:
         self._question_count = 0
@@ -63,10 +65,9 @@ class TaskInbox:
         self._updated_at = workflow.info().start_time
 
     async def elicit(self, message: str, schema: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Ask the client's person, and wait for the answer: `{"action": "accept", "content": {...}}` or another action.
+        """Show the user a form, and wait for the result: `{"action": "accept", "content": {...}}` or another action.
 
-        An accepted form has been checked for what the schema requires, and for the types it names; all else in it is
-        the client's word: check it before relying on it.
+        The server checks an accepted form for required properties and their types only. Check anything else before use.
 
         Args:
             schema: JSON schema of the form: an object with properties of primitive types.
@@ -75,7 +76,7 @@ class TaskInbox:
         return await self.ask({"method": "elicitation/create", "params": params})
 
     async def ask(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Send the client an MCP request, and wait for its answer, for as long as it takes."""
+        """Send the client an MCP request, and wait for its response without a time limit."""
         self._question_count += 1
         key = f"input-{self._question_count}"
         if key not in self._answers:
@@ -84,7 +85,7 @@ class TaskInbox:
         try:
             await workflow.wait_condition(lambda: key in self._answers)
         except asyncio.CancelledError:
-            # Who gives up waiting does not ask any more.
+            # A cancelled wait withdraws its request.
             if self._open.pop(key, None) is not None:
                 self._updated_at = workflow.now()
             raise
@@ -92,10 +93,10 @@ class TaskInbox:
         return answer
 
     def answer(self, responses: Mapping[str, Any]) -> None:
-        """Take answers; those to what is answered already, or was given up, are ignored.
+        """Accept responses. Responses to requests that were answered or cancelled are ignored.
 
-        One may come before its question: a workflow that has done nothing but ask leaves no command in its history, so
-        that on replay its first answer is taken before `run` has begun. It is kept until it is asked for.
+        A response may precede its request: a workflow that has only asked a question has no command in its history, so
+        on replay its first answer is delivered before `run` starts. It is kept until the request is made.
         """
         for key, response in responses.items():
             if key in self._open or _question_number(key) > self._question_count:
@@ -104,29 +105,38 @@ class TaskInbox:
                 self._updated_at = workflow.now()
 
     def state(self, message: str | None = None) -> TaskState:
-        """What to answer the query with."""
+        """The state to return from the TASK_STATE query."""
         return TaskState(message=message, updated_at=self._updated_at, input_requests=dict(self._open))
 
 
 def _question_number(key: str) -> int:
-    """Which question has this key, from 1; 0: none ever has."""
+    """The number in a key, from 1; 0 if `ask` never makes such a key."""
     number = key.removeprefix("input-")
     is_ours = number.isascii() and number.isdecimal() and len(number) < _MAX_DIGITS
     return int(number) if is_ours and key == f"input-{int(number)}" else 0
 
 
 class TaskWorkflow:
-    """Base of a workflow that is a task, and may ask the client of it: `await self.inbox.elicit(...)`."""
+    """Base class of a workflow that acts as a task, and may ask its client: `await self.inbox.elicit(...)`.
+
+    Example:
+        @workflow.defn
+        class Greet(TaskWorkflow):
+            @workflow.run
+            async def run(self) -> str:
+                answer = await self.inbox.elicit("Who is to be greeted?", FORM)
+                return f"Hello, {answer['content']['name']}!"
+    """
 
     def __init__(self) -> None:
         self.inbox = TaskInbox()
 
     @workflow.query(name=TASK_STATE)
     def task_state(self) -> TaskState:
-        """What a workflow that says more of itself overrides."""
+        """Report the state. Override it to report more."""
         return self.inbox.state()
 
     @workflow.update(name=TASK_INPUT)
     def task_input(self, responses: dict[str, Any]) -> None:
-        """Take answers."""
+        """Accept responses."""
         self.inbox.answer(responses)

@@ -1,4 +1,4 @@
-"""The corpus: a folder of recordings, which of them must exist, and which drift is accepted."""
+"""A corpus: a folder of recordings, which recordings it must have, and which drift is accepted."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ ACCEPTED_FILE = "accepted-drift.toml"
 
 
 NonBlankText = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-"""A text that is more than blanks."""
+"""A text that is not blank."""
 
 
 class AcceptanceRule(BaseModel):
     """One entry of accepted-drift.toml.
 
     Attributes:
-        recording: Name of the recording, or a pattern with * for several.
-        command, field: As reported.
-        old, new: As reported; left out, any.
-        reason: Why it is right that it differs.
+        recording: Name of a recording, or a pattern with `*`.
+        command, field: As the report shows them.
+        old, new: As the report shows them; None matches any value.
+        reason: Why the difference is intended.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,11 +43,11 @@ class AcceptanceRule(BaseModel):
     new: str | None = None
 
     def matches_recording(self, recording: str) -> bool:
-        """Whether it is about this recording."""
+        """Whether the rule applies to this recording."""
         return fnmatchcase(recording, self.recording)
 
     def matches(self, recording: str, drift: Drift) -> bool:
-        """Whether it is about this drift of this recording."""
+        """Whether the rule accepts this drift of this recording."""
         return (
             self.matches_recording(recording)
             and (self.command, self.field) == (drift.command, drift.field)
@@ -64,23 +64,23 @@ class _AcceptedFile(BaseModel):
 
 _ERROR_TEXTS = {
     "missing": "is missing",
-    "extra_forbidden": "is not known",
+    "extra_forbidden": "is not a known key",
     "string_too_short": "is empty",
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "list_type": "must be a list of entries, each below [[drift]]",
 }
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Recordings, and what is said about them.
+    """Recordings and the lists beside them.
 
     Attributes:
-        root: The folder that names of recordings start from.
+        root: The folder that names of recordings are relative to.
         files: The recordings, by name.
-        required: What must exist, by name, and what it shows; None where nothing says so.
-        accepted: Drift that is right.
-        is_whole: Whether it is all there is, and not a part of it.
+        required: Descriptions of the recordings that must exist, by name; None without a paths.toml.
+        accepted: The acceptance rules.
+        is_whole: Whether `files` is the whole corpus, not a part of it.
     """
 
     root: Path
@@ -91,21 +91,24 @@ class Corpus:
 
     @property
     def missing(self) -> list[str]:
-        """What must exist and does not."""
+        """Names of required recordings that do not exist."""
         return sorted(set(self.required or ()) - set(self.files))
 
 
 def read_corpus(path: Path) -> Corpus:
-    """The corpus in a folder, one folder of it, or one recording of it.
+    """Read a corpus, one folder of it, or one recording of it.
 
-    A part of a corpus goes by the lists that lie in the whole one's folder, as far as they are about that part.
+    A part of a corpus uses the lists in the root folder of the corpus, restricted to that part.
+
+    Example:
+        corpus = read_corpus(Path("histories/from_1.0"))
 
     Raises:
-        CannotRunError: There is no such path, or a list can't be read.
+        CannotRunError: The path does not exist, or a list can't be read.
     """
     if not path.exists():
-        raise CannotRunError(f"there is no {path}. `invoice-mcp histories record` and `... pull` make recordings")
-    path = path.resolve()  # "." has no folder above it otherwise
+        raise CannotRunError(f"{path} does not exist. Make recordings with `histories record` or `histories pull`")
+    path = path.resolve()  # a relative "." has no parent
     root = _root(path)
     recordings = (
         [path] if path.is_file() else [file for file in sorted(path.rglob("*.json")) if not _is_hidden(file, path)]
@@ -121,12 +124,12 @@ def read_corpus(path: Path) -> Corpus:
 
 
 def _is_hidden(file: Path, folder: Path) -> bool:
-    """Whether it lies in a hidden folder below that folder, such as one that is being recorded."""
+    """Whether the file lies in a hidden folder below `folder`. A release that is being recorded does."""
     return any(part.startswith(".") for part in file.relative_to(folder).parts[:-1])
 
 
 def _root(path: Path) -> Path:
-    """The folder itself or the next one or two above it that has one of the lists; without any, the folder."""
+    """The folder, or a folder up to two levels above it, that contains a list; without any list, the folder."""
     folder = path if path.is_dir() else path.parent
     for candidate in (folder, *folder.parents[:2]):
         if (candidate / PATHS_FILE).is_file() or (candidate / ACCEPTED_FILE).is_file():
@@ -144,10 +147,10 @@ def _read_required(path: Path) -> dict[str, str] | None:
 
 
 def read_paths(path: Path) -> dict[str, dict[str, str]] | None:
-    """What a paths.toml says, by folder; None if there is none.
+    """Read a paths.toml: descriptions of recordings, by folder and name; None if there is no such file.
 
     Raises:
-        CannotRunError: It can't be read, or is none.
+        CannotRunError: The file can't be read, or has another structure.
     """
     content = _read_toml(path)
     if content is None:
@@ -156,14 +159,12 @@ def read_paths(path: Path) -> dict[str, dict[str, str]] | None:
     for folder, names in content.items():
         if not isinstance(names, dict):
             raise CannotRunError(
-                f'{path} is no list of paths: {folder} is no [folder] with lines of name = "what it shows"'
+                f'{path} is not a list of paths: {folder} must be a [folder] with lines name = "what it shows"'
             )
         for name, description in names.items():
             if not isinstance(description, str):
-                hint = "; a name with a dot stands in quotes" if isinstance(description, dict) else ""
-                raise CannotRunError(
-                    f"{path} is no list of paths: what {name} of [{folder}] shows must be said in a text{hint}"
-                )
+                hint = "; quote a name with a dot" if isinstance(description, dict) else ""
+                raise CannotRunError(f"{path} is not a list of paths: {name} of [{folder}] must be a string{hint}")
         found[folder] = names
     return found
 
@@ -174,11 +175,11 @@ def _read_acceptance_rules(path: Path) -> list[AcceptanceRule]:
         return _AcceptedFile.model_validate(content or {}).drift
     except ValidationError as error:
         faults = "; ".join(_describe_error(each["loc"], each["type"], each["msg"]) for each in error.errors())
-        raise CannotRunError(f"{path} is no list of accepted drift: {faults}") from None
+        raise CannotRunError(f"{path} is not a list of accepted drift: {faults}") from None
 
 
 def _describe_error(where: Sequence[str | int], kind: str, message: str) -> str:
-    """One fault of an accepted-drift.toml, in its own terms."""
+    """Describe one validation error in the terms of the TOML file."""
     entry = f"[[drift]] number {where[1] + 1}" if len(where) > 1 and isinstance(where[1], int) else ""
     names = [str(each) for each in where if isinstance(each, str) and not (entry and each == "drift")]
     what = _ERROR_TEXTS.get(kind, message[:1].lower() + message[1:])
@@ -195,7 +196,7 @@ def _read_toml(path: Path) -> dict[str, object] | None:
 
 
 def render_paths(folders: Mapping[str, Mapping[str, str]]) -> str:
-    """The text of paths.toml."""
+    """Render the text of paths.toml."""
     lines = ["# Which recordings must exist, and what each shows. Written by `invoice-mcp histories record`.", ""]
     for folder, names in sorted(folders.items()):
         lines += [
@@ -212,7 +213,7 @@ def quoted(text: str) -> str:
 
 
 def acceptance_entry(recording: str, drift: Drift) -> str:
-    """The entry of accepted-drift.toml that would accept a drift; its reason is for a person to give."""
+    """Render the entry of accepted-drift.toml that would accept a drift. Its reason is left for a person to fill in."""
     entry = {
         "recording": recording,
         "command": drift.command,
@@ -225,7 +226,7 @@ def acceptance_entry(recording: str, drift: Drift) -> str:
 
 
 def add_to_paths(root: Path, folder: str, names: Mapping[str, str]) -> None:
-    """Say in paths.toml which recordings a folder must have, and what each shows.
+    """Add the recordings of a folder, with their descriptions, to paths.toml.
 
     Raises:
         CannotRunError: The file can't be read.

@@ -1,4 +1,4 @@
-"""The gate: does the code still replay every recording, to the letter?"""
+"""The gate: checks that the code replays every recording of a corpus, value by value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from temporal_replay.replay.pool import ReplayPool
 
 
 class AcceptedDrift(BaseModel):
-    """A drift that an entry of accepted-drift.toml says is right."""
+    """A drift that a rule of accepted-drift.toml accepts."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,15 +25,16 @@ class AcceptedDrift(BaseModel):
 
 
 class GateReport(BaseModel):
-    """What the gate found.
+    """The result of the gate.
 
     Attributes:
-        outcomes: Of every recording, in the order of their names; drift that is accepted is not among it.
-        accepted: What is.
-        missing: Recordings that must exist and do not.
-        stale: Entries of accepted-drift.toml that are about nothing any more.
-        notes: What the gate could not look at; that fails nothing.
-        seconds: All of it took.
+        outcomes: One per recording, sorted by name, without accepted drift.
+        accepted: The accepted drift.
+        missing: Recordings that paths.toml requires and that do not exist.
+        stale: Rules of accepted-drift.toml that match no drift any more.
+        notes: What the gate could not check. Notes do not fail it.
+        strict: Whether values were compared.
+        seconds: Duration of the check.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -48,26 +49,29 @@ class GateReport(BaseModel):
 
     @property
     def broken(self) -> tuple[Outcome, ...]:
-        """The recordings that do not replay, or with drift."""
+        """The outcomes with a problem or with drift."""
         return tuple(outcome for outcome in self.outcomes if outcome.problem or outcome.drift)
 
     @property
     def is_clean(self) -> bool:
-        """Whether the gate lets the code pass. With nothing to replay it never does."""
+        """Whether the code passes. An empty corpus never passes."""
         return bool(self.outcomes) and not (self.broken or self.missing or self.stale)
 
 
 async def check_histories(
     path: Path, pool: ReplayPool, on_outcome: Callable[[Outcome], None] = lambda _: None
 ) -> GateReport:
-    """Replay every recording below a path.
+    """Replay every recording below a path; see `check_corpus`.
+
+    Example:
+        report = await check_histories(Path("histories"), ReplayPool(Target("my_app.worker:WORKFLOWS")))
 
     Args:
         path: A corpus, a folder of one, or one recording.
-        told: Called with each outcome as it comes.
+        on_outcome: Called with each outcome as it arrives.
 
     Raises:
-        CannotRunError: There is no such path, a list of the corpus can't be read, or the code can't be imported.
+        CannotRunError: The path does not exist, a list of the corpus can't be read, or the code can't be imported.
     """
     return await check_corpus(read_corpus(path), pool, on_outcome)
 
@@ -75,7 +79,11 @@ async def check_histories(
 async def check_corpus(
     corpus: Corpus, pool: ReplayPool, on_outcome: Callable[[Outcome], None] = lambda _: None
 ) -> GateReport:
-    """As `check_histories`, of a corpus that is read already."""
+    """Replay every recording of a corpus, and apply its acceptance rules.
+
+    Raises:
+        CannotRunError: The code can't be imported.
+    """
     began = time.perf_counter()
     outcomes = await pool.replay(corpus.files, on_outcome)
     remaining, accepted, used = [], [], set()
@@ -101,7 +109,7 @@ async def check_corpus(
 
 
 def corpus_notes(corpus: Corpus) -> list[str]:
-    """Of a corpus that does not say what must be there, that; of a part of it nobody expects that."""
+    """Note that a complete corpus without required recordings can't show that one is missing."""
     if corpus.required or not corpus.is_whole or not corpus.files:
         return []
     why = f"no {PATHS_FILE}" if corpus.required is None else f"{PATHS_FILE} lists nothing"
@@ -109,7 +117,7 @@ def corpus_notes(corpus: Corpus) -> list[str]:
 
 
 def _stale(corpus: Corpus, outcomes: Sequence[Outcome], used: set[AcceptanceRule]) -> list[AcceptanceRule]:
-    """Entries without drift. Of what lies outside of a part, or does not replay, nothing can be said."""
+    """Rules without drift. A rule is left out if its recordings lie outside the checked part, or do not replay."""
     found = []
     for entry in corpus.accepted:
         about = [outcome for outcome in outcomes if entry.matches_recording(outcome.recording)]

@@ -1,4 +1,4 @@
-"""What the gate finds out about recordings. Travels between processes, and into reports."""
+"""The result of replaying one recording. Sent between processes, and written into reports."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from temporal_replay.commands.diff import Drift
 
 
 class Fault(StrEnum):
-    """What is wrong with a recording, other than drift."""
+    """Kinds of problems, other than drift."""
 
     UNREADABLE = "unreadable"
-    NO_CODE = "no code answers to it"
+    NO_CODE = "no matching workflow"
     NONDETERMINISM = "nondeterminism"
     FAILS = "the code fails"
     TIMED_OUT = "timed out"
@@ -25,8 +25,8 @@ class Problem(BaseModel):
 
     Attributes:
         message: What happened, in one line.
-        detail: Which event, what was recorded, what the code does now; a traceback; may be empty.
-        advice: What to do.
+        detail: The recorded and the emitted command, or a traceback; may be empty.
+        advice: What to do next.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,13 +38,13 @@ class Problem(BaseModel):
 
 
 class Outcome(BaseModel):
-    """What one recording's replay came to.
+    """The result of replaying one recording.
 
     Attributes:
-        recording: Name of its file, below the corpus, with slashes.
-        events: How many its history has.
-        seconds: Its replay took.
-        drift: Values that are not what was recorded; always empty without strict replay.
+        recording: File name relative to the corpus, with slashes.
+        events: Number of events in the history.
+        seconds: Duration of the replay.
+        drift: Values that differ from the recording. Empty without strict replay.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -1,4 +1,4 @@
-"""One recorded history in a file: read, checked, written."""
+"""One recorded history in a file: reading, validation and writing."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ from temporalio.converter import PayloadCodec
 from temporal_replay.commands.protobuf import encoded_slots
 from temporal_replay.commands.recorded import attributes
 
-_LARGEST = 256 * 1024 * 1024  # bytes; Temporal ends a workflow long before its history is as large
+_MAX_BYTES = 256 * 1024 * 1024  # bytes; Temporal terminates a workflow long before its history is this large
 
 
 class RecordingError(Exception):
-    """A file is no recording. The message says why and what to do."""
+    """A recording can't be used. The message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Recording:
-    """The history of one run, with what it takes to replay it.
+    """The history of one workflow run, with what its replay needs.
 
     Attributes:
-        workflow_id: Of the run. Replay needs it: ids of children are often made of it.
-        workflow_type: Name of its workflow type.
+        workflow_id: Id of the run. Workflow code may derive ids of child workflows from it.
+        workflow_type: Name of the workflow type.
         events: The history.
-        recorded_with: Where it comes from: release, path, versions, in words.
+        recorded_with: Provenance: release, path, versions.
+
+    Example:
+        recording = Recording.of(await client.get_workflow_handle("order-1").fetch_history())
+        write_recording(recording, Path("histories/from_1.0/order.json"))
     """
 
     workflow_id: str
@@ -42,36 +46,36 @@ class Recording:
 
     @classmethod
     def of(cls, history: WorkflowHistory, **recorded_with: str) -> Self:
-        """The recording of a history that was fetched.
+        """Make a recording of a fetched history.
 
         Raises:
-            RecordingError: It is no whole history, or nothing has run yet.
+            RecordingError: The history is incomplete, or no workflow task has completed.
         """
         if not history.events or attributes(history.events[0])[0] != "workflow_execution_started":
-            raise RecordingError("it does not begin with the start of a workflow: it is no whole history")
+            raise RecordingError("it does not begin with the start of a workflow: export the whole history")
         if not any(attributes(event)[0] == "workflow_task_completed" for event in history.events):
-            raise RecordingError("no workflow task was completed yet, so there is nothing to replay: record it later")
+            raise RecordingError("no workflow task has completed, so there is nothing to replay: record it later")
         started = history.events[0].workflow_execution_started_event_attributes
         return cls(history.workflow_id, started.workflow_type.name, tuple(history.events), recorded_with)
 
     @property
     def history(self) -> WorkflowHistory:
-        """As `temporalio.worker.Replayer` takes it."""
+        """The history as `temporalio.worker.Replayer` takes it."""
         return WorkflowHistory(self.workflow_id, self.events)
 
     @classmethod
     def parse(cls, text: bytes | str) -> Self:
-        """Read what `dump` wrote, or a history as Temporal's CLI and Web UI export it.
+        """Parse what `dump` returns, or a history exported by Temporal's CLI or Web UI.
 
         Raises:
-            RecordingError: It is neither, or incomplete.
+            RecordingError: The text is neither, or is incomplete.
         """
         try:
             content = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise RecordingError(f"it is no JSON, or cut off: {error}") from None
+            raise RecordingError(f"it is not JSON, or it is truncated: {error}") from None
         if not isinstance(content, dict) or not isinstance(content.get("events"), list):
-            raise RecordingError("it is no recording: a JSON object with workflow_id and events")
+            raise RecordingError("it is not a recording: expected a JSON object with workflow_id and events")
         workflow_id = content.get("workflow_id") or _started(content).get("workflowId")
         if not isinstance(workflow_id, str) or not workflow_id:
             raise RecordingError(
@@ -80,11 +84,11 @@ class Recording:
         try:
             history = WorkflowHistory.from_json(workflow_id, {"events": content["events"]})
         except (ParseError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RecordingError(f"its events are none of Temporal's: {error}") from None
+            raise RecordingError(f"its events are not Temporal events: {error}") from None
         recording = cls.of(history)
         named = content.get("workflow_type", recording.workflow_type)
         if named != recording.workflow_type:
-            raise RecordingError(f"it says it is a {named}, but its history began as {recording.workflow_type}")
+            raise RecordingError(f"workflow_type is {named}, but the history started as {recording.workflow_type}")
         given = content.get("recorded_with")
         return replace(
             recording,
@@ -92,7 +96,7 @@ class Recording:
         )
 
     def dump(self) -> str:
-        """As it is kept in a file: JSON with sorted keys, one line a value, so that it can be compared."""
+        """JSON with sorted keys and one value a line, so that version control shows readable differences."""
         events = json.dumps(self.history.to_json_dict()["events"], sort_keys=True)
         content = {
             "workflow_id": self.workflow_id,
@@ -103,10 +107,10 @@ class Recording:
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
     async def decoded(self, codec: PayloadCodec | None) -> Recording:
-        """With every payload decoded; without a codec as it is.
+        """Decode every payload; without a codec, return the recording unchanged.
 
         Raises:
-            RecordingError: The codec can't decode it.
+            RecordingError: The codec raised an error.
         """
         if codec is None:
             return self
@@ -118,7 +122,7 @@ class Recording:
                 try:
                     decoded = await codec.decode(list(slot.payloads()))
                     slot.replace([Payload.FromString(each.SerializeToString()) for each in decoded])
-                except Exception as error:  # noqa: BLE001 (whatever that code does)
+                except Exception as error:  # noqa: BLE001 (the codec is user code)
                     why = f"{type(error).__name__}: {error}"
                     raise RecordingError(f"the codec of the data converter can't decode it: {why}") from None
             events.append(copy)
@@ -132,14 +136,14 @@ def _started(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def read_recording(path: Path) -> Recording:
-    """Read a recording's file.
+    """Read a recording from a file.
 
     Raises:
-        RecordingError: It can't be read, or is no recording.
+        RecordingError: The file can't be read, or is not a recording.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise RecordingError(f"it is larger than {_LARGEST // 1024**2} MiB: no history is")
+        if path.stat().st_size > _MAX_BYTES:
+            raise RecordingError(f"it is larger than {_MAX_BYTES // 1024**2} MiB, which no history is")
         text = path.read_bytes()
     except OSError as error:
         raise RecordingError(f"it can't be read: {error.strerror or error}") from None
@@ -147,10 +151,10 @@ def read_recording(path: Path) -> Recording:
 
 
 def write_recording(recording: Recording, path: Path) -> None:
-    """Write a recording's file; its folder is made.
+    """Write a recording to a new file, and create its folder.
 
     Raises:
-        FileExistsError: A recording is never written over.
+        FileExistsError: The file exists. Recordings are never overwritten.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:

@@ -104,7 +104,7 @@ def test_workflows_of_another_project_are_gated(project: Path) -> None:
     done = histories(*CHECK, *PARCELS, "histories/from_1/waiting.json", cwd=project)
     assert done.returncode == 1
     assert "recorded: event 6: ScheduleActivity weigh (1)\n    now:      ScheduleActivity stamp (1)" in done.stdout
-    assert 'if workflow.patched("say-what-changed"):' in done.stdout
+    assert 'if workflow.patched("name-the-change"):' in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 
@@ -210,11 +210,11 @@ def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
 
 
 NO_WORKER = (
-    "no worker would start with refused:Refused, it can't be prepared to run: "
+    "no worker would start with refused:Refused, preparing it fails: "
     "RestrictedWorkflowAccessError: Cannot access random.randint"
 )
 MISTAKES = {
-    "no such folder": (("check", *PARCELS, "nowhere"), "there is no nowhere"),
+    "no such folder": (("check", *PARCELS, "nowhere"), "nowhere does not exist"),
     "no such module": ((*CHECK, "--workflows", "parcel:WORKFLOWS"), "can't be imported: No module named 'parcel'"),
     "no such name": (("coverage", "--workflows", "tests.replay.parcel_workflows:WORK"), "has no attribute 'WORK'"),
     "no colon": (("coverage", "--workflows", "parcels"), "must read module:attribute"),
@@ -231,12 +231,12 @@ MISTAKES = {
             "--data-converter",
             "tests.replay.parcel_workflows:CITY",
         ),
-        "is no temporalio.converter",
+        "is not a temporalio.converter",
     ),
     "a function that raises": (("coverage", "--workflows", "makers:raises"), "makers:raises can't be called: KeyError"),
     "a function that is async": (("coverage", "--workflows", "makers:later"), "makers:later is async"),
     "no duration": (("check", *PARCELS, "--time-limit", "soon"), "is not a duration"),
-    "two of one name": (("coverage", "--workflows", "refused:TWICE"), "more than one workflow answers to Parcel"),
+    "two of one name": (("coverage", "--workflows", "refused:TWICE"), "more than one workflow handles Parcel"),
     "code that the sandbox refuses, checked": ((*CHECK, "--workflows", "refused:WORKFLOWS"), NO_WORKER),
     "code that the sandbox refuses, covered": (("coverage", "--workflows", "refused:WORKFLOWS"), NO_WORKER),
     "code that the sandbox refuses, pulled": (
@@ -245,7 +245,7 @@ MISTAKES = {
     ),
     "recorded already": (("record", "--release", "1"), "A release is recorded once"),
     "no query": (("pull",), "Missing option '--query'"),
-    "nothing to cover": (("coverage", "nowhere"), "there is no nowhere"),
+    "nothing to cover": (("coverage", "nowhere"), "nowhere does not exist"),
 }
 
 
@@ -256,24 +256,26 @@ def test_a_mistake_is_told_in_a_line_and_the_exit_status_is_2(
 ) -> None:
     monkeypatch.chdir(project)
     monkeypatch.syspath_prepend(str(project))
-    arguments, told = MISTAKES[mistake]
+    arguments, expected = MISTAKES[mistake]
     done = CliRunner().invoke(cli, ["histories", *arguments])
     assert done.exit_code == 2, done.output
-    assert told in done.output
+    assert expected in done.output
     assert done.exception is None or isinstance(done.exception, SystemExit)
 
 
 @requirement("HISTORY-GATE")
 @pytest.mark.parametrize("command", [("pull", "--query", ""), ("coverage", *PARCELS)], ids=["pull", "coverage"])
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "expected"),
     [("127.0.0.1:9", "Temporal can't be reached"), ("somewhere", "must read host:port")],
     ids=["nobody there", "no address"],
 )
-def test_a_temporal_that_is_not_there_is_told(project: Path, command: tuple[str, ...], address: str, told: str) -> None:
+def test_a_temporal_that_is_not_there_is_told(
+    project: Path, command: tuple[str, ...], address: str, expected: str
+) -> None:
     done = histories(*command, "--address", address, cwd=project)
     assert done.returncode == 2, done.stdout
-    assert told in done.stderr
+    assert expected in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -298,13 +300,13 @@ def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
     ids=" ".join,
 )
 def test_what_can_not_be_printed_is_no_broken_recording(project: Path, command: tuple[str, ...]) -> None:
-    told = shlex.join([*COMMAND, *command, *PARCELS])
+    command_line = shlex.join([*COMMAND, *command, *PARCELS])
     full = subprocess.run(
-        ["/bin/sh", "-c", f"{told} > /dev/full"], cwd=project, capture_output=True, text=True, check=False
+        ["/bin/sh", "-c", f"{command_line} > /dev/full"], cwd=project, capture_output=True, text=True, check=False
     )
     assert (full.returncode, full.stderr) == (2, "Error: What came of it can't be written: No space left on device\n")
     closed = subprocess.run(
-        ["/bin/sh", "-c", f"{{ {told}; echo $? >&2; }} | true"],
+        ["/bin/sh", "-c", f"{{ {command_line}; echo $? >&2; }} | true"],
         cwd=project,
         capture_output=True,
         text=True,
@@ -329,7 +331,7 @@ def test_within_a_folder_of_the_corpus_a_recording_is_missed_too(
 def test_recordings_of_others_do_not_pass(project: Path) -> None:
     done = histories(*CHECK, cwd=project)
     assert done.returncode == 1
-    assert "no code answers to workflow type Parcel" in done.stdout
+    assert "no workflow handles type Parcel" in done.stdout
 
 
 @requirement("HISTORY-GATE")
@@ -337,7 +339,7 @@ def test_an_empty_folder_does_not_pass(project: Path) -> None:
     (project / "empty").mkdir()
     done = histories(*CHECK, *PARCELS, "empty", cwd=project)
     assert (done.returncode, done.stderr) == (1, "")
-    assert "There is no recording here" in done.stdout
+    assert "No recordings found" in done.stdout
 
 
 @pytest.mark.usefixtures("_heeds_ctrl_c")

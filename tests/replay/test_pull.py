@@ -195,7 +195,7 @@ async def test_what_does_not_replay_with_the_code_at_hand_is_not_scrubbed(
     parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     code = LoadedTarget({"workflows": edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))})
-    with pytest.raises(RecordingError, match="pull with the code it runs with"):
+    with pytest.raises(RecordingError, match="pull with the code that the workflow runs with"):
         await scrub_and_prove(parcel_recordings["waiting"], code)
 
 
@@ -243,7 +243,7 @@ async def test_a_workflow_that_temporal_does_not_give_is_told_and_the_others_are
     pulled = await Puller(CODE, tmp_path, STEERS).pull(client, query, limit=100)
     (without,) = [each for each in pulled if each.error]
     assert without.workflow_id.endswith("-lost")
-    assert without.error.startswith("Temporal refuses: ")
+    assert without.error.startswith("Temporal rejects the request: ")
     assert len(list(tmp_path.glob("*.json"))) == 5
 
 
@@ -267,7 +267,7 @@ async def test_an_error_that_is_not_of_temporals_is_not_told_as_one(real_client:
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])
 def test_a_payload_that_is_not_the_json_it_says_it_is_can_not_be_scrubbed(data: bytes) -> None:
-    with pytest.raises(RecordingError, match="no JSON"):
+    with pytest.raises(RecordingError, match="not JSON"):
         Scrubber(b"key").payload(Payload(metadata={"encoding": b"json/plain"}, data=data), "")
 
 

@@ -73,9 +73,10 @@ def test_drift_is_printed_with_what_would_accept_it() -> None:
         "    event 17, StartTimer: start_to_fire_timeout\n"
         "      was 3d\n"
         "      now 4d\n"
-        "    Temporal replays this, but workflows that are open would go on otherwise than they began.\n"
-        "    Guard it with workflow.patched; or, if it is right so, accept it with the reason, in accepted-drift.toml\n"
-        "    (recording may be a pattern such as from_0.1.0/*; old and new may be left out):\n"
+        "    Temporal's Replayer accepts this, but open workflows would continue with different values.\n"
+        "    Guard the change with workflow.patched. If it is intended, accept it with a reason in "
+        "accepted-drift.toml\n"
+        "    (recording may be a pattern such as from_0.1.0/*; old and new may be omitted):\n"
         "\n"
         "    [[drift]]\n"
         '    recording = "a/waiting.json"\n'
@@ -115,8 +116,8 @@ def test_everything_that_is_wrong_is_printed_once_and_as_it_is() -> None:
         "    recorded: [red]\n"
         "    now:      blue\n"
         "\n"
-        "✗ a/gone.json is missing: paths.toml says it must exist\n"
-        "✗ accepted-drift.toml a/*, StartTimer, start_to_fire_timeout: there is no such drift any more. "
+        "✗ a/gone.json is missing: paths.toml requires it\n"
+        "✗ accepted-drift.toml a/*, StartTimer, start_to_fire_timeout: no recording has this drift any more. "
         "Remove the entry\n"
         "Note: no list.\n"
         "4 recordings replayed in 2.0 s, 2 nondeterminism, 1 unreadable, 1 missing, "
@@ -142,7 +143,7 @@ def test_verbosely_every_recording_is_in_a_table() -> None:
         (GateReport(outcomes=(CLEAN, CLEAN), strict=False), "2 recordings replayed in 0.0 s, all clean (not strict)"),
         (GateReport(outcomes=(CLEAN,), accepted=(ACCEPTED,)), "1 recording replayed in 0.0 s, 1 accepted, all clean"),
         (GateReport(outcomes=(DRIFTING, AGAIN)), "2 recordings replayed in 0.0 s, 2 with drift"),
-        (GateReport(outcomes=()), "There is no recording here. Nothing was checked, so nothing passes"),
+        (GateReport(outcomes=()), "No recordings found: nothing was checked, so the gate fails"),
         (GateReport(outcomes=(), missing=("a",)), "0 recordings replayed in 0.0 s, 1 missing"),
     ],
 )
@@ -191,10 +192,10 @@ def test_junit_has_a_case_for_everything_that_is_looked_at() -> None:
         "Label a/label.json": (None, None),
         "Parcel a/waiting.json": ("(Parcel) drift", "event 17, StartTimer: start_to_fire_timeout"),
         "unreadable x.json": ("unreadable", "it is no JSON"),
-        "paths.toml a/gone.json": ("missing", "paths.toml says it must exist"),
+        "paths.toml a/gone.json": ("missing", "paths.toml requires it"),
         "accepted-drift.toml a/* StartTimer start_to_fire_timeout": (
             "stale",
-            "there is no such drift: remove the entry",
+            "no recording has this drift any more: remove the entry",
         ),
     }
     assert ElementTree.fromstring(render_junit(report)).findtext("system-out") == "no list"

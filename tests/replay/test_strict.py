@@ -269,7 +269,7 @@ async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[s
     problem = outcomes["waiting"].problem
     assert problem is not None
     assert problem.fault is Fault.NO_CODE
-    assert "Parcel (there is Label)" in problem.message
+    assert "Parcel (types in the code: Label)" in problem.message
     assert outcomes["label"].problem is None
 
 

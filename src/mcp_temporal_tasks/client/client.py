@@ -1,4 +1,4 @@
-"""The client's side, for `Client(extensions=[...])`: a tool call that became a task ends with the task's result."""
+"""The client extension, for `Client(extensions=[...])`: a tool call that became a task returns the task's result."""
 
 from __future__ import annotations
 
@@ -55,20 +55,24 @@ async def _ignore(_task: Task) -> None:
 
 
 class TasksClient(ClientExtension):
-    """Makes `Client.call_tool` wait for the end of a task, however long it takes, and return what it ends with.
+    """Makes `Client.call_tool` wait for the end of a task, without a time limit, and return its result.
 
-    Polls as often as the server says, and answers what is asked meanwhile through the client's own callbacks. Each
-    question is asked once; again, a few times, where the server can't take the answer; and where one was dismissed and
-    the task asks the same anew, after a while. A callback that raises leaves its question to others.
+    Polls at the server's interval, and answers input requests through the client's own callbacks. Each request is put
+    to the user once, with two exceptions: a few more times if the server rejects the response, and after a pause if the
+    user dismissed it and the task repeats it. A request whose callback raises is left to other clients.
 
-    A task that fails raises its `MCPError`; one that was cancelled is a result with `is_error`. A connection that is
-    lost ends the call, as it ends every call of its client; the task goes on, and `follow` by another client with it.
+    A failed task raises its `MCPError`; a cancelled one returns a result with `is_error`. A lost connection ends the
+    call, as it ends every call of its client. The task continues, and another client can `follow` it.
 
     Args:
-        on_task: Async; told of each task as it begins, and when it has changed. Keep its `task_id`: `follow` goes on
-            with it after a crash or a lost connection, from another process too.
-        patience: For how long a server that can't answer just now is asked again before its error is raised.
-        peace: How long a question that was dismissed or declined is not asked again; twice as long after each time.
+        on_task: Called with each new task and each change. Store its `task_id`: `follow` takes it after a crash or a
+            lost connection, also in another process.
+        retry_timeout: How long requests are repeated while the server is unavailable, before its error is raised.
+        dismissal_backoff: How long a dismissed or declined request is not repeated; doubles each time.
+
+    Example:
+        async with Client(url, extensions=[TasksClient()], elicitation_callback=ask_user) as client:
+            result = await client.call_tool("deploy", {"service": "web"})
     """
 
     identifier = EXTENSION_ID
@@ -85,7 +89,7 @@ class TasksClient(ClientExtension):
         self._dismissal_backoff = dismissal_backoff.total_seconds()
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
-        """Of a tool call, the result that is a task."""
+        """Claims tool results that are tasks."""
         return [ResultClaim(result_type="task", model=CreateTaskResult, resolve=self._resolve)]
 
     async def _resolve(self, created: CreateTaskResult, ctx: ClaimContext) -> CallToolResult:
@@ -93,17 +97,17 @@ class TasksClient(ClientExtension):
         return await self.follow(ctx.session, created.task_id)
 
     async def follow(self, session: ClientSession, task_id: str) -> CallToolResult:
-        """Lead a task to its end, from its id alone.
+        """Wait for the end of a task, given its id, and return its result.
 
         Raises:
-            MCPError: The task failed, is unknown, could not be asked for longer than the patience, or takes no answer
-                that the client's callbacks give.
+            MCPError: The task failed or does not exist, the server was unavailable for longer than `retry_timeout`, or
+                it rejected the responses of the client's callbacks.
         """
         return await _TaskFollower(session, task_id, self._on_task, self._retry_timeout, self._dismissal_backoff).run()
 
 
 class _TaskFollower:
-    """One task on its way: it is polled while its questions, if any, are with the person."""
+    """Follows one task: polls it while its input requests are with the user."""
 
     def __init__(
         self, session: ClientSession, task_id: str, on_task: OnTask, retry_timeout: float, dismissal_backoff: float
@@ -127,12 +131,12 @@ class _TaskFollower:
                     with anyio.move_on_after(max((task.poll_interval_ms or 1000) / 1000, _MIN_POLL_INTERVAL)):
                         await self._answered.wait()
                     self._answered = anyio.Event()
-            except Exception as error:  # noqa: BLE001 (raised below: not within a group of one)
+            except Exception as error:  # noqa: BLE001 (raised below, outside of the task group)
                 self._failure = error
             group.cancel_scope.cancel()
         if self._failure is not None:
             raise self._failure
-        if task is None:  # only when somebody cancelled us
+        if task is None:  # only if this call was cancelled
             raise MCPError(INTERNAL_ERROR, "The task was not followed to its end")
         return _tool_result(task)
 
@@ -145,7 +149,7 @@ class _TaskFollower:
         return task
 
     def _ask(self, requests: dict[str, Any], group: TaskGroup) -> None:
-        """Ask what is new; of what is settled in the meantime, through another door, nobody need think any more."""
+        """Put new requests to the user. Cancel prompts whose requests were answered elsewhere."""
         for key in self._open_prompts.keys() - requests.keys():
             self._open_prompts[key].cancel()
         for key in self._prompts.due_prompts(requests, anyio.current_time()):
@@ -159,7 +163,7 @@ class _TaskFollower:
         del self._open_prompts[key]
         if response is None:
             return
-        # Before it is sent: the task may ask anew before the acknowledgement is there.
+        # Recorded before it is sent: the task may repeat the request before the acknowledgement arrives.
         self._prompts.record_answer(request, response, anyio.current_time())
         try:
             await self._retry(lambda: update_task(self._session, self._task_id, {key: response}))
@@ -167,11 +171,11 @@ class _TaskFollower:
             if error.code != INVALID_PARAMS or not self._prompts.allow_retry(key):
                 self._failure = error
                 group.cancel_scope.cancel()
-            logger.warning("The answer to %s of task %s can't be taken: %s", key, self._task_id, error)
+            logger.warning("The server rejected the response to %s of task %s: %s", key, self._task_id, error)
         self._answered.set()
 
     async def _retry(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Call again while the server can't answer."""
+        """Repeat a call while the server is unavailable."""
         pause, deadline = 0.2, anyio.current_time() + self._retry_timeout
         while True:
             try:
@@ -179,42 +183,46 @@ class _TaskFollower:
             except MCPError as error:
                 if error.code not in _TRANSIENT or anyio.current_time() + pause > deadline:
                     raise
-                logger.debug("The server can't tell of task %s just now: %s", self._task_id, error)
+                logger.debug("The server is unavailable for task %s: %s", self._task_id, error)
             await anyio.sleep(pause)
             pause = min(2 * pause, 5.0)
 
 
 async def get_task(session: ClientSession, task_id: str) -> DetailedTask:
-    """`tasks/get`: the task as it is now."""
+    """`tasks/get`: the current state of a task.
+
+    Example:
+        task = await get_task(client.session, task_id)
+    """
     return await session.send_request(GetTask(params=TaskParams(task_id=task_id)), DetailedTask)
 
 
 async def update_task(session: ClientSession, task_id: str, responses: dict[str, Any]) -> None:
-    """`tasks/update`: answer what a task asks, by the keys of its input requests."""
+    """`tasks/update`: respond to input requests of a task, by their keys."""
     params = UpdateTaskParams(task_id=task_id, input_responses=responses)
     await session.send_request(UpdateTask(params=params), Acknowledgement)
 
 
 async def cancel_task(session: ClientSession, task_id: str) -> None:
-    """`tasks/cancel`: ask that a task ends. It may end otherwise all the same, or later."""
+    """`tasks/cancel`: request cancellation. The task may end later, or with another status."""
     await session.send_request(CancelTask(params=TaskParams(task_id=task_id)), Acknowledgement)
 
 
 async def _response(session: ClientSession, key: str, raw: Any) -> dict[str, Any] | None:
-    """What the client's callbacks say to a request; None where they refuse to say anything, or are not needed."""
+    """The response of the client's callbacks to a request; None if they give none, or the request is invalid."""
     try:
         request = _REQUESTS.validate_python(raw, by_name=False)
     except ValidationError:
-        logger.warning("A task asks what this client does not understand: %s", key)
+        logger.warning("A task sent an invalid input request: %s", key)
         return None
     context = ClientRequestContext(session=session, request_id=key)
     try:
         response = await session.dispatch_input_request(context, request)
     except Exception:
-        logger.exception("The client's callback failed at %s of a task", key)
+        logger.exception("The client's callback failed for %s of a task", key)
         return None
     if isinstance(response, ErrorData):
-        logger.warning("The client does not answer %s of a task: %s", key, response.message)
+        logger.warning("The client does not respond to %s of a task: %s", key, response.message)
         return None
     return response.model_dump(by_alias=True, mode="json", exclude_none=True)
 

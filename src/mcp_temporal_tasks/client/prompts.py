@@ -1,4 +1,4 @@
-"""Which of a task's questions a client asks now: none twice, and what was dismissed not again at once. Pure."""
+"""Decides which input requests of a task are put to the user now. Pure."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _MAX_BACKOFF = 3600.0
 
 
 class PromptTracker:
-    """The questions of one task.
+    """Tracks the input requests of one task.
 
     Args:
-        peace: For how many seconds what was dismissed is not asked again; twice as long after each time, to an hour.
+        backoff: Seconds during which a dismissed request is not repeated; doubles each time, up to an hour.
     """
 
     def __init__(self, backoff: float) -> None:
@@ -25,7 +25,7 @@ class PromptTracker:
         self._suppressed_until = 0.0
 
     def due_prompts(self, requests: Mapping[str, Any], now: float) -> list[str]:
-        """Keys of what is to be asked now, in the order of the task; each is told once."""
+        """Keys of the requests to put to the user now, in order. Each key is returned once."""
         is_suppressed = now < self._suppressed_until
         keys = [key for key in requests if key not in self._asked]
         keys = [key for key in keys if not (is_suppressed and self._was_dismissed(requests[key]))]
@@ -37,14 +37,14 @@ class PromptTracker:
         return any(_is_same_prompt(request, dismissed) for dismissed in self._dismissed)
 
     def allow_retry(self, key: str) -> bool:
-        """Whether a question whose answer can't be taken is asked once more; if so, it is."""
+        """Allow another prompt for a rejected response; False after the maximum number of attempts."""
         if self._attempts[key] >= _MAX_ATTEMPTS:
             return False
         self._asked.discard(key)
         return True
 
     def record_answer(self, request: Any, response: Mapping[str, Any], now: float) -> None:
-        """Remember what was dismissed: a task that needs an answer will ask the same under another key."""
+        """Record a dismissal: a task that needs an answer repeats the request under another key."""
         if response.get("action") in {"cancel", "decline"}:
             self._dismissed.append(request)
             self._suppressed_until = now + self._backoff
@@ -52,7 +52,7 @@ class PromptTracker:
 
 
 def _is_same_prompt(request: Any, before: Any) -> bool:
-    """Whether a request asks what one before did, though it may say first what came of that."""
+    """Whether a request repeats an earlier one. Its message may have a prefix, such as what came of the earlier one."""
     message, message_before = _message(request), _message(before)
     if message is None or message_before is None or not message.endswith(message_before):
         return bool(request == before)

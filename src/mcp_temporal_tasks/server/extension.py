@@ -1,4 +1,4 @@
-"""The extension for `MCPServer(extensions=[...])`: tool calls become tasks, and clients may ask, answer, cancel."""
+"""The extension for `MCPServer(extensions=[...])`: tool calls become tasks that clients read, answer and cancel."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ from mcp_temporal_tasks.models import EXTENSION_ID, Acknowledgement, DetailedTas
 from mcp_temporal_tasks.server.subscriptions import TaskSubscriptions
 from mcp_temporal_tasks.server.tasks import TaskService
 
-# Hosts drop tool calls at about a minute.
+# Hosts give up on tool calls after about a minute.
 WAIT_TIMEOUT = timedelta(seconds=50)
 _MODERN = frozenset(MODERN_PROTOCOL_VERSIONS)
 
 
 class TasksExtension(Extension):
-    """`io.modelcontextprotocol/tasks` over Temporal workflows, without any state of its own.
+    """`io.modelcontextprotocol/tasks` over Temporal workflows, without state of its own.
 
     Args:
-        client: Of the Temporal that runs the workflows.
-        bindings: Which tools' calls become tasks, and how.
-        retention: How long Temporal keeps a workflow that has ended; see `Retention`.
-        patience: How long a client without tasks is let wait for a workflow's end.
+        client: Client of the Temporal that runs the workflows.
+        bindings: The tools whose calls become tasks.
+        retention: Returns how long Temporal keeps closed workflows; see `Retention`.
+        wait_timeout: How long a call by a client without tasks waits for the workflow's outcome.
 
     Attributes:
         subscriptions: For `MCPServer(middleware=[...])`: serves `notifications/tasks` over
             `subscriptions/listen`, which an extension can't serve. Without it, clients poll.
+
+    Example:
+        tasks = TasksExtension(client, [TaskBinding(tool="deploy", workflow="Deploy")], retention=Retention(client))
+        server = MCPServer("deployments", extensions=[tasks], middleware=[tasks.subscriptions])
     """
 
     identifier = EXTENSION_ID
@@ -56,7 +60,7 @@ class TasksExtension(Extension):
         self.subscriptions = TaskSubscriptions(self._tasks)
 
     def methods(self) -> Sequence[MethodBinding]:
-        """`tasks/get`, `tasks/update`, `tasks/cancel`; not in the older protocol, which has no way to tell a task."""
+        """`tasks/get`, `tasks/update` and `tasks/cancel`; only in protocol versions that have tasks."""
         return (
             MethodBinding("tasks/get", TaskParams, self._get, _MODERN),
             MethodBinding("tasks/update", UpdateTaskParams, self._update, _MODERN),
@@ -66,7 +70,7 @@ class TasksExtension(Extension):
     async def intercept_tool_call(
         self, params: CallToolRequestParams, ctx: ServerRequestContext[Any, Any], call_next: CallNext
     ) -> HandlerResult:
-        """Let the tool run; where its answer names a workflow that it started, answer with the task instead."""
+        """Call the tool. If its result names a started workflow, return the task instead."""
         binding = self._tasks.by_tool.get(params.name)
         if binding is None:
             return await call_next(ctx)
@@ -74,7 +78,7 @@ class TasksExtension(Extension):
         if binding.without_tasks == "refuse" and not supports_tasks:
             require_client_extension(ctx, EXTENSION_ID)
         result = await call_next(ctx)
-        # An error, a question that comes before the task, or an outcome that is there at once.
+        # An error, a question before the task, or an immediate outcome.
         if not isinstance(result, CallToolResult) or result.is_error:
             return result
         run = binding.started(result)
@@ -85,7 +89,7 @@ class TasksExtension(Extension):
         return result if binding.without_tasks == "answer" else await self._wait(run, ctx)
 
     async def _wait(self, run: WorkflowRun, ctx: ServerRequestContext[Any, Any]) -> HandlerResult:
-        """The outcome, for a client that can do nothing but wait."""
+        """Wait for the outcome, for a client without tasks."""
         task_id = task_id_of(run)
         pause = 0.05
         with anyio.move_on_after(self._wait_timeout.total_seconds()):
@@ -98,7 +102,7 @@ class TasksExtension(Extension):
                     require_client_extension(ctx, EXTENSION_ID)
                 await anyio.sleep(pause)
                 pause = min(pause * 1.5, 1.0)
-        text = f"Workflow {run.workflow_id} goes on, but takes longer than a call may. Ask for it another way"
+        text = f"Workflow {run.workflow_id} is still running, and takes longer than a call may. Check it later"
         return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
@@ -117,7 +121,7 @@ class TasksExtension(Extension):
 
 
 def _client_supports_tasks(ctx: ServerRequestContext[Any, Any]) -> bool:
-    """Whether this very request declares the extension, in a protocol that can carry a task."""
+    """Whether this request declares the extension, in a protocol version that has tasks."""
     capabilities = ctx.session.client_capabilities
     declared = capabilities.extensions if capabilities else None
     return ctx.protocol_version in _MODERN and EXTENSION_ID in (declared or {})
@@ -136,5 +140,5 @@ def _outcome(task: DetailedTask) -> HandlerResult:
     if task.status == "failed":
         error = task.error or {}
         raise MCPError(error["code"], error["message"], error.get("data"))
-    text = task.status_message or "It was cancelled"
+    text = task.status_message or "The task was cancelled"
     return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)

@@ -1,4 +1,4 @@
-"""Finds the workflow of a task, whichever of its runs goes on by now, from the task's id alone."""
+"""Resolves a task id to the current or last run of its workflow."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mcp_temporal_tasks.binding import Handle, TaskBinding
 from mcp_temporal_tasks.errors import unknown_task
 from mcp_temporal_tasks.ids import parse_task_id
 
-# Of a run whose first task is not done yet: it was started, the task scheduled, and taken up.
+# The events before the first completed workflow task: execution started, task scheduled, task started.
 _FIRST_EVENTS = 3
-# A retry policy, or a schedule, begins another run when one ends.
+# A closed run with these statuses may have a successor: by continue-as-new, a retry policy or a cron schedule.
 _MAY_HAVE_SUCCESSOR = frozenset(
     {
         WorkflowExecutionStatus.CONTINUED_AS_NEW,
@@ -35,13 +35,13 @@ _NOT_FOUND = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}
 
 @dataclass(frozen=True)
 class ResolvedTask:
-    """A task there is.
+    """A task and its workflow.
 
     Attributes:
-        execution: The run that goes on, or went on last, where the task's own continued as a new one, or was reset.
-        created: When the task's own run began; the one after it that Temporal still has, where its own is forgotten.
-        handle: Of `execution`.
-        chain: Of whichever of the task's runs goes on when Temporal is asked.
+        execution: The current or last run, after continue-as-new, retries and resets.
+        created: Start of the task's first run; of the earliest retained run if Temporal no longer has the first.
+        handle: Handle of `execution`.
+        chain: Handle of whichever run of the chain is current when it is used.
     """
 
     task_id: str
@@ -57,25 +57,25 @@ class ResolvedTask:
 
     @property
     def has_started(self) -> bool:
-        """Whether a worker has done something of this run."""
+        """Whether a worker has completed a workflow task of this run."""
         return self.execution.history_length > _FIRST_EVENTS
 
 
 async def resolve_task(client: Client, bindings: Mapping[str, TaskBinding], task_id: str) -> ResolvedTask:
-    """The task of this id.
+    """Resolve a task id.
 
     Args:
-        bindings: By the type of their workflows.
+        bindings: By workflow type.
 
     Raises:
-        MCPError: -32602 where there is none.
+        MCPError: -32602 if there is no such task.
     """
     run = parse_task_id(task_id)
     if run is None:
         raise unknown_task()
     own = await _describe(client.get_workflow_handle(run.workflow_id, run_id=run.run_id))
     if own is None:
-        # Each run is forgotten when its own retention is over; the task may well go on as another one.
+        # Each run is deleted after its own retention, though the task may continue in a later run.
         own = await _describe(client.get_workflow_handle(run.workflow_id))
         if own is None or _first_run_id(own) != run.run_id:
             raise unknown_task()
@@ -92,13 +92,13 @@ async def resolve_task(client: Client, bindings: Mapping[str, TaskBinding], task
 
 
 async def _latest_run(client: Client, own: WorkflowExecutionDescription) -> WorkflowExecutionDescription:
-    """The run that a workflow which continued as new, was retried or reset, has now, or had last."""
+    """The current or last run of a workflow that was continued as new, retried or reset."""
     if own.status not in _MAY_HAVE_SUCCESSOR and not _reset_run_id(own):
         return own
     newest = await _describe(client.get_workflow_handle(own.id))
     if newest is not None and own.run_id in {newest.run_id, _first_run_id(newest)}:
         return newest
-    # Somebody has used the workflow id again since.
+    # The workflow id has been reused since. Follow the chain from run to run.
     last = own
     while successor := _reset_run_id(last) or await _successor_run_id(client, last):
         following = await _describe(client.get_workflow_handle(last.id, run_id=successor))
@@ -109,7 +109,7 @@ async def _latest_run(client: Client, own: WorkflowExecutionDescription) -> Work
 
 
 async def _successor_run_id(client: Client, run: WorkflowExecutionDescription) -> str:
-    """The run that the server began when this one ended; empty: none."""
+    """Run id that the server started when this run closed; "" if none."""
     if run.status not in _MAY_HAVE_SUCCESSOR:
         return ""
     handle = client.get_workflow_handle(run.id, run_id=run.run_id)
@@ -120,17 +120,17 @@ async def _successor_run_id(client: Client, run: WorkflowExecutionDescription) -
 
 
 def _reset_run_id(run: WorkflowExecutionDescription) -> str:
-    """The run that an operator has reset it to; empty: none has."""
+    """Run id that an operator has reset this run to; "" if none."""
     return run.raw_description.workflow_extended_info.reset_run_id
 
 
 def _first_run_id(run: WorkflowExecutionDescription) -> str:
-    """With which run the workflow began; a reset one's too."""
+    """Id of the first run of the chain; resets keep it."""
     return run.raw_description.workflow_execution_info.first_run_id
 
 
 async def _describe(handle: Handle) -> WorkflowExecutionDescription | None:
-    """The run; None: there is none, or none any more."""
+    """Describe a run; None if it does not exist, or no longer."""
     try:
         return await handle.describe()
     except RPCError as error:

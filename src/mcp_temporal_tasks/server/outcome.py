@@ -1,4 +1,4 @@
-"""How a workflow's end is told as the end of its task."""
+"""Translates the outcome of a workflow to the outcome of its task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mcp_temporal_tasks.workflow import PROTOCOL_ERROR
 
 @dataclass(frozen=True)
 class TaskOutcome:
-    """The terminal status, what belongs to it, and a word about it."""
+    """Terminal status of a task, with message, and result or error."""
 
     status: TaskStatus
     message: str | None = None
@@ -27,7 +27,7 @@ class TaskOutcome:
 
 
 async def read_outcome(handle: Handle, binding: TaskBinding) -> TaskOutcome:
-    """How the workflow has ended. Needs no worker.
+    """Read the outcome of a closed workflow. Needs no worker.
 
     Raises:
         RPCError, RuntimeError: Temporal can't be reached.
@@ -54,14 +54,14 @@ def _failed(cause: BaseException | None) -> TaskOutcome:
         return _protocol_error(
             code if isinstance(code, int) else INTERNAL_ERROR, root_cause.message, details.get("data")
         )
-    # The workflow failed by its own decision: an outcome of the tool, not of the protocol.
+    # The workflow itself failed: an error of the tool, not of the protocol.
     text = root_cause.message if isinstance(root_cause, FailureError) else "the workflow failed"
     result = CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
     return TaskOutcome("completed", text, result=_to_wire(result))
 
 
 def _innermost(error: BaseException | None) -> BaseException | None:
-    """The failure that a workflow, activity or child ended with, without what it was wrapped in on the way."""
+    """The failure of a workflow, activity or child workflow, without its wrappers."""
     while isinstance(error, FailureError) and not isinstance(error, ApplicationError) and error.cause is not None:
         error = error.cause
     return error
@@ -73,5 +73,5 @@ def _protocol_error(code: int, message: str, data: Any = None) -> TaskOutcome:
 
 
 def _to_wire(result: CallToolResult) -> dict[str, Any]:
-    """As the tool call itself would have been answered."""
+    """The JSON of a tool result."""
     return result.model_dump(by_alias=True, mode="json", exclude_none=True)

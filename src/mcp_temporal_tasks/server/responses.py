@@ -1,4 +1,4 @@
-"""Whether a client's responses can be taken: what comes in at the door, a workflow need not doubt the shape of."""
+"""Validates a client's responses, so that workflows receive well-formed ones only."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _TYPES: Mapping[str, Callable[[Any], bool]] = {
 
 
 def validate_responses(requests: Mapping[str, Any], responses: Mapping[str, Any]) -> None:
-    """Return if each response is one to its request, and all are of a decent size.
+    """Check that each response fits its request, and that all responses together are not too large.
 
-    A form that was accepted has what it requires, of the types it names; its other rules are for who asks.
+    An accepted form must have the required properties, and values of the declared types. All other rules of the schema
+    are left to the workflow, which can ask again and say why.
 
     Raises:
         MCPError: -32602.

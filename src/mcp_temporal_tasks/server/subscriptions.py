@@ -1,6 +1,6 @@
-"""`notifications/tasks` over `subscriptions/listen`: whoever listens is told when a task has changed.
+"""`notifications/tasks` over `subscriptions/listen`: notifies clients of changed tasks.
 
-Temporal tells nobody of itself: each task is looked at as often as its poll interval says, and told if it is another.
+Temporal pushes no changes. Each task is polled at its poll interval, and sent when it differs from the last one sent.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from mcp_temporal_tasks.server.tasks import TaskService
 logger = logging.getLogger(__name__)
 
 MAX_TASKS = 100
-"""How many tasks one stream may follow; the others of a longer list are not acknowledged."""
+"""Maximum number of tasks per stream. Task ids beyond it are not acknowledged."""
 
 
 class TaskSubscriptions:
-    """Middleware around the server's own `subscriptions/listen`, which serves all else that is asked for."""
+    """Middleware around the server's own `subscriptions/listen`, which handles all other subscriptions."""
 
     def __init__(self, tasks: TaskService) -> None:
         self._tasks = tasks
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Follow the tasks that a stream asks for, for as long as it lasts."""
+        """Follow the tasks that a stream subscribes to, until it ends."""
         task_ids = _task_ids(ctx)
         if not task_ids:
             return await call_next(ctx)
@@ -57,7 +57,7 @@ class TaskSubscriptions:
         try:
             await self._tasks.require_exists(task_id)
         except MCPError as error:
-            # One that can't be read just now is there nevertheless.
+            # The task exists, but can't be read at the moment.
             return error.code != INVALID_PARAMS
         return True
 
@@ -72,12 +72,12 @@ class TaskSubscriptions:
             except MCPError as error:
                 if error.code == INVALID_PARAMS:
                     return
-                logger.debug("Task %s can't be followed just now: %s", task_id, error)
+                logger.debug("Task %s can't be read at the moment: %s", task_id, error)
             except Exception:
-                # A binding's own code: no reason for the stream, or the other tasks, to fall silent.
-                logger.exception("Task %s can't be followed just now", task_id)
+                # A binding raised this. The stream and its other tasks continue.
+                logger.exception("Task %s can't be read at the moment", task_id)
             if task is not None:
-                # What is kept ever longer is no news.
+                # The TTL grows with every poll; that is not a change.
                 content = task.model_dump(by_alias=True, mode="json", exclude_none=True, exclude={"result_type"})
                 changes = {key: value for key, value in content.items() if key != "ttlMs"}
                 if changes != last:
@@ -102,7 +102,7 @@ def _task_ids(ctx: ServerRequestContext[Any, Any]) -> list[str]:
 
 
 class _AcknowledgingSession:
-    """The session of a stream, that acknowledges task ids as well."""
+    """A stream's session that adds the followed task ids to the acknowledgement."""
 
     def __init__(self, session: ServerSession, task_ids: list[str]) -> None:
         self._session = session
@@ -115,7 +115,7 @@ class _AcknowledgingSession:
     async def send_notification(
         self, notification: ServerNotification, related_request_id: RequestId | None = None
     ) -> None:
-        """Send it on; into the acknowledgement, put the tasks that are followed."""
+        """Forward a notification. Add the followed task ids if it is the acknowledgement."""
         if isinstance(notification, SubscriptionsAcknowledgedNotification):
             honored = notification.params.notifications.model_copy(update={"taskIds": self._task_ids})
             params = notification.params.model_copy(update={"notifications": honored})
@@ -125,7 +125,7 @@ class _AcknowledgingSession:
             self.acknowledged.set()
 
     async def send_task(self, task: dict[str, Any], subscription: RequestId | None) -> None:
-        """Send one `notifications/tasks`."""
+        """Send a `notifications/tasks`."""
         meta = {SUBSCRIPTION_ID_META_KEY: subscription}
         notification = TaskNotification(params={**task, "_meta": meta})
         await self._session.send_notification(cast(Any, notification), related_request_id=subscription)

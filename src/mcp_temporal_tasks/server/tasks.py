@@ -1,4 +1,4 @@
-"""Tasks as Temporal has them: found by id alone, read, answered, cancelled. Nothing is kept here."""
+"""Resolves, reads, answers and cancels tasks through Temporal. Stores nothing."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _STATE_TIMEOUT = 1.5
 
 
 class TaskService:
-    """Every task of some bindings, on one Temporal.
+    """All tasks of some bindings.
 
     Args:
-        retention: How long Temporal keeps a workflow that has ended.
+        retention: Returns how long Temporal keeps closed workflows.
     """
 
     def __init__(
@@ -47,50 +47,50 @@ class TaskService:
         self.by_tool = {binding.tool: binding for binding in bindings}
         self._by_workflow = {binding.workflow: binding for binding in bindings}
         if len(self.by_tool) != len(bindings) or len(self._by_workflow) != len(bindings):
-            raise ValueError("each tool and each workflow may be bound once")
+            raise ValueError("each tool and each workflow can be bound once")
 
     async def create_result(self, run: WorkflowRun) -> CreateTaskResult:
-        """The task of a run that was started: once Temporal has it, and not before.
+        """The task of a started run, once Temporal has it.
 
         Raises:
-            MCPError: Temporal does not have it, or can't be asked.
+            MCPError: The run does not exist, or Temporal is unavailable.
         """
         async with mcp_errors(_REQUEST_TIMEOUT):
             task = await resolve_task(self._client, self._by_workflow, task_id_of(run))
             if not task.is_open:
                 outcome = await read_outcome(task.handle, task.binding)
                 return CreateTaskResult(**await self._common_fields(task, outcome.status, None))
-            # One that was there already may ask by now; one that has only just begun is not waited for.
+            # A workflow that was running before may have open requests. A new one is not waited for.
             state = await _try_read_state(task) if task.has_started else None
             return CreateTaskResult(**await self._common_fields(task, _status(state), state))
 
     async def require_exists(self, task_id: str) -> None:
-        """Return if there is such a task. Needs no worker.
+        """Return if the task exists. Needs no worker.
 
         Raises:
-            MCPError: -32602 for an id that is no task's; -32603 while Temporal is away.
+            MCPError: -32602 if it does not exist; -32603 if Temporal is unavailable.
         """
         async with mcp_errors(_REQUEST_TIMEOUT):
             await resolve_task(self._client, self._by_workflow, task_id)
 
     async def read(self, task_id: str) -> DetailedTask:
-        """The whole task.
+        """Read a task.
 
         Raises:
-            MCPError: -32602 for an id that is no task's; -32603 while Temporal, or a worker that is needed, is away.
+            MCPError: -32602 if it does not exist; -32603 if Temporal, or a worker that is needed, is unavailable.
         """
         async with mcp_errors(_REQUEST_TIMEOUT):
             while (task := await resolve_task(self._client, self._by_workflow, task_id)).is_open:
-                # A question that the workflow's end has overtaken may never be answered.
+                # A query may never be answered if the workflow closes meanwhile. Resolve the task again.
                 with anyio.move_on_after(_REFRESH_AFTER):
                     return await self._ongoing(task)
             return await self._ended(task)
 
     async def answer(self, task_id: str, responses: Mapping[str, Any], ctx: ServerRequestContext[Any, Any]) -> None:
-        """Give a task the client's responses. Those to what is not asked, or is answered already, are ignored.
+        """Send a client's responses to the workflow. Responses to unknown or answered requests are ignored.
 
         Raises:
-            MCPError: As `read`; also -32602 for responses that can't be taken, and then none is.
+            MCPError: As for `read`; also -32602 if a response is invalid, in which case none is sent.
         """
         async with mcp_errors(_REQUEST_TIMEOUT):
             task = await resolve_task(self._client, self._by_workflow, task_id)
@@ -109,10 +109,10 @@ class TaskService:
                 raise MCPError(INVALID_PARAMS, f"The responses can't be taken: {error}") from None
             except WorkflowUpdateFailedError as error:
                 cause = error.cause
-                why = cause.message if isinstance(cause, ApplicationError) else "it says no more"
+                why = cause.message if isinstance(cause, ApplicationError) else "no reason given"
                 raise MCPError(INVALID_PARAMS, f"The workflow refused the responses: {why}") from None
             except RPCError as error:
-                # It ended in the meantime, or went on as another run: then nothing of what it asked is asked any more.
+                # The run has closed or continued as new, so its requests are no longer open.
                 if error.status not in {RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION}:
                     raise
                 now = await resolve_task(self._client, self._by_workflow, task_id)
@@ -120,12 +120,13 @@ class TaskService:
                     raise
 
     async def cancel(self, task_id: str) -> None:
-        """Ask the workflow to stop. Whether and when it does is its own affair; one that has ended stays as it is, and
-        one that its binding does not let be cancelled.
+        """Request cancellation of the workflow, which may delay or refuse it.
+
+        No effect on a closed workflow, or on one that its binding does not allow to be cancelled.
 
         Raises:
-            MCPError: -32602 for an id that is no task's; -32603 while Temporal is away, or a worker that is needed to
-                tell whether it may be cancelled.
+            MCPError: -32602 if the task does not exist; -32603 if Temporal is unavailable, or a worker that has to tell
+                whether the workflow may be cancelled.
         """
         async with mcp_errors(_REQUEST_TIMEOUT):
             while (task := await resolve_task(self._client, self._by_workflow, task_id)).is_open:
@@ -135,10 +136,10 @@ class TaskService:
                 if not is_cancellable:
                     return
                 try:
-                    # Not the run that was found: where it went on as another since, that succeeds and does nothing.
+                    # Not the resolved run: if it has continued as new, cancelling it succeeds without effect.
                     await task.chain.cancel(reason="The client of the task cancelled it")
                 except RPCError as error:
-                    # It has ended in the meantime, and somebody has used the workflow id again: look again.
+                    # The workflow has closed, and its id was reused. Resolve the task again.
                     if error.status is not RPCStatusCode.NOT_FOUND:
                         raise
                 else:
@@ -147,7 +148,7 @@ class TaskService:
 
     async def _ongoing(self, task: ResolvedTask) -> DetailedTask:
         if not task.has_started:
-            # Nobody can tell yet, and nothing can have been asked: a task is there even before any worker is.
+            # No worker has run the workflow, so it has no state and no requests. The task exists nevertheless.
             return DetailedTask(**await self._common_fields(task, "working", None))
         state = await task.binding.state(task.handle)
         common = await self._common_fields(task, _status(state), state)
@@ -159,7 +160,7 @@ class TaskService:
         outcome = await read_outcome(task.handle, task.binding)
         message = outcome.message
         if outcome.status == "cancelled":
-            # What was done until then only the workflow can tell; if nobody can ask it, the task is cancelled anyway.
+            # Only the workflow knows how far it got. Without a worker the generic message is used.
             state = await _try_read_state(task)
             message = (state.message if state is not None else None) or message
         common = await self._common_fields(task, outcome.status, TaskState(message=message))
@@ -167,7 +168,7 @@ class TaskService:
 
     async def _common_fields(self, task: ResolvedTask, status: TaskStatus, state: TaskState | None) -> dict[str, Any]:
         state = state or TaskState()
-        # A task that goes on is kept for as long as it does, and then for the retention: from now on at the least.
+        # An open workflow is kept until it closes, and then for the retention: count from now on.
         until = task.execution.close_time or datetime.now(UTC)
         kept = max(until - task.created, timedelta()) + await self._retention()
         updated = task.execution.close_time or state.updated_at or task.created
@@ -184,7 +185,7 @@ class TaskService:
 
 
 async def _is_cancellable(task: ResolvedTask) -> bool | None:
-    """What the binding says; None: it says nothing in time, as a question that the workflow's end has overtaken."""
+    """The binding's answer; None after a timeout, as for a query that the workflow's end has overtaken."""
     if not task.has_started:
         return True
     with anyio.move_on_after(_REFRESH_AFTER):
@@ -193,17 +194,17 @@ async def _is_cancellable(task: ResolvedTask) -> bool | None:
 
 
 async def _try_read_state(task: ResolvedTask) -> TaskState | None:
-    """What the workflow says of itself; None where it can't, or takes too long."""
+    """Read the state of a workflow; None if that fails or times out."""
     with anyio.move_on_after(_STATE_TIMEOUT):
         try:
             return await task.binding.state(task.handle)
-        except Exception as error:  # noqa: BLE001 (whatever it is, there is an answer without it)
-            logger.debug("Task %s can't tell its state: %s", task.task_id, error)
+        except Exception as error:  # noqa: BLE001 (the state is optional here)
+            logger.debug("The state of task %s can't be read: %s", task.task_id, error)
     return None
 
 
 def _status(state: TaskState | None) -> TaskStatus:
-    """Of a workflow that goes on."""
+    """The status of an open workflow."""
     return "input_required" if state is not None and state.input_requests else "working"
 
 

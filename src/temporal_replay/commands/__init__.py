@@ -1,1 +1,1 @@
-"""Commands: as a history records them, as a replay emits them, and how both differ."""
+"""Commands: recorded in a history, emitted on replay, and compared."""

@@ -1,4 +1,7 @@
-"""Compares what the code emits with what was recorded: another order of commands, or other values in them."""
+"""Compares emitted with recorded commands: other commands (nondeterminism) or other values in them (drift).
+
+The simulator compares commands too, in a module of its own. That is intended: both packages can be used alone.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,13 @@ from temporal_replay.commands.values import differences
 
 
 class Drift(BaseModel):
-    """One value of one command that is not what was recorded.
+    """A value of a command that differs from the recording.
 
     Attributes:
         command: Kind and name of the command: `ScheduleActivity pay`.
-        field: Which of its attributes, and where in it: `input[0].amount`.
-        old, new: What was recorded, and what the code says now.
-        event_id: The event that recorded it.
+        field: Path of the value in the command's attributes: `input[0].amount`.
+        old, new: The recorded and the emitted value.
+        event_id: Id of the event that recorded the command.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,7 +36,7 @@ class Drift(BaseModel):
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first command that is another one than was recorded; None on the side that has none."""
+    """The first position at which another command was emitted than recorded. A side without a command is None."""
 
     recorded: Command | None
     emitted: Command | None
@@ -41,48 +44,52 @@ class Mismatch:
 
     @property
     def description(self) -> str:
-        """What was recorded and what the code does now, in two lines."""
+        """The recorded and the emitted command, in two lines."""
         was = f"event {self.recorded.event_id}: {self.recorded.title}" if self.recorded else "no (further) command"
         now = self.emitted.title if self.emitted else "no (further) command"
         return f"recorded: {was}\nnow:      {now}"
 
 
 def compare(recorded: Tasks, emitted: Tasks) -> tuple[Mismatch | None, list[Drift]]:
-    """The first command that is another one, or, if they are all the same ones, where their values differ.
+    """Compare recorded with emitted commands.
 
     Args:
-        recorded: Of every task that was completed.
-        emitted: At least of these.
+        recorded: The commands of every completed task.
+        emitted: The commands of at least these tasks.
+
+    Returns:
+        The first mismatch and no drift, or no mismatch and all drift.
     """
     drift: list[Drift] = []
-    for task, one, other in align_commands(recorded, emitted):
-        if one is None or other is None or not _is_same_command(one, other):
-            return Mismatch(one, other, task), []
-        drift += _value_drift(one, other)
+    for task, old, new in align_commands(recorded, emitted):
+        if old is None or new is None or not _is_same_command(old, new):
+            return Mismatch(old, new, task), []
+        drift += _value_drift(old, new)
     return None, drift
 
 
 def align_commands(recorded: Tasks, emitted: Tasks) -> Iterator[tuple[int, Command | None, Command | None]]:
-    """Of each completed task: what was recorded, beside what is emitted in its place."""
-    # Local activities last: where another command ended the replay, they are missing only because of it.
+    """Yield task, recorded command and emitted command for each position of each completed task."""
+    # Local activities last: if an earlier command mismatches, local activities may be missing only because of it.
     for task in sorted(recorded, key=lambda task: (task == LOCAL_ACTIVITIES, task)):
         for is_of_updates in (True, False):
             old, new = (_select(tasks.get(task, ()), is_of_updates) for tasks in (recorded, emitted))
             if task == LOCAL_ACTIVITIES:
-                # Recorded is the order in which they ended; emitted, that in which they began.
+                # Markers are recorded in order of completion, but emitted in order of start.
                 old, new = (sorted(lane, key=lambda command: command.key) for lane in (old, new))
             for one, other in zip_longest(old, new):
                 yield task, one, other
 
 
 def _select(commands: Sequence[Command], is_of_updates: bool) -> list[Command]:
-    """Answers of updates travel beside the commands: each of the two is in order, they are not with each other."""
+    """Select update responses or all other commands. Either is in order; the two are not ordered with each other."""
     return [command for command in commands if command.is_update_response is is_of_updates]
 
 
-def _is_same_command(one: Command, other: Command) -> bool:
-    has_names = one.name and other.name
-    return (one.kind, one.key) == (other.kind, other.key) and (one.name == other.name or not has_names)
+def _is_same_command(recorded: Command, emitted: Command) -> bool:
+    have_names = recorded.name and emitted.name
+    is_same_kind = (recorded.kind, recorded.key) == (emitted.kind, emitted.key)
+    return is_same_kind and (recorded.name == emitted.name or not have_names)
 
 
 def _value_drift(recorded: Command, emitted: Command) -> list[Drift]:

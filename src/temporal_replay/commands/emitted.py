@@ -15,7 +15,7 @@ from temporal_replay.commands.command import CLOSING_KINDS, LOCAL_ACTIVITIES, Co
 from temporal_replay.commands.schema import COMMAND_SCHEMAS, CommandSchema, RunDefaults
 
 _BY_COMMAND: Mapping[str, CommandSchema] = {schema.command: schema for schema in COMMAND_SCHEMAS}
-# Nothing of these gets into a history as a command's event. Of patches the SDK's own replay sees to.
+# These leave no command event in a history. The SDK's own replay checks patches.
 _UNRECORDED_VARIANTS = frozenset({"respond_to_query", "set_patch_marker", "request_cancel_local_activity"})
 _CANCEL_VARIANTS = {
     "cancel_timer": ("start_timer", "CancelTimer"),
@@ -28,12 +28,12 @@ _CANCEL_VARIANTS = {
 
 @dataclass
 class EmittedCommands:
-    """What one run of a workflow has emitted since its replay began.
+    """The commands that one run has emitted since its replay started.
 
     Attributes:
-        run: Where it runs.
-        patches: Every patch it holds a marker of.
-        failures: Why the code failed workflow tasks, in its own words, with the traceback.
+        defaults: Defaults of the run.
+        patches: Patches for which the code emitted a marker.
+        failures: Messages, with tracebacks, of the workflow tasks that the code failed.
     """
 
     defaults: RunDefaults
@@ -42,27 +42,28 @@ class EmittedCommands:
     _by_length: dict[int, list[WorkflowCommand]] = field(default_factory=dict)
 
     def add(self, history_length: int, commands: Iterable[WorkflowCommand]) -> None:
-        """Add what one activation was answered with; the length is that of the history it saw."""
+        """Add the commands of one activation, which saw a history of `history_length` events."""
         for command in commands:
             self._by_length.setdefault(history_length, []).append(command)
             if command.HasField("set_patch_marker"):
                 self.patches.add(command.set_patch_marker.patch_id)
 
     def tasks(self, started: Sequence[int], local: Iterable[str], quiescent: Collection[int] = ()) -> Tasks:
-        """The commands of each of the workflow tasks, as a server would have recorded them.
+        """Group the commands by workflow task, as a server would have recorded them.
 
         Args:
-            started: Event ids of WorkflowTaskStarted, in order, of the tasks that were completed and of the one that
-                was not, if the history ends in the middle of one; or of its WorkflowTaskScheduled, if it ends there.
+            started: Event ids of WorkflowTaskStarted, in order: of the completed tasks, and of a last task that
+                is still open. If the history ends before the last task started, the event id of its
+                WorkflowTaskScheduled.
             local: Ids of the local activities whose markers the history has.
-            settled: The tasks whose local activities must all have markers; in the others one may still run.
+            quiescent: The tasks after which no local activity may be running, so that each must have its marker.
 
         Raises:
-            UnknownCommandError: The code emits a command of a kind that nobody here knows.
+            UnknownCommandError: The code emits a command of an unknown kind.
         """
         found: dict[int, list[WorkflowCommand]] = {task: [] for task in started}
         for length in sorted(self._by_length):
-            # A task that led to no command may be seen together with what came after it.
+            # A task without commands may share an activation with the next task.
             place = bisect_right(started, length)
             if place:
                 found[started[place - 1]] += self._by_length[length]
@@ -76,14 +77,14 @@ class EmittedCommands:
 
 
 class _Reader:
-    """Turns emitted commands into `Command`s, task by task."""
+    """Turns emitted messages into `Command`s, task by task."""
 
     def __init__(self, defaults: RunDefaults, local: frozenset[str], cancelled: frozenset[int]) -> None:
         self.local: list[Command] = []
         self._defaults = defaults
         self._local_ids = local
         self._cancelled = cancelled
-        # What was begun before: the command that began it, by its variant and number.
+        # The command that started an operation, by its variant and sequence number.
         self._started: dict[tuple[str, int], WorkflowCommand] = {}
 
     def read(self, emitted: Sequence[WorkflowCommand], is_quiescent: bool) -> tuple[Command, ...]:
@@ -109,7 +110,7 @@ class _Reader:
                 found.append(read)
             else:
                 raise UnknownCommandError(f"the code emits {variant!r}, a command that strict replay does not know")
-        # The SDK's core sends what ends the run last, whenever the code emitted it.
+        # The SDK core moves the closing command to the end, whenever the code emitted it.
         return (
             *(each for each in found if each.kind not in CLOSING_KINDS),
             *(each for each in found if each.kind in CLOSING_KINDS),
@@ -118,7 +119,10 @@ class _Reader:
     def _cancel(
         self, variant: str, message: Any, found: list[Command], in_this_task: Mapping[tuple[str, int], Command]
     ) -> None:
-        """What is cancelled in the task that began it never gets to the server; what is abandoned is not cancelled."""
+        """Add a cancel command, unless the server would not record it.
+
+        A command cancelled in the task that emitted it never reaches the server. With ABANDON, nothing is cancelled.
+        """
         start_variant, kind = _CANCEL_VARIANTS[variant]
         number = message.child_workflow_seq if kind == "CancelChildWorkflow" else message.seq
         if (start_variant, number) in in_this_task:
@@ -139,7 +143,10 @@ class _Reader:
                 found.append(Command(kind))
 
     def _add_local_activity(self, message: Any, is_quiescent: bool) -> None:
-        """Without a marker it still runs, was cancelled, or was never recorded: only the last is another command."""
+        """Add a local activity if the history has its marker, or should have it.
+
+        Without a marker it may still be running, or be cancelled. Otherwise it was never recorded: another command.
+        """
         is_new = is_quiescent and message.seq not in self._cancelled
         if is_new or message.activity_id in self._local_ids:
             self.local.append(Command("LocalActivity", message.activity_type, message.activity_id))

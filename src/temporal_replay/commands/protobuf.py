@@ -1,4 +1,4 @@
-"""Walks protobuf messages: every message below one, and every place that holds payloads."""
+"""Walks protobuf messages: all nested messages, and every field that holds payloads."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _NOT_ENCODED = frozenset(kind.DESCRIPTOR.full_name for kind in (Header, SearchAt
 
 @dataclass(frozen=True)
 class PayloadSlot:
-    """A place that holds payloads.
+    """A field or map entry that holds payloads.
 
     Attributes:
-        under: The name of the field, or the key of the map, that holds it.
+        name: Name of the field, or key of the map entry.
     """
 
     name: str
     _container: Any
 
     def payloads(self) -> Sequence[Payload]:
-        """The payloads there."""
+        """The payloads in the slot."""
         return [self._container] if isinstance(self._container, Payload) else list(self._container)
 
     def replace(self, payloads: Sequence[Payload]) -> None:
-        """Put others in their place; one for one where only one fits."""
+        """Replace the payloads; a singular field takes the first one."""
         if isinstance(self._container, Payload):
             self._container.CopyFrom(payloads[0])
         else:
@@ -39,7 +39,7 @@ class PayloadSlot:
 
 
 def walk(message: Message, *, excluding: Container[str] = ()) -> Iterator[Message]:
-    """The message itself and every message in it, at any depth; but those of some types, by their full names."""
+    """Yield the message and all messages nested in it, except types whose full names are in `excluding`."""
     if message.DESCRIPTOR.full_name in excluding:
         return
     yield message
@@ -49,7 +49,7 @@ def walk(message: Message, *, excluding: Container[str] = ()) -> Iterator[Messag
 
 
 def payload_slots(message: Message, *, excluding: Container[str] = ()) -> list[PayloadSlot]:
-    """Every place below a message that holds payloads, in a fixed order; see `walk`."""
+    """All payload slots below a message, in a fixed order; `excluding` as for `walk`."""
     found: list[PayloadSlot] = []
     for each in walk(message, excluding=excluding):
         for field, value in each.ListFields():
@@ -63,10 +63,10 @@ def payload_slots(message: Message, *, excluding: Container[str] = ()) -> list[P
 
 
 def encoded_slots(event: HistoryEvent) -> list[PayloadSlot]:
-    """Every place in an event whose payloads a codec has encoded.
+    """All slots of an event whose payloads a codec has encoded.
 
-    The SDK hands it no search attributes, which the server reads, no headers, unless told to, and nothing of what its
-    core notes down for itself in a marker, but what came of a local activity.
+    The SDK does not encode search attributes (the server reads them), nor headers by default. In markers it
+    encodes only the result or failure of a local activity.
     """
     if not event.HasField("marker_recorded_event_attributes"):
         return payload_slots(event, excluding=_NOT_ENCODED)

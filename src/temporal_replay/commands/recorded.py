@@ -1,4 +1,4 @@
-"""Reads the commands that a history has recorded."""
+"""Reads the commands that a history records."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from temporal_replay.commands.schema import COMMAND_SCHEMAS, CommandSchema, RunD
 
 _SUFFIX = "_event_attributes"
 _BY_EVENT: Mapping[str, CommandSchema] = {schema.event: schema for schema in COMMAND_SCHEMAS}
-# What came of a command: these name its task once more.
+# Results of a command. These events refer to the task of the command a second time.
 _RESULT_EVENTS = frozenset(
     {
         "request_cancel_external_workflow_execution_failed",
@@ -27,7 +27,7 @@ _RESULT_EVENTS = frozenset(
 _CLOSING_EVENTS = frozenset(
     f"workflow_execution_{how}" for how in ("completed", "failed", "canceled", "continued_as_new")
 )
-# The SDK writes this by itself beside each patch marker.
+# The SDK upserts this search attribute beside each patch marker.
 _CHANGE_VERSION_ATTRIBUTE = "TemporalChangeVersion"
 
 
@@ -38,7 +38,7 @@ def attributes(event: HistoryEvent) -> tuple[str, Any]:
 
 
 def run_defaults_of(events: Sequence[HistoryEvent]) -> RunDefaults:
-    """What the defaults of a history's commands are taken from."""
+    """The defaults of a history's commands."""
     upserts = (
         attrs.search_attributes.indexed_fields
         for kind, attrs in map(attributes, events)
@@ -48,7 +48,7 @@ def run_defaults_of(events: Sequence[HistoryEvent]) -> RunDefaults:
 
 
 def completed_tasks(events: Iterable[HistoryEvent]) -> dict[int, int]:
-    """Of each workflow task that was completed: event id of its start, by the event id of its completion."""
+    """Event id of WorkflowTaskStarted, by event id of WorkflowTaskCompleted."""
     found = {}
     for event in events:
         kind, attrs = attributes(event)
@@ -58,9 +58,9 @@ def completed_tasks(events: Iterable[HistoryEvent]) -> dict[int, int]:
 
 
 def quiescent_tasks(events: Sequence[HistoryEvent]) -> frozenset[int]:
-    """The completed tasks after which, at once or later, no local activity was running.
+    """The completed tasks after which, immediately or later, no local activity was running.
 
-    While one runs, the worker completes a task only to be given the next at once; or the run ends.
+    While a local activity runs, the worker completes a task only to receive the next one at once, or to close the run.
     """
     found: set[int] = set()
     pending: set[int] = set()
@@ -73,7 +73,7 @@ def quiescent_tasks(events: Sequence[HistoryEvent]) -> frozenset[int]:
             continue
         is_command_event = getattr(attrs, "workflow_task_completed_event_id", 0) == completion
         is_command_event |= kind.startswith("workflow_execution_update_")
-        # What came while the task was under way is written after it.
+        # Events that arrived while the task ran are written after its completion, with an earlier time.
         was_buffered = kind != "workflow_task_scheduled" and event.event_time.ToNanoseconds() <= completed_at
         if completion and (kind in _CLOSING_EVENTS or not (is_command_event or was_buffered)):
             if kind != "workflow_task_scheduled" and kind not in _CLOSING_EVENTS:
@@ -87,7 +87,7 @@ def recorded_commands(events: Sequence[HistoryEvent]) -> Tasks:
     """The commands of every completed workflow task.
 
     Raises:
-        UnknownCommandError: An event records a command of a kind that nobody here knows.
+        UnknownCommandError: An event records a command of an unknown kind.
     """
     defaults, started = run_defaults_of(events), completed_tasks(events)
     tasks: dict[int, list[Command]] = {task: [] for task in started.values()}
@@ -154,7 +154,7 @@ def _local_activity(marker: MarkerRecordedEventAttributes, event_id: int) -> Com
 
 
 def patch_markers(events: Iterable[HistoryEvent]) -> dict[str, bool]:
-    """The patches that a history has markers of, and whether each was deprecated when it was recorded."""
+    """Patches with a marker in the history, and whether each was deprecated when it was recorded."""
     found = {}
     for event in events:
         kind, attrs = attributes(event)

@@ -1,4 +1,4 @@
-"""The attributes of each kind of command, read alike from the command and from the event that records it."""
+"""The attributes of each kind of command, read in the same way from an emitted command and from a recorded event."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from temporalio.api.history.v1 import WorkflowExecutionStartedEventAttributes
 from temporal_replay.commands import values
 from temporal_replay.commands.values import Plain
 
-# The server gives a workflow task this long where nobody says otherwise.
+# Server default.
 _TASK_TIMEOUT = timedelta(seconds=10)
 _PARENT_CLOSE_POLICIES = ("UNSPECIFIED", "TERMINATE", "ABANDON", "REQUEST_CANCEL")
 
 
 @dataclass(frozen=True)
 class RunDefaults:
-    """What the defaults of commands are taken from: the run that emits them.
+    """The run that emits commands, as the source of their defaults.
 
     Attributes:
-        memo, search_attributes: What the run after it inherits: the memo that this one began with, and the search
-            attributes that it has in the end.
+        memo, search_attributes: What continue-as-new inherits: the initial memo, and the search attributes at the end.
     """
 
     task_queue: str
@@ -38,7 +37,7 @@ class RunDefaults:
     def of(
         cls, started: WorkflowExecutionStartedEventAttributes, upserts: Iterable[Mapping[str, Payload]] = ()
     ) -> RunDefaults:
-        """The run that began so, and has changed its search attributes since."""
+        """The defaults of a run, from its start event and its search attribute upserts."""
         run, task = (values.to_timedelta(getattr(started, f"workflow_{name}_timeout")) for name in ("run", "task"))
         search_attributes = dict(started.search_attributes.indexed_fields)
         for upsert in upserts:
@@ -61,10 +60,10 @@ class CommandSchema:
 
     Attributes:
         kind: See `Command.kind`.
-        command: The variant of `WorkflowCommand` that asks for it; "" for one that is read in a way of its own.
-        event: The attributes of the `HistoryEvent` that records it.
-        name, key: Read from either.
-        fields: Reads the attributes from either; both spell most of them alike.
+        command: The variant of `WorkflowCommand`.
+        event: The attributes variant of the `HistoryEvent` that records it.
+        name, key: Read from either message.
+        fields: Reads the attributes from either message; most have the same names in both.
     """
 
     kind: str
@@ -86,7 +85,7 @@ def _type_name(message: Any, field: str) -> str:
 
 
 def _payloads_of(message: Any, *names: str) -> Plain:
-    """The payloads under whichever of the names the message has: commands list them, events wrap them."""
+    """The payloads in the first of the named fields that the message has. Commands list payloads, events wrap them."""
     held = next(getattr(message, name) for name in names if name in message.DESCRIPTOR.fields_by_name)
     if hasattr(held, "payloads"):
         held = held.payloads
@@ -104,7 +103,7 @@ def _search_attributes(message: Any) -> Plain:
 
 
 def _set_attributes(search_attributes: Plain) -> Plain:
-    """Those that have a value: one that was taken away is upserted with none."""
+    """Search attributes with a value. Removal is an upsert without a value."""
     return {name: value for name, value in dict(search_attributes or {}).items() if value not in (None, [])}
 
 
@@ -114,7 +113,7 @@ def _priority(message: Any) -> Plain:
 
 
 def _activity(message: Any, defaults: RunDefaults) -> Mapping[str, Plain]:
-    """The server settles the four time-outs of an activity by each other and by the run's."""
+    """Attributes of an activity, with the timeouts that the server derives from each other and from the run timeout."""
     to_close, to_start, attempt, heartbeat = (
         values.to_timedelta(getattr(message, f"{name}_timeout"))
         for name in ("schedule_to_close", "schedule_to_start", "start_to_close", "heartbeat")
@@ -141,7 +140,7 @@ def _activity(message: Any, defaults: RunDefaults) -> Mapping[str, Plain]:
 
 
 def _shorter_timeout(one: timedelta, other: timedelta) -> timedelta:
-    """The shorter of two time-outs, of which zero means none."""
+    """The shorter of two timeouts; zero means none."""
     return min(one, other) if one and other else one or other
 
 
@@ -189,7 +188,7 @@ def _signal(message: Any, _run: RunDefaults) -> Mapping[str, Plain]:
 
 
 def _run_id(message: Any) -> str:
-    """Of a workflow elsewhere, the run that is meant, or none; of a child nobody says one."""
+    """Run id of an external workflow, if the code named one. Signals to child workflows have none."""
     return str(message.workflow_execution.run_id)
 
 

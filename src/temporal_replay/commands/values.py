@@ -1,4 +1,4 @@
-"""What commands and events carry, as plain values that can be compared and shown. Pure."""
+"""The values in commands and events as plain values, which can be compared and displayed. Pure."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ Plain = Any
 """None, bool, int, float, str, a list of plain values, or a dict from str to plain values."""
 
 ABSENT = "(none)"
-"""How a value that one side does not have is shown."""
+"""Displayed in place of a value that one side does not have."""
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"))
 _CANCEL_PREFIX = re.compile(r"^Cancel requested by workflow with run id \S+ with reason: ")
-# What the server fills in where a retry policy leaves something out.
+# Server defaults of a retry policy.
 _DEFAULT_INTERVAL = timedelta(seconds=1)
 _DEFAULT_COEFFICIENT = 2.0
 _DEFAULT_MAXIMUM = 100
 
 
 def to_timedelta(duration: Duration) -> timedelta:
-    """A duration as it is in a message; nothing is zero."""
+    """Convert a protobuf duration; an unset one is zero."""
     return duration.ToTimedelta()
 
 
 def format_duration(value: timedelta) -> str:
-    """A span of time for people: 5d, 1h30m, 2.5s; 0s for none."""
+    """Format a duration for display: 5d, 1h30m, 2.5s; 0s for zero."""
     rest, text = abs(value.total_seconds()), "-" if value < timedelta(0) else ""
     for seconds, unit in _UNITS:
         whole, rest = divmod(rest, seconds)
@@ -45,7 +45,7 @@ def format_duration(value: timedelta) -> str:
 
 
 def payload(value: Payload) -> Plain:
-    """What a payload holds: JSON as such, anything else by its encoding and its bytes."""
+    """The plain value of a payload: parsed JSON, otherwise encoding and bytes."""
     encoding = value.metadata.get("encoding", b"").decode(errors="replace")
     if encoding == "binary/null":
         return None
@@ -53,22 +53,25 @@ def payload(value: Payload) -> Plain:
         try:
             return json.loads(value.data)
         except ValueError:
-            pass  # not what it says it is: compare the bytes
+            pass  # the payload is not the JSON it claims to be: compare the bytes
     return {"encoding": encoding, "data": base64.b64encode(value.data).decode()}
 
 
 def payloads(values: Sequence[Payload]) -> Plain:
-    """What a list of payloads holds."""
+    """The plain value of a list of payloads."""
     return [payload(value) for value in values]
 
 
 def named_payloads(values: Mapping[str, Payload]) -> Plain:
-    """What named payloads hold: a memo, search attributes."""
+    """The plain value of a payload map, such as a memo or search attributes."""
     return {name: payload(values[name]) for name in sorted(values)}
 
 
 def retry_policy(policy: RetryPolicy) -> Plain:
-    """A retry policy, with what the server fills in."""
+    """The plain value of a retry policy, with the server's defaults filled in.
+
+    The simulator fills in the same defaults, in a module of its own. That is intended: both packages can be used alone.
+    """
     initial = to_timedelta(policy.initial_interval) or _DEFAULT_INTERVAL
     return {
         "initial_interval": format_duration(initial),
@@ -80,8 +83,8 @@ def retry_policy(policy: RetryPolicy) -> Plain:
 
 
 def failure(value: Failure) -> Plain:
-    """A failure without its stack traces: they change with every line of code that moves."""
-    # pydantic's messages link to the documentation of its own version: an upgrade of it is no change of the code.
+    """The plain value of a failure, without stack traces: these change whenever a line of code moves."""
+    # Messages of pydantic link to the documentation of its version. An upgrade of pydantic is not a change of the code.
     plain: dict[str, Plain] = {"message": _PYDANTIC_LINK.sub("", _message(value))}
     if value.HasField("application_failure_info"):
         info = value.application_failure_info
@@ -100,26 +103,26 @@ def failure(value: Failure) -> Plain:
 
 
 def _category(number: int) -> str:
-    """By name; one that only a later SDK knows by its number."""
+    """Name of an error category; the number if this version of the SDK does not know it."""
     names: dict[int, str] = {value: name.rpartition("CATEGORY_")[2] for name, value in ApplicationErrorCategory.items()}
     return names.get(number, str(number))
 
 
 def _message(value: Failure) -> str:
-    """The message, also where a converter of failures keeps it with the stack trace in a payload."""
+    """The message of a failure, also if a failure converter has moved it into an encoded payload."""
     held = payload(value.encoded_attributes) if value.HasField("encoded_attributes") else None
     return str(held["message"]) if isinstance(held, dict) and "message" in held else value.message
 
 
 def cancel_reason(reason: str) -> str:
-    """Why a workflow asks another one to stop, without what the SDK's core puts before it."""
+    """The reason for a cancellation, without the prefix that the SDK core adds."""
     return _CANCEL_PREFIX.sub("", reason)
 
 
 def differences(old: Plain, new: Plain, at: str = "") -> Iterator[tuple[str, str, str]]:
-    """Where two plain values differ, each place once: where, old and new as text.
+    """Yield path, old text and new text of each place where two plain values differ.
 
-    Lists of different lengths differ element by element too, so that a line added tells which.
+    Lists of different lengths are compared element by element, so that the path shows which element was added.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted(old.keys() | new.keys()):
@@ -133,5 +136,5 @@ def differences(old: Plain, new: Plain, at: str = "") -> Iterator[tuple[str, str
 
 
 def text(value: Plain) -> str:
-    """A plain value for people: texts as they are, the rest as JSON."""
+    """Render a plain value for display: strings unchanged, everything else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -1,1 +1,1 @@
-"""Running a recorded history through the code, in this process or in others."""
+"""Replays recorded histories with workflow code, in this process or in several."""

@@ -1,4 +1,4 @@
-"""Replays recordings on all cores, in processes of their own, each within a time limit."""
+"""Replays recordings in several processes, each replay with a time limit."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ from temporal_replay.replay.target import CannotRunError, Target
 from temporal_replay.replay.worker import Job, Reply
 
 TIME_LIMIT = 30.0
-"""Seconds that the replay of one recording may take, by default. It takes milliseconds."""
+"""Default time limit for one replay, in seconds. A replay usually takes milliseconds."""
 
-_STARTUP_TIMEOUT = 120.0  # seconds, imports of the code under test included
+_STARTUP_TIMEOUT = 120.0  # seconds, including imports of the code under test
 _EXIT_TIMEOUT = 5.0  # seconds
 _MAX_LINE_BYTES = 64 * 1024 * 1024
-_STDERR_TAIL = 2000  # characters of what a process said before it ended
+_STDERR_TAIL = 2000  # characters
 
 
 @dataclass(frozen=True)
 class ReplayPool:
-    """How recordings are replayed.
+    """Replays recordings in worker processes.
 
     Attributes:
-        strict: Compare every command's values too.
+        target: The code to replay with.
+        strict: Whether to compare every value of every command.
         time_limit: Seconds for one recording.
-        processes: How many replay at the same time; 0: one a core.
+        processes: Number of worker processes; 0 means one per core.
+
+    Example:
+        pool = ReplayPool(Target("my_app.worker:WORKFLOWS"), processes=4)
+        report = await check_histories(Path("histories"), pool)
     """
 
     target: Target
@@ -45,11 +50,11 @@ class ReplayPool:
     async def replay(
         self, files: Mapping[str, Path], on_outcome: Callable[[Outcome], None] = lambda _: None
     ) -> list[Outcome]:
-        """The outcome of each file, in the order of their names.
+        """Replay files, and return their outcomes sorted by name.
 
         Args:
             files: Recordings, by name.
-            on_outcome: Called with each outcome as it comes.
+            on_outcome: Called with each outcome as it arrives.
 
         Raises:
             CannotRunError: The code can't be imported.
@@ -70,7 +75,7 @@ class ReplayPool:
         return sorted(found, key=lambda outcome: outcome.recording)
 
     async def _replay_share(self, number: int, share: dict[str, Path], add: Callable[[Outcome], None]) -> None:
-        """Replay a share in one process; in another one after each recording that was its process's end."""
+        """Replay a share in one process. A replay that ends or blocks its process is followed by a new process."""
         while share:
             async with _start_worker(number, self._job(), share) as process:
                 while share and not process.is_lost:
@@ -88,12 +93,12 @@ class ReplayPool:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def _partition(files: Mapping[str, Path], processes: int) -> list[dict[str, Path]]:
-    """About as many bytes for each process, always divided alike: the largest first, to whoever has least."""
+    """Divide files into shares of about equal size, deterministically: largest first, to the smallest share."""
     shares: list[dict[str, Path]] = [{} for _ in range(min(processes, len(files)))]
     weights = [0] * len(shares)
     for name, path in sorted(files.items(), key=lambda item: (-_size(item[1]), item[0])):
@@ -111,10 +116,10 @@ def _size(path: Path) -> int:
 
 
 class _WorkerProcess:
-    """One process that replays, and what it says.
+    """A worker process and the pipes to it.
 
     Attributes:
-        is_lost: Whether it has ended, or has to be given up.
+        is_lost: Whether the process has ended, or has to be killed.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, stderr: IO[bytes]) -> None:
@@ -127,42 +132,42 @@ class _WorkerProcess:
         self._stdin.write(f"{line}\n".encode())
 
     async def receive(self, within: float) -> Reply | None:
-        """The next thing it says; None if it has ended.
+        """Receive the next reply; None if the process has ended.
 
         Raises:
-            TimeoutError: It says nothing.
+            TimeoutError: No reply arrived in time.
         """
         line = await asyncio.wait_for(self._stdout.readline(), within)
         return Reply.model_validate_json(line) if line.endswith(b"\n") else None
 
     async def outcome(self, name: str, within: float) -> Outcome:
-        """What came of the recording that it is at."""
+        """Wait for the outcome of the current recording."""
         try:
             while (reply := await self.receive(within)) is not None:
                 if reply.outcome is not None:
                     return reply.outcome
         except TimeoutError:
             message = f"its replay did not end within {within:g} s"
-            advice = "The code waits for something outside of Temporal, or never gives control back. See --time-limit"
+            advice = "The code blocks outside of Temporal, or never yields control. Raise --time-limit if it is slow"
             problem = Problem(fault=Fault.TIMED_OUT, message=message, advice=advice)
         else:
-            message = "the process that replayed it ended"
-            advice = "The code, or something it imports, ends the process or crashes it"
+            message = "the replay process ended"
+            advice = "The code, or a module it imports, exits or crashes the process"
             problem = Problem(fault=Fault.CRASHED, message=message, detail=self.stderr_tail(), advice=advice)
         self.is_lost = True
         return Outcome(recording=name, problem=problem)
 
     def stderr_tail(self) -> str:
-        """The end of what it wrote to stderr."""
+        """The end of the process's stderr."""
         self._stderr.seek(0)
         return self._stderr.read().decode(errors="replace").strip()[-_STDERR_TAIL:]
 
 
 @asynccontextmanager
 async def _start_worker(number: int, job: Job, share: Mapping[str, Path]) -> AsyncIterator[_WorkerProcess]:
-    """A process that replays a share, gone at the end."""
-    # Texts hash in another order in each process, and in the same one each time: code that leans on the order of a set
-    # is caught, and caught again.
+    """Start a process that replays a share, and kill it at the end."""
+    # Each process has a hash seed of its own, the same on every run: code that depends on the order of a set fails,
+    # and fails reproducibly.
     environment = {**os.environ, "PYTHONHASHSEED": str(number)}
     with tempfile.TemporaryFile() as stderr:
         process = await asyncio.create_subprocess_exec(
@@ -172,7 +177,7 @@ async def _start_worker(number: int, job: Job, share: Mapping[str, Path]) -> Asy
             stderr=stderr,
             limit=_MAX_LINE_BYTES,
             env=environment,
-            start_new_session=True,  # Ctrl-C is ours to handle
+            start_new_session=True,  # this process handles Ctrl-C
         )
         try:
             worker = _WorkerProcess(process, stderr)
@@ -188,7 +193,7 @@ async def _start_worker(number: int, job: Job, share: Mapping[str, Path]) -> Asy
                 )
             yield worker
             if not worker.is_lost:
-                # It has nothing left to do, and ends by itself.
+                # The share is done: the process ends by itself.
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(process.wait(), _EXIT_TIMEOUT)
         finally:

@@ -27,7 +27,7 @@ from temporal_replay.replay.target import LoadedTarget
 
 @dataclass
 class _CurrentReplay:
-    """The replay that goes on now."""
+    """The replay in progress."""
 
     name: str
     recording: Recording
@@ -36,9 +36,15 @@ class _CurrentReplay:
 
 
 class InProcessReplayer:
-    """Replays recordings with one `Replayer`, as Temporal's own would, and says what came of each.
+    """Replays recordings with one `temporalio.worker.Replayer`, and compares commands.
 
-    It has no time limit: code that hangs, hangs the process. `ReplayPool` has one.
+    There is no time limit: code that hangs blocks this process. Use `ReplayPool` for a time limit.
+
+    Example:
+        async def recordings():
+            yield "order", read_recording(Path("histories/from_1.0/order.json"))
+
+        await InProcessReplayer(Target("my_app.worker:WORKFLOWS").load(), strict=True).replay(recordings(), print)
     """
 
     def __init__(self, target: LoadedTarget, *, strict: bool) -> None:
@@ -53,7 +59,7 @@ class InProcessReplayer:
         """Replay recordings, one after another.
 
         Args:
-            recordings: Names and recordings; the next one is asked for when the last one's outcome is told.
+            recordings: Names and recordings. The next one is requested after the last outcome was passed on.
             on_outcome: Called with each outcome.
         """
         async with self._target.replayer.workflow_replay_iterator(self._histories(recordings, on_outcome)) as results:
@@ -78,14 +84,14 @@ class InProcessReplayer:
             self._capture(decoded if self._strict else None)
             yield decoded.history
             if self._needs_second_pass:
-                # It failed, and nobody watched: once more, to see what the code does instead.
+                # The replay failed without capturing commands. Repeat it, to see which commands the code emits instead.
                 self._current.captures_commands = True
                 self._capture(decoded)
                 yield decoded.history
 
     @property
     def emitted(self) -> EmittedCommands | None:
-        """What the code emitted in the replay that is under way, or has just been told; None if nobody watched."""
+        """The commands emitted in the current or last replay; None if they were not captured."""
         return next((runner.emitted for runner in self._target.runners if runner.emitted), None)
 
     def _capture(self, recording: Recording | None) -> None:
@@ -94,9 +100,9 @@ class InProcessReplayer:
             runner.emitted = None
 
     def _outcome(self, failure: Exception | None) -> Outcome | None:
-        """What came of the turn; None if it has to be replayed once more."""
+        """The outcome of the current replay; None if it needs a second pass."""
         current = self._current
-        assert current is not None  # noqa: S101 (a result is of a turn)
+        assert current is not None  # noqa: S101 (each result belongs to a replay)
         self._needs_second_pass = failure is not None and not current.captures_commands
         if self._needs_second_pass:
             return None
@@ -122,7 +128,7 @@ class InProcessReplayer:
             mismatch, drift = compare(*commands_by_task(recording, emitted)) if emitted is not None else (None, [])
         except UnknownCommandError as unknown:
             if failure is None:
-                advice = "Replay with --no-strict, and tell the maintainers of the harness"
+                advice = "Replay with --no-strict, and report this command to the maintainers"
                 return {"problem": Problem(fault=Fault.FAILS, message=str(unknown), advice=advice)}
             mismatch, drift = None, []
         if failure is not None or mismatch is not None:
@@ -136,18 +142,18 @@ class InProcessReplayer:
 
 
 def commands_by_task(recording: Recording, emitted: EmittedCommands) -> tuple[Tasks, Tasks]:
-    """What was recorded, and what is emitted in its place.
+    """Recorded and emitted commands, by workflow task.
 
     Raises:
         UnknownCommandError: See `recorded_commands` and `EmittedCommands.tasks`.
     """
     recorded = recorded_commands(recording.events)
     starts = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_started"]
-    # A task that failed or timed out was tried again later. The last one may be under way.
+    # A task that failed or timed out was retried later. The last task may still be open.
     open_tasks = [start for start in starts if start in recorded or start == starts[-1]]
     scheduled = [event.event_id for event in recording.events if attributes(event)[0] == "workflow_task_scheduled"]
     if scheduled and starts and scheduled[-1] > starts[-1]:
-        # It waits to be started: what is emitted for it was not in place of the one before.
+        # The last task is scheduled but not started. Its commands must not be assigned to the task before.
         open_tasks.append(scheduled[-1])
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
     return {LOCAL_ACTIVITIES: (), **recorded}, emitted.tasks(open_tasks, local, quiescent_tasks(recording.events))
@@ -157,8 +163,8 @@ def _missing_workflow(name: str, recording: Recording, target: LoadedTarget) -> 
     known = ", ".join(sorted(str(each) for each in target.workflow_types))
     problem = Problem(
         fault=Fault.NO_CODE,
-        message=f"no code answers to workflow type {recording.workflow_type} (there is {known})",
-        advice="Keep the workflow class under its recorded name, @workflow.defn(name=...), as long as one may be open",
+        message=f"no workflow handles type {recording.workflow_type} (types in the code: {known})",
+        advice="Keep a class for the recorded type, @workflow.defn(name=...), as long as such a workflow may be open",
     )
     return Outcome(
         recording=name,
@@ -170,7 +176,7 @@ def _missing_workflow(name: str, recording: Recording, target: LoadedTarget) -> 
 
 
 def _undecodable(name: str, recording: Recording, error: RecordingError) -> Outcome:
-    advice = "Give the data converter that it was recorded with, with its keys: --data-converter"
+    advice = "Pass the data converter that it was recorded with, with its keys: --data-converter"
     return Outcome(
         recording=name,
         workflow_id=recording.workflow_id,
@@ -186,13 +192,17 @@ def _workflow_failure(error: str) -> Problem:
         fault=Fault.FAILS,
         message=f"workflow code fails on replay: {first}",
         detail=rest,
-        advice="A workflow that is open would be stuck at this task. Let the code take what was recorded",
+        advice="An open workflow would get stuck at this task. Make the code accept the recorded values",
     )
 
 
 def _nondeterminism(failure: Exception | None, mismatch: Mismatch | None, missing_patches: Sequence[str]) -> Problem:
-    """Args: gone: patches whose markers were recorded, and that the code did not ask for; maybe not yet."""
-    message = core_message(failure) if failure is not None else "the code emits other commands than were recorded"
+    """Describe a replay that emitted other commands.
+
+    Args:
+        missing_patches: Patches with a recorded marker that the code has not asked for, at least so far.
+    """
+    message = core_message(failure) if failure is not None else "the code emits other commands than recorded"
     patch = missing_patches[0] if missing_patches and "patch" in message.lower() else ""
     return Problem(
         fault=Fault.NONDETERMINISM,

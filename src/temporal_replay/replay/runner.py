@@ -1,4 +1,4 @@
-"""A workflow runner around another one, that sees every command the code emits. The seam of strict replay."""
+"""A workflow runner that captures the commands emitted by the runner it wraps."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from temporal_replay.commands.schema import RunDefaults
 
 
 class CapturingRunner(WorkflowRunner):
-    """Runs workflows by another runner, and watches while it is told to.
+    """Delegates to another runner, and captures commands while `captured_run` is set.
 
     Attributes:
-        watched: The run whose replay comes next, to be watched; None: it is not, and costs what it costs without.
-        emitted: What that run has emitted.
+        captured_run: Defaults of the run that is replayed next; None to capture nothing, at no cost.
+        emitted: The captured commands.
     """
 
     def __init__(self, inner: WorkflowRunner) -> None:
@@ -39,7 +39,7 @@ class CapturingRunner(WorkflowRunner):
         """See `WorkflowRunner`."""
         if self.captured_run is None:
             return self._inner.create_instance(det)
-        # On replay the SDK names a task queue of its own, which would get into the commands.
+        # On replay the SDK substitutes its own task queue, which would appear in the commands.
         info = replace(det.info, task_queue=self.captured_run.task_queue)
         self.emitted = EmittedCommands(self.captured_run)
         return _CapturingInstance(self._inner.create_instance(replace(det, info=info)), self.emitted)

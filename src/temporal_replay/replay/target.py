@@ -1,4 +1,4 @@
-"""Which code answers to recordings: `some.module:WORKFLOWS`, imported by name in every process that replays."""
+"""The code to replay with: named as `some.module:WORKFLOWS`, and imported in every process that replays."""
 
 from __future__ import annotations
 
@@ -17,35 +17,38 @@ from temporal_replay.replay.runner import CapturingRunner
 
 
 class CannotRunError(Exception):
-    """The gate itself can't run, whatever the recordings are like. The message says why and what to do."""
+    """The gate can't run, independently of the recordings. The message says why, and what to do."""
 
 
 def unreachable_message(error: Exception) -> str:
-    """What to say where Temporal can't be reached."""
-    # The SDK tells the whole chain of errors of its core in one line; the first says enough.
+    """The message for a Temporal server that can't be reached."""
+    # The SDK joins the error chain of its core in one line. The first error is enough.
     reason = str(error).partition(": tonic")[0]
-    return f"Temporal can't be reached: {reason}. Look at --address and TEMPORAL_ADDRESS"
+    return f"Temporal can't be reached: {reason}. Check --address and TEMPORAL_ADDRESS"
 
 
 @dataclass(frozen=True)
 class Target:
-    """Code to replay with, by name.
+    """The code to replay with, by name.
 
     Attributes:
-        workflows: `module:attribute`: the workflow classes that a worker is given, or a mapping of everything that its
-            `temporalio.worker.Replayer` takes (`workflows`, `data_converter`, `interceptors`, ...), or a function
+        workflows: `module:attribute` of one of: a list of workflow classes, as a worker takes it; a mapping of keyword
+            arguments of `temporalio.worker.Replayer` (`workflows`, `data_converter`, `interceptors`, ...); a function
             that returns either.
-        data_converter: `module:attribute` of the client's data converter; "" for Temporal's own.
+        data_converter: `module:attribute` of the client's data converter; "" for Temporal's default.
+
+    Example:
+        Target("my_app.worker:WORKFLOWS", data_converter="my_app.client:CONVERTER")
     """
 
     workflows: str
     data_converter: str = ""
 
     def load(self) -> LoadedTarget:
-        """Import it.
+        """Import the code.
 
         Raises:
-            CannotRunError: It can't be imported, is nothing that can be replayed with, or no worker would run it.
+            CannotRunError: The import fails, the object has another type, or a worker could not run the workflows.
         """
         loaded = _import_attribute(self.workflows, "--workflows")
         if callable(loaded) and not isinstance(loaded, type):
@@ -60,24 +63,24 @@ class Target:
         if self.data_converter:
             options["data_converter"] = _import_attribute(self.data_converter, "--data-converter")
         if not isinstance(options.setdefault("data_converter", DataConverter.default), DataConverter):
-            raise CannotRunError(f"--data-converter: {self.data_converter} is no temporalio.converter.DataConverter")
+            raise CannotRunError(f"--data-converter: {self.data_converter} is not a temporalio.converter.DataConverter")
         try:
             target = LoadedTarget(options)
         except (TypeError, ValueError) as error:
-            raise CannotRunError(f"--workflows: {self.workflows} is nothing to replay with: {error}") from None
+            raise CannotRunError(f"--workflows: {self.workflows} can't be replayed with: {error}") from None
         _run_in_event_loop(target.validate)
         return target
 
 
 class LoadedTarget:
-    """Code to replay with, imported.
+    """The imported code.
 
     Attributes:
-        replayer: Temporal's own, with a runner that can be told to watch.
-        watching: Every runner of it: the sandboxed one, and the one of workflows that opt out of the sandbox.
-        codec: What recorded payloads are decoded with, before they are replayed.
-        workflows: The classes.
-        names: The workflow types they answer to; None among them: any.
+        replayer: Temporal's replayer, with capturing runners.
+        runners: Its runners: the sandboxed one, and the one for workflows that opt out of the sandbox.
+        codec: Decodes recorded payloads before replay.
+        workflows: The workflow classes.
+        workflow_types: The types they handle; None stands for a dynamic workflow, which handles any type.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
@@ -96,40 +99,40 @@ class LoadedTarget:
         )
 
     def validate(self) -> None:
-        """Prepare each workflow as a worker does when it starts: the sandbox imports its module.
+        """Prepare each workflow as a starting worker does; the sandbox imports its module.
 
-        To be called where an event loop runs.
+        Requires a running event loop.
 
         Raises:
-            CannotRunError: A workflow can't be prepared, or two have one name; no worker would start with them.
+            CannotRunError: A workflow can't be prepared, or two handle the same type. No worker would start with them.
         """
         duplicates = sorted({str(name) for name in self.workflow_types if self.workflow_types.count(name) > 1})
         if duplicates:
-            raise CannotRunError(f"--workflows: more than one workflow answers to {', '.join(duplicates)}")
+            raise CannotRunError(f"--workflows: more than one workflow handles {', '.join(duplicates)}")
         config = self.replayer.config(active_config=True)  # plugins may have changed the runners
         for workflow in self.workflows:
             definition = vars(workflow)["__temporal_workflow_definition"]
             runner = config["workflow_runner" if definition.sandboxed else "unsandboxed_workflow_runner"]
             try:
                 runner.prepare_workflow(definition)
-            except Exception as error:  # noqa: BLE001 (whatever that code does when the sandbox imports it)
+            except Exception as error:  # noqa: BLE001 (user code, imported by the sandbox)
                 raise CannotRunError(
                     f"--workflows: no worker would start with {workflow.__module__}:{workflow.__qualname__}, "
-                    f"it can't be prepared to run: {_root_cause(error)}. If the sandbox is what refuses, import that "
+                    f"preparing it fails: {_root_cause(error)}. If the sandbox raised this, import that "
                     "module within `with workflow.unsafe.imports_passed_through():`"
                 ) from None
 
     def create_replayer(self, runner: WorkflowRunner) -> Replayer:
-        """Temporal's own replayer for this code, with another runner."""
+        """Create a replayer for this code that uses another runner."""
         return Replayer(**{**self._options, "workflow_runner": runner, "unsandboxed_workflow_runner": runner})
 
     def handles(self, workflow_type: str) -> bool:
-        """Whether there is code for a workflow type."""
+        """Whether a workflow class handles the type."""
         return workflow_type in self.workflow_types or None in self.workflow_types
 
 
 def _run_in_event_loop(work: Callable[[], None]) -> None:
-    """Call it where an event loop runs: in the one that does, or in one of its own."""
+    """Call `work` in the running event loop, or in a new one."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -147,7 +150,7 @@ async def _as_coroutine(work: Callable[[], None]) -> None:
 
 
 def _root_cause(error: BaseException) -> str:
-    """The error that another one was raised for."""
+    """Type and message of the error at the start of the chain of causes."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}".rstrip(": .")
@@ -156,16 +159,16 @@ def _root_cause(error: BaseException) -> str:
 def _workflow_type(workflow: type) -> str | None:
     definition = vars(workflow).get("__temporal_workflow_definition")
     if definition is None:
-        raise TypeError(f"{workflow.__qualname__} is no workflow: it has no @workflow.defn")
+        raise TypeError(f"{workflow.__qualname__} is not a workflow: it has no @workflow.defn")
     name: str | None = definition.name
     return name
 
 
 def _call_factory(function: Callable[[], Any], name: str) -> Any:
-    """What a function returns."""
+    """The return value of a function named by --workflows."""
     try:
         result = function()
-    except Exception as error:  # noqa: BLE001 (whatever that code does)
+    except Exception as error:  # noqa: BLE001 (user code)
         raise CannotRunError(f"--workflows: {name} can't be called: {type(error).__name__}: {error}") from None
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):

@@ -1,7 +1,7 @@
 """`python -m temporal_replay.replay.worker`: a process that replays recordings for `ReplayPool`.
 
-Takes a job and then recordings, one JSON text a line, on stdin; answers on what was stdout when it began, so that
-workflow code may print what it likes. Ends when stdin does, whatever it is doing: it never outlives its parent.
+Reads a job and then recordings from stdin, one JSON text a line. Writes replies to the original stdout, so that
+workflow code may print. Exits when stdin is closed, whatever it is doing: it never outlives its parent.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from temporal_replay.replay.target import CannotRunError, Target
 
 
 class Job(BaseModel):
-    """What the process is to replay with.
+    """What to replay with.
 
     Attributes:
-        module_path: Where the parent looks for modules.
+        module_path: The parent's `sys.path`.
     """
 
     workflows: str
@@ -39,7 +39,7 @@ class Job(BaseModel):
 
 
 class Reply(BaseModel):
-    """One line of what it says: that it is ready, that it can't run, what it begins with, or what came of it."""
+    """One reply: ready, can't run, recording started, or outcome of a recording."""
 
     ready: bool = False
     cannot_run: str = ""
@@ -48,7 +48,7 @@ class Reply(BaseModel):
 
 
 class _Parent:
-    """The other end of stdin and stdout."""
+    """The parent process, at the other end of stdin and stdout."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -63,8 +63,8 @@ class _Parent:
     async def receive(self) -> str:
         return await asyncio.to_thread(self._lines.get)
 
-    def send(self, answer: Reply) -> None:
-        self._out.write(answer.model_dump_json(exclude_defaults=True) + "\n")
+    def send(self, reply: Reply) -> None:
+        self._out.write(reply.model_dump_json(exclude_defaults=True) + "\n")
         self._out.flush()
 
 
@@ -81,8 +81,8 @@ async def _recordings(parent: _Parent) -> AsyncIterator[tuple[str, Recording]]:
 
 
 def unreadable_outcome(name: str, error: RecordingError) -> Outcome:
-    """The outcome of a file that is no recording."""
-    advice = "Restore the file from version control; a recording is never edited by hand"
+    """The outcome of a file that is not a recording."""
+    advice = "Restore the file from version control. Never edit a recording by hand"
     return Outcome(recording=name, problem=Problem(fault=Fault.UNREADABLE, message=str(error), advice=advice))
 
 
@@ -100,10 +100,10 @@ async def _serve(parent: _Parent) -> None:
 
 
 def main() -> None:
-    """Do what the parent says, and leave without waiting for threads of Temporal's SDK that may never end."""
+    """Serve the parent, then exit without waiting for SDK threads, which may never end."""
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    # What code under test logs is no news here: what came of it is told.
+    # Logs of the code under test are not part of the result.
     logging.disable(logging.CRITICAL)
     asyncio.run(_serve(_Parent(out)))
     out.flush()

@@ -1,4 +1,4 @@
-"""What the gate found, for people and for machines: a table, JSON, JUnit XML."""
+"""What `histories check` prints or writes: console text, JSON, JUnit XML."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from temporal_replay.outcome import Outcome
 
 _INDENT = "    "
 _ON_DRIFT = (
-    "Temporal replays this, but workflows that are open would go on otherwise than they began.\n"
-    "Guard it with workflow.patched; or, if it is right so, accept it with the reason, in "
-    f"{ACCEPTED_FILE}\n(recording may be a pattern such as from_0.1.0/*; old and new may be left out):"
+    "Temporal's Replayer accepts this, but open workflows would continue with different values.\n"
+    f"Guard the change with workflow.patched. If it is intended, accept it with a reason in {ACCEPTED_FILE}\n"
+    "(recording may be a pattern such as from_0.1.0/*; old and new may be omitted):"
 )
 
 
 def verdict(report: GateReport) -> str:
-    """One line on all of it."""
+    """Summarize a report in one line."""
     count = len(report.outcomes)
     if not count and not report.missing:
-        return "There is no recording here. Nothing was checked, so nothing passes"
+        return "No recordings found: nothing was checked, so the gate fails"
     parts = [f"{count} recording{'s' * (count != 1)} replayed in {report.seconds:.1f} s"]
     faults = Counter(outcome.problem.fault for outcome in report.outcomes if outcome.problem)
     parts += [f"{number} {fault}" for fault, number in sorted(faults.items())]
@@ -40,17 +40,17 @@ def verdict(report: GateReport) -> str:
 
 
 def print_report(report: GateReport, console: Console, *, verbose: bool = False) -> None:
-    """Print what is wrong, each with what to do, then the verdict.
+    """Print each fault with what to do next, then the verdict.
 
     Args:
-        all_of_them: A table of every recording too.
+        verbose: Print a table of all recordings first.
     """
     if verbose:
         console.print(_table(report))
     advised: set[str] = set()
     for outcome in report.broken:
-        _cross(console, outcome.recording, _headline(outcome))
-        # One change breaks many recordings: what to do is said once.
+        _print_fault(console, outcome.recording, _headline(outcome))
+        # One change often breaks many recordings: print its advice once.
         advice = render_advice(outcome)
         for text in (*findings(outcome), "" if advice in advised else advice):
             for line in text.splitlines():
@@ -58,27 +58,29 @@ def print_report(report: GateReport, console: Console, *, verbose: bool = False)
         console.print()
         advised.add(advice)
     for name in report.missing:
-        _cross(console, name, f"is missing: {PATHS_FILE} says it must exist")
+        _print_fault(console, name, f"is missing: {PATHS_FILE} requires it")
     for entry in report.stale:
-        stale = f"{entry.recording}, {entry.command}, {entry.field}: there is no such drift any more. Remove the entry"
-        _cross(console, ACCEPTED_FILE, stale)
+        stale = (
+            f"{entry.recording}, {entry.command}, {entry.field}: no recording has this drift any more. Remove the entry"
+        )
+        _print_fault(console, ACCEPTED_FILE, stale)
     for note in report.notes:
         console.print(f"[yellow]Note:[/] {escape(note)}.", highlight=False)
     style = "green" if report.is_clean else "bold red"
     console.print(f"[{style}]{escape(verdict(report))}.[/]", highlight=False)
 
 
-def _cross(console: Console, name: str, what: str) -> None:
+def _print_fault(console: Console, name: str, what: str) -> None:
     console.print(f"[bold red]✗[/] [bold]{escape(name)}[/] {escape(what)}", highlight=False)
 
 
 def explain(outcome: Outcome) -> str:
-    """What is wrong with a recording, and what to do, in lines."""
+    """Render the faults of a recording, and what to do next, as lines of text; "" if there are none."""
     return "\n".join([*findings(outcome), render_advice(outcome)]).strip()
 
 
 def findings(outcome: Outcome) -> list[str]:
-    """What is wrong with a recording."""
+    """The faults of a recording, one text each."""
     problem = [outcome.problem.message, outcome.problem.detail] if outcome.problem else []
     return [part for part in problem if part] + [
         f"event {drift.event_id}, {drift.command}: {drift.field}\n  was {drift.old}\n  now {drift.new}"
@@ -87,7 +89,7 @@ def findings(outcome: Outcome) -> list[str]:
 
 
 def render_advice(outcome: Outcome) -> str:
-    """What to do about it."""
+    """Render what to do about the faults of a recording."""
     if outcome.problem:
         return outcome.problem.advice
     if not outcome.drift:
@@ -109,29 +111,34 @@ def _table(report: GateReport) -> Table:
         table.add_column(column, justify="right")
     table.add_column("")
     for outcome in report.outcomes:
-        how = "[red]" + _headline(outcome).rpartition(") ")[2] + "[/]" if outcome in report.broken else "[green]ok[/]"
+        status = (
+            "[red]" + _headline(outcome).rpartition(") ")[2] + "[/]" if outcome in report.broken else "[green]ok[/]"
+        )
         row = (escape(outcome.recording), outcome.workflow_type, str(outcome.events), f"{outcome.seconds * 1000:.0f}")
-        table.add_row(*row, how)
+        table.add_row(*row, status)
     return table
 
 
 def render_json(report: GateReport) -> str:
-    """Everything, with `clean` and `verdict` first."""
+    """Render all of a report as JSON, `clean` and `verdict` first."""
     content = {"clean": report.is_clean, "verdict": verdict(report), **report.model_dump(mode="json")}
     return json.dumps(content, indent=2, ensure_ascii=False)
 
 
 def render_junit(report: GateReport) -> str:
-    """As CI systems read it: a test case a recording, one for each missing recording and stale entry; and the notes."""
+    """Render a report as JUnit XML.
+
+    Each recording, missing recording and stale rule is a test case; notes are in system-out.
+    """
     suite = ElementTree.Element("testsuite", name="histories", time=f"{report.seconds:.3f}")
     for outcome in report.outcomes:
-        wrong = (_headline(outcome), explain(outcome)) if outcome in report.broken else None
-        _add_case(suite, outcome.workflow_type or "unreadable", outcome.recording, outcome.seconds, wrong)
+        failure = (_headline(outcome), explain(outcome)) if outcome in report.broken else None
+        _add_case(suite, outcome.workflow_type or "unreadable", outcome.recording, outcome.seconds, failure)
     for name in report.missing:
-        _add_case(suite, PATHS_FILE, name, 0, ("missing", f"{PATHS_FILE} says it must exist"))
+        _add_case(suite, PATHS_FILE, name, 0, ("missing", f"{PATHS_FILE} requires it"))
     for entry in report.stale:
         name = f"{entry.recording} {entry.command} {entry.field}"
-        _add_case(suite, ACCEPTED_FILE, name, 0, ("stale", "there is no such drift: remove the entry"))
+        _add_case(suite, ACCEPTED_FILE, name, 0, ("stale", "no recording has this drift any more: remove the entry"))
     if not len(suite):
         _add_case(suite, "histories", "corpus", 0, ("empty", verdict(report)))
     suite.set("tests", str(len(suite)))
@@ -142,13 +149,15 @@ def render_junit(report: GateReport) -> str:
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ElementTree.tostring(suite, encoding="unicode")}\n'
 
 
-def _add_case(suite: ElementTree.Element, group: str, name: str, seconds: float, wrong: tuple[str, str] | None) -> None:
+def _add_case(
+    suite: ElementTree.Element, group: str, name: str, seconds: float, failure: tuple[str, str] | None
+) -> None:
     named = {"classname": _printable(group), "name": _printable(name), "time": f"{seconds:.3f}"}
     case = ElementTree.SubElement(suite, "testcase", named)
-    if wrong:
-        ElementTree.SubElement(case, "failure", message=_printable(wrong[0])).text = _printable(wrong[1])
+    if failure:
+        ElementTree.SubElement(case, "failure", message=_printable(failure[0])).text = _printable(failure[1])
 
 
 def _printable(text: str) -> str:
-    """XML knows no other control characters than these, not even escaped."""
+    """Escape the control characters that XML can't represent, not even as character references."""
     return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)

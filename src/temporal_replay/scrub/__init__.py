@@ -1,1 +1,1 @@
-"""Making a recording fit to be kept: pull, pseudonymize, normalize."""
+"""Makes recordings of production histories publishable: pull, pseudonymize, normalize."""

@@ -1,4 +1,4 @@
-"""Gives the ids in a recording other names: the same id the same one in every place, and in what code makes of it."""
+"""Replaces the ids in a recording: each id by the same pseudonym everywhere, also where code derives ids from it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from temporal_replay.commands.recorded import attributes
 from temporal_replay.recording import Recording
 
 _UPDATE_ID_FIELDS = frozenset({"update_id", "protocol_instance_id", "inbound_update_id"})
-# A client may choose these, or a server makes them of what a client chose.
+# Chosen by a client, or derived by a server from what a client chose.
 _REQUEST_ID_FIELDS = frozenset({"request_id", "attached_request_id", "operation_token", "operation_id"})
-# The server makes these of the ids of updates.
+# Derived by the server from update ids.
 _MESSAGE_ID_FIELDS = frozenset({"accepted_request_message_id", "rejected_request_message_id"})
 _CODE_CHOSEN_ID_EVENTS = frozenset(
     {
@@ -24,19 +24,19 @@ _CODE_CHOSEN_ID_EVENTS = frozenset(
 )
 
 Pseudonyms = Sequence[tuple[str, str]]
-"""Old and new, the longest first."""
+"""Pairs of id and pseudonym, the longest id first."""
 
 
 @dataclass(frozen=True)
 class IdPseudonyms:
-    """Other names for the ids of one recording.
+    """Pseudonyms for the ids of one recording.
 
     Attributes:
-        kin: Of the workflow, its parent and its root: replaced within every text.
-        updates: Of updates: replaced in what may be made of them too, ids of activities and of workflows.
-        codes: Ids of workflows that the code names in commands. Replaced in them is what they have of other ids; the
-            rest is the code's own, and strict replay compares it.
-        text: Makes another text of one.
+        workflow_ids: Of the workflow, its parent and its root. Replaced within every text.
+        update_ids: Of updates. Also replaced in ids that code may derive from them: of activities and workflows.
+        code_chosen_ids: Workflow ids that the code chose in commands. Only the parts taken from other ids are replaced:
+            strict replay compares the rest.
+        text: Makes the pseudonym of a text.
     """
 
     workflow_ids: Pseudonyms
@@ -46,7 +46,7 @@ class IdPseudonyms:
 
     @classmethod
     def of(cls, recording: Recording, text: Callable[[str], str]) -> IdPseudonyms:
-        """The names for a recording, each made by `text`."""
+        """Collect the ids of a recording, and make their pseudonyms with `text`."""
         workflow_ids = _workflow_id_pseudonyms(recording, text)
         code_chosen_ids, update_ids = set(), set()
         for event in recording.events:
@@ -61,7 +61,7 @@ class IdPseudonyms:
         return cls(workflow_ids, names, frozenset(code_chosen_ids), text)
 
     def pseudonym(self, field: str, value: str) -> str:
-        """What stands in a field of that name instead."""
+        """The replacement for the value of a field."""
         if (
             field in _UPDATE_ID_FIELDS
             or field in _REQUEST_ID_FIELDS
@@ -73,7 +73,7 @@ class IdPseudonyms:
             return made if made is not None else _replace_foreign(value, self.workflow_ids, self.text)
         if field == "workflow_id" or (field == "activity_id" and not value.isdigit()):
             for old, pseudonym in self.update_ids:
-                # Of a short one, `1`, nothing is made where it is but part of a word or a number.
+                # Match whole words only: an id such as `1` also occurs within other words and numbers.
                 found = re.compile(rf"(?<![^\W_]){re.escape(old)}(?![^\W_])")
                 if found.search(value):
                     value = pseudonym.join(found.split(value))
@@ -82,7 +82,7 @@ class IdPseudonyms:
 
 
 def _workflow_id_pseudonyms(recording: Recording, text: Callable[[str], str]) -> Pseudonyms:
-    """Of the workflow and its parents; one whose id begins with another's keeps the rest of it."""
+    """Pseudonyms of the workflow and its ancestors. An id that extends another id keeps its suffix."""
     started = recording.events[0].workflow_execution_started_event_attributes
     ids = {
         recording.workflow_id,
@@ -106,7 +106,7 @@ def _replace_known(text: str, names: Pseudonyms) -> str:
 
 
 def _replace_foreign(value: str, workflow_ids: Pseudonyms, text: Callable[[str], str]) -> str:
-    """Of an id that somebody else gave: nothing of it stays, and what it has of kin is renamed as kin is."""
+    """Replace an id that the code did not choose: all of it, and known workflow ids in it by their pseudonyms."""
     for old, pseudonym in workflow_ids:
         if old in value:
             return pseudonym.join(text(part) for part in value.split(old))

@@ -1,4 +1,4 @@
-"""Makes a fetched history fit to be kept: nothing of the machine it ran on, nothing of a clock that was moved."""
+"""Normalizes a fetched history: removes traces of the machine it ran on, and of skipped time."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporal_replay.commands.protobuf import walk
 from temporal_replay.commands.recorded import attributes
 
-# Events by which the real server's experimental time skipping moves a clock. Workers pay no attention to them; a
-# history in production has none, and whether other versions of the SDK read them nobody promises.
+# The real server's experimental time skipping writes these events. Workers ignore them, production histories have none,
+# and other SDK versions might not accept them.
 _TIME_SKIPPING_EVENTS = frozenset(
     {"workflow_execution_options_updated", "workflow_execution_time_skipping_transitioned"}
 )
 _TIME_SKIPPING_FIELDS = ("time_skipping_config", "time_skipping_state_propagation")
-# Event ids of another workflow's history.
+# Event ids in the history of another workflow.
 _FOREIGN_EVENT_IDS = frozenset({"parent_initiated_event_id", "external_initiated_event_id"})
 _IDENTITY = "worker"
 _SERVER_FIELDS = ("task_id", "version", "links", "principal")
 
 
 def normalize(events: Sequence[HistoryEvent], queues: Mapping[str, str] | None = None) -> tuple[HistoryEvent, ...]:
-    """Copies of the events, without what names the machine (identities, stack traces, sticky queues) or moved a clock.
+    """Copy events without machine-specific values (identities, stack traces, sticky queues) and time skipping.
 
-    Events that only moved a clock are left out, and the others numbered anew; what happened when stays as it was.
+    Events that only skip time are dropped, and the others renumbered. Timestamps are kept.
 
     Args:
-        queues: Other names for task queues.
+        queues: New names of task queues, by old name.
+
+    Example:
+        recording = replace(recording, events=normalize(recording.events, {"test-queue-17": "orders"}))
     """
     kept = [event for event in events if not _only_moves_clock(event)]
     numbers = _renumber(events, kept)
@@ -46,7 +49,7 @@ def _only_moves_clock(event: HistoryEvent) -> bool:
 
 
 def _renumber(events: Sequence[HistoryEvent], kept: Sequence[HistoryEvent]) -> dict[int, int]:
-    """The new number of each event; of one that is gone, that of the one before."""
+    """New id of each event; a dropped event gets the id of the event before it."""
     found, latest = {0: 0}, 0
     kept_ids = {event.event_id for event in kept}
     for event in events:

@@ -30,11 +30,11 @@ _UNSAFE_FILE_CHARS = re.compile(r"[^A-Za-z0-9._-]+")
 
 @dataclass(frozen=True)
 class PullResult:
-    """What became of one workflow that the query found.
+    """The result for one workflow.
 
     Attributes:
-        path: Where it was written; None if it was not.
-        why_not: Why not; "" if it was.
+        path: The file that was written; None after an error.
+        error: Why no file was written; "" if one was.
     """
 
     workflow_id: str
@@ -44,13 +44,17 @@ class PullResult:
 
 @dataclass(frozen=True)
 class Puller:
-    """Where histories go, and how they are scrubbed.
+    """Pulls histories into a folder.
 
     Attributes:
-        code: The code that they run with: what does not replay to the letter with it can't be scrubbed.
-        folder: Where they are written.
-        keep: Fields of payloads whose texts steer the code.
+        target: The code that the workflows run with. A history that does not replay with it can't be scrubbed.
+        folder: Where recordings are written.
+        keep: Names of payload fields whose texts control the code's decisions, and so must not be replaced.
         time_limit: Seconds for one replay.
+
+    Example:
+        puller = Puller(Target("my_app.worker:WORKFLOWS").load(), Path("histories/pulled"), keep={"status"})
+        results = await puller.pull(client, 'WorkflowType = "Order"', limit=100)
     """
 
     target: LoadedTarget
@@ -61,15 +65,15 @@ class Puller:
     async def pull(
         self, client: Client, query: str, *, limit: int, on_result: Callable[[PullResult], None] = lambda _: None
     ) -> list[PullResult]:
-        """Write the history of each workflow that a query finds, without what people wrote in it.
+        """Scrub and write the history of each workflow that a query finds.
 
         Args:
-            query: As `temporal workflow list --query` takes it.
-            limit: At most so many, the latest first.
-            told: Called with what became of each.
+            query: A list filter, as `temporal workflow list --query` takes it.
+            limit: Number of workflows at most, latest first.
+            on_result: Called with each result.
 
         Raises:
-            CannotRunError: Temporal can't be reached, or does not understand the query; or the folder can't be written.
+            CannotRunError: Temporal can't be reached or rejects the query, or the folder can't be written.
         """
         found = []
         async for execution in _list(client, query, limit):
@@ -88,23 +92,28 @@ class Puller:
         except (RecordingError, UnknownCommandError) as error:
             return PullResult(execution.id, error=str(error))
         except RPCError as error:
-            return PullResult(execution.id, error=f"Temporal refuses: {error.message}")
+            return PullResult(execution.id, error=f"Temporal rejects the request: {error.message}")
         try:
             write_recording(replace(recording, recorded_with=origin), path)
         except OSError as error:
             if isinstance(error, FileExistsError) and path.exists():
-                return PullResult(execution.id, error=f"{path} exists; a recording is never written over")
-            raise CannotRunError(f"{path} can't be written: {error.strerror or error}. Look at --into") from None
+                return PullResult(
+                    execution.id,
+                    error=f"{path} exists. Recordings are never overwritten",
+                )
+            raise CannotRunError(f"{path} can't be written: {error.strerror or error}. Check --into") from None
         return PullResult(execution.id, path)
 
 
 async def _list(client: Client, query: str, limit: int) -> AsyncIterator[WorkflowExecution]:
-    """What a query finds. What goes wrong between two of them is not told as an error of Temporal's."""
+    """The workflows that a query finds. Errors of the query become `CannotRunError`; errors of the loop body do not."""
     try:
         async for execution in client.list_workflows(query, limit=limit):
             yield execution
     except RPCError as error:
-        raise CannotRunError(f"Temporal refuses: {error.message}. Look at --query, --address and --namespace") from None
+        raise CannotRunError(
+            f"Temporal rejects the query: {error.message}. Check --query, --address and --namespace"
+        ) from None
     except (RuntimeError, OSError) as error:
         raise CannotRunError(unreachable_message(error)) from None
 
@@ -112,23 +121,26 @@ async def _list(client: Client, query: str, limit: int) -> AsyncIterator[Workflo
 async def scrub_and_prove(
     recording: Recording, target: LoadedTarget, *, keep: Collection[str] = (), time_limit: float = TIME_LIMIT
 ) -> Recording:
-    """A scrubbed copy of a recording, that replays to the letter with this code.
+    """Pseudonymize a recording, and prove that the result replays with this code, value by value.
+
+    The original is replayed, then the scrubbed copy, then the copy with the outputs that the code emitted for it.
 
     Raises:
-        RecordingError: It does not replay, before or after; or holds what can't be scrubbed.
-        UnknownCommandError: It holds a command that strict replay does not know.
+        RecordingError: The recording does not replay, before or after, or it holds something that can't be scrubbed.
+        UnknownCommandError: The recording has a command of an unknown kind.
     """
     before, _ = await _replay(recording, target, time_limit)
     if before.problem or before.drift:
         raise RecordingError(
-            f"it does not replay to the letter with this code: pull with the code it runs with. {_explain(before)}"
+            "it does not replay exactly with this code: pull with the code that the workflow runs with. "
+            f"{_explain(before)}"
         )
-    # A new key each time, forgotten at once: nobody can try out which texts were there.
+    # A new key for each recording, which is not kept: nobody can test guesses of the original texts.
     scrubbed = scrub_recording(recording, Scrubber(secrets.token_bytes(32), keep))
     during, emitted = await _replay(scrubbed, target, time_limit)
     if during.problem or emitted is None:
         raise RecordingError(
-            "once scrubbed it does not replay. A text that steers the code must be kept: name its field with --keep. "
+            "the scrubbed copy does not replay. Name the fields whose texts control the code with --keep. "
             f"{_explain(during)}"
         )
     sources = {
@@ -139,7 +151,7 @@ async def scrub_and_prove(
     regenerated = regenerate_outputs(scrubbed, sources)
     after, _ = await _replay(regenerated, target, time_limit)
     if after.problem or after.drift:
-        raise RecordingError(f"once scrubbed it does not replay to the letter. {_explain(after)}")
+        raise RecordingError(f"the scrubbed copy does not replay exactly. {_explain(after)}")
     return regenerated
 
 
@@ -158,7 +170,7 @@ async def _replay(
     found: list[tuple[Outcome, EmittedCommands | None]] = []
     replayer = InProcessReplayer(target, strict=True)
     task = asyncio.create_task(replayer.replay(one(), lambda outcome: found.append((outcome, replayer.emitted))))
-    # Not cancelled: a replay that hangs can't be, and ends with the process.
+    # A hanging replay can't be cancelled. It ends with the process.
     await asyncio.wait([task], timeout=time_limit)
     if not task.done():
         raise RecordingError(f"its replay did not end within {time_limit:g} s")

@@ -1,6 +1,6 @@
-"""Puts what code emits in the place of what was recorded: a scrubbed recording becomes one that the code has made.
+"""Replaces recorded outputs by those that the code emits, so that a scrubbed recording is consistent again.
 
-What the code makes of scrubbed inputs is not guessed: the code itself is asked.
+The outputs for scrubbed inputs are taken from a replay, not computed here.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from temporal_replay.recording import Recording
 
 
 def regenerate_outputs(recording: Recording, sources: Mapping[int, Any]) -> Recording:
-    """With what the code emits in the place of what was recorded.
+    """Copy a recording, with the outputs that the code emits now.
 
     Args:
-        sources: Of each event that records a command, the command as it is emitted now.
+        sources: The emitted command, by id of the event that records it.
     """
     events = []
     for event in recording.events:
@@ -70,7 +70,10 @@ def _replace_failure(place: Failure, failure: Failure) -> None:
 
 
 def _replace_input(attrs: Any, message: Any) -> None:
-    """Of activities, children, signals, the next run: what commands list, events wrap; a Nexus operation has one."""
+    """Replace the input and memo of an activity, child workflow, signal, next run or Nexus operation.
+
+    Commands list payloads, events wrap them; a Nexus operation has a single payload.
+    """
     given = next((name for name in ("arguments", "input", "args") if hasattr(message, name)), "")
     if given and hasattr(attrs, "input"):
         payloads = getattr(message, given)

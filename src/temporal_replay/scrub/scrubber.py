@@ -1,4 +1,4 @@
-"""Takes what people wrote out of a recording, by rule: the same text becomes the same other text of the same shape."""
+"""Pseudonymizes the texts of a recording: the same text becomes the same other text of the same shape."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from temporal_replay.recording import Recording, RecordingError
 from temporal_replay.scrub.ids import IdPseudonyms
 from temporal_replay.scrub.normalize import normalize
 
-# Dates, times, spans of time, ids that machines make: the code calculates with them.
+# Dates, times, durations and generated ids: code calculates with them.
 _MACHINE_VALUE = re.compile(
     r"|\d{4}-\d\d-\d\d([T ][\d:.]+(Z|[-+][\d:]+)?)?|-?P[\dDHMSTWY.]+|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 )
-# Search attributes of the SDK's and the server's own: ids of patches and of builds.
+# Search attributes written by SDK and server: ids of patches and builds.
 _SDK_SEARCH_ATTRIBUTES = frozenset({"TemporalChangeVersion", "BuildIds", "TemporalWorkerDeploymentVersion"})
-# What the SDK's core keeps in its markers beside results: ids of patches and of local activities.
+# Data of the SDK core in markers: ids of patches and local activities.
 _SDK_MARKER_DETAILS = frozenset({"patch-data", "data"})
 _FREE_TEXT_FIELDS = frozenset({"reason", "cause", "details", "control"})
-# Who is told of the end, and with which token; what it has to do with elsewhere; what Nexus is sent with; how events
-# are shown: replay has no use for them.
+# Callbacks with tokens, links, Nexus headers, display settings: replay does not use them.
 _UNUSED_FIELDS = frozenset(
     {"completion_callbacks", "attached_completion_callbacks", "links", "nexus_header", "event_group_markers"}
 )
@@ -41,19 +40,19 @@ _LETTERS = {True: string.ascii_uppercase, False: string.ascii_lowercase}
 
 @dataclass(frozen=True)
 class Scrubber:
-    """How texts are replaced.
+    """Replaces texts, keyed by a secret (HMAC-SHA256).
 
     Attributes:
-        key: Whoever has it could try out texts; so make a new one each time, and forget it.
-        keep: Names of fields, in any payload, whose values steer the code: states, codes, currencies; or of activities,
-            signals, updates and workflow types, all of whose values do.
+        key: With the key, anyone could test guesses of the original texts. Use a new key each time, and do not keep it.
+        keep: Names of payload fields whose values control the code, such as states, codes or currencies. Also names of
+            activities, signals, updates and workflow types, to keep all of their values.
     """
 
     key: bytes
     keep: Collection[str] = ()
 
     def text(self, text: str) -> str:
-        """Another text of the same shape: letters for letters, digits for digits, the rest as it is."""
+        """Replace letters by letters and digits by digits. Other characters, dates, durations and UUIDs are kept."""
         if _MACHINE_VALUE.fullmatch(text):
             return text
         noise = hmac.digest(self.key, text.encode(errors="surrogatepass"), hashlib.sha256)
@@ -63,7 +62,7 @@ class Scrubber:
         return "".join(_substitute(char, number) for char, number in zip(text, stream, strict=False))
 
     def plain(self, value: Any, name: str = "") -> Any:
-        """A JSON value with every text replaced, but under the names that are kept."""
+        """Replace every text in a JSON value, except under the names in `keep`."""
         if name in self.keep:
             return value
         if isinstance(value, dict):
@@ -73,21 +72,21 @@ class Scrubber:
         return self.text(value) if isinstance(value, str) else value
 
     def payload(self, payload: Payload, name: str) -> Payload:
-        """A payload with every text in it replaced.
+        """Replace every text in a payload.
 
         Raises:
-            RecordingError: It is no JSON: nobody knows what is in it.
+            RecordingError: The payload is not JSON, so its content is unknown.
         """
         encoding = payload.metadata.get("encoding", b"").decode(errors="replace")
         if encoding == "binary/null" or name in _SDK_SEARCH_ATTRIBUTES:
             return payload
         if not encoding.startswith("json/"):
-            raise RecordingError(f"a payload of encoding {encoding!r} can't be scrubbed; give your --data-converter")
+            raise RecordingError(f"a payload of encoding {encoding!r} can't be scrubbed: pass your --data-converter")
         try:
             value = json.loads(payload.data)
         except (ValueError, RecursionError) as error:
             raise RecordingError(
-                f"a payload of encoding {encoding!r} is no JSON, and can't be scrubbed: {error}"
+                f"a payload of encoding {encoding!r} is not JSON, and can't be scrubbed: {error}"
             ) from None
         data = json.dumps(self.plain(value, name), ensure_ascii=False, separators=(",", ":"))
         return Payload(metadata=dict(payload.metadata), data=data.encode())
@@ -95,24 +94,24 @@ class Scrubber:
 
 def _substitute(char: str, number: int) -> str:
     if char.isdigit():
-        return str(1 + number % 9)  # never zero: an amount stays one
+        return str(1 + number % 9)  # never zero, so that an amount stays an amount
     return _LETTERS[char.isupper()][number % 26] if char.isalpha() else char
 
 
 def scrub_recording(recording: Recording, scrubber: Scrubber) -> Recording:
-    """A tidied copy, with what comes from outside scrubbed. What the code made of it is to be filled in.
+    """Normalize a recording and pseudonymize its external inputs. Outputs of the code are to be regenerated.
 
-    Types of errors stay, as code depends on them, and ids of workflows that the code names in commands.
+    Error types are kept, because code depends on them. So are workflow ids that the code chose in commands.
 
     Raises:
-        RecordingError: There is something in it that can't be scrubbed.
+        RecordingError: The recording holds something that can't be scrubbed.
     """
     pseudonyms, owners = IdPseudonyms.of(recording, scrubber.text), _payload_owners(recording.events)
     events = []
     for event in normalize(recording.events):
         event.ClearField("user_metadata")
         for slot in _user_payload_slots(event):
-            # A value that is a field of nothing goes by what it is given to, or comes from.
+            # A payload without a field name goes by the name of its activity, workflow, signal or update.
             name = owners.get(event.event_id, "") if slot.name == "payloads" else slot.name
             slot.replace([scrubber.payload(payload, name) for payload in slot.payloads()])
         for message in walk(event):
@@ -127,7 +126,7 @@ _CAUSE_FIELDS = ("scheduled_event_id", "initiated_event_id", "accepted_event_id"
 
 
 def _payload_owners(events: Sequence[HistoryEvent]) -> dict[int, str]:
-    """Of each event that speaks of an activity, a workflow, a signal or an update: its name."""
+    """Name of the activity, workflow, signal or update that an event belongs to, by event id."""
     found: dict[int, str] = {}
     for event in events:
         _, attrs = attributes(event)
@@ -143,7 +142,7 @@ def _payload_owners(events: Sequence[HistoryEvent]) -> dict[int, str]:
 
 
 def _user_payload_slots(event: HistoryEvent) -> list[PayloadSlot]:
-    """The places that hold payloads of people."""
+    """The slots with payloads of the user; in markers, without the data of the SDK."""
     if not event.HasField("marker_recorded_event_attributes"):
         return payload_slots(event)
     marker = event.marker_recorded_event_attributes
@@ -160,7 +159,7 @@ def _scrub_texts(message: Any, scrubber: Scrubber, pseudonyms: IdPseudonyms) -> 
     if "header" in message.DESCRIPTOR.fields_by_name and message.DESCRIPTOR.name.endswith("EventAttributes"):
         message.ClearField("header")
     if message.DESCRIPTOR.name == "WorkflowExecutionStartedEventAttributes" and message.priority.fairness_key:
-        message.priority.fairness_key = scrubber.text(message.priority.fairness_key)  # whoever started it gave it
+        message.priority.fairness_key = scrubber.text(message.priority.fairness_key)  # chosen by the client
     for field, value in message.ListFields():
         if field.name in _UNUSED_FIELDS:
             message.ClearField(field.name)

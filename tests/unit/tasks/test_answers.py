@@ -81,7 +81,7 @@ async def test_an_answer_counts_for_two_workers_that_began_after_the_question(re
 
 @requirement("TASK-UPDATE")
 @pytest.mark.parametrize(
-    ("response", "told"),
+    ("response", "expected"),
     [
         ({}, "elicitation"),
         ({"x": 1}, "elicitation"),
@@ -96,13 +96,13 @@ async def test_an_answer_counts_for_two_workers_that_began_after_the_question(re
     ],
 )
 async def test_what_is_no_answer_is_refused_and_the_question_stays(
-    real_client: TemporalClient, response: Any, notification: str
+    real_client: TemporalClient, response: Any, expected: str
 ) -> None:
     async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
         task_id = await asking(client)
         error = await expect_error(update_task(client.session, task_id, {key_of(task_id): response}))
         assert error.code == -32602
-        assert notification in error.message
+        assert expected in error.message
         await answered_all(client, [task_id])
 
 
@@ -118,7 +118,7 @@ NOT_TAKEN: dict[str, tuple[Exception, int, str]] = {
 async def test_an_answer_that_was_not_taken_is_not_acknowledged(
     real_client: TemporalClient, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    error, code, notification = NOT_TAKEN[why]
+    error, code, expected = NOT_TAKEN[why]
 
     async def is_not_taken(*_: Any) -> None:
         raise error
@@ -130,7 +130,7 @@ async def test_an_answer_that_was_not_taken_is_not_acknowledged(
         async with tasks_client(deployments.deployments(real_client)) as another:
             refused = await expect_error(update_task(another.session, task_id, form))
         assert refused.code == code
-        assert notification in refused.message
+        assert expected in refused.message
         await answered_all(client, [task_id])
 
 
