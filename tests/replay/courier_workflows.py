@@ -1,4 +1,4 @@
-"""Somebody else's couriers: what they begin they also call off, tell others, and go on as new."""
+"""Another project's workflows: couriers cancel what they started, signal other workflows, and continue as new."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from temporalio import activity, workflow
 from temporalio.common import SearchAttributeKey
 
 AREA = SearchAttributeKey.for_keyword("InvoiceStatus")
-NOBODYS_QUEUE = "couriers-nobody"
-"""A task queue without a worker: what is scheduled there waits until it is cancelled."""
+UNSERVED_QUEUE = "couriers-unserved"
+"""A task queue without a worker: its activities stay scheduled until they are cancelled."""
 
 
 @workflow.defn
 class Depot:
-    """Stays open until it is closed."""
+    """Stays open until it is cancelled."""
 
     def __init__(self) -> None:
         self.brought: list[str] = []
@@ -54,7 +54,7 @@ class Detour:
 
 @workflow.defn
 class Courier:
-    """Goes round twice. What does not come in time is called off."""
+    """Does two rounds. Cancels what is not done in time."""
 
     @workflow.run
     async def run(self, round_number: int, depot: str) -> str:
@@ -65,7 +65,7 @@ class Courier:
     async def go(self, round_number: int, depot: str) -> None:
         lunch = asyncio.create_task(workflow.sleep(timedelta(hours=5)))
         parking = workflow.start_activity(
-            "park", round_number, task_queue=NOBODYS_QUEUE, schedule_to_close_timeout=timedelta(hours=1)
+            "park", round_number, task_queue=UNSERVED_QUEUE, schedule_to_close_timeout=timedelta(hours=1)
         )
         detour = await workflow.start_child_workflow(
             Detour.run, "by the lake", id=f"{workflow.info().workflow_id}-detour"
@@ -83,14 +83,14 @@ class Courier:
 
 @activity.defn
 async def weigh(parcel: str) -> int:
-    """Takes longer for what is heavy."""
+    """Takes longer for a heavy parcel."""
     await asyncio.sleep(0.3 if "heavy" in parcel else 0)
     return len(parcel)
 
 
 @workflow.defn
 class Scales:
-    """Weighs two parcels at once: the first one takes longer."""
+    """Weighs two parcels concurrently; the first one takes longer."""
 
     @workflow.run
     async def run(self) -> list[int]:
@@ -105,7 +105,7 @@ class Scales:
 
 @nexusrpc.service
 class Customs:
-    """Somebody else's office, reached by Nexus."""
+    """A Nexus service of another project."""
 
     declare: nexusrpc.Operation[str, str]
 
@@ -119,7 +119,7 @@ class CustomsOffice:
 
 @workflow.defn
 class Border:
-    """Declares two parcels, the second one in any time."""
+    """Declares two parcels, the second one without a timeout."""
 
     @workflow.run
     async def run(self, endpoint: str) -> list[str]:
@@ -132,7 +132,7 @@ class Border:
 
 @workflow.defn
 class Shift:
-    """Goes on as new, with what it was given, or with what it is now."""
+    """Continues as new, with inherited or with changed memo and search attributes."""
 
     @workflow.run
     async def run(self, left: int, area: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Orders of `versioning/`, begun by each version of the code and waiting to be paid."""
+"""Records orders of `versioning/`, started by each version of the code and waiting for payment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def tell_customer(what: str) -> None: ...
 
 
 async def record(client: Client, workflow: type) -> Recording:
-    """An order that waits to be paid."""
+    """Record an order that waits for payment."""
     name = f"orders-{os.getpid()}-{workflow.__name__}"
     async with Worker(client, task_queue=name, workflows=[workflow], activities=[reserve, tell_customer]):
         handle = await client.start_workflow("Order", "a lamp", id=name, task_queue=name)

@@ -1,4 +1,4 @@
-"""A project of somebody else's: parcels. What is recorded of it is replayed with code that was changed since."""
+"""Another project's workflows: parcels. Tests replay their recordings with edited versions of this module."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from temporalio import activity, workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-CITY = SearchAttributeKey.for_keyword("InvoiceStatus")  # whatever the server at hand has registered
+CITY = SearchAttributeKey.for_keyword("InvoiceStatus")  # an attribute that the test server has registered
 
 
 @activity.defn
@@ -34,7 +34,7 @@ class Label:
 
 @workflow.defn
 class Parcel:
-    """Takes a parcel to somebody who has to be asked when."""
+    """Delivers a parcel on a day that an update names."""
 
     def __init__(self) -> None:
         self.day = ""

@@ -1,4 +1,4 @@
-"""Looks for people and machines in a recording: every word of it must be one of the code's own, or of Faker's."""
+"""Scans recordings for personal and machine data: every word must occur in the code, or come from Faker."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from faker import Faker
 import invoice_mcp
 
 _WORD = re.compile(r"[^\W\d_]+")
-# What machines make: ids, digests, points in time.
-_MADE = re.compile(
+# Generated values: ids, digests, timestamps.
+_GENERATED = re.compile(
     r"[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\d[T ][\d:.]+(Z|[-+][\d:]+)?"
 )
-# Faker's providers of which the recorded paths make names and sentences.
-_MAKES_UP = {"person", "company", "lorem"}
-# What the server and the SDK say of themselves, and the code does not.
-_TEMPORALS = (
+# The Faker providers that the recorded paths use.
+_FAKER_PROVIDERS = {"person", "company", "lorem"}
+# Words of the server and the SDK that the code does not use.
+_TEMPORAL_TEXTS = (
     "request-from-RespondWorkflowTaskCompleted",
     "WORKFLOWALREADYSTARTED",
     "KeywordList",
@@ -31,7 +31,7 @@ _TEMPORALS = (
 
 
 def texts_of(value: Any, under: str = "") -> Iterator[tuple[str, str]]:
-    """Every text in the JSON of a recording's events, payloads decoded, with the name it stands under."""
+    """Every text in the JSON of events, payloads decoded, with the key it is stored under."""
     if isinstance(value, dict):
         for key, each in value.items():
             is_encoded = isinstance(each, str) and (key == "data" or under == "metadata")
@@ -43,24 +43,24 @@ def texts_of(value: Any, under: str = "") -> Iterator[tuple[str, str]]:
         yield under, value
 
 
-def strangers_in(events: Any) -> list[str]:
+def unknown_texts(events: Any) -> list[str]:
     """The texts with a word that neither the code nor Faker uses, or that names a machine."""
     return [
         text
         for under, text in texts_of(events)
-        if under != "eventType" and (_words(_MADE.sub(" ", text)) - _known() or _is_of_a_machine(under, text))
+        if under != "eventType" and (_words(_GENERATED.sub(" ", text)) - _known() or _identifies_machine(under, text))
     ]
 
 
-def _is_of_a_machine(under: str, text: str) -> bool:
+def _identifies_machine(under: str, text: str) -> bool:
     is_named = under == "identity" and text != "worker"
-    return is_named or under == "stackTrace" or "@" in text or "site-packages" in text or _is_a_worlds_queue(text)
+    return is_named or under == "stackTrace" or "@" in text or "site-packages" in text or _is_world_queue(text)
 
 
 _PACKAGES = ("invoice_mcp", "mcp_temporal_tasks", "temporal_replay", "temporal_simulator")
 
 
-def _is_a_worlds_queue(text: str) -> bool:
+def _is_world_queue(text: str) -> bool:
     return re.fullmatch(r"world-\d+", text) is not None
 
 
@@ -76,12 +76,12 @@ def _known() -> frozenset[str]:
         for path in (Path(invoice_mcp.__file__).parents[1] / package).rglob("*.py")
         for word in _words(path.read_text("utf-8"))
     }
-    return frozenset(code.union(*(_words(text) for text in (*_TEMPORALS, *_made_up()))))
+    return frozenset(code.union(*(_words(text) for text in (*_TEMPORAL_TEXTS, *_faker_words()))))
 
 
-def _made_up() -> Iterator[str]:
+def _faker_words() -> Iterator[str]:
     for provider in Faker("en_US").get_providers():
-        if type(provider).__module__.split(".")[2] in _MAKES_UP:
+        if type(provider).__module__.split(".")[2] in _FAKER_PROVIDERS:
             for name in dir(type(provider)):
                 if not name.startswith("__"):
                     yield from _leaves(getattr(type(provider), name))

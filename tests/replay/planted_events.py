@@ -1,4 +1,4 @@
-"""Plants a name in every place of an event that holds a text, and finds where it is left."""
+"""Builds events of every kind with a person's name in every text field, and finds the name again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 
 def every_event() -> Iterator[HistoryEvent]:
-    """Events of every kind, with the name in every text; fields that exclude each other get it one after the other."""
+    """Events of every kind, with the name in every text. Each alternative of a oneof is filled in turn."""
     for name in _KINDS:
         for choice in range(12):
             event = HistoryEvent()
@@ -31,12 +31,12 @@ def every_event() -> Iterator[HistoryEvent]:
 
 
 def left_in(event: HistoryEvent) -> Iterator[tuple[str, str]]:
-    """The name of each message and field that holds the name."""
+    """Message and field names of all texts that contain the name."""
     yield from _left(event)
 
 
 def planted(text: str) -> str:
-    """That text with the name in it: as somebody's who writes ids by hand."""
+    """The text with the name in it, like a hand-written id."""
     return f"{text}-by-{NAME}.smith@example.com"
 
 

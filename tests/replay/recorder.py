@@ -1,4 +1,4 @@
-"""Records parcels and couriers on a real server, and replays recordings in this process."""
+"""Records test workflows on a real server, and replays recordings in this process."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ SHIFTS: Mapping[str, dict[str, Any]] = {
     "shift with a search attribute": {"args": [1], "search_attributes": _AREA},
     "shift elsewhere": {"args": [1, "south"], "memo": {"who": "Ann"}, "search_attributes": _AREA},
 }
-"""Workflows that continue as new, and what they are started with."""
+"""Start options of workflows that continue as new, by name."""
 
 
 async def record_parcels(client: Client) -> dict[str, Recording]:
-    """A parcel that was delivered, one that is lost, one whose day nobody has said yet; and the first one's label."""
+    """Record a delivered parcel, a lost one, one waiting for a delivery day, and the label of the first."""
     queue = f"parcels-{os.getpid()}-{next(_numbers)}"
     async with Worker(
         client,
@@ -45,8 +45,8 @@ async def record_parcels(client: Client) -> dict[str, Recording]:
             parcel = {"to": "Ann", "content": "a book"}
             handles[name] = await client.start_workflow("Parcel", parcel, id=f"{queue}-{name}", task_queue=queue)
         for handle in handles.values():
-            await has_memo(handle)
-        await refused(handles["delivered"], "Sunday")
+            await wait_for_memo(handle)
+        await request_refused_day(handles["delivered"], "Sunday")
         await handles["delivered"].execute_update("deliver_on", "Monday")
         await handles["lost"].signal("lose")
         for name in ("delivered", "lost"):
@@ -59,8 +59,7 @@ async def record_parcels(client: Client) -> dict[str, Recording]:
 
 
 async def record_couriers(client: Client) -> dict[str, Recording]:
-    """A courier's first round, which goes on as a second one, that, the detour it calls off, the depot it closes;
-    scales; and a border."""
+    """Record two rounds of a courier, with the child workflow and the depot that the courier cancels, scales, and a border."""
     queue = f"couriers-{os.getpid()}-{next(_numbers)}"
     await client.operator_service.create_nexus_endpoint(
         CreateNexusEndpointRequest(
@@ -110,7 +109,7 @@ async def record_couriers(client: Client) -> dict[str, Recording]:
 
 
 async def record_slip(client: Client) -> Recording:
-    """A slip that was approved by an update whose id names who did."""
+    """Record a slip that was approved by an update whose id names a person."""
     queue = f"slips-{os.getpid()}-{next(_numbers)}"
     async with (
         Worker(
@@ -125,14 +124,14 @@ async def record_slip(client: Client) -> Recording:
     return Recording(found.workflow_id, found.workflow_type, normalize(found.events))
 
 
-async def has_memo(handle: WorkflowHandle[Any, Any]) -> None:
+async def wait_for_memo(handle: WorkflowHandle[Any, Any]) -> None:
     """Wait until a parcel has its label."""
     async with asyncio.timeout(20):
         while not await (await handle.describe()).memo():
             await asyncio.sleep(0.01)
 
 
-async def refused(handle: WorkflowHandle[Any, Any], day: str) -> None:
+async def request_refused_day(handle: WorkflowHandle[Any, Any], day: str) -> None:
     """Ask for a day that is refused."""
     try:
         await handle.execute_update("deliver_on", day)
@@ -144,7 +143,7 @@ async def refused(handle: WorkflowHandle[Any, Any], day: str) -> None:
 async def replay(
     recordings: Mapping[str, Recording], code: LoadedTarget | Sequence[type], *, strict: bool = True
 ) -> dict[str, Outcome]:
-    """The outcome of each recording, by name."""
+    """Replay recordings, and return their outcomes by name."""
     code = code if isinstance(code, LoadedTarget) else LoadedTarget({"workflows": list(code)})
     found: list[Outcome] = []
 
@@ -158,10 +157,10 @@ async def replay(
 
 
 def edited(folder: Path, *edits: tuple[str, str], of: ModuleType = parcel_workflows) -> list[type]:
-    """The workflows of a module, `parcels.py`, after edits of its text, each old -> new and made once.
+    """The workflows of a module after edits of its source, each replacing the only occurrence of old by new.
 
     Args:
-        folder: Where modules can be imported from.
+        folder: A folder on the import path.
     """
     text = Path(str(of.__file__)).read_text(encoding="utf-8")
     for old, new in edits:

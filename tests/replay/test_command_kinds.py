@@ -118,7 +118,7 @@ OTHER_COMMANDS = {
 }
 
 SAFE = {
-    "nothing": ("Goes round twice.", "Goes round."),
+    "nothing": ("Does two rounds.", "Does rounds."),
     "a default spelt out": ("depot])\n", "depot], task_queue=workflow.info().task_queue)\n"),
     "the time-out of tasks spelt out": ("depot])\n", "depot], task_timeout=timedelta(seconds=10))\n"),
 }

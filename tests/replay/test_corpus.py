@@ -14,7 +14,7 @@ import pytest
 from invoice_mcp.domain.names import TASK_QUEUE
 from invoice_mcp.testing.recordings import PATHS, TARGET
 from temporal_replay import Drift, Recording, ReplayPool, check_histories, read_corpus, read_recording
-from tests.replay.personal_data_scan import strangers_in, texts_of
+from tests.replay.personal_data_scan import unknown_texts, texts_of
 from tests.requirements import requirement
 
 CORPUS = Path(__file__).parents[2] / "histories"
@@ -68,7 +68,7 @@ def test_a_recording_says_what_it_is_and_names_no_person_or_machine(name: str) -
     assert recording.workflow_id.startswith(f"invoice-{path_name.upper()}")
     assert recording.recorded_with["temporalio"]
     events = json.loads(recording.dump())["events"]
-    assert strangers_in(events) == []
+    assert unknown_texts(events) == []
     assert TASK_QUEUE in [text for _, text in texts_of(events)]
 
 
@@ -80,9 +80,9 @@ def test_a_person_is_found_wherever_one_is_named(name: str) -> None:
     assert len(places) > 90
     for holder, key in places:
         before, holder[key] = holder[key], planted(key, holder, "Zbigniew")
-        assert len(strangers_in(events)) == 1, (key, before)
+        assert len(unknown_texts(events)) == 1, (key, before)
         holder[key] = before
-    assert strangers_in(events) == []
+    assert unknown_texts(events) == []
 
 
 @requirement("HISTORY-CORPUS")
@@ -98,7 +98,7 @@ def test_a_person_is_found_wherever_one_is_named(name: str) -> None:
     ],
 )
 def test_a_machine_is_found_by_its_traces(key: str, text: str) -> None:
-    assert strangers_in([{"attributes": {key: text}}]) == [text]
+    assert unknown_texts([{"attributes": {key: text}}]) == [text]
 
 
 def leaves_of(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -1,4 +1,4 @@
-"""Somebody else's slips: code that makes ids of the id of an update."""
+"""Another project's workflows: slips, whose code derives ids from the id of an update."""
 
 from __future__ import annotations
 

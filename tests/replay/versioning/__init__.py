@@ -1,7 +1,7 @@
-"""A worked example: one change of a workflow, made in every way there is.
+"""A worked example of versioning: one workflow change, made in every possible way.
 
-`before` is what runs in production, and is recorded while it waits. The change: the customer is told at once that the
-order has come. `unguarded` just does so, and would leave every order that is open stuck. `guarded` does so for orders
-to come. When no open order began before, `deprecated` drops the old way; when no open order has the marker either, the
-patch may go: `removed`.
+`before` runs in production, and is recorded while it waits. The change: the customer is notified as soon as the order
+arrives. `unguarded` just makes the change, and would leave every open order stuck. `guarded` applies it to new orders
+only. When no open order started before the patch, `deprecated` drops the old branch. When no open order has the marker
+either, the patch may be removed: `removed`.
 """

@@ -1,4 +1,4 @@
-"""What runs in production."""
+"""The code in production."""
 
 from __future__ import annotations
 

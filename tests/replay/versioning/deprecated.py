@@ -1,4 +1,4 @@
-"""Every open order has the marker: the old way is gone, the marker stays."""
+"""Every open order has the marker: the old branch is removed, the marker remains."""
 
 from __future__ import annotations
 

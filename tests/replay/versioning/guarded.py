@@ -1,4 +1,4 @@
-"""The change, for orders that begin from now on."""
+"""The change, for new orders only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No open order has the marker: the patch is gone."""
+"""No open order has the marker: the patch is removed."""
 
 from __future__ import annotations
 

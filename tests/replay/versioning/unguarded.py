@@ -1,4 +1,4 @@
-"""The change as one would make it if nothing were running."""
+"""The change without a patch, as if no order were open."""
 
 from __future__ import annotations
 
