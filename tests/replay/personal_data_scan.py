@@ -44,7 +44,7 @@ def texts_of(value: Any, under: str = "") -> Iterator[tuple[str, str]]:
 
 
 def unknown_texts(events: Any) -> list[str]:
-    """The texts with a word that neither the code nor Faker uses, or that names a machine."""
+    """The texts with a word that neither the code nor Faker uses, or that identify a machine."""
     return [
         text
         for under, text in texts_of(events)

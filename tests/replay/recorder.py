@@ -59,7 +59,7 @@ async def record_parcels(client: Client) -> dict[str, Recording]:
 
 
 async def record_couriers(client: Client) -> dict[str, Recording]:
-    """Record two rounds of a courier, with the child workflow and the depot that the courier cancels, scales, and a border."""
+    """Record two rounds of a courier, the child and the depot that the courier cancels, scales, and a border."""
     queue = f"couriers-{os.getpid()}-{next(_numbers)}"
     await client.operator_service.create_nexus_endpoint(
         CreateNexusEndpointRequest(
@@ -132,7 +132,7 @@ async def wait_for_memo(handle: WorkflowHandle[Any, Any]) -> None:
 
 
 async def request_refused_day(handle: WorkflowHandle[Any, Any], day: str) -> None:
-    """Ask for a day that is refused."""
+    """Request a delivery day that the workflow refuses."""
     try:
         await handle.execute_update("deliver_on", day)
     except WorkflowUpdateFailedError:

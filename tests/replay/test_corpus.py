@@ -14,7 +14,7 @@ import pytest
 from invoice_mcp.domain.names import TASK_QUEUE
 from invoice_mcp.testing.recordings import PATHS, TARGET
 from temporal_replay import Drift, Recording, ReplayPool, check_histories, read_corpus, read_recording
-from tests.replay.personal_data_scan import unknown_texts, texts_of
+from tests.replay.personal_data_scan import texts_of, unknown_texts
 from tests.requirements import requirement
 
 CORPUS = Path(__file__).parents[2] / "histories"
