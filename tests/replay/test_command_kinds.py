@@ -1,4 +1,4 @@
-"""Commands that call off, reach other workflows or go on as new: of each, a change is found."""
+"""Commands that cancel, address other workflows or continue as new: a change of each is found."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.replay import courier_workflows
 from tests.replay.recorder import SHIFTS, edited, replay
 from tests.requirements import requirement
 
-# What the recordings must have, so that the changes below are about something.
-SHAPES = {
+# Events that the recordings must contain, so that the changes below have an effect.
+REQUIRED_EVENTS = {
     "first": {
         "TIMER_CANCELED",
         "ACTIVITY_TASK_CANCEL_REQUESTED",
@@ -28,7 +28,7 @@ SHAPES = {
     "border": {"NEXUS_OPERATION_SCHEDULED"},
 }
 
-# What is changed in the code (old -> new), and as which drift it shows: command, field, old, new.
+# Edit of the code (old, new), and the expected drift: command, field, old, new.
 DRIFTS = {
     "a signal's input": (
         ('bring, "a book"', 'bring, "two books"'),
@@ -99,7 +99,7 @@ NEXUS_DRIFTS = {
     ),
 }
 
-# What is another command.
+# Edits that make another command.
 OTHER_COMMANDS = {
     "a timer that is not called off": ("        lunch.cancel()\n", ""),
     "an activity that is not called off": ("        parking.cancel()\n", ""),
@@ -124,15 +124,15 @@ SAFE = {
 }
 
 
-def test_the_recordings_have_each_of_these_commands(courier_recordings: Mapping[str, Recording]) -> None:
-    for name, kinds in SHAPES.items():
+def test_the_recordings_contain_each_command_kind(courier_recordings: Mapping[str, Recording]) -> None:
+    for name, kinds in REQUIRED_EVENTS.items():
         seen = {EventType.Name(each.event_type) for each in courier_recordings[name].events}
         assert {f"EVENT_TYPE_{kind}" for kind in kinds} <= seen
 
 
 @requirement("HISTORY-STRICT")
 @pytest.mark.parametrize("change", [*DRIFTS, *NEXUS_DRIFTS])
-async def test_a_change_is_told_with_field_old_and_new(
+async def test_a_changed_value_is_reported_with_field_old_and_new(
     change: str, courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     edit, expected = {**DRIFTS, **NEXUS_DRIFTS}[change]
@@ -148,7 +148,7 @@ async def test_a_change_is_told_with_field_old_and_new(
 
 @requirement("HISTORY-NONDETERMINISM")
 @pytest.mark.parametrize("change", OTHER_COMMANDS)
-async def test_another_command_than_was_recorded_is_told(
+async def test_another_command_is_reported_as_nondeterminism(
     change: str, courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     outcomes = await replay(courier_recordings, edited(modules, OTHER_COMMANDS[change], of=courier_workflows))
@@ -158,7 +158,9 @@ async def test_another_command_than_was_recorded_is_told(
     assert "recorded: " in problem.detail
 
 
-def test_local_activities_end_in_another_order_than_they_began(courier_recordings: Mapping[str, Recording]) -> None:
+def test_local_activities_complete_in_another_order_than_they_start(
+    courier_recordings: Mapping[str, Recording],
+) -> None:
     recorded = recorded_commands(courier_recordings["scales"].events)[LOCAL_ACTIVITIES]
     assert [command.key for command in recorded] == ["2", "1"]
 
@@ -171,7 +173,7 @@ _TO_TAX = (
 
 
 @requirement("HISTORY-NONDETERMINISM")
-async def test_another_nexus_operation_is_told(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
+async def test_another_nexus_operation_is_reported(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
     renamed = edited(modules, ("    declare: nexusrpc.Op", "    tax: nexusrpc.Op"), *_TO_TAX, of=courier_workflows)
     problem = (await replay(courier_recordings, renamed))["border"].problem
     assert problem is not None
@@ -188,7 +190,7 @@ async def test_another_nexus_operation_is_told(courier_recordings: Mapping[str, 
     ],
     ids=["one less", "one more", "another type"],
 )
-async def test_other_local_activities_at_the_same_time_are_told(
+async def test_other_concurrent_local_activities_are_reported(
     edit: tuple[str, str], courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     problem = (await replay(courier_recordings, edited(modules, edit, of=courier_workflows)))["scales"].problem
@@ -199,7 +201,7 @@ async def test_other_local_activities_at_the_same_time_are_told(
 @requirement("HISTORY-STRICT")
 @pytest.mark.parametrize("change", SAFE)
 @pytest.mark.parametrize("strict", [True, False])
-async def test_what_is_no_change_is_not_told(
+async def test_an_equivalent_change_is_not_reported(
     change: str, strict: bool, courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     outcomes = await replay(courier_recordings, edited(modules, SAFE[change], of=courier_workflows), strict=strict)
@@ -209,7 +211,9 @@ async def test_what_is_no_change_is_not_told(
 
 
 @requirement("HISTORY-STRICT")
-async def test_what_is_inherited_as_new_is_compared(courier_recordings: Mapping[str, Recording], modules: Path) -> None:
+async def test_values_inherited_by_continue_as_new_are_compared(
+    courier_recordings: Mapping[str, Recording], modules: Path
+) -> None:
     """The server records a memo and search attributes that the code does not say anew, and are the run's."""
     shifts = {name: courier_recordings[name] for name in SHIFTS}
     assert {outcome.drift for outcome in (await replay(shifts, courier_workflows.WORKFLOWS)).values()} == {()}

@@ -1,4 +1,4 @@
-"""`invoice-mcp histories ...` as a stranger uses it: on workflows that are not ours, and with every kind of mistake."""
+"""`invoice-mcp histories ...` on another project's workflows, and with every kind of usage mistake."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.requirements import requirement
 
 COMMAND = (sys.executable, "-m", "invoice_mcp", "histories")
 PARCELS = ("--workflows", "parcels:WORKFLOWS")
-CHECK = ("check", "--jobs", "1")  # one process replays four recordings faster than two begin
+CHECK = ("check", "--jobs", "1")  # one process replays four recordings faster than two start
 
 
 MAKERS = """
@@ -59,7 +59,7 @@ TWICE = [Refused, Refused]
 
 @pytest.fixture
 def project(parcel_recordings: Mapping[str, Recording], tmp_path: Path) -> Path:
-    """Somebody else's project: a module with workflows, and recordings beside it."""
+    """Another project: a module with workflows, and recordings beside it."""
     shutil.copy(parcel_workflows.__file__, tmp_path / "parcels.py")
     (tmp_path / "makers.py").write_text(MAKERS, encoding="utf-8")
     (tmp_path / "refused.py").write_text(REFUSED, encoding="utf-8")
@@ -74,7 +74,7 @@ def histories(*arguments: str, cwd: Path, **options: Any) -> subprocess.Complete
 
 
 def unmeasured() -> dict[str, str]:
-    """The environment without a measurement of coverage, which waits for ever for a thread that never ends."""
+    """The environment without coverage measurement, which would wait forever for a thread that never ends."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
 
 
@@ -86,7 +86,7 @@ def change(project: Path, old: str, new: str) -> None:
 
 
 @requirement("HISTORY-PROJECTS")
-def test_workflows_of_another_project_are_gated(project: Path) -> None:
+def test_workflows_of_another_project_are_checked(project: Path) -> None:
     done = histories(*CHECK, *PARCELS, cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     assert "4 recordings replayed in" in done.stdout
@@ -109,7 +109,7 @@ def test_workflows_of_another_project_are_gated(project: Path) -> None:
 
 
 @requirement("HISTORY-PROJECTS")
-def test_what_the_entry_says_that_the_report_proposes_is_accepted(project: Path) -> None:
+def test_the_entry_that_the_report_proposes_accepts_the_drift(project: Path) -> None:
     change(project, '"it is lost"', '"it is gone"')
     done = histories(*CHECK, *PARCELS, cwd=project)
     entry = done.stdout[done.stdout.index("[[drift]]") :].split("\n\n")[0]
@@ -120,7 +120,7 @@ def test_what_the_entry_says_that_the_report_proposes_is_accepted(project: Path)
     assert "1 accepted" in done.stdout
 
 
-def test_the_report_is_json_and_junit_for_machines(project: Path) -> None:
+def test_the_report_is_available_as_json_and_junit(project: Path) -> None:
     change(project, '"it is lost"', '"it is \x07 <gone>"')
     done = histories(*CHECK, *PARCELS, "--json", "--junit", "out/report.xml", cwd=project)
     assert done.returncode == 1
@@ -136,7 +136,7 @@ def test_the_report_is_json_and_junit_for_machines(project: Path) -> None:
 
 
 @requirement("HISTORY-COVERAGE")
-def test_coverage_as_json_is_nothing_but_json(project: Path) -> None:
+def test_coverage_as_json_prints_only_json(project: Path) -> None:
     change(project, "            weigh,\n", "            stamp,\n")
     change(project, "        weight = await", "        print('weighing')\n        weight = await")
     done = histories("coverage", *PARCELS, "--json", cwd=project)
@@ -150,7 +150,7 @@ START = "        workflow.upsert_search_attributes([CITY"
 
 
 @requirement("HISTORY-HANGS")
-def test_coverage_of_code_that_hangs_says_so_and_goes_on(project: Path) -> None:
+def test_coverage_reports_code_that_hangs_and_continues(project: Path) -> None:
     change(
         project,
         "        await workflow.sleep(timedelta(milliseconds=10))\n",
@@ -186,7 +186,7 @@ def test_a_workflow_that_hangs_is_not_pulled(project: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["check", "coverage"])
-def test_on_a_terminal_a_bar_advances(project: Path, command: str) -> None:
+def test_a_progress_bar_advances_on_a_terminal(project: Path, command: str) -> None:
     status, shown = on_a_terminal(project, command, *PARCELS)
     assert status == 0, shown
     assert "Replaying" in shown
@@ -195,7 +195,7 @@ def test_on_a_terminal_a_bar_advances(project: Path, command: str) -> None:
 
 
 def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
-    """Exit status, and what is shown on stderr, which is a terminal."""
+    """Exit status, and the output on stderr, which is a terminal."""
     ours, theirs = pty.openpty()
     shown = b""
     with (
@@ -203,7 +203,7 @@ def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
         running_process([*COMMAND, *arguments], cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs) as process,
     ):
         os.close(theirs)
-        with suppress(OSError):  # how Linux says that nobody has it open any more
+        with suppress(OSError):  # Linux raises OSError when the other end is closed
             while part := terminal.read(4096):
                 shown += part
         return process.wait(timeout=60), shown.decode()
@@ -251,7 +251,7 @@ MISTAKES = {
 
 @requirement("HISTORY-GATE")
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_in_a_line_and_the_exit_status_is_2(
+def test_a_usage_mistake_is_one_line_and_exit_status_2(
     project: Path, mistake: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project)
@@ -270,7 +270,7 @@ def test_a_mistake_is_told_in_a_line_and_the_exit_status_is_2(
     [("127.0.0.1:9", "Temporal can't be reached"), ("somewhere", "must read host:port")],
     ids=["nobody there", "no address"],
 )
-def test_a_temporal_that_is_not_there_is_told(
+def test_an_unreachable_temporal_server_is_reported(
     project: Path, command: tuple[str, ...], address: str, expected: str
 ) -> None:
     done = histories(*command, "--address", address, cwd=project)
@@ -281,9 +281,7 @@ def test_a_temporal_that_is_not_there_is_told(
 
 @requirement("HISTORY-GATE")
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
-    project: Path, form: tuple[str, ...]
-) -> None:
+def test_a_report_that_can_not_be_written_is_still_printed(project: Path, form: tuple[str, ...]) -> None:
     change(project, '"it is lost"', '"it is gone"')
     done = histories(*CHECK, *PARCELS, "--junit", "parcels.py/report.xml", *form, cwd=project)
     assert done.returncode == 2, done.stdout
@@ -299,7 +297,7 @@ def test_a_report_that_can_not_be_written_is_told_and_is_printed_all_the_same(
     [(*CHECK, "-v"), at_night((*CHECK, "--json")), at_night(("coverage",)), ("coverage", "--json")],
     ids=" ".join,
 )
-def test_what_can_not_be_printed_is_no_broken_recording(project: Path, command: tuple[str, ...]) -> None:
+def test_a_failed_print_is_not_reported_as_a_broken_recording(project: Path, command: tuple[str, ...]) -> None:
     command_line = shlex.join([*COMMAND, *command, *PARCELS])
     full = subprocess.run(
         ["/bin/sh", "-c", f"{command_line} > /dev/full"], cwd=project, capture_output=True, text=True, check=False
@@ -316,7 +314,7 @@ def test_what_can_not_be_printed_is_no_broken_recording(project: Path, command: 
 
 
 @requirement("HISTORY-GATE")
-def test_within_a_folder_of_the_corpus_a_recording_is_missed_too(
+def test_a_missing_recording_is_reported_from_within_a_folder_of_the_corpus(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_to_paths(project / "histories", "from_1", {"waiting": "waits", "lost": "gets lost"})
@@ -328,14 +326,14 @@ def test_within_a_folder_of_the_corpus_a_recording_is_missed_too(
 
 
 @requirement("HISTORY-GATE")
-def test_recordings_of_others_do_not_pass(project: Path) -> None:
+def test_recordings_without_matching_workflows_fail(project: Path) -> None:
     done = histories(*CHECK, cwd=project)
     assert done.returncode == 1
     assert "no workflow handles type Parcel" in done.stdout
 
 
 @requirement("HISTORY-GATE")
-def test_an_empty_folder_does_not_pass(project: Path) -> None:
+def test_an_empty_folder_fails(project: Path) -> None:
     (project / "empty").mkdir()
     done = histories(*CHECK, *PARCELS, "empty", cwd=project)
     assert (done.returncode, done.stderr) == (1, "")
@@ -343,7 +341,7 @@ def test_an_empty_folder_does_not_pass(project: Path) -> None:
 
 
 @pytest.mark.usefixtures("_heeds_ctrl_c")
-def test_ctrl_c_ends_it_and_leaves_no_process(project: Path) -> None:
+def test_ctrl_c_ends_the_command_and_its_processes(project: Path) -> None:
     change(
         project, "        workflow.upsert_search_attributes([CITY", "        while True:\n            pass\n        ("
     )

@@ -1,4 +1,4 @@
-"""The recordings of our own releases: whole, replayable, and free of anybody's name."""
+"""The recordings of our own releases: complete, replayable, and without personal data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECORDINGS = sorted(path.relative_to(CORPUS).as_posix() for path in CORPUS.rglob
 
 
 @requirement("HISTORY-CORPUS")
-async def test_the_code_as_it_is_replays_every_recording_to_the_letter() -> None:
+async def test_the_current_code_replays_every_recording_exactly() -> None:
     report = await check_histories(CORPUS, ReplayPool(TARGET))
     assert report.is_clean, report.broken or report.missing or report.stale
     assert report.notes == ()  # there is a list of what must be there
@@ -31,7 +31,7 @@ async def test_the_code_as_it_is_replays_every_recording_to_the_letter() -> None
 
 
 @requirement("HISTORY-ACCEPTED", "TEXT-QUOTED")
-async def test_only_the_sentence_on_an_invoice_differs_from_what_was_recorded() -> None:
+async def test_only_the_summary_of_an_invoice_differs_from_the_recordings() -> None:
     report = await check_histories(CORPUS, ReplayPool(TARGET))
     assert {each.drift.field for each in report.accepted} == {"answer[0].summary", "result[0].summary"}
     for each in report.accepted:
@@ -58,7 +58,7 @@ def test_every_path_is_recorded() -> None:
 
 @requirement("HISTORY-CORPUS")
 @pytest.mark.parametrize("name", RECORDINGS)
-def test_a_recording_says_what_it_is_and_names_no_person_or_machine(name: str) -> None:
+def test_a_recording_has_its_provenance_and_no_personal_or_machine_data(name: str) -> None:
     path = CORPUS / name
     recording = read_recording(path)
     assert Recording.parse(recording.dump()) == recording
@@ -74,7 +74,7 @@ def test_a_recording_says_what_it_is_and_names_no_person_or_machine(name: str) -
 
 @requirement("HISTORY-CORPUS")
 @pytest.mark.parametrize("name", ["approved-and-paid", "payment-unconfirmed.line-1", "cancelled-while-waiting"])
-def test_a_person_is_found_wherever_one_is_named(name: str) -> None:
+def test_a_name_is_found_in_any_text_of_a_recording(name: str) -> None:
     events = json.loads(read_recording(CORPUS / RELEASES[-1] / f"{name}.json").dump())["events"]
     places = list(leaves_of(events))
     assert len(places) > 90
@@ -97,7 +97,7 @@ def test_a_person_is_found_wherever_one_is_named(name: str) -> None:
         ("customer", "worker@example.com"),
     ],
 )
-def test_a_machine_is_found_by_its_traces(key: str, text: str) -> None:
+def test_machine_data_is_found(key: str, text: str) -> None:
     assert unknown_texts([{"attributes": {key: text}}]) == [text]
 
 

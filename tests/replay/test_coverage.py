@@ -1,4 +1,4 @@
-"""Which recordings take which path, and which patches may go."""
+"""Which recordings follow which path, and which patches may be removed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def covered(
 
 
 @requirement("HISTORY-COVERAGE")
-async def test_recordings_are_told_by_the_path_of_commands_that_they_take(
+async def test_recordings_are_grouped_by_command_path(
     parcel_recordings: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     again = {**parcel_recordings, "again": parcel_recordings["waiting"]}
@@ -61,7 +61,7 @@ async def test_recordings_are_told_by_the_path_of_commands_that_they_take(
 
 
 VERDICTS = {
-    # The recordings there are, the code as it is: what may be done with the patch.
+    # Recordings, code, and expected verdict.
     "old orders need the old way": ({"Before", "Guarded"}, Guarded, "keep both branches"),
     "only new orders": ({"Guarded"}, Guarded, "the old branch can be removed"),
     "orders with the marker": ({"Guarded", "Deprecated"}, Deprecated, "keep deprecate_patch"),
@@ -72,7 +72,7 @@ VERDICTS = {
 
 @requirement("HISTORY-COVERAGE")
 @pytest.mark.parametrize("case", VERDICTS)
-async def test_it_is_told_what_may_be_done_with_a_patch(
+async def test_the_verdict_on_a_patch_follows_from_the_histories(
     case: str, orders: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     names, workflow, verdict = VERDICTS[case]
@@ -84,7 +84,7 @@ async def test_it_is_told_what_may_be_done_with_a_patch(
 
 
 @requirement("HISTORY-COVERAGE")
-async def test_an_open_workflow_may_need_what_no_recording_does(
+async def test_an_open_workflow_can_need_a_branch_that_no_recording_takes(
     real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     guarded = {"Guarded": orders["Guarded"]}
@@ -106,7 +106,7 @@ async def test_an_open_workflow_may_need_what_no_recording_does(
     assert (asked.open_workflows, asked.patches[0].open_old, asked.patches[0].verdict) == (1, 1, "keep both branches")
 
 
-# Patches asked for in a module that is imported, by each way to write the import and the name.
+# Patch calls in an imported module, with each spelling of the import and the id.
 FLOW = """
 from datetime import timedelta
 from temporalio import workflow
@@ -156,13 +156,13 @@ def order(folder: Path, imported: str, asked: str) -> type:
 
 @requirement("HISTORY-COVERAGE")
 @pytest.mark.parametrize("way", ASKED)
-def test_a_patch_is_found_in_the_text_however_it_is_written(way: str, modules: Path) -> None:
+def test_a_patch_is_found_in_the_source_in_any_spelling(way: str, modules: Path) -> None:
     assert find_patches([order(modules, *ASKED[way])]) == ({PATCH: "patched"}, 0)
 
 
 @requirement("HISTORY-COVERAGE")
 @pytest.mark.parametrize("way", ONLY_AT_REPLAY)
-async def test_a_patch_that_the_text_does_not_name_is_found_at_replay(
+async def test_a_patch_without_a_constant_id_is_found_by_replay(
     way: str, orders: Mapping[str, Recording], modules: Path, tmp_path: Path
 ) -> None:
     workflow = order(modules, *ONLY_AT_REPLAY[way])
@@ -173,7 +173,7 @@ async def test_a_patch_that_the_text_does_not_name_is_found_at_replay(
 
 
 @requirement("HISTORY-COVERAGE")
-async def test_nothing_can_go_while_something_does_not_replay(
+async def test_no_patch_can_be_removed_while_a_history_does_not_replay(
     orders: Mapping[str, Recording], parcel_recordings: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     recordings = {"Guarded": orders["Guarded"], "waiting": parcel_recordings["waiting"]}
@@ -183,7 +183,7 @@ async def test_nothing_can_go_while_something_does_not_replay(
 
 
 @requirement("HISTORY-COVERAGE")
-async def test_nothing_can_go_while_open_workflows_were_not_looked_at(
+async def test_no_patch_can_be_removed_while_open_workflows_are_unexamined(
     real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     write_recording(orders["Guarded"], tmp_path / "Guarded.json")
@@ -206,13 +206,13 @@ async def test_nothing_can_go_while_open_workflows_were_not_looked_at(
 
 
 @pytest.mark.parametrize("open_old", [None, 0, 1])
-def test_a_patch_whose_old_way_is_taken_is_never_gone(open_old: int | None) -> None:
+def test_a_patch_whose_old_branch_is_taken_is_kept(open_old: int | None) -> None:
     old = () if open_old else ("a.json",)
     patch = Patch(name=PATCH, in_code="", old=old, markers=(), open_old=open_old, open_markers=open_old)
     assert patch.verdict == "keep both branches"
 
 
-def test_a_patch_that_may_be_asked_for_by_another_name_is_not_known() -> None:
+def test_the_verdict_is_unknown_if_calls_have_unreadable_ids() -> None:
     patch = Patch(name=PATCH, in_code="", old=(), markers=("a.json",), unresolved_calls=2)
     assert patch.verdict == "unknown: 2 patch calls in the code have an id that can't be read"
 
@@ -226,9 +226,7 @@ class AnyType:
 
 
 @requirement("HISTORY-COVERAGE")
-async def test_code_that_answers_to_any_type_is_asked_about_every_open_workflow(
-    real_client: Client, tmp_path: Path
-) -> None:
+async def test_a_dynamic_workflow_covers_open_workflows_of_any_type(real_client: Client, tmp_path: Path) -> None:
     queue = f"any-{os.getpid()}"
     handle = await real_client.start_workflow("NobodyKnowsIt", id=queue, task_queue=queue)
     named, every = [LoadedTarget({"workflows": [kind]}) for kind in (Guarded, AnyType)]
@@ -241,7 +239,7 @@ async def test_code_that_answers_to_any_type_is_asked_about_every_open_workflow(
 
 
 @requirement("HISTORY-COVERAGE")
-async def test_a_namespace_that_is_not_there_is_told(
+async def test_a_missing_namespace_is_reported(
     real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     nowhere = await Client.connect(real_client.service_client.config.target_host, namespace="nowhere")
@@ -249,12 +247,14 @@ async def test_a_namespace_that_is_not_there_is_told(
         await covered(tmp_path, {"Guarded": orders["Guarded"]}, Guarded, client=nowhere)
 
 
-async def test_a_recording_that_can_not_be_read_stops_it(tmp_path: Path) -> None:
+async def test_an_unreadable_recording_stops_coverage(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(CannotRunError, match=r"a\.json"):
         await covered(tmp_path, {}, Guarded)
 
 
-async def test_what_does_not_replay_is_told_as_unknown(orders: Mapping[str, Recording], tmp_path: Path) -> None:
+async def test_a_recording_that_does_not_replay_is_reported_as_unknown(
+    orders: Mapping[str, Recording], tmp_path: Path
+) -> None:
     coverage = await covered(tmp_path, {"Before": orders["Before"]}, Removed)
     assert coverage.unknown == ("Before.json",)

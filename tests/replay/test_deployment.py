@@ -119,7 +119,7 @@ CASES = {
 
 @requirement("HISTORY-DEPLOYMENT")
 @pytest.mark.parametrize("behavior", CASES, ids=lambda behavior: behavior.name)
-async def test_an_invoice_that_began_on_a_is_paid_by_the_version_its_behavior_says(
+async def test_an_invoice_started_on_a_is_paid_by_the_version_of_its_versioning_behavior(
     behavior: VersioningBehavior, real_client: Client
 ) -> None:
     pays = CASES[behavior]
@@ -136,7 +136,7 @@ async def test_an_invoice_that_began_on_a_is_paid_by_the_version_its_behavior_sa
 
 
 @requirement("HISTORY-DEPLOYMENT")
-async def test_an_invoice_that_begins_after_a_release_is_paid_by_that_release(real_client: Client) -> None:
+async def test_an_invoice_started_after_a_release_is_paid_by_that_release(real_client: Client) -> None:
     async with both_running(real_client, VersioningBehavior.PINNED) as deployment:
         await deployment.release("A")
         old = await deployment.submit()

@@ -1,4 +1,4 @@
-"""The gate as a whole, over files and in processes of its own: what it lets pass, and everything that turns it red."""
+"""The gate as a whole, over files and in processes of its own: what passes, and everything that fails."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def problems_of(report: GateReport) -> dict[str, Problem]:
     return {outcome.recording: outcome.problem for outcome in report.outcomes if outcome.problem}
 
 
-async def test_recordings_replay_to_the_letter(corpus: Path) -> None:
+async def test_unchanged_code_replays_exactly(corpus: Path) -> None:
     report = await check(corpus)
     assert report.is_clean
     assert [outcome.recording for outcome in report.outcomes] == [
@@ -63,7 +63,7 @@ async def test_a_folder_or_a_file_of_a_corpus_can_be_checked_alone(corpus: Path)
     assert [outcome.recording for outcome in alone.outcomes] == ["from_1/waiting.json"]
 
 
-async def test_folders_that_are_hidden_are_no_part_of_a_corpus(corpus: Path) -> None:
+async def test_hidden_folders_are_not_part_of_a_corpus(corpus: Path) -> None:
     hidden = corpus / ".recording-abc" / "from_2"
     hidden.mkdir(parents=True)
     (hidden / "half.json").write_text("{")
@@ -72,14 +72,14 @@ async def test_folders_that_are_hidden_are_no_part_of_a_corpus(corpus: Path) -> 
 
 
 @requirement("HISTORY-GATE")
-async def test_an_empty_corpus_does_not_pass(tmp_path: Path) -> None:
+async def test_an_empty_corpus_fails(tmp_path: Path) -> None:
     report = await check(tmp_path)
     assert not report.is_clean
     assert "the gate fails" in verdict(report)
 
 
 @requirement("HISTORY-GATE")
-async def test_a_corpus_that_is_not_there_can_not_be_checked(tmp_path: Path) -> None:
+async def test_a_missing_corpus_can_not_be_checked(tmp_path: Path) -> None:
     with pytest.raises(CannotRunError, match=r"nowhere does not exist"):
         await check(tmp_path / "nowhere")
 
@@ -116,7 +116,7 @@ UNREADABLE: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @requirement("HISTORY-GATE")
-async def test_files_that_are_no_recordings_are_told_and_the_others_are_replayed(corpus: Path) -> None:
+async def test_invalid_files_are_reported_and_the_others_are_replayed(corpus: Path) -> None:
     text = (corpus / "from_1" / "waiting.json").read_text(encoding="utf-8")
     for name, (spoil, _) in UNREADABLE.items():
         (corpus / f"{name}.json").write_text(spoil(text), encoding="utf-8", errors="surrogateescape")
@@ -131,7 +131,7 @@ async def test_files_that_are_no_recordings_are_told_and_the_others_are_replayed
 
 
 @requirement("HISTORY-GATE")
-async def test_a_recording_that_must_exist_is_missed(corpus: Path) -> None:
+async def test_a_missing_required_recording_is_reported(corpus: Path) -> None:
     add_to_paths(corpus, "from_1", {"waiting": "waits", "lost": "gets lost"})
     (corpus / "from_1" / "lost.json").unlink()
     report = await check(corpus)
@@ -141,7 +141,7 @@ async def test_a_recording_that_must_exist_is_missed(corpus: Path) -> None:
 
 @requirement("HISTORY-GATE")
 @pytest.mark.parametrize("path", [".", "waiting.json"])
-async def test_the_lists_above_the_folder_it_is_called_in_hold_too(
+async def test_the_lists_of_a_corpus_apply_to_a_part_of_it(
     corpus: Path, four_days: Target, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_to_paths(corpus, "from_1", {"lost": "gets lost"})
@@ -155,7 +155,7 @@ async def test_the_lists_above_the_folder_it_is_called_in_hold_too(
 
 
 @requirement("HISTORY-GATE")
-async def test_workflows_that_no_code_answers_to_are_told(corpus: Path, modules: Path) -> None:
+async def test_workflow_types_without_code_are_reported(corpus: Path, modules: Path) -> None:
     (modules / "labels_only.py").write_text("from tests.replay.parcel_workflows import Label\nWORKFLOWS = [Label]\n")
     report = await check(corpus, Target("labels_only:WORKFLOWS"))
     assert {problem.fault for problem in problems_of(report).values()} == {Fault.NO_CODE}
@@ -173,7 +173,7 @@ async def test_workflows_that_no_code_answers_to_are_told(corpus: Path, modules:
         ("tests.replay.parcel_workflows:CITY", "must be a list of workflow classes"),
     ],
 )
-async def test_code_that_is_not_there_can_not_be_checked(corpus: Path, workflows: str, expected: str) -> None:
+async def test_missing_code_can_not_be_checked(corpus: Path, workflows: str, expected: str) -> None:
     with pytest.raises(CannotRunError, match=expected):
         await check(corpus, Target(workflows))
 
@@ -184,9 +184,9 @@ EXIT = "        with workflow.unsafe.sandbox_unrestricted():\n            __impo
 START = "        workflow.upsert_search_attributes([CITY"
 
 
-# What the code does, the time limit in seconds, and what is expected.
-TROUBLES = {
-    # Python's own loops the SDK interrupts, after two seconds.
+# Inserted code, time limit in seconds, expected fault and message.
+HANGING_CODE = {
+    # The SDK interrupts Python loops after two seconds.
     "never gives control back": (FOR_EVER, 60, Fault.FAILS, "Potential deadlock detected"),
     "waits outside of Temporal": (BLOCKS, 3, Fault.TIMED_OUT, "its replay did not end within 3 s"),
     "ends the process": (EXIT, 60, Fault.CRASHED, "the replay process ended"),
@@ -194,12 +194,12 @@ TROUBLES = {
 
 
 @requirement("HISTORY-HANGS")
-@pytest.mark.parametrize("trouble", TROUBLES)
-async def test_code_that_hangs_or_ends_the_process_fails_and_the_others_are_replayed(
-    corpus: Path, modules: Path, trouble: str
+@pytest.mark.parametrize("case", HANGING_CODE)
+async def test_code_that_hangs_or_exits_fails_and_the_others_are_replayed(
+    corpus: Path, modules: Path, case: str
 ) -> None:
-    code, time_limit, fault, expected = TROUBLES[trouble]
-    (corpus / "from_1" / "delivered.json").unlink()  # two that hang are enough
+    code, time_limit, fault, expected = HANGING_CODE[case]
+    (corpus / "from_1" / "delivered.json").unlink()  # two hanging replays are enough
     module = edited(modules, (START, code + START))[0].__module__
     report = await check(corpus, Target(f"{module}:WORKFLOWS"), time_limit=time_limit)
     found = problems_of(report)
@@ -210,7 +210,7 @@ async def test_code_that_hangs_or_ends_the_process_fails_and_the_others_are_repl
 
 
 @requirement("HISTORY-HANGS")
-async def test_a_process_that_says_nothing_is_given_up(corpus: Path) -> None:
+async def test_a_silent_process_is_killed(corpus: Path) -> None:
     report = await check(corpus, time_limit=0.0001)
     assert {problem.fault for problem in problems_of(report).values()} <= {Fault.TIMED_OUT}
     assert len(report.outcomes) == 4
@@ -230,13 +230,13 @@ reason = "customers asked for more time"
 
 @pytest.fixture
 def four_days(modules: Path) -> Target:
-    """Parcels that wait a day longer than was recorded."""
+    """Parcel workflows that wait a day longer than recorded."""
     changed = edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))
     return Target(f"{changed[0].__module__}:WORKFLOWS")
 
 
 @requirement("HISTORY-ACCEPTED")
-async def test_drift_that_is_accepted_passes(corpus: Path, four_days: Target) -> None:
+async def test_accepted_drift_passes(corpus: Path, four_days: Target) -> None:
     assert len((await check(corpus, four_days)).broken) == 3
     (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording="*", new="4d"))
     report = await check(corpus, four_days)
@@ -248,15 +248,13 @@ async def test_drift_that_is_accepted_passes(corpus: Path, four_days: Target) ->
 
 @requirement("HISTORY-ACCEPTED")
 @pytest.mark.parametrize(("recording", "new"), [("waiting", "4d"), ("*", "5d")])
-async def test_other_drift_than_was_accepted_does_not_pass(
-    corpus: Path, four_days: Target, recording: str, new: str
-) -> None:
+async def test_other_drift_than_accepted_fails(corpus: Path, four_days: Target, recording: str, new: str) -> None:
     (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording=recording, new=new))
     assert (await check(corpus, four_days)).broken
 
 
 @requirement("HISTORY-ACCEPTED")
-async def test_an_acceptance_of_what_is_not_there_does_not_pass(corpus: Path) -> None:
+async def test_a_stale_acceptance_rule_fails(corpus: Path) -> None:
     (corpus / "accepted-drift.toml").write_text(ACCEPTED.format(recording="*", new="4d"))
     report = await check(corpus)
     assert [entry.new for entry in report.stale] == ["4d"]
@@ -276,7 +274,7 @@ async def test_an_acceptance_of_what_is_not_there_does_not_pass(corpus: Path) ->
     ],
     ids=["no reason", "an empty reason", "a blank reason", "no TOML", "unknown key", "no entries"],
 )
-async def test_an_acceptance_that_can_not_be_read_stops_the_gate(corpus: Path, text: str) -> None:
+async def test_an_invalid_accepted_drift_file_stops_the_gate(corpus: Path, text: str) -> None:
     (corpus / "accepted-drift.toml").write_text(text)
     with pytest.raises(
         CannotRunError, match=r"^\S*accepted-drift\.toml (can't be read|is not a list of accepted drift): [^\n]+$"
@@ -285,7 +283,7 @@ async def test_an_acceptance_that_can_not_be_read_stops_the_gate(corpus: Path, t
 
 
 @requirement("HISTORY-ACCEPTED")
-async def test_what_is_wrong_with_an_acceptance_is_told_in_its_own_terms(corpus: Path) -> None:
+async def test_errors_in_accepted_drift_are_described_in_terms_of_the_file(corpus: Path) -> None:
     blank = ACCEPTED.format(recording="*", new="4d").replace("customers asked for more time", "  ")
     (corpus / "accepted-drift.toml").write_text(f'{blank}\n[[drift]]\nrecording = "*"\nwhy = 3')
     with pytest.raises(CannotRunError) as raised:
@@ -310,7 +308,7 @@ async def test_what_is_wrong_with_an_acceptance_is_told_in_its_own_terms(corpus:
         ),
     ],
 )
-async def test_what_is_wrong_with_a_list_of_paths_is_told_in_a_line(corpus: Path, text: str, expected: str) -> None:
+async def test_an_error_in_paths_toml_is_described_in_one_line(corpus: Path, text: str, expected: str) -> None:
     (corpus / "paths.toml").write_text(text)
     with pytest.raises(CannotRunError) as raised:
         await check(corpus)
@@ -318,7 +316,7 @@ async def test_what_is_wrong_with_a_list_of_paths_is_told_in_a_line(corpus: Path
 
 
 @requirement("HISTORY-GATE")
-async def test_without_a_list_of_paths_it_is_said_that_nothing_can_be_missed(corpus: Path) -> None:
+async def test_without_paths_toml_a_note_says_that_missing_recordings_go_unnoticed(corpus: Path) -> None:
     report = await check(corpus)
     assert report.notes == ("no paths.toml: a missing recording can't be noticed",)
     assert report.is_clean
@@ -329,8 +327,8 @@ async def test_without_a_list_of_paths_it_is_said_that_nothing_can_be_missed(cor
     assert corpus_notes(read_corpus(corpus)) == []
 
 
-async def test_code_that_leans_on_the_order_of_a_set_is_caught_each_time(corpus: Path, modules: Path) -> None:
-    # Each of the processes hashes texts in an order of its own, the same ones each time.
+async def test_dependence_on_set_order_is_found_reproducibly(corpus: Path, modules: Path) -> None:
+    # Each process has a hash seed of its own, the same one in each run.
     items = ", ".join(f'"{number}"' for number in range(30))
     result = 'f"{weight:.0f} kg on {self.day} with {label}"'
     changed = edited(modules, (result, f'" ".join({{{items}}})'))

@@ -1,4 +1,4 @@
-"""Histories of workflows that are still open: cut off wherever a worker may be asked next."""
+"""Histories of open workflows, truncated wherever a worker may receive the next task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.requirements import requirement
 
 
 def cut(recording: Recording) -> dict[str, Recording]:
-    """The recording as it was at each WorkflowTaskScheduled after its first task."""
+    """The recording as of each WorkflowTaskScheduled after the first task."""
     kinds = [attributes(event)[0] for event in recording.events]
     first = kinds.index("workflow_task_completed")
     ends = [place for place, kind in enumerate(kinds, 1) if kind == "workflow_task_scheduled" and place > first]
@@ -25,7 +25,7 @@ def cut(recording: Recording) -> dict[str, Recording]:
 
 @requirement("HISTORY-STRICT")
 @pytest.mark.parametrize("strict", [True, at_night(False)])
-async def test_a_task_that_waits_to_be_started_is_not_charged_to_the_one_before(strict: bool) -> None:
+async def test_commands_of_a_scheduled_task_are_not_assigned_to_the_task_before(strict: bool) -> None:
     every = {f"{name}, {at}": each for name in RECORDINGS for at, each in cut(read_recording(CORPUS / name)).items()}
     assert len(every) > len(RECORDINGS)
     outcomes = await replay(every, TARGET.load(), strict=strict)

@@ -1,4 +1,4 @@
-"""What is fetched from a live namespace: scrubbed, proved to replay, written; or told why not."""
+"""Histories pulled from a live namespace: scrubbed, proved to replay and written, or reported with the reason."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ from tests.replay.recorder import edited, record_parcels, replay
 from tests.replay.test_corpus import CORPUS, RECORDINGS, RELEASES
 from tests.requirements import requirement
 
-# Parcels are never delivered on a Sunday: the day steers the code.
-STEERS = {"deliver_on"}
+# Parcels are never delivered on a Sunday: the day controls the code.
+CONTROL_FIELDS = {"deliver_on"}
 CODE = LoadedTarget({"workflows": parcel_workflows.WORKFLOWS})
 
 
 @requirement("HISTORY-PULL")
-async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
+async def test_personal_texts_are_replaced_and_the_recording_still_replays_exactly(
     parcel_recordings: Mapping[str, Recording],
 ) -> None:
     for recording in parcel_recordings.values():
-        bare = await scrub_and_prove(recording, CODE, keep=STEERS)
+        bare = await scrub_and_prove(recording, CODE, keep=CONTROL_FIELDS)
         texts = [text for _, text in texts_of(json.loads(bare.dump())["events"]) if text != "Parcel"]
         for private in ("Ann", "a book", recording.workflow_id):
             assert not [text for text in texts if private in text]
@@ -61,10 +61,10 @@ async def test_what_people_wrote_is_gone_and_it_still_replays_to_the_letter(
         assert bare.workflow_id != recording.workflow_id
 
 
-# To the letter replays what this code has written.
+# Only recordings of the latest release replay exactly.
 @requirement("HISTORY-PULL")
 @pytest.mark.parametrize("name", [name for name in RECORDINGS if name.startswith(f"{RELEASES[-1]}/")])
-async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str) -> None:
+async def test_an_invoice_is_scrubbed_and_still_replays_exactly(name: str) -> None:
     recording = read_recording(CORPUS / name)
     bare = await scrub_and_prove(recording, TARGET.load(), keep=KEPT_FIELDS)
     before, after = (
@@ -78,8 +78,8 @@ async def test_an_invoice_is_scrubbed_and_still_replays_to_the_letter(name: str)
         assert text not in after
 
 
-# What is left is the code's own, or names a release, a run, or where it runs.
-STAYS = {
+# Fields that keep their value: chosen by the code, or names of releases, runs and places.
+KEPT_FIELD_NAMES = {
     *("activity_id", "cron_schedule", "fairness_key", "marker_name", "non_retryable_error_types", "operation"),
     *("service", "signal_name", "source", "timer_id", "type", "name"),
     *(
@@ -105,7 +105,7 @@ STAYS = {
 
 
 @requirement("HISTORY-PULL")
-def test_a_name_is_replaced_wherever_an_event_of_any_kind_has_a_text_that_is_not_the_codes() -> None:
+def test_a_name_is_replaced_in_every_text_field_that_the_code_does_not_choose() -> None:
     events = tuple(every_event())
     places = {place for event in events for place in left_in(event)}
     assert len(places) > 150
@@ -115,23 +115,23 @@ def test_a_name_is_replaced_wherever_an_event_of_any_kind_has_a_text_that_is_not
     for event in bare.events:
         for _, field in left_in(event):
             left.setdefault(field, set()).add(str(event.WhichOneof("attributes")))
-    # A workflow that the code names in a command keeps its id: strict replay compares it.
+    # A workflow id that the code chose is kept: strict replay compares it.
     assert left.pop("workflow_id") == {
         "start_child_workflow_execution_initiated_event_attributes",
         "signal_external_workflow_execution_initiated_event_attributes",
         "request_cancel_external_workflow_execution_initiated_event_attributes",
     }
-    assert left.keys() == STAYS
+    assert left.keys() == KEPT_FIELD_NAMES
 
 
 @requirement("HISTORY-PULL")
 @pytest.mark.parametrize("name", ["delivered", "lost", "waiting", "label"])
-async def test_what_others_wrote_around_it_is_gone_and_it_still_replays_to_the_letter(
+async def test_external_metadata_is_replaced_and_the_recording_still_replays_exactly(
     parcel_recordings: Mapping[str, Recording], name: str
 ) -> None:
     recording = planted_around(parcel_recordings[name])
     assert sum(1 for event in recording.events for _ in left_in(event)) > 8
-    bare = await scrub_and_prove(recording, CODE, keep=STEERS)
+    bare = await scrub_and_prove(recording, CODE, keep=CONTROL_FIELDS)
     assert not [text for _, text in texts_of(json.loads(bare.dump())) if NAME in text]
     (outcome,) = (await replay({"it": bare}, CODE)).values()
     assert (outcome.problem, outcome.drift) == (None, ())
@@ -142,16 +142,16 @@ async def test_what_others_wrote_around_it_is_gone_and_it_still_replays_to_the_l
         if event.HasField("workflow_execution_update_completed_event_attributes")
     ]
     assert answered == ids
-    assert len(ids) == {"delivered": 2}.get(name, 0)  # one is refused after it was accepted
+    assert len(ids) == {"delivered": 2}.get(name, 0)  # one update is refused after it was accepted
 
 
 @requirement("HISTORY-PULL")
 @pytest.mark.parametrize("name", ["first", "second", "detour", "depot", "border", "scales"])
-async def test_what_others_wrote_around_a_courier_is_gone_too(
+async def test_external_metadata_of_a_courier_is_replaced(
     courier_recordings: Mapping[str, Recording], name: str
 ) -> None:
     code = LoadedTarget({"workflows": courier_workflows.WORKFLOWS})
-    # The id of the depot and the endpoint of the customs are told to the code, which names them in commands.
+    # The depot's id and the endpoint are inputs, which the code passes on in commands.
     bare = await scrub_and_prove(planted_around(courier_recordings[name]), code, keep={"Courier", "Border"})
     assert not [text for _, text in texts_of(json.loads(bare.dump())) if NAME in text]
     (outcome,) = (await replay({"it": bare}, code)).values()
@@ -159,7 +159,7 @@ async def test_what_others_wrote_around_a_courier_is_gone_too(
 
 
 @requirement("HISTORY-PULL")
-async def test_what_the_code_makes_of_the_id_of_an_update_is_renamed_with_it(
+async def test_ids_derived_from_an_update_id_are_replaced_consistently(
     slip_recording: Recording,
 ) -> None:
     bare = await scrub_and_prove(slip_recording, LoadedTarget({"workflows": update_id_workflows.WORKFLOWS}))
@@ -169,12 +169,12 @@ async def test_what_the_code_makes_of_the_id_of_an_update_is_renamed_with_it(
     assert "slip-" in texts
 
 
-async def test_the_same_text_becomes_another_one_each_time(parcel_recordings: Mapping[str, Recording]) -> None:
+async def test_each_scrub_uses_new_pseudonyms(parcel_recordings: Mapping[str, Recording]) -> None:
     first, second = [await scrub_and_prove(parcel_recordings["waiting"], CODE) for _ in range(2)]
     assert first.workflow_id != second.workflow_id
 
 
-async def test_a_text_that_steers_the_code_has_to_be_kept(
+async def test_a_text_that_controls_the_code_must_be_kept(
     parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     steered = edited(
@@ -191,7 +191,7 @@ async def test_a_text_that_steers_the_code_has_to_be_kept(
     assert "Ann" in " ".join(text for _, text in texts_of(json.loads(kept.dump())))
 
 
-async def test_what_does_not_replay_with_the_code_at_hand_is_not_scrubbed(
+async def test_a_recording_that_does_not_replay_is_not_scrubbed(
     parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     code = LoadedTarget({"workflows": edited(modules, ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"))})
@@ -200,11 +200,9 @@ async def test_what_does_not_replay_with_the_code_at_hand_is_not_scrubbed(
 
 
 @requirement("HISTORY-PULL")
-async def test_workflows_are_pulled_from_a_namespace_and_never_written_over(
-    real_client: Client, tmp_path: Path
-) -> None:
+async def test_workflows_are_pulled_from_a_namespace(real_client: Client, tmp_path: Path) -> None:
     query = await visible_parcels(real_client)
-    puller = Puller(CODE, tmp_path / "pulled", STEERS)
+    puller = Puller(CODE, tmp_path / "pulled", CONTROL_FIELDS)
     pulled = await puller.pull(real_client, query, limit=100)
     assert not [each.error for each in pulled if each.error]
     recordings = {each.path.name: read_recording(each.path) for each in pulled if each.path}
@@ -213,7 +211,7 @@ async def test_workflows_are_pulled_from_a_namespace_and_never_written_over(
     assert {recording.recorded_with["temporalio"] for recording in recordings.values()}
 
 
-async def test_at_most_as_many_are_pulled_as_were_asked_for(real_client: Client, tmp_path: Path) -> None:
+async def test_the_number_of_pulled_workflows_is_limited(real_client: Client, tmp_path: Path) -> None:
     query = await visible_parcels(real_client)
     assert len(await Puller(CODE, tmp_path).pull(real_client, query, limit=2)) == 2
 
@@ -235,12 +233,12 @@ class _AnotherId(Interceptor):
 
 
 @requirement("HISTORY-PULL")
-async def test_a_workflow_that_temporal_does_not_give_is_told_and_the_others_are_written(
+async def test_a_workflow_that_can_not_be_fetched_is_reported_and_the_others_are_written(
     real_client: Client, tmp_path: Path
 ) -> None:
     query = await visible_parcels(real_client)
     client = Client(real_client.service_client, namespace=real_client.namespace, interceptors=[_AnotherId()])
-    pulled = await Puller(CODE, tmp_path, STEERS).pull(client, query, limit=100)
+    pulled = await Puller(CODE, tmp_path, CONTROL_FIELDS).pull(client, query, limit=100)
     (without,) = [each for each in pulled if each.error]
     assert without.workflow_id.endswith("-lost")
     assert without.error.startswith("Temporal rejects the request: ")
@@ -249,24 +247,24 @@ async def test_a_workflow_that_temporal_does_not_give_is_told_and_the_others_are
 
 @requirement("HISTORY-PULL")
 @pytest.mark.parametrize("folder", ["file", "file/below"])
-async def test_a_folder_that_can_not_be_written_is_told(real_client: Client, tmp_path: Path, folder: str) -> None:
+async def test_a_folder_that_can_not_be_written_is_reported(real_client: Client, tmp_path: Path, folder: str) -> None:
     query = await visible_parcels(real_client)
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotRunError, match=r"file.* can't be written"):
-        await Puller(CODE, tmp_path / folder, STEERS).pull(real_client, query, limit=1)
+        await Puller(CODE, tmp_path / folder, CONTROL_FIELDS).pull(real_client, query, limit=1)
 
 
-async def test_an_error_that_is_not_of_temporals_is_not_told_as_one(real_client: Client, tmp_path: Path) -> None:
+async def test_an_error_of_a_callback_is_not_reported_as_temporals(real_client: Client, tmp_path: Path) -> None:
     def told(_pulled: PullResult) -> None:
         raise RuntimeError("not of Temporal's")
 
     query = await visible_parcels(real_client)
     with pytest.raises(RuntimeError, match="not of Temporal's"):
-        await Puller(CODE, tmp_path, STEERS).pull(real_client, query, limit=1, on_result=told)
+        await Puller(CODE, tmp_path, CONTROL_FIELDS).pull(real_client, query, limit=1, on_result=told)
 
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])
-def test_a_payload_that_is_not_the_json_it_says_it_is_can_not_be_scrubbed(data: bytes) -> None:
+def test_a_payload_with_invalid_json_can_not_be_scrubbed(data: bytes) -> None:
     with pytest.raises(RecordingError, match="not JSON"):
         Scrubber(b"key").payload(Payload(metadata={"encoding": b"json/plain"}, data=data), "")
 

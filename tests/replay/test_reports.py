@@ -1,4 +1,4 @@
-"""What is printed of the gate's report and of coverage, to the letter; and what machines are given."""
+"""The exact text of the gate's report and of coverage, and their formats for machines."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def shown(coverage: Coverage, *, width: int = 120) -> list[str]:
 
 
 @requirement("HISTORY-STRICT")
-def test_drift_is_printed_with_what_would_accept_it() -> None:
+def test_drift_is_printed_with_the_entry_that_accepts_it() -> None:
     assert printed(GateReport(outcomes=(DRIFTING,), seconds=0.5)) == (
         "✗ a/waiting.json (Parcel) drift\n"
         "    event 17, StartTimer: start_to_fire_timeout\n"
@@ -90,7 +90,7 @@ def test_drift_is_printed_with_what_would_accept_it() -> None:
     )
 
 
-def test_everything_that_is_wrong_is_printed_once_and_as_it_is() -> None:
+def test_every_fault_is_printed_once_and_unescaped() -> None:
     twin = OTHERWISE.model_copy(update={"recording": "b/lost.json"})
     report = GateReport(
         outcomes=(CLEAN, OTHERWISE, UNREADABLE, twin),
@@ -125,7 +125,7 @@ def test_everything_that_is_wrong_is_printed_once_and_as_it_is() -> None:
     )
 
 
-def test_verbosely_every_recording_is_in_a_table() -> None:
+def test_verbose_output_lists_every_recording() -> None:
     text = printed(GateReport(outcomes=(CLEAN, OTHERWISE, DRIFTING), seconds=0.5), verbose=True)
     assert [line.split() for line in text.splitlines()[:4]] == [
         ["recording", "workflow", "type", "events", "ms"],
@@ -165,7 +165,7 @@ def test_on_a_terminal_the_verdict_is_green_or_red() -> None:
     assert "\x1b[31munreadable" in table[2]
 
 
-def test_a_clean_outcome_needs_no_words() -> None:
+def test_a_clean_outcome_has_no_explanation() -> None:
     assert explain(CLEAN) == ""
     assert explain(UNREADABLE) == "it is no JSON"
 
@@ -184,7 +184,7 @@ def cases(report: GateReport) -> Mapping[str, tuple[str | None, str | None]]:
     return found
 
 
-def test_junit_has_a_case_for_everything_that_is_looked_at() -> None:
+def test_junit_has_a_case_for_everything_checked() -> None:
     report = GateReport(
         outcomes=(CLEAN, DRIFTING, UNREADABLE), missing=("a/gone.json",), stale=(STALE,), notes=("no list",)
     )
@@ -232,7 +232,7 @@ def test_coverage_is_printed_path_by_path() -> None:
 
 
 @requirement("HISTORY-COVERAGE")
-def test_patches_are_printed_with_what_may_be_done() -> None:
+def test_patches_are_printed_with_their_verdicts() -> None:
     patches = (
         Patch(name="a-[new]-way", in_code="patched", old=("a/label.json",), markers=()),
         Patch(name="quite-old", in_code="", old=(), markers=("a/waiting.json",), open_old=0, open_markers=2),
@@ -258,7 +258,7 @@ def test_patches_are_printed_with_what_may_be_done() -> None:
 
 
 @requirement("HISTORY-COVERAGE")
-def test_on_a_narrow_terminal_nothing_of_a_verdict_is_cut_off() -> None:
+def test_a_verdict_is_printed_in_full_on_a_narrow_terminal() -> None:
     patch = Patch(name="tell", in_code="patched", old=(), markers=(), open_old=None)
     text = "".join("".join(shown(Coverage(paths=(), patches=(patch,)), width=70)).split())
     assert "".join(patch.verdict.split()) in text

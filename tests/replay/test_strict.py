@@ -1,4 +1,4 @@
-"""Strict replay: of each attribute of each command, a change is told, field by field; what is no change is not."""
+"""Strict replay: a change of any attribute of any command is reported, field by field; an equivalent change is not."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ DRIFTS = {
 
 _WEIGH = "activity(weigh, parcel, start_to_close_timeout=timedelta(seconds=1))"
 
-# What Temporal's own replay takes for another command, or does not see as it is at the end of what was recorded.
+# Other commands for Temporal's own replay, or commands after the end of the recording, which it does not see.
 OTHER_COMMANDS = {
     "a child's id": (('-label")', '-sticker")'), "waiting"),
     "a child's type": (("Label.run, stamped,", '"Sticker", stamped,'), "waiting"),
@@ -139,7 +139,7 @@ OTHER_COMMANDS = {
     "another end": (('raise ApplicationError("it is lost", parcel["to"], type="LOST")', 'return "lost"'), "lost"),
 }  # fmt: skip
 
-# What may be changed.
+# Equivalent changes.
 SAFE = {
     "nothing": ('"""Prints a label."""', '"""Prints a label, or two."""'),
     "a log line": ("        weight = await", '        workflow.logger.info("weighing")\n        weight = await'),
@@ -163,7 +163,7 @@ SAFE = {
     ),
 }
 
-# What no history keeps: with it the code is that which was recorded. README and `histories check --help` say so.
+# Changes that no history records, and strict replay can't see. README and `histories check --help` list them.
 NOT_SEEN = {
     "a local activity that the end does not wait for": (
         '        return f"{weight',
@@ -200,7 +200,7 @@ def drift_of(outcome: Outcome) -> tuple[str, str, str, str, str]:
 
 @requirement("HISTORY-STRICT")
 @pytest.mark.parametrize("change", DRIFTS)
-async def test_a_change_is_told_with_field_old_and_new(
+async def test_a_changed_value_is_reported_with_field_old_and_new(
     change: str, parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     edit, (recording, *expected) = DRIFTS[change]
@@ -213,7 +213,7 @@ async def test_a_change_is_told_with_field_old_and_new(
 
 @requirement("HISTORY-NONDETERMINISM")
 @pytest.mark.parametrize("change", OTHER_COMMANDS)
-async def test_another_command_than_was_recorded_is_told(
+async def test_another_command_is_reported_as_nondeterminism(
     change: str, parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     edit, recording = OTHER_COMMANDS[change]
@@ -227,7 +227,7 @@ async def test_another_command_than_was_recorded_is_told(
 
 @requirement("HISTORY-STRICT")
 @pytest.mark.parametrize("change", [*SAFE, *NOT_SEEN])
-async def test_what_is_no_change_or_in_no_history_is_not_told(
+async def test_equivalent_and_unrecorded_changes_are_not_reported(
     change: str, parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     outcomes = await replay(parcel_recordings, edited(modules, {**SAFE, **NOT_SEEN}[change]))
@@ -236,7 +236,7 @@ async def test_what_is_no_change_or_in_no_history_is_not_told(
     )
 
 
-async def test_without_strict_replay_values_are_not_looked_at(
+async def test_values_are_not_compared_without_strict_replay(
     parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     edit, _ = DRIFTS["a timer's duration"]
@@ -244,7 +244,7 @@ async def test_without_strict_replay_values_are_not_looked_at(
     assert [outcome.drift for outcome in outcomes.values()] == [()] * len(parcel_recordings)
 
 
-async def test_without_strict_replay_another_command_is_explained_all_the_same(
+async def test_another_command_is_explained_without_strict_replay(
     parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     edit, recording = OTHER_COMMANDS["an activity's type"]
@@ -253,7 +253,7 @@ async def test_without_strict_replay_another_command_is_explained_all_the_same(
     assert "recorded: event 6: ScheduleActivity weigh (1)\nnow:      ScheduleActivity weigh_again (1)" in problem.detail
 
 
-async def test_code_that_raises_on_replay_is_told_with_its_words(
+async def test_code_that_raises_on_replay_is_reported_with_its_traceback(
     parcel_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
     workflows = edited(modules, ('f"{weight:.0f} kg on', 'f"{weight.no_such} kg on'))
@@ -264,7 +264,7 @@ async def test_code_that_raises_on_replay_is_told_with_its_words(
     assert "in run" in problem.detail
 
 
-async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[str, Recording]) -> None:
+async def test_a_workflow_type_without_code_is_reported(parcel_recordings: Mapping[str, Recording]) -> None:
     outcomes = await replay(parcel_recordings, [parcel_workflows.Label])
     problem = outcomes["waiting"].problem
     assert problem is not None
@@ -273,8 +273,8 @@ async def test_a_workflow_type_without_code_is_told(parcel_recordings: Mapping[s
     assert outcomes["label"].problem is None
 
 
-class EpisodeFailure(PayloadCodec):
-    """A codec that has lost its key."""
+class KeylessCodec(PayloadCodec):
+    """A codec without its key."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return list(payloads)
@@ -286,10 +286,10 @@ class EpisodeFailure(PayloadCodec):
 
 
 @requirement("HISTORY-GATE")
-async def test_a_codec_that_raises_is_told_and_the_others_are_replayed(
+async def test_a_codec_that_raises_is_reported_and_the_others_are_replayed(
     parcel_recordings: Mapping[str, Recording],
 ) -> None:
-    converter = replace(DataConverter.default, payload_codec=EpisodeFailure())
+    converter = replace(DataConverter.default, payload_codec=KeylessCodec())
     code = LoadedTarget({"workflows": parcel_workflows.WORKFLOWS, "data_converter": converter})
     spoilt = Recording.parse(parcel_recordings["waiting"].dump())
     started = spoilt.events[0].workflow_execution_started_event_attributes
@@ -302,8 +302,8 @@ async def test_a_codec_that_raises_is_told_and_the_others_are_replayed(
     assert [each.name for each in needs if not each.replays] == ["a"]
 
 
-class Sealed(PayloadCodec):
-    """A codec that opens nothing but what it has sealed."""
+class SealingCodec(PayloadCodec):
+    """A codec that decodes only what it has encoded."""
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return [Payload(metadata={"encoding": b"sealed"}, data=payload.SerializeToString()) for payload in payloads]
@@ -316,11 +316,11 @@ class Sealed(PayloadCodec):
 
 
 @requirement("HISTORY-GATE", "HISTORY-STRICT")
-async def test_a_codec_is_given_back_what_it_was_given_and_nothing_else(real_client: Client) -> None:
-    converter = replace(DataConverter.default, payload_codec=Sealed())
+async def test_a_codec_decodes_exactly_what_it_has_encoded(real_client: Client) -> None:
+    converter = replace(DataConverter.default, payload_codec=SealingCodec())
     client = Client(real_client.service_client, data_converter=converter)
     recordings = {**await record_couriers(client), **await record_parcels(client)}
-    # In it the server tells in words of its own that an activity was never started: a worker can't open these either.
+    # Its history has a failure that the server wrote itself, unencoded. A worker could not decode it either.
     del recordings["first"]
     outcomes = await replay(
         recordings,
@@ -334,7 +334,7 @@ async def test_a_codec_is_given_back_what_it_was_given_and_nothing_else(real_cli
 
 
 @requirement("HISTORY-STRICT")
-async def test_a_message_that_is_encoded_is_compared_and_its_stack_trace_is_not() -> None:
+async def test_an_encoded_message_is_compared_without_its_stack_trace() -> None:
     converter = DefaultFailureConverter(encode_common_attributes=True)
 
     def failed(message: str, *, deeper: bool = False) -> Failure:

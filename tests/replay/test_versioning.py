@@ -1,4 +1,4 @@
-"""The worked example of `versioning/`: which form of a change the gate lets pass, over which recordings."""
+"""The worked example of `versioning/`: which form of a change passes the gate, for which recordings."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tests.replay.versioning.removed import Removed
 from tests.replay.versioning.unguarded import Unguarded
 from tests.requirements import requirement
 
-# Which code takes over orders that were begun by which.
+# For each version of the code, the versions whose open orders it can continue.
 PASSES: dict[type, set[str]] = {
     Before: {"Before"},
-    Unguarded: {"Deprecated"},  # to which it is the same as Removed
+    Unguarded: {"Deprecated"},  # equivalent to Removed
     Guarded: {"Before", "Guarded", "Deprecated"},
     Deprecated: {"Guarded", "Deprecated"},
     Removed: {"Deprecated"},
@@ -27,7 +27,7 @@ PASSES: dict[type, set[str]] = {
 
 @requirement("HISTORY-PATCH")
 @pytest.mark.parametrize("workflow", PASSES, ids=lambda workflow: workflow.__name__)
-async def test_a_change_passes_where_it_is_guarded_as_long_as_it_has_to_be(
+async def test_a_change_passes_while_it_is_guarded_as_long_as_needed(
     workflow: type, orders: Mapping[str, Recording]
 ) -> None:
     outcomes = await replay(orders, [workflow])
@@ -35,7 +35,9 @@ async def test_a_change_passes_where_it_is_guarded_as_long_as_it_has_to_be(
 
 
 @requirement("HISTORY-PATCH")
-async def test_an_unguarded_change_is_told_with_the_patch_that_would_guard_it(orders: Mapping[str, Recording]) -> None:
+async def test_an_unguarded_change_is_reported_with_the_patch_that_would_guard_it(
+    orders: Mapping[str, Recording],
+) -> None:
     problem = (await replay(orders, [Unguarded]))["Before"].problem
     assert problem is not None
     assert problem.fault is Fault.NONDETERMINISM
@@ -46,7 +48,7 @@ async def test_an_unguarded_change_is_told_with_the_patch_that_would_guard_it(or
 
 
 @requirement("HISTORY-PATCH")
-async def test_a_patch_removed_too_early_is_told_by_its_name(orders: Mapping[str, Recording]) -> None:
+async def test_a_patch_removed_too_early_is_reported_by_name(orders: Mapping[str, Recording]) -> None:
     problem = (await replay(orders, [Removed]))["Guarded"].problem
     assert problem is not None
     assert problem.fault is Fault.NONDETERMINISM

@@ -1,4 +1,4 @@
-"""Workflows that go on: as a new run before they ask, as ever new runs, and after they gave up asking."""
+"""Workflows that continue as new before asking, continue forever, ask in each run, or withdraw a question."""
 
 import asyncio
 
@@ -31,7 +31,7 @@ class ContinuesForever(TaskWorkflow):
 
 @workflow.defn
 class AsksInEachRun(TaskWorkflow):
-    """One question in each run, the same words under the same key."""
+    """Asks the same question once in each run."""
 
     @workflow.run
     async def run(self, left: int, answers: list[str]) -> list[str]:
@@ -53,7 +53,7 @@ class SucceedsAtLast(TaskWorkflow):
 
 @workflow.defn
 class Persists(TaskWorkflow):
-    """Asks until it is answered."""
+    """Repeats its question until it is answered."""
 
     @workflow.run
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The conformance suite's tools on a real Temporal, in this process; and any server over HTTP."""
+"""Servers under test: the conformance suite's tools on a real Temporal, in this process; and any server over HTTP."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.conformance.server import TASK_QUEUE, build
 
 @asynccontextmanager
 async def jobs(client: Client) -> AsyncIterator[MCPServer[Any]]:
-    """The server, with a worker."""
+    """A server with a worker."""
     async with Worker(client, task_queue=TASK_QUEUE, workflows=JOBS):
         yield build(client)
 
 
 def tasks_of(client: Client, workflow: type, **options: Any) -> MCPServer[Any]:
-    """A server for the tasks of a workflow that something else starts, bound with these options."""
+    """A server for tasks of a workflow that is started elsewhere; `options` are those of its binding."""
     binding = TaskBinding(tool="none", workflow=workflow.__name__, **options)
     return MCPServer[Any]("tasks", extensions=[TasksExtension(client, [binding], retention=Retention(client))])
 
 
 @asynccontextmanager
 async def over_http(server: MCPServer[Any]) -> AsyncIterator[str]:
-    """The URL at which it is served, without sessions."""
+    """Serve over HTTP, stateless, and yield the URL."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         app = server.streamable_http_app(stateless_http=True)
         running = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))

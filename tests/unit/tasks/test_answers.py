@@ -1,4 +1,4 @@
-"""An answer that was acknowledged counts, and what can not be one is refused: whatever the workers remember."""
+"""Acknowledged answers count, and invalid ones are refused, whatever workers have in their caches."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ def worker_of(client: TemporalClient, remembers: int = 1000) -> Worker:
 
 
 def key_of(task_id: str) -> str:
-    """Under which key the task's first run asks its first question."""
+    """The key of the first request of the task's first run."""
     run = parse_task_id(task_id)
     assert run is not None
     return input_key("input-1", run.run_id)
 
 
 async def asking(client: Client) -> str:
-    """The id of a deployment's task that asks when."""
+    """Start a deployment that waits for an answer, and return its task id."""
     task_id = (await start_task(client, "deploy", service="web")).task_id
     await until(client, task_id, lambda task: task.input_requests)
     return task_id
 
 
 async def answered_all(client: Client, task_ids: list[str]) -> None:
-    """Answer each, at the same time; each answer that is acknowledged counts."""
+    """Answer all tasks concurrently. Each acknowledged answer must count."""
     async with anyio.create_task_group() as group:
         for task_id in task_ids:
             answers: Any = {key_of(task_id): {"action": "accept", "content": {"when": "tonight"}}}
@@ -56,7 +56,7 @@ async def answered_all(client: Client, task_ids: list[str]) -> None:
 
 
 @requirement("TASK-UPDATE")
-async def test_an_answer_counts_for_a_worker_that_forgets(real_client: TemporalClient) -> None:
+async def test_an_acknowledged_answer_counts_for_a_worker_without_a_cache(real_client: TemporalClient) -> None:
     async with (
         worker_of(real_client, remembers=0),
         tasks_client(deployments.deployments(real_client)) as client,
@@ -65,7 +65,9 @@ async def test_an_answer_counts_for_a_worker_that_forgets(real_client: TemporalC
 
 
 @requirement("TASK-UPDATE")
-async def test_an_answer_counts_for_two_workers_that_began_after_the_question(real_client: TemporalClient) -> None:
+async def test_an_acknowledged_answer_counts_for_workers_started_after_the_question(
+    real_client: TemporalClient,
+) -> None:
     async with tasks_client(deployments.deployments(real_client)) as client, AsyncExitStack() as stack:
         async with worker_of(real_client):
             task_ids = [await asking(client) for _ in range(HOW_MANY)]
@@ -74,7 +76,7 @@ async def test_an_answer_counts_for_two_workers_that_began_after_the_question(re
             another = await TemporalClient.connect(address, data_converter=pydantic_data_converter)
             await stack.enter_async_context(worker_of(another))
         for task_id in task_ids:
-            # A worker that is no more may be waited for until Temporal gives it up.
+            # Temporal may wait for the stopped worker until its sticky timeout.
             await get_task(client.session, task_id)
         await answered_all(client, task_ids)
 
@@ -95,7 +97,7 @@ async def test_an_answer_counts_for_two_workers_that_began_after_the_question(re
         ({"action": "accept", "content": {"when": None}}, "when"),
     ],
 )
-async def test_what_is_no_answer_is_refused_and_the_question_stays(
+async def test_an_invalid_answer_is_refused_and_the_question_stays_open(
     real_client: TemporalClient, response: Any, expected: str
 ) -> None:
     async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
@@ -115,7 +117,7 @@ NOT_TAKEN: dict[str, tuple[Exception, int, str]] = {
 
 @requirement("TASK-UPDATE")
 @pytest.mark.parametrize("why", NOT_TAKEN)
-async def test_an_answer_that_was_not_taken_is_not_acknowledged(
+async def test_an_answer_that_failed_is_not_acknowledged(
     real_client: TemporalClient, why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error, code, expected = NOT_TAKEN[why]
@@ -136,9 +138,7 @@ async def test_an_answer_that_was_not_taken_is_not_acknowledged(
 
 @requirement("TASK-GENERIC")
 @pytest.mark.parametrize("response", [{"action": "accept"}, {"action": "accept", "content": {}}, {"x": 1}])
-async def test_the_example_withstands_an_answer_that_nobody_has_checked(
-    real_client: TemporalClient, response: dict[str, Any]
-) -> None:
+async def test_the_example_tolerates_an_unchecked_answer(real_client: TemporalClient, response: dict[str, Any]) -> None:
     async with worker_of(real_client), tasks_client(deployments.deployments(real_client)) as client:
         task_id = await asking(client)
         handle = real_client.get_workflow_handle(task_id.partition(":")[0])

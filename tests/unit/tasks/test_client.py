@@ -1,4 +1,4 @@
-"""The client extension beside its good days."""
+"""The client extension when something goes wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HARNESS_TIMEOUT = 20
 
 
 @requirement("TASK-CLIENT")
-async def test_a_person_who_thinks_for_long_is_not_bothered_when_it_is_settled_elsewhere(
+async def test_a_prompt_is_cancelled_when_its_request_is_answered_elsewhere(
     real_client: TemporalClient,
 ) -> None:
     thinking, dismissed = anyio.Event(), anyio.Event()
@@ -72,7 +72,7 @@ async def test_a_question_is_asked_once_however_often_it_is_polled(real_client: 
 
 
 @requirement("TASK-CLIENT")
-async def test_a_client_that_can_not_ask_leaves_the_question_to_others(real_client: TemporalClient) -> None:
+async def test_a_client_without_callbacks_leaves_requests_to_other_clients(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as mute, tasks_client(server) as other:
         created = await start_task(mute, "confirm_delete", filename="x")
         async with anyio.create_task_group() as group:
@@ -96,7 +96,7 @@ async def test_an_unknown_task_is_an_error_at_once(real_client: TemporalClient) 
 
 
 @requirement("TASK-CLIENT")
-async def test_a_server_that_can_not_answer_is_asked_no_longer_than_the_patience(
+async def test_an_unavailable_server_is_retried_until_the_timeout(
     real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
@@ -113,7 +113,7 @@ async def test_a_server_that_can_not_answer_is_asked_no_longer_than_the_patience
 
 
 @requirement("TASK-CLIENT")
-async def test_a_caller_that_gives_up_leaves_the_task_as_it_is(real_client: TemporalClient) -> None:
+async def test_a_cancelled_call_leaves_the_task_open(real_client: TemporalClient) -> None:
     seen: list[str] = []
 
     async def on_task(task: Any) -> None:
@@ -127,7 +127,7 @@ async def test_a_caller_that_gives_up_leaves_the_task_as_it_is(real_client: Temp
 
 
 @requirement("TASK-CLIENT")
-async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: TemporalClient) -> None:
+async def test_a_failing_callback_leaves_the_request_to_other_clients(real_client: TemporalClient) -> None:
     failed = anyio.Event()
 
     async def fails(
@@ -156,7 +156,7 @@ async def test_a_callback_that_fails_leaves_the_question_to_others(real_client: 
 
 
 @requirement("TASK-CLIENT")
-async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late(
+async def test_a_dismissed_request_is_not_repeated_before_a_late_acknowledgement(
     real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     acknowledge = anyio.Event()
@@ -171,7 +171,7 @@ async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late
 
     async def on_task(task: Any) -> None:
         nonlocal polls
-        # What is asked anew has been seen, more than once.
+        # The client has polled the repeated request, more than once.
         polls += bool(person.questions) and task.status == "input_required"
 
     async with (
@@ -191,7 +191,7 @@ async def test_who_dismissed_is_left_in_peace_though_the_acknowledgement_is_late
 
 
 @requirement("TASK-CLIENT")
-async def test_what_on_task_raises_is_raised_as_it_is(real_client: TemporalClient) -> None:
+async def test_an_error_of_on_task_is_raised_unchanged(real_client: TemporalClient) -> None:
     async def fails(task: Any) -> None:
         raise LookupError(task.task_id)
 
@@ -202,7 +202,7 @@ async def test_what_on_task_raises_is_raised_as_it_is(real_client: TemporalClien
 
 
 @requirement("TASK-CLIENT")
-async def test_an_answer_that_can_not_be_taken_is_asked_for_again_and_then_it_is_an_error(
+async def test_a_rejected_answer_is_asked_for_again_a_few_times(
     real_client: TemporalClient,
 ) -> None:
     person = ScriptedUser("accept", something="else")
@@ -217,7 +217,7 @@ async def test_an_answer_that_can_not_be_taken_is_asked_for_again_and_then_it_is
 
 
 @requirement("TASK-CLIENT")
-def test_a_failed_task_without_an_error_is_an_error_all_the_same() -> None:
+def test_a_failed_task_without_an_error_raises_a_default_error() -> None:
     task = DetailedTask(task_id="t", status="failed", created_at="", last_updated_at="")
     with pytest.raises(MCPError, match="The task failed") as raised:
         client_module._tool_result(task)

@@ -1,4 +1,4 @@
-"""Tasks of workflows that are no invoices: every ending, questions before and after, clients without tasks."""
+"""Tasks of other workflows than invoices: every outcome, questions before and during a task, clients without tasks."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def until(client: Client, task_id: str, reached: Callable[[DetailedTask], 
 
 
 @requirement("TASK-GENERIC", "TASK-CLIENT")
-async def test_the_documented_example_works_as_it_stands(real_client: TemporalClient) -> None:
+async def test_the_documented_example_works(real_client: TemporalClient) -> None:
     person = ScriptedUser(when="tonight")
     async with (
         Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
@@ -74,7 +74,7 @@ def test_the_example_is_documented_word_for_word() -> None:
 
 
 @requirement("TASK-GENERIC")
-def test_nothing_of_invoices_is_imported() -> None:
+def test_the_package_imports_no_invoice_module() -> None:
     told = "import sys; from mcp_temporal_tasks import *; print(*(name for name in sys.modules if 'invoice' in name))"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=30).stdout
     others = {name for name in loaded.split() if not name.startswith("mcp_temporal_tasks")}
@@ -128,7 +128,7 @@ async def test_questions_are_answered_one_by_one_and_each_once(real_client: Temp
         await update_task(client.session, created.task_id, {first: named("Ann"), "never-asked": named("X")})
         task = await get_task(client.session, created.task_id)
         assert (task.status, list(task.input_requests or {})) == ("input_required", [second])
-        # Answered already: ignored, though something else is open.
+        # Answered before: ignored, though another request is open.
         await update_task(client.session, created.task_id, {first: named("Eve")})
         await update_task(client.session, created.task_id, {first: named("Eve"), second: named("Bob")})
         task = await until(client, created.task_id, lambda task: task.is_terminal)
@@ -136,7 +136,7 @@ async def test_questions_are_answered_one_by_one_and_each_once(real_client: Temp
 
 
 @requirement("TASK-UPDATE")
-async def test_a_key_is_never_used_again(real_client: TemporalClient) -> None:
+async def test_a_key_is_never_reused(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
         created = await start_task(client, "ask_twice")
         task = await until(client, created.task_id, lambda task: task.input_requests)
@@ -145,7 +145,7 @@ async def test_a_key_is_never_used_again(real_client: TemporalClient) -> None:
         await update_task(client.session, created.task_id, {first: answer})
         task = await until(client, created.task_id, lambda task: first not in (task.input_requests or {first: 1}))
         [second] = task.input_requests or {}
-        # The same words, but another question: the old answer, sent again, does not count for it.
+        # The same words, but another request: the first answer does not count for it.
         await update_task(client.session, created.task_id, {first: answer})
         assert list((await get_task(client.session, created.task_id)).input_requests or {}) == [second]
         await update_task(client.session, created.task_id, {second: {"action": "accept", "content": {"name": "Bob"}}})
@@ -154,7 +154,7 @@ async def test_a_key_is_never_used_again(real_client: TemporalClient) -> None:
 
 
 @requirement("TASK-MRTR", "TASK-CLIENT")
-async def test_what_is_asked_before_there_is_a_task_is_answered_first(real_client: TemporalClient) -> None:
+async def test_questions_before_the_task_are_answered_first(real_client: TemporalClient) -> None:
     person = ScriptedUser(name="Alice")
     async with jobs(real_client) as server, tasks_client(server, person) as client:
         assert text_of(await client.call_tool("test_tool_with_task", {})) == "Hello, Alice!"
@@ -163,19 +163,21 @@ async def test_what_is_asked_before_there_is_a_task_is_answered_first(real_clien
 
 @requirement("TASK-CAPABILITY")
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_a_client_without_tasks_waits_is_refused_or_told(real_client: TemporalClient, mode: Any) -> None:
+async def test_a_client_without_tasks_waits_or_is_refused_as_the_binding_says(
+    real_client: TemporalClient, mode: Any
+) -> None:
     async with jobs(real_client) as server, Client(server, mode=mode) as client:
         assert text_of(await client.call_tool("slow_compute", {"seconds": 0.2, "label": "It"})) == "It took 0.2 s"
         error = await expect_error(client.call_tool("failing_job", {}))
         assert error.code == -32021
         assert error.data == {"requiredCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}}}
         assert (await expect_error(client.call_tool("protocol_error_job", {}))).code == -32603
-        # It asks for what this client can't give; nothing is left waiting for it.
+        # It asks a question that this client can't answer, and is cancelled.
         assert (await expect_error(client.call_tool("confirm_delete", {"filename": "x"}))).code == -32021
 
 
 @requirement("TASK-CAPABILITY")
-async def test_a_client_without_tasks_is_not_let_wait_for_ever(real_client: TemporalClient) -> None:
+async def test_a_client_without_tasks_waits_no_longer_than_the_timeout(real_client: TemporalClient) -> None:
     async with (
         Worker(real_client, task_queue=TASK_QUEUE, workflows=JOBS),
         Client(build(real_client, wait_timeout=timedelta(milliseconds=300))) as client,
@@ -186,7 +188,7 @@ async def test_a_client_without_tasks_is_not_let_wait_for_ever(real_client: Temp
 
 
 @requirement("TASK-WIRE")
-async def test_times_and_spans_are_the_histories_and_whole_milliseconds(real_client: TemporalClient) -> None:
+async def test_times_come_from_the_history_in_whole_milliseconds(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, tasks_client(server) as client:
         created = await start_task(client, "confirm_delete", filename="x")
         task = await until(client, created.task_id, lambda task: task.input_requests)
@@ -221,7 +223,7 @@ async def test_a_header_that_differs_from_the_body_is_refused(real_client: Tempo
                 status, error = await _post(url, method, created.task_id, name)
                 assert (status, error["code"]) == (400, -32020)
             assert (await _post(url, method, created.task_id, created.task_id, declares=False))[1]["code"] == -32021
-        # None of them had any effect, and with the right header it is served.
+        # None of these had an effect; with the correct header the request is served.
         assert (await until(client, created.task_id, lambda task: task.input_requests)).status == "input_required"
         await cancel_task(client.session, created.task_id)
         assert (await until(client, created.task_id, lambda task: task.is_terminal)).status == "cancelled"
@@ -249,7 +251,7 @@ async def _post(
 
 
 @requirement("TASK-CANCEL", "TASK-GENERIC")
-async def test_a_workflow_that_may_not_be_cancelled_goes_on(
+async def test_a_workflow_that_is_not_cancellable_continues(
     real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -257,7 +259,7 @@ async def test_a_workflow_that_may_not_be_cancelled_goes_on(
     async def cancellable(handle: Any) -> bool:
         asked.append(handle.id)
         if len(asked) == 1:
-            # As a query that the workflow's end has overtaken.
+            # Like a query that is never answered because the workflow closes.
             await anyio.sleep_forever()
         return len(asked) > 2
 
@@ -277,14 +279,14 @@ async def test_a_workflow_that_may_not_be_cancelled_goes_on(
 
 @requirement("TASK-ID")
 @pytest.mark.parametrize("task_id", [1, None, ["x"], {"x": 1}, True])
-async def test_an_id_of_the_wrong_type_is_a_wrong_parameter(real_client: TemporalClient, task_id: Any) -> None:
+async def test_an_id_of_the_wrong_type_is_an_invalid_parameter(real_client: TemporalClient, task_id: Any) -> None:
     async with jobs(real_client) as server, over_http(server) as url:
         for method in ("tasks/get", "tasks/update", "tasks/cancel"):
             assert (await _post(url, method, task_id, "x"))[1]["code"] == -32602
 
 
 @requirement("TASK-WIRE")
-async def test_where_the_retention_is_not_told_a_day_is_promised(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_retention_counts_as_one_day(monkeypatch: pytest.MonkeyPatch) -> None:
     client = await TemporalClient.connect("127.0.0.1:1", lazy=True)
 
     async def refuses(*_args: Any, **_options: Any) -> None:
@@ -295,7 +297,7 @@ async def test_where_the_retention_is_not_told_a_day_is_promised(monkeypatch: py
 
 
 @requirement("TASK-CLIENT")
-async def test_no_worker_is_an_error_that_a_client_outwaits(real_client: TemporalClient) -> None:
+async def test_a_client_retries_until_a_worker_is_back(real_client: TemporalClient) -> None:
     answers: list[str] = []
 
     async def on_task(task: Any) -> None:

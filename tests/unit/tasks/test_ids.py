@@ -24,6 +24,6 @@ def test_a_task_id_names_its_run_in_characters_that_fit_a_header(workflow_id: st
 
 @requirement("TASK-ID")
 @given(st.text() | st.from_regex(r"[%:A-Za-z0-9-]{0,40}"))
-def test_no_other_text_is_one(text: str) -> None:
+def test_no_other_text_is_a_task_id(text: str) -> None:
     run = parse_task_id(text)
     assert run is None or task_id_of(run) == text

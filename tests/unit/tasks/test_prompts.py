@@ -1,4 +1,4 @@
-"""When a client asks a task's questions, without any client."""
+"""When a client prompts for a task's input requests; without a client."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ DISMISSED = {"action": "cancel"}
 
 
 @requirement("TASK-CLIENT")
-def test_each_is_asked_once_in_the_order_of_the_task() -> None:
+def test_each_request_is_prompted_once_in_order() -> None:
     prompts = PromptTracker(BACKOFF)
     assert prompts.due_prompts({"b": "B?", "a": "A?"}, 0) == ["b", "a"]
     assert prompts.due_prompts({"b": "B?", "a": "A?", "c": "C?"}, 1) == ["c"]
 
 
 @requirement("TASK-CLIENT")
-def test_what_was_dismissed_is_left_in_peace_for_longer_each_time() -> None:
+def test_the_backoff_after_a_dismissal_doubles() -> None:
     prompts, now = PromptTracker(BACKOFF), 0.0
     for number, backoff in enumerate((60, 120, 240, 480, 960, 1920, 3600, 3600)):
         key = f"question-{number}"
@@ -31,7 +31,7 @@ def test_what_was_dismissed_is_left_in_peace_for_longer_each_time() -> None:
 
 
 @requirement("TASK-CLIENT")
-def test_another_question_is_asked_at_once() -> None:
+def test_another_question_is_prompted_immediately() -> None:
     prompts = PromptTracker(BACKOFF)
     prompts.due_prompts({"1": "Pay?"}, 0)
     prompts.record_answer("Pay?", DISMISSED, 0)
@@ -39,7 +39,7 @@ def test_another_question_is_asked_at_once() -> None:
 
 
 @requirement("TASK-CLIENT")
-def test_an_answer_that_can_not_be_taken_is_asked_for_three_times() -> None:
+def test_a_rejected_answer_is_prompted_three_times() -> None:
     prompts = PromptTracker(BACKOFF)
     for again in (True, True, False):
         assert prompts.due_prompts({"1": "When?"}, 0) == ["1"]
@@ -48,7 +48,7 @@ def test_an_answer_that_can_not_be_taken_is_asked_for_three_times() -> None:
 
 
 @requirement("TASK-CLIENT")
-def test_what_is_asked_again_with_a_word_before_is_the_same() -> None:
+def test_a_repeated_question_with_a_prefix_is_the_same() -> None:
     def form(message: str, **schema: str) -> dict[str, Any]:
         return {"method": "elicitation/create", "params": {"message": message, "requestedSchema": schema}}
 

@@ -1,4 +1,4 @@
-"""Whether a response fits the form that was asked for."""
+"""Validation of responses against the requested forms."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def filled(value: Any) -> dict[str, Any]:
         ("array", [[], ["x"]], ["x", 1, None]),
     ],
 )
-def test_a_value_is_of_the_type_that_was_asked_for(kind: str, fitting: list[Any], others: list[Any]) -> None:
+def test_a_value_must_have_the_declared_type(kind: str, fitting: list[Any], others: list[Any]) -> None:
     for value in fitting:
         validate_responses(asked(kind), filled(value))
     for value in others:
@@ -41,7 +41,7 @@ def test_a_value_is_of_the_type_that_was_asked_for(kind: str, fitting: list[Any]
 
 
 @requirement("TASK-UPDATE")
-def test_what_need_not_be_said_may_be_left_out() -> None:
+def test_optional_values_may_be_omitted() -> None:
     for response in ({"action": "accept"}, {"action": "accept", "content": {}}, {"action": "decline"}):
         validate_responses(asked("string", required=False), {"key": response})
     validate_responses(asked("string", required=False), filled(None))
@@ -49,7 +49,7 @@ def test_what_need_not_be_said_may_be_left_out() -> None:
 
 
 @requirement("TASK-UPDATE")
-def test_only_forms_are_read_as_forms() -> None:
+def test_only_forms_are_checked() -> None:
     bare: Any = {"key": {"method": "elicitation/create"}}
     validate_responses(bare, {"key": {"action": "accept"}})
     others: list[Any] = [{"method": "roots/list"}, {}, "anything"]
@@ -58,7 +58,7 @@ def test_only_forms_are_read_as_forms() -> None:
 
 
 @requirement("TASK-UPDATE")
-def test_responses_of_256_kib_are_taken_and_of_one_byte_more_are_not() -> None:
+def test_responses_up_to_256_kib_are_accepted() -> None:
     def responses(size: int) -> dict[str, Any]:
         empty = len(json.dumps({"key": {"text": ""}}))
         return {"key": {"text": "x" * (size - empty)}}

@@ -43,13 +43,13 @@ from tests.unit.tasks.test_generic import HARNESS_TIMEOUT, text_of, until
 
 
 async def start(client: TemporalClient, run: Callable[..., Awaitable[Any]], *given: Any, queue: str) -> tuple[str, str]:
-    """Start a workflow; its id, and its task's."""
+    """Start a workflow, and return its id and its task id."""
     handle = await client.start_workflow(run, args=given, id=f"{queue}-{uuid4()}", task_queue=queue)
     return handle.id, task_id_of(WorkflowRun(handle.id, str(handle.first_execution_run_id)))
 
 
 @requirement("TASK-STORE", "TASK-WIRE")
-async def test_a_workflow_that_continues_as_new_stays_the_same_task(real_client: TemporalClient) -> None:
+async def test_a_task_spans_continue_as_new(real_client: TemporalClient) -> None:
     queue = "goes-on"
     async with (
         Worker(real_client, task_queue=queue, workflows=[ContinuesAsNew]),
@@ -64,7 +64,7 @@ async def test_a_workflow_that_continues_as_new_stays_the_same_task(real_client:
         await update_task(client.session, task_id, {key: {"action": "decline"}})
         ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result) == "decline"
-        # What has the same workflow id afterwards is another task, and this one stays what it was.
+        # A later workflow with the same id is another task; this task is unchanged.
         await real_client.start_workflow(
             ContinuesAsNew.run, 0, id=workflow_id, task_queue=queue, execution_timeout=timedelta(minutes=1)
         )
@@ -73,7 +73,7 @@ async def test_a_workflow_that_continues_as_new_stays_the_same_task(real_client:
 
 
 @requirement("TASK-STORE", "TASK-ENDINGS")
-async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_client: TemporalClient) -> None:
+async def test_a_task_spans_resets(real_client: TemporalClient) -> None:
     async with (
         Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
         tasks_client(deployments.deployments(real_client)) as client,
@@ -83,12 +83,12 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
         workflow_id, _, run_id = task_id.partition(":")
         seen: set[str] = set(asked.input_requests or {})
         for _ in range(2):
-            # While it goes on, and once it has ended.
+            # First while the workflow is open, then after it has closed.
             run_id = await reset(real_client, workflow_id, run_id)
             again = await until(client, task_id, lambda task: task.input_requests)
             assert (again.task_id, again.created_at) == (task_id, asked.created_at)
             answer = {"action": "accept", "content": {"when": "tonight"}}
-            # What was asked before the reset is not asked any more.
+            # Requests from before the reset are no longer open.
             await update_task(client.session, task_id, dict.fromkeys(seen, answer))
             assert (await get_task(client.session, task_id)).input_requests == again.input_requests
             assert not seen & (again.input_requests or {}).keys()
@@ -96,7 +96,7 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
             await update_task(client.session, task_id, dict.fromkeys(again.input_requests or {}, answer))
             ended = await until(client, task_id, lambda task: task.is_terminal)
             assert text_of(ended.result) == "web: tonight"
-        # What has the same workflow id afterwards is another task.
+        # A later workflow with the same id is another task.
         another = await real_client.start_workflow(
             deployments.Deploy.run, "db", id=workflow_id, task_queue="deploy", execution_timeout=timedelta(minutes=1)
         )
@@ -105,7 +105,7 @@ async def test_a_workflow_that_an_operator_resets_stays_the_same_task(real_clien
 
 
 @requirement("TASK-CANCEL")
-async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_another_run(
+async def test_a_cancellation_reaches_a_workflow_that_is_continuing_as_new(
     real_client: TemporalClient,
 ) -> None:
     async with (
@@ -119,37 +119,37 @@ async def test_a_cancellation_reaches_a_workflow_that_is_just_going_on_as_anothe
 
 
 class BeforeRequest(Interceptor):
-    """Something happens just before the server hears, for the first time, of a cancellation or an answer."""
+    """Runs a hook once, before the first cancellation or update reaches the server."""
 
-    def __init__(self, happens: Callable[[str], Awaitable[None]]) -> None:
-        self.happens: Callable[[str], Awaitable[None]] | None = happens
+    def __init__(self, hook: Callable[[str], Awaitable[None]]) -> None:
+        self.hook: Callable[[str], Awaitable[None]] | None = hook
 
-    async def let_it_happen(self, workflow_id: str) -> None:
-        happens, self.happens = self.happens, None
-        if happens is not None:
-            await happens(workflow_id)
+    async def run_hook(self, workflow_id: str) -> None:
+        hook, self.hook = self.hook, None
+        if hook is not None:
+            await hook(workflow_id)
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
-        let_it_happen = self.let_it_happen
+        run_hook = self.run_hook
 
         class Late(OutboundInterceptor):
             async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
-                await let_it_happen(input.id)
+                await run_hook(input.id)
                 await super().cancel_workflow(input)
 
             async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
-                await let_it_happen(input.id)
+                await run_hook(input.id)
                 return await super().start_workflow_update(input)
 
         return Late(next)
 
 
-def before_request(client: TemporalClient, happens: Callable[[str], Awaitable[None]]) -> TemporalClient:
-    return TemporalClient(**(client.config() | {"interceptors": [BeforeRequest(happens)]}))
+def before_request(client: TemporalClient, hook: Callable[[str], Awaitable[None]]) -> TemporalClient:
+    return TemporalClient(**(client.config() | {"interceptors": [BeforeRequest(hook)]}))
 
 
 @requirement("TASK-CANCEL")
-async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_since_it_was_found(
+async def test_a_cancellation_reaches_a_workflow_that_continued_after_it_was_resolved(
     real_client: TemporalClient,
 ) -> None:
     async def goes_on(workflow_id: str) -> None:
@@ -169,7 +169,7 @@ async def test_a_cancellation_reaches_a_workflow_that_went_on_as_another_run_sin
 
 
 @requirement("TASK-CANCEL")
-async def test_a_cancellation_spares_what_has_the_same_workflow_id_since(real_client: TemporalClient) -> None:
+async def test_a_cancellation_does_not_reach_a_workflow_that_reuses_the_id(real_client: TemporalClient) -> None:
     async def is_used_again(workflow_id: str) -> None:
         await real_client.get_workflow_handle(workflow_id).terminate()
         await real_client.start_workflow(AsksInEachRun.run, args=[0, []], id=workflow_id, task_queue="spared")
@@ -188,7 +188,7 @@ async def test_a_cancellation_spares_what_has_the_same_workflow_id_since(real_cl
 
 
 @requirement("TASK-CANCEL")
-async def test_a_workflow_that_an_operator_reset_is_cancelled(real_client: TemporalClient) -> None:
+async def test_a_reset_workflow_is_cancelled(real_client: TemporalClient) -> None:
     async with (
         Worker(real_client, task_queue="deploy", workflows=[deployments.Deploy]),
         tasks_client(deployments.deployments(real_client)) as client,
@@ -202,7 +202,7 @@ async def test_a_workflow_that_an_operator_reset_is_cancelled(real_client: Tempo
 
 
 @requirement("TASK-WIRE")
-async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalClient) -> None:
+async def test_a_withdrawn_question_changes_the_task(real_client: TemporalClient) -> None:
     async with (
         Worker(real_client, task_queue="gives-up", workflows=[GivesUp]),
         tasks_client(tasks_of(real_client, GivesUp)) as client,
@@ -212,7 +212,7 @@ async def test_a_question_that_is_withdrawn_is_a_change(real_client: TemporalCli
         second = await until(client, task_id, lambda task: not task.input_requests)
         assert second.status == "working"
         assert second.last_updated_at > first.last_updated_at
-        # An answer to what is not asked any more changes nothing.
+        # An answer to a withdrawn request changes nothing.
         await update_task(client.session, task_id, {key: {"action": "accept"} for key in first.input_requests or {}})
         assert (await get_task(client.session, task_id)).last_updated_at == second.last_updated_at
         await cancel_task(client.session, task_id)
@@ -225,7 +225,7 @@ def worded(task: DetailedTask, word: str) -> dict[str, Any]:
 
 
 @requirement("TASK-UPDATE")
-async def test_an_answer_that_comes_when_the_next_run_asks_already_is_ignored(real_client: TemporalClient) -> None:
+async def test_an_answer_for_the_run_before_is_ignored(real_client: TemporalClient) -> None:
     queue = "asks-in-each-run"
     async with (
         Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
@@ -247,7 +247,7 @@ async def test_an_answer_that_comes_when_the_next_run_asks_already_is_ignored(re
 
 
 @requirement("TASK-UPDATE")
-async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_client: TemporalClient) -> None:
+async def test_an_answer_for_one_run_does_not_answer_the_next(real_client: TemporalClient) -> None:
     queue = "asks-in-each-run"
     async with (
         Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
@@ -260,7 +260,7 @@ async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_clie
             client, task_id, lambda task: (task.input_requests or first.input_requests) != first.input_requests
         )
         assert not (first.input_requests or {}).keys() & (second.input_requests or {}).keys()
-        # Sent once more, as a client does that was not told that it had arrived.
+        # Sent again, as by a client that missed the acknowledgement.
         await update_task(client.session, task_id, worded(first, "yes"))
         assert (await get_task(client.session, task_id)).input_requests == second.input_requests
         await update_task(client.session, task_id, worded(second, "no"))
@@ -269,7 +269,7 @@ async def test_an_answer_to_one_runs_question_is_none_to_the_next_ones(real_clie
 
 
 @requirement("TASK-CLIENT")
-async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClient) -> None:
+async def test_a_client_prompts_for_each_run(real_client: TemporalClient) -> None:
     queue, person = "asks-in-each-run", ScriptedUser(word="yes")
     async with (
         Worker(real_client, task_queue=queue, workflows=[AsksInEachRun]),
@@ -282,7 +282,7 @@ async def test_a_client_asks_the_questions_of_each_run(real_client: TemporalClie
 
 
 @requirement("TASK-ENDINGS")
-async def test_a_workflow_that_is_retried_is_one_task(real_client: TemporalClient) -> None:
+async def test_a_task_spans_workflow_retries(real_client: TemporalClient) -> None:
     queue, workflow_id = "succeeds-at-last", f"succeeds-at-last-{uuid4()}"
     async with (
         Worker(real_client, task_queue=queue, workflows=[SucceedsAtLast]),
@@ -295,13 +295,13 @@ async def test_a_workflow_that_is_retried_is_one_task(real_client: TemporalClien
         task_id = task_id_of(WorkflowRun(workflow_id, str(handle.first_execution_run_id)))
         ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result) == "done at attempt 3"
-        # What has the same workflow id afterwards is another task.
+        # A later workflow with the same id is another task.
         await real_client.execute_workflow(SucceedsAtLast.run, 1, id=workflow_id, task_queue=queue)
         assert await get_task(client.session, task_id) == ended
 
 
 @requirement("TASK-STORE")
-async def test_a_task_is_there_before_any_worker_is(real_client: TemporalClient) -> None:
+async def test_a_task_exists_before_a_worker_does(real_client: TemporalClient) -> None:
     async with tasks_client(deployments.deployments(real_client)) as client:
         created = await start_task(client, "deploy", service="web")
         task = await get_task(client.session, created.task_id)

@@ -1,4 +1,4 @@
-"""`notifications/tasks`: whoever listens is told, by any server."""
+"""`notifications/tasks`: subscribers are notified, by any server."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Notification(BaseModel):
 
 
 class NotificationListener(ClientExtension):
-    """Hears what is told of tasks."""
+    """Receives task notifications."""
 
     identifier = "com.example/ears"
 
@@ -63,7 +63,7 @@ class NotificationListener(ClientExtension):
 async def listening(
     server: Any, *task_ids: str, **also: Any
 ) -> AsyncIterator[tuple[asyncio.Queue[Notification], SubscriptionFilter]]:
-    """A client of its own that listens, and what was acknowledged."""
+    """A separate client that subscribes; yields its notifications and the acknowledged filter."""
     ears = NotificationListener()
     acknowledged: list[SubscriptionFilter] = []
     got_it = anyio.Event()
@@ -99,7 +99,7 @@ async def next_of(received: asyncio.Queue[Notification], status: str) -> Notific
 
 @requirement("TASK-LISTEN")
 @pytest.mark.parametrize("wire", ["in process", "http"])
-async def test_who_listens_is_told_of_every_change(
+async def test_a_subscriber_is_notified_of_every_change(
     real_client: TemporalClient, wire: Literal["in process", "http"]
 ) -> None:
     async with jobs(real_client) as server, over_http(server) as url:
@@ -108,7 +108,7 @@ async def test_who_listens_is_told_of_every_change(
             created = await start_task(client, "confirm_delete", filename="x")
             unknown = task_id_of(WorkflowRun("nobody", "0-0"))
             async with listening(where, created.task_id, unknown, created.task_id) as (received, acknowledged):
-                # What can be followed, each once.
+                # Only existing tasks, each once.
                 assert (acknowledged.model_extra or {})["taskIds"] == [created.task_id]
                 notification = await next_of(received, "input_required")
                 [key] = (notification.model_extra or {})["inputRequests"]
@@ -119,7 +119,7 @@ async def test_who_listens_is_told_of_every_change(
 
 
 @requirement("TASK-LISTEN")
-async def test_a_binding_that_fails_once_silences_nobody(
+async def test_notifications_continue_after_a_binding_failed(
     real_client: TemporalClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     honest, calls = TaskService.read, 0
@@ -140,7 +140,7 @@ async def test_a_binding_that_fails_once_silences_nobody(
 
 
 @requirement("TASK-LISTEN")
-async def test_tasks_and_what_the_server_tells_anyway_go_over_one_stream(real_client: TemporalClient) -> None:
+async def test_tasks_and_other_notifications_share_one_stream(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
         created = await start_task(client, "confirm_delete", filename="x")
         async with listening(server, created.task_id, toolsListChanged=True) as (received, acknowledged):
@@ -154,7 +154,7 @@ async def test_tasks_and_what_the_server_tells_anyway_go_over_one_stream(real_cl
 
 
 @requirement("TASK-LISTEN", "TASK-CAPABILITY")
-async def test_who_does_not_declare_tasks_can_not_listen_to_any(real_client: TemporalClient) -> None:
+async def test_subscribing_to_tasks_requires_the_capability(real_client: TemporalClient) -> None:
     async with jobs(real_client) as server, Client(server) as client:
         error = await expect_error(_listen(client, ["x"], {}))
         assert error.code == -32021
@@ -163,6 +163,6 @@ async def test_who_does_not_declare_tasks_can_not_listen_to_any(real_client: Tem
 
 @requirement("TASK-LISTEN")
 @pytest.mark.parametrize("task_ids", ["x", [1], {"x": 1}, [["x"]]])
-async def test_task_ids_that_are_none_are_a_wrong_parameter(real_client: TemporalClient, task_ids: Any) -> None:
+async def test_malformed_task_ids_are_an_invalid_parameter(real_client: TemporalClient, task_ids: Any) -> None:
     async with jobs(real_client) as server, Client(server, extensions=[TasksClient()]) as client:
         assert (await expect_error(_listen(client, task_ids, {}))).code == -32602
