@@ -418,7 +418,7 @@ class WorkflowTasks:
         if self._task_event is not None:
             self._run.simulation.event_queue.cancel(self._task_event)
         if self._task is not None:
-            # What the code did in that task is in no history; what it was told is.
+            # The commands of that task are in no history; its jobs are.
             self.replay.evict()
             self._input.put_back(self._task.jobs)
         for update in self._input.all_updates(self._running_updates):

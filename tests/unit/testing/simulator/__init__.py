@@ -1,1 +1,1 @@
-"""Tests of the simulator, with workflows that know nothing of invoices."""
+"""Tests of the simulator, with workflows of their own."""

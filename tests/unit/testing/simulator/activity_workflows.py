@@ -58,7 +58,7 @@ async def heartbeats() -> str:
             activity.heartbeat()
             await asyncio.sleep(0.1)
     except asyncio.CancelledError:
-        workflows.ActivityLog.attempts.append("told to stop")
+        workflows.ActivityLog.attempts.append("cancelled")
         raise
     return "went to its end"
 

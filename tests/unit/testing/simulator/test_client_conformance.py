@@ -133,6 +133,6 @@ async def test_pending_activities_are_described(backend: Backend) -> None:
     async with asyncio.timeout(10):
         while not (pending := (await handle.describe()).raw_description.pending_activities):
             await asyncio.sleep(0.02)
-    [doing] = pending
-    assert (doing.activity_type.name, doing.attempt) == ("blocks", 1)
+    [activity] = pending
+    assert (activity.activity_type.name, activity.attempt) == ("blocks", 1)
     await handle.terminate()

@@ -35,20 +35,20 @@ async def history(runner: Any, *signals: tuple[Any, ...], crashes: bool = False)
         start_worker()
         run.signal("hold", payloads(7), {})
         await simulation.run()
-    known = run.tasks.replay.digest(has_running_task=False)
+    final_fingerprint = run.tasks.replay.digest(has_running_task=False)
     await simulation.close()
-    return known, [str(event) for event in run.history]
+    return final_fingerprint, [str(event) for event in run.history]
 
 
 async def test_code_does_not_run_for_activations_seen_before() -> None:
     code = ActivationRecorder()
     runner = MemoizingRunner(code)
     first = await history(runner, ("hold", 1), ("count", 2))
-    [(_, told)] = code.recorded
-    assert told
-    before = len(told)
+    [(_, activations)] = code.recorded
+    assert activations
+    before = len(activations)
     assert await history(runner, ("hold", 1), ("count", 2)) == first
-    assert [len(told) for _, told in code.recorded] == [before]
+    assert [len(activations) for _, activations in code.recorded] == [before]
 
 
 @pytest.mark.parametrize("crashes", [False, True])
@@ -110,8 +110,8 @@ async def test_nondeterministic_code_raises_an_error() -> None:
         simulation.start_worker(QUEUE, Worker([CountsInstances], [], runner=runner))
         run = simulation.start(Start("moody", "CountsInstances", QUEUE))
         await simulation.run()
-        told = pytest.raises(NondeterministicWorkflowError, match="moody") if len(signals) > 1 else nullcontext()
-        with told:
+        expectation = pytest.raises(NondeterministicWorkflowError, match="moody") if len(signals) > 1 else nullcontext()
+        with expectation:
             for signal in signals:
                 run.signal(signal, payloads(), {})
                 await simulation.run()

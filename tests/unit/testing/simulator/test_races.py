@@ -42,12 +42,12 @@ class Harness:
     async def process(self, label: str, *, run_id: str = "") -> None:
         """Process the first such event."""
         steps = [
-            step for step in self.simulation.enabled_events() if step.label == label and run_id in {"", step.run_id}
+            event for event in self.simulation.enabled_events() if event.label == label and run_id in {"", event.run_id}
         ]
         await self.simulation.process(steps[0])
 
     async def process_all(self, but: Callable[[str], bool] = lambda _: False) -> None:
-        while steps := [step for step in self.simulation.enabled_events() if not but(step.label)]:
+        while steps := [event for event in self.simulation.enabled_events() if not but(event.label)]:
             await self.simulation.process(steps[0])
 
     async def finish(self) -> Any:
@@ -163,7 +163,7 @@ def test_in_a_virtual_time_loop_a_query_waits_for_a_task_lost_in_a_crash() -> No
         assert isinstance(loop, VirtualTimeLoop)
         simulation = Simulation(scheduler=InterleavingScheduler())
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
-        ends = loop.attach(simulation)
+        detach = loop.attach(simulation)
         handle = await connect(simulation).start_workflow(workflows.Inbox.run, id="toy", task_queue=QUEUE)
         await asyncio.sleep(1)
         run = simulation.find("toy")
@@ -174,7 +174,7 @@ def test_in_a_virtual_time_loop_a_query_waits_for_a_task_lost_in_a_crash() -> No
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
         asked_at = loop.time()
         notes = await handle.query(workflows.Inbox.notes)
-        ends()
+        detach()
         await simulation.close()
         return notes, loop.time() - asked_at
 
@@ -189,7 +189,7 @@ async def test_an_unreported_attempt_is_lost_even_if_the_same_worker_restarts() 
     worker = harness.simulation.workers[QUEUE]
     await harness.process_all(but="activity reports".__eq__)
     before = harness.simulation.digest()
-    assert [step.label for step in harness.simulation.enabled_events()] == ["activity reports"]
+    assert [event.label for event in harness.simulation.enabled_events()] == ["activity reports"]
     harness.simulation.crash_worker(QUEUE)
     harness.simulation.start_worker(QUEUE, worker)
     # Both the enabled events and the digest must differ from the state before the crash.
@@ -205,7 +205,7 @@ async def test_an_unreported_attempt_is_lost_even_if_the_same_worker_restarts() 
 async def test_a_task_lost_in_a_crash_times_out() -> None:
     harness = Harness("AbandonsActivity", "TRY_CANCEL")
     await harness.process("workflow task")
-    assert [step.label for step in harness.simulation.enabled_events()] == ["workflow task ends"]
+    assert [event.label for event in harness.simulation.enabled_events()] == ["workflow task ends"]
     harness.simulation.crash_worker(QUEUE)
     harness.restart()
     assert harness.simulation.enabled_events() == []
@@ -239,25 +239,25 @@ def test_a_heartbeat_delivers_the_cancellation() -> None:
         assert isinstance(loop, VirtualTimeLoop)
         simulation = Simulation()
         simulation.start_worker(QUEUE, Worker(WORKFLOWS, ACTIVITIES))
-        ends = loop.attach(simulation)
+        detach = loop.attach(simulation)
         handle = await connect(simulation).start_workflow(
             activity_workflows.CancelsActivity.run, id="toy", task_queue=QUEUE
         )
         result: str = await handle.result()
-        ends()
+        detach()
         await simulation.close()
         return result
 
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         assert runner.run(run()) == "ActivityError CANCEL_REQUESTED < CancelledError"
-    assert workflows.ActivityLog.attempts == ["told to stop"]
+    assert workflows.ActivityLog.attempts == ["cancelled"]
 
 
 async def test_an_activity_is_retried_more_than_1024_times() -> None:
     harness = Harness("RunsActivity", "always_fails")
     await harness.simulation.advance(timedelta(days=2))
-    [doing] = harness.run.activities.values()
-    assert doing.attempt > 1024
+    [activity] = harness.run.activities.values()
+    assert activity.attempt > 1024
     await harness.simulation.close()
 
 

@@ -90,8 +90,8 @@ async def test_signals_and_updates_are_reapplied(backend: Backend) -> None:
     old = backend.client.get_workflow_handle(handle.id, run_id=(await handle.describe()).run_id)
     new = await reset(backend, handle, 4)
     assert await handle.query(Inbox.notes) == ["first", "second", "third"]
-    told = [*_RESET_EVENTS, *_REAPPLIED, *_ANSWERS, "WORKFLOW_EXECUTION_UPDATE_COMPLETED"]
-    assert await event_types(new) == told
+    expected = [*_RESET_EVENTS, *_REAPPLIED, *_ANSWERS, "WORKFLOW_EXECUTION_UPDATE_COMPLETED"]
+    assert await event_types(new) == expected
     assert (await event_types(old))[-1] == "WORKFLOW_EXECUTION_TERMINATED"
     before, now = [await each.describe() for each in (old, new)]
     assert (before.status.name, now.status.name) == ("TERMINATED", "RUNNING")  # type: ignore[union-attr]
@@ -110,7 +110,7 @@ async def test_signals_and_updates_are_reapplied(backend: Backend) -> None:
     # The new run can be reset as well.
     again = await reset(backend, handle, 4)
     assert await handle.query(Inbox.notes) == ["first", "second", "third"]
-    assert await event_types(again) == told
+    assert await event_types(again) == expected
     await handle.signal(Inbox.finish)
     assert await handle.result() == ["first", "second", "third"]
     await assert_replays(again)
@@ -206,7 +206,7 @@ async def test_children_started_after_the_reset_point_keep_running_and_keep_thei
     assert (await last.describe()).raw_description.pending_children == []
     await handle.terminate()
     for child in (one, other):
-        # Whoever ends the newest run does not end them.
+        # The end of the newest run does not close them.
         await child.signal(Inbox.note, "still here")
         await child.signal(Inbox.finish)
         assert await child.result() == ["still here"]

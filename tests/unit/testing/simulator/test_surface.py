@@ -154,7 +154,7 @@ def test_an_activity_environment_takes_info_and_converter() -> None:
     environment = ActivityEnvironment()
     fields = {each.name for each in dataclasses.fields(type(environment.info))}
     needed = {"activity_id", "attempt", "started_time", "workflow_run_id", "activity_run_id"}
-    assert fields >= needed, DEPENDS_ON + f"what an activity may know lacks {sorted(needed - fields)}"
+    assert fields >= needed, DEPENDS_ON + f"activity.Info lacks {sorted(needed - fields)}"
     assert {"payload_converter", "info"} <= set(vars(environment)), DEPENDS_ON + "the environment of activities"
 
 

@@ -261,9 +261,9 @@ async def test_signal_with_start_starts_a_workflow(backend: Backend) -> None:
 
 
 async def test_queries_of_a_terminated_workflow_see_events_that_no_task_delivered(backend: Backend) -> None:
-    # Nobody polls there: nothing is told before it ends.
     handle = await start(backend, workflows.Inbox)
     assert await handle.query(workflows.Inbox.notes) == []
+    # Without a worker, no task delivers the signal before the termination.
     async with backend.worker_stopped():
         await handle.signal(workflows.Inbox.note, "late")
         await handle.terminate()
