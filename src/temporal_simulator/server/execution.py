@@ -202,7 +202,7 @@ class Execution:
             self.tasks.deliver(*new, job=job)
 
     def prune_closed(self) -> None:
-        """Drop closed timers, activities and children; not while a task is running, whose code may still cancel them."""
+        """Drop closed timers, activities and children. Not while a task is running, which may still cancel them."""
         if self.tasks.has_delivered_all:
             self.timers = {seq: each for seq, each in self.timers.items() if not each.is_closed}
             self.activities = {seq: each for seq, each in self.activities.items() if not each.is_closed}
