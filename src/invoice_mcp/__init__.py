@@ -1,4 +1,4 @@
-"""invoice-mcp: long-running, human-approved invoice tools for MCP hosts, kept by Temporal."""
+"""invoice-mcp: long-running, human-approved invoice payments as MCP tools, on Temporal."""
 
 from importlib.metadata import version
 

@@ -1,4 +1,4 @@
-"""`python -m invoice_mcp` is `invoice-mcp`."""
+"""Runs `invoice-mcp` as `python -m invoice_mcp`."""
 
 from invoice_mcp.cli.main import main
 

@@ -164,7 +164,7 @@ async def test_a_wait_that_nobody_answers_any_more_ends_soon_after_its_time(
     async def progress(waited: float, report: InvoiceReport) -> None:
         assert (waited < 0.3, report.status) == (True, Status.PENDING_APPROVAL)
 
-    monkeypatch.setattr(module, "_LAST_LOOK", 0.2)
+    monkeypatch.setattr(module, "_LAST_QUERY_TIMEOUT", 0.2)
     async with new_world() as world:
         workflow_id = await world.submit()
         config = world.client.config()

@@ -188,7 +188,7 @@ async def test_a_ledger_that_is_lost_or_older_is_told_and_nothing_is_paid(
 
 
 @requirement("STATE-LOST")
-@pytest.mark.parametrize(("bound", "value"), [("_MOST_LINES", 2), ("_ASKS_FOR", 0.0)])
+@pytest.mark.parametrize(("bound", "value"), [("_MAX_LINES", 2), ("_SEARCH_TIMEOUT", 0.0)])
 async def test_the_newest_payment_is_looked_for_within_bounds_which_are_told(
     real_client: Client,
     caplog: pytest.LogCaptureFixture,

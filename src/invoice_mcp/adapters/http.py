@@ -45,11 +45,11 @@ class JsonResponse:
     status: int
     body: Mapping[str, object] | None
 
-    def text(self, *names: str, longest: int = MAX_TEXT) -> str | None:
+    def text(self, *names: str, max_length: int = MAX_TEXT) -> str | None:
         """The first of these fields to hold text, printable and shortened; None when none does."""
         for name in names:
             value = (self.body or {}).get(name)
-            if isinstance(value, str) and (text := printable(value, longest)):
+            if isinstance(value, str) and (text := printable(value, max_length)):
                 return text
         return None
 

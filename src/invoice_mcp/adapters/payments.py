@@ -100,7 +100,7 @@ class HttpPayments:
                     f"the payment gateway answered {answer.status} without a usable payment_id"
                 )
             return PaymentReceipt(payment_id=payment_id)
-        code = answer.text("code", longest=_MAX_CODE)
+        code = answer.text("code", max_length=_MAX_CODE)
         if answer.status == 409:
             # Also with a code: gateways name the conflict of a key with our own earlier attempt.
             raise PaymentUnavailableError(f"the same payment may be under way already: {reason}")

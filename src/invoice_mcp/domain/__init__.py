@@ -1,1 +1,1 @@
-"""What an invoice is, and the rules about it: pure, and free of Temporal and MCP."""
+"""Invoices and the rules about them. Pure: no Temporal, no MCP, no I/O."""

@@ -1,12 +1,12 @@
-r"""How text that others wrote is shown in our sentences: in summaries, forms, errors and logs. Pure.
+r"""Shows untrusted text in sentences of ours: in summaries, forms, errors and logs. Pure.
 
 Customers, descriptions, names, comments, reasons and ids come from agents, persons and other systems. In a sentence
-they stand in quotation marks that they can't close, on one line, with nothing hidden in them and nothing that a
-renderer of Markdown or HTML takes for markup. What would break that is shown as a Python escape: `\n`, `\x22`.
-An escape is a backslash and a letter, which CommonMark leaves as it is (it takes away a backslash before punctuation,
-so `\"` would close the quotation there). A backslash of the text is shown as `\x5c`: what is shown has one reading.
+they are quoted on one line. The text can't close the quotation marks, hides no characters and contains no Markdown or
+HTML markup. Characters that would break this are shown as Python escapes: `\n`, `\x22`. An escape is a backslash and a
+letter, which CommonMark leaves unchanged (it removes a backslash before punctuation, so `\"` would close the quotation
+there). A backslash of the text is shown as `\x5c`, so the display is unambiguous.
 
-This is for showing only. What is stored, compared, or sent to the ERP and the gateway stays as it was written.
+For display only. What is stored, compared, or sent to the ERP and the gateway is unchanged.
 """
 
 from __future__ import annotations
@@ -18,22 +18,21 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 MAX_SHOWN = 200
-"""So many characters of a text are shown in a sentence, unless said otherwise."""
+"""Default maximum length of a text in a sentence, in characters."""
 
-# Marks on one character beyond this are a flood that covers other lines. Vietnamese needs two, Hebrew three, Tibetan
-# four.
+# More marks than this on one character would cover other lines. Vietnamese needs two, Hebrew three, Tibetan four.
 _MAX_MARKS = 4
 
-# Default_Ignorable_Code_Point of Unicode 16.0, DerivedCoreProperties.txt, first and last of each range. Python's
-# unicodedata does not have this property. The unassigned ones among them are reserved for it.
+# Default_Ignorable_Code_Point of Unicode 16.0, DerivedCoreProperties.txt: first and last of each range. Python's
+# unicodedata lacks this property. Unassigned code points in these ranges are reserved for it.
 DEFAULT_IGNORABLE = (
     (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
     (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
     (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
 )  # fmt: skip
 _IGNORABLE = frozenset(chr(code) for first, last in DEFAULT_IGNORABLE for code in range(first, last + 1))
-# By their properties these are letters, marks or symbols, but their glyphs are empty: the Braille blank, the object
-# replacement character, the Khitan filler and the musical null notehead.
+# Letters, marks or symbols by their properties, but with an empty glyph: the Braille blank, the object replacement
+# character, the Khitan filler and the musical null notehead.
 _EMPTY_GLYPHS = frozenset("\u2800\ufffc\U00016fe4\U0001d159")
 # Controls, formats, surrogates, private use, unassigned, and all separators but the space.
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
@@ -42,8 +41,8 @@ _ZWNJ, _ZWJ = "\u200c", "\u200d"
 _VIRAMA = 9
 _EMOJI_STYLE = frozenset("\ufe0e\ufe0f")
 
-# What looks like a double quotation mark: confusable with it by UTS #39, and the ornamental ones. Hebrew gershayim are
-# dealt with apart.
+# Characters that look like a double quotation mark: confusable with it by UTS #39, and the ornamental ones.
+# `_is_markup` handles Hebrew gershayim.
 _DOUBLE_QUOTES = frozenset(
     '"\u201c\u201d\u201e\u201f\u2033\u2036\u02ba\u02dd\u02ee\u02f6\u1cd3\u275d\u275e\u3003\u301d\u301e\u301f\uff02'
 )
@@ -52,37 +51,37 @@ _DOUBLE_QUOTES |= frozenset("\U0001f676\U0001f677\U0001f678")
 _SINGLE_QUOTES = frozenset("'\u2018\u2019\u201b\u02b9\u02bb\u02bc\u02bd\u2032\u2035\u00b4\uff07")
 _SINGLE_QUOTES |= frozenset("\u0384\u055a\u05f3\u1fbd\u201a\ua78c")
 
-# Code, links, images, and what begins an escape of ours.
+# Code, links, images, and the first character of an escape.
 _ALWAYS_MARKUP = frozenset("`[]\\")
-# Emphasis, struck-out text and tags: nothing begins or ends where both neighbours are spaces.
+# Emphasis, strikethrough and tags: between two spaces they are no markup.
 _MARKUP_BESIDE_TEXT = frozenset("*~<")
 
 _PLAIN = re.compile(r"[A-Za-z0-9]+(?:[_-][A-Za-z0-9]+)*")
 _MAX_PLAIN = 64
-# Most texts. They need no look at each character.
+# Most texts: a fast path.
 _PLAIN_WORDS = re.compile(r"[A-Za-z0-9]+(?: [A-Za-z0-9]+)*")
 
 
-def quoted(text: str, longest: int = MAX_SHOWN) -> str:
-    """A text of somebody else, as it stands in a sentence of ours.
+def quoted(text: str, max_length: int = MAX_SHOWN) -> str:
+    """Untrusted text as shown in a sentence: in quotation marks, escaped, and truncated.
 
     Args:
-        longest: Characters between the quotation marks, escapes counted as they are shown. How many characters of the
-            text were left out is told behind the closing mark.
+        max_length: Characters between the quotation marks, escapes counted as shown. The number of characters left out
+            follows the closing mark.
     """
-    if len(text) <= longest and _PLAIN_WORDS.fullmatch(text):
+    if len(text) <= max_length and _PLAIN_WORDS.fullmatch(text):
         return f'"{text}"'
-    # Of what comes later, nothing is shown: each character takes at least one place.
-    shown, count = _escape_to_fit(text[:longest], longest)
+    # Later characters are never shown: each takes at least one place.
+    shown, count = _escape_to_fit(text[:max_length], max_length)
     rest = len(text) - count
     more = f" (and {rest} more character{'s' * (rest != 1)})" if rest else ""
     return f'"{shown}"{more}'
 
 
-# A report's sentence is made several times an answer, with the same names in it.
+# Cached: one answer renders a report's summary several times, with the same names.
 @lru_cache(maxsize=256)
 def _escape_to_fit(head: str, room: int) -> tuple[str, int]:
-    """As much of a text as there is room for, as it stands between quotation marks, and how many of its characters."""
+    """The beginning of a text, escaped to fit `room` characters, and how many of its characters that shows."""
     shown: list[str] = []
     for piece in _display_characters(head, neutral=True):
         room -= len(piece)
@@ -92,34 +91,34 @@ def _escape_to_fit(head: str, room: int) -> tuple[str, int]:
     return "".join(shown), len(shown)
 
 
-def plain_or_quoted(text: str, longest: int = MAX_SHOWN) -> str:
-    """An id, a code or the name of a field: as it is where it is one plain word of ASCII, quoted otherwise."""
-    return text if len(text) <= _MAX_PLAIN and _PLAIN.fullmatch(text) else quoted(text, longest)
+def plain_or_quoted(text: str, max_length: int = MAX_SHOWN) -> str:
+    """An id, code or field name: unchanged if it is one plain ASCII word, quoted otherwise."""
+    return text if len(text) <= _MAX_PLAIN and _PLAIN.fullmatch(text) else quoted(text, max_length)
 
 
-def printable(text: str, longest: int = 300) -> str:
-    """Text of another system as data: one line of at most `longest` characters, in which nothing is hidden.
+def printable(text: str, max_length: int = 300) -> str:
+    """Text of another system as data: one line of at most `max_length` characters, without hidden characters.
 
-    Quotation marks and markup stay. In a sentence of ours it has to be `quoted`.
+    Quotation marks and markup are kept. In a sentence, use `quoted`.
     """
-    # Cut before looking at each character: the text may be as long as an answer of that system.
-    words = " ".join(text[: 4 * longest].split())
+    # Truncated before each character is examined: the text may be as long as a whole response.
+    words = " ".join(text[: 4 * max_length].split())
     shown = "".join(_display_characters(words, neutral=False))
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+    return shown if len(shown) <= max_length else shown[: max_length - 1] + "…"
 
 
 def is_hidden(char: str) -> bool:
-    """Whether a character shows nothing, or is no plain space, or is not known to Python's version of Unicode."""
+    """Whether a character is invisible, a separator other than the plain space, or unknown to Python's Unicode."""
     if char == " ":
         return False
     return unicodedata.category(char) in _HIDDEN_CATEGORIES or char in _IGNORABLE or char in _EMPTY_GLYPHS
 
 
 def is_invisible(text: str) -> bool:
-    """Whether a reader sees nothing of it, or only marks that belong on a character.
+    """Whether the text consists of invisible characters, spaces, and marks without a character to be on.
 
-    What is unassigned here may be a letter of a newer Unicode, and what is private may have a glyph somewhere: they are
-    shown as escapes, but they are not nothing.
+    Unassigned code points may be letters of a newer Unicode, and private ones may have a glyph: both are shown as
+    escapes, but do not count as invisible.
     """
     return all(char == " " or _is_mark(char) or (is_hidden(char) and not _may_be_visible(char)) for char in text)
 
@@ -129,28 +128,28 @@ def _may_be_visible(char: str) -> bool:
 
 
 def _display_characters(text: str, *, neutral: bool) -> Iterator[str]:
-    """Each character as it is shown: itself, or an escape.
+    """Each character as shown: itself, or an escape.
 
     Args:
-        neutral: Also escape what closes the quotation, and what is markup.
+        neutral: Also escape what would close the quotation, and markup.
     """
-    # Some entities need no semicolon: Python knows the rules of HTML.
+    # Some entities need no semicolon; `html.unescape` implements the rules of HTML.
     has_entities = neutral and html.unescape(text) != text
-    is_carried = False  # whether the character before is shown as itself, so that marks and joiners may follow it
+    is_carried = False  # whether the previous character is shown as itself, so that marks and joiners may follow it
     marks = 0
     for at, char in enumerate(text):
         before, after = text[at - 1 : at], text[at + 1 : at + 2]
         if _is_mark(char):
             marks += unicodedata.category(char) != "Mc"
-            stays = is_carried and marks <= _MAX_MARKS
+            is_kept = is_carried and marks <= _MAX_MARKS
         else:
-            marks, stays = 0, True
+            marks, is_kept = 0, True
         if is_hidden(char):
-            stays = is_carried and _is_required_joiner(before, char, after)
-        elif neutral and stays:
-            stays = not _is_markup(text, at) and not (char == "&" and has_entities)
-        yield char if stays else _escape(char)
-        is_carried = stays and char != " "
+            is_kept = is_carried and _is_required_joiner(before, char, after)
+        elif neutral and is_kept:
+            is_kept = not _is_markup(text, at) and not (char == "&" and has_entities)
+        yield char if is_kept else _escape(char)
+        is_carried = is_kept and char != " "
 
 
 def _is_mark(char: str) -> bool:
@@ -158,9 +157,9 @@ def _is_mark(char: str) -> bool:
 
 
 def _is_required_joiner(before: str, char: str, after: str) -> bool:
-    """Whether an invisible character is part of how its neighbours are written.
+    """Whether an invisible character is required to write its neighbours.
 
-    Joiners after a virama and between Arabic letters, near RFC 5892, appendices A.1 and A.2; and those within an emoji.
+    Joiners after a virama and between Arabic letters, close to RFC 5892, appendices A.1 and A.2; and those in an emoji.
     """
     if char in _EMOJI_STYLE:
         return unicodedata.category(before) == "So"
@@ -170,7 +169,7 @@ def _is_required_joiner(before: str, char: str, after: str) -> bool:
         return True
     if char == _ZWNJ:
         return _is_named("ARABIC LETTER", before) and _is_named("ARABIC LETTER", after)
-    # Behind an emoji there may be its style, or a skin tone.
+    # A style or a skin tone may follow an emoji.
     joins = unicodedata.category(before) == "So" or before in _EMOJI_STYLE or "\U0001f3fb" <= before <= "\U0001f3ff"
     return joins and after != "" and unicodedata.category(after) == "So"
 
@@ -180,10 +179,10 @@ def _is_named(kind: str, char: str) -> bool:
 
 
 def _is_markup(text: str, at: int) -> bool:
-    """Whether this character would close our quotation, or may be markup in a host that renders Markdown or HTML.
+    """Whether this character would close the quotation, or may be markup in a host that renders Markdown or HTML.
 
-    A web address is broken where it begins, so that no host makes it a link. The name of a site alone, "Booking.com",
-    stays: it is an ordinary name, and a link that is made of it leads where it says.
+    The beginning of a web address is escaped, so that no host makes it a link. A bare domain name, "Booking.com", is
+    kept: it is an ordinary name, and a link made of it leads to the site it names.
     """
     char = text[at]
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
@@ -197,7 +196,7 @@ def _is_markup(text: str, at: int) -> bool:
         case "_":
             return not (before.isalnum() and after.isalnum())
         case " ":
-            # A wide gap may look like the end of a line.
+            # A wide gap may look like a line break.
             return before == " "
         case "/":
             return before == ":" and after == "/"

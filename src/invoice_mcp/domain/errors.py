@@ -1,4 +1,4 @@
-"""The codes every refusal starts with. Stable: agents, hosts and tests rely on them."""
+"""Exceptions of the product, and the stable error codes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from enum import StrEnum
 
 
 class ErrorCode(StrEnum):
+    """The code that every refusal starts with. Stable: agents, hosts and tests rely on it."""
+
     INVOICE_INVALID = "INVOICE_INVALID"
     INVOICE_CONFLICT = "INVOICE_CONFLICT"
     NOT_FOUND = "NOT_FOUND"
@@ -21,10 +23,7 @@ class ErrorCode(StrEnum):
 
 
 class RefusedError(Exception):
-    """A request that is not carried out: why, and what to do next.
-
-    The text reads `CODE: why. What to do next.`
-    """
+    """A request that is refused. The text reads `CODE: why. What to do next.`"""
 
     def __init__(self, code: ErrorCode, message: str) -> None:
         super().__init__(f"{code}: {message}")
@@ -33,4 +32,4 @@ class RefusedError(Exception):
 
 
 class ConfigurationError(Exception):
-    """What the user set can't work. The message says where to look."""
+    """The configuration can't work. The message says where to look."""

@@ -1,4 +1,4 @@
-"""The domain, as submitted: an invoice, its lines, and every fault one can have. Pure: no Temporal, no MCP, no I/O."""
+"""Invoices as submitted, and their validation. Pure."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ _AMOUNT = re.compile(r"[0-9]{1,15}(\.[0-9]+)?")
 _AMOUNT_LIMIT = 10**15
 _LARGEST_FLOAT = 10.0 ** (sys.float_info.dig - max(_DECIMALS.values()))
 _DATE_AND_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:")
-# Of the invisible characters only these two are needed to write names; others make one name read as another.
+# The only invisible characters needed to write names; with others, different names look alike.
 _JOINERS = frozenset("\u200c\u200d")
-# They break a line in some programs and show nothing in others.
+# Line breaks in some programs, invisible in others.
 _SEPARATORS = frozenset("\u2028\u2029")
-# Child workflows are called `<workflow id>-line-<n>`; an invoice must not take such a name.
+# Ids of child workflows read `<workflow id>-line-<n>`; an invoice id must not produce one.
 _LINE_SUFFIX = re.compile(r"-line-[0-9]+$")
 _LATEST_DUE_YEAR = 2999
 
@@ -68,7 +68,7 @@ def _require_not_blank(text: str) -> str:
 
 
 def _to_amount(value: object) -> object:
-    """Take 100, 99.95 or "99.95"; what is no number at all is left for Pydantic to refuse in its own words."""
+    """Parse 100, 99.95 or "99.95". Other types are returned as they are: Pydantic refuses them."""
     match value:
         case bool() | Decimal():
             return value
@@ -86,7 +86,7 @@ def _to_amount(value: object) -> object:
 
 
 def _exact_text(value: float) -> str:
-    """The number that was written: above, not every currency's smallest coin makes another float."""
+    """The number as written. Above the limit, adding the smallest unit of a currency may not change a float."""
     if value >= _LARGEST_FLOAT:
         raise PydanticCustomError(
             "amount_digits", 'is larger than JSON numbers with decimals are exact: write it as text, such as "99.95"'
@@ -95,7 +95,7 @@ def _exact_text(value: float) -> str:
 
 
 def _to_due_date(value: object) -> object:
-    # Pydantic would read 5 or "5" as seconds since 1970: a typing error must not become a due date.
+    # Pydantic would parse 5 or "5" as seconds since 1970: a typing error must not become a due date.
     if not isinstance(value, datetime) and not (isinstance(value, str) and _DATE_AND_TIME.match(value)):
         raise PydanticCustomError(
             "due_date", "must be an ISO 8601 date and time with a zone, such as 2026-06-30T00:00:00Z"
@@ -112,7 +112,7 @@ def _to_utc(value: datetime) -> datetime:
 
 
 def _to_currency(value: object) -> object:
-    # ASCII only: the capitals of other letters may be ASCII too, as those of U+017F, the long s, are.
+    # ASCII only: `upper` maps some other letters to ASCII, for example U+017F, the long s.
     code = value.upper() if isinstance(value, str) and value.isascii() else ""
     if code not in _DECIMALS:
         raise PydanticCustomError("currency", "must be an ISO 4217 currency code such as USD, EUR or JPY")
@@ -120,9 +120,9 @@ def _to_currency(value: object) -> object:
 
 
 def _to_metadata(value: object) -> object:
-    """Take a list of `{"key": ..., "value": ...}` for the object it means, and null for none.
+    """Convert a list of `{"key": ..., "value": ...}` to an object, and null to an empty one.
 
-    Hosts whose schemas have no optional fields, and serializers, write null where there is nothing.
+    Some serializers, and hosts whose schemas have no optional fields, write null for no metadata.
     """
     if value is None:
         return {}
@@ -155,7 +155,7 @@ def _require_one_line(text: str) -> str:
 
 
 def _legibility_fault(text: str) -> str | None:
-    """Why nobody could read this text, if so."""
+    """Why a person could not read this text; None if one can."""
     if text and is_invisible(text):
         return "must show something: all of its characters are invisible"
     separator = next((char for char in text if char in _SEPARATORS), None)
@@ -190,7 +190,7 @@ Comment = Annotated[
 ]
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_require_visible)]
 MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
-# Strict hosts take no schema of an object with any names in it, so theirs is a list of pairs. Both are taken.
+# Strict hosts reject the schema of an object with arbitrary names, so the schema is a list of pairs. Both are accepted.
 _PAIR = {"key": {"type": "string"}, "value": {"type": "string"}}
 _PAIRS = {
     "type": "array",
@@ -202,13 +202,13 @@ Metadata = Annotated[
 
 
 class _Submitted(BaseModel):
-    """What a person or an agent writes: an unknown field is a mistake to name, not to drop."""
+    """Input of a person or an agent. An unknown field is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class LineItem(_Submitted):
-    """One line of an invoice: paid on its due date, on its own."""
+    """One line of an invoice. Each is paid on its own due date."""
 
     description: Name = Field(description="What is paid for")
     amount: Amount
@@ -216,10 +216,10 @@ class LineItem(_Submitted):
 
 
 class Invoice(_Submitted):
-    """An invoice as it is submitted.
+    """An invoice as submitted.
 
     Raises:
-        pydantic.ValidationError: names every fault of the invoice at once, not only the first.
+        pydantic.ValidationError: Names every fault of the invoice, not only the first.
     """
 
     invoice_id: InvoiceId = Field(description="The invoice's own number; the same id is the same invoice")
@@ -227,7 +227,7 @@ class Invoice(_Submitted):
     currency: Annotated[str, BeforeValidator(_to_currency)] = Field(
         default="USD", description="ISO 4217 code; default USD", validate_default=True
     )
-    # The count is checked with the amounts: Pydantic's own check counts only the lines without fault.
+    # The number of lines is checked with the amounts: Pydantic's own check counts valid lines only.
     lines: tuple[LineItem, ...] = Field(json_schema_extra={"minItems": 1, "maxItems": MAX_LINES})
     metadata: Metadata = Field(
         default_factory=dict, description="Carried to the ERP untouched: pairs, or an object of texts. Default: none"
@@ -240,7 +240,7 @@ class Invoice(_Submitted):
     ) -> tuple[LineItem, ...]:
         if isinstance(value, list | tuple) and not 1 <= len(value) <= MAX_LINES:
             raise PydanticCustomError("line_count", "must hold 1 to {most} lines", {"most": MAX_LINES})
-        # Checked here, on the raw lines, so that a wrong decimal is told beside every other fault.
+        # Checked on the raw lines, so that wrong decimals are reported together with all other faults.
         faults = _decimal_faults(value, info.data.get("currency"))
         try:
             lines: tuple[LineItem, ...] = handler(value)
@@ -254,20 +254,20 @@ class Invoice(_Submitted):
 
     @property
     def total(self) -> Decimal:
-        """Sum of the lines, in the invoice's currency and with its decimals."""
+        """Sum of the lines, in the invoice's currency and with the currency's decimals."""
         return sum((line.amount for line in self.lines), Decimal(0))
 
     @property
     def content_digest(self) -> str:
-        """SHA-256 over the whole content: equal digests are the same submission."""
+        """SHA-256, in hex, of the whole content. Equal digests mean the same submission."""
         return _digest(self.model_dump(mode="json"))
 
 
 def legibility_faults(invoice: Invoice) -> str:
-    """The names of an invoice that nobody could read, as `describe_faults` tells faults; empty where there are none.
+    """Names in the invoice that a person could not read, in the form of `describe_faults`; empty if there are none.
 
-    For new invoices only. It is no rule of the type: release 0.1.0 accepted such names, and an invoice that it accepted
-    is still recognised when it is submitted again, validated and paid.
+    Checked for new invoices only, not by the type: release 0.1.0 accepted such names, and an invoice that it accepted
+    must still be recognized when it is submitted again, validated and paid.
     """
     lines = ((f"lines[{at}].description", line.description) for at, line in enumerate(invoice.lines))
     keys = ((f"metadata.{plain_or_quoted(key, 64)}", key) for key in invoice.metadata)
@@ -276,12 +276,12 @@ def legibility_faults(invoice: Invoice) -> str:
 
 
 def _error_detail(loc: tuple[int | str, ...], kind: str, message: str) -> InitErrorDetails:
-    # The message is final text: a brace in it must not be taken for a place to fill in.
+    # The message is final text: Pydantic must not replace braces in it.
     return InitErrorDetails(type=PydanticCustomError(kind, "{text}", {"text": message}), loc=loc, input=None)
 
 
 def _decimal_faults(lines: object, currency: str | None) -> list[InitErrorDetails]:
-    """Amounts with more decimals than their currency has; whatever else is wrong with a line is told elsewhere."""
+    """Amounts with more decimals than their currency has. Other faults of a line are reported elsewhere."""
     faults: list[InitErrorDetails] = []
     if currency is None or not isinstance(lines, list | tuple):
         return faults
@@ -308,10 +308,12 @@ def _digest(content: object) -> str:
 
 
 def idempotency_key(invoice_id: str, number: int, line: BaseModel) -> str:
-    """The name of one payment: invoice, line number (from 1) and line content, never the run that asks for it.
+    """The key of one payment: SHA-256, in hex, of invoice id, line number (from 1) and line content.
+
+    It is the same in every run of the invoice.
 
     Args:
-        line: A `LineItem`, or its accepted form: the same content gives the same key.
+        line: A `LineItem` or an `AcceptedLine`: the same content has the same key.
     """
     return _digest([invoice_id, number, line.model_dump(mode="json")])
 
@@ -328,21 +330,26 @@ _MESSAGES = {
 }
 
 
-def describe_faults(error: ValidationError, *, below: tuple[int | str, ...] = (), most: int = _MAX_FAULTS) -> str:
-    """Every fault of a validation as one line of text, `lines[0].amount: must be …; …`, at most `most` of them."""
-    told = []
+def describe_faults(error: ValidationError, *, below: tuple[int | str, ...] = (), limit: int = _MAX_FAULTS) -> str:
+    """The faults of a validation as one line of text: `lines[0].amount: must be …; …`.
+
+    Args:
+        below: Prefix to remove from the locations of the faults.
+        limit: The most faults to list; the rest are counted.
+    """
+    faults = []
     for fault in error.errors(include_url=False, include_input=False, include_context=False):
         is_below = len(fault["loc"]) > len(below) and fault["loc"][: len(below)] == below
         loc = fault["loc"][len(below) :] if is_below else fault["loc"]
-        # The name of a field that we don't know is the caller's text.
+        # The name of an unknown field is the caller's text.
         place = "".join(
             f"[{part}]" if isinstance(part, int) else f".{plain_or_quoted(part, 64)}" for part in loc
         ).lstrip(".")
         message = printable(_MESSAGES.get(fault["type"], fault["msg"]), 120)
-        told.append(f"{place}: {message}" if place else message)
-    return _join_faults(told, most)
+        faults.append(f"{place}: {message}" if place else message)
+    return _join_faults(faults, limit)
 
 
-def _join_faults(faults: list[str], most: int = _MAX_FAULTS) -> str:
-    more = len(faults) - most
-    return "; ".join(faults[:most]) + (f"; and {more} more" if more > 0 else "")
+def _join_faults(faults: list[str], limit: int = _MAX_FAULTS) -> str:
+    more = len(faults) - limit
+    return "; ".join(faults[:limit]) + (f"; and {more} more" if more > 0 else "")

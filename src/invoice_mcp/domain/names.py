@@ -1,4 +1,4 @@
-"""Names that outlive a release: histories, queues, clients and other programs know them by heart."""
+"""Names and id formats that must not change: histories, task queues, clients and other programs contain them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE_WORKFLOW_ID = re.compile(r"(?P<invoice>.+)-line-[0-9]+")
 
 
 def workflow_id_for(invoice_id: str) -> str:
-    """The workflow that keeps this invoice."""
+    """Id of the workflow of this invoice."""
     return f"invoice-{invoice_id}"
 
 
@@ -26,6 +26,6 @@ def line_workflow_id(workflow_id: str, number: int) -> str:
 
 
 def invoice_workflow_id_of(line_workflow_id: str) -> str | None:
-    """Id of the invoice's workflow, by that of one of its lines; None if no line's is like this."""
+    """Id of the invoice's workflow, from that of one of its lines; None if it is not the id of a line's workflow."""
     line = _LINE_WORKFLOW_ID.fullmatch(line_workflow_id)
     return line["invoice"] if line else None

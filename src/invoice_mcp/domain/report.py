@@ -1,4 +1,4 @@
-"""The domain, as it goes on: statuses, decisions, payment orders, reports. Pure: no Temporal, no MCP, no I/O."""
+"""Statuses, decisions, payment orders and reports of accepted invoices. Pure."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from invoice_mcp.domain.invoice import Invoice, idempotency_key
 
 DEFAULT_APPROVAL_TIMEOUT = timedelta(days=5)
 MAX_WAIT_SECONDS = 50.0
-"""Seconds that `status` waits for a change at most: hosts drop a call at about a minute."""
+"""The longest wait of `status` for a change. Hosts cancel a call after about a minute."""
 
 
 class Record(BaseModel):
-    """What our own processes write for each other: a newer writer's extra field is no error for an older reader."""
+    """Data that processes of this product exchange. Unknown fields are ignored, so older readers accept newer data."""
 
     model_config = ConfigDict(frozen=True)
 
 
 class AcceptedLine(Record):
-    """One line of an accepted invoice; the fields of `LineItem`, without its rules."""
+    """One line of an accepted invoice: the fields of `LineItem`, without its validation."""
 
     description: str
     amount: Decimal
@@ -32,10 +32,10 @@ class AcceptedLine(Record):
 
 
 class AcceptedInvoice(Record):
-    """An invoice that was accepted; the fields of `Invoice`, without its rules.
+    """An accepted invoice: the fields of `Invoice`, without its validation.
 
-    This is what workflows keep: a rule that becomes stricter, or a currency that ceases to be, is for the next
-    submission and never alters an invoice that is already waiting.
+    Workflows keep this type. So a rule that becomes stricter, or a currency that is abolished, applies to the next
+    submission and not to invoices already in progress.
     """
 
     invoice_id: str
@@ -51,12 +51,12 @@ class AcceptedInvoice(Record):
 
     @classmethod
     def of(cls, invoice: Invoice) -> AcceptedInvoice:
-        """The accepted form of a valid invoice."""
+        """Convert a valid invoice."""
         return cls.model_validate(invoice.model_dump())
 
 
 class Status(StrEnum):
-    """Where an invoice stands. The spelling is the seed's."""
+    """Status of an invoice. The spelling is the original sample's."""
 
     INITIALIZING = "INITIALIZING"
     PENDING_VALIDATION = "PENDING-VALIDATION"
@@ -78,7 +78,7 @@ _TERMINAL = frozenset({Status.PAID, Status.FAILED, Status.REJECTED, Status.EXPIR
 
 
 class LineStatus(StrEnum):
-    """Where one line stands."""
+    """Status of one line."""
 
     PENDING = "PENDING"
     SCHEDULED = "SCHEDULED"
@@ -94,8 +94,10 @@ class Verdict(StrEnum):
 
 
 class Policy(Record):
-    """What was in force when the invoice was submitted. It travels in the workflow's input: a later change of a
-    default never alters an invoice that is already waiting."""
+    """The policy in force when the invoice was submitted.
+
+    It is part of the workflow's input, so a later change of a default does not affect invoices already in progress.
+    """
 
     approval_timeout: timedelta = Field(default=DEFAULT_APPROVAL_TIMEOUT, gt=timedelta(0), le=timedelta(days=3650))
     index_status: bool = Field(default=False, description="Keep the search attribute InvoiceStatus up to date")
@@ -116,22 +118,22 @@ class InvoiceRequest(Record):
 
 
 class Confirmation(StrEnum):
-    """How a decision was confirmed before it reached the workflow.
+    """The channel by which a decision was confirmed before it reached the workflow.
 
-    Each value names a channel, not a person: a program can answer a form, too.
+    It does not prove that a person answered: a program can answer a form, too.
     """
 
     FORM = "form"
-    """The client answered a form that this server sent during the call of the tool `approve`."""
+    """The client answered a form that this server sent during a call of the tool `approve`."""
 
     TASK = "task"
     """The client answered the form of the invoice's MCP task."""
 
     SIGNAL = "signal"
-    """A Temporal client sent a signal past the MCP server."""
+    """A Temporal client sent a signal, without the MCP server."""
 
     NONE = "none"
-    """The caller of a tool decided. Nobody was asked."""
+    """A tool call decided. Nobody was asked."""
 
 
 class DecisionRequest(Record):
@@ -139,8 +141,8 @@ class DecisionRequest(Record):
 
     Attributes:
         by: The name that the caller gave. A claim: nothing verifies it.
-        confirmation: How the decision was confirmed. None: a client of release 0.1.0, which did not say.
-        shown: SHA-256, in hex, of the text that was shown to whoever confirmed. None: nothing was shown.
+        confirmation: How the decision was confirmed. None: sent by release 0.1.0, which did not record it.
+        shown: SHA-256, in hex, of the text that was shown for confirmation. None: nothing was shown.
     """
 
     by: str
@@ -154,7 +156,7 @@ def _is_none(value: object) -> bool:
 
 
 class Decision(Record):
-    """The one decision on an invoice. The first is final.
+    """The decision on an invoice. The first one is final.
 
     Attributes:
         confirmation, shown: As in DecisionRequest. Left out where they are None: release 0.1.0 recorded neither.
@@ -201,11 +203,11 @@ class PaymentOrder(Record):
 
 
 class PaymentReceipt(Record):
-    """What the payment system answers: the same id however often the same payment is asked for.
+    """The payment system's answer: the same id for every request of the same payment.
 
     Attributes:
-        payment_id: Of this payment alone.
-        idempotency_key: Of the payment that the receipt is for. None: the payment system does not tell.
+        payment_id: Unique to this payment.
+        idempotency_key: Of the payment that the receipt is for. None: the payment system does not return it.
     """
 
     payment_id: str
@@ -213,7 +215,11 @@ class PaymentReceipt(Record):
 
 
 class LineOutcome(Record):
-    """Result of PayLineItem: paid with a payment id, or failed with a code and a reason."""
+    """Result of PayLineItem: paid with a payment id, or failed with a code and a reason.
+
+    Attributes:
+        unconfirmed: Failed, but the payment may have been made.
+    """
 
     status: Literal[LineStatus.PAID, LineStatus.FAILED]
     payment_id: str | None = None
@@ -223,7 +229,7 @@ class LineOutcome(Record):
 
 
 class LineReport(Record):
-    """One line as reported: what was to be paid, and what became of it."""
+    """One line of a report: what is to be paid, and its status."""
 
     line: int
     description: str
@@ -234,18 +240,18 @@ class LineReport(Record):
     error: str | None = Field(default=None, description="Stable code of what went wrong, such as INSUFFICIENT_FUNDS")
     reason: str | None = Field(default=None, description="What went wrong, in words")
     unconfirmed: bool = Field(default=False, description="Failed, but the payment may have been made all the same")
-    # Left out where it says nothing: what earlier releases recorded has none.
+    # Omitted when false, as in what earlier releases recorded.
     settled_before: bool = Field(
         default=False,
         exclude_if=lambda settled: not settled,
         description="An earlier submission paid it, or perhaps did; it is not paid twice",
     )
-    # Always set where a workflow reports. What a tool answers has none: see `without_idempotency_keys`.
+    # Always set in a workflow's report, never in a tool's answer: see `without_idempotency_keys`.
     idempotency_key: SkipJsonSchema[str] = Field(default="", exclude_if=lambda key: not key)
 
 
 class InvoiceReport(Record):
-    """Everything known of an invoice."""
+    """Everything known about an invoice."""
 
     workflow_id: str
     run_id: str
@@ -269,13 +275,13 @@ class InvoiceReport(Record):
 
 
 def without_idempotency_keys(report: InvoiceReport) -> InvoiceReport:
-    """The report as a tool answers it: idempotency keys are between workflow, ledger and payment gateway."""
+    """The report as tools return it: only workflow, ledger and payment gateway see idempotency keys."""
     lines = tuple(line.model_copy(update={"idempotency_key": ""}) for line in report.lines)
     return report.model_copy(update={"lines": lines})
 
 
 class Submission(BaseModel):
-    """Answer to `trigger`: which execution keeps the invoice, and whether this call began it."""
+    """Answer of `trigger`: the invoice's execution, and whether this call started it."""
 
     workflow_id: str
     run_id: str
@@ -301,7 +307,7 @@ class InvoiceEntry(BaseModel):
 
 
 class Standing(Record):
-    """A report, when what it tells changed last, and what no report tells."""
+    """A report, when it last changed, and what the report leaves out."""
 
     report: InvoiceReport
     changed_at: datetime

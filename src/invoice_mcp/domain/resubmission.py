@@ -1,4 +1,4 @@
-"""The rule of submitting again: what was paid, or may have been, can't come back as something else. Pure."""
+"""The rule of resubmission: what was paid, or may have been, must come back unchanged. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from invoice_mcp.domain.invoice import Invoice, idempotency_key
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 
 SettledLines = Mapping[str, str]
-"""Line number (as text) -> idempotency key, of every line that an earlier run paid or may have paid."""
+"""Line number (as text, from 1) -> idempotency key, of every line that an earlier run paid or may have paid."""
 
 _PAYING = frozenset({Status.APPROVED, Status.PAYING})
 
 
 def settled_after(report: InvoiceReport, before: SettledLines) -> SettledLines:
-    """What is settled after a run that ended with this report; `before` is what was settled when it began."""
-    # A run that was ended from outside while it paid may have paid any line.
+    """The lines settled after a run that ended with this report.
+
+    Args:
+        before: The lines settled when the run started.
+    """
+    # A run that was terminated while it paid may have paid any line.
     ended_paying = report.status in _PAYING
     now = {
         str(line.line): line.idempotency_key
@@ -33,7 +37,7 @@ def line_numbers(settled: SettledLines) -> tuple[int, ...]:
 
 
 def require_unchanged(invoice: Invoice, settled: SettledLines, *, last: InvoiceReport) -> None:
-    """Return if every settled line is as it was, in the same currency and for the same customer.
+    """Return if every settled line, the currency and the customer are unchanged.
 
     Raises:
         RefusedError: INVOICE_CONFLICT, with the lines that are changed or missing.
@@ -54,5 +58,5 @@ def require_unchanged(invoice: Invoice, settled: SettledLines, *, last: InvoiceR
 
 
 def conflict_error(invoice: Invoice, what: str) -> RefusedError:
-    """The refusal of an invoice that contradicts what is known under its id."""
+    """The refusal of an invoice that contradicts an earlier one with its id."""
     return RefusedError(ErrorCode.INVOICE_CONFLICT, f"invoice {plain_or_quoted(invoice.invoice_id)} {what}.")

@@ -1,4 +1,4 @@
-"""A report in one sentence. What others wrote is quoted in it; what is not known is not said. Pure."""
+"""A report in one sentence. Text of others is quoted; the sentence claims nothing that is not recorded. Pure."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from invoice_mcp.domain.display_text import plain_or_quoted, quoted
 from invoice_mcp.domain.report import Confirmation, Decision, InvoiceReport, LineReport, LineStatus, Status
 
-# As much as the adapters take over from another system, and our own words before it.
+# The longest text that adapters take from another system, plus our own words before it.
 _LONGEST_REASON = 400
 
-# Both forms are told as the update's words: whoever writes to Temporal past the servers can write them, too, and could
-# read whatever a proof would be made with.
+# Both forms are reported as what the update said: a client with access to Temporal can send the same update, and could
+# read any secret that a proof would be made with.
 _HOW_CONFIRMED = {
     Confirmation.FORM: "as the update said: the server's form was answered",
     Confirmation.TASK: "as the update said: the task's form was answered",
@@ -21,21 +21,21 @@ _HOW_CONFIRMED = {
 
 
 def summarize(report: InvoiceReport) -> str:
-    """One sentence a person can read aloud: whose invoice, how much, where it stands and what comes next."""
+    """One sentence to read aloud: customer, amount, status and what comes next."""
     whose = f"Invoice {plain_or_quoted(report.invoice_id)} from {quoted(report.customer)}"
     how_much = f"over {plain_or_quoted(report.currency)} {report.total:,}"
     return f"{whose} {how_much} {_describe_status(report)}"
 
 
 def with_summary(report: InvoiceReport) -> InvoiceReport:
-    """The report with the sentence of this release: release 0.1.0 did not quote, and its results stay as they are."""
+    """The report with the summary of this release. Results of release 0.1.0 keep a summary that does not quote."""
     return report.model_copy(update={"summary": summarize(report)})
 
 
 def describe_decision(decision: Decision) -> str:
-    """What was decided, in whose name, when, and what is known of how it was confirmed: `approved in the name of …`.
+    """The verdict, name, time and confirmation of a decision: `approved in the name of "Ann" on …`.
 
-    The name is a claim, and told as one: nobody has verified it.
+    "In the name of", because the name is a claim that nobody has verified.
     """
     verdict, when = decision.verdict.lower(), f"on {format_time(decision.at)}"
     if decision.confirmation is Confirmation.SIGNAL:
@@ -108,5 +108,5 @@ def _describe_reason(what: str, reason: str | None) -> str:
 
 
 def format_time(time: datetime) -> str:
-    """A time as a person reads it, in UTC: 2026-11-28 09:30 UTC."""
+    """A time as `2026-11-28 09:30 UTC`."""
     return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

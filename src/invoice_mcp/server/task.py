@@ -34,7 +34,7 @@ from invoice_mcp.server.forms import decision_request, message_of, read_decision
 from invoice_mcp.server.tool_names import UNPREFIXED, ToolNames
 from invoice_mcp.server.tool_results import build_result
 from invoice_mcp.service.form_keys import form_number, text_digest
-from invoice_mcp.service.invoice_service import OTHER_GATEWAY, InvoiceService
+from invoice_mcp.service.invoice_service import APPROVE_ELSEWHERE, OTHER_GATEWAY, InvoiceService
 from invoice_mcp.service.queries import form_keys
 from invoice_mcp.service.settled_lines import with_earlier_runs
 from invoice_mcp.workflow.invoice_decisions import MOST_DISMISSALS
@@ -44,8 +44,7 @@ from mcp_temporal_tasks.workflow import TaskState
 
 _STOP_HINT = "Stopping this task does not cancel an approved invoice: for that call the tool `cancel`."
 _OTHER_GATEWAY_HINT = (
-    f"Nothing is asked here: {OTHER_GATEWAY}. Approve it at a server that is started with those; to reject it, call the"
-    " tool `reject`."
+    f"Nothing is asked here: {OTHER_GATEWAY}. {APPROVE_ELSEWHERE}; to reject it, call the tool `reject`."
 )
 # Refusals after another decision, or after the end: the question is closed.
 _TOO_LATE = frozenset({ErrorCode.ALREADY_DECIDED, ErrorCode.ALREADY_CLOSED})

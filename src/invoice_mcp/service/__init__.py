@@ -1,1 +1,1 @@
-"""What can be done to invoices, free of MCP: submit, ask, decide, cancel, list."""
+"""Operations on invoices, independent of MCP: submit, report, decide, cancel, list."""

@@ -1,4 +1,4 @@
-"""A copy of the embedded state that belongs together, made while it is in use."""
+"""Consistent online backup of the embedded state."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.service.state_binding import database_path
 
-_PATIENCE = 10.0  # seconds that SQLite waits where others hold a file
+_BUSY_TIMEOUT = 10.0  # seconds that SQLite waits for the locks of other processes
 
 
 class BackupError(Exception):
-    """There is no backup. The message says why."""
+    """The backup failed. The message says why."""
 
 
 def back_up(home: Path, directory: Path) -> tuple[str, ...]:
-    """Copy what is under `home` into a new directory, for this user only; others may go on working with it.
+    """Copy the databases under `home` into a new directory, for this user only. They may be in use.
 
     Returns:
         The names of the copies.
 
     Raises:
-        BackupError: Nothing is there, the directory exists, or a copy can't be made or is damaged: nothing is left.
+        BackupError: There is no database, the directory exists, or a copy fails or is damaged. No directory is left.
     """
     if not database_path(home).exists():
         raise BackupError(
@@ -34,12 +34,12 @@ def back_up(home: Path, directory: Path) -> tuple[str, ...]:
         )
     if os.path.lexists(directory):
         raise BackupError(f"{directory} exists already, and nothing is overwritten. Name a new directory")
-    # Temporal first. A payment that is made in between is in the ledger and not yet known to Temporal, which asks for
-    # it again with the same key and gets the same payment. The other way round, Temporal would know of a payment that
-    # the ledger does not hold, and whoever asked for it again would have it made a second time.
+    # Temporal first. Temporal does not know of a payment that is made in between, requests it again with the same key,
+    # and gets the same payment. In the other order, Temporal would know of a payment that the ledger does not hold,
+    # and requesting it again would pay a second time.
     sources = [path for path in (database_path(home), ledger_path(home)) if path.exists()]
     try:
-        # A disk that is not mounted must not turn into a directory here: the parent is there or it is not.
+        # The parent must exist: creating it could create a directory in place of a disk that is not mounted.
         draft = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     except OSError as error:
         raise BackupError(f"Nothing can be written to {directory.parent}: {error.strerror}") from None
@@ -55,18 +55,18 @@ def back_up(home: Path, directory: Path) -> tuple[str, ...]:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy a SQLite database as it is at this moment, with what only its write-ahead log holds yet, and check the copy.
+    """Copy a SQLite database, including its write-ahead log, and check the copy.
 
-    The copy is one file that is complete by itself, readable to its owner only.
+    The copy is a single file, readable by its owner only.
 
     Raises:
-        BackupError: It can't be copied, or the copy is damaged.
-        OSError: The target can't be made.
+        BackupError: The copy fails or is damaged.
+        OSError: The target can't be created.
     """
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     try:
         with closing(_opened(source)) as live, closing(_opened(target)) as copy:
-            # One step, so of one moment. Whoever writes meanwhile is not held up: that goes to the write-ahead log.
+            # One step, hence a consistent snapshot. Writers are not blocked: they write to the write-ahead log.
             live.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")
             found = [fault for (fault,) in copy.execute("PRAGMA integrity_check")]
@@ -77,6 +77,6 @@ def copy_database(source: Path, target: Path) -> None:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    # Nothing is written to a source. But whoever may only read leaves an empty log behind, if nobody else is there.
+    # Nothing is written to a source. Not mode=ro: a read-only connection would leave an empty log file behind.
     uri = f"{path.absolute().as_uri()}?mode=rw"
-    return sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
+    return sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)

@@ -1,4 +1,8 @@
-"""Calls to Temporal that end in seconds, with an answer or with a refusal that says what to do next."""
+"""Deadlines of calls to Temporal, and the translation of their errors to `RefusedError`.
+
+`mcp_temporal_tasks.errors` translates RPC errors, too: to JSON-RPC errors, without this product's codes. The packages are
+independent of each other.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from invoice_mcp.domain.errors import ErrorCode, RefusedError
 from invoice_mcp.service.queries import is_namespace_missing, never_started
 from invoice_mcp.temporal.probe import NoAnswerReason, Probe, is_connection_error
 
-# With the two seconds that finding out the reason may take, an answer is there within ten.
+# Seconds. `diagnose_timeout` may take two more, so an answer comes within ten.
 ANSWER_WITHIN = 7.0
 
 START_A_WORKER = "Start one with `invoice-mcp worker` (or `invoice-mcp serve` without --no-worker)"
@@ -27,13 +31,13 @@ _NO_ANSWER = frozenset({RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED
 _NO_ACCESS = frozenset({RPCStatusCode.UNAUTHENTICATED, RPCStatusCode.PERMISSION_DENIED})
 
 
-# Seconds that are left for the answer under way, where several requests make one.
+# Seconds left, where several requests share the deadline of one answer.
 _left: ContextVar[float | None] = ContextVar("left", default=None)
 
 
 @contextmanager
 def shared_deadline(seconds: float = ANSWER_WITHIN) -> Iterator[None]:
-    """Inside, all that is done in `temporal_calls` has the time of one answer; what is between does not count."""
+    """All `temporal_calls` inside share the deadline of one answer. Time between them does not count."""
     token = _left.set(seconds)
     try:
         yield
@@ -54,7 +58,7 @@ def _bounded() -> Iterator[None]:
 
 @asynccontextmanager
 async def temporal_calls(probe: Probe) -> AsyncIterator[None]:
-    """Bound the calls made inside, and turn whatever goes wrong with them into `RefusedError`."""
+    """Limit the time of the calls inside, and translate their errors to `RefusedError`."""
     try:
         with _bounded():
             yield
@@ -69,17 +73,17 @@ async def temporal_calls(probe: Probe) -> AsyncIterator[None]:
     except RPCError as error:
         raise await _translate_rpc_error(error, probe) from None
     except RuntimeError as error:
-        # What a client raises that has never been connected and cannot be.
+        # A lazy client that can't connect.
         if "connect" not in str(error):
             raise
         raise _unavailable_error("it can't be connected to") from None
 
 
 async def diagnose_timeout(probe: Probe, what: str) -> RefusedError:
-    """The refusal when nobody answered in time: is it the server, or no worker behind it, or one that is busy?
+    """The refusal after a timeout, with its cause: Temporal is unreachable, there is no worker, or it is busy.
 
     Args:
-        what: What is known of the request, as the beginning of a sentence.
+        what: What is known about the request, as the beginning of a sentence.
     """
     match await probe.no_answer_reason():
         case NoAnswerReason.UNREACHABLE:
@@ -95,12 +99,12 @@ async def diagnose_timeout(probe: Probe, what: str) -> RefusedError:
 
 
 def no_answer_error(what: str) -> RefusedError:
-    """The refusal when nobody answered, and it is not known that nobody works."""
+    """The refusal when no answer came, but there may be a worker."""
     return RefusedError(ErrorCode.NO_ANSWER, f"{what}. Wait a little, then ask `status`. Repeating a call is safe.")
 
 
 def no_worker_error(what: str) -> RefusedError:
-    """The refusal when Temporal is there but nobody works for it."""
+    """The refusal when Temporal is reachable but has no worker."""
     return RefusedError(ErrorCode.NO_WORKER, f"{what}. {START_A_WORKER}; then ask `status`. Repeating a call is safe.")
 
 
@@ -113,7 +117,7 @@ def _unavailable_error(why: str) -> RefusedError:
 def _workflow_refusal(error: WorkflowUpdateFailedError) -> RefusedError:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type is not None and cause.type in set(ErrorCode):
-        # A worker of release 0.1.0 does not quote. Its refusal is at least one line.
+        # A worker of release 0.1.0 does not quote untrusted text. `printable` at least keeps the message on one line.
         return RefusedError(
             ErrorCode(cause.type), f"{printable(cause.message, _LONGEST_REFUSAL)}. Ask `status` for the whole picture."
         )
@@ -141,7 +145,7 @@ async def _translate_rpc_error(error: RPCError, probe: Probe) -> RefusedError:
     if error.status in _NO_ANSWER:
         return await diagnose_timeout(probe, _NOT_IN_TIME)
     if is_connection_error(error):
-        # Also if it is there again by now.
+        # Even if it is reachable again by now.
         return _unavailable_error(f"{error.status.name} ({quoted(error.message)})")
     if error.status in _NO_ACCESS:
         return _unavailable_error(f"it refuses access ({quoted(error.message)})")

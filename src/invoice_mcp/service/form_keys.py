@@ -1,8 +1,8 @@
-"""Keys of the questions that this server asks about one run. Pure, but for one random secret a process.
+"""Keys of the forms that this server shows about one run. Pure, except for one random secret per process.
 
-A client answers a question by naming its key, and servers keep no record of what they asked. So each key carries an
-HMAC-SHA256, made with the run's nonce: a random text in the memo of its workflow, which every server of that Temporal
-can read and which no tool shows. Whoever can't read Temporal can't make a key, only send back one that it was given.
+A client answers a form by its key, and servers keep no record of the forms they sent. So each key contains an
+HMAC-SHA256 whose secret is the run's nonce: a random text in the workflow's memo, which every server of that Temporal
+can read and no tool shows. A client without access to Temporal can't make a key, only return one that it was given.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from datetime import timedelta
 from invoice_mcp.domain.report import DecisionRequest
 
 CONFIRMATION_VALIDITY = timedelta(hours=1)
-"""How long the question of the tool `approve` may be answered."""
+"""How long the form of the tool `approve` may be answered."""
 
-# For a run that has no nonce: release 0.1.0 began it, or somebody past `trigger`. Then a question counts only at the
-# server that asked it; another one asks again.
+# Secret for runs without a nonce, which release 0.1.0 or another client than `trigger` started. Their keys are valid only
+# at the server that made them; another server asks again.
 _OWN_NONCE = secrets.token_hex(16)
 
 _CONFIRMATION = re.compile(r"approve-([0-9]{1,12})-([0-9a-f]{64})-[0-9a-f]{32}")
@@ -29,34 +29,37 @@ _DECISION = re.compile(r"decision-([0-9]+)-[0-9a-f]{32}")
 
 
 def text_digest(message: str) -> str:
-    """SHA-256, in hex, of a text that is shown."""
+    """SHA-256, in hex, of a text."""
     return hashlib.sha256(message.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class FormKeys:
-    """The keys of one run.
+    """The keys of the forms of one run.
 
     Args:
-        nonce: The run's; None: it has none.
+        nonce: From the run's memo; None if it has none.
     """
 
     run_id: str
     nonce: str | None = field(repr=False)
 
     def confirmation_key(self, decision: DecisionRequest, shown: str, asked_at: int) -> str:
-        """Key of the question whether this approval is meant.
+        """Key of the form that confirms an approval by the tool `approve`.
 
         Args:
-            shown: Digest of the question's text.
-            asked_at: When it is asked, in seconds since 1970.
+            shown: Digest of the form's text.
+            asked_at: When the form is sent, in seconds since 1970.
         """
         mac = self._mac("approve", asked_at, shown, decision.by, decision.comment)
         return f"approve-{asked_at}-{shown}-{mac}"
 
     def verify_confirmation(self, key: str, decision: DecisionRequest, now: float) -> str | None:
-        """Digest of the text of the question with this key; None: it was not asked about this run, name and comment,
-        or longer than `CONFIRMATION_VALIDITY` ago."""
+        """Digest of the text of the form with this key.
+
+        None if this run has no such form for the decision's name and comment, or if it is older than
+        `CONFIRMATION_VALIDITY`.
+        """
         parts = _CONFIRMATION.fullmatch(key)
         if parts is None:
             return None
@@ -65,16 +68,16 @@ class FormKeys:
         return shown if is_ours and now < asked_at + CONFIRMATION_VALIDITY.total_seconds() else None
 
     def decision_key(self, number: int, message: str) -> str:
-        """Key of the task's form number `number` (from 1) with this text: the same whichever server is asked."""
+        """Key of the task's form number `number` (from 1) with this text. The same at every server."""
         return f"decision-{number}-{self._mac('decision', number, text_digest(message))}"
 
     def _mac(self, *parts: str | int) -> str:
-        told = json.dumps([self.run_id, *parts]).encode()
-        return hmac.new((self.nonce or _OWN_NONCE).encode(), told, hashlib.sha256).hexdigest()[:32]
+        message = json.dumps([self.run_id, *parts]).encode()
+        return hmac.new((self.nonce or _OWN_NONCE).encode(), message, hashlib.sha256).hexdigest()[:32]
 
 
 def form_number(key: str) -> int:
-    """Which form of a task has this key, as `decision_key` made it."""
+    """The number of a task's form, from its `decision_key`."""
     parts = _DECISION.fullmatch(key)
     if parts is None:
         raise AssertionError(f"{key} is no key of a task's form")

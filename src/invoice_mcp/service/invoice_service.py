@@ -1,4 +1,4 @@
-"""What can be done with invoices, over one Temporal client: submit, ask, decide, cancel, list. Knows nothing of MCP."""
+"""`InvoiceService`: submit, report, decide, cancel and list invoices, over one Temporal client."""
 
 from __future__ import annotations
 
@@ -57,22 +57,24 @@ T = TypeVar("T")
 Progress = Callable[[float, InvoiceReport], Awaitable[None]]
 
 OTHER_GATEWAY = "this invoice was submitted for another ERP and payment gateway than this server's"
+APPROVE_ELSEWHERE = "Approve it at a server that is started with those"
 
-# How long a workflow waits for a worker that was killed in the middle of a task: less than a tool waits for its answer.
-_TASK_TIMEOUT = timedelta(seconds=4)
-_WORKER_MAY_TAKE = 3.0
-# When a wait is over, the last look may take this long.
-_LAST_LOOK = 3.0
-# How an invoice ends by itself before anything is paid, and never once its cancellation was heard.
-_BY_ITSELF = frozenset({Status.FAILED, Status.EXPIRED})
-_MOVES_ON_WITHIN = 1.5
-_CANCEL_SETTLES_WITHIN = 2.0
-# Of the time of an answer so much is kept for finding out why there is no report.
-_TO_SPARE = 0.5
+# Shorter than the deadline of a tool call, so that calls survive a worker that is killed during a workflow task.
+_WORKFLOW_TASK_TIMEOUT = timedelta(seconds=4)
+# Seconds.
+_WORKER_START_TIMEOUT = 3.0
+# For the last query of `wait_for_change`, after the wait.
+_LAST_QUERY_TIMEOUT = 3.0
+# Terminal statuses that an invoice reaches without payment, and never after the workflow has seen a cancellation.
+_ENDS_WITHOUT_CANCEL = frozenset({Status.FAILED, Status.EXPIRED})
+_PROGRESS_TIMEOUT = 1.5
+_CANCEL_TIMEOUT = 2.0
+# Part of the deadline, kept for finding out why there is no report.
+_RESERVED = 0.5
 
 
 class InvoiceService:
-    """The verbs. Each ends within ten seconds, with its answer or with `RefusedError` (code, why, what to do next)."""
+    """The operations. Each returns, or raises `RefusedError`, within ten seconds."""
 
     def __init__(
         self,
@@ -83,10 +85,10 @@ class InvoiceService:
         task_queue: str = TASK_QUEUE,
         probe: Probe | None = None,
     ) -> None:
-        """Serve invoices over this client.
+        """Create the service.
 
         Args:
-            approval_timeout, signals_approve: The policy of invoices that are submitted from now on; see `Policy`.
+            approval_timeout, signals_approve: Policy of the invoices submitted by this service; see `Policy`.
         """
         self._client = client
         self._signals_approve = signals_approve
@@ -96,52 +98,51 @@ class InvoiceService:
 
     @property
     def client(self) -> Client:
-        """Of the Temporal that keeps the invoices."""
+        """The Temporal client."""
         return self._client
 
     async def retention(self) -> timedelta:
-        """How long Temporal keeps an invoice that has ended."""
+        """How long Temporal keeps invoices that have ended."""
         return await self._probe.retention()
 
     async def trigger(self, invoice: Invoice) -> Submission:
-        """Submit an invoice. The same invoice again is the same execution; other content under its id is refused."""
+        """Submit an invoice. Submitting it again returns the same execution; other content under its id is refused."""
         async with temporal_calls(self._probe):
             while True:
                 before = await find_run(self._client, workflow_id_for(invoice.invoice_id))
-                standing = await self._standing(invoice, before) if before is not None else {}
-                if isinstance(standing, Submission):
-                    return standing
-                # What was paid in part comes back as it was accepted, or not at all.
-                if not standing and (faults := legibility_faults(invoice)):
+                earlier = await self._find_submission(invoice, before) if before is not None else {}
+                if isinstance(earlier, Submission):
+                    return earlier
+                # An invoice that was paid in part must come back unchanged, so its names are not checked again.
+                if not earlier and (faults := legibility_faults(invoice)):
                     raise RefusedError(
                         ErrorCode.INVOICE_INVALID, f"{faults}. Correct this and call again; nothing was changed."
                     )
                 policy = await self._policy()
-                # Getting here may have taken seconds, in which others may have gone on.
+                # This may have taken seconds, in which another client may have started a run.
                 if await self._newest_run(invoice) != (before.run_id if before else None):
                     continue
                 try:
-                    return await self._start(invoice, policy, settled=standing, is_first=before is None)
+                    return await self._start(invoice, policy, settled=earlier, is_first=before is None)
                 except WorkflowAlreadyStartedError as faster:
-                    # Somebody else was: look again, unless it is no invoice at all.
+                    # Another client was faster: try again, unless the other workflow is no invoice.
                     if await find_run(self._client, faster.workflow_id) is None:
                         raise conflict_error(invoice, "has its workflow id taken by another kind of workflow") from None
 
     async def status(self, workflow_id: str, run_id: str | None = None) -> InvoiceReport:
-        """Everything known of an invoice, now."""
+        """The report of an invoice."""
         async with temporal_calls(self._probe):
             return await fetch_report(self._client, await require_run(self._client, workflow_id, run_id))
 
     def can_approve(self, found: WorkflowExecutionDescription) -> bool:
-        """Whether the invoice waits for this server's ERP and gateway: what is asked of a person here says nothing of
-        others."""
+        """Whether the invoice is for this server's ERP and gateway. This server does not take approvals of others."""
         return found.task_queue == self._task_queue
 
     async def approval_keys(self, workflow_id: str, run_id: str) -> FormKeys:
-        """Keys of the questions whether an approval of this run is meant.
+        """Keys of the forms that confirm an approval of this run.
 
         Raises:
-            RefusedError: NOT_SUPPORTED, as `decide` would, before anybody is asked.
+            RefusedError: NOT_SUPPORTED, as from `decide`, but before a person is asked.
         """
         async with temporal_calls(self._probe):
             found = await require_run(self._client, workflow_id, run_id)
@@ -151,9 +152,9 @@ class InvoiceService:
     async def wait_for_change(
         self, workflow_id: str, run_id: str | None, seconds: float, progress: Progress
     ) -> InvoiceReport:
-        """As `status`, but answers only when the status has changed, the invoice has ended, or `seconds` are over.
+        """As `status`, but waits until the status has changed, the invoice has ended, or `seconds` have passed.
 
-        Where nobody answers any more, it is refused at most five seconds after these, or ten after it was called.
+        If Temporal stops answering, raises at most five seconds after that time, or ten after the call.
         """
         began = anyio.current_time()
         first = report = await self.status(workflow_id, run_id)
@@ -166,7 +167,7 @@ class InvoiceService:
             await anyio.sleep(min(pause, seconds - waited))
             pause = min(pause * 1.5, 1.0)
             left = seconds - (anyio.current_time() - began)
-            with shared_deadline(min(max(left, _LAST_LOOK), ANSWER_WITHIN)):
+            with shared_deadline(min(max(left, _LAST_QUERY_TIMEOUT), ANSWER_WITHIN)):
                 report = await self.status(workflow_id, first.run_id)
         return report
 
@@ -181,32 +182,35 @@ class InvoiceService:
             found = await self._require_open(workflow_id, run_id)
             if verdict is Verdict.APPROVED:
                 self._require_own(found)
-            report = await self._updated(found, verdict, decision)
-            # By now it has usually gone on; with very many lines that takes a moment longer than anybody should wait.
-            with anyio.move_on_after(_MOVES_ON_WITHIN):
+            report = await self._send_update(found, verdict, decision)
+            # By now the workflow has usually progressed. With many lines that takes longer than a caller should wait.
+            with anyio.move_on_after(_PROGRESS_TIMEOUT):
                 return await fetch_report(self._client, await require_run(self._client, found.id, found.run_id))
             return report
 
     async def dismiss(self, workflow_id: str, run_id: str | None, question: int) -> None:
-        """Take note that a form was dismissed that asked for the decision. It decides nothing.
+        """Record that a form that asked for the decision was dismissed. Decides nothing.
+
+        Args:
+            question: Number of the form, from 1.
 
         Raises:
-            RefusedError: INVALID_ARGUMENT where that form is not open any more, ALREADY_CLOSED where the invoice is.
+            RefusedError: INVALID_ARGUMENT if that form is no longer open, ALREADY_CLOSED if the invoice has ended.
         """
         async with temporal_calls(self._probe):
             found = await self._require_open(workflow_id, run_id)
             handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
-            await self._while_open(found, lambda: handle.execute_update(InvoiceWorkflow.dismiss, question))
+            await self._retry_while_open(found, lambda: handle.execute_update(InvoiceWorkflow.dismiss, question))
 
-    async def _updated(
+    async def _send_update(
         self, found: WorkflowExecutionDescription, verdict: Verdict, decision: DecisionRequest
     ) -> InvoiceReport:
         handle = self._client.get_workflow_handle_for(InvoiceWorkflow.run, found.id, run_id=found.run_id)
         update = InvoiceWorkflow.approve if verdict is Verdict.APPROVED else InvoiceWorkflow.reject
-        return await self._while_open(found, lambda: handle.execute_update(update, decision))
+        return await self._retry_while_open(found, lambda: handle.execute_update(update, decision))
 
-    async def _while_open(self, found: WorkflowExecutionDescription, update: Callable[[], Awaitable[T]]) -> T:
-        """Do the update, again if it meets the workflow's end.
+    async def _retry_while_open(self, found: WorkflowExecutionDescription, update: Callable[[], Awaitable[T]]) -> T:
+        """Send an update, and retry if the workflow closes meanwhile.
 
         Raises:
             RefusedError: ALREADY_CLOSED, once it has ended.
@@ -217,7 +221,7 @@ class InvoiceService:
             except WorkflowUpdateRPCTimeoutOrCancelledError:
                 raise TimeoutError from None
             except RPCError as error:
-                # It ended in the meantime, or is just about to: then the server gives the update back.
+                # The workflow has ended, or is about to: then the server rejects the update.
                 ended = error.status is RPCStatusCode.NOT_FOUND
                 ending = error.status is RPCStatusCode.FAILED_PRECONDITION and "workflow task failure" in error.message
                 if not ended and not ending:
@@ -226,32 +230,34 @@ class InvoiceService:
                 await anyio.sleep(0.05)
 
     async def cancel(self, workflow_id: str, run_id: str | None, reason: str) -> InvoiceReport:
-        """Cancel what is not paid yet. Cancelling twice changes nothing."""
+        """Cancel the lines that are not paid yet. Cancelling twice changes nothing."""
         async with temporal_calls(self._probe):
             found = await require_run(self._client, workflow_id, run_id)
             if found.status is not WorkflowExecutionStatus.CANCELED:
                 found = await self._require_open(found.id, found.run_id)
                 await self._client.get_workflow_handle(found.id, run_id=found.run_id).cancel(reason=reason)
-            report = await self._settled(found)
-            if report.status in _BY_ITSELF and all(line.status is LineStatus.NOT_PAID for line in report.lines):
-                # Temporal takes the cancellation of what has just ended, too, and does nothing.
+            report = await self._report_after_cancelling(found)
+            if report.status in _ENDS_WITHOUT_CANCEL and all(
+                line.status is LineStatus.NOT_PAID for line in report.lines
+            ):
+                # Temporal also accepts, and ignores, a cancellation of a workflow that has just ended.
                 raise _closed(report)
             return report
 
     async def list(self, status: Status | None = None, limit: int = 20, cursor: str = "") -> Page:
-        """Open invoices first, then those that ended last, of one status if named; see `reading.list_page`."""
+        """One page of invoices; see `queries.list_page`."""
         async with temporal_calls(self._probe):
             return await list_page(self._client, status, limit, cursor, indexed=await self._probe.indexes_status())
 
     async def count_unindexed(self, status: Status) -> int:
-        """How many invoices may have this status and can't be found by it; 0 also where that can't be told."""
+        """How many invoices may have this status but are not indexed by it; 0 also where that is unknown."""
         with suppress(RefusedError):
             async with temporal_calls(self._probe):
                 return await count_unindexed(self._client, ended=status.is_terminal)
         return 0
 
     async def _policy(self) -> Policy:
-        """What is in force for a new run, once it is clear that somebody would go on with it."""
+        """The policy of a new run. Refuses if there is no worker."""
         await self._require_worker()
         return Policy(
             approval_timeout=self._approval_timeout,
@@ -270,10 +276,10 @@ class InvoiceService:
             InvoiceRequest(invoice=AcceptedInvoice.of(invoice), policy=policy, settled=line_numbers(settled)),
             id=workflow_id_for(invoice.invoice_id),
             task_queue=self._task_queue,
-            # Where nothing was seen under the id, nothing may have come and gone since.
+            # If there was no run under the id, another client must not have started one since, even one that has ended.
             id_reuse_policy=reuse,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            task_timeout=_TASK_TIMEOUT,
+            task_timeout=_WORKFLOW_TASK_TIMEOUT,
             memo=build_memo(invoice, settled),
             static_summary=f"Invoice {plain_or_quoted(invoice.invoice_id)}: {invoice.currency} {invoice.total}",
         )
@@ -282,25 +288,27 @@ class InvoiceService:
             workflow_id=handle.id, run_id=handle.first_execution_run_id or "", status=status, created=True
         )
 
-    async def _standing(self, invoice: Invoice, before: WorkflowExecutionDescription) -> Submission | SettledLines:
-        """The submission that stands already; or, where a new run may start, what earlier ones settled."""
+    async def _find_submission(
+        self, invoice: Invoice, before: WorkflowExecutionDescription
+    ) -> Submission | SettledLines:
+        """The existing submission; or, if a new run may start, the lines that earlier runs settled."""
         is_running = before.status is WorkflowExecutionStatus.RUNNING
         is_same = await read_memo_text(before, "content_digest") == invoice.content_digest
         if is_running and not is_same:
             raise conflict_error(invoice, "is under way with other content. Cancel it first, or use another invoice_id")
         last = await fetch_report_or_none(self._client, before)
         if last is None or (not is_running and last.status is not Status.PAID):
-            settled, told = await find_settled_lines(self._client, before, last)
-            if told is not None:
-                require_unchanged(invoice, settled, last=told)
+            settled, report = await find_settled_lines(self._client, before, last)
+            if report is not None:
+                require_unchanged(invoice, settled, last=report)
             return settled
         if not is_same:
             raise conflict_error(invoice, "is paid, with other content. Use another invoice_id for another invoice")
         return Submission(workflow_id=before.id, run_id=before.run_id, status=last.status, created=False)
 
     async def _require_worker(self) -> None:
-        """Refuse before anything is begun where nobody would go on with it. A worker may just be starting."""
-        with anyio.move_on_after(_WORKER_MAY_TAKE):
+        """Refuse if there is no worker. Waits for one that is just starting."""
+        with anyio.move_on_after(_WORKER_START_TIMEOUT):
             while not await self._probe.has_worker():
                 await anyio.sleep(0.1)
             return
@@ -315,19 +323,19 @@ class InvoiceService:
     def _require_own(self, found: WorkflowExecutionDescription) -> None:
         if not self.can_approve(found):
             what = f"{OTHER_GATEWAY} (task queue {quoted(found.task_queue)})"
-            raise RefusedError(ErrorCode.NOT_SUPPORTED, f"{what}. Approve it at a server that is started with those.")
+            raise RefusedError(ErrorCode.NOT_SUPPORTED, f"{what}. {APPROVE_ELSEWHERE}.")
 
-    async def _settled(self, found: WorkflowExecutionDescription) -> InvoiceReport:
-        """The report once a cancellation has had its effect; a payment under way may take longer than we wait.
+    async def _report_after_cancelling(self, found: WorkflowExecutionDescription) -> InvoiceReport:
+        """The report after a cancellation has taken effect, or while a payment under way still finishes.
 
         Raises:
-            RefusedError: NO_WORKER or NO_ANSWER, where no report comes in time. The deadline is
-                longer than the workflow task timeout, so a killed worker alone does not cause it.
+            RefusedError: NO_WORKER or NO_ANSWER, where no report comes in time. The deadline is longer than the
+                workflow task timeout, so a killed worker alone does not cause it.
         """
         report: InvoiceReport | None = None
-        with anyio.CancelScope(deadline=anyio.current_effective_deadline() - _TO_SPARE):
+        with anyio.CancelScope(deadline=anyio.current_effective_deadline() - _RESERVED):
             report = await fetch_report(self._client, found)
-            with anyio.move_on_after(_CANCEL_SETTLES_WITHIN):
+            with anyio.move_on_after(_CANCEL_TIMEOUT):
                 while not report.status.is_terminal:
                     await anyio.sleep(0.05)
                     report = await fetch_report(self._client, found)

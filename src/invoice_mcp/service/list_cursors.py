@@ -1,8 +1,8 @@
-"""Cursors of `list`: where a page ended, as a text to pass back. Pure.
+"""Cursors of the tool `list`. Pure.
 
-A cursor holds Temporal's own page token, which names the last execution shown and is no count: what begins or ends
-between two pages moves nothing out of the pages to come. Its checksum is there to notice a list of another status, and
-what was copied wrongly, which Temporal would answer as a fault of its own.
+A cursor is a checksum and Temporal's page token, in base64url. The token names the last execution shown; it is no
+offset, so executions that start or end between two pages do not shift the following pages. The checksum detects a
+cursor of another status and a damaged one: Temporal would answer a damaged token with an internal error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CHECKSUM_BYTES = 6
 
 
 def encode_cursor(token: bytes, status: Status | None) -> str:
-    """The cursor behind a page of this list, given Temporal's token."""
+    """The cursor of the page after this one, given Temporal's token."""
     return urlsafe_b64encode(_checksum(token, status) + token).decode().rstrip("=")
 
 
@@ -25,7 +25,7 @@ def decode_cursor(cursor: str, status: Status | None) -> bytes:
     """Temporal's token for the next page of this list; empty for the first one.
 
     Raises:
-        RefusedError: INVALID_ARGUMENT, it is no cursor of this list.
+        RefusedError: INVALID_ARGUMENT: not a cursor of this list.
     """
     if not cursor:
         return b""

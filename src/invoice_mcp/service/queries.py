@@ -1,4 +1,4 @@
-"""Reading invoices back from Temporal: find one, report it, list many."""
+"""Read invoices from Temporal: find a run, fetch its report, list many."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _LONGEST_ID = 255
 
 
 class Page(NamedTuple):
-    """Some invoices of a list."""
+    """One page of a list."""
 
     invoices: list[InvoiceEntry]
     next_cursor: str | None
-    """Where the next page begins, if there is one: it may be empty, if this one was full."""
+    """Cursor of the next page; None if there is none. The next page may be empty if this one was full."""
 
 
 def build_memo(invoice: Invoice, settled: SettledLines) -> dict[str, Any]:
-    """What a workflow tells of its invoice without being asked: for lists, and to know a submission again.
+    """The memo of an invoice's workflow: for lists, and to recognize a resubmission.
 
-    And a nonce, which makes the keys of the questions about this run (see `FormKeys`): no tool may show it.
+    It includes the nonce of the run's form keys (see `FormKeys`), which no tool may show.
     """
     return {
         "content_digest": invoice.content_digest,
@@ -50,7 +50,7 @@ def build_memo(invoice: Invoice, settled: SettledLines) -> dict[str, Any]:
 
 
 async def find_run(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription | None:
-    """The execution under this id, the newest run unless one is named. None if there is none, or not an invoice's.
+    """The run under this id, by default the newest. None if there is none, or if it is not an invoice's.
 
     Raises:
         RPCError, RuntimeError: Temporal can't be reached.
@@ -62,7 +62,7 @@ async def find_run(client: Client, workflow_id: str, run_id: str | None = None) 
     except RPCError as error:
         if is_namespace_missing(error):
             raise
-        # A run id that is none is INVALID_ARGUMENT.
+        # A malformed run id is INVALID_ARGUMENT.
         if error.status in {RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT}:
             return None
         raise
@@ -70,12 +70,12 @@ async def find_run(client: Client, workflow_id: str, run_id: str | None = None) 
 
 
 def _is_possible_id(text: str) -> bool:
-    """Whether Temporal can be asked for it: what can't be encoded, or is too long to be quoted, gets no answer."""
+    """Whether the text can be an id. Text that can't be encoded, or is too long, gets no answer from Temporal."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable()
 
 
 def is_namespace_missing(error: RPCError) -> bool:
-    """Whether NOT_FOUND means the namespace, and nothing in it can be asked for."""
+    """Whether NOT_FOUND refers to the namespace itself."""
     details = error.grpc_status.details
     return error.status is RPCStatusCode.NOT_FOUND and any(
         detail.Is(NamespaceNotFoundFailure.DESCRIPTOR) for detail in details
@@ -83,12 +83,12 @@ def is_namespace_missing(error: RPCError) -> bool:
 
 
 def never_started(error: RPCError) -> bool:
-    """Whether a run can't be asked because somebody ended it before its workflow did anything."""
+    """Whether a query failed because the run was terminated before its first workflow task."""
     return error.status is RPCStatusCode.FAILED_PRECONDITION and "before WorkflowTaskStarted" in error.message
 
 
 async def require_run(client: Client, workflow_id: str, run_id: str | None = None) -> WorkflowExecutionDescription:
-    """As `find_run`, or RefusedError with NOT_FOUND."""
+    """As `find_run`, but raises RefusedError with NOT_FOUND."""
     found = await find_run(client, workflow_id, run_id)
     if found is None:
         which = f"{quoted(workflow_id, 80)}{f' run {quoted(run_id, 80)}' if run_id else ''}"
@@ -98,18 +98,18 @@ async def require_run(client: Client, workflow_id: str, run_id: str | None = Non
 
 
 async def read_memo_text(execution: WorkflowExecution, key: str) -> str | None:
-    """A text of the memo, None where somebody else wrote the memo, or nobody."""
+    """A text of the memo; None if there is none, as in a workflow that another client started."""
     value: Any = await execution.memo_value(key, default=None)
     return value if isinstance(value, str) else None
 
 
 async def form_keys(execution: WorkflowExecution) -> FormKeys:
-    """The keys of the questions about this run."""
+    """The keys of the forms about this run."""
     return FormKeys(execution.run_id, await read_memo_text(execution, _NONCE))
 
 
 async def fetch_run_report(client: Client, execution: WorkflowExecution) -> InvoiceReport:
-    """The report: of a completed execution its result, which needs no worker; else what the workflow answers.
+    """The report of one run: the result of a completed one, which needs no worker; otherwise by a query.
 
     Raises:
         RPCError, RuntimeError: Temporal can't be reached, or no worker polls.
@@ -121,24 +121,24 @@ async def fetch_run_report(client: Client, execution: WorkflowExecution) -> Invo
     report = with_summary(await handle.query(InvoiceWorkflow.report))
     if execution.status in {None, WorkflowExecutionStatus.RUNNING} or report.workflow_status == execution.status.name:
         return report
-    # Ended over the workflow's head, by an operator: only Temporal knows. The report may tell another end all the same,
-    # where what leads to it had happened, and no task had told it yet: the query's replay does.
+    # An operator ended it, which the workflow does not see. The report may still show another end: the query's replay
+    # also processes events that no workflow task had processed yet.
     ended = execution.status.name
     summary = f"{report.summary} Its workflow was ended from outside ({ended}) and does not go on."
     if report.status in {Status.APPROVED, Status.PAYING}:
-        # A payment that was under way then finishes, and the workflow never hears of it.
+        # A payment that was under way finishes, and the workflow does not see its result.
         summary += " What is not told as paid may have been paid; submitting it again pays no line twice."
     return report.model_copy(update={"workflow_status": ended, "summary": summary})
 
 
 async def list_page(client: Client, status: Status | None, limit: int, cursor: str, *, indexed: bool) -> Page:
-    """The next `limit` invoices, of one status if named: open ones first, then those that ended last.
+    """The next `limit` invoices, optionally of one status: open ones first, then those that ended last.
 
-    Visibility may lag behind by a moment. Between two pages, what is begun, or comes to the status, may be on none of
-    them, as may what leaves the status. What ends may be on two.
+    Visibility is eventually consistent. An invoice that starts, or enters or leaves the status, between two pages may
+    be on neither of them; one that ends may be on both.
 
     Args:
-        cursor: Of the page before; empty for the first one.
+        cursor: From the previous page; empty for the first page.
 
     Raises:
         RefusedError: NOT_SUPPORTED where the server can't list, or can't filter by status; INVALID_ARGUMENT where the
@@ -152,7 +152,7 @@ async def list_page(client: Client, status: Status | None, limit: int, cursor: s
             raise RefusedError(ErrorCode.NOT_SUPPORTED, f"{what}. Call `list` without status, then `status` on each.")
         query += f" AND {INVOICE_STATUS} = '{status}'"
         if not status.is_terminal:
-            # What an operator terminated keeps its last status for ever.
+            # An invoice that an operator terminated keeps its last status.
             query += " AND ExecutionStatus = 'Running'"
     try:
         found = client.list_workflows(query, page_size=limit, next_page_token=token)
@@ -167,7 +167,7 @@ async def list_page(client: Client, status: Status | None, limit: int, cursor: s
 
 
 async def count_unindexed(client: Client, *, ended: bool) -> int:
-    """How many invoices that have ended, or have not, have no status in the index: it came later, or in a moment."""
+    """How many invoices, ended or not, have no status in the index: registered after them, or not indexed yet."""
     execution = f"ExecutionStatus {'!=' if ended else '='} 'Running'"
     query = f"WorkflowType = '{WORKFLOW_TYPE}' AND {execution} AND {INVOICE_STATUS} IS NULL"
     return (await client.count_workflows(query)).count

@@ -1,12 +1,13 @@
-"""The embedded state as a whole: Temporal's database and the payment ledger, and what each remembers of the other.
+"""Binds the parts of the embedded state to each other: Temporal's database, the payment ledger and the home.
 
-Each knows something of what was paid that the other can't tell. So neither begins anew while the other goes on:
+Database and ledger each know payments that the other can't prove. If one is lost and starts empty, payments could be
+made twice; so a worker starts only if they belong together:
 
-* The ledger keeps the id of the Temporal namespace it pays for (`PaymentLedger.bind`).
-* The Temporal namespace keeps the id of its ledger, in its `data`.
-* The home keeps the id of the Temporal namespace, in `temporal.id`: with a real gateway there is no ledger.
+* The ledger stores the id of the Temporal namespace it pays for (`PaymentLedger.bind`).
+* The Temporal namespace stores the id of its ledger, in its `data`.
+* The home stores the id of the Temporal namespace, in `temporal.id`: with a real gateway there is no ledger.
 
-A namespace's id is made with its database, and stays with it and with every copy of it.
+A namespace's id is created with its database, and is the same in every copy of the database.
 """
 
 from __future__ import annotations
@@ -27,22 +28,23 @@ from invoice_mcp.adapters.ledger import LedgerIdentity, PaymentLedger
 from invoice_mcp.adapters.payments import PaymentUnavailableError
 from invoice_mcp.adapters.settings import ledger_path
 from invoice_mcp.domain.errors import ConfigurationError
+from invoice_mcp.domain.names import LINE_WORKFLOW_TYPE
 from invoice_mcp.domain.report import LineOutcome, LineStatus
 from invoice_mcp.temporal.embedded import EmbeddedUnavailableError
 
 logger = logging.getLogger(__name__)
 
 ACCEPT_OPTION = "--accept-lost-state"
-"""The option by which a user goes on with what is left."""
+"""The option to continue after a loss."""
 
 _BOTH = "temporal.db, and payments.db where there was one,"
 _ADVICE = f"Stop everything and restore {_BOTH} from one backup; or go on with {ACCEPT_OPTION}:"
 _LEDGER = "invoice-mcp-ledger"
 _RPC = timedelta(seconds=10)
 _ATTEMPTS = 3
-# How many lines, and for how many seconds, are asked for the newest payment: a start must not take for ever.
-_MOST_LINES = 500
-_ASKS_FOR = 15.0
+# Limits of the search for the newest payment, which delays the start: lines, and seconds.
+_MAX_LINES = 500
+_SEARCH_TIMEOUT = 15.0
 
 
 def database_path(home: Path) -> Path:
@@ -52,15 +54,15 @@ def database_path(home: Path) -> Path:
 
 @dataclass(frozen=True)
 class StateSnapshot:
-    """What the parts of the state know, when a worker starts.
+    """What the parts of the state know when a worker starts.
 
     Attributes:
-        temporal: Id of the Temporal namespace that answers.
-        temporal_before: Id of the one that this home had, None where it remembers none.
-        begun: Whether that Temporal has begun to pay any line on this worker's task queue.
-        ledger: The payment ledger there is, None where there is none.
-        ledger_before: Id of the ledger that Temporal remembers, None where it remembers none.
-        missing_payment: The newest payment that Temporal knows of on this queue, where the ledger does not hold it.
+        temporal: Id of the connected Temporal namespace.
+        temporal_before: Id of the namespace stored in the home; None if none is stored.
+        begun: Whether Temporal has any line workflow on this worker's task queue.
+        ledger: The payment ledger; None if there is none.
+        ledger_before: Id of the ledger stored in the namespace; None if none is stored.
+        missing_payment: Id of the newest payment that Temporal knows on this task queue, if the ledger lacks it.
     """
 
     temporal: str
@@ -71,26 +73,26 @@ class StateSnapshot:
     missing_payment: str | None = None
 
 
-def is_temporal_lost(known: StateSnapshot) -> bool:
-    """Whether there was another Temporal database, whose invoices this one does not know. Pure."""
-    if known.temporal_before not in {None, known.temporal}:
+def is_temporal_lost(snapshot: StateSnapshot) -> bool:
+    """Whether another Temporal database was used before, whose invoices this one lacks. Pure."""
+    if snapshot.temporal_before not in {None, snapshot.temporal}:
         return True
-    if known.ledger is None or not known.ledger.payments:
+    if snapshot.ledger is None or not snapshot.ledger.payments:
         return False
-    # A ledger of release 0.1.0 is bound to none: a Temporal that paid nothing is not the one that it paid for.
-    return known.ledger.temporal != known.temporal if known.ledger.temporal else not known.begun
+    # A ledger of release 0.1.0 is not bound. If Temporal has paid nothing, it is not the one that the ledger paid for.
+    return snapshot.ledger.temporal != snapshot.temporal if snapshot.ledger.temporal else not snapshot.begun
 
 
-def is_ledger_lost(known: StateSnapshot) -> bool:
-    """Whether payments that this Temporal had made may be missing in the ledger there is. Pure."""
-    if known.missing_payment is not None:
+def is_ledger_lost(snapshot: StateSnapshot) -> bool:
+    """Whether the ledger may lack payments that this Temporal requested. Pure."""
+    if snapshot.missing_payment is not None:
         return True
-    found = known.ledger.id if known.ledger is not None else None
-    return found != known.ledger_before if known.ledger_before is not None else found is None and known.begun
+    found = snapshot.ledger.id if snapshot.ledger is not None else None
+    return found != snapshot.ledger_before if snapshot.ledger_before is not None else found is None and snapshot.begun
 
 
 async def require_database(home: Path) -> None:
-    """See that Temporal's database is where it was, before a server would make a new one in its place.
+    """Check that Temporal's database still exists, before a server would create a new one.
 
     Raises:
         ConfigurationError: It is gone.
@@ -108,22 +110,22 @@ async def require_database(home: Path) -> None:
 async def bind_state(
     client: Client, home: Path, ledger: PaymentLedger | None, *, task_queue: str, accept_lost_state: bool = False
 ) -> None:
-    """Have the embedded Temporal, the home and the ledger remember each other, before a worker pays.
+    """Check that Temporal, home and ledger belong together, and bind them, before a worker pays.
 
     Args:
         client: Of the embedded Temporal.
-        ledger: Into which the worker pays; None where a real gateway pays.
+        ledger: The ledger that the worker uses; None with a real gateway.
         task_queue: Of the worker.
-        accept_lost_state: Go on with what is left, where one of them begins anew.
+        accept_lost_state: Continue after a loss.
 
     Raises:
-        ConfigurationError: One of them begins anew although the other knows of payments, or can't be read.
+        ConfigurationError: Temporal's database or the ledger was lost, or can't be read.
         EmbeddedUnavailableError: Temporal does not answer.
     """
     try:
-        known = await _read_snapshot(client, home, ledger, task_queue)
-        lost = [_temporal_lost_message(home)] if is_temporal_lost(known) else []
-        lost += [_ledger_lost_message(home)] if ledger is not None and is_ledger_lost(known) else []
+        snapshot = await _read_snapshot(client, home, ledger, task_queue)
+        lost = [_temporal_lost_message(home)] if is_temporal_lost(snapshot) else []
+        lost += [_ledger_lost_message(home)] if ledger is not None and is_ledger_lost(snapshot) else []
         if lost and not accept_lost_state:
             raise ConfigurationError(lost[0])
         for each in lost:
@@ -131,8 +133,8 @@ async def bind_state(
         if accept_lost_state and not lost:
             logger.warning("Nothing is lost: leave out %s, which would accept what is lost later, too", ACCEPT_OPTION)
         if ledger is not None:
-            own = await ledger.bind(known.temporal, complete_since=datetime.now(UTC) if lost else None)
-            if own != known.ledger_before:
+            own = await ledger.bind(snapshot.temporal, complete_since=datetime.now(UTC) if lost else None)
+            if own != snapshot.ledger_before:
                 await _write_ledger_id(client, own)
     except PaymentUnavailableError as trouble:
         raise ConfigurationError(str(trouble)) from None
@@ -140,15 +142,15 @@ async def bind_state(
         raise EmbeddedUnavailableError(
             f"The embedded Temporal under {home} does not tell what it knows: {error}"
         ) from error
-    if known.temporal != known.temporal_before:
-        _write_namespace_id(home, known.temporal)
+    if snapshot.temporal != snapshot.temporal_before:
+        _write_namespace_id(home, snapshot.temporal)
 
 
 async def _read_snapshot(client: Client, home: Path, ledger: PaymentLedger | None, task_queue: str) -> StateSnapshot:
     if ledger is None:
         return StateSnapshot(temporal=(await _describe_namespace(client)).id, temporal_before=_read_namespace_id(home))
     found = await ledger.identity()
-    # Temporal before the ledger: another worker that starts now binds the ledger, then tells Temporal, then pays.
+    # Temporal is read before the ledger: another worker that starts now binds the ledger, then Temporal, then pays.
     begun, paid = await _known_payments(client, task_queue, found.complete_since if found is not None else None)
     namespace = await _describe_namespace(client)
     return StateSnapshot(
@@ -162,30 +164,30 @@ async def _read_snapshot(client: Client, home: Path, ledger: PaymentLedger | Non
 
 
 async def _known_payments(client: Client, task_queue: str, since: datetime | None) -> tuple[bool, str | None]:
-    """Whether any line was begun to be paid, and the id of the newest payment, after `since`, that Temporal knows of.
+    """Whether there is any line workflow, and the id of the newest payment after `since` that Temporal knows.
 
-    The newest is enough: a ledger only grows, so one that holds it holds all before it. It is looked for among the
-    lines that ended last, so many and so long as a start may take; a warning says so where none of them was paid.
+    The newest is enough: a ledger only grows, so one that holds it holds all earlier ones. The search covers the lines
+    that ended last, within limits of number and time, and logs a warning if it finds no payment within them.
     """
-    lines = f"WorkflowType = 'PayLineItem' AND TaskQueue = '{task_queue}'"
+    lines = f"WorkflowType = '{LINE_WORKFLOW_TYPE}' AND TaskQueue = '{task_queue}'"
     if not (await client.count_workflows(lines, rpc_timeout=_RPC)).count:
         return False, None
     # The server lists what ended last first.
     ended = f"{lines} AND ExecutionStatus = 'Completed'"
     ended += f" AND CloseTime > '{since.isoformat()}'" if since is not None else ""
-    asked = 0
-    with anyio.move_on_after(_ASKS_FOR):
-        async for line in client.list_workflows(ended, limit=_MOST_LINES + 1, page_size=100, rpc_timeout=_RPC):
-            if asked == _MOST_LINES:
+    searched = 0
+    with anyio.move_on_after(_SEARCH_TIMEOUT):
+        async for line in client.list_workflows(ended, limit=_MAX_LINES + 1, page_size=100, rpc_timeout=_RPC):
+            if searched == _MAX_LINES:
                 break
             handle = client.get_workflow_handle(line.id, run_id=line.run_id, result_type=LineOutcome)
             outcome = await handle.result(follow_runs=False, rpc_timeout=_RPC)
-            asked += 1
+            searched += 1
             if outcome.status is LineStatus.PAID:
                 return True, outcome.payment_id
         else:
             return True, None
-    what = f"Of the {asked} lines that ended last on {task_queue} none was paid, and there are more"
+    what = f"Of the {searched} lines that ended last on {task_queue} none was paid, and there are more"
     logger.warning("%s: whether the ledger holds the payments before them was not looked at", what)
     return True, None
 
@@ -202,7 +204,7 @@ async def _write_ledger_id(client: Client, ledger: str) -> None:
         try:
             await client.workflow_service.update_namespace(request, timeout=_RPC)
         except RPCError:
-            # Two updates of a namespace at the same time: one of them fails.
+            # Of two concurrent updates of a namespace, one fails.
             if attempt == _ATTEMPTS:
                 raise
         if (await _describe_namespace(client)).data.get(_LEDGER) == ledger:
