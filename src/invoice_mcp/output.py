@@ -1,4 +1,4 @@
-"""Output that goes on though nobody reads it: a log is no reason to stop working, nor a report to fail."""
+"""Output streams that tolerate a closed pipe: neither a log nor a report fails because its reader has gone."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ import click
 
 
 class OutputError(click.ClickException):
-    """What came of a command can't be written."""
+    """The output of a command can't be written."""
 
     exit_code = 2
 
 
-def print_output(form: Callable[[], str]) -> None:
-    """Print on stdout. Whoever has stopped reading is not bothered, and the exit status still tells how it went.
+def print_output(render: Callable[[], str]) -> None:
+    """Print on stdout. A closed pipe is ignored, and the exit status is the same.
 
     Raises:
-        Unwritten: It can't be written, for another reason than that.
+        OutputError: The text can't be written for another reason.
     """
     with _require_writable(sys.stdout):
-        # Making it already touches stdout, to see what it can show.
-        text = form()
+        # Rendering already accesses stdout, for its encoding and width.
+        text = render()
         click.echo(text, nl=not text.endswith("\n"), color=True)
 
 
 def pipe_tolerant(stream: IO[str] | None) -> IO[str]:
-    """The stream, for a console: what can't be written any more is dropped, and the program goes on.
+    """The stream, for a rich console: output that can't be written is dropped, and the program continues.
 
-    A console by itself ends the program when nobody reads it.
+    Without this, a console exits the program when the pipe is closed.
     """
     return cast("IO[str]", _PipeTolerant(stream))
 
 
 def flush_output(stream: IO[str] | None) -> None:
-    """See that all went out which was written to a lasting stream, but for what nobody reads.
+    """Flush a stream. A closed pipe is ignored.
 
     Raises:
-        Unwritten: It did not.
+        OutputError: Some output could not be written for another reason.
     """
     if stream is not None:
         with _require_writable(stream):
@@ -56,11 +56,11 @@ def _require_writable(stream: IO[str]) -> Iterator[None]:
         _discard_output(stream)
     except OSError as error:
         _discard_output(stream)
-        raise OutputError(f"What came of it can't be written: {error.strerror}") from None
+        raise OutputError(f"The output can't be written: {error.strerror}") from None
 
 
 class _PipeTolerant:
-    """None: there is no stream, as in a process that was started without one."""
+    """Wraps a stream; None: there is none, as in a process that was started without one."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         self._stream = stream
@@ -81,7 +81,7 @@ class _PipeTolerant:
     def _try(self, do: Callable[[IO[str]], None]) -> None:
         if self._stream is None:
             return
-        # What fails for another reason than that nobody reads may go well the next time.
+        # After another error than a closed pipe, the next write may succeed.
         with suppress(OSError):
             try:
                 do(self._stream)
@@ -93,9 +93,9 @@ class _PipeTolerant:
 
 
 def _discard_output(stream: IO[str]) -> None:
-    """Else what is left in the buffer would be tried again when Python ends, with a traceback."""
+    """Redirect the stream to /dev/null. Otherwise Python would flush its buffer at exit, and print a traceback."""
     with suppress(OSError, ValueError):
         descriptor = stream.fileno()
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, descriptor)
+        os.close(devnull)

@@ -190,7 +190,7 @@ def test_a_full_stdout_is_one_error_line_and_a_closed_one_is_none(arguments: str
     plans = 2 if "exhaustive" in arguments else 0
     full = subprocess.run(["/bin/sh", "-c", f"{command} > /dev/full"], capture_output=True, text=True, check=False)
     lines = full.stderr.splitlines()[plans:]
-    assert (full.returncode, lines) == (2, ["Error: What came of it can't be written: No space left on device"])
+    assert (full.returncode, lines) == (2, ["Error: The output can't be written: No space left on device"])
     closed = subprocess.run(
         ["/bin/sh", "-c", f"{{ {command}; echo $? >&2; }} | true"], capture_output=True, text=True, check=False
     )

@@ -302,7 +302,7 @@ def test_a_failed_print_is_not_reported_as_a_broken_recording(project: Path, com
     full = subprocess.run(
         ["/bin/sh", "-c", f"{command_line} > /dev/full"], cwd=project, capture_output=True, text=True, check=False
     )
-    assert (full.returncode, full.stderr) == (2, "Error: What came of it can't be written: No space left on device\n")
+    assert (full.returncode, full.stderr) == (2, "Error: The output can't be written: No space left on device\n")
     closed = subprocess.run(
         ["/bin/sh", "-c", f"{{ {command_line}; echo $? >&2; }} | true"],
         cwd=project,

@@ -13,7 +13,7 @@ from temporalio.client import WorkflowExecutionStatus, WorkflowQueryFailedError
 
 from invoice_mcp.domain.report import InvoiceReport, LineStatus, Status
 from invoice_mcp.domain.summary import with_summary
-from invoice_mcp.service import queries
+from invoice_mcp.service import settled_lines
 from invoice_mcp.service.settled_lines import _earlier_runs, fetch_report_or_none, mark_settled
 from tests.requirements import requirement
 from tests.unit.testing.run_builders import a_run
@@ -76,7 +76,7 @@ async def test_only_a_failed_run_may_have_no_report(
     async def can_not_answer(*_: Any) -> NoReturn:
         raise WorkflowQueryFailedError("no state")
 
-    monkeypatch.setattr(queries, "fetch_run_report", can_not_answer)
+    monkeypatch.setattr(settled_lines, "fetch_run_report", can_not_answer)
     client = cast(Any, None)
     failed = SimpleNamespace(status=WorkflowExecutionStatus.FAILED)
     assert await fetch_report_or_none(client, cast(Any, failed)) is None

@@ -1,1 +1,1 @@
-"""The ports to the outside, ERP, payment gateway and ledger, and their adapters."""
+"""Ports to the ERP and the payment system, and their adapters."""

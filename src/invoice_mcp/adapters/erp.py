@@ -1,4 +1,4 @@
-"""The ERP: the port through which an invoice is validated, and its adapters, embedded and over HTTP."""
+"""The ERP port, which validates invoices, and its embedded and HTTP adapters."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PLAIN_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 class ErpMismatchError(Exception):
-    """The ERP's final word against an invoice: asking again won't change it.
+    """The ERP refuses an invoice. Final: it is not retried.
 
     Attributes:
-        reason: Why, in printable words, fit for a report.
+        reason: Why, as printable text for a report.
     """
 
     def __init__(self, reason: str) -> None:
@@ -28,37 +28,36 @@ class ErpMismatchError(Exception):
 
 
 class ErpUnavailableError(Exception):
-    """The ERP gave no verdict: worth another try. The text says what happened and what to check."""
+    """The ERP gave no verdict; retry. The text says what happened and what to check."""
 
 
 class Erp(Protocol):
-    """Where an invoice is validated before anybody is asked to approve it."""
+    """Validates an invoice before a person is asked to approve it."""
 
     async def validate(self, invoice: Invoice) -> None:
         """Return when the ERP accepts the invoice.
 
         Raises:
-            ErpMismatch: The ERP refuses it, for good.
-            ErpUnavailable: There is no verdict yet.
+            ErpMismatchError: The ERP refuses it. Final.
+            ErpUnavailableError: There is no verdict yet.
         """
         ...
 
 
 class EmbeddedErp:
-    """An ERP for trying things out: refuses only what contradicts itself.
+    """An ERP for tests and demos. It refuses an invoice whose metadata contradicts its lines.
 
-    That is a metadata entry `expected_total`, a plain decimal number such as 1250.00 in the invoice's currency, which
-    is not the sum of the lines.
+    The metadata entry `expected_total`, a plain decimal number such as 1250.00, must be the sum of the lines.
 
     Args:
-        refuse: Refuse every invoice, to see what happens then.
+        refuse: Refuse every invoice.
     """
 
     def __init__(self, refuse: bool = False) -> None:
         self._refuse = refuse
 
     async def validate(self, invoice: Invoice) -> None:
-        """As `Erp.validate`; never ErpUnavailable."""
+        """As `Erp.validate`; never raises ErpUnavailableError."""
         if self._refuse:
             raise ErpMismatchError("MISMATCH: this ERP is set to refuse every invoice")
         expected = invoice.metadata.get("expected_total")
@@ -77,23 +76,23 @@ def _check_total(expected: str, invoice: Invoice) -> None:
 
 
 class HttpErp:
-    """An ERP behind `POST {base_url}/invoices/validate`, which is sent the invoice as JSON and its `total` as text.
+    """An ERP behind `POST {base_url}/invoices/validate`. The body is the invoice as JSON, with its `total` as text.
 
-    Each request has a connection of its own, which is closed after the answer. An answer should echo the `invoice_id`:
-    one with another is no verdict.
+    Each request uses a new connection. A response should echo the `invoice_id`; one with another id is no verdict.
 
-    A 2xx with a JSON object accepts the invoice, unless the object says `"valid": false` and a `"reason"`; but for 202,
-    which is no verdict. A 4xx refuses it, for the `"reason"` or `"error"` of its JSON body. What speaks of the set-up
-    (401, 403, 404, 405, 407, a redirect) or of the moment (408, 425, 429, 5xx, the network, an answer too slow, too
-    long or unreadable) is no verdict.
+    * 2xx with a JSON object accepts the invoice; with `"valid": false` it refuses it for the `"reason"`.
+    * 202 is no verdict.
+    * 4xx refuses the invoice, for the `"reason"` or `"error"` of the JSON body, with these exceptions.
+    * Configuration errors (401, 403, 404, 405, 407, a redirect) and transient errors (408, 425, 429, 5xx, the network,
+      a response that is too slow, too long or unreadable) are no verdict.
 
     Args:
-        base_url: http or https; a user and password in it are sent as basic authentication.
-        client: A client to use instead of an own one; whoever made it closes it.
+        base_url: http or https. A user and password in it are sent as basic authentication.
+        client: A client to use instead of a new one. The caller closes it.
         timeout: Seconds for a whole validation.
 
     Raises:
-        ValueError: `base_url` is no such URL.
+        ValueError: `base_url` is not such a URL.
     """
 
     def __init__(self, base_url: str, *, client: httpx2.AsyncClient | None = None, timeout: float = 10.0) -> None:
@@ -108,14 +107,14 @@ class HttpErp:
         try:
             answer = await self._remote.post(
                 invoice.model_dump(mode="json") | {"total": format(invoice.total, "f")},
-                about={"invoice_id": invoice.invoice_id},
+                echoed_fields={"invoice_id": invoice.invoice_id},
             )
         except NoVerdictError as error:
             raise ErpUnavailableError(str(error)) from error
         if answer.status >= 400:
             raise ErpMismatchError(answer.text("reason", "error") or f"the ERP answered {answer.status}")
         if answer.status in {204, 205}:
-            # These have no body by definition, so the status alone is the answer.
+            # These have no body by definition.
             return
         if answer.body is None:
             raise ErpUnavailableError(

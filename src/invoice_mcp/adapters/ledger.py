@@ -1,4 +1,4 @@
-"""The embedded payment system: a ledger in one SQLite file, whose primary key is the idempotency key."""
+"""The embedded payment system: a ledger in a SQLite file, with the idempotency key as its primary key."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ CREATE TABLE payments (
     paid_at TEXT NOT NULL
 )
 """
-# The file's PRAGMA user_version. 0 is release 0.1.0, which had the payments alone; it can still read and pay into ours.
+# PRAGMA user_version. 0 is release 0.1.0, which had the table of payments only; it can still use a file of version 1.
 _VERSION = 1
 _SINCE_0_1_0 = (
-    # One row, as `LedgerIdentity` says; NULL for None.
+    # One row, with the fields of `LedgerIdentity`; NULL for None.
     "CREATE TABLE ledger (id TEXT NOT NULL, temporal TEXT, complete_since TEXT)",
     # Not UNIQUE: a ledger of 0.1.0 may hold two payments of one line.
     "CREATE INDEX payments_by_line ON payments (invoice_id, line)",
@@ -48,7 +48,7 @@ _CREATING = threading.Lock()
 
 
 class LedgerEntry(Record):
-    """One payment made. `amount` is in `currency`, `paid_at` in UTC."""
+    """One payment. `amount` is in `currency`, `paid_at` in UTC."""
 
     idempotency_key: str
     payment_id: str
@@ -61,13 +61,13 @@ class LedgerEntry(Record):
 
 
 class LedgerIdentity(NamedTuple):
-    """Which ledger a file is.
+    """Identity of a ledger file.
 
     Attributes:
-        id: Its own, made with it.
-        temporal: Id of the Temporal namespace it is bound to, None before that.
-        complete_since: From when on it holds all payments, in UTC: what was lost before that was accepted. None: all.
-        payments: How many it holds.
+        id: Created with the file.
+        temporal: Id of the Temporal namespace it is bound to; None if it is not bound.
+        complete_since: Time (UTC) since when it has all payments; a loss before that was accepted. None: it has all.
+        payments: Number of payments.
     """
 
     id: str
@@ -77,70 +77,69 @@ class LedgerIdentity(NamedTuple):
 
 
 class PaymentLedger:
-    """A payment system for trying things out: one SQLite file, shared safely by tasks, threads and processes.
+    """A payment system for tests and demos: one SQLite file, safe for concurrent tasks, threads and processes.
 
     The same key with another amount or currency is refused with the code IDEMPOTENCY_CONFLICT. A line of an invoice is
     paid once: under another key it is refused with the code LINE_ALREADY_PAID.
 
-    Once it has seen its file it pays into that ledger only: where the file is gone, or another, nothing is paid.
+    After it has opened its file once, it pays into that ledger only: if the file is gone or replaced, it pays nothing.
 
     Args:
-        path: The file, made with its directory when it is bound or at the first payment, both readable to their owner
-            only.
-        refuse: Refuse what is not yet paid, with the code INSUFFICIENT_FUNDS.
-        patience: Seconds to go on trying while others hold the file.
+        path: The file. Created with its directory, both for their owner only, at `bind` or at the first payment.
+        refuse: Refuse new payments, with the code INSUFFICIENT_FUNDS.
+        patience: Seconds to retry while other connections lock the file.
     """
 
     def __init__(self, path: Path, *, refuse: bool = False, patience: float = 5.0) -> None:
         self._path = path
         self._refuse = refuse
         self._patience = patience
-        self._id: str | None = None  # of the ledger that the file was when it was last opened
+        self._id: str | None = None  # of the ledger in the file when it was last opened
 
     async def pay(self, order: PaymentOrder) -> PaymentReceipt:
         """As `Payments.pay`."""
         return await asyncio.to_thread(self._guarded, lambda: self._pay(order))
 
     async def entries(self) -> tuple[LedgerEntry, ...]:
-        """Every payment made, oldest first; none, and no file made, when there is no ledger yet.
+        """Every payment, oldest first. Does not create the file.
 
         Raises:
-            PaymentUnavailable: The file can't be read, or is no ledger.
+            PaymentUnavailableError: The file can't be read, or is no ledger.
         """
         return await asyncio.to_thread(self._guarded, self._entries)
 
     async def identity(self) -> LedgerIdentity | None:
-        """Which ledger this is; None, and no file made, when there is none yet.
+        """Identity of the ledger; None if there is no file yet. Does not create the file.
 
         Raises:
-            PaymentUnavailable: The file can't be read, or is no ledger.
+            PaymentUnavailableError: The file can't be read, or is no ledger.
         """
         return await asyncio.to_thread(self._guarded, self._identity)
 
     async def bind(self, temporal: str, *, complete_since: datetime | None = None) -> str:
-        """Remember which Temporal namespace it pays for, by the namespace's id. Makes the file where there is none.
+        """Store the id of the Temporal namespace that this ledger pays for. Creates the file if there is none.
 
         Args:
-            complete_since: Accept that payments before that may be missing; None changes nothing about that.
+            complete_since: Accept that payments before this time may be missing. None: leave this unchanged.
 
         Returns:
             The ledger's own id.
 
         Raises:
-            PaymentUnavailable: The file can't be written, or is no ledger.
+            PaymentUnavailableError: The file can't be written, or is no ledger.
         """
         return await asyncio.to_thread(self._guarded, lambda: self._bind(temporal, complete_since))
 
     async def holds(self, payment_id: str) -> bool:
-        """Whether it has made this payment; no file is made for the answer.
+        """Whether the ledger has this payment. Does not create the file.
 
         Raises:
-            PaymentUnavailable: The file can't be read, or is no ledger.
+            PaymentUnavailableError: The file can't be read, or is no ledger.
         """
         return await asyncio.to_thread(self._guarded, lambda: self._holds(payment_id))
 
     def _guarded(self, call: Callable[[], T]) -> T:
-        """Call again while others hold the file, for as long as we have patience; turn every fault into ours."""
+        """Retry for up to `patience` while others lock the file. Translate errors to PaymentUnavailableError."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
@@ -148,7 +147,7 @@ class PaymentLedger:
             except (PaymentRefusedError, PaymentUnavailableError):
                 raise
             except Exception as error:
-                # SQLite's own waiting covers neither the switch to WAL nor the last one out who tidies up.
+                # SQLite's busy timeout covers neither the switch to WAL nor the checkpoint at the last close.
                 code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
                 if code not in _BUSY or time.monotonic() >= deadline:
                     raise PaymentUnavailableError(
@@ -159,7 +158,7 @@ class PaymentLedger:
     def _pay(self, order: PaymentOrder) -> PaymentReceipt:
         self._create()
         with self._open() as ledger, ledger:
-            # The write lock comes first: between looking and paying, nobody else can pay.
+            # The write lock comes first: no other payment can be made between the check and the insert.
             ledger.execute("BEGIN IMMEDIATE")
             made = ledger.execute(
                 "SELECT payment_id, amount, currency FROM payments WHERE idempotency_key = ?", (order.idempotency_key,)
@@ -167,19 +166,19 @@ class PaymentLedger:
             if made is not None:
                 payment_id, amount, currency = made
                 if (Decimal(amount), currency) != (order.amount, order.currency):
-                    told = f"paid as {currency} {amount}; it can't be paid as {order.currency} {order.amount}"
-                    raise PaymentRefusedError("IDEMPOTENCY_CONFLICT", f"this payment was already {told}")
+                    conflict = f"paid as {currency} {amount}; it can't be paid as {order.currency} {order.amount}"
+                    raise PaymentRefusedError("IDEMPOTENCY_CONFLICT", f"this payment was already {conflict}")
                 return PaymentReceipt(payment_id=payment_id)
             paid = ledger.execute(
                 "SELECT payment_id, amount, currency FROM payments WHERE invoice_id = ? AND line = ?",
                 (order.invoice_id, order.line),
             ).fetchone()
             if paid is not None:
-                # Whoever asks may not know of it: the line was changed, and what was paid before is forgotten there.
+                # The workflow may not know of it: the line was changed after the earlier payment was lost there.
                 payment_id, amount, currency = paid
-                told = f"line {order.line} of invoice {order.invoice_id} was already paid, with other content"
+                what = f"line {order.line} of invoice {order.invoice_id} was already paid, with other content"
                 raise PaymentRefusedError(
-                    "LINE_ALREADY_PAID", f"{told}: {currency} {amount} as {payment_id}. It is not paid again"
+                    "LINE_ALREADY_PAID", f"{what}: {currency} {amount} as {payment_id}. It is not paid again"
                 )
             if self._refuse:
                 raise PaymentRefusedError("INSUFFICIENT_FUNDS", "the account does not cover this payment")
@@ -222,7 +221,7 @@ class PaymentLedger:
             return found is not None
 
     def _create(self) -> None:
-        """Make the file where there is none, and never was one as far as we know."""
+        """Create the file, unless this object has opened one before."""
         if self._id is None:
             _create_privately(self._path)
         elif not self._path.exists():
@@ -230,7 +229,7 @@ class PaymentLedger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        # mode=rw: SQLite would create the file readable to all. Its own wait is short, as `_guarded` goes on waiting.
+        # mode=rw: SQLite would create the file readable by everybody. A short busy timeout: `_guarded` retries.
         uri = f"{self._path.absolute().as_uri()}?mode=rw"
         with closing(sqlite3.connect(uri, uri=True, timeout=self._patience / 4, isolation_level=None)) as ledger:
             if _application_id(ledger) != _APPLICATION_ID:
@@ -238,18 +237,18 @@ class PaymentLedger:
             if _version(ledger) != _VERSION:
                 self._migrate(ledger)
             ledger.execute("PRAGMA journal_mode = WAL")
-            # A payment we answered for must outlive a power cut.
+            # A payment must survive a power failure once `pay` has returned.
             ledger.execute("PRAGMA synchronous = FULL")
             self._recognize(ledger)
             yield ledger
 
     def _claim(self, file: sqlite3.Connection) -> None:
-        """Make an empty file our ledger; leave another program's database as it is."""
+        """Create the ledger in an empty file. Refuses another program's database."""
         with file:
             file.execute("BEGIN IMMEDIATE")
             found = _application_id(file)
             if found == _APPLICATION_ID:
-                # Somebody else was faster.
+                # Another connection was faster.
                 return
             if found or file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise PaymentUnavailableError(f"{self._path} is another program's database, not a payment ledger")
@@ -257,14 +256,14 @@ class PaymentLedger:
             file.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
 
     def _migrate(self, file: sqlite3.Connection) -> None:
-        """Bring a ledger of release 0.1.0 to today's form; its payments stay as they are."""
+        """Upgrade a ledger of release 0.1.0. Its payments are unchanged."""
         with file:
             file.execute("BEGIN IMMEDIATE")
             found = _version(file)
             if found > _VERSION:
                 raise PaymentUnavailableError(f"the payment ledger {self._path} is of a newer release than this one")
             if found == _VERSION:
-                # Somebody else was faster.
+                # Another connection was faster.
                 return
             for statement in _SINCE_0_1_0:
                 file.execute(statement)
@@ -288,8 +287,8 @@ def _version(file: sqlite3.Connection) -> int:
 
 def _create_privately(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Closing any handle on a file drops all locks this process holds on it, SQLite's too: a fresh file must be closed
-    # here before another thread can have opened it.
+    # Closing any descriptor of a file releases all POSIX locks of this process on it, also SQLite's. So a new file must
+    # be closed here before another thread can open it.
     with _CREATING, suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 

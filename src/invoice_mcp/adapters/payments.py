@@ -1,4 +1,4 @@
-"""The payment system: the port through which a line is paid, and its adapter over HTTP."""
+"""The payment port, which pays lines, and its HTTP adapter. `ledger.py` is the embedded adapter."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _ECHOED = ("idempotency_key", "invoice_id", "line", "amount", "currency")
 
 
 class PaymentRefusedError(Exception):
-    """The final word against a request: it paid nothing, and asking again won't change that.
+    """The payment system refuses a request. Final: this request paid nothing, and is not retried.
 
-    Where an earlier request with the same key was left without a verdict, that one may have paid all the same: some
-    systems refuse a key that comes again, rather than to repeat their answer.
+    An earlier request with the same key that got no verdict may have paid: some systems refuse a repeated key instead
+    of repeating their answer.
 
     Attributes:
-        code: A stable name for it, such as INSUFFICIENT_FUNDS.
-        reason: Why, in printable words, fit for a report.
+        code: A stable code, such as INSUFFICIENT_FUNDS.
+        reason: Why, as printable text for a report.
     """
 
     def __init__(self, code: str, reason: str) -> None:
@@ -35,44 +35,46 @@ class PaymentRefusedError(Exception):
 
 
 class PaymentUnavailableError(Exception):
-    """No verdict: the payment may or may not have been made. Asking again with the same key is safe."""
+    """No verdict: the payment may or may not have been made. Retrying with the same key is safe."""
 
 
 class Payments(Protocol):
-    """Where a line is paid."""
+    """Pays lines."""
 
     async def pay(self, order: PaymentOrder) -> PaymentReceipt:
-        """Pay once: however often the same key is asked for, it is one payment with one payment id.
+        """Pay a line. Requests with the same key make one payment, with one payment id, unique to it.
 
-        No other payment has that id. A receipt that tells another key than the order's is taken for none.
+        A receipt with another key than the order's is rejected.
 
         Raises:
-            PaymentRefused: It is not paid by this request, for good.
-            PaymentUnavailable: It may or may not have been paid; ask again.
+            PaymentRefusedError: This request paid nothing. Final.
+            PaymentUnavailableError: The payment may or may not have been made; retry.
         """
         ...
 
 
 class HttpPayments:
-    """A gateway behind `POST {base_url}/payments`, which is sent the order as JSON and its key as `Idempotency-Key`.
+    """A gateway behind `POST {base_url}/payments`. The body is the order as JSON, its key also the `Idempotency-Key`.
 
-    Each request has a connection of its own, which is closed after the answer. An answer should echo the key, in the
-    header `Idempotency-Key` or the field `idempotency_key`; it may echo `invoice_id`, `line`, `amount` and `currency`
-    as well. Whatever of that it has must be as it was sent: else it is the answer to something else, and no verdict.
+    Each request uses a new connection. A response should echo the key, in the header `Idempotency-Key` or the field
+    `idempotency_key`; it may echo `invoice_id`, `line`, `amount` and `currency`, too. A response that echoes another
+    value belongs to another request, and is no verdict.
 
-    A 2xx with `{"payment_id": "..."}` is the receipt, but for 202, which is no verdict: accepted is not paid. Each
-    payment has an id of its own. A 4xx with a `"code"` is a refusal, for its `"reason"` or `"error"`; without a code,
-    402 means INSUFFICIENT_FUNDS and any other PAYMENT_REFUSED. 409 says that the same key is just being worked on, or
-    was used before: no verdict. What speaks of the set-up (401, 403, 404, 405, 407, a redirect) or of the moment (408,
-    425, 429, 5xx, the network, an answer too slow, too long or unreadable) is no verdict, code or not.
+    * 2xx with `{"payment_id": "..."}` is the receipt. Each payment has its own id.
+    * 202 is no verdict: accepted is not paid.
+    * 4xx with a `"code"` is a refusal, for its `"reason"` or `"error"`. Without a code, 402 means INSUFFICIENT_FUNDS
+      and any other status PAYMENT_REFUSED. Exceptions, with or without a code:
+    * 409 means that a request with the same key is in progress, or was made before: no verdict.
+    * Configuration errors (401, 403, 404, 405, 407, a redirect) and transient errors (408, 425, 429, 5xx, the network,
+      a response that is too slow, too long or unreadable) are no verdict.
 
     Args:
-        base_url: http or https; a user and password in it are sent as basic authentication.
-        client: A client to use instead of an own one; whoever made it closes it.
+        base_url: http or https. A user and password in it are sent as basic authentication.
+        client: A client to use instead of a new one. The caller closes it.
         timeout: Seconds for a whole payment.
 
     Raises:
-        ValueError: `base_url` is no such URL.
+        ValueError: `base_url` is not such a URL.
     """
 
     def __init__(self, base_url: str, *, client: httpx2.AsyncClient | None = None, timeout: float = 10.0) -> None:
@@ -87,7 +89,7 @@ class HttpPayments:
         try:
             answer = await self._remote.post(
                 order.model_dump(mode="json"),
-                about={name: getattr(order, name) for name in _ECHOED},
+                echoed_fields={name: getattr(order, name) for name in _ECHOED},
                 headers={"Idempotency-Key": order.idempotency_key},
             )
         except NoVerdictError as error:
@@ -102,11 +104,11 @@ class HttpPayments:
             return PaymentReceipt(payment_id=payment_id)
         code = answer.text("code", max_length=_MAX_CODE)
         if answer.status == 409:
-            # Also with a code: gateways name the conflict of a key with our own earlier attempt.
+            # Even with a code: gateways report a conflict with our own earlier attempt by one.
             raise PaymentUnavailableError(f"the same payment may be under way already: {reason}")
         raise PaymentRefusedError(code or ("INSUFFICIENT_FUNDS" if answer.status == 402 else "PAYMENT_REFUSED"), reason)
 
 
 def _is_usable(payment_id: str) -> bool:
-    # It is kept as it is or not at all: a shortened id would name no payment.
+    # Not truncated: a shortened id would name no payment.
     return bool(payment_id.strip()) and payment_id.isprintable() and len(payment_id) <= MAX_PAYMENT_ID

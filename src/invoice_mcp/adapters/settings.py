@@ -1,4 +1,4 @@
-"""Which ERP and which payment system: embedded ones for trying things out, or real ones over HTTP."""
+"""Configuration of the ERP and the payment system: embedded ones, or real ones over HTTP."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from invoice_mcp.domain.names import TASK_QUEUE
 
 @dataclass(frozen=True)
 class PortSettings:
-    """Where the outside world is.
+    """Which ERP and payment system to use.
 
     Attributes:
-        home: Where the embedded payment ledger lives.
+        home: Directory of the embedded payment ledger.
         erp_url, payments_url: Base URLs of the real systems; None means the embedded one.
-        fail_validate, fail_payment: Make the embedded ERP, or the embedded gateway, refuse everything.
-        allow_embedded: Use the embedded ones also on a Temporal that others share.
-        accept_lost_state: Go on although the embedded Temporal or the embedded ledger has lost what the other knows.
+        fail_validate, fail_payment: Make the embedded ERP, or the embedded payment system, refuse everything.
+        allow_embedded: Allow the embedded ones on a Temporal that others share.
+        accept_lost_state: Continue although the embedded Temporal or the ledger was lost; see `state_binding`.
     """
 
     home: Path
@@ -39,21 +39,21 @@ class PortSettings:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What is not set of the real systems."""
+        """Names of the settings of real systems that are not set."""
         urls = {"ERP_URL": self.erp_url, "PAYMENTS_URL": self.payments_url}
         return tuple(name for name, url in urls.items() if not url)
 
     @property
     def has_real_port(self) -> bool:
-        """Whether the ERP or the gateway is a real one."""
+        """Whether the ERP or the payment system is a real one."""
         return bool(self.erp_url or self.payments_url)
 
     def task_queue(self, *, is_embedded: bool) -> str:
-        """The queue for invoices of these ports.
+        """The task queue for invoices of these ports.
 
-        On the embedded Temporal, hosts with other URLs have other queues: else one host's worker would pay another
-        one's invoices into the wrong system. Passwords are no part of that: they may change while invoices wait. On a
-        configured Temporal all workers have the same ports, and servers need none.
+        On the embedded Temporal, different URLs have different task queues: otherwise one host's worker would pay
+        another host's invoices through the wrong system. Passwords are excluded: they may change while invoices wait.
+        On a configured Temporal all workers have the same ports, and servers need none.
         """
         if not is_embedded or not self.has_real_port:
             return TASK_QUEUE
@@ -63,20 +63,20 @@ class PortSettings:
         return f"{TASK_QUEUE}-{which[:12]}"
 
     def require_real_ports(self, *, is_local: bool) -> None:
-        """Refuse to work on a shared Temporal with ports that only pretend.
+        """Refuse embedded ports on a shared Temporal, where they would report payments that nobody made.
 
         Raises:
-            ConfigurationError: The ERP or the gateway would be an embedded one.
+            ConfigurationError: The ERP or the payment system is an embedded one.
         """
         if self.missing and not is_local and not self.allow_embedded:
             what = f"This worker would mark invoices as paid without paying them: {' and '.join(self.missing)} not set"
             raise ConfigurationError(f"{what}. Set them, serve with --no-worker, or try things out: --embedded-ports")
 
     def require_no_real_ports(self) -> None:
-        """Refuse to move real money on a Temporal that anybody on this machine can reach.
+        """Refuse real ports on the embedded Temporal, which every user of this machine can reach.
 
         Raises:
-            ConfigurationError: The ERP or the gateway is a real one.
+            ConfigurationError: The ERP or the payment system is a real one.
         """
         if self.has_real_port:
             raise ConfigurationError(
@@ -87,11 +87,11 @@ class PortSettings:
 
 
 def _without_password(url: str | None) -> str | None:
-    """Which system, and whose account there, a URL means: without the password, however the rest is written."""
+    """The URL, normalized and without its password: it identifies a system and an account there."""
     try:
         place = httpx2.URL(url or "")
     except httpx2.InvalidURL:
-        # Whoever opens it tells what is wrong with it.
+        # `open_ports` reports the fault.
         return url
     return str(place.copy_with(username=place.username or None, password=None)).rstrip("/") if url else url
 
@@ -103,10 +103,10 @@ def ledger_path(home: Path) -> Path:
 
 @asynccontextmanager
 async def open_ports(settings: PortSettings) -> AsyncIterator[tuple[Erp, Payments]]:
-    """The two ports as configured, closed at the end.
+    """The configured ports, closed at the end.
 
     Raises:
-        ConfigurationError: A URL is none.
+        ConfigurationError: A URL is not valid.
     """
     async with AsyncExitStack() as stack:
         erp: Erp = EmbeddedErp(refuse=settings.fail_validate)

@@ -1,7 +1,7 @@
 """Deadlines of calls to Temporal, and the translation of their errors to `RefusedError`.
 
-`mcp_temporal_tasks.errors` translates RPC errors, too: to JSON-RPC errors, without this product's codes. The packages are
-independent of each other.
+`mcp_temporal_tasks.errors` translates RPC errors, too: to JSON-RPC errors, without this product's codes. The packages
+are independent of each other.
 """
 
 from __future__ import annotations

@@ -20,8 +20,8 @@ from invoice_mcp.domain.report import DecisionRequest
 CONFIRMATION_VALIDITY = timedelta(hours=1)
 """How long the form of the tool `approve` may be answered."""
 
-# Secret for runs without a nonce, which release 0.1.0 or another client than `trigger` started. Their keys are valid only
-# at the server that made them; another server asks again.
+# Secret for runs without a nonce, which release 0.1.0 or another client than `trigger` started. Their keys are valid
+# only at the server that made them; another server asks again.
 _OWN_NONCE = secrets.token_hex(16)
 
 _CONFIRMATION = re.compile(r"approve-([0-9]{1,12})-([0-9a-f]{64})-[0-9a-f]{32}")

@@ -1,6 +1,6 @@
-"""Keep one Temporal dev server for exactly as long as some process uses it, and never outlive it.
+"""Supervisor of a Temporal dev server: runs it as long as a process uses it, and ends with it.
 
-A program of its own, stdlib only: `python -I -S _guardian.py STATE_FD STATE_JSON MEMBERS_FILE COMMAND...`
+A separate program, standard library only: `python -I -S _guardian.py STATE_FD STATE_JSON MEMBERS_FILE COMMAND...`
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import sys
 from collections.abc import Callable
 from types import FrameType
 
-_POLL = 0.1  # seconds between two looks whether anybody still uses the server
+_POLL = 0.1  # seconds between two checks whether a process still uses the server
 _GRACE = 10.0  # seconds from SIGTERM to SIGKILL; the server itself takes about one
 _PR_SET_PDEATHSIG = 1
 
 
 def _kill_with_parent(guardian: int) -> Callable[[], None] | None:
-    """What makes the server die at once when its guardian is killed; None where the system can't do that."""
+    """A `preexec_fn` that has the kernel kill the server when its guardian dies; None where that is not supported."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl
@@ -35,7 +35,7 @@ def _kill_with_parent(guardian: int) -> Callable[[], None] | None:
 
 
 def _has_no_members(members: int) -> bool:
-    """Whether no process is a member. If so nobody can become one until this process ends: it keeps the lock."""
+    """Whether no process is a member. If so, none can become one until this process ends: it keeps the lock."""
     try:
         fcntl.flock(members, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -44,10 +44,10 @@ def _has_no_members(members: int) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    """Run COMMAND until nobody uses it, SIGTERM arrives, or it ends by itself.
+    """Run COMMAND until no process uses it, SIGTERM arrives, or it ends.
 
     STATE_FD is the inherited, locked descriptor of the state file. This process and the server both keep it open, so
-    that the lock is free exactly when both are gone. STATE_JSON is written to it, with the guardian's pid.
+    the lock is released when both have ended. STATE_JSON is written to the file, with the guardian's pid.
 
     Returns:
         The server's exit status; -N when signal N ended it.
@@ -63,14 +63,14 @@ def main(arguments: list[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    # Away from the process that started us: neither its terminal, its process group nor its process tree is ours, and
-    # it need not wait for us.
+    # Detach from the process that started this one: from its terminal, process group and process tree. It need not wait
+    # for this process.
     if guardian := os.fork():
         content = json.dumps({**json.loads(text), "pid": guardian}).encode()
         os.pwrite(state_fd, content, 0)
         os.ftruncate(state_fd, len(content))
         return 0
-    os.setsid()  # leads its own group: the server is in it, and can be found there when only the guardian was killed
+    os.setsid()  # a process group of its own: the server can be killed by it if only the guardian was killed
     # preexec_fn is safe here: this process has one thread.
     server = subprocess.Popen(  # noqa: S603 (our starter's command)
         command,

@@ -1,4 +1,4 @@
-"""How we reach Temporal: a configured address or profile, or the embedded server."""
+"""Connection to Temporal: a configured address or profile, or the embedded server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from invoice_mcp.domain.errors import ConfigurationError
 from invoice_mcp.temporal.embedded import EmbeddedTemporal, Endpoint
 from invoice_mcp.temporal.home import default_home
 
-# Where Temporal's own tools look when they are told a namespace or a key, but no address.
+# The default of Temporal's own tools, if a namespace or a key is configured but no address.
 _DEFAULT_ADDRESS = "localhost:7233"
 _ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}")
 _LOCAL = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -29,9 +29,9 @@ _LOOK_AT = "Look at TEMPORAL_PROFILE, TEMPORAL_CONFIG_FILE and the other TEMPORA
 
 
 def log_through_python() -> None:
-    """Have the SDK's core log like everything else. By itself it writes to stdout, which belongs to the protocol.
+    """Forward the logs of the SDK's core to Python logging. By default it writes to stdout, which the protocol uses.
 
-    Once in a process, before the first client.
+    Call once per process, before the first client is created.
     """
     logs = LoggingConfig(
         filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
@@ -42,11 +42,13 @@ def log_through_python() -> None:
 
 @dataclass(frozen=True)
 class TemporalSettings:
-    """What the command line says of Temporal. What it leaves out comes from Temporal's standard environment
-    (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY, TEMPORAL_TLS..., temporal.toml profiles).
+    """Options of the command line about Temporal.
+
+    The rest comes from Temporal's standard environment (TEMPORAL_ADDRESS, TEMPORAL_NAMESPACE, TEMPORAL_API_KEY,
+    TEMPORAL_TLS..., temporal.toml profiles).
 
     Attributes:
-        ui: Start the embedded one with its Web UI.
+        ui: Start the embedded server with its Web UI.
         accept_embedded_risk: The user knows who can reach the embedded server, or a local one without TLS and key, and
             moves real money all the same.
     """
@@ -61,15 +63,15 @@ class TemporalSettings:
 
 @dataclass(frozen=True)
 class Connection:
-    """How this process reaches Temporal.
+    """Connection of this process to Temporal.
 
     Attributes:
-        client: For everything but workers, for the life of the process. Connects when first used: the MCP server
-            starts, and can say what is wrong, also while Temporal is down.
-        where: The address and namespace, as a person reads them.
-        is_embedded: Whether it is our own server, for this user alone.
-        is_local: Whether it runs on this machine: ours, or somebody's to try things out.
-        ui_url: The Web UI, where there is one of ours and it is on.
+        client: For everything but workers. Lazy: it connects when first used, so that the MCP server can start, and
+            report what is wrong, while Temporal is down.
+        where: Address and namespace, for messages.
+        is_embedded: Whether it is the embedded server, of this user only.
+        is_local: Whether it is the embedded server or a dev server on this machine.
+        ui_url: URL of the embedded server's Web UI; None if it is off.
     """
 
     client: Client
@@ -80,7 +82,7 @@ class Connection:
     _config: dict[str, Any] = field(repr=False)  # it may hold a key
 
     async def worker_client(self) -> Client:
-        """A client as a worker needs it: connected.
+        """A connected client, as a worker needs it.
 
         Raises:
             RuntimeError: Temporal can't be reached.
@@ -89,12 +91,12 @@ class Connection:
 
 
 def load_client_config(settings: TemporalSettings) -> dict[str, Any] | None:
-    """Arguments for `Client.connect`, or None where nothing names a Temporal and the embedded one is meant.
+    """Arguments for `Client.connect`; None if no Temporal is configured, which means the embedded one.
 
     Raises:
-        ConfigurationError: A profile or file is named that can't be read, or our Web UI of a Temporal that is not ours.
+        ConfigurationError: A profile or file can't be read, or `ui` is set for a configured Temporal.
     """
-    # The SDK takes a file that is not there for an empty one.
+    # The SDK treats a missing file as an empty one.
     file = os.environ.get("TEMPORAL_CONFIG_FILE")
     if file and not os.path.exists(file):  # noqa: PTH110 (a Path raises where the name is none)
         raise ConfigurationError(f"Temporal's configuration can't be read: there is no {file}. {_LOOK_AT}")
@@ -118,7 +120,7 @@ def load_client_config(settings: TemporalSettings) -> dict[str, Any] | None:
 
 @asynccontextmanager
 async def open_connection(settings: TemporalSettings) -> AsyncIterator[Connection]:
-    """The configured Temporal, connected to when first used; else the embedded one, started or joined.
+    """The configured Temporal; if none is configured the embedded one, started or joined.
 
     Raises:
         ConfigurationError: The configuration can't be read, or the embedded server's home is not this user's alone.
@@ -130,7 +132,7 @@ async def open_connection(settings: TemporalSettings) -> AsyncIterator[Connectio
 
 @asynccontextmanager
 async def open_configured(settings: TemporalSettings, config: dict[str, Any] | None) -> AsyncIterator[Connection]:
-    """As `open_connection`, with the configuration as `load_client_config` has read it."""
+    """As `open_connection`, with the result of `load_client_config`."""
     if config is not None:
         where = f"{config['target_host']}, namespace {config.get('namespace', 'default')}"
         yield await _lazy_connection(config, where, is_local=is_local(config))
@@ -154,8 +156,8 @@ def _log_ui_url(endpoint: Endpoint, *, is_wanted: bool) -> None:
 
 
 def is_local(config: dict[str, Any]) -> bool:
-    """Whether a configured Temporal is one on this machine, to try things out."""
-    # What asks for a key or a certificate is somebody's, and lies behind a tunnel.
+    """Whether a configured Temporal is a dev server on this machine."""
+    # A local address that needs a key or a certificate is a tunnel to another machine.
     is_here = config["target_host"].rpartition(":")[0] in _LOCAL
     return is_here and not config.get("tls") and not config.get("api_key")
 

@@ -1,15 +1,16 @@
-"""The embedded Temporal server: one real dev server under one home, shared by every process that wants it.
+"""The embedded Temporal server: one dev server per home, shared by all processes that use it.
 
-Three files of the home carry `flock`s, which the system frees however a process ends:
+Three files of the home are locked by `flock`, which the system releases however a process ends:
 
-* `members.lock`, shared by every process inside `EmbeddedTemporal`. The guardian (`_guardian.py`) stops the server as
-  soon as it can have this lock alone, and keeps it until the server is gone: nobody joins a server that is ending.
-* `embedded.lock`, held by one member, the owner. The owner starts the server, and starts it anew if it is gone.
-* `embedded.json`, held by guardian and server. Free: there is no server. Locked: there is one, where the file says.
+* `members.lock`: a shared lock of every process inside `EmbeddedTemporal`. The guardian (`_guardian.py`) stops the
+  server once it gets this lock exclusively, and keeps it until the server has ended: no process joins an ending server.
+* `embedded.lock`: held by one member, the owner. The owner starts the server, and restarts it if it has ended.
+* `embedded.json`: held by guardian and server. If it is free, there is no server; otherwise the file says where it is.
 
-So a server outlives the process that started it as long as there is a member, and a dying owner disturbs nobody.
+So the server outlives the process that started it as long as there is a member, and the end of an owner disturbs no
+other process.
 
-Who can reach it, and who can't, is in docs/security.md.
+docs/security.md says who can reach the server.
 """
 
 from __future__ import annotations
@@ -46,47 +47,47 @@ from invoice_mcp.temporal.home import make_private, open_private
 if sys.platform != "win32":
     import fcntl
 
-# How long the server keeps a workflow after its end. Its own 24 hours would forget last week's invoices, and with them
-# what a second submission of the same invoice is checked against.
+# How long the server keeps closed workflows. Its default, 24 hours, would delete last week's invoices, against which a
+# resubmission is checked.
 RETENTION = timedelta(days=365)
 
 _SUPPORTED = os.name == "posix"
 _GUARDIAN = Path(__file__).with_name("_guardian.py")
-_POLL = 0.05  # seconds between two looks while somebody waits for us
-_WATCH_INTERVAL = 0.3  # seconds between two looks of the watch; doubled after each failure, up to ...
+_POLL = 0.05  # seconds between two checks while a caller waits
+_WATCH_INTERVAL = 0.3  # seconds between two checks of the server; doubled after each failure, up to ...
 _MAX_WATCH_INTERVAL = 5.0
 _PROBE = timedelta(seconds=5)  # for one attempt to talk to the server
-_STOP_TIMEOUT = 15.0  # seconds; more than the guardian gives the server
-_ATTEMPTS = 2  # the server takes random ports besides ours, and may lose a race for one
-# Below the ports that systems give to outgoing connections, which else could take ours while the server is away.
+_STOP_TIMEOUT = 15.0  # seconds; longer than the guardian waits for the server
+_ATTEMPTS = 2  # the server also takes random ports, and may fail to bind one
+# Below the ephemeral ports: an outgoing connection could take one of those while the server restarts.
 _PORTS = range(20000, 32768)
-# The server's HTTP API can't be switched off, and by itself answers any web page. This lets it refuse whatever the Host
-# header says: no header can hold a line feed. An empty list would let requests without a Host pass.
+# The server's HTTP API can't be disabled, and by default answers requests of any web page. This setting makes it refuse
+# every Host header, as no header contains a line feed. An empty list would allow requests without a Host.
 _NO_HTTP_API = 'frontend.httpAllowedHosts=["\\n"]'
 _MANUAL_START = (
     f"run `temporal server start-dev --headless --dynamic-config-value '{_NO_HTTP_API}'` in another window and pass"
     " `--address 127.0.0.1:7233`"
 )
-# All that guardian and server need of the environment: no password, no key, and nothing of Temporal's own.
+# The environment of guardian and server: without passwords, keys and Temporal's own variables.
 _ENVIRONMENT = ("DYLD_LIBRARY_PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "TMPDIR", "TZ")
 
 _log = logging.getLogger(__name__)
 
 
 class EmbeddedUnavailableError(Exception):
-    """There is no embedded server. The message says why and what to do next."""
+    """The embedded server can't be used. The message says why, and what to do next."""
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the server listens: `address` as host:port for clients, `ui_url` for a browser, if its Web UI is on."""
+    """Where the server listens: `address` is host:port for clients, `ui_url` the URL of the Web UI if it is on."""
 
     address: str
     ui_url: str | None = None
 
 
 def temporal_binary() -> Path:
-    """The `temporal` program: beside this Python, else on PATH.
+    """The `temporal` program: in the directory of this Python, or on PATH.
 
     Raises:
         EmbeddedUnavailableError: There is none.
@@ -98,7 +99,7 @@ def temporal_binary() -> Path:
 
 
 def _relock(descriptor: int, mode: int) -> bool:
-    """Take the lock, or change its mode; False if others hold it, and then it may be lost. Never waits."""
+    """Take the lock or change its mode, without waiting. False if others hold it; then the lock may be lost."""
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -107,7 +108,7 @@ def _relock(descriptor: int, mode: int) -> bool:
 
 
 def _lock(path: Path, mode: int) -> int | None:
-    """A descriptor that holds the file's lock; None if others hold it."""
+    """A descriptor that holds the file's lock; None if other processes hold it."""
     descriptor = open_private(path, os.O_RDWR | os.O_CREAT)
     if _relock(descriptor, mode):
         return descriptor
@@ -120,7 +121,7 @@ def _port(place: str) -> int:
 
 
 def _free_port(wanted: int | None, *taken: int) -> int:
-    """A port of 127.0.0.1 to listen at: the wanted one if it is free."""
+    """A free port of 127.0.0.1: the wanted one if possible."""
     for port in (wanted, *random.SystemRandom().sample(_PORTS, 100)):
         with socket.socket() as candidate, contextlib.suppress(OSError):
             candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -131,9 +132,9 @@ def _free_port(wanted: int | None, *taken: int) -> int:
 
 
 def _rename_incomplete_database(database: Path) -> None:
-    """Rename a database that broke off while it was made, as on a full disk: no namespace in it, so no workflow.
+    """Rename a database whose creation was interrupted, as by a full disk. It has no namespace, hence no workflow.
 
-    The server makes its tables only where there is no file, and would fail on this one for ever.
+    The server creates tables only in a new file, so it would fail to start with this one.
     """
     if not database.exists():
         return
@@ -143,7 +144,7 @@ def _rename_incomplete_database(database: Path) -> None:
             if "namespaces" in tables and reading.execute("SELECT 1 FROM namespaces LIMIT 1").fetchone():
                 return
     except sqlite3.Error:
-        return  # the server tells what is wrong with it
+        return  # the server reports what is wrong with it
     _log.warning("%s broke off while it was made, and holds no workflow: renamed to %s.broken", database, database.name)
     for suffix in ("", "-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
@@ -152,7 +153,7 @@ def _rename_incomplete_database(database: Path) -> None:
 
 
 async def _is_ready(address: str) -> bool:
-    """Whether a server answers there. One that does keeps workflows for RETENTION, or longer if somebody said so."""
+    """Whether a server answers at this address. Raises its retention to RETENTION if it is shorter."""
     try:
         async with asyncio.timeout(_PROBE.total_seconds()):
             service = (await Client.connect(address)).workflow_service
@@ -169,9 +170,9 @@ async def _is_ready(address: str) -> bool:
 
 
 class EmbeddedTemporal:
-    """Inside `async with`, a server answers at `endpoint.address`, whichever process dies.
+    """Inside `async with`, a server answers at `endpoint.address`, even if other processes end.
 
-    Connects with temporalio's default Runtime: set another one, if you want one, before you enter.
+    Connects with temporalio's default Runtime. To use another one, set it before entering.
     """
 
     def __init__(
@@ -182,13 +183,13 @@ class EmbeddedTemporal:
         start_timeout: float = 30.0,
         ui: bool = False,
     ) -> None:
-        """Prepare; entering does the work.
+        """Prepare. Entering starts or joins the server.
 
         Args:
-            home: Directory of the database, the log and the locks; made, for this user only, if missing.
-            search_attributes: Names and Temporal types to register when this process starts the server.
+            home: Directory of the database, the log and the locks; created for this user only if it is missing.
+            search_attributes: Name -> Temporal type, registered when this process starts the server.
             start_timeout: Seconds until a server must answer.
-            ui: Whether the server has its Web UI when this process starts it. One that runs already is taken as it is.
+            ui: Whether the server has its Web UI if this process starts it. A running server is used as it is.
         """
         self._home = home.expanduser().absolute()
         self._log_file = self._home / "temporal.log"
@@ -204,14 +205,14 @@ class EmbeddedTemporal:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where the server is; its address stays as long as we are inside."""
+        """Where the server is. The address does not change inside `async with`."""
         if self._endpoint is None:
             raise RuntimeError("enter the EmbeddedTemporal first")
         return self._endpoint
 
     @property
     def is_owner(self) -> bool:
-        """Whether this process is the one that starts the server when it is gone. Becomes true when the owner dies."""
+        """Whether this process restarts the server if it ends. Another member takes over when the owner ends."""
         return self._owner is not None
 
     async def __aenter__(self) -> Self:
@@ -219,7 +220,7 @@ class EmbeddedTemporal:
 
         Raises:
             EmbeddedUnavailableError: Not on this system, not installed, or it does not come up.
-            ConfigurationError: The home, or a file in it, is another user's, or can't be shut to others.
+            ConfigurationError: The home, or a file in it, is another user's, or can't be made private.
         """
         if not _SUPPORTED:
             raise EmbeddedUnavailableError(f"The embedded Temporal needs Linux or macOS. Here, {_MANUAL_START}.")
@@ -239,7 +240,7 @@ class EmbeddedTemporal:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Leave; the last one waits until the server has ended."""
+        """Leave. The last member waits until the server has ended."""
         await self._leave()
 
     async def _join_or_start(self) -> Endpoint:
@@ -248,7 +249,7 @@ class EmbeddedTemporal:
         while self._member is None:
             self._member = _lock(self._members_file, fcntl.LOCK_SH)
             if self._member is None:
-                await asyncio.sleep(_POLL)  # the last server is still ending
+                await asyncio.sleep(_POLL)  # the previous server is still ending
         failures = 0
         while True:
             try:
@@ -269,12 +270,12 @@ class EmbeddedTemporal:
             try:
                 await self._ensure_server()
                 pause = _WATCH_INTERVAL
-            except Exception as error:  # noqa: BLE001 (whatever it is, the next look may do better)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the next check may succeed)
                 pause = min(2 * pause, _MAX_WATCH_INTERVAL)
                 _log.warning("the embedded Temporal is gone; next attempt in %.1f s: %s", pause, error)
 
     async def _ensure_server(self) -> None:
-        """Become the owner if there is none; as the owner, start the server if there is none."""
+        """Become the owner if there is none. As the owner, start the server if there is none."""
         if self._owner is None:
             self._owner = _lock(self._home / "embedded.lock", fcntl.LOCK_EX)
         if self._owner is None:
@@ -292,7 +293,7 @@ class EmbeddedTemporal:
             async with asyncio.timeout(self._start_timeout):
                 await self._wait_until_ready(endpoint)
         except BaseException as error:
-            launcher.wait()  # ends at once, and then the state names the guardian
+            launcher.wait()  # ends at once; then the state file has the guardian's pid
             self._signal(signal.SIGTERM)
             if isinstance(error, TimeoutError):
                 raise self._unavailable(f"it does not answer at {endpoint.address}") from error
@@ -310,7 +311,7 @@ class EmbeddedTemporal:
             await asyncio.sleep(_POLL)
 
     def _choose_endpoint(self) -> Endpoint:
-        """Where to start: where it was. The address may change only while no client of ours knows it."""
+        """The endpoint of the server to start: the previous one. The address must not change once a client uses it."""
         last = self._endpoint or self._state()[0]
         port = _free_port(_port(last.address) if last else None)
         ui_url = None
@@ -324,7 +325,7 @@ class EmbeddedTemporal:
 
     def _launch(self, state_lock: int, endpoint: Endpoint) -> subprocess.Popen[bytes]:
         if self._endpoint and not (self._home / "temporal.db").exists():
-            # The server would make a new one, and whoever uses this one would take it for the same.
+            # The server would create an empty one, and its clients would not notice.
             raise self._unavailable("its database temporal.db was removed while it ran")
         state = json.dumps({**asdict(endpoint), "pid": None})
         os.pwrite(state_lock, state.encode(), 0)
@@ -332,7 +333,7 @@ class EmbeddedTemporal:
         if self._log_file.exists():
             self._log_file.replace(self._log_file.with_suffix(".log.1"))
         _rename_incomplete_database(self._home / "temporal.db")
-        # The server takes the name for a URI, and would lose what follows one of these.
+        # The server parses the name as a URI, and would drop what follows one of these characters.
         database = "temporal.db" if set("%?#") & set(str(self._home)) else str(self._home / "temporal.db")
         command = [str(temporal_binary()), "server", "start-dev", "--db-filename", database, "--log-level", "warn"]
         command += ["--ip", "127.0.0.1", "--port", str(_port(endpoint.address))]
@@ -355,7 +356,7 @@ class EmbeddedTemporal:
             )
 
     def _state(self) -> tuple[Endpoint | None, int | None]:
-        """What the state file says: where the server is, or was, and the guardian's pid (None while it starts)."""
+        """Content of the state file: where the server is or was, and the guardian's pid (None while it starts)."""
         try:
             state = json.loads(self._state_file.read_text())
             endpoint, pid = Endpoint(state["address"], state["ui_url"]), state["pid"]
@@ -365,21 +366,21 @@ class EmbeddedTemporal:
         return endpoint, pid if isinstance(pid, int) and pid > 1 else None
 
     def _is_running(self) -> bool:
-        """Whether a guardian or a server is there."""
+        """Whether a guardian or a server is running."""
         lock = _lock(self._state_file, fcntl.LOCK_SH)
         if lock is not None:
             os.close(lock)
         return lock is None
 
     def _signal(self, number: int) -> bool:
-        """Send it to the guardian; False if there is none. The owner kills a server that lost its guardian."""
+        """Signal the guardian; False if there is none. The owner also kills a server without a guardian."""
         pid = self._state()[1]
         if pid is None or not self._is_running():
             return False
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            # Only the owner may: for anybody else the file can be of an earlier server, just before it is rewritten.
+            # The owner only: another process may read the state of an earlier server, just before it is rewritten.
             if self._owner is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)
@@ -391,7 +392,7 @@ class EmbeddedTemporal:
             tail = "\n".join(self._log_file.read_text(errors="replace").strip().splitlines()[-10:])
         except OSError:
             tail = ""
-        # Tools tell the first line only, and what there is to mend the server knows best.
+        # Tools show the first line only, and the server's own message says best what to repair.
         said = f": the server says {quoted(tail.splitlines()[-1])}" if tail else ""
         return EmbeddedUnavailableError(
             f"The embedded Temporal under {self._home} is not available: {reason}{said}. Mend that, or choose another "
@@ -407,7 +408,7 @@ class EmbeddedTemporal:
             if self._member is not None:
                 async with asyncio.timeout(_STOP_TIMEOUT):
                     await self._stop_if_last(self._member)
-        except OSError as error:  # also TimeoutError; the guardian goes on trying
+        except OSError as error:  # also TimeoutError; the guardian keeps trying
             _log.warning("the embedded Temporal is left before it has ended: %r", error)
         finally:
             for held in (self._owner, self._member):
@@ -418,8 +419,8 @@ class EmbeddedTemporal:
     async def _stop_if_last(self, member: int) -> None:
         while not _relock(member, fcntl.LOCK_EX):
             if _relock(member, fcntl.LOCK_SH):
-                return  # others stay
-            await asyncio.sleep(_POLL)  # the guardian, or another member, is just closing
-        while self._is_running():  # and nobody can join, as we have the lock alone
-            self._signal(signal.SIGTERM)  # again and again: a process drops what comes just as it is forked
+                return  # there are other members
+            await asyncio.sleep(_POLL)  # the guardian or another member is just leaving
+        while self._is_running():  # and no process can join: this one has the lock exclusively
+            self._signal(signal.SIGTERM)  # repeated: a process can lose a signal that arrives just as it is forked
             await asyncio.sleep(_POLL)

@@ -1,4 +1,4 @@
-"""The home directory of all local state, for its user only."""
+"""The directory of all local state, private to its user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import platformdirs
 from invoice_mcp.domain.errors import ConfigurationError
 
 _OTHERS = 0o077
-# Whole names, or databases with what SQLite puts beside them: another program's uv.lock is none of ours.
+# Full names, and databases with SQLite's auxiliary files. A broader pattern such as *.lock would match files of others.
 _OURS = (
     *("embedded.json", "embedded.lock", "members.lock", "temporal.id*", "temporal.log*"),
     *("temporal.db", "temporal.db-*", "temporal.db.*", "payments.db", "payments.db-*", "payments.db.*"),
@@ -26,13 +26,13 @@ _log = logging.getLogger(__name__)
 
 
 def default_home() -> Path:
-    """Where all local state is: INVOICE_MCP_HOME, else the user's data directory. Absolute.
+    """Directory of all local state: INVOICE_MCP_HOME, or in the user's data directory. Absolute.
 
     Raises:
-        ConfigurationError: It is below the home of somebody who is not there.
+        ConfigurationError: It is below the home of a user who does not exist.
     """
     home = Path(os.environ.get("INVOICE_MCP_HOME") or platformdirs.user_data_path("invoice-mcp"))
-    # No shell has read what a host's configuration says.
+    # A `~` in a host's configuration is not expanded by a shell.
     try:
         return home.expanduser().absolute()
     except RuntimeError:
@@ -40,11 +40,11 @@ def default_home() -> Path:
 
 
 def make_private(home: Path) -> None:
-    """Make the directory if it is missing; shut it, and the files of ours in it, to everybody but this user.
+    """Create the directory if it is missing. Make it, and our files in it, accessible to this user only.
 
     Raises:
-        ConfigurationError: It, or a file in it, is another user's or a symbolic link; or it holds something else.
-        OSError: It can't be made, or is no directory.
+        ConfigurationError: It, or a file in it, is another user's or a symbolic link; or other programs use it.
+        OSError: It can't be created, or is no directory.
     """
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if home.is_symlink() and home.lstat().st_uid not in {0, os.geteuid()}:
@@ -64,9 +64,9 @@ def make_private(home: Path) -> None:
             shut.append(f"{home} (was {stat.S_IMODE(found.st_mode):04o})")
     finally:
         os.close(directory)
-    # From here on nobody else can change what is in it.
+    # From here on no other user can change its content.
     for path in _files(home):
-        # A server that is just ending takes some away.
+        # A server that is just ending removes some.
         with suppress(FileNotFoundError):
             was = _require_regular(path, path.lstat())
             if was & _OTHERS:
@@ -77,7 +77,7 @@ def make_private(home: Path) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """A descriptor of a file for this user only, which is made if `flags` say so; never through a symbolic link.
+    """Open a file that is private to this user, and create it if `flags` say so. Does not follow symbolic links.
 
     Raises:
         ConfigurationError: It is a symbolic link, another user's, or no file.
@@ -104,7 +104,7 @@ def _is_ours(name: str) -> bool:
 
 
 def _require_nothing_else(home: Path, mode: int) -> None:
-    """Shutting somebody's /tmp, or a directory that other programs use, would break more than it mends."""
+    """Refuse a directory that others use, such as /tmp: making it private would break other programs."""
     names = [path.name for path in home.iterdir()]
     if mode & stat.S_ISVTX or (names and not any(map(_is_ours, names))):
         raise ConfigurationError(
@@ -114,7 +114,7 @@ def _require_nothing_else(home: Path, mode: int) -> None:
 
 
 def _require_regular(path: Path, found: os.stat_result) -> int:
-    """Its permissions."""
+    """Check that it is a regular file of this user. Returns its permissions."""
     if stat.S_ISLNK(found.st_mode):
         raise ConfigurationError(_link(path))
     if not stat.S_ISREG(found.st_mode):

@@ -1,4 +1,4 @@
-"""What Temporal can tell beside the workflows: is it there, does a worker poll, does it know InvoiceStatus."""
+"""Checks of the Temporal server: is it reachable, does a worker poll, is InvoiceStatus registered."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from mcp_temporal_tasks.retention import Retention
 
 logger = logging.getLogger(__name__)
 
-# Seconds. A worker asks for work at least once a minute; the server remembers one that is gone for five.
+# Seconds. A worker polls at least once a minute; the server lists a worker that has gone for five minutes.
 _POLLS_AT_LEAST_EVERY = 75.0
 _ASK_AGAIN_AFTER = 30.0
 _RPC = timedelta(seconds=2)
-# Seconds. What one request has found out is told to all that want to know it at the same time.
+# Seconds. One result serves all requests that need it at the same time.
 _HOLDS_FOR = 0.5
 _ABSENT = frozenset({RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED})
-# As the SDK's transport words what happened to a connection, in errors of status UNKNOWN or INTERNAL.
+# Messages of the SDK's transport about a connection, in errors of status UNKNOWN or INTERNAL.
 _BROKEN = re.compile("transport error|h2 protocol error|error reading a body|operation was canceled|broken pipe")
 
 
 def is_connection_error(error: RPCError) -> bool:
-    """Whether it is no answer of Temporal's, but what became of the connection to it."""
+    """Whether the error is about the connection, and not an answer of Temporal."""
     is_transports = error.status in {RPCStatusCode.UNKNOWN, RPCStatusCode.INTERNAL} and _BROKEN.search(error.message)
     return error.status in _ABSENT or bool(is_transports)
 
 
 def _is_inconclusive(error: RPCError) -> bool:
-    # A server that has too much to do has not said no.
+    # An overloaded server has not answered.
     return is_connection_error(error) or error.status is RPCStatusCode.RESOURCE_EXHAUSTED
 
 
@@ -52,15 +52,15 @@ class NoAnswerReason(Enum):
     UNREACHABLE = auto()
     """Temporal does not answer either."""
     NO_WORKER = auto()
-    """Nobody polls for work."""
+    """No worker polls."""
     WORKER_POLLS = auto()
-    """A worker polled so short ago that it may be there: it, or Temporal, is busy, or it has just ended."""
+    """A worker has polled recently: it or Temporal is busy, or the worker has just ended."""
     UNKNOWN = auto()
-    """Temporal answers, but does not tell who polls."""
+    """Temporal answers, but does not list pollers."""
 
 
 class Probe:
-    """Questions to the Temporal server itself. Everything about workflows goes through the client instead."""
+    """Queries about the server itself, not about workflows. Results are cached briefly."""
 
     def __init__(
         self, client: Client, *, task_queue: str = TASK_QUEUE, monotonic: Callable[[], float] = time.monotonic
@@ -80,26 +80,26 @@ class Probe:
         self._retention = Retention(client)
 
     async def retention(self) -> timedelta:
-        """How long the namespace keeps workflows that have ended, as far as it is told."""
+        """How long the namespace keeps closed workflows, if it says so."""
         return await self._retention()
 
     async def is_reachable(self) -> bool:
         """Whether Temporal answers at all, within two seconds."""
-        # The RPC's own limit does not bound the connecting of a lazy client.
+        # The RPC's timeout does not include the connecting of a lazy client.
         with anyio.move_on_after(_RPC.total_seconds()):
             try:
                 await self._client.service_client.check_health(timeout=_RPC)
             except RPCError as error:
                 return not is_connection_error(error)
-            except RuntimeError:  # a lazy client that cannot connect
+            except RuntimeError:  # a lazy client that can't connect
                 return False
             return True
         return False
 
     async def no_answer_reason(self) -> NoAnswerReason:
-        """Why nobody has answered. Never fails, and takes two seconds at most.
+        """Why there was no answer. Takes two seconds at most, and raises nothing.
 
-        Under load hundreds ask at once: one asks Temporal for all of them.
+        Under load hundreds of calls run at once: one of them asks Temporal for all.
         """
         with anyio.move_on_after(_RPC.total_seconds()):
             async with self._asking:
@@ -112,7 +112,7 @@ class Probe:
         if not await self.is_reachable():
             self._found, self._found_at = NoAnswerReason.UNREACHABLE, self._monotonic()
             return
-        # Where the rest takes longer than there is time, this much is known.
+        # The result if the rest takes too long.
         self._found, self._found_at = NoAnswerReason.UNKNOWN, self._monotonic()
         with suppress(RPCError, RuntimeError):
             polled = await self._is_polled()
@@ -120,7 +120,7 @@ class Probe:
                 self._found = NoAnswerReason.WORKER_POLLS if polled else NoAnswerReason.NO_WORKER
 
     async def has_worker(self) -> bool:
-        """Whether a worker may be there. Only where the server knows of none, none is.
+        """Whether there may be a worker. False only if the server says that there is none.
 
         Raises:
             RPCError, RuntimeError: Temporal can't be reached.
@@ -128,16 +128,16 @@ class Probe:
         return await self._is_polled() is not False
 
     async def _is_polled(self) -> bool | None:
-        """Whether a worker polled the task queue so short ago that it may be there; None: the server does not tell.
+        """Whether a worker has polled the task queue recently; None if the server does not say.
 
-        The server tells when each worker polled last, by its own clock, which may differ from ours by minutes. So what
-        counts is whether that has changed, and when we saw it. A worker that is seen for the first time is taken to be
-        there; the server forgets one that is gone after five minutes.
+        The server returns the time of each worker's last poll, by its own clock, which may differ from ours by minutes.
+        So this checks when a change of these times was seen last. A worker seen for the first time counts as present;
+        the server drops one that has gone after five minutes.
         """
         async with self._describing:
             if self._monotonic() >= self._polled_until:
                 self._polled = await self._describe_pollers()
-                # One that has just started is not to be waited for.
+                # Shorter, so that a worker that has just started is found soon.
                 self._polled_until = self._monotonic() + (0.1 if self._polled is False else _HOLDS_FOR)
         return self._polled
 
@@ -161,7 +161,7 @@ class Probe:
         return bool(polls) and now - self._last_poll_seen_at <= _POLLS_AT_LEAST_EVERY
 
     async def indexes_status(self) -> bool:
-        """Whether workflows may set the search attribute InvoiceStatus here. Setting an unknown one would stop them.
+        """Whether the search attribute InvoiceStatus is registered. Setting an unregistered one would block a workflow.
 
         Raises:
             RPCError, RuntimeError: Temporal can't be reached.
@@ -172,7 +172,7 @@ class Probe:
         return bool(self._indexed)
 
     async def register_status_index(self) -> bool:
-        """Register InvoiceStatus where it is missing. False, with a warning, where that is not allowed."""
+        """Register InvoiceStatus if it is missing. Returns False, and logs a warning, if that is not allowed."""
         if await self.indexes_status():
             return True
         request = AddSearchAttributesRequest(
