@@ -46,6 +46,7 @@ TRICKS: Final = (
     "https://evil.example/ HTTP://EVIL.EXAMPLE ftp://evil.example",
     "www.evil.example WWW.EVIL.EXAMPLE",
     "pay@evil.example a_@b.example",
+    "two spaces  @evil.example",
     "a | b",
     "> approved",
     "---",

@@ -203,7 +203,9 @@ def _is_markup(text: str, at: int) -> bool:
         case ".":
             return text[max(at - 3, 0) : at].lower() == "www"
         case "@":
-            return after.isalnum() and before not in {"", " "}
+            # The second of two spaces is shown as an escape, which ends in a digit: `\x20@example.com`.
+            is_separate = before in {"", " "} and text[at - 2 : at] != "  "
+            return after.isalnum() and not is_separate
         case "\u05f4":  # gershayim, as in Hebrew for "Ltd."
             return not (_is_named("HEBREW LETTER", before) and _is_named("HEBREW LETTER", after))
     return False
