@@ -201,7 +201,7 @@ async def test_a_web_ui_is_there_when_asked_for_its_risk_told_and_joiners_see_it
 async def test_a_stopped_guardian_disturbs_nobody_and_ends_the_server_when_it_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(embedded, "_STOP", 0.5)
+    monkeypatch.setattr(embedded, "_STOP_TIMEOUT", 0.5)
     home = tmp_path / "home"
     async with EmbeddedTemporal(home) as one:
         client = await Client.connect(one.endpoint.address)
