@@ -8,7 +8,14 @@ from faker import Faker
 from hypothesis import strategies as st
 
 from invoice_mcp.testing import Action, Line, Scenario, Verb
-from invoice_mcp.testing.model.actions import ATTACKS, CLIENT_INTERFACES, PAYMENT_FAULTS, PROTOCOL_MODES, RESETS
+from invoice_mcp.testing.model.actions import (
+    ATTACKS,
+    CLIENT_INTERFACES,
+    ERP_FAULTS,
+    PAYMENT_FAULTS,
+    PROTOCOL_MODES,
+    RESETS,
+)
 
 # How many decimals a currency's amounts have: none, two, three.
 CURRENCIES = {"JPY": 0, "USD": 2, "EUR": 2, "KWD": 3}
@@ -81,7 +88,6 @@ metadata = st.dictionaries(texts.filter(lambda text: len(text) <= 64), texts, ma
     lambda each: (*each.items(),)
 )
 
-ERP_FAULTS = (Verb.ERP_DOWN, Verb.ERP_REFUSES)
 HOURS = [0.5, 6, 24, 71, 118, 122, 24 * 31, 24 * 366]
 
 

@@ -1,4 +1,4 @@
-"""`python -m invoice_mcp.testing SCENARIO`: plays one scenario again."""
+"""`python -m invoice_mcp.testing SCENARIO`: plays one scenario again, against the model and the checker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from invoice_mcp.workflow.worker import WORKFLOWS
 
 
 def _scenario(ctx: click.Context, param: click.Parameter, value: str) -> Scenario:
-    """A callback and no `ParamType`: that is generic since click 8.4 only, and mypy wants to know of what."""
+    # A callback instead of a `ParamType`, which needs type arguments for mypy and is generic only since click 8.4.
     try:
         return Scenario.model_validate_json(value)
     except ValidationError as error:
@@ -45,30 +45,32 @@ except ValueError as broken:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("scenario", callback=_scenario)
-@click.option("--world", type=click.Choice(list(_KINDS)), default=next(iter(_KINDS)), help="Where it takes place.")
+@click.option(
+    "--world", type=click.Choice(list(_KINDS)), default=next(iter(_KINDS)), help="The engine that runs the scenario."
+)
 @click.option(
     "--workflow",
     "workflows",
     metavar="MODULE:CLASS",
     multiple=True,
     callback=_workflows,
-    help="What the worker runs instead of the invoice's own workflows; name every one.",
+    help="A workflow that the worker runs. Replaces the invoice's own workflows, so name all of them.",
 )
 @click.option(
-    "--sandbox/--no-sandbox", default=True, help="Whether workflows run in the SDK's sandbox, as in production."
+    "--sandbox/--no-sandbox", default=True, help="Run workflows in the SDK's sandbox, as in production, or without it."
 )
-@click.option("--times", type=click.IntRange(min=1), default=1, help="Play it so many times.")
-@click.option("--code", is_flag=True, help="Only print it as a program, to be changed and run.")
+@click.option("--times", type=click.IntRange(min=1), default=1, help="How many times to play it.")
+@click.option("--code", is_flag=True, help="Print the scenario as a Python program instead of playing it.")
 def main(*, scenario: Scenario, world: str, workflows: tuple[type, ...], sandbox: bool, times: int, code: bool) -> None:
-    """Play one scenario again, as a failing test printed it, and tell what it breaks.
+    """Play one scenario again, as a failing test printed it, and report the rules that it breaks.
 
     SCENARIO is JSON, for example '{"actions": [{"verb": "reject"}, {"verb": "approve"}]}'. Its first action, submitting
-    the invoice, is implied. Exit status: 0 if all promises are kept, 1 if not, 2 if it can't be played.
+    the invoice, is implied. Exit status: 0 if all rules hold, 1 if not, 2 if the scenario can't be played.
     """
     if code:
         print_output(lambda: scenario.as_code(world, workflows=workflows, sandboxed=sandbox))
         return
-    # What the scenario does on purpose is no news.
+    # The scenario provokes warnings on purpose.
     logging.disable(logging.WARNING)
     pool = EnvironmentPool(_KINDS[world], workflows, sandboxed=sandbox)
     run_and_exit(_play(pool, scenario, times), _KINDS[world].loop_factory)
@@ -86,7 +88,7 @@ async def _play(pool: EnvironmentPool, scenario: Scenario, times: int) -> int:
                 click.echo(f"Run {turn} of {times}: {scenario}\n{broken}", err=True)
                 return 1
         try:
-            print_output(lambda: f"All promises kept in {times} of {times} runs: {scenario}")
+            print_output(lambda: f"All rules hold in {times} of {times} runs: {scenario}")
         except OutputError as error:
             error.show()
             return error.exit_code

@@ -1,4 +1,4 @@
-"""What a world keeps of what happened: payments, attempts, and the answers of tools."""
+"""Records of what happened in a world: payments, attempts, tool answers and forms."""
 
 from __future__ import annotations
 
@@ -16,10 +16,14 @@ from invoice_mcp.domain.report import PaymentOrder
 
 @dataclass(frozen=True)
 class CallContext:
-    """When a port is asked, by the clock of whoever asks, which run asks ("" outside of a workflow), and how often.
+    """The context in which a port is called.
 
     Attributes:
-        attempt: Of the activity that asks, from 1.
+        at: The time, by the caller's clock.
+        run_id: The run of the workflow that calls; "" outside of a workflow.
+        attempt: The attempt of the activity that calls, from 1.
+
+    Example: an engine on a Temporal server returns `activity_context()` from `Engine.call_context`.
     """
 
     at: datetime
@@ -28,19 +32,19 @@ class CallContext:
 
 
 def activity_context() -> CallContext:
-    """The time of the server that started the activity which asks. Call it inside of an activity only."""
+    """The context of the activity that calls this, with the server's time of its start. For use in activities only."""
     info = activity.info()
     return CallContext(info.started_time.astimezone(UTC), info.workflow_run_id or "", info.attempt)
 
 
 def wall_clock_context() -> CallContext:
-    """This machine's time."""
+    """The context of a call outside of activities, with this machine's time."""
     return CallContext(datetime.now(UTC))
 
 
 @dataclass(frozen=True)
 class RecordedPayment:
-    """One payment that was made. `run_id` is the run of the workflow that had it made (of PayLineItem, usually)."""
+    """A payment that was made. `run_id` is the run of the workflow that requested it, usually of PayLineItem."""
 
     order: PaymentOrder
     payment_id: str
@@ -49,7 +53,7 @@ class RecordedPayment:
 
 
 class Outcome(StrEnum):
-    """How the gateway answered one request: paid, refused for good, or in a way that leaves both possible."""
+    """How the gateway answered a request: paid, refused for good, or without a verdict."""
 
     PAID = "paid"
     REFUSED = "refused"
@@ -58,11 +62,11 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One request to the gateway, and how it was answered. `run_id` as for `RecordedPayment`.
+    """A request to the gateway, and how it was answered. `run_id` is as for `RecordedPayment`.
 
     Attributes:
-        attempt: Of the activity that asked, from 1.
-        payment_id: The payment that the answer named, if it named one.
+        attempt: The attempt of the activity, from 1.
+        payment_id: The payment id in the answer, if it has one.
     """
 
     order: PaymentOrder
@@ -72,23 +76,27 @@ class Attempt:
     payment_id: str = ""
 
 
-class ToolRefused(Exception):  # noqa: N818 (an answer, not an error of the harness)
-    """A tool answered with an error. `str()` is the whole text that the MCP client was given."""
+class ToolRefused(Exception):
+    """A tool answered with an error. `str()` is the whole text that the MCP client received.
+
+    >>> ToolRefused("NOT_FOUND: there is no invoice A").code
+    'NOT_FOUND'
+    """
 
     @property
     def code(self) -> str:
-        """The stable code it starts with, or "" if it has none."""
+        """The stable code at the start of the text; "" if there is none."""
         found = re.match(r"([A-Z_]+): ", str(self))
         return found[1] if found else ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One call of a tool: what was asked and what was answered.
+    """A tool call and its answer.
 
     Attributes:
-        content: The structured content; None for a refusal.
-        refusal: The text of a refusal; "" for an answer.
+        content: The structured content; None for an error.
+        refusal: The text of an error; "" otherwise.
     """
 
     tool: str
@@ -98,7 +106,7 @@ class Answer:
 
     @property
     def code(self) -> str:
-        """OK, or the code of the refusal."""
+        """OK, or the code of the error."""
         return ToolRefused(self.refusal).code if self.content is None else "OK"
 
 

@@ -14,10 +14,11 @@ from mcp_types import CallToolResult
 from invoice_mcp.cli.simulate import FAULTS as CLI_FAULTS
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.testing import Action, Line, Scenario, ScenarioRunner, Verb, Violations, kinds
+from invoice_mcp.testing.model.actions import FAULTS
 from invoice_mcp.testing.simulate.failure import MODEL_MISMATCH, Failure
 from invoice_mcp.testing.simulate.fuzz.campaign import Campaign, run_share
 from invoice_mcp.testing.simulate.fuzz.episode import Episode, EpisodeRunner
-from invoice_mcp.testing.simulate.fuzz.generator import FAULTS, GeneratorOptions, generate_scenario
+from invoice_mcp.testing.simulate.fuzz.generator import GeneratorOptions, generate_scenario
 from invoice_mcp.testing.simulate.fuzz.shrinker import shrink
 from invoice_mcp.testing.simulate.fuzz.statistics import DURATION_BUCKETS, Totals
 from invoice_mcp.testing.simulate.process.interrupt import StopFlag

@@ -290,7 +290,7 @@ def test_s6_each_line_has_a_due_date_of_its_own(late: int) -> None:
     invoice = an_invoice(2).model_copy(update={"lines": tuple(lines)})
     run = traced(retold(IN_FULL, line=late, due_date=ENDED + _INSTANT), invoice=invoice)
     (early,) = [each for each in check(Observations((run,), tuple(payments_of(run)))) if each.rule == "S6"]
-    assert f"line {late} " in early.seen
+    assert f"line {late} " in early.detail
 
 
 def test_s8_a_decision_at_the_deadline_is_after_it() -> None:

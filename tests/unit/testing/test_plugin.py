@@ -134,7 +134,7 @@ def test_a_scenario_that_breaks_a_promise_is_red_with_its_words_and_the_next_is_
 def test_two_worlds_at_once_are_refused(project: Path) -> None:
     told = pytest_in(project, TWO_AT_ONCE)
     assert told.returncode == 1
-    assert "RuntimeError: A world takes place in this environment already" in told.stdout
+    assert "RuntimeError: Another world uses this environment" in told.stdout
 
 
 @pytest.mark.parametrize("world", ["time-skipping", at_night("real")])
@@ -177,7 +177,7 @@ def test_an_engine_of_an_installed_project_can_be_chosen_everywhere(project: Pat
     assert told.returncode == 0, told.stdout + told.stderr
     told = run_in(project, "invoice_mcp.testing", "--world=toy", '{"actions": [{"verb": "reject"}]}')
     assert told.returncode == 0, told.stderr
-    assert told.stdout == "The toy starts.\nAll promises kept in 1 of 1 runs: trigger reject\n"
+    assert told.stdout == "The toy starts.\nAll rules hold in 1 of 1 runs: trigger reject\n"
 
 
 @pytest.mark.parametrize(

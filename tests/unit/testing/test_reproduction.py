@@ -91,7 +91,7 @@ def test_a_scenario_that_can_not_be_played_is_refused(scenario: str) -> None:
 def test_a_scenario_that_keeps_all_promises_is_told_and_ends_well() -> None:
     told = again("--times=2", '{"actions": [{"verb": "reject"}, {"verb": "approve"}]}')
     assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout == "All promises kept in 2 of 2 runs: trigger reject approve\n"
+    assert told.stdout == "All rules hold in 2 of 2 runs: trigger reject approve\n"
 
 
 def test_the_program_it_prints_runs(tmp_path: Path) -> None:

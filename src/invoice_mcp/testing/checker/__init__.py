@@ -1,1 +1,1 @@
-"""The checker: rules that hold for every run, whatever was done to it."""
+"""The checker: rules that hold for every run, whatever the scenario did."""

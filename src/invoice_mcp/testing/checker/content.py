@@ -1,7 +1,7 @@
-"""The rule of content, S10: every field that was submitted is the same wherever it gets to. Pure.
+"""Rule S10: every submitted field is unchanged in the workflow, at the ERP, at the gateway and in the report. Pure.
 
-What was submitted is read from the calls of `trigger` themselves, and not by the product's own types: a field that
-those lose is seen, too.
+The submitted content is read from the arguments of `trigger`, without the product's types, so that the rule notices a
+field that those types lose.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Line = tuple[str, Decimal, datetime]
 
 @dataclass(frozen=True)
 class Content:
-    """Everything that an invoice says. Two that mean the same are equal, however they are written."""
+    """The content of an invoice in a canonical form: two spellings of the same invoice are equal."""
 
     invoice_id: str
     customer: str
@@ -33,7 +33,7 @@ class Content:
     metadata: Mapping[str, str]
 
     def differences(self, other: Content) -> Iterator[str]:
-        """Where another one says something else."""
+        """Describes each difference of another content from this one."""
         for field in ("invoice_id", "customer", "currency", "metadata"):
             one, two = getattr(self, field), getattr(other, field)
             if one != two:
@@ -46,13 +46,13 @@ class Content:
 
 
 def content_of(invoice: Invoice | AcceptedInvoice) -> Content:
-    """What a decoded invoice says."""
+    """The content of a decoded invoice."""
     lines = tuple((line.description, line.amount, line.due_date.astimezone(UTC)) for line in invoice.lines)
     return Content(invoice.invoice_id, invoice.customer, invoice.currency, lines, dict(invoice.metadata))
 
 
 def submitted(invoice: Any) -> Content | None:
-    """What an invoice says that `trigger` was given, by what is promised of its fields; None if it can't be read."""
+    """The content of an argument of `trigger`, by the documented rules of its fields; None if it can't be read."""
     try:
         return Content(
             invoice["invoice_id"],
@@ -84,45 +84,45 @@ def s10(observed: Observations) -> Findings:
             )
     for run in observed.runs:
         if run.run_id in by_run:
-            for seen in _run_mismatches(run, by_run[run.run_id], observed):
-                yield run.workflow_id, seen
+            for detail in _run_mismatches(run, by_run[run.run_id], observed):
+                yield run.workflow_id, detail
     for asked in observed.asked or ():
-        other = content_of(asked)
-        if other.invoice_id in by_invoice and other not in by_invoice[other.invoice_id]:
-            what = "; ".join(by_invoice[other.invoice_id][-1].differences(other))
-            yield f"invoice-{other.invoice_id}", f"the ERP was asked about {what}"
+        requested = content_of(asked)
+        if requested.invoice_id in by_invoice and requested not in by_invoice[requested.invoice_id]:
+            what = "; ".join(by_invoice[requested.invoice_id][-1].differences(requested))
+            yield f"invoice-{requested.invoice_id}", f"the ERP was asked about {what}"
     yield from _key_errors(observed.attempts or ())
 
 
 def _accepted_content(answer: Answer) -> Content | None:
-    """What was submitted with a call of `trigger` that was not refused."""
+    """The content that an accepted call of `trigger` submitted."""
     is_taken = answer.tool == "trigger" and answer.content is not None
     return submitted(answer.arguments.get("invoice")) if is_taken else None
 
 
 def _conflation_errors(answer: Answer, content: Content, first: Content) -> Findings:
-    """Two submissions that are answered with one run must be the same."""
+    """Two submissions that are answered with the same run must have the same content."""
     assert answer.content is not None
     workflow_id = str(answer.content.get("workflow_id", ""))
-    # Spelt out: the checker knows by itself how an invoice's workflow is called.
+    # Written out, since the checker must not take the rule for workflow ids from the code under test.
     if workflow_id != f"invoice-{content.invoice_id}":
-        yield workflow_id, f"is what {content.invoice_id} was submitted as"
+        yield workflow_id, f"is the workflow of invoice {content.invoice_id}, by the answer of trigger"
     if content != first:
-        yield workflow_id, f"was taken for what was submitted with {'; '.join(content.differences(first))}"
+        yield workflow_id, f"was answered for a submission that has {'; '.join(content.differences(first))}"
 
 
 def _run_mismatches(run: Run, content: Content, observed: Observations) -> Iterator[str]:
-    """What a run keeps, reports, asks the ERP and has paid, against what was submitted."""
+    """What a run stores, reports, sends to the ERP and orders from the gateway, against what was submitted."""
     trace, report = run.trace, run.report
     if trace.invoice is None:
         return
-    for seen in content.differences(content_of(trace.invoice)):
-        yield f"keeps {seen}"
+    for detail in content.differences(content_of(trace.invoice)):
+        yield f"stores {detail}"
     if observed.approval_timeout is not None and trace.approval_timeout != observed.approval_timeout:
-        yield f"was to wait {observed.approval_timeout}, and waits {trace.approval_timeout}"
+        yield f"should wait {observed.approval_timeout}, but waits {trace.approval_timeout}"
     was_asked = observed.asked is None or content in [content_of(asked) for asked in observed.asked]
     if trace.validated_at is not None and not was_asked:
-        yield "was validated, and the ERP was not asked about what was submitted"
+        yield "was validated, but the ERP was not asked about the submitted content"
     keys: dict[int, str] = {}
     for attempt in observed.attempts or ():
         if attempt.run_id in trace.children:
@@ -133,31 +133,31 @@ def _run_mismatches(run: Run, content: Content, observed: Observations) -> Itera
 
 
 def _order_mismatches(order: PaymentOrder, content: Content) -> Iterator[str]:
-    other = (order.invoice_id, order.customer, order.currency)
-    if other != (content.invoice_id, content.customer, content.currency):
-        yield f"the gateway was asked to pay for {other}"
+    ordered = (order.invoice_id, order.customer, order.currency)
+    if ordered != (content.invoice_id, content.customer, content.currency):
+        yield f"the gateway was asked to pay for {ordered}"
     line = (order.description, order.amount, order.due_date.astimezone(UTC))
     if not 1 <= order.line <= len(content.lines) or content.lines[order.line - 1] != line:
         yield f"the gateway was asked to pay {line} for line {order.line}"
 
 
 def _line_mismatches(line: LineReport, content: Content, keys: Mapping[int, str]) -> Iterator[str]:
-    other = (line.description, line.amount, line.due_date.astimezone(UTC))
-    if not 1 <= line.line <= len(content.lines) or content.lines[line.line - 1] != other:
-        yield f"reports line {line.line} as {other}"
-    # The workflow's own report has it; what a tool answers has none.
+    reported = (line.description, line.amount, line.due_date.astimezone(UTC))
+    if not 1 <= line.line <= len(content.lines) or content.lines[line.line - 1] != reported:
+        yield f"reports line {line.line} as {reported}"
+    # Only the workflow's own report has the key; tools leave it out.
     if line.idempotency_key and keys.get(line.line, line.idempotency_key) != line.idempotency_key:
         yield f"reports line {line.line} with the key {line.idempotency_key}, and has paid with {keys[line.line]}"
 
 
 def _key_errors(attempts: tuple[Attempt, ...]) -> Findings:
-    """The same line has the same key, however often it is asked for, and no other line has it."""
+    """Every attempt at a line must have the same key, and no other line may have it."""
     of_line: dict[tuple[Any, ...], str] = {}
     lines: dict[str, tuple[Any, ...]] = {}
     for order in (attempt.order for attempt in attempts):
         line = (order.invoice_id, order.line, order.description, order.amount, order.due_date)
         if of_line.setdefault(line, order.idempotency_key) != order.idempotency_key or not order.idempotency_key:
-            yield f"invoice-{order.invoice_id}", f"line {order.line} is asked for with more than one key, or none"
+            yield f"invoice-{order.invoice_id}", f"line {order.line} is ordered with more than one key, or with none"
         if lines.setdefault(order.idempotency_key, line) != line:
-            what = f"line {order.line} is asked for with the key of line {lines[order.idempotency_key][1]}"
+            what = f"line {order.line} is ordered with the key of line {lines[order.idempotency_key][1]}"
             yield f"invoice-{order.invoice_id}", what

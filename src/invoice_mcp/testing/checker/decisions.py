@@ -1,4 +1,7 @@
-"""The rules of deciding, S3 and S8: which decision counts, and until when. Pure."""
+"""Rules S3 and S8: which decision counts, and until when. Pure.
+
+The decision rule is written independently of the workflow on purpose.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from invoice_mcp.testing.checker.history import ReceivedDecision
 from invoice_mcp.testing.checker.observations import Observations, Run
 from invoice_mcp.testing.checker.violations import Findings
 
-# A real server fires timers up to a second late; what is added here is for a machine under load.
+# A real server fires timers up to a second late. The rest is for a machine under load.
 _TIMER_TOLERANCE = timedelta(seconds=5)
 
 
@@ -26,25 +29,25 @@ def s3(observed: Observations) -> Findings:
 
 
 def _decision_changes(observed: Observations) -> Findings:
-    """What the tools told of a decision, one after another and in the end."""
+    """The decision in consecutive tool answers and in the final report."""
     runs = {run.run_id: run for run in observed.runs}
-    told: dict[str, Decision] = {}
+    reported: dict[str, Decision] = {}
     for answer in observed.answers:
         content = answer.content or {}
         if content.get("decision") is None:
             continue
         run_id, decision = str(content.get("run_id")), Decision.model_validate(content["decision"])
-        if not is_same_decision(told.setdefault(run_id, decision), decision, runs.get(run_id)):
-            yield str(content["workflow_id"]), f"its decision was told as {told[run_id]}, then as {decision}"
+        if not is_same_decision(reported.setdefault(run_id, decision), decision, runs.get(run_id)):
+            yield str(content["workflow_id"]), f"its decision was reported as {reported[run_id]}, then as {decision}"
     for run in observed.runs:
-        if run.report is not None and run.run_id in told:
+        if run.report is not None and run.run_id in reported:
             last = run.report.decision
-            if not is_same_decision(told[run.run_id], last, run):
-                yield run.workflow_id, f"its decision was told as {told[run.run_id]}, and is {last} in the end"
+            if not is_same_decision(reported[run.run_id], last, run):
+                yield run.workflow_id, f"its decision was reported as {reported[run.run_id]}, and finally as {last}"
 
 
 def is_same_decision(one: Decision | None, other: Decision | None, run: Run | None) -> bool:
-    """Whether both are the same decision of that run, if also seen at the time of a replay: see `ReceivedDecision`."""
+    """Whether two decisions of a run are equal, up to the time of a replay: see `ReceivedDecision`."""
     decided = run.trace.effective_decision if run else None
     if one is None or other is None or decided is None or one.at == other.at:
         return one == other
@@ -75,10 +78,10 @@ def s8(observed: Observations) -> Findings:
         ):
             yield (
                 run.workflow_id,
-                f"was {decided.verdict} in time, at {decided.at}, but tells no decision",
+                f"was {decided.verdict} in time, at {decided.at}, but reports no decision",
             )
         if decided is None and decision is not None and run.trace.decisions:
-            yield run.workflow_id, f"tells a decision ({decision.verdict}), and none came in time"
+            yield run.workflow_id, f"reports a decision ({decision.verdict}), but none came in time"
         if decided is None and run.status in {Status.REJECTED, Status.PAYING, Status.PAID}:
             yield run.workflow_id, f"is {run.status} without a decision in time"
 
@@ -87,7 +90,7 @@ def _expiry_errors(run: Run) -> Findings:
     trace = run.trace
     if trace.deadline is not None and trace.ended_at is not None and trace.ended_at < trace.deadline:
         yield run.workflow_id, f"expired at {trace.ended_at}, before its deadline {trace.deadline}"
-    # Not when it ended: its worker may have been away. But something roused it in time, or nothing did.
+    # The end may come later, if the worker was away. But the last workflow task must be scheduled in time.
     if (
         trace.expires_by is not None
         and trace.last_task_at is not None
@@ -95,17 +98,17 @@ def _expiry_errors(run: Run) -> Findings:
     ):
         yield (
             run.workflow_id,
-            f"was roused at {trace.last_task_at} only to expire, after its deadline {trace.deadline}",
+            f"expired by a task that was scheduled at {trace.last_task_at}, after its deadline {trace.deadline}",
         )
 
 
 def _may_confirm_signal(decided: ReceivedDecision, run: Run) -> bool:
-    """Whether somebody ended a run over the workflow's head that may have been about to confirm a signal."""
+    """Whether a run was terminated that may have been about to confirm a signal."""
     return decided.by_signal and run.trace.end == "TERMINATED" and run.status == Status.PENDING_APPROVAL
 
 
 def _is_honoured(decided: ReceivedDecision, run: Run) -> bool:
-    """Whether a run ended as this decision allows. One that can't be asked how it ended is not judged."""
+    """Whether the end of a run agrees with the decision. A run whose status can't be queried passes."""
     cancelled_at = run.trace.cancelled_at
     match run.status:
         case "":
@@ -113,10 +116,10 @@ def _is_honoured(decided: ReceivedDecision, run: Run) -> bool:
         case Status.EXPIRED:
             return False
         case status if run.trace.is_interrupted or (run.trace.end == "TERMINATED" and not Status(status).is_terminal):
-            # Somebody ended it before it could go on.
+            # It was terminated before it could act on the decision.
             return True
         case Status.CANCELLED if cancelled_at is not None:
-            # A rejection ends the invoice: there is nothing left to cancel, unless both came at once.
+            # A rejection ends the invoice, so nothing is left to cancel unless both came in the same task.
             return decided.verdict is Verdict.APPROVED or cancelled_at <= decided.at
         case status:
             return (status == Status.REJECTED) == (decided.verdict is Verdict.REJECTED)

@@ -1,4 +1,4 @@
-"""What the history of one run tells: what was asked for, which decisions arrived when, how it ended. Pure."""
+"""Reads a run's event history: its input, the decisions it received and when, and how it ended. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from invoice_mcp.domain.names import INVOICE_STATUS, VALIDATE_AGAINST_ERP
 from invoice_mcp.domain.report import AcceptedInvoice, InvoiceReport, Verdict
 
 Decode = Callable[[Sequence[Payload], type[Any]], Any]
-"""Decodes the first payload as a type, as the workflow would; None where it can't be."""
+"""Decodes the first payload as a type, as the workflow would; returns None if it can't."""
 
 _SIGNALS = {"ApproveInvoice": Verdict.APPROVED, "RejectInvoice": Verdict.REJECTED}
 _UPDATES = {"approve": Verdict.APPROVED, "reject": Verdict.REJECTED}
@@ -31,24 +31,24 @@ _ENDS = {
     EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW: "CONTINUED_AS_NEW",
 }
 
-# An update that may be late is confirmed by the next task, or refused if the deadline's timer fires before that.
+# A possibly late update is confirmed by the next task, or refused if the deadline's timer fires first.
 _CONFIRMATION_TIME = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
 class ReceivedDecision:
-    """A decision that reached the workflow.
+    """A decision that reached the workflow, by signal or update.
 
     Attributes:
-        at: When the workflow saw it: its own time in that task.
-        by: Who decided, where the message says so.
-        replayed_at: Other times at which it may be seen on replay. The SDK's core takes a task that commanded nothing,
-            and after which another was scheduled at once, for a heartbeat, and replays what it brought in the next
-            task, at that one's time (temporalio/sdk-rust#1606). On the time-skipping server queries and refused
-            updates leave such tasks in the history; a real server drops them. And a signal may be delivered with the
-            time of the task before its own: see docs/upstream/query-before-task.md.
-        accepted: For an update, the id of the event that accepted it; 0 for a signal.
-        is_refused: Whether it is an update that failed after it was accepted.
+        at: When the workflow received it: the workflow's time in that task.
+        by: Who decided, if the message says so.
+        replayed_at: Other times at which a replay may receive it. The SDK's core takes a task without commands that is
+            followed by another one at once for a heartbeat, and replays its messages in the next task, at that task's
+            time (temporalio/sdk-rust#1606). On the time-skipping server queries and refused updates leave such tasks
+            in the history; a real server drops them. A signal may also be delivered with the time of the task before
+            its own: see docs/upstream/query-before-task.md.
+        accepted: Id of the event that accepted an update; 0 for a signal.
+        is_refused: Whether an update failed after it was accepted.
     """
 
     verdict: Verdict
@@ -60,36 +60,36 @@ class ReceivedDecision:
     is_refused: bool = False
 
     def is_seen_at(self, time: datetime) -> bool:
-        """Whether the workflow, or a replay of it, saw it at that time."""
+        """Whether the workflow, or a replay of it, received the decision at that time."""
         return any(is_same_time(time, each) for each in (self.at, *self.replayed_at))
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What a history tells of one run.
+    """The facts that the checker takes from the history of one run.
 
     Attributes:
-        invoice: What was to be paid; None if the input is no invoice.
-        approval_timeout: How long it was to wait; 0 if the input is no invoice, for which nobody has promised anything.
-        arrivals: Decisions, in the order in which the workflow saw them, whether it took them or not.
-        validated_at: When the workflow learnt that the ERP accepts; None if it did not.
-        before_validated: When the task before that one began: a workflow that learnt it early, as a query was answered
-            from a replay, counts the deadline from there until it is replayed.
-        learnt_by: When the task in which it learnt that was over: only then did any timer of its begin.
-        cancelled_at: When a cancellation was first asked for.
-        ended_at: When it ended; None while it runs.
-        roused_at: When there was a reason for the last task it had, however long that waited for a worker.
-        end: How Temporal calls the end, such as COMPLETED; RUNNING while it runs.
-        result: The report it ended with, if it did.
-        returned: The text it ended with, as the seed's workflow does, if it did.
+        invoice: The invoice to pay; None if the input is no invoice.
+        approval_timeout: How long the invoice waits for a decision; 0 if the input is no invoice.
+        decisions: Received decisions, accepted or not, in the order in which the workflow received them.
+        validated_at: When the workflow learned that the ERP accepts the invoice; None if it did not.
+        previous_task_at: When the task before that one started. If a query was answered from a replay first, the
+            workflow may have learned it in that task, and counts the deadline from there until it is replayed.
+        validation_seen_by: When that task ended. The timer of the deadline does not start earlier.
+        cancelled_at: When a cancellation was first requested.
+        ended_at: When the run closed; None while it is open.
+        last_task_at: When the last workflow task was first scheduled, however long it waited for a worker.
+        end: Temporal's name of the closing status, such as COMPLETED; RUNNING while the run is open.
+        result: The report that the run returned, if any.
+        text_result: The text that the run returned, if any, as the original sample's workflow does.
         children: Run id of every child workflow -> its workflow id.
-        failed_tasks: Why workflow tasks failed, one text each.
-        is_failing: Whether it runs, and no workflow task has gone well since the last one failed.
-        indexed: Every value that InvoiceStatus was set to, in order.
-        is_cut_off: Whether somebody terminated it when something had happened that no task had told it yet. Who asks it
-            then is answered from a replay that tells it, and may go on to any status; nothing else comes of that.
-        has_begun: Whether any task of it has gone well: else it can't be asked anything once it has ended.
-        begun_after_cancel: Workflow ids of the lines that it began after the task that told it of a cancellation.
+        failed_tasks: The message of each failed workflow task.
+        is_failing: Whether the run is open, and no workflow task has completed since the last one failed.
+        indexed: Every value of the search attribute InvoiceStatus, in order.
+        is_interrupted: Whether the run was terminated with unprocessed events. Queries of the closed run are answered
+            from a replay that processes them, and may show any later status; this has no further effect.
+        has_completed_task: Whether any workflow task completed. Otherwise a closed run can't be queried.
+        started_after_cancel: Workflow ids of the lines that started after the task that received a cancellation.
     """
 
     invoice: AcceptedInvoice | None = None
@@ -114,23 +114,23 @@ class Trace:
 
     @property
     def deadline(self) -> datetime | None:
-        """When the time to decide ended, by what was promised; None if it never began."""
+        """When the approval timeout ends; None if it never started."""
         return self.validated_at + self.approval_timeout if self.validated_at and self.approval_timeout else None
 
     def is_possible_deadline(self, time: datetime) -> bool:
-        """Whether the workflow, or a replay of it, may give this as its deadline."""
+        """Whether the workflow, or a replay of it, may report this deadline."""
         times = (self.validated_at, self.previous_task_at)
         return any(is_same_time(time, each + self.approval_timeout) for each in times if each is not None)
 
     @property
     def expires_by(self) -> datetime | None:
-        """When a timer for that has fired at the latest, as a server counts from the end of the task that sets it."""
+        """When the deadline's timer fires at the latest: it counts from the end of the task that starts it."""
         validation_seen_by = self.validation_seen_by or self.validated_at
         return validation_seen_by + self.approval_timeout if validation_seen_by and self.approval_timeout else None
 
     @property
     def effective_decision(self) -> ReceivedDecision | None:
-        """The first decision in time: the one that has to count."""
+        """The first decision in time: the one that must count."""
         return next((received for received in self.decisions if self._is_in_time(received)), None)
 
     def _is_in_time(self, received: ReceivedDecision) -> bool:
@@ -138,12 +138,12 @@ class Trace:
             return True
         if received.is_refused:
             return received.at < self.deadline - _CONFIRMATION_TIME
-        # The deadline's timer begins when the task that starts it is over.
+        # The deadline's timer starts at the end of the task that requests it.
         return received.at < (self.expires_by if received.accepted else self.deadline)
 
 
 def is_same_time(one: datetime, other: datetime | None) -> bool:
-    """Histories count in nanoseconds, and the SDK takes them for floats on their way into a workflow."""
+    """Whether two times are equal up to rounding: histories have nanoseconds, the SDK converts them to floats."""
     return other is not None and abs(one - other) < timedelta(milliseconds=1)
 
 
@@ -152,7 +152,7 @@ def _time(stamp: Timestamp) -> datetime:
 
 
 class _HistoryParser:
-    """Reads events one after another."""
+    """Processes the events of a history in order."""
 
     def __init__(self, decode: Decode, validation: str) -> None:
         self._decode = decode
@@ -161,12 +161,12 @@ class _HistoryParser:
         self._last_seen_event_id = 0
         self._task_scheduled_at: datetime | None = None
         self._pending_signals: list[tuple[int, Verdict]] = []
-        # Signals of the last task, and of those before it that a replay takes for one with it.
+        # Indexes of the signals in the last task, and in the tasks that a replay merges with it.
         self._replayable_signals: list[int] = []
         self._task_just_completed = False
         self._validation = validation
         self._validations: set[int] = set()
-        # Where the policy in the input forbids it, an approving signal is none of the decisions that count.
+        # If the policy in the input forbids it, an approving signal does not count as a decision.
         self._signals_approve = True
         self._validation_event_id = 0
         self.decisions: list[ReceivedDecision] = []
@@ -176,9 +176,9 @@ class _HistoryParser:
         self.children: dict[str, str] = {}
         self.indexed: list[str] = []
         self._admitted: dict[str, tuple[int, Request]] = {}
-        # Numbers of the events by which the arrivals came.
+        # For each decision, the id of its event.
         self._decision_event_ids: list[int] = []
-        # The event that asks for a cancellation; whether the last task has seen it, and whether one before that has.
+        # Id of the event that requests a cancellation; whether the last task, and one before that, received it.
         self._cancel_event_id = 0
         self._knows_of_cancel = self._knew_of_cancel = False
         self.started_after_cancel: list[str] = []
@@ -207,7 +207,7 @@ class _HistoryParser:
     def _read_task(self, event: HistoryEvent) -> None:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
-                # One that failed, or that no worker came for, is scheduled again: for the same reason.
+                # A failed or timed-out task is scheduled again for the same reason, so the first time counts.
                 self._task_scheduled_at = self._task_scheduled_at or _time(event.event_time)
             case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
                 self._task_started, self._last_seen_event_id = _time(event.event_time), event.event_id
@@ -217,14 +217,14 @@ class _HistoryParser:
             case EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
                 failed = event.workflow_task_failed_event_attributes
                 if failed.cause == _RESET:
-                    # The tasks of this run begin here.
+                    # A reset run starts here.
                     self._task_scheduled_at = None
                 if failed.cause not in _HARMLESS:
                     self.failed_tasks.append(failed.failure.message.partition("\n")[0])
                     self.is_failing = True
 
     def _complete_task(self, over: datetime) -> None:
-        """A completed task has seen all that was in the history when it started."""
+        """A task completed: it received every event that was in the history when it started."""
         self._knew_of_cancel, self._knows_of_cancel = (
             self._knows_of_cancel,
             0 < self._cancel_event_id < self._last_seen_event_id,
@@ -297,7 +297,7 @@ class _HistoryParser:
 
     def _read_update(self, event: HistoryEvent) -> None:
         if event.event_type == _ADMITTED:
-            # What a reset applies again is asked for by an event of its own.
+            # A reset reapplies an update with an event of its own.
             request = event.workflow_execution_update_admitted_event_attributes.request
             self._admitted[request.meta.update_id] = event.event_id, request
             return
@@ -305,7 +305,7 @@ class _HistoryParser:
         first = event.event_id, accepted.accepted_request
         number, request = self._admitted.get(accepted.protocol_instance_id, first)
         if request.input.name in _UPDATES:
-            # Its place among the signals of the same task: others come after them.
+            # Keep the order of events: signals of the same task may come before or after the update.
             place = bisect(self._decision_event_ids, number)
             verdict, by = _UPDATES[request.input.name], self._approver(request)
             received = ReceivedDecision(verdict, self._task_started, by=by, accepted=event.event_id)
@@ -319,15 +319,15 @@ class _HistoryParser:
             self._validation_event_id = self._validation_event_id or event.event_id
 
     def _approver(self, request: Request) -> str:
-        told = self._decode_first(request.input.args, dict)
-        return str(told.get("by", "")) if isinstance(told, dict) else ""
+        argument = self._decode_first(request.input.args, dict)
+        return str(argument.get("by", "")) if isinstance(argument, dict) else ""
 
     def _read_input(self, payloads: Payloads) -> None:
         request = self._decode_first(payloads, dict)
         if isinstance(request, dict):
             self.facts["request"] = request
             policy = request.get("policy")
-            # An input without the word is release 0.1.0's, or the original sample's, where signals approved.
+            # Inputs without this field are those of release 0.1.0 and of the original sample, where signals approved.
             self._signals_approve = not isinstance(policy, dict) or policy.get("signals_approve", True) is True
 
     def _decode_first(self, payloads: Payloads, kind: type[Any]) -> Any:
@@ -336,8 +336,8 @@ class _HistoryParser:
 
 _ADMITTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED
 _RESET = WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
-# A task that wanted to end the workflow just as something else arrived is done again; one that was under way when
-# somebody ended the workflow has nothing to say any more; and a reset begins with one.
+# No faults of the code: an event arrived while the task closed the workflow, so the task is repeated; the workflow was
+# closed during the task; or the failure marks the start of a reset run.
 _HARMLESS = frozenset(
     {
         WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_UNHANDLED_COMMAND,
@@ -365,15 +365,15 @@ def parse_history(
     """Read one history.
 
     Args:
-        read_request: What the workflow's input asks for: the invoice, and how long it may wait; None if it is none.
-        validation: The activity that asks the ERP; with its answer the time to decide begins.
+        read_request: Returns the invoice and the approval timeout in the workflow's input; None if it is no invoice.
+        validation: Type of the activity that asks the ERP. The approval timeout starts with its result.
     """
     reader = _HistoryParser(decode, validation)
     for event in events:
         reader.read(event)
     request = reader.facts.pop("request", None)
-    asked = read_request(request) if request is not None else None
-    invoice, approval_timeout = asked or (None, timedelta())
+    found = read_request(request) if request is not None else None
+    invoice, approval_timeout = found or (None, timedelta())
     return Trace(
         invoice=invoice,
         approval_timeout=approval_timeout,

@@ -1,4 +1,4 @@
-"""What there is to see of a scenario when it has ended, from every side: ledger, reports, histories."""
+"""Collects the observations of a finished scenario: ledger, tool answers, reports, queries and histories."""
 
 from __future__ import annotations
 
@@ -33,18 +33,17 @@ class Run:
     """One run of an invoice's workflow.
 
     Attributes:
-        temporal_status: What Temporal says of the execution, such as COMPLETED.
-        status: What the seed's query GetInvoiceStatus answers; "" where it can't.
-        approved: What the seed's query IsInvoiceApproved answers, where no report tells the decision; None where it
-            can't.
-        tool_report: The report the tool `status` gives; None where there is no such tool, or it refuses.
-        queried: The report the query GetInvoiceReport gives; None where there is no such query.
-        trace: What its history tells.
-        children_failed: Why tasks of its lines' workflows failed, one text each.
-        open_children: Workflow ids of lines that have not ended.
-        first_run_id: The run with which its history begins: another one, if it goes on after a reset.
-        was_reset: Whether another run goes on instead of it.
-        told_by_children: Run ids of lines' workflows that have ended by themselves, and so have told their outcome.
+        temporal_status: Temporal's status of the execution, such as COMPLETED.
+        status: The answer to the query GetInvoiceStatus; "" if there is none.
+        approved: The answer to the query IsInvoiceApproved, if no report has the decision; None if there is none.
+        tool_report: The report of the tool `status`; None if there is no such tool, or it refuses.
+        query_report: The report of the query GetInvoiceReport; None if there is no such query.
+        trace: The facts in its history.
+        failed_child_tasks: The message of each failed workflow task of its lines.
+        open_children: Workflow ids of lines that are still open.
+        first_run_id: The run with which the history begins: another run, if this one continues after a reset.
+        was_reset: Whether another run replaced it by a reset.
+        completed_children: Run ids of the lines' workflows that completed, and so returned their outcome.
     """
 
     workflow_id: str
@@ -63,28 +62,32 @@ class Run:
 
     @property
     def continues_reset(self) -> bool:
-        """Whether it goes on after a reset."""
+        """Whether this run continues another one after a reset."""
         return self.first_run_id not in {"", self.run_id}
 
     @property
     def report(self) -> InvoiceReport | None:
-        """The report, from whichever side there is one."""
+        """The report by the tool, the query or the result, whichever exists."""
         return self.tool_report or self.query_report or self.trace.result
 
 
 @dataclass(frozen=True)
 class Observations:
-    """All of it.
+    """The observations of one scenario, which `check` judges.
 
     Attributes:
-        runs: Of each invoice its runs, oldest first.
+        runs: The runs of each invoice, oldest first.
         ledger: Every payment that was made.
         answers: Every answer of a tool, in order.
-        attempts: Every request to the gateway and how it was answered, in order; None where nobody recorded that.
-        asked: Every invoice that the ERP was asked about, in order; None where nobody recorded that.
-        approval_timeout: How long invoices that were submitted here were to wait; None where nobody says.
-        forms: The text of every form that asked for a decision, and of which run.
-        lists_all: Whether a list has every invoice that was submitted before: no index lags behind.
+        attempts: Every request to the gateway with its outcome, in order; None if not recorded.
+        asked: Every invoice that the ERP was asked about, in order; None if not recorded.
+        approval_timeout: How long submitted invoices wait for a decision; None if unknown.
+        forms: The text of every form that asked for a decision, and its run.
+        lists_all: Whether `list` shows every submitted invoice at once, without a delayed index.
+
+    Example:
+        observed = await world.observe()
+        assert not check(observed)
     """
 
     runs: tuple[Run, ...]
@@ -98,7 +101,7 @@ class Observations:
 
 
 def parse_product_request(request: dict[str, Any]) -> tuple[AcceptedInvoice, timedelta] | None:
-    """What the input of the product's workflow asks for."""
+    """The invoice and the approval timeout in the input of the product's workflow; None if it is no invoice."""
     try:
         read = InvoiceRequest.model_validate(request)
     except ValidationError:
@@ -117,11 +120,11 @@ async def observe(
     read_request: ReadRequest = parse_product_request,
     validation: str = VALIDATE_AGAINST_ERP,
 ) -> Observations:
-    """Look at every run of these workflows.
+    """Collect the observations of every run of these workflows.
 
     Args:
-        runs: Workflow id -> the run ids known of it; the newest run is always seen.
-        report: Asks the tool `status`, given workflow id and run id.
+        runs: Workflow id -> its known run ids. The newest run is always included.
+        report: Calls the tool `status` with a workflow id and a run id.
         read_request: As for `parse_history`.
         validation: As for `parse_history`.
     """
@@ -143,24 +146,24 @@ async def _run(
     read: Callable[[WorkflowHandle[Any, Any]], Awaitable[Trace]],
 ) -> Run:
     handle = client.get_workflow_handle(described.id, run_id=described.run_id)
-    told = None
+    tool_report = None
     if report is not None:
         with suppress(ToolRefused):
-            told = await report(handle.id, run_id=handle.run_id)
+            tool_report = await report(handle.id, run_id=handle.run_id)
     trace = await read(handle)
     children = {
         run_id: await read(client.get_workflow_handle(workflow_id, run_id=run_id))
         for run_id, workflow_id in trace.children.items()
     }
-    # A query of a workflow that fails its tasks is not refused but left waiting. And they are asked one after another,
-    # though each has to replay what has ended: of two at once the second is lost now and then, on the test server.
+    # A query of a workflow that fails its tasks waits for ever. The queries run one after another, since the
+    # time-skipping server sometimes loses the second of two concurrent queries.
     can_answer = not trace.is_failing and (trace.has_completed_task or trace.end == "RUNNING")
     return Run(
         workflow_id=handle.id,
         run_id=handle.run_id or "",
         temporal_status=(described.status or WorkflowExecutionStatus.RUNNING).name,
         status=str((await _query(handle, "GetInvoiceStatus", str) if can_answer else None) or ""),
-        tool_report=told,
+        tool_report=tool_report,
         query_report=await _query(handle, "GetInvoiceReport", InvoiceReport)
         if can_answer and report is not None
         else None,
@@ -187,11 +190,11 @@ async def fetch_trace(
     read_request: ReadRequest,
     validation: str = VALIDATE_AGAINST_ERP,
 ) -> Trace:
-    """Read the history of one run, as it is now."""
+    """Fetch and parse the history of one run."""
     converter = client.data_converter.payload_converter
 
     def decode(payloads: Sequence[Payload], kind: type[Any]) -> Any:
-        # What another kind of workflow returns is nothing to read here.
+        # Results of other kinds of workflows can't be decoded, and don't matter here.
         with suppress(ValidationError, LookupError, RuntimeError, TypeError, ValueError):
             return converter.from_payloads(payloads[:1], [kind])[0]
         return None

@@ -1,4 +1,4 @@
-"""The rules of money, S1, S2, S4, S5 and S6: what was paid, when, and what the reports say of it. Pure."""
+"""Rules S1, S2, S4, S5 and S6: which payments were made, when, and what the reports say about them. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def s1(observed: Observations) -> Findings:
     known = {child for run in observed.runs for child in (run.run_id, *run.trace.children)}
     for paid in observed.ledger:
         if paid.run_id not in known:
-            yield paid.order.invoice_id, f"{_payment(paid)} was made by {paid.run_id or 'nobody'}, no run of it"
+            yield (
+                paid.order.invoice_id,
+                f"{_payment(paid)} was made by {paid.run_id or 'nobody'}, no run of the invoice",
+            )
     for run in observed.runs:
         decided = run.trace.effective_decision
         for paid in _payments_by(run, observed.ledger):
@@ -32,7 +35,7 @@ def s1(observed: Observations) -> Findings:
 
 
 def _payments_after_reset(observed: Observations) -> Findings:
-    """Payments of a line that only a run had begun which was reset before: the run that goes on did not want them."""
+    """Payments of a line that only a reset run had started: the run that replaced it did not request them."""
     begun = Counter((run.workflow_id, child) for run in observed.runs for child in run.trace.children)
     for run in observed.runs:
         ended = run.trace.ended_at
@@ -40,7 +43,7 @@ def _payments_after_reset(observed: Observations) -> Findings:
             continue
         for paid in _payments_by(run, observed.ledger):
             if paid.at > ended and begun[run.workflow_id, paid.run_id] <= 1:
-                yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, though its run was reset by then"
+                yield run.workflow_id, f"{_payment(paid)} was made at {paid.at}, after its run was reset"
 
 
 def s2(observed: Observations) -> Findings:
@@ -58,18 +61,18 @@ def s4(observed: Observations) -> Findings:
         if invoice is not None:
             orders = [PaymentOrder.for_line(invoice, number) for number in range(1, len(invoice.lines) + 1)]
             of_it, by_it = _payments_of_invoice(run, observed.ledger), _payments_by(run, observed.ledger)
-            for seen in chain(
+            for detail in chain(
                 _payment_mismatches(run, orders, of_it, by_it),
                 _report_errors(run, orders, of_it, by_it),
                 _certainty_errors(run, observed.attempts),
             ):
-                yield run.workflow_id, seen
+                yield run.workflow_id, detail
 
 
 def _payment_mismatches(
     run: Run, orders: list[PaymentOrder], of_it: list[RecordedPayment], by_it: list[RecordedPayment]
 ) -> Iterator[str]:
-    """What was paid against what was to be paid."""
+    """The payments made against the orders of the invoice."""
     if run.status == Status.PAID:
         for order in orders:
             if not _is_paid(order, of_it):
@@ -77,13 +80,13 @@ def _payment_mismatches(
     for paid in by_it:
         if not any(_is_paid(order, [paid]) for order in orders):
             what = f"{_payment(paid)} over {paid.order.currency} {paid.order.amount} for {paid.order.customer}"
-            yield f"{what} is of no line of it"
+            yield f"{what} belongs to no line of the invoice"
 
 
 def _report_errors(
     run: Run, orders: list[PaymentOrder], of_it: list[RecordedPayment], by_it: list[RecordedPayment]
 ) -> Iterator[str]:
-    """What was paid against the report of how it ended."""
+    """The payments made against the final report."""
     report = run.report
     was_cut_off = run.trace.end == "TERMINATED"
     if report is None or not (report.status.is_terminal or was_cut_off):
@@ -93,9 +96,9 @@ def _report_errors(
         return
     for order, line in zip(orders, report.lines, strict=True):
         if line.status is LineStatus.PAID and not _is_paid(order, _named_by(line, of_it)):
-            yield f"reports line {order.line} as paid ({line.payment_id}), which it is not"
+            yield f"reports line {order.line} as paid ({line.payment_id}), but there is no such payment"
         if not report.status.is_terminal:
-            # What was under way when it was terminated may be paid, though the workflow never heard of it.
+            # A payment under way at the termination may have been made without the workflow learning of it.
             continue
         if line.status is not LineStatus.PAID and not line.unconfirmed and _is_paid(order, by_it):
             yield f"reports line {order.line} as {line.status}, but paid it"
@@ -105,32 +108,33 @@ def _report_errors(
 
 
 def _certainty_errors(run: Run, attempts: tuple[Attempt, ...] | None) -> Iterator[str]:
-    """What a report says is certain of a line that failed, against what its workflow heard of the gateway.
+    """What a report states as certain about a failed line, against the gateway's answers to its workflow.
 
-    A line's workflow that somebody ended, or that is still at work, may have heard of less.
+    Only lines whose workflow completed are judged: another one may not have received every answer.
     """
     if run.report is None or attempts is None:
         return
-    heard = {each.order.line: (n, each) for n, each in enumerate(attempts) if each.run_id in run.completed_children}
+    last_attempts = {
+        each.order.line: (n, each) for n, each in enumerate(attempts) if each.run_id in run.completed_children
+    }
     for line in run.report.lines:
-        if line.status is not LineStatus.FAILED or line.line not in heard:
+        if line.status is not LineStatus.FAILED or line.line not in last_attempts:
             continue
-        n, last = heard[line.line]
+        n, last = last_attempts[line.line]
         in_doubt = _is_inconclusive(last, attempts[:n])
-        # What an attempt that never got to the gateway has left in doubt, only those who began it know.
+        # An attempt that never reached the gateway can also leave doubt. Only the workflow knows of it.
         is_certain = last.outcome is not Outcome.UNKNOWN and not in_doubt and not line.settled_before
         if line.unconfirmed and is_certain and not _is_shared_payment_id(last, attempts):
-            yield f"reports line {line.line} as not confirmed, which the gateway {_ANSWERS[last.outcome]}"
+            yield f"reports line {line.line} as not confirmed, but the gateway {_ANSWERS[last.outcome]}"
         if not line.unconfirmed and (in_doubt or last.outcome is not Outcome.REFUSED):
             how = " after an attempt without a verdict" if last.outcome is Outcome.REFUSED else ""
-            yield f"reports line {line.line} as not paid for certain, which the gateway {_ANSWERS[last.outcome]}{how}"
+            yield f"reports line {line.line} as certainly not paid, but the gateway {_ANSWERS[last.outcome]}{how}"
 
 
 def _is_inconclusive(last: Attempt, before: tuple[Attempt, ...]) -> bool:
-    """Whether the last answer of the gateway leaves it open if the payment was made.
+    """Whether the payment may have been made, whatever the last answer of the gateway is.
 
-    A refusal does, if any request with the same key before it was not refused; or was sent, and nobody knows that it
-    arrived.
+    A refusal is inconclusive if an earlier request with the same key was not refused, or may not have arrived.
     """
     if last.outcome is not Outcome.REFUSED:
         return last.outcome is Outcome.UNKNOWN
@@ -139,21 +143,21 @@ def _is_inconclusive(last: Attempt, before: tuple[Attempt, ...]) -> bool:
 
 
 def _is_shared_payment_id(last: Attempt, attempts: tuple[Attempt, ...]) -> bool:
-    """Whether the gateway has named the payment that it named last for another line as well."""
+    """Whether the gateway gave the payment id of the last answer for another line as well."""
     return bool(last.payment_id) and any(
         each.payment_id == last.payment_id and each.order.line != last.order.line for each in attempts
     )
 
 
 _ANSWERS = {
-    Outcome.PAID: "has confirmed as paid",
-    Outcome.REFUSED: "has refused",
-    Outcome.UNKNOWN: "has given no answer on",
+    Outcome.PAID: "confirmed it",
+    Outcome.REFUSED: "refused it",
+    Outcome.UNKNOWN: "gave no answer",
 }
 
 
 def _named_by(line: LineReport, ledger: list[RecordedPayment]) -> list[RecordedPayment]:
-    """The payments that a line's report names."""
+    """The payments with the payment id that a line's report shows."""
     return [paid for paid in ledger if paid.payment_id == line.payment_id]
 
 
@@ -176,7 +180,7 @@ def s5(observed: Observations) -> Findings:
                 yield run.workflow_id, f"is {run.status}, but {_payment(paid)} was made"
         if run.trace.started_after_cancel:
             begun = ", ".join(run.trace.started_after_cancel)
-            yield run.workflow_id, f"knew of its cancellation before it was approved, but began {begun}"
+            yield run.workflow_id, f"knew of its cancellation before its approval, but started {begun}"
 
 
 def s6(observed: Observations) -> Findings:
@@ -189,13 +193,13 @@ def s6(observed: Observations) -> Findings:
 
 
 def _payments_by(run: Run, ledger: tuple[RecordedPayment, ...]) -> list[RecordedPayment]:
-    """What a run had paid, itself or through its lines' workflows."""
+    """The payments that a run, or a workflow of its lines, made."""
     runs = {run.run_id, *run.trace.children}
     return [paid for paid in ledger if paid.run_id in runs]
 
 
 def _payments_of_invoice(run: Run, ledger: tuple[RecordedPayment, ...]) -> list[RecordedPayment]:
-    """What was paid of a run's invoice, by whichever run."""
+    """The payments of a run's invoice, by any run."""
     invoice = run.trace.invoice
     return [paid for paid in ledger if invoice is not None and paid.order.invoice_id == invoice.invoice_id]
 

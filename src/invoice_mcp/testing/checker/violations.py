@@ -1,4 +1,4 @@
-"""What is promised of every scenario, and what it is called when a promise is broken."""
+"""The rules that hold for every scenario, and their violations."""
 
 from __future__ import annotations
 
@@ -21,26 +21,38 @@ RULES: Mapping[str, str] = MappingProxyType(
         "L1": "Once decided or expired, with the outside world healthy, every invoice ends.",
     }
 )
-"""What is promised of every scenario, however it went."""
+"""The promise of each rule, by its id. S rules are safety properties, L1 is a liveness property."""
 
 
 @dataclass(frozen=True)
 class Violation:
-    """A promise broken: which one, by which workflow, and what was seen."""
+    """A broken rule.
+
+    Attributes:
+        rule: Id of the rule, a key of `RULES`.
+        workflow_id: The workflow that breaks it; "" if no workflow is known.
+        detail: What was observed.
+    """
 
     rule: str
     workflow_id: str
-    seen: str
+    detail: str
 
     def __str__(self) -> str:
-        return f"{self.rule} ({RULES[self.rule]}) {self.workflow_id}: {self.seen}"
+        return f"{self.rule} ({RULES[self.rule]}) {self.workflow_id}: {self.detail}"
 
 
-class Violations(AssertionError):  # noqa: N818 (as pytest's own failures, it is no error of the harness)
-    """A scenario broke promises.
+class Violations(AssertionError):
+    """A scenario broke rules. Test runners report it as a failed assertion.
 
     Attributes:
-        found: All of them.
+        found: The violations.
+
+    Example:
+        with pytest.raises(Violations) as raised:
+            async with open_world(pool, ...) as world:
+                ...
+        assert {each.rule for each in raised.value.found} == {"S2"}
     """
 
     def __init__(self, found: list[Violation]) -> None:
@@ -49,4 +61,4 @@ class Violations(AssertionError):  # noqa: N818 (as pytest's own failures, it is
 
 
 Findings = Iterator[tuple[str, str]]
-"""Of each thing that a rule finds: in which workflow, and what was seen."""
+"""What a rule yields for each violation: the workflow id, and what was observed."""

@@ -1,4 +1,4 @@
-"""What a World needs of the place where it happens: a Temporal, a clock that can be moved, a worker. The seam."""
+"""The interface between a world and its engine: a Temporal client, a clock that can be advanced, a worker."""
 
 from __future__ import annotations
 
@@ -14,29 +14,40 @@ from invoice_mcp.adapters.payments import Payments
 from invoice_mcp.testing.records import CallContext
 
 HARNESS_TIMEOUT = 30.0
-"""Seconds of real time that anything of the harness may take before it counts as stuck."""
+"""Timeout of every operation of the harness, in seconds of real time."""
 
 
 class EngineStuckError(Exception):
-    """An engine call exceeded `HARNESS_TIMEOUT`. The next world gets a new engine."""
+    """An engine call exceeded `HARNESS_TIMEOUT`, though it takes milliseconds. The next world gets a new engine.
+
+    An engine of your own raises it from `Engine.advance`: `raise EngineStuckError("the clock stands still")`.
+    """
 
 
 class EngineWorker(Protocol):
-    """The worker of an engine, while it runs."""
+    """A running worker of an engine: the value of the context manager that `Engine.worker` returns.
+
+    A minimal one, for an engine that can run without a worker:
+
+        class MyWorker:
+            async def evict_all(self) -> None: ...
+    """
 
     async def evict_all(self) -> None:
-        """Put every workflow out of memory: it has to come back by replay, as after a crash."""
+        """Evict every workflow from the cache, so that each is replayed at its next task, as after a crash."""
         ...
 
 
 class Engine(Protocol):
-    """A Temporal on which one scenario at a time takes place.
+    """A Temporal server, real or simulated, that runs one scenario at a time.
+
+    `invoice_mcp.testing.engines.simulated` is the shortest implementation. Offer yours with `register`.
 
     Attributes:
-        client: For the MCP server and for what scenarios do behind its back.
+        client: A Temporal client, for the MCP server and for a scenario's direct access.
         can_list: Whether `list` works.
-        can_be_without_worker: Whether work can wait for a worker. Where it can't, a crash is over at once.
-        goes_on_within: Seconds of real time in which workflows go on by themselves, where no time need pass for that.
+        can_run_without_worker: Whether tasks can wait for a worker. Otherwise a crash evicts the workflows instead.
+        reaction_time: Seconds of real time that workflows need to progress when no time has to pass for it.
     """
 
     client: Client
@@ -45,39 +56,39 @@ class Engine(Protocol):
     reaction_time: float
 
     async def now(self, workflow_id: str | None = None) -> datetime:
-        """The time, in UTC: of that workflow, where each has its own clock."""
+        """The time in UTC, of that workflow if each has its own clock."""
         ...
 
     async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:
-        """Let time pass, at least for these workflows and their children, and return when what it set off has begun.
+        """Let time pass, at least for these workflows and their children. Return when the timers due have fired.
 
         Raises:
-            EngineStuckError: Time does not pass.
+            EngineStuckError: The clock does not advance.
         """
         ...
 
     def call_context(self) -> CallContext:
-        """When, and for which run, the activity that calls this is executed. Call it inside of an activity only."""
+        """The time, run and attempt of the activity that calls this. For use in activities only."""
         ...
 
     def worker(
         self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
     ) -> AbstractAsyncContextManager[EngineWorker]:
-        """A worker, polling while the context manager is open. Leaving it waits for nothing that is under way.
+        """A worker that polls while the context manager is open. Leaving it does not wait for running tasks.
 
         Args:
-            sandboxed: Run workflows in the SDK's sandbox, as in production; without, they run several times as fast.
+            sandboxed: Run workflows in the SDK's sandbox, as in production. They run several times as fast without it.
         """
         ...
 
     def shuffle(self, seed: int | None) -> None:
-        """From now on let what could happen in this or that order happen in one of chance, by this seed.
+        """Process simultaneous events in a random order from now on.
 
         Args:
-            seed: None: in the usual order. An engine whose order is not its own ignores all this.
+            seed: Seed of the order; None for the usual order. An engine that can't control the order ignores the call.
         """
         ...
 
     def needs_replacement(self) -> bool:
-        """Whether the next world had better get a new one."""
+        """Whether the next world should get a new engine."""
         ...

@@ -1,4 +1,4 @@
-"""Which engines there are: our own, and those of other projects."""
+"""The registry of engines: our own, and those of other projects."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from temporal_simulator import VirtualTimeLoop
 
 @dataclass(frozen=True)
 class EngineKind:
-    """A kind of engine: how it is called, and how one is started.
+    """A kind of engine: its name and how to start one.
 
     Attributes:
-        start: Makes the context manager in which one engine lives.
-        about: What it is, in half a line.
-        loop_factory: Makes the event loop that suits it best; None: any does.
+        name: The value of `--world`.
+        about: A short description for `--help`.
+        start: Returns an async context manager that runs one engine.
+        loop_factory: Makes the event loop that suits the engine best; None if any does.
+
+    Example:
+        KIND = EngineKind("mine", "Temporal in a container", start=open_my_engine)
     """
 
     name: str
@@ -31,22 +35,22 @@ class EngineKind:
 
 
 ENTRY_POINTS = "invoice_mcp.engines"
-"""The group of entry points by which an installed project offers engines: name = module:KIND, an `EngineKind`."""
+"""The group of entry points of engines in installed projects: name = module:KIND, where KIND is an `EngineKind`."""
 
 _registered: dict[str, EngineKind] = {}
 
 
 def register(kind: EngineKind) -> None:
-    """Offer another engine in this process, as from your conftest.py: then `--world` has it too.
+    """Add an engine in this process, for example from your conftest.py, so that `--world` offers it.
 
-    For `python -m invoice_mcp.testing` to have it, and so for the command that a failing test prints, name it as an
-    entry point in your pyproject.toml:
+    `python -m invoice_mcp.testing`, the command that a failing test prints, finds an engine by its entry point in your
+    pyproject.toml:
 
         [project.entry-points."invoice_mcp.engines"]
         mine = "my_tests.engine:KIND"
 
     Raises:
-        ValueError: There is another engine of that name.
+        ValueError: Another engine has that name.
     """
     if kinds().get(kind.name, kind) != kind:
         raise ValueError(f"There is an engine {kind.name!r} already: give yours another name.")
@@ -54,10 +58,13 @@ def register(kind: EngineKind) -> None:
 
 
 def kinds() -> Mapping[str, EngineKind]:
-    """Every engine there is, by name: our own, of which the first is the default, then those of other projects.
+    """The available engines by name: our own, of which the first is the default, then those of other projects.
+
+    >>> kinds()["real"].name
+    'real'
 
     Raises:
-        ValueError: Another project's entry point is broken, or takes a name that is taken.
+        ValueError: An entry point can't be loaded, or uses the name of another engine.
     """
     every = (
         EngineKind(

@@ -1,4 +1,4 @@
-"""The engines on Temporal's own servers: the time-skipping test server, and the real one with a clock per workflow."""
+"""Engines on Temporal's servers: the time-skipping test server, and the real server with a clock per workflow."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ from invoice_mcp.workflow.worker import build_worker
 
 T = TypeVar("T")
 
-# The test server's clock only ever goes forward, and due dates end with the year 2999.
+# The test server's clock can't go back, and due dates end in the year 2999. So the server is replaced in time.
 _LAST_YEAR = 2500
-# How far the clocks of workflows that advance together may lie apart.
+# Tolerated difference between the clocks of workflows that advance together.
 _CLOCK_TOLERANCE = timedelta(seconds=2)
-# Seconds between two looks whether a workflow that is being advanced has children by now.
+# Interval of polling for new children of a workflow that is being advanced.
 _POLL_SECONDS = 0.1
 _CLOSED_CODES = frozenset({RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION})
 
 
 @cache
 def _quiet_runtime() -> Runtime:
-    """The SDK's core writes its warnings to stdout; of what a harness does on purpose there is nothing to warn."""
+    """A runtime without warnings. The SDK's core writes them to stdout, and the harness provokes them on purpose."""
     return Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter="ERROR")))
 
 
-async def _with_timeout(what: str, doing: Awaitable[T]) -> T:
+async def _with_timeout(operation: str, awaitable: Awaitable[T]) -> T:
     try:
-        return await asyncio.wait_for(doing, HARNESS_TIMEOUT)
+        return await asyncio.wait_for(awaitable, HARNESS_TIMEOUT)
     except TimeoutError:
-        raise EngineStuckError(f"{what} did not end within {HARNESS_TIMEOUT:g} s") from None
+        raise EngineStuckError(f"{operation} did not end within {HARNESS_TIMEOUT:g} s") from None
 
 
 class _EvictableWorker:
-    """A worker whose memory can be emptied.
+    """A worker whose cache can be emptied.
 
-    The time-skipping server goes on sending the tasks of a workflow to the worker that had it last, also when that is
-    gone; so there a crash has to happen inside of a worker that runs on. The SDK has no public way to say so.
+    The time-skipping server keeps sending the tasks of a workflow to the worker that last had it, even if that worker
+    is gone. So a crash must be simulated inside a running worker, for which the SDK has no public API.
     """
 
     def __init__(self, worker: Worker) -> None:
@@ -67,7 +67,7 @@ class _EvictableWorker:
         workflow_worker = self._worker._workflow_worker  # noqa: SLF001
         assert workflow_worker is not None
         cached = workflow_worker._running_workflows  # noqa: SLF001
-        # Those that are cached now: by the time they are gone, the first may be back again.
+        # Compare instances: an evicted workflow may be cached again before the last one is evicted.
         to_forget = dict(cached)
         for run_id in to_forget:
             self._worker._bridge_worker.request_workflow_eviction(run_id)  # noqa: SLF001
@@ -82,7 +82,7 @@ async def _poll_until(happened: Callable[[], bool]) -> None:
 
 
 class _ServerEngine:
-    """What both servers have in common."""
+    """The common part of both servers."""
 
     can_list = False
     can_run_without_worker = False
@@ -93,14 +93,14 @@ class _ServerEngine:
         self.client = environment.client
 
     def call_context(self) -> CallContext:
-        """See `Engine.call_context`: the server's own times."""
+        """See `Engine.call_context`. The time is the server's."""
         return activity_context()
 
     @asynccontextmanager
     async def worker(
         self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
     ) -> AsyncIterator[EngineWorker]:
-        """See `Engine.worker`: the production worker, that does not wait for what it is doing when it is ended."""
+        """See `Engine.worker`. The production worker, without a graceful shutdown."""
         options = {} if sandboxed else {"workflow_runner": UnsandboxedWorkflowRunner()}
         worker = build_worker(
             self.client,
@@ -115,7 +115,7 @@ class _ServerEngine:
             yield _EvictableWorker(worker)
 
     def shuffle(self, seed: int | None) -> None:
-        """See `Engine.shuffle`: the order is the server's."""
+        """See `Engine.shuffle`. The server decides on the order, so this does nothing."""
 
     def needs_replacement(self) -> bool:
         """See `Engine.needs_replacement`."""
@@ -123,7 +123,7 @@ class _ServerEngine:
 
 
 class TimeSkipping(_ServerEngine):
-    """Temporal's time-skipping test server: one clock for all, which moves only when told to (and with real time)."""
+    """Temporal's time-skipping test server. All workflows share a clock: `advance` and real time move it."""
 
     def __init__(self, environment: WorkflowEnvironment) -> None:
         super().__init__(environment)
@@ -137,9 +137,9 @@ class TimeSkipping(_ServerEngine):
     async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:  # noqa: ARG002
         """See `Engine.advance`."""
         try:
-            await _with_timeout(f"letting {span} pass", self._environment.sleep(span))
+            await _with_timeout(f"advancing by {span}", self._environment.sleep(span))
         except RPCError as error:
-            raise EngineStuckError(f"letting {span} pass: {error}") from None
+            raise EngineStuckError(f"advancing by {span}: {error}") from None
 
     def needs_replacement(self) -> bool:
         """See `Engine.needs_replacement`."""
@@ -147,9 +147,10 @@ class TimeSkipping(_ServerEngine):
 
 
 class RealServer(_ServerEngine):
-    """The real server, where each workflow has a clock of its own, and a child begins with its parent's.
+    """The real server. Each workflow has its own clock, which a child inherits from its parent when it starts.
 
-    A parent's clock can't be moved while a child runs; so the time of an invoice is that of whoever of them is ahead.
+    A parent's clock can't be advanced while a child runs. So the time of an invoice is the latest time of the invoice
+    and its children.
     """
 
     can_list = True
@@ -157,8 +158,7 @@ class RealServer(_ServerEngine):
 
     def __init__(self, environment: WorkflowEnvironment) -> None:
         super().__init__(environment)
-        # Of each run by how much it was ahead of real time. When a child ends, its clock is gone from sight; but the
-        # time that has passed on it has passed.
+        # How far each run is ahead of real time. A closed child's clock can't be read any more, but its time counts.
         self._offsets: dict[str, timedelta] = {}
 
     async def now(self, workflow_id: str | None = None) -> datetime:
@@ -170,7 +170,7 @@ class RealServer(_ServerEngine):
         return self._record_time(described.run_id, max([_workflow_time(described), *children]))
 
     def _record_time(self, run_id: str, time: datetime) -> datetime:
-        """The time of a run that has got there at least."""
+        """Records that a run has reached a time. Returns the time of the run."""
         now = datetime.now(UTC)
         self._offsets[run_id] = max(self._offsets.get(run_id, timedelta()), time - now)
         return now + self._offsets[run_id]
@@ -178,10 +178,10 @@ class RealServer(_ServerEngine):
     async def advance(self, span: timedelta, workflow_ids: Sequence[str]) -> None:
         """See `Engine.advance`."""
         every = (self._advance(workflow_id, span) for workflow_id in workflow_ids)
-        await _with_timeout(f"letting {span} pass", asyncio.gather(*every))
+        await _with_timeout(f"advancing by {span}", asyncio.gather(*every))
 
     async def _advance(self, workflow_id: str, span: timedelta) -> None:
-        """Advance an invoice, and the lines it starts on the way, to the same time."""
+        """Advance an invoice, and the lines that it starts meanwhile, to the same time."""
         target = await self.now(workflow_id) + span
         run_id = (await self.client.get_workflow_handle(workflow_id).describe()).run_id
         while children := await self._advance_to(workflow_id, target):
@@ -192,7 +192,7 @@ class RealServer(_ServerEngine):
         self._record_time(run_id, target)
 
     async def _advance_to(self, workflow_id: str, target: datetime) -> list[str]:
-        """Advance a workflow until it gets there, has ended, or has children; return these."""
+        """Advance a workflow until it reaches the time, is closed, or has children. Returns the open children."""
         handle = self.client.get_workflow_handle(workflow_id)
         described = await handle.describe()
         span = target - _workflow_time(described)
@@ -201,7 +201,7 @@ class RealServer(_ServerEngine):
         return _children(described)
 
     async def _fast_forward(self, handle: WorkflowHandle[Any, Any], span: timedelta) -> WorkflowExecutionDescription:
-        """Advance a workflow that has no children until it has, or has got there; how it is described then."""
+        """Advance a workflow without children until the span passed or it has children. Returns its description."""
         forward = asyncio.ensure_future(self._environment.fast_forward(handle, span))
         try:
             described = await handle.describe()
@@ -220,12 +220,12 @@ class RealServer(_ServerEngine):
 
 
 def _children(described: WorkflowExecutionDescription) -> list[str]:
-    # One without a run is only about to start.
+    # A pending child without a run id has not started yet.
     return [child.workflow_id for child in described.raw_description.pending_children if child.run_id]
 
 
 def _workflow_time(described: WorkflowExecutionDescription) -> datetime:
-    """A workflow's own time: real time, plus what was skipped."""
+    """A workflow's own time: real time plus the skipped time."""
     extended = described.raw_description.workflow_extended_info
     if not extended.HasField("time_skipping_info"):
         return datetime.now(UTC)
@@ -241,7 +241,7 @@ def _test_server() -> str:
 
 @asynccontextmanager
 async def open_time_skipping() -> AsyncIterator[TimeSkipping]:
-    """A time-skipping test server of our own."""
+    """Start a time-skipping test server."""
     async with await WorkflowEnvironment.start_time_skipping(
         data_converter=pydantic_data_converter, test_server_existing_path=_test_server(), runtime=_quiet_runtime()
     ) as environment:
@@ -250,10 +250,9 @@ async def open_time_skipping() -> AsyncIterator[TimeSkipping]:
 
 @asynccontextmanager
 async def open_real() -> AsyncIterator[RealServer]:
-    """A real server of our own, in memory."""
+    """Start a real server, in memory."""
     async with await WorkflowEnvironment.start_time_skipping_v2(
-        # Without this, clocks run ahead as soon as a workflow waits, or as soon as a line begins while its invoice is
-        # being advanced.
+        # Otherwise clocks would advance as soon as a workflow waits, or a line starts while its invoice is advanced.
         ts_config=TimeSkippingConfig(enabled=False, disable_propagation=True),
         data_converter=pydantic_data_converter,
         runtime=_quiet_runtime(),

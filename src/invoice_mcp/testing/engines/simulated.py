@@ -1,4 +1,4 @@
-"""The engine in this process: the simulator, with the production code of workflows and activities."""
+"""The simulator as an engine: in this process, with the production code of workflows and activities."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from invoice_mcp.workflow.parent_lookup import find_parent
 from invoice_mcp.workflow.worker import REPLAY
 from temporal_simulator import FifoScheduler, RandomScheduler, Simulation, VirtualTimeLoop, Worker, connect
 
-# How many of the workflow tasks that allow it come just after a query: often enough to meet what else is rare.
+# The share of workflow tasks that come just after a query, where possible. That order is rare otherwise.
 _QUERY_FIRST_SHARE = 0.3
-# Runs that are kept in memory before a new simulation begins.
+# A new simulation starts after this many runs, to bound the memory.
 _MAX_RUNS = 2000
 
 
@@ -38,7 +38,7 @@ class _SimulatedWorker:
 
 
 class Simulated:
-    """The simulator: one clock for all, which only moves when told to."""
+    """The simulator. All workflows share one clock, which only moves by `advance`."""
 
     can_list = True
     can_run_without_worker = True
@@ -70,7 +70,7 @@ class Simulated:
     async def worker(
         self, erp: Erp, payments: Payments, workflows: Sequence[type], task_queue: str, *, sandboxed: bool
     ) -> AsyncIterator[EngineWorker]:
-        """See `Engine.worker`. Leaving it is a crash."""
+        """See `Engine.worker`. Leaving it crashes the worker."""
         runner = REPLAY["workflow_runner"] if sandboxed else UnsandboxedWorkflowRunner()
         activities = InvoiceActivities(erp, payments, partial(find_parent, self.client)).all()
         self.simulation.start_worker(
@@ -83,7 +83,7 @@ class Simulated:
             self.simulation.crash_worker(task_queue)
 
     def reset(self) -> None:
-        """Forget every world there was: the next one is as if it were the first, to the same microsecond and id."""
+        """Drop the state of earlier worlds. The next one runs like the first, with the same times and ids."""
         self.simulation.clear()
 
     def needs_replacement(self) -> bool:
@@ -93,12 +93,12 @@ class Simulated:
 
 @asynccontextmanager
 async def open_simulated() -> AsyncIterator[Simulated]:
-    """A simulation of our own."""
+    """Start a simulation."""
     simulation = Simulation(search_attributes=(INVOICE_STATUS,))
     loop = asyncio.get_running_loop()
     async with AsyncExitStack() as stack:
         stack.push_async_callback(simulation.close)
         if isinstance(loop, VirtualTimeLoop):
-            # Then time passes too while a tool waits.
+            # Virtual time then also passes while a tool waits.
             stack.callback(loop.attach(simulation))
         yield Simulated(simulation)

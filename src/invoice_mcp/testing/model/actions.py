@@ -1,4 +1,4 @@
-"""What can be done to an invoice in a scenario, as data: it can be enumerated, drawn, shrunk, printed and replayed."""
+"""The actions of a scenario as data, so that scenarios can be enumerated, generated, shrunk, printed and replayed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
 
 ProtocolMode = Literal["auto", "legacy"]
 PROTOCOL_MODES: tuple[ProtocolMode, ...] = ("auto", "legacy")
-"""The two eras of the MCP protocol, as `mcp.Client` calls them: the current one, and that of the older handshake."""
+"""The modes of `mcp.Client`: the current MCP protocol, and the older one with a handshake."""
 
 ClientInterface = Literal["tools", "tasks"]
 CLIENT_INTERFACES: tuple[ClientInterface, ...] = ("tools", "tasks")
-"""How a world's client submits, decides and cancels: by the plain tools, or by the task wherever that is to be had."""
+"""How a client submits, decides and cancels: with the plain tools, or with MCP tasks where there is one."""
 
 
 class Verb(StrEnum):
-    """The kinds of actions."""
+    """The kinds of actions. `Action.code` shows each one as a call of a `World`.
+
+    >>> Action(verb=Verb.ANSWER_LOST, line=2).code
+    'world.payments.loses_the_answer(line=2)'
+    """
 
     TRIGGER = "trigger"
     TRIGGER_CHANGED = "trigger-changed"
@@ -47,6 +51,9 @@ class Verb(StrEnum):
     CRASH = "crash"
 
 
+ERP_FAULTS: tuple[Verb, ...] = (Verb.ERP_DOWN, Verb.ERP_REFUSES)
+"""Faults of the ERP."""
+
 PAYMENT_FAULTS: tuple[Verb, ...] = (
     Verb.PAYMENT_DOWN,
     Verb.PAYMENT_REFUSED,
@@ -54,7 +61,10 @@ PAYMENT_FAULTS: tuple[Verb, ...] = (
     Verb.REFUSED_AGAIN,
     Verb.STALE_ANSWER,
 )
-"""What can go wrong at the gateway, with the payment of one line."""
+"""Faults of the payment gateway, each for the payment of one line."""
+
+FAULTS: tuple[Verb, ...] = (*ERP_FAULTS, *PAYMENT_FAULTS, Verb.CRASH)
+"""Every fault that a scenario can inject: of the ERP, of the gateway, of the worker."""
 
 ATTACKS: tuple[Verb, ...] = (
     Verb.RAW_APPROVE,
@@ -63,12 +73,12 @@ ATTACKS: tuple[Verb, ...] = (
     Verb.RAW_QUERY,
     Verb.TERMINATE,
 )
-"""What anybody who reaches Temporal can do past the MCP server, besides the signals."""
+"""What a raw client of Temporal can do without the MCP server, besides the signals."""
 
 RESETS: tuple[Verb, ...] = (Verb.RESET, Verb.RESET_REAPPLIED)
-"""As `ATTACKS`, on the simulator and the real server: the newest run, open or not, is reset to its beginning.
+"""Attacks for the simulator and the real server: the newest run, open or closed, is reset to its beginning.
 
-After the second one the signals and updates that it had taken come again, as Temporal does by default.
+`RESET_REAPPLIED` also reapplies the signals and updates of the old run, which is Temporal's default.
 """
 
 _SOURCE = {
@@ -99,11 +109,19 @@ _SOURCE = {
 
 
 MAX_HOURS = 1000 * 365 * 24
-"""No date is further off, nor does more time pass at once: a thousand years."""
+"""Limit of due dates and of the time that a scenario takes: a thousand years."""
 
 
 class Action(BaseModel):
-    """One thing that is done. `hours` is how long an ADVANCE takes, `line` which line's payment meets a fault."""
+    """One action of a scenario.
+
+    Attributes:
+        line: Number of the line whose payment fails, from 1, for `PAYMENT_FAULTS`.
+        hours: How much time an ADVANCE lets pass.
+
+    >>> str(Action(verb=Verb.ADVANCE, hours=48))
+    'advance-48h'
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,7 +136,7 @@ class Action(BaseModel):
 
     @property
     def code(self) -> str:
-        """The same in the verbs of a World, as Python."""
+        """The Python code that performs the action on a `World`."""
         return _SOURCE[self.verb].format(line=self.line, hours=self.hours)
 
 
@@ -137,4 +155,4 @@ ACTION_ALPHABET: tuple[Action, ...] = (
     Action(verb=Verb.PAYMENT_REFUSED),
     Action(verb=Verb.CRASH),
 )
-"""The alphabet of the exhaustive scenarios."""
+"""The alphabet of `action_sequences`."""

@@ -1,15 +1,17 @@
-"""The reference model: from what was done to an invoice, the set of what may be answered and become of it. Pure.
+"""The reference model: for each action, the answers that are right and the states that may follow. Pure.
 
-It says what was promised and knows nothing of how that is kept. Where two outcomes are right, because something
-happens by itself at a time nobody controls, it follows both until an observation tells them apart.
+It is a nondeterministic specification for model-based testing: where several outcomes are right, because a timer or an
+answer comes at a time that nobody controls, the model keeps all of them as a set of states until an observation rules
+some out. It specifies what is promised, and knows nothing of the implementation. The rules about decisions and
+resubmission are written here and in the workflow independently, on purpose: a mistake in one shows up in the other.
 
-Temporal's API is not authenticated by the product: an update `approve` or `reject` that comes by it is no different
-from one that the MCP server sends, and may do exactly what the tools may. What else comes by it is among `ATTACKS`.
+Attacks (`ATTACKS`) come through Temporal's API, which the product can't authenticate. An update `approve` or `reject`
+sent this way is indistinguishable from one that the MCP server sends, and may do exactly what the tools do.
 
-So are resets to the beginning of a run (`RESETS`). The new run waits for a decision of its own, unless signals and
-updates come again; a cancellation never does. It pays no line again. A line that the old run left waiting pays nothing
-on its due date, and until then no other run can begin it. Not modelled are resets to a later time. On the real server
-(tests/scenarios/test_reset.py) a run that is reset after its lines began goes on with them, and pays them once.
+Resets (`RESETS`) go to the beginning of a run. The new run waits for its own decision, unless the signals and updates
+are reapplied; a cancellation never is. It pays no line again. A line that the old run left waiting pays nothing on its
+due date, and no other run can start that line before. Resets to a later event are not modelled. On the real server
+(tests/scenarios/test_reset.py) a run that is reset after its lines started continues with them, and pays them once.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from datetime import timedelta
 from invoice_mcp.domain.errors import ErrorCode
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import Status, Verdict
-from invoice_mcp.testing.model.actions import ATTACKS, PAYMENT_FAULTS, RESETS, Action, Verb
+from invoice_mcp.testing.model.actions import ATTACKS, ERP_FAULTS, PAYMENT_FAULTS, RESETS, Action, Verb
 from invoice_mcp.testing.model.state import ReportedState, Span, State
 from invoice_mcp.testing.model.transitions import RETRY_PERIOD, Transitions
 
@@ -30,13 +32,18 @@ OK = "OK"
 
 @dataclass
 class Model:
-    """Follows one invoice through its scenario.
+    """Follows one invoice through a scenario. `play` does all of this for a `Scenario`.
 
-    Args:
-        invoices: What may be submitted under its id, by number.
-        approval_timeout: How long it waits for a decision.
-        signals_approve: Whether the signal ApproveInvoice approves, by the invoice's policy.
-        hasty: Things may be done to the invoice before it has got where the last one leads; see `reach_quiescence`.
+    Attributes:
+        invoices: The invoices that may be submitted under one id. States refer to them by index.
+        approval_timeout: How long the invoice waits for a decision.
+        eager: Whether actions may come before the effects of the action before are complete; see `reach_quiescence`.
+        signals_approve: Whether the invoice's policy lets the signal ApproveInvoice approve.
+        possible: The states that the invoice may be in.
+
+    Example:
+        answers = model.allowed_answers(Action(verb=Verb.APPROVE), Span(before, after))
+        model.possible = answers["OK"]
     """
 
     invoices: tuple[Invoice, ...]
@@ -51,35 +58,36 @@ class Model:
         return Transitions(self.invoices, self.approval_timeout, self.eager)
 
     def allowed_answers(self, action: Action, when: Span) -> dict[str, frozenset[State]]:
-        """What may be answered, and how the invoice may stand then."""
+        """The answers to an action that are right, as codes or `OK`, and the states that may follow each."""
         answers: dict[str, set[State]] = {}
-        # Before it is done, only what was due when it began must have happened; unless it is that time passes.
+        # Timers that are due when the action starts have fired; an ADVANCE also fires those that become due meanwhile.
         passes = action.verb is Verb.ADVANCE
-        must = passes and when.last - when.first >= RETRY_PERIOD
+        retries_end = passes and when.last - when.first >= RETRY_PERIOD
+        due_by = when.last if passes else when.first
         for state in self.possible:
-            for now in self._transitions.reachable(state, when, must=must, by=when.last if passes else when.first):
+            for now in self._transitions.reachable(state, when, retries_end=retries_end, due_by=due_by):
                 for answer, then in self._outcomes(now, action, when):
                     answers.setdefault(answer, set()).update(self._transitions.reachable(then, when))
         return {answer: frozenset(states) for answer, states in answers.items()}
 
     def reach_quiescence(self, when: Span) -> None:
-        """Let everything happen that needs no time. Only a hasty model has anything to catch up with.
+        """Take all internal transitions that need no time. Only an eager model has any left.
 
-        States in which not all of that has happened yet are kept aside, for `observe`.
+        The states before quiescence are kept aside for `observe`.
         """
         prompt, states = replace(self._transitions, eager=False), self.possible
-        # By then the lines of runs that were terminated have ended.
-        states = frozenset(replace(state, left=frozenset()) for state in states)
+        # By then the server has ended the lines of terminated runs.
+        states = frozenset(replace(state, closing_lines=frozenset()) for state in states)
         self.possible = frozenset(then for state in states for then in prompt.reachable(state, when))
         reached = frozenset(then for state in states for then in self._transitions.reachable(state, when))
         self._transient = reached - self.possible
 
     def observe(self, shown: ReportedState) -> None:
-        """Follow only the states that show what was seen, with those that have not come to rest and show the same."""
+        """Keep the states that agree with an observed report, including those before quiescence."""
         self.possible = frozenset(state for state in self.possible | self._transient if state.reported == shown)
         self._transient = frozenset()
 
-    # -- what is done to it --------------------------------------------------------------------------------
+    # -- actions ------------------------------------------------------------------------------------------
 
     def _outcomes(self, state: State, action: Action, when: Span) -> Iterator[tuple[str, State]]:
         match action.verb:
@@ -95,14 +103,14 @@ class Model:
                 elif verdict is Verdict.APPROVED and not self.signals_approve:
                     yield OK, state
                 else:
-                    # A refused signal is ignored, and its sender never knows.
+                    # A signal that is refused is ignored. Its sender can't know.
                     yield OK, self._decide(state, verdict)[1]
             case Verb.CANCEL:
                 yield from self._cancel(state, when)
             case verb if verb in {*ATTACKS, *RESETS}:
                 yield from self._attack(state, verb, when)
-            case Verb.ERP_DOWN | Verb.ERP_REFUSES:
-                yield from ((OK, each) for each in self._transitions.with_scripted_fault(state, 0, action.verb, when))
+            case verb if verb in ERP_FAULTS:
+                yield from ((OK, each) for each in self._transitions.with_scripted_fault(state, 0, verb, when))
             case verb if verb in PAYMENT_FAULTS:
                 yield from (
                     (OK, each) for each in self._transitions.with_scripted_fault(state, action.line, verb, when)
@@ -113,20 +121,20 @@ class Model:
                 yield OK, state
 
     def _attack(self, state: State, verb: Verb, when: Span) -> Iterator[tuple[str, State]]:
-        """What a raw client of Temporal is answered, and what comes of it."""
+        """The outcomes of an action by a raw client of Temporal."""
         if state.content is None:
             yield ErrorCode.NOT_FOUND, state
         elif verb is Verb.RAW_QUERY:
             yield OK, state
         elif verb in RESETS:
             reapplied = verb is Verb.RESET_REAPPLIED
-            yield from ((OK, each) for each in self._transitions.reset(state, when, reapplied=reapplied))
+            yield from ((OK, each) for each in self._transitions.after_reset(state, when, reapplied=reapplied))
         elif state.has_ended:
             yield (OK if verb is Verb.RAW_CANCEL else ErrorCode.NOT_FOUND), state
         elif verb is Verb.TERMINATE:
-            yield from ((OK, each) for each in self._transitions.terminated(state, when))
+            yield from ((OK, each) for each in self._transitions.after_termination(state, when))
         elif verb is Verb.RAW_CANCEL and self.eager:
-            # It is answered when it is requested. Whether the workflow has taken it up by then is the course's choice.
+            # The request is acknowledged at once. The workflow handles it in a transition of its own.
             yield OK, replace(state, cancel_requested=True)
         elif verb is Verb.RAW_CANCEL:
             yield from self._cancel(state, when)

@@ -1,4 +1,4 @@
-"""A scenario as data: it can be drawn, shrunk, and printed so that anybody can play it again."""
+"""A scenario as data: it can be generated, shrunk, and printed as a program and as a command that reproduce it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEFAULT_HOURS = DEFAULT_APPROVAL_TIMEOUT / timedelta(hours=1)
 
 
 class Line(BaseModel):
-    """A line of the scenario's invoice; it is due so many hours after the scenario begins (negative: before)."""
+    """A line of the scenario's invoice. `due_in_hours` counts from the start of the scenario; negative is past due."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,24 +35,27 @@ class Line(BaseModel):
 
 
 class Scenario(BaseModel):
-    """An invoice, and what is done to it. The first thing is always that it is submitted.
+    """An invoice, and the actions on it. Submitting the invoice is implied, between `before` and `actions`.
 
-    Args:
-        changed_line: Which line (from 1) has another text in the changed invoice that TRIGGER_CHANGED submits.
-        before: What is done before it is submitted: faults of the ports.
-        actions: What is done afterwards.
-        protocol_mode: Which MCP protocol the client speaks.
-        client_interface: Whether the client goes by the plain tools or by the task; the outcomes are the same.
-        metadata: Of the invoice.
-        changes: What is different in the changed invoice: a field of `changed_line`, its customer or its metadata.
+    Attributes:
+        lines: The lines of the invoice.
+        metadata: The metadata of the invoice, as pairs.
+        changed_line: Number, from 1, of the line that differs in the changed invoice that TRIGGER_CHANGED submits.
+        changes: What differs in the changed invoice: a field of `changed_line`, the customer or the metadata.
+        before: Faults that are scripted before the invoice is submitted.
+        actions: Actions after the invoice is submitted.
+        protocol_mode: The MCP protocol of the client.
+        client_interface: Whether the client uses plain tools or MCP tasks. The outcomes are the same.
         approval_hours: How long the invoice waits for a decision: from a second to 90 days.
-        names_runs: Whether the calls name the run that they are about. Once another run begins, those before it are
-            asked for by name, too: they are answered for, and nothing can be done to them.
-        signals_approve: Whether the signal ApproveInvoice approves, by the policy that the invoice is submitted with.
-        eager: Don't wait after each action until the invoice has got where it goes. For the real engine: the
-            time-skipping server's clock stands still once a workflow ends before its activity has. On the simulator
-            together with `seed`.
-        seed: Let what could happen in several orders happen in one of chance, where the engine decides that.
+        names_runs: Whether calls name the run that they are about. Once another run starts, calls also name the
+            earlier runs: they can be read, and no longer changed.
+        signals_approve: Whether the policy of the invoice lets the signal ApproveInvoice approve.
+        eager: Don't wait for quiescence after each action. Not for the time-skipping server, whose clock stops once
+            a workflow closes before its activity has. On the simulator, set `seed` too.
+        seed: Seed of the order in which the engine processes simultaneous events, if the engine decides that.
+
+    >>> str(Scenario(actions=(Action(verb=Verb.REJECT), Action(verb=Verb.APPROVE))))
+    'trigger reject approve'
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +85,7 @@ class Scenario(BaseModel):
 
     @property
     def world(self) -> dict[str, Any]:
-        """What `open_world` is given for it."""
+        """The keyword arguments of `open_world` for this scenario."""
         window = timedelta(hours=self.approval_hours)
         return self.model_dump(include={"protocol_mode", "client_interface", "signals_approve", "seed"}) | {
             "approval_timeout": window
@@ -92,7 +95,7 @@ class Scenario(BaseModel):
         return " ".join(str(action) for action in (*self.before, Action(verb=Verb.TRIGGER), *self.actions))
 
     def invoices(self, invoice_id: str, now: datetime) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The invoice, and the changed one, of a scenario that begins now."""
+        """The invoice and the changed invoice, as JSON for `trigger`, of a scenario that starts now."""
         lines = [
             {
                 "description": line.description,
@@ -131,12 +134,12 @@ class Scenario(BaseModel):
     def as_code(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True
     ) -> str:
-        """The scenario as a program of its own; the arguments are those of `EnvironmentPool`."""
-        begins = [*self.before, Action(verb=Verb.TRIGGER), *self.actions]
-        body = "\n".join(f"        {line}" for action in begins for line in _guarded(action).split("\n"))
-        told = {"lines", "customer", "currency", "changed_line"}
-        told |= {field for field in ("metadata", "changes") if field in self.model_dump(exclude_defaults=True)}
-        scenario = pformat(self.model_dump(mode="json", include=told))
+        """The scenario as a Python program that reproduces it. The arguments are those of `EnvironmentPool`."""
+        actions = [*self.before, Action(verb=Verb.TRIGGER), *self.actions]
+        body = "\n".join(f"        {line}" for action in actions for line in _guarded(action).split("\n"))
+        fields = {"lines", "customer", "currency", "changed_line"}
+        fields |= {field for field in ("metadata", "changes") if field in self.model_dump(exclude_defaults=True)}
+        scenario = pformat(self.model_dump(mode="json", include=fields))
         others = () if tuple(workflows) == WORKFLOWS else tuple(workflows)
         options = [f", workflows=[{', '.join(each.__name__ for each in others)}]"] if others else []
         options += [] if sandboxed else [", sandboxed=False"]
@@ -144,36 +147,34 @@ class Scenario(BaseModel):
             imports="".join(f"from {each.__module__} import {each.__name__}\n" for each in others),
             environment=f'EnvironmentPool(kinds()["{world}"]{"".join(options)})',
             world=world,
-            protocol_mode=self.protocol_mode,
-            more=self._open_world_arguments(),
+            arguments=self._open_world_arguments(),
             scenario=scenario.replace("\n", "\n    "),
             body=body,
             command=self.command(world, workflows=workflows, sandboxed=sandboxed),
         )
 
     def _open_world_arguments(self) -> str:
-        client_interface = (
-            "" if self.client_interface == CLIENT_INTERFACES[0] else f', client_interface="{self.client_interface}"'
-        )
-        signals = ", signals_approve=True" if self.signals_approve else ""
-        window = timedelta(hours=self.approval_hours)
-        waits = (
-            ""
-            if self.approval_hours == _DEFAULT_HOURS
-            else f", approval_timeout=timedelta(seconds={window.total_seconds()!r})"
-        )
-        seed = "" if self.seed is None else f", seed={self.seed}"
-        return f"{client_interface}{signals}{waits}{seed}"
+        arguments = [f'protocol_mode="{self.protocol_mode}"']
+        if self.client_interface != CLIENT_INTERFACES[0]:
+            arguments.append(f'client_interface="{self.client_interface}"')
+        if self.signals_approve:
+            arguments.append("signals_approve=True")
+        if self.approval_hours != _DEFAULT_HOURS:
+            seconds = timedelta(hours=self.approval_hours).total_seconds()
+            arguments.append(f"approval_timeout=timedelta(seconds={seconds!r})")
+        if self.seed is not None:
+            arguments.append(f"seed={self.seed}")
+        return ", ".join(arguments)
 
     def command(
         self, world: str = "time-skipping", *, workflows: Sequence[type] = WORKFLOWS, sandboxed: bool = True
     ) -> str:
-        """The one command that plays it again, followed by the model and checked."""
+        """The command that plays the scenario again, against the model and the checker."""
         others = () if tuple(workflows) == WORKFLOWS else workflows
-        named = [f"--workflow={each.__module__}:{each.__qualname__}" for each in others]
-        words = [f"--world={world}", *named, *([] if sandboxed else ["--no-sandbox"])]
-        told = self.model_dump_json(exclude_defaults=True)
-        return f"python -m invoice_mcp.testing {' '.join(words)} {shlex.quote(told)}"
+        workflow_options = [f"--workflow={each.__module__}:{each.__qualname__}" for each in others]
+        options = [f"--world={world}", *workflow_options, *([] if sandboxed else ["--no-sandbox"])]
+        data = self.model_dump_json(exclude_defaults=True)
+        return f"python -m invoice_mcp.testing {' '.join(options)} {shlex.quote(data)}"
 
 
 def _guarded(action: Action) -> str:
@@ -183,7 +184,7 @@ def _guarded(action: Action) -> str:
 
 
 _PROGRAM = """\
-# Checked as every scenario is, but not held against the model. To have that too:
+# The checker runs; the model does not. To run both:
 # {command}
 from contextlib import suppress
 from datetime import timedelta
@@ -194,7 +195,7 @@ from invoice_mcp.testing import Scenario, EnvironmentPool, ToolRefused, kinds, o
 {imports}
 async def main():
     scenario = Scenario.model_validate({scenario})
-    async with {environment} as pool, open_world(pool, protocol_mode="{protocol_mode}"{more}) as world:
+    async with {environment} as pool, open_world(pool, {arguments}) as world:
         invoice, changed = scenario.invoices("INV-1", await world.now())
 {body}
 

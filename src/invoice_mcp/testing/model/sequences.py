@@ -1,4 +1,8 @@
-"""Every word of actions up to a length, without those that can't differ from another. Pure."""
+"""Bounded-exhaustive action sequences, without those that the model proves redundant. Pure.
+
+Bounded-exhaustive testing (Boyapati, Khurshid and Marinov, "Korat", ISSTA 2002) tests all inputs up to a size. A
+sequence is redundant if it leads to the same states of the reference model as another one.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,18 @@ from datetime import UTC, datetime, timedelta
 
 from invoice_mcp.domain.invoice import Invoice
 from invoice_mcp.domain.report import DEFAULT_APPROVAL_TIMEOUT
-from invoice_mcp.testing.model.actions import ACTION_ALPHABET, PAYMENT_FAULTS, Action, Verb
+from invoice_mcp.testing.model.actions import ACTION_ALPHABET, ERP_FAULTS, PAYMENT_FAULTS, Action, Verb
 from invoice_mcp.testing.model.model import Model
 from invoice_mcp.testing.model.scenario import Scenario
 from invoice_mcp.testing.model.state import Span, State
 
 ActionSequence = tuple[Action, ...]
 
-_FAULTS = frozenset({*PAYMENT_FAULTS, Verb.ERP_DOWN, Verb.ERP_REFUSES})
+_PORT_FAULTS = frozenset({*ERP_FAULTS, *PAYMENT_FAULTS})
 
 
 class _ModelRun:
-    """The model, taken along a word; its clock is the word's."""
+    """The model after some actions, on its own clock."""
 
     def __init__(self, model: Model, now: datetime) -> None:
         self._model = model
@@ -48,36 +52,36 @@ def _start(scenario: Scenario) -> _ModelRun:
 
 @dataclass(frozen=True)
 class _Node:
-    """A word, where it leads, and where its last letter came from."""
+    """A sequence, the model after it, and the model before its last action."""
 
     sequence: ActionSequence
     here: _ModelRun
     before: _ModelRun | None = None
 
     def next(self, alphabet: ActionSequence) -> Iterator[_Node]:
-        """The words that are a letter longer, without those that can't differ from another."""
+        """The sequences that are one action longer, without the redundant ones."""
         for action in alphabet:
             then = self.here.then(action)
             if self.here.has_ended and then.states == self.here.states:
                 continue
-            if action.verb in _FAULTS and self._commutes_with(action):
+            if action.verb in _PORT_FAULTS and self._commutes_with(action):
                 continue
             yield _Node((*self.sequence, action), then, self.here)
 
     def _commutes_with(self, fault: Action) -> bool:
-        """Whether the fault may as well be scripted before the last letter."""
+        """Whether scripting the fault before the last action leads to the same states."""
         if self.before is None or self.sequence[-1] == fault:
             return False
         return self.here.then(fault).states == self.before.then(fault).then(self.sequence[-1]).states
 
-    def ends(self, alphabet: ActionSequence) -> Iterator[ActionSequence]:
-        """The word with each letter that leads somewhere, and with all those that change nothing."""
+    def final(self, alphabet: ActionSequence) -> Iterator[ActionSequence]:
+        """The sequence with each action that changes the states, and once with all the actions that change nothing."""
         idle = tuple(action for action in alphabet if self.here.then(action).states == self.here.states)
         if idle:
             yield (*self.sequence, *idle)
         for action in alphabet:
-            # A fault at the end of a word meets nothing any more.
-            if action not in idle and action.verb not in _FAULTS:
+            # No call meets a fault that is scripted last.
+            if action not in idle and action.verb not in _PORT_FAULTS:
                 yield (*self.sequence, action)
 
 
@@ -91,11 +95,11 @@ def _nodes_at(length: int, alphabet: ActionSequence, scenario: Scenario | None) 
 def distinct_sequences(
     length: int, alphabet: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
 ) -> Iterator[ActionSequence]:
-    """Words of this length that differ from each other in what they may lead to.
+    """All sequences of this length that can differ in their outcome.
 
-    Left out is what can't differ from a word that is there: those that go on after something was done to an invoice
-    that has ended, whose execution is closed and can't change any more; and those that script a fault at a port one
-    action later than another word does, where the port was not asked in between.
+    Two kinds of redundant sequences are left out: those that continue after an action on a closed invoice, which can't
+    change any more; and those that script a fault one action later than another sequence does, without a call of that
+    port in between.
     """
     yield from (node.sequence for node in _nodes_at(length, alphabet, scenario))
 
@@ -103,10 +107,10 @@ def distinct_sequences(
 def action_sequences(
     length: int, alphabet: ActionSequence = ACTION_ALPHABET, scenario: Scenario | None = None
 ) -> Iterator[ActionSequence]:
-    """Words that together have every word up to this length in them, ordered by their prefixes.
+    """Sequences that together contain every sequence up to this length, ordered by their prefixes.
 
-    For each prefix that is one shorter, or that nothing can follow: one word for every letter that leads somewhere,
-    and one with all the letters that change nothing, one after another.
+    For each prefix that is one action shorter, or that nothing can follow: one sequence for every action that changes
+    the states, and one with all the actions that change nothing, one after another.
     """
     yield from _covering_sequences(_Node((), _start(scenario or Scenario())), length, alphabet)
 
@@ -114,6 +118,6 @@ def action_sequences(
 def _covering_sequences(node: _Node, length: int, alphabet: ActionSequence) -> Iterator[ActionSequence]:
     longer = list(node.next(alphabet)) if len(node.sequence) < length - 1 else []
     if not longer:
-        yield from node.ends(alphabet)
+        yield from node.final(alphabet)
     for each in longer:
         yield from _covering_sequences(each, length, alphabet)

@@ -1,4 +1,9 @@
-"""What becomes of an invoice by itself: time passes, ports answer or fail, and what has to follow does. Pure."""
+"""The transition relation of the reference model: what an invoice does by itself, and how faults and attacks change it.
+
+Pure. A state may have several successors, since timers, answers and workers have no fixed order (a nondeterministic
+specification, as in model-based testing). The limits of attempts are written here, in the workflows, and in the tests
+on purpose: an independent oracle must not read them from the code under test.
+"""
 
 from __future__ import annotations
 
@@ -13,50 +18,58 @@ from invoice_mcp.testing.model.actions import Verb
 from invoice_mcp.testing.model.state import Span, State
 
 RETRY_PERIOD = timedelta(minutes=5)
-"""Every retry has ended this long after it began."""
+"""The longest time that all retries of one call take."""
 CLOCK_SKEW = timedelta(minutes=1)
-"""So far apart are clocks that are read one after another."""
+"""The largest difference between clocks that are read one after another."""
 
+# Independent of the workflow's retry policies on purpose; see the module's docstring.
 _ERP_ATTEMPTS = 5
 _PAYMENT_ATTEMPTS = 3
-# A deadline that lies this far back has surely been noticed; nearer to it, both are right.
+# The server fires a timer at most this long after its time. Until then, both outcomes are right.
 _TIMER_DELAY = timedelta(seconds=1)
 
 
 def _subsets(numbers: Sequence[int]) -> Iterator[tuple[int, ...]]:
-    """Every choice of some of the numbers, none and all among them."""
+    """All subsets."""
     return chain.from_iterable(combinations(numbers, size) for size in range(len(numbers) + 1))
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """The course of things for one invoice; the arguments are those of `Model`."""
+    """The transitions of one invoice. The fields are those of `Model`.
+
+    A method that returns or yields states gives every state that is right after its event.
+    """
 
     invoices: tuple[Invoice, ...]
     approval_timeout: timedelta
     eager: bool
 
-    def reachable(self, state: State, when: Span, *, must: bool = False, by: datetime | None = None) -> Iterable[State]:
-        """How a state may be after this span. `must`: enough time passes for every retry to end.
+    def reachable(
+        self, state: State, when: Span, *, retries_end: bool = False, due_by: datetime | None = None
+    ) -> Iterable[State]:
+        """The states that are right at the end of an interval: the closure under internal transitions.
 
-        What was due `by` then has happened; by default, when the span ended.
+        Args:
+            retries_end: The interval is long enough for every retry to end.
+            due_by: Timers that are due by then have fired; by default, by the end of the interval.
         """
         reached, new = {state}, [state]
         while new:
             state = new.pop()
-            for then in self._successors(state, when, must=must):
+            for then in self._successors(state, when, retries_end=retries_end):
                 if then not in reached:
                     reached.add(then)
                     new.append(then)
-        now = by or when.last
+        now = due_by or when.last
         return {
-            self._without_closed_lines(each, now, must=must)
+            self._without_closed_lines(each, now, retries_end=retries_end)
             for each in reached
-            if (self.eager and not must) or not self._is_overdue(each, now, must=must)
+            if (self.eager and not retries_end) or not self._is_overdue(each, now, retries_end=retries_end)
         }
 
-    def _is_overdue(self, state: State, now: datetime, *, must: bool) -> bool:
-        """Whether it can't be like this any more: something would have happened."""
+    def _is_overdue(self, state: State, now: datetime, *, retries_end: bool) -> bool:
+        """Whether some transition must have happened by now, so that the state is no longer possible."""
         if state.terminated:
             return False
         if state.status is Status.PENDING_APPROVAL and state.deadline and now >= state.deadline.last + _TIMER_DELAY:
@@ -67,9 +80,9 @@ class Transitions:
             return True
         waits = [n for n in state.untried if self.is_due(state, n, now - CLOCK_SKEW)]
         retries = [n for n in range(len(state.attempts)) if self._is_retrying(state, n)]
-        return bool(waits) or (must and bool(retries))
+        return bool(waits) or (retries_end and bool(retries))
 
-    def _successors(self, state: State, when: Span, *, must: bool) -> Iterator[State]:
+    def _successors(self, state: State, when: Span, *, retries_end: bool) -> Iterator[State]:
         if state.terminated:
             return
         if state.cancel_requested:
@@ -81,20 +94,20 @@ class Transitions:
                 yield from self._start_lines(state, when)
             return
         if state.status is Status.PENDING_VALIDATION:
-            yield self._attempt_validation(state, when, within=RETRY_PERIOD if must else timedelta())
+            yield self._attempt_validation(state, when, within=RETRY_PERIOD if retries_end else timedelta())
         if state.status is Status.PENDING_APPROVAL and state.deadline and when.last >= state.deadline.first:
             yield self.close(state, Status.EXPIRED)
         for number in self._payable_lines(state, when):
             yield self._attempt_payment(state, number)
 
     def _payable_lines(self, state: State, when: Span) -> list[int]:
-        """The lines that may be paid now, or have had their last attempt."""
+        """Numbers of the lines that may be paid now, or that are being retried."""
         return [
             n for n in state.scheduled if self._is_retrying(state, n) or self.is_due(state, n, when.last + CLOCK_SKEW)
         ]
 
     def _possible_calls(self, state: State, when: Span) -> list[int]:
-        """The lines for which the gateway may be asked now; 0 if it is the ERP that may be."""
+        """Numbers of the lines for which the gateway may be called now; 0 if the ERP may be called."""
         if state.terminated:
             return []
         if state.status is Status.PENDING_VALIDATION:
@@ -102,10 +115,9 @@ class Transitions:
         return [number for number in self._payable_lines(state, when) if state.attempts_of(number) < _PAYMENT_ATTEMPTS]
 
     def with_scripted_fault(self, state: State, number: int, fault: Verb, when: Span) -> Iterator[State]:
-        """How it may be after a fault was scripted for payments of a line, or (0) for the ERP.
+        """The states after a fault is scripted for payments of a line, or (0) for the ERP.
 
-        In haste that may have been asked just before, without any fault, and the answer be on its way: this fault is
-        for the next time.
+        In eager scenarios the call may already be in flight; the fault then applies to the next call.
         """
         yield state.with_fault(number, fault)
         if self.eager and not state.faults_of(number) and number in self._possible_calls(state, when):
@@ -113,16 +125,16 @@ class Transitions:
             yield replace(asked.with_fault(number, fault), undelivered=state.undelivered | {number})
 
     def after_possible_erp_call(self, state: State) -> Iterator[State]:
-        """The same; in haste also as it is if the ERP has just been asked, and its answer comes too late."""
+        """The state itself. In eager scenarios also the state in which the ERP was called, and answers too late."""
         yield state
         if self.eager and state.status is Status.PENDING_VALIDATION:
             yield self._call_port(state, 0)[1]
 
     def after_crash(self, state: State, when: Span) -> Iterable[State]:
-        """How it may be after the worker crashed: in haste, answers of the ports may have been on their way.
+        """The states after the worker crashes.
 
-        What was asked then has had its effect, and is asked again once its time is over. Or a worker had taken that on,
-        and not come to ask: then it is asked for the first time.
+        In eager scenarios, activities may be running. Either the port was called: the call has its effect, and is
+        repeated after the activity's timeout. Or the activity had started without calling the port yet.
         """
         if not self.eager:
             return {state}
@@ -133,7 +145,7 @@ class Transitions:
         return every
 
     def _has_pending_decision(self, state: State) -> bool:
-        """Whether a decision is taken, but nothing has come of it yet."""
+        """Whether the run has a decision that it has not acted on yet."""
         if state.status is Status.PENDING_VALIDATION:
             return state.verdict is Verdict.REJECTED
         return state.status is Status.PENDING_APPROVAL and state.verdict is not None
@@ -144,30 +156,30 @@ class Transitions:
         return state.attempts_of(number) > 0 and number in state.scheduled
 
     def is_due(self, state: State, number: int, now: datetime) -> bool:
-        """Whether a line of its is to be paid by now."""
+        """Whether a line of the run's invoice is due."""
         assert state.content is not None
         return self._due_date(state.content, number) <= now
 
     def _is_surely_open(self, number: int, content: int, when: Span) -> bool:
-        """Whether what a reset has left of a line surely waits for its due date yet."""
+        """Whether the workflow of an abandoned line certainly still waits for its due date."""
         return self._due_date(content, number) > when.last + CLOCK_SKEW
 
-    def _without_closed_lines(self, state: State, now: datetime, *, must: bool) -> State:
-        """The same without those lines that resets left behind, and that have surely ended."""
-        if not state.abandoned or (self.eager and not must):
+    def _without_closed_lines(self, state: State, now: datetime, *, retries_end: bool) -> State:
+        """The state without the abandoned lines that are certainly closed."""
+        if not state.abandoned_lines or (self.eager and not retries_end):
             return state
         kept = {
             (number, content, may_be_gone)
-            for number, content, may_be_gone in state.abandoned
-            if self._due_date(content, number) > now - CLOCK_SKEW or (may_be_gone and not must)
+            for number, content, may_be_gone in state.abandoned_lines
+            if self._due_date(content, number) > now - CLOCK_SKEW or (may_be_gone and not retries_end)
         }
-        return replace(state, abandoned=frozenset(kept))
+        return replace(state, abandoned_lines=frozenset(kept))
 
     def _due_date(self, content: int, number: int) -> datetime:
         return self.invoices[content].lines[number - 1].due_date
 
     def _attempt_validation(self, state: State, when: Span, within: timedelta = timedelta()) -> State:
-        """After one more attempt at the ERP."""
+        """The state after one more attempt to validate."""
         if state.attempts_of(0) == _ERP_ATTEMPTS:
             return self.close(state, Status.FAILED)
         fault, state = self._call_port(state, 0)
@@ -182,15 +194,15 @@ class Transitions:
         return replace(state, status=Status.PENDING_APPROVAL, deadline=deadline, undelivered=frozenset())
 
     def _start_lines(self, state: State, when: Span) -> Iterator[State]:
-        """After its lines have begun; except those whose ids may still be taken, which then are not confirmed."""
+        """The states after the lines started. A line whose workflow id is still in use fails, and is unconfirmed."""
         assert state.content is not None
         lines = range(1, len(state.lines) + 1)
         taken = {
             n
-            for n, content, may_be_gone in state.abandoned
+            for n, content, may_be_gone in state.abandoned_lines
             if not may_be_gone and self._is_surely_open(n, content, when)
         }
-        left = state.left | {number for number, _, _ in state.abandoned}
+        left = state.closing_lines | {number for number, _, _ in state.abandoned_lines}
         for choice in _subsets([number for number in lines if number in left - taken]):
             some = {*choice, *taken}
             new_run = tuple(LineStatus.FAILED if number in some else LineStatus.SCHEDULED for number in lines)
@@ -198,7 +210,7 @@ class Transitions:
             yield self.close_if_done(paying)
 
     def _attempt_payment(self, state: State, number: int) -> State:
-        """After one more attempt to pay a line."""
+        """The state after one more attempt to pay a line."""
         if state.attempts_of(number) < _PAYMENT_ATTEMPTS:
             fault, state = self._call_port(state, number)
             if fault is None:
@@ -209,12 +221,12 @@ class Transitions:
                 state = state.after_attempt(number)
                 if state.attempts_of(number) < _PAYMENT_ATTEMPTS:
                     return state
-        # Some attempt was left without a verdict: it may have paid, whatever the last one was answered.
+        # An earlier attempt ended without a verdict. It may have paid, whatever the answer to the last one is.
         state = replace(state, unconfirmed=state.unconfirmed | {number})
         return self._with_line_status(state, number, LineStatus.FAILED)
 
     def _call_port(self, state: State, number: int) -> tuple[Verb | None, State]:
-        """The gateway was asked to pay a line, or (0) the ERP: the fault that was met, and what became of the rest."""
+        """Calls the gateway for a line, or (0) the ERP. Returns the fault that the call meets, and the next state."""
         fault: Verb | None = None
         if number not in state.undelivered:
             fault, state = state.without_fault(number)
@@ -229,7 +241,7 @@ class Transitions:
         return self.close_if_done(replace(state, lines=lines, undelivered=state.undelivered - {number}))
 
     def close_if_done(self, state: State) -> State:
-        """The same, unless no line waits any more: then it has ended."""
+        """Closes the run if no line is scheduled any more."""
         if LineStatus.SCHEDULED in state.lines:
             return state
         if set(state.lines) == {LineStatus.PAID}:
@@ -238,7 +250,7 @@ class Transitions:
         return self.close(state, Status.CANCELLED if is_cancelled else Status.FAILED)
 
     def close(self, state: State, status: Status) -> State:
-        """After it has ended."""
+        """The state after the run closes with a status."""
         assert state.content is not None
         lines = tuple(LineStatus.NOT_PAID if line is LineStatus.PENDING else line for line in state.lines)
         paid = {n for n, line in enumerate(lines, 1) if line is LineStatus.PAID} | state.unconfirmed
@@ -256,14 +268,14 @@ class Transitions:
         )
 
     def take_up_cancellation(self, state: State, when: Span) -> Iterator[State]:
-        """After it has taken up its cancellation: what waits is not paid, a payment under way finishes."""
+        """The states after the workflow handles a cancellation: lines that wait are not paid, payments finish."""
         if state.status is not Status.PAYING:
             is_rejected = state.verdict is Verdict.REJECTED
             for each in self.after_possible_erp_call(state):
                 yield self.close(each, Status.REJECTED if is_rejected else Status.CANCELLED)
             return
         waiting = [number for number in state.untried if not self.is_due(state, number, when.last + CLOCK_SKEW)]
-        # Of a line that falls due about now the payment may be under way, or it may still be waiting.
+        # A line that is due about now may be waiting still, or its payment may be under way.
         about = [
             number
             for number in state.untried
@@ -276,20 +288,20 @@ class Transitions:
             )
             yield self.close_if_done(replace(state, cancelling=True, cancel_requested=False, lines=lines))
 
-    def terminated(self, state: State, when: Span) -> Iterable[State]:
-        """How it may be after somebody has terminated it: of one that was paying, any line may have been paid.
+    def after_termination(self, state: State, when: Span) -> Iterable[State]:
+        """The states after the run is terminated. If it was paying, any line may have been paid.
 
-        In haste, what has happened may not have been told to the workflow: the decision, that a line has begun, and
-        what a port was asked, which has had its effect. Or it is told by the replay that answers for the workflow from
-        then on, which may go on to any status; nothing else comes of that.
+        In eager scenarios the workflow may not have processed what happened just before: a decision, the start of a
+        line, or a port's answer, whose effect stays. Or the replay that answers queries of the closed run processes
+        it, and may show any later status; this has no further effect.
         """
         assert state.content is not None
         may_be_paid = range(1, len(state.lines) + 1) if state.status is Status.PAYING else ()
         settled = state.settled | {(number, state.content) for number in may_be_paid}
         if not self.eager:
             return {replace(state, terminated=True, settled=settled)}
-        left = state.left | {*state.scheduled}
-        every = {replace(state, terminated=True, cancel_requested=False, settled=settled, left=left)}
+        left = state.closing_lines | {*state.scheduled}
+        every = {replace(state, terminated=True, cancel_requested=False, settled=settled, closing_lines=left)}
         for number in self._possible_calls(state, when):
             every |= {self._call_port(each, number)[1] for each in every}
         if state.status in {Status.PENDING_VALIDATION, Status.PENDING_APPROVAL}:
@@ -298,23 +310,24 @@ class Transitions:
             new_run = {(*each.lines[: number - 1], LineStatus.PENDING, *each.lines[number:]) for each in every}
             every |= {replace(each, lines=lines) for each in every for lines in new_run}
         return every | {
-            replace(then, terminated=True, left=left) for then in self.reachable(state, when) if then.has_ended
+            replace(then, terminated=True, closing_lines=left) for then in self.reachable(state, when) if then.has_ended
         }
 
-    def reset(self, state: State, when: Span, *, reapplied: bool) -> Iterable[State]:
-        """How it may be after its newest run was reset to its beginning: another one has begun in its place.
+    def after_reset(self, state: State, when: Span, *, reapplied: bool) -> Iterable[State]:
+        """The states after the newest run is reset to its beginning, so that another run replaces it.
 
-        A decision of the old run is none of the new one's, unless it comes again. What the old run paid, or may have
-        paid, stays settled. The lines that it left waiting stay: until they end, their ids are taken.
+        The decision of the old run is lost unless it is reapplied. Lines that the old run paid, or may have paid, stay
+        settled. Its waiting lines stay open, and their workflow ids stay in use until they close.
 
-        In haste, what a port was asked may not have been told to the old run, as when it is terminated.
+        In eager scenarios the old run may not have received a port's answer, as with a termination.
         """
         assert state.content is not None
         is_paying = state.status is Status.PAYING and not state.has_ended
         settled = state.settled | {(number, state.content) for number in range(1, len(state.lines) + 1) if is_paying}
-        # One that tries again is refused when it does. In haste one may not have begun, or be about to end.
+        # A line that retries is refused at its next attempt. In eager scenarios a line may not have started, or may be
+        # about to close.
         left = {(number, state.content, self.eager or state.attempts_of(number) > 0) for number in state.scheduled}
-        every = {replace(state, settled=settled, abandoned=state.abandoned | left)}
+        every = {replace(state, settled=settled, abandoned_lines=state.abandoned_lines | left)}
         if self.eager:
             for number in self._possible_calls(state, when):
                 every |= {self._call_port(each, number)[1] for each in every}
@@ -322,7 +335,11 @@ class Transitions:
         return {self.new_run(each, state.content, when, verdict=verdict) for each in every}
 
     def new_run(self, state: State, content: int, when: Span, *, verdict: Verdict | None = None) -> State:
-        """After another run has begun: nothing has happened to that yet, unless it was told a decision first."""
+        """The state after another run starts.
+
+        Args:
+            verdict: The decision that a reset reapplies, if any.
+        """
         lines = len(self.invoices[content].lines)
         return State(
             content=content,
@@ -334,12 +351,15 @@ class Transitions:
             settled=state.settled,
             faults=state.faults,
             refused_keys=state.refused_keys,
-            left=state.left,
-            abandoned=state.abandoned,
+            closing_lines=state.closing_lines,
+            abandoned_lines=state.abandoned_lines,
         )
 
     def is_same_line(self, number: int, one: int, other: int) -> bool:
-        """Whether a line is the same in two of the invoices, and for the same customer."""
+        """Whether a line and the customer are the same in two of the invoices.
+
+        The resubmission rule, written independently of `invoice_mcp.domain.resubmission` on purpose.
+        """
         lines, others = self.invoices[one].lines, self.invoices[other].lines
         is_same_customer = self.invoices[one].customer == self.invoices[other].customer
         return is_same_customer and number <= len(lines) and lines[number - 1] == others[number - 1]

@@ -1,4 +1,4 @@
-"""What every world has: invoices under ids of its own, ports that fail on demand, a clock, Temporal's own handles."""
+"""The part that all worlds share: invoices with unique ids, fake ports, the clock, Temporal handles."""
 
 from __future__ import annotations
 
@@ -16,14 +16,22 @@ from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.testing.world.waiting import wait_until
 
 PAST_DUE = "2024-06-30T00:00:00Z"
-"""A due date that has passed: such a line is paid as soon as it is approved."""
+"""A due date in the past: such a line is paid as soon as its invoice is approved.
+
+    >>> an_invoice("A", ("100", PAST_DUE))["lines"][0]["due_date"]
+    '2024-06-30T00:00:00Z'
+"""
 
 DAY = timedelta(days=1)
 _numbers = itertools.count(1)
 
 
 def an_invoice(invoice_id: str, /, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
-    """An invoice of lines (amount, due date), as JSON for `trigger`; of one line over 100, due in the past, if none."""
+    """An invoice as JSON for `trigger`, with lines (amount, due date); by default one line over 100, past due.
+
+    >>> an_invoice("A", ("12.50", PAST_DUE), customer="Initech")["lines"][0]["amount"]
+    '12.50'
+    """
     return {
         "invoice_id": invoice_id,
         "customer": "ACME Corp",
@@ -36,15 +44,15 @@ def an_invoice(invoice_id: str, /, *lines: tuple[Any, str], **fields: Any) -> di
 
 
 class BaseWorld:
-    """What a scenario can do and see, whatever the workflow speaks.
+    """What a scenario can do and observe, independent of the workflow's interface.
 
-    Verbs speak of the last invoice, unless told another.
+    Methods refer to the last invoice by default.
 
     Attributes:
-        engine: Where this happens.
-        erp: The ERP's faults, and what it was asked.
-        payments: The gateway's faults, and what it was asked.
-        name: What the ids of its invoices begin with: no other world's, unless changed before the first of them.
+        engine: The engine that runs the scenario.
+        erp: The fake ERP, with its faults and its recorded requests.
+        payments: The fake gateway, with its faults and its recorded requests.
+        name: Prefix of the invoice ids, unique among worlds. It may be changed before the first invoice.
     """
 
     _PREFIX: ClassVar[str] = "INV"
@@ -59,55 +67,55 @@ class BaseWorld:
         self.name = f"{self._PREFIX}-{os.getpid()}-{next(_numbers)}"
         self._invoice_numbers = itertools.count(1)
 
-    # -- what a scenario can do ----------------------------------------------------------------------------
+    # -- actions -----------------------------------------------------------------------------------------
 
     def invoice(self, *lines: tuple[Any, str], **fields: Any) -> dict[str, Any]:
-        """A new invoice of lines (amount, due date); by default of one line over 100, due in the past."""
+        """A new invoice with lines (amount, due date); by default one line over 100, past due."""
         return an_invoice(
             f"{self.name}-{next(self._invoice_numbers)}", *(lines or ((self._AMOUNT, PAST_DUE),)), **fields
         )
 
     async def now(self, workflow_id: str = "") -> datetime:
-        """The time, in UTC, by the clock of the invoice (by default the last one)."""
+        """The time in UTC by the clock of an invoice."""
         return await self.engine.now(workflow_id or self._last or None)
 
     async def due_in(self, span: timedelta) -> str:
-        """A due date, so far from now."""
+        """A due date at this distance from now."""
         return (await self.now() + span).isoformat()
 
     async def when(self, happened: Callable[[], object], within: float = HARNESS_TIMEOUT) -> None:
-        """Wait for what no status tells, without moving the clock: `await world.when(lambda: world.payments.asked)`.
+        """Wait for a condition, without advancing the clock: `await world.when(lambda: world.payments.asked)`.
 
         Args:
-            happened: Whether it has; may be a coroutine function.
+            happened: The condition; may be a coroutine function.
         """
-        await wait_until(happened, "what `when` was asked for", self._describe_state, within=within)
+        await wait_until(happened, "the condition of `when`", self._describe_state, within=within)
 
     def _describe_state(self) -> str:
-        return "it was not asked"
+        return "its status was not read"
 
     async def ports_answer(self) -> None:
-        """Before time passes: a slow port answers, and what is under way there ends."""
+        """Let slow ports answer, and wait until no payment is under way. Called before time passes."""
         self.erp.answers()
         self.payments.answers()
         await wait_until(lambda: not self.payments.under_way, "payments under way to end", str)
 
     def heal(self) -> None:
-        """The world outside is healthy again: no fault is left, and what waits at a port is answered."""
+        """Remove all faults, and let slow ports answer."""
         self.erp.heal()
         self.payments.heal()
 
-    # -- what there is to see ------------------------------------------------------------------------------
+    # -- observations -------------------------------------------------------------------------------------
 
     @property
     def workflow_id(self) -> str:
-        """Of the last invoice."""
+        """The workflow id of the last invoice."""
         assert self._last, "submit an invoice first"
         return self._last
 
     @property
     def workflow_ids(self) -> tuple[str, ...]:
-        """Of every invoice of this world."""
+        """The workflow ids of all invoices of this world."""
         return tuple(self._runs)
 
     def _track(self, workflow_id: str, run_id: str = "") -> None:
@@ -121,18 +129,18 @@ class BaseWorld:
 
     @property
     def ledger(self) -> tuple[RecordedPayment, ...]:
-        """Every payment made, by invoice and line."""
+        """All payments made, sorted by invoice and line."""
         return tuple(sorted(self.payments.made, key=lambda paid: (paid.order.invoice_id, paid.order.line)))
 
     @property
     def client(self) -> Client:
-        """Temporal's own client, to do things behind everybody's back."""
+        """A Temporal client, for actions without the MCP server."""
         return self.engine.client
 
     def handle(self, workflow_id: str = "", run_id: str | None = None) -> WorkflowHandle[Any, Any]:
-        """Temporal's own handle of an invoice (by default the last one)."""
+        """The Temporal handle of an invoice."""
         return self.client.get_workflow_handle(workflow_id or self.workflow_id, run_id=run_id)
 
     async def history(self, workflow_id: str = "", run_id: str | None = None) -> WorkflowHistory:
-        """The history of an invoice's run, by default the last one's newest."""
+        """The history of an invoice's run, by default the newest one."""
         return await self.handle(workflow_id, run_id).fetch_history()

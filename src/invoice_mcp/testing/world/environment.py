@@ -1,4 +1,4 @@
-"""Where worlds take place, one after another: an engine, a worker with scripted ports, the MCP server, its clients."""
+"""The test environment of worlds: an engine, a worker with fake ports, the MCP server and its clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _numbers = itertools.count(1)
 
 
 class _Ports:
-    """The fakes of the world that takes place now, behind the one worker."""
+    """The ports of the shared worker. They delegate to the fakes of the current world."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -45,11 +45,11 @@ class _Ports:
 
 
 class TestEnvironment:
-    """An engine with everything around it that worlds share, as a host's processes do.
+    """An engine, a worker, the MCP server and its clients, which consecutive worlds share.
 
     Attributes:
-        task_queue: Its own: stages on one server do not meet.
-        is_broken: Whether something of an earlier world is left that can't be ended.
+        task_queue: The task queue, unique among environments.
+        is_broken: Whether an earlier world left something behind that can't be ended.
     """
 
     __test__ = False
@@ -74,7 +74,7 @@ class TestEnvironment:
         *,
         signals_approve: bool = False,
     ) -> Client:
-        """An MCP client on the production server. Each is made once: hosts keep their sessions too."""
+        """An MCP client of the production server. Clients are cached, as hosts keep their sessions."""
         key = (protocol_mode, approval_timeout, client_interface, signals_approve)
         if key not in self._clients:
             service = InvoiceService(
@@ -87,37 +87,37 @@ class TestEnvironment:
             client = Client(build_server(service), mode=protocol_mode, extensions=extensions(client_interface))
             self._clients[key] = await TaskOwnedContext.open(client)
             if not self._sandboxed:
-                # Then speed is what counts.
+                # Without the sandbox, speed matters more.
                 cache_output_validation(client, self._shapes)
         return self._clients[key].value
 
     @property
     def has_worker(self) -> bool:
-        """Whether the worker runs."""
+        """Whether the worker is running."""
         return self._worker is not None
 
     async def start_worker(self) -> None:
-        """Start the worker, if it does not run."""
+        """Start the worker unless it is running."""
         if self._worker is None:
             self._worker = await TaskOwnedContext.open(
                 self.engine.worker(self.ports, self.ports, self._workflows, self.task_queue, sandboxed=self._sandboxed)
             )
 
     async def crash_worker(self) -> None:
-        """End the worker where the engine can do without; in any case every workflow is out of memory."""
+        """Stop the worker if the engine can run without one; otherwise evict every workflow from its cache."""
         if self.engine.can_run_without_worker:
             await self.end_worker()
         elif self._worker is not None:
             await self._worker.value.evict_all()
 
     async def end_worker(self) -> None:
-        """End the worker, if it runs: what it had in memory is gone."""
+        """Stop the worker if it is running. Its cache is lost."""
         if self._worker is not None:
             worker, self._worker = self._worker, None
             await worker.close()
 
     async def close(self) -> None:
-        """End what this stage has begun; the engine is its owner's."""
+        """Stop the worker and close the clients. The engine belongs to the caller."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.end_worker)
             for context in self._clients.values():
@@ -137,11 +137,17 @@ async def _open_environment(
 
 
 class EnvironmentPool:
-    """Has a stage ready whenever one is wanted: the same one, unless that is broken or worn out.
+    """Provides a test environment for one world at a time, and replaces it when it is broken or needs replacement.
 
     Args:
-        workflows: What its worker runs.
-        sandboxed: Whether in the SDK's sandbox, as in production; without, they run several times as fast.
+        kind: The kind of engine.
+        workflows: The workflows that the worker runs.
+        sandboxed: Run workflows in the SDK's sandbox, as in production. They run several times as fast without it.
+
+    Example:
+        async with EnvironmentPool(kinds()["simulated"], sandboxed=False) as pool:
+            async with open_world(pool) as world:
+                await world.submit()
     """
 
     def __init__(self, kind: EngineKind, workflows: Sequence[type] = WORKFLOWS, *, sandboxed: bool = True) -> None:
@@ -153,13 +159,13 @@ class EnvironmentPool:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[TestEnvironment]:
-        """The stage, for one world; its worker runs, its ports are new.
+        """The environment for one world, with a running worker and new fakes.
 
         Raises:
-            RuntimeError: It is taken already: one world at a time.
+            RuntimeError: Another world uses the environment.
         """
         if self._is_taken:
-            raise RuntimeError("A world takes place in this environment already: leave it before you enter another.")
+            raise RuntimeError("Another world uses this environment: leave that one before you enter the next.")
         self._is_taken = True
         try:
             environment = await self._usable_environment()
@@ -191,7 +197,7 @@ class EnvironmentPool:
         await self.close()
 
     async def close(self) -> None:
-        """End the stage and its engine. Leaving the keeper as a context manager does the same."""
+        """Close the environment and its engine. Leaving the pool as a context manager does the same."""
         if self._context is not None:
             context, self._context = self._context, None
             await context.close()

@@ -1,4 +1,4 @@
-"""Fakes at the two ports, and only there: they record what they are asked, and fail on demand."""
+"""Fakes of the two ports, ERP and gateway. They record their requests and fail on demand."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from invoice_mcp.testing.records import Attempt, CallContext, Outcome, RecordedP
 
 @dataclass(frozen=True)
 class _Fault:
-    """What one request meets. `code` is of a refusal."""
+    """The fault that one request meets. `code` is the error code of a refusal."""
 
     verb: Verb
     code: str = ""
 
 
 class _RequestGate:
-    """Holds up who comes, until told to let go."""
+    """Holds requests until it is opened."""
 
     def __init__(self) -> None:
-        self._left = 0
-        self._go = asyncio.Event()
+        self._remaining = 0
+        self._opened = asyncio.Event()
         self.waiting = 0
 
-    def begin(self, times: int) -> None:
-        self._left = times
-        # The same event: who is held up already is let go together with those to come.
-        self._go.clear()
+    def hold(self, times: int) -> None:
+        self._remaining = times
+        # Keep the same event, so that requests which are held already are released with the later ones.
+        self._opened.clear()
 
-    def end(self) -> None:
-        self._left = 0
-        self._go.set()
+    def open(self) -> None:
+        self._remaining = 0
+        self._opened.set()
 
     async def wait_if_held(self) -> None:
-        if self._left:
-            self._left -= 1
+        if self._remaining:
+            self._remaining -= 1
             self.waiting += 1
             try:
-                await self._go.wait()
+                await self._opened.wait()
             finally:
                 self.waiting -= 1
 
 
 class ScriptedErp:
-    """An `Erp` that accepts everything, except what it is told beforehand to refuse or to fail.
+    """A fake `Erp` that accepts every invoice unless a fault is scripted.
 
     Attributes:
-        asked: Every invoice it was asked about, in order.
-        faults_met: Every fault it has answered with, in order.
+        asked: Every invoice that it was asked about, in order.
+        faults_met: Every fault that a request met, in order.
     """
 
     def __init__(self) -> None:
@@ -65,23 +65,23 @@ class ScriptedErp:
         self._gate = _RequestGate()
 
     def is_down(self, times: int = 1) -> None:
-        """Fail the next `times` calls; they are worth a retry."""
+        """Fail the next `times` calls with a retryable error."""
         self._faults.extend(ErpUnavailableError("connection refused") for _ in range(times))
 
     def refuses(self, reason: str = "unknown purchase order") -> None:
-        """Refuse the next invoice, for good."""
+        """Refuse the next invoice for good."""
         self._faults.append(ErpMismatchError(reason))
 
     def is_slow(self, times: int = 1) -> None:
-        """Let the next `times` calls wait for `heal`."""
-        self._gate.begin(times)
+        """Hold the next `times` calls until `answers` or `heal`."""
+        self._gate.hold(times)
 
     def answers(self) -> None:
-        """End the slowness; what waits is answered."""
-        self._gate.end()
+        """Release the held calls."""
+        self._gate.open()
 
     def heal(self) -> None:
-        """Drop every fault that has not happened yet, and answer what waits."""
+        """Remove all pending faults and release the held calls."""
         self._faults.clear()
         self.answers()
 
@@ -96,17 +96,17 @@ class ScriptedErp:
 
 
 class RecordingPayments:
-    """A `Payments` that remembers what it paid and when, and fails on demand.
+    """A fake `Payments` that records its payments and fails on demand.
 
-    It is idempotent, as the port demands: one key is one payment. Its faults are taken in the order they were asked
-    for, those of a line's own number first.
+    It is idempotent, as the port requires: one key is one payment. Faults apply in the order in which they are
+    scripted; those for a line number come before those for any line.
 
     Attributes:
-        echoes: Whether receipts tell the key they are for.
+        echoes: Whether receipts have the idempotency key.
         asked: Every request, in order.
         made: Every payment, in order.
-        answered: Every request and how it was answered, in the order of the answers.
-        faults_met: Every fault it has answered with, in order.
+        answered: Every request and its outcome, in the order of the answers.
+        faults_met: Every fault that a request met, in order.
     """
 
     def __init__(self, call_context: Callable[[], CallContext] = wall_clock_context) -> None:
@@ -129,46 +129,46 @@ class RecordingPayments:
         self._add(line, times, _Fault(Verb.PAYMENT_REFUSED, code))
 
     def loses_the_answer(self, times: int = 1, *, line: int | None = None) -> None:
-        """Make the next payments, but let their answers get lost on the way."""
+        """Make the next payments, but lose their answers."""
         self._add(line, times, _Fault(Verb.ANSWER_LOST))
 
     def refuses_again(self, times: int = 1, *, line: int | None = None) -> None:
-        """Make the next payments, let their answers get lost, and refuse their keys from then on, until `heal`."""
+        """Make the next payments, lose their answers, and refuse their keys from then on, until `heal`."""
         self._add(line, times, _Fault(Verb.REFUSED_AGAIN))
 
     def repeats_an_answer(self, times: int = 1, *, line: int | None = None) -> None:
         """Answer the next requests with the receipt of another line of the invoice, and pay nothing.
 
-        Where no other line's payment was answered yet, there is no answer.
+        There is no answer if no payment of another line was answered yet.
         """
         self._add(line, times, _Fault(Verb.STALE_ANSWER))
 
     @property
     def refused_keys(self) -> frozenset[str]:
-        """The keys that are refused because they were used before."""
+        """The keys that `refuses_again` makes the gateway refuse."""
         return frozenset(self._refused_keys)
 
     def is_slow(self, times: int = 1) -> None:
-        """Let the next `times` payments be under way until `answers` or `heal`."""
-        self._gate.begin(times)
+        """Hold the next `times` payments until `answers` or `heal`."""
+        self._gate.hold(times)
 
     def answers(self) -> None:
-        """End the slowness; payments under way are made and answered."""
-        self._gate.end()
+        """Release the held payments: they are made and answered."""
+        self._gate.open()
 
     @property
     def under_way(self) -> int:
-        """How many payments a slow gateway is working on."""
+        """The number of held payments."""
         return self._gate.waiting
 
     def heal(self) -> None:
-        """Drop every fault that has not happened yet, refuse no key for good, and answer what waits."""
+        """Remove all pending faults and refused keys, and release the held payments."""
         self._faults.clear()
         self._refused_keys.clear()
         self.answers()
 
     def of_invoice(self, invoice_id: str) -> list[RecordedPayment]:
-        """The payments made for one invoice, by line."""
+        """The payments of one invoice, sorted by line."""
         made = [paid for paid in self.made if paid.order.invoice_id == invoice_id]
         return sorted(made, key=lambda paid: paid.order.line)
 
@@ -180,7 +180,7 @@ class RecordingPayments:
         try:
             receipt = await self._answer(order, call_context)
             payment_id = receipt.payment_id
-            # The receipt of another payment is no answer to this request.
+            # The receipt of another payment gives no verdict about this one.
             outcome = Outcome.PAID if receipt.idempotency_key == order.idempotency_key else Outcome.UNKNOWN
         except PaymentRefusedError:
             outcome = Outcome.REFUSED
@@ -210,7 +210,7 @@ class RecordingPayments:
         raise PaymentUnavailableError("gateway timeout" if fault.verb is Verb.PAYMENT_DOWN else "connection reset")
 
     def _receipt_of_another(self, order: PaymentOrder) -> PaymentReceipt | None:
-        """The last one that another line of the invoice was given."""
+        """The last receipt that another line of the invoice got."""
         for each in reversed(self.answered):
             is_of_it = each.order.invoice_id == order.invoice_id and each.order.line != order.line
             if is_of_it and each.outcome is Outcome.PAID:

@@ -1,4 +1,4 @@
-"""Keeps context managers open in tasks of their own."""
+"""Keeps a context manager open in a task of its own."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ T = TypeVar("T")
 
 
 class TaskOwnedContext(Generic[T]):
-    """An async context manager that is open until `close`, entered and left by the same task.
+    """An async context manager that stays open until `close`, entered and left by the same task.
 
-    Clients of MCP and workers of Temporal must be left by the task that entered them; fixtures and worlds are not.
+    MCP clients and Temporal workers must be left by the task that entered them. pytest fixtures do not guarantee that.
 
     Attributes:
-        value: What the context manager gave.
+        value: The value of the context manager.
     """
 
     value: T
 
     @classmethod
     async def open(cls, manager: AbstractAsyncContextManager[T]) -> TaskOwnedContext[T]:
-        """Enter it. Raises what entering raises."""
+        """Enter the context manager. Raises what entering raises."""
         context = cls()
         context._end = asyncio.Event()
         began: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -32,7 +32,7 @@ class TaskOwnedContext(Generic[T]):
         try:
             context.value = await began
         except asyncio.CancelledError:
-            # Whoever asked is interrupted, or entering was: nothing stays open.
+            # The caller or the task was cancelled while entering. Leave nothing open.
             context._task.cancel()
             await asyncio.gather(context._task, return_exceptions=True)
             raise
@@ -52,7 +52,7 @@ class TaskOwnedContext(Generic[T]):
             began.set_exception(error)
 
     async def close(self) -> None:
-        """Leave it. Raises what went wrong in it meanwhile, or what leaving raises."""
+        """Leave the context manager. Raises what its task or leaving raises."""
         self._end.set()
         try:
             await asyncio.wait_for(self._task, HARNESS_TIMEOUT)

@@ -1,4 +1,4 @@
-"""The end of a world: the outside world is healthy again, time passes, and every invoice has to end."""
+"""The end of a world: faults are removed, time passes, and every invoice must end."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from invoice_mcp.testing.records import ToolRefused
 if TYPE_CHECKING:
     from invoice_mcp.testing.world.world import World
 
-# Longer than any retry takes, and than clocks may be apart.
+# Longer than any retries, and than the skew of clocks.
 _MARGIN = timedelta(hours=1)
-# Retries of the ERP, then the decision, then the due dates and retries of payments; twice, as machines may be slow.
+# Retries of the ERP, the decision, due dates, retries of payments; twice that, for slow machines.
 _MAX_ROUNDS = 8
-# Real time after which it is stuck.
+# Real time in seconds after which an invoice counts as stuck.
 _END_TIMEOUT = 5.0
 _TERMINAL = tuple(status for status in Status if status.is_terminal)
 _OPEN = frozenset({LineStatus.PENDING, LineStatus.SCHEDULED})
 
 
 async def run_to_quiescence(world: World) -> list[Violation]:
-    """Let every invoice end, and tell those that do not (L1)."""
+    """Run every invoice to its end. Returns a violation of L1 for each one that does not end."""
     await world.restart_worker()
     world.heal()
-    # What was under way may be all that an invoice that has ended left behind.
+    # Payments under way may belong to closed invoices, too.
     await world.ports_answer()
     for workflow_id in world.workflow_ids:
         await await_terminated_lines(world, workflow_id)
@@ -42,7 +42,7 @@ async def run_to_quiescence(world: World) -> list[Violation]:
         try:
             needed = {each: await _time_needed(world, each, is_overdue=each in waited) for each in world.workflow_ids}
         except ToolRefused as refused:
-            return [Violation("L1", world.workflow_id, f"can't be asked any more: {refused}")]
+            return [Violation("L1", world.workflow_id, f"its report can't be read any more: {refused}")]
         spans = [span for span in needed.values() if span is not None]
         if not spans:
             await advance_past_abandoned_lines(world)
@@ -51,11 +51,11 @@ async def run_to_quiescence(world: World) -> list[Violation]:
         try:
             await world.advance(max(spans))
         except EngineStuckError as stuck:
-            return [Violation("L1", world.workflow_id, f"something in it holds up the clock: {stuck}")]
+            return [Violation("L1", world.workflow_id, f"the clock does not advance: {stuck}")]
     found = []
     for workflow_id in world.workflow_ids:
         if (await world.handle(workflow_id).describe()).status is WorkflowExecutionStatus.TERMINATED:
-            # Ended over the workflow's head: its status stays as it was.
+            # A terminated workflow keeps the status that it had.
             continue
         try:
             await world.until(*_TERMINAL, workflow_id=workflow_id, within=_END_TIMEOUT)
@@ -65,7 +65,7 @@ async def run_to_quiescence(world: World) -> list[Violation]:
 
 
 async def await_terminated_lines(world: World, workflow_id: str) -> None:
-    """Where an invoice was terminated, give the server the time to end its lines: that comes a moment later."""
+    """Wait until the server has ended the lines of a terminated invoice, which takes a moment."""
     if (await world.handle(workflow_id).describe()).status is not WorkflowExecutionStatus.TERMINATED:
         return
     with suppress(TimeoutError):
@@ -78,7 +78,7 @@ async def await_terminated_lines(world: World, workflow_id: str) -> None:
 
 
 async def advance_past_abandoned_lines(world: World) -> None:
-    """Let the due dates come of lines that resets have left behind: whether they are paid then is to be seen."""
+    """Advance past the due dates of the lines that resets left open, to observe whether they are paid then."""
     for workflow_id in dict.fromkeys(world.resets):
         due = []
         for line in (await world.status(workflow_id)).lines:
@@ -91,30 +91,30 @@ async def advance_past_abandoned_lines(world: World) -> None:
 
 
 async def _time_needed(world: World, workflow_id: str, *, is_overdue: bool) -> timedelta | None:
-    """How much time must pass for an invoice to go on, once it does not go on by itself; None when it has ended.
+    """How much time must pass for an invoice to progress; None if it is closed.
 
     Args:
-        is_overdue: Its time to decide was waited for already; there is no second one.
+        is_overdue: Whether the approval timeout has passed already.
     """
     if (await world.handle(workflow_id).describe()).status is not WorkflowExecutionStatus.RUNNING:
         return None
-    # Then it waits for a retry, or is stuck, and more time must pass.
-    patience = asyncio.get_running_loop().time() + world.engine.reaction_time
+    # After this time the invoice waits for a retry or is stuck, so more time must pass.
+    deadline = asyncio.get_running_loop().time() + world.engine.reaction_time
     while not (report := await world.status(workflow_id)).status.is_terminal:
         due = None
         if not (is_overdue and report.status is Status.PENDING_APPROVAL):
             due = _time_to_next_due(world, report, await world.now(workflow_id))
-        if due is not None or asyncio.get_running_loop().time() >= patience:
+        if due is not None or asyncio.get_running_loop().time() >= deadline:
             return (due or timedelta()) + _MARGIN
         await asyncio.sleep(0.01)
     return None
 
 
 def _time_to_next_due(world: World, report: InvoiceReport, now: datetime) -> timedelta | None:
-    """When the next thing is due, from now; None if it should be happening at this moment."""
+    """The time until the invoice's next timer fires; None if it should progress now."""
     match report.status:
         case Status.PENDING_APPROVAL if report.decision is None:
-            # Not what the report says: that is what is to be checked.
+            # Not the report's deadline, which is under test.
             return world.approval_timeout
         case Status.PAYING:
             waits = [line.due_date - now for line in report.lines if line.status in _OPEN]
@@ -124,16 +124,16 @@ def _time_to_next_due(world: World, report: InvoiceReport, now: datetime) -> tim
 
 
 async def cancel_open(world: World) -> None:
-    """End what is still open, whatever it takes of the workflow itself.
+    """Cancel the invoices that are still open.
 
     Raises:
-        EngineStuckError: Something can't be ended.
+        EngineStuckError: A workflow can't be ended.
     """
     await world.restart_worker()
     world.heal()
     for workflow_id in world.workflow_ids:
-        # Cancelled, not terminated: the time-skipping server loses count of its clock's locks when a workflow is
-        # terminated in the middle of a task.
+        # Not terminated: the time-skipping server loses count of the locks of its clock if a workflow is terminated
+        # during a task.
         handle = world.handle(workflow_id)
         try:
             async with asyncio.timeout(HARNESS_TIMEOUT):

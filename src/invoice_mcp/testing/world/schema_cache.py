@@ -1,8 +1,8 @@
-"""Spares an MCP client from validating the same shape of an answer again and again, which takes a quarter of its time.
+"""Caches an MCP client's validation of structured answers, which takes a quarter of its time.
 
-The client holds every structured answer against the tool's output schema. Whether one conforms depends on its keys and
-on the types of its values; on the values themselves only where the schema limits those, and all such limits of ours are
-checked again when an answer is read as its model. So of each shape the first answer is validated, and the rest are not.
+Whether an answer conforms to the output schema depends on its keys and the types of its values. It depends on the
+values only where the schema limits them, and our models check all of those limits when they parse an answer. So only
+the first answer of each shape is validated.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from mcp_types import CallToolResult
 
 
 def cache_output_validation(client: Client, known: set[tuple[str, Any]]) -> None:
-    """Let a client validate the first answer of each tool and shape only. What fails is validated every time.
+    """Make a client validate only the first answer of each tool and shape. Failures are not cached.
 
     Args:
-        known: The shapes that conform, by tool; of all clients whose servers have the same tools.
+        known: The (tool, shape) pairs that conform. Clients of servers with the same tools may share it.
     """
     session = client.session
     validate = session.validate_tool_result
@@ -32,7 +32,7 @@ def cache_output_validation(client: Client, known: set[tuple[str, Any]]) -> None
 
 
 def shape_of(value: Any) -> Any:
-    """The keys and types in some JSON, however often they repeat in a list."""
+    """The keys and types in a JSON value. Repetitions in a list count once."""
     if isinstance(value, dict):
         return tuple((key, shape_of(part)) for key, part in value.items())
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""The door of tasks: the same tools, called as a client does that knows tasks, and answered alike."""
+"""The tools called through MCP tasks, with the same answers as the plain tools."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _STATUS_OF = {Status.CANCELLED: "cancelled"}
 
 
 def extensions(client_interface: ClientInterface) -> list[TasksClient]:
-    """What the client of this door declares."""
+    """The extensions that the client declares."""
     return [TasksClient()] if client_interface == "tasks" else []
 
 
 def tool_client(client_interface: ClientInterface, client: Client) -> Tools:
-    """The tools, as they are called through this door."""
+    """The tools, called through this interface."""
     return TaskToolClient(client) if client_interface == "tasks" else Tools(client)
 
 
 class TaskToolClient(Tools):
-    """A client with tasks. Where there is no task, or it does not ask, the plain tool is called.
+    """Calls tools through MCP tasks. If there is no task, or it has no open form, calls the plain tool.
 
-    Every report that `status` gives is held against the task: they may not contradict each other.
+    Compares every report of `status` with the task: the two must agree.
     """
 
     def __init__(self, client: Client) -> None:
@@ -53,7 +53,7 @@ class TaskToolClient(Tools):
         self._last_error: MCPError | None = None
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """As `Tools.call`."""
+        """See `Tools.call`."""
         self._last_error = None
         match tool:
             case "trigger":
@@ -68,7 +68,7 @@ class TaskToolClient(Tools):
                 return await super().call(tool, arguments)
 
     def follow_reset(self, workflow_id: str, base_run_id: str, run_id: str) -> None:
-        """As `Tools.follow_reset`. The task of the run before goes on, too: it says nothing of that run any more."""
+        """See `Tools.follow_reset`. The old run's task continues with the new run, and describes that one."""
         self._reset_runs.add(WorkflowRun(workflow_id, base_run_id))
         self._newest_runs[workflow_id] = WorkflowRun(workflow_id, run_id)
 
@@ -90,13 +90,13 @@ class TaskToolClient(Tools):
         return content
 
     async def _call_tool(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """By the plain tool. What the task could not do, it may not be able to do either."""
+        """Call the plain tool. It must fail, too, if the task failed before."""
         content = await super().call(tool, arguments)
-        _require(self._last_error is None, f"{tool} was done, but by the task it could not be: {self._last_error}")
+        _require(self._last_error is None, f"{tool} succeeded, but through the task it failed: {self._last_error}")
         return content
 
     async def _decide(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The report after the task's form was sent; None where it does not ask, or did not take the answer."""
+        """Answer the task's form. Returns the report; None if there is no form, or the answer was not accepted."""
         run = self._run(arguments)
         task = await self._task(run)
         if run is None or task is None or task.status != "input_required":
@@ -112,22 +112,22 @@ class TaskToolClient(Tools):
         report = await self._fetch_report(run)
         is_lost = report.decision is None and report.status is Status.PENDING_APPROVAL
         _require(not is_lost, f"the task took the answer {tool!r}, and nothing was decided")
-        # Else somebody was faster, and only the plain tool can say so.
+        # Otherwise another decision was faster, and only the plain tool can report that.
         is_ours = report.decision is not None and report.decision.verdict == _VERDICTS[tool]
         return self._answered(tool, arguments, report) if is_ours else None
 
     async def _cancel(self, arguments: Mapping[str, Any]) -> dict[str, Any] | None:
         run = self._run(arguments)
-        # A task is cancelled without a reason: who has one calls the tool.
+        # tasks/cancel has no reason. With a reason, the tool is called.
         task = None if arguments.get("reason") else await self._task(run)
-        # Stopping the task of an approved invoice cancels nothing: that is for the plain tool.
+        # tasks/cancel does not cancel an approved invoice. The plain tool does.
         if run is None or task is None or task.is_terminal or await self._is_approved(run):
             return None
         await cancel_task(self.client.session, task.task_id)
-        # It is acknowledged, and takes effect when it does: the plain tool waits for that a little, too.
+        # The cancellation is acknowledged before it takes effect. The plain tool waits a little, too.
         report = await self._fetch_report(run, wait_seconds=2)
-        # What had ended by itself, or was approved, in the meantime is acknowledged all the same: only the plain tool
-        # says so, or cancels it.
+        # The task acknowledges a cancellation also if the invoice was closed or approved meanwhile. The plain tool then
+        # reports that, or cancels.
         is_cancelled = report.cancelling or report.status is Status.CANCELLED
         return self._answered("cancel", arguments, report) if is_cancelled else None
 
@@ -135,7 +135,7 @@ class TaskToolClient(Tools):
         try:
             decision = (await self._fetch_report(run)).decision
         except ToolRefused:
-            # Nobody can tell of it: then nobody has heard of an approval either.
+            # No report can be read, so no approval is known.
             return False
         return decision is not None and decision.verdict is Verdict.APPROVED
 
@@ -147,9 +147,9 @@ class TaskToolClient(Tools):
         report = await self._fetch_report(run)
         after = await self._task(run)
         _require(
-            after is not None or self._last_error is None, f"`status` tells, but the task can't: {self._last_error}"
+            after is not None or self._last_error is None, f"`status` answers, but the task fails: {self._last_error}"
         )
-        # What changes while we look says nothing.
+        # Compare only if the task did not change meanwhile.
         if before is not None and after is not None and before.last_updated_at == after.last_updated_at:
             _require_agreement(after, report)
         return content
@@ -161,13 +161,13 @@ class TaskToolClient(Tools):
         return self._newest_runs.get(workflow_id) if isinstance(workflow_id, str) else None
 
     async def _task(self, run: WorkflowRun | None) -> DetailedTask | None:
-        """The task; None where there is none, or nobody can tell of it."""
+        """The task; None if there is none, or it can't be read."""
         if run is None or run in self._reset_runs:
             return None
         try:
             task = await get_task(self.client.session, task_id_of(run))
         except MCPError as error:
-            # There need be none of a run that another door has begun, in the older protocol say.
+            # A run that another client interface started need not have a task, for example with the older protocol.
             self._last_error = _expected(error) if run in self._task_runs else None
             return None
         for request in (task.input_requests or {}).values():
@@ -175,7 +175,7 @@ class TaskToolClient(Tools):
         return task
 
     async def _fetch_report(self, run: WorkflowRun, **arguments: Any) -> InvoiceReport:
-        """The report, by the plain tool, without a line in the journal."""
+        """The report by the plain tool, without an entry in the journal."""
         answer = await self.client.call_tool("status", {**run._asdict(), **arguments})
         if answer.is_error:
             raise ToolRefused(_text(answer))
@@ -198,17 +198,17 @@ class TaskToolClient(Tools):
 def _require_agreement(task: DetailedTask, report: InvoiceReport) -> None:
     asks = report.status is Status.PENDING_APPROVAL and report.decision is None
     ongoing = "input_required" if asks else "working"
-    # A workflow that an operator has ended does not go on, whatever it told last.
+    # A terminated workflow keeps its last status.
     if report.workflow_status in {"RUNNING", "COMPLETED", "CANCELED"}:
         expected = _STATUS_OF.get(report.status, "completed") if report.status.is_terminal else ongoing
         _require(task.status == expected, f"the task is {task.status}, but the invoice {report.status}")
     if task.status == "completed" and task.result is not None:
-        told = InvoiceReport.model_validate(task.result["structuredContent"])
-        _require(told == report, f"the task ended with {told}, but `status` tells {report}")
+        in_task = InvoiceReport.model_validate(task.result["structuredContent"])
+        _require(in_task == report, f"the task ended with {in_task}, but `status` reports {report}")
 
 
 def _expected(error: MCPError) -> MCPError:
-    """The error, if there may be such: what was given can't be taken, or nobody can answer now."""
+    """The error if it is an expected one: invalid parameters, or no answer at the moment. Otherwise raises it."""
     if error.code not in {INVALID_PARAMS, INTERNAL_ERROR}:
         raise error
     return error

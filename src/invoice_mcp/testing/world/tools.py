@@ -1,4 +1,4 @@
-"""The six tools as a scenario speaks of them: typed answers, refusals as exceptions, and a journal of both."""
+"""Calls the tools through an MCP client: errors as exceptions, and a journal of all answers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from invoice_mcp.testing.records import Answer, Form, ToolRefused
 
 
 class Tools:
-    """Calls tools through an MCP client and keeps every answer.
+    """Calls tools through an MCP client and records every answer.
 
     Attributes:
-        answers: Of every call, in the order in which they were answered.
-        progress: Of every progress notification, how far and in what words.
-        forms: Every form that was shown, once.
+        answers: The answers of all calls, in the order of the answers.
+        progress: The progress and message of every progress notification.
+        forms: The forms that were shown, without duplicates.
     """
 
     def __init__(self, client: Client) -> None:
@@ -29,12 +29,12 @@ class Tools:
         self.forms: dict[Form, None] = {}
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Call a tool; the answer is its structured content.
+        """Call a tool. Returns the structured content.
 
         Raises:
-            ToolRefused: It answered with an error.
+            ToolRefused: The tool answered with an error.
         """
-        # As it is now: whoever calls may change it later, and submit it again.
+        # Record a copy: the caller may change the arguments later.
         arguments = deepcopy(dict(arguments))
         answer = await self.client.call_tool(
             tool, dict(arguments), progress_callback=self._on_progress, read_timeout_seconds=2 * HARNESS_TIMEOUT
@@ -50,11 +50,11 @@ class Tools:
         return content
 
     def follow_reset(self, workflow_id: str, base_run_id: str, run_id: str) -> None:
-        """An invoice goes on as another run, which no tool began."""
+        """Note that an invoice continues as another run after a reset."""
 
     @staticmethod
     async def refusal(call: Awaitable[object]) -> ToolRefused:
-        """How a call is refused that must be."""
+        """The error of a call that must be refused."""
         try:
             answer = await call
         except ToolRefused as refused:

@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere: always with a bound, and with a word about how it stood when that was reached."""
+"""Bounded waiting. Its errors describe the state at the timeout."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT
 
 @asynccontextmanager
 async def bounded(what: str, describe_state: Callable[[], str], within: float = HARNESS_TIMEOUT) -> AsyncIterator[None]:
-    """Give the block so many seconds of real time.
+    """Limit the real time of a block, in seconds.
 
     Raises:
-        AssertionError: It took longer: `what` was waited for in vain.
+        AssertionError: The block timed out while waiting for `what`.
     """
     try:
         async with asyncio.timeout(within):
@@ -25,22 +25,22 @@ async def bounded(what: str, describe_state: Callable[[], str], within: float = 
 
 
 async def wait_until(
-    happened: Callable[[], object],
+    condition: Callable[[], object],
     what: str,
     describe_state: Callable[[], str],
     *,
     within: float = HARNESS_TIMEOUT,
     pause: float = 0.002,
 ) -> None:
-    """Look again and again, first after `pause` seconds and then ever less often, until it has happened.
+    """Poll a condition, first after `pause` seconds and then at growing intervals, until it holds.
 
     Args:
-        happened: Whether it has; may be a coroutine function.
+        condition: The condition; may be a coroutine function.
 
     Raises:
         AssertionError: As for `bounded`.
     """
     async with bounded(what, describe_state, within):
-        while not (await answer if inspect.isawaitable(answer := happened()) else answer):
+        while not (await answer if inspect.isawaitable(answer := condition()) else answer):
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, 0.1)

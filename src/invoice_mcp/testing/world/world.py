@@ -1,4 +1,4 @@
-"""The World: the verbs a scenario speaks, whatever the engine; at its end it is settled and checked."""
+"""The world of one scenario: its actions and observations. At its end invoices run to completion and are checked."""
 
 from __future__ import annotations
 
@@ -44,17 +44,24 @@ _NO_REAPPLY = ResetReapplyType.RESET_REAPPLY_TYPE_NONE
 
 
 class World(BaseWorld):
-    """What a scenario can do and see. Made by `open_world`.
+    """What a scenario can do and observe. Use `open_world` to make one.
 
-    The tools go through a real MCP session to the production server; `trigger` remembers the invoice, and the other
-    tools speak of the last one, unless told another `workflow_id`. A tool that refuses raises `ToolRefused`.
+    The tools are called through a real MCP session with the production server. Methods refer to the last invoice unless
+    they get another `workflow_id`. A tool that answers with an error raises `ToolRefused`.
 
     Attributes:
-        erp: The ERP's faults, and what it was asked.
-        payments: The gateway's faults, and what it was asked.
-        approval_timeout: How long invoices that are triggered here wait for a decision.
-        workflow_ids: Of every invoice triggered here, and every one added by `track`.
-        resets: The workflow id of each invoice that was reset here, once for each time.
+        erp: The fake ERP, with its faults and its recorded requests.
+        payments: The fake gateway, with its faults and its recorded requests.
+        approval_timeout: How long invoices that are submitted here wait for a decision.
+        workflow_ids: The workflow ids of all invoices that were submitted here or added by `track`.
+        resets: The workflow id of each reset, in order.
+
+    Example:
+        world.payments.loses_the_answer(line=2)
+        await world.submit(("100", PAST_DUE), ("250", await world.due_in(DAY)))
+        await world.approve()
+        await world.advance(2 * DAY)
+        await world.until("PAID")
     """
 
     def __init__(
@@ -74,78 +81,78 @@ class World(BaseWorld):
     # -- the tools, through MCP ----------------------------------------------------------------------------
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call any tool with any arguments; the answer is its structured content."""
+        """Call any tool with any arguments. Returns the structured content."""
         answer = await self._tools.call(tool, arguments)
         if tool == "trigger":
             self.track(answer["workflow_id"], answer["run_id"])
         return answer
 
     async def trigger(self, invoice: dict[str, Any] | None = None) -> Submission:
-        """Submit an invoice; by default a new one of one line over 100, due in the past."""
+        """Submit an invoice; by default a new one with one line over 100, past due."""
         return Submission.model_validate(await self.call("trigger", invoice=invoice or self.invoice()))
 
     async def status(self, workflow_id: str = "", **arguments: Any) -> InvoiceReport:
-        """The report, by the tool `status`."""
+        """Call the tool `status`."""
         return await self._report("status", workflow_id, **arguments)
 
     async def approve(self, workflow_id: str = "", *, by: str = "Ann", **arguments: Any) -> InvoiceReport:
-        """Approve."""
+        """Call the tool `approve`."""
         return await self._report("approve", workflow_id, approver=by, **arguments)
 
     async def reject(self, workflow_id: str = "", *, by: str = "Bob", **arguments: Any) -> InvoiceReport:
-        """Reject."""
+        """Call the tool `reject`."""
         return await self._report("reject", workflow_id, approver=by, **arguments)
 
     async def cancel(self, workflow_id: str = "", **arguments: Any) -> InvoiceReport:
-        """Cancel."""
+        """Call the tool `cancel`."""
         return await self._report("cancel", workflow_id, **arguments)
 
     async def list(self, **arguments: Any) -> list[dict[str, Any]]:
-        """The entries of the tool `list`."""
+        """Call the tool `list`. Returns its entries."""
         found: list[dict[str, Any]] = (await self.call("list", **arguments))["invoices"]
         return found
 
     async def refusal(self, call: Awaitable[object]) -> ToolRefused:
-        """How a call is refused that must be: `await world.refusal(world.approve())`."""
+        """The error of a call that must be refused: `await world.refusal(world.approve())`."""
         return await self._tools.refusal(call)
 
     async def _report(self, tool: str, workflow_id: str, **arguments: Any) -> InvoiceReport:
         which = workflow_id or self.workflow_id
         return InvoiceReport.model_validate(await self.call(tool, workflow_id=which, **arguments))
 
-    # -- beside the tools ----------------------------------------------------------------------------------
+    # -- without the tools --------------------------------------------------------------------------------
 
     async def submit(self, *lines: tuple[str, str], until: str = Status.PENDING_APPROVAL, **fields: Any) -> str:
-        """Trigger a new invoice of these lines, wait until it has that status, and return its workflow id."""
+        """Submit a new invoice with these lines and wait until it has a status. Returns its workflow id."""
         workflow_id = (await self.trigger(self.invoice(*lines, **fields))).workflow_id
         await self.until(until)
         return workflow_id
 
     async def signal(self, name: str, workflow_id: str = "") -> None:
-        """Send one of the seed's signals, ApproveInvoice or RejectInvoice, past the MCP server.
+        """Send a signal of the original sample, ApproveInvoice or RejectInvoice, without the MCP server.
 
         Raises:
-            temporalio.service.RPCError: NOT_FOUND, for an invoice that has ended.
+            temporalio.service.RPCError: NOT_FOUND, for a closed invoice.
         """
         await self.handle(workflow_id).signal(name)
 
     async def raw_update(self, name: str, workflow_id: str = "", *, by: str = "Mallory") -> None:
-        """Send one of the workflow's updates, approve or reject, past the MCP server.
+        """Send an update of the workflow, approve or reject, without the MCP server.
 
         Raises:
-            temporalio.client.WorkflowUpdateFailedError: The workflow refuses it; its cause's type is the code.
-            temporalio.service.RPCError: NOT_FOUND, for an invoice that has ended.
+            temporalio.client.WorkflowUpdateFailedError: The workflow refuses it. Its cause's type is the error code.
+            temporalio.service.RPCError: NOT_FOUND, for a closed invoice.
         """
         await self.handle(workflow_id).execute_update(name, DecisionRequest(by=by))
 
     async def reset(self, workflow_id: str = "", *, reapplies: bool = False) -> str:
-        """Reset the newest run to its beginning, past the MCP server; the id of the run that goes on instead.
+        """Reset the newest run to its beginning, without the MCP server. Returns the id of the new run.
 
         Args:
-            reapplies: The signals and updates that it had taken come again: what Temporal does by default.
+            reapplies: Reapply the signals and updates of the old run, which is Temporal's default.
 
         Raises:
-            temporalio.service.RPCError: NOT_FOUND, where there is no such invoice; UNIMPLEMENTED on the test server.
+            temporalio.service.RPCError: NOT_FOUND, without such an invoice; UNIMPLEMENTED on the time-skipping server.
         """
         handle = self.handle(workflow_id)
         tasks = [event.event_id async for event in handle.fetch_history_events() if event.event_type in _TASK_ENDS]
@@ -167,26 +174,26 @@ class World(BaseWorld):
         return answer.run_id
 
     async def advance(self, span: timedelta) -> None:
-        """Let time pass for every invoice of this world. A slow port answers before.
+        """Let time pass for every invoice of this world. Slow ports answer first.
 
-        Without a worker only until the next thing is due: time does not skip over work that waits.
+        Without a worker, time passes only until the next task: it does not skip over tasks that wait.
         """
         await self.ports_answer()
         await self.engine.advance(span, self.workflow_ids)
 
     async def crash_worker(self) -> None:
-        """End the worker: every workflow is out of memory, and must come back by replay.
+        """Stop the worker, so that every workflow must be replayed.
 
-        On the time-skipping server, which can't do without, another worker is there at once.
+        The time-skipping server can't run without a worker. There, the workflows are evicted from the cache instead.
         """
         await self._environment.crash_worker()
 
     async def restart_worker(self) -> None:
-        """Start it again, if it does not run."""
+        """Start the worker unless it is running."""
         await self._environment.start_worker()
 
     async def until(self, *statuses: str, workflow_id: str = "", within: float = HARNESS_TIMEOUT) -> InvoiceReport:
-        """Wait until the invoice has one of these statuses, without moving the clock, and return its report."""
+        """Wait until the invoice has one of these statuses, without advancing the clock. Returns its report."""
         which = workflow_id or self.workflow_id
         seen: list[InvoiceReport] = []
 
@@ -199,7 +206,7 @@ class World(BaseWorld):
         return seen[-1]
 
     async def read_report(self, workflow_id: str = "") -> InvoiceReport:
-        """The report; of an invoice that has not ended by the query, which costs less than a tool call."""
+        """The report: by query for an open invoice, which is cheaper than a tool call; by `status` for a closed one."""
         handle = self.handle(workflow_id)
         if (await handle.describe()).status is WorkflowExecutionStatus.RUNNING:
             try:
@@ -207,9 +214,9 @@ class World(BaseWorld):
                     "GetInvoiceReport", result_type=InvoiceReport, rpc_timeout=timedelta(seconds=HARNESS_TIMEOUT)
                 )
             except WorkflowQueryFailedError as error:
-                # It goes otherwise when it is replayed.
-                seen = f"can't be asked any more: {error}"
-                raise Violations([Violation("S9", handle.id, seen)]) from None
+                # Its replay is nondeterministic.
+                detail = f"can't be queried any more: {error}"
+                raise Violations([Violation("S9", handle.id, detail)]) from None
         else:
             self._last_report = await self.status(handle.id)
         return self._last_report
@@ -217,30 +224,30 @@ class World(BaseWorld):
     _last_report: InvoiceReport | None = None
 
     def _describe_state(self) -> str:
-        return self._last_report.summary if self._last_report else "it could not be asked"
+        return self._last_report.summary if self._last_report else "its report could not be read"
 
-    # -- what there is to see ------------------------------------------------------------------------------
+    # -- observations -------------------------------------------------------------------------------------
 
     def track(self, workflow_id: str, run_id: str = "") -> None:
-        """Count a workflow as an invoice of this world: the tools speak of it, and it is checked at the end."""
+        """Add a workflow to the invoices of this world: methods refer to it, and it is checked at the end."""
         self._track(workflow_id, run_id)
 
     @property
     def tools(self) -> Tools:
-        """The journal of every tool call, and its progress notifications."""
+        """The client of the tools, with the journal of all calls."""
         return self._tools
 
     @property
     def task_queue(self) -> str:
-        """Where the worker polls."""
+        """The task queue of the worker."""
         return self._environment.task_queue
 
     async def observe(self) -> Observations:
-        """Everything there is to see of every invoice, for `check`."""
+        """Collect the observations of all invoices, for `check`."""
         observed = await observe(
             self.client, self._runs, report=self.status, ledger=self.ledger, attempts=tuple(self.payments.answered)
         )
-        # Asking the tools is part of it: what they answer now counts too.
+        # The calls of `status` above are observations, too, so take the answers last.
         return replace(
             observed,
             answers=tuple(self._tools.answers),
@@ -252,12 +259,12 @@ class World(BaseWorld):
 
 
 async def _remaining_violations(world: World) -> list[Violation]:
-    """What else is wrong in a world with invoices that do not end; that may be hard to see."""
+    """Other violations in a world with invoices that do not end, as far as they can be observed."""
     try:
         await cancel_open(world)
         observed = await world.observe()
     except (EngineStuckError, RPCError):
-        # Then at least what the tools answered.
+        # At least the answers of the tools can be checked.
         observed = Observations((), (), tuple(world.tools.answers))
     return check(observed)
 
@@ -273,17 +280,24 @@ async def open_world(
     run_to_end: bool = True,
     seed: int | None = None,
 ) -> AsyncIterator[World]:
-    """A world for one scenario. When its block has ended well, every invoice is led to its end, and all is checked.
+    """Open a world for one scenario. At the end of its block every invoice runs to its end, and the checker runs.
 
     Args:
-        protocol_mode: Which MCP protocol the client speaks: "auto" (the current one) or "legacy".
-        client_interface: Whether the client submits, decides and cancels by the plain tools, or by tasks.
-        signals_approve: Whether the signal ApproveInvoice approves: see `Policy`.
-        run_to_end: False: open invoices are cancelled at the end rather than waited for.
+        pool: Provides the test environment.
+        protocol_mode: The MCP protocol of the client: "auto" (the current one) or "legacy".
+        client_interface: Whether the client submits, decides and cancels with the plain tools or with MCP tasks.
+        approval_timeout: How long invoices wait for a decision.
+        signals_approve: Whether the signal ApproveInvoice approves; see `Policy`.
+        run_to_end: Whether open invoices run to their end. Otherwise they are cancelled.
         seed: See `Engine.shuffle`.
 
     Raises:
-        Violations: The scenario broke a promise (S1 to S10, L1).
+        Violations: The scenario broke a rule (S1 to S10, L1).
+
+    Example:
+        async with EnvironmentPool(kinds()["simulated"]) as pool, open_world(pool) as world:
+            await world.submit(("100", PAST_DUE))
+            await world.reject()
     """
     async with pool.take() as environment:
         environment.engine.shuffle(seed)
@@ -300,7 +314,7 @@ async def open_world(
                 await cancel_open(world)
                 found = check(await world.observe())
         except BaseException:
-            # Whatever it was: nothing of this world may hold up the clock of the next one.
+            # Nothing of this world may block the clock of the next one.
             with suppress(Exception):
                 await cancel_open(world)
             environment.is_broken = True

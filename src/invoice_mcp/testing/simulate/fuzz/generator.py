@@ -15,6 +15,7 @@ from typing import Any
 from invoice_mcp.testing.model.actions import (
     ATTACKS,
     CLIENT_INTERFACES,
+    FAULTS,
     PAYMENT_FAULTS,
     PROTOCOL_MODES,
     RESETS,
@@ -22,14 +23,6 @@ from invoice_mcp.testing.model.actions import (
     Verb,
 )
 from invoice_mcp.testing.model.scenario import Line, Scenario
-
-FAULTS: tuple[Verb, ...] = (
-    Verb.ERP_DOWN,
-    Verb.ERP_REFUSES,
-    *PAYMENT_FAULTS,
-    Verb.CRASH,
-)
-"""What can go wrong around an invoice: at the ERP, at the gateway, to the worker."""
 
 _STEPS = tuple(verb for verb in Verb if verb not in {*FAULTS, *ATTACKS, *RESETS})
 # The longest path: submitted, approved, paid, submitted once more, and so on. Other actions are inserted between these.
