@@ -155,7 +155,7 @@ def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.Monkey
         for run in range(60)
         if not set(RESETS).isdisjoint(_verbs(each := generate_scenario(3, run, GeneratorOptions())))
     ]
-    monkeypatch.setattr(simulated_engine, "awaiting", everybody)
+    monkeypatch.setattr(simulated_engine, "find_parent", everybody)
     runner = EpisodeRunner()
     try:
         convicted = {
