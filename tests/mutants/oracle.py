@@ -101,7 +101,7 @@ def _on_a_server(_corpus: Path) -> str:
 
 async def _run_without_cache() -> str:
     from invoice_mcp.testing import EnvironmentPool, kinds, open_world
-    from tests.scenarios.test_without_cache import test_an_invoice_is_paid_by_a_worker_that_forgets as live
+    from tests.scenarios.test_without_cache import test_an_invoice_is_paid_by_a_worker_without_a_cache as live
 
     # As under pytest, an unawaited coroutine is an error: code ran on in an evicted workflow.
     with warnings.catch_warnings(record=True) as seen:

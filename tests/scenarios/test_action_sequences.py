@@ -27,7 +27,7 @@ def by_beginning(length: int) -> dict[Word, list[Word]]:
 @requirement("SEQUENCES-ALL", "TASK-FIRST-DECISION")
 @pytest.mark.parametrize("client_interface", CLIENT_INTERFACES)
 @pytest.mark.parametrize("begin", BEGINNINGS, ids=lambda word: "-then-".join(str(action) for action in word))
-def test_every_word_that_begins_so_goes_as_the_model_says(
+def test_every_sequence_with_this_prefix_conforms_to_the_model(
     bulk: ScenarioRunner, sequence_length: int, begin: Word, client_interface: ClientInterface
 ) -> None:
     # The other door is another way to say the same: that shows in shorter words.

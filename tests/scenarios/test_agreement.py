@@ -69,7 +69,7 @@ def test_the_simulator_goes_as_the_servers_do(
 @pytest.mark.nightly
 @settings(max_examples=settings().max_examples // 10, suppress_health_check=[HealthCheck.too_slow])
 @given(scenario=scenarios())
-def test_a_random_life_goes_on_the_simulator_as_on_the_servers(
+def test_a_random_scenario_has_the_same_outcome_on_the_simulator_and_the_servers(
     simulated: ScenarioRunner, other: ScenarioRunner, scenario: Scenario
 ) -> None:
     require_agreement(account(simulated, scenario), account(other, scenario), other.kind.name, scenario)

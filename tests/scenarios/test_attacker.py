@@ -132,7 +132,7 @@ async def terminated_during_a_payment(pool: EnvironmentPool, *, is_answered_firs
         await world.when(lambda: world.payments.under_way)
         assert await attack(world, Verb.TERMINATE) == "OK"
 
-        async def is_told_truly() -> bool:
+        async def is_reported_correctly() -> bool:
             report = await world.status()
             assert (report.status, report.workflow_status) == (Status.PAYING, "TERMINATED")
             assert "What is not told as paid may have been paid" in report.summary
@@ -142,10 +142,10 @@ async def terminated_during_a_payment(pool: EnvironmentPool, *, is_answered_firs
             return (entry["status"], entry["workflow_status"]) == ("PAYING", "TERMINATED")
 
         # What lists tell comes a moment later.
-        await world.when(is_told_truly)
+        await world.when(is_reported_correctly)
         if is_answered_first:
             await world.ports_answer()
-            await world.when(is_told_truly)
+            await world.when(is_reported_correctly)
         assert (await world.trigger(invoice)).created
         waiting = await world.until(Status.PENDING_APPROVAL)
         assert "earlier submissions paid, or perhaps paid: line 1, line 2" in waiting.summary
@@ -171,7 +171,7 @@ async def test_so_it_is_on_the_real_server(real_invoice_environments: Environmen
     await terminated_during_a_payment(real_invoice_environments, is_answered_first=False)
 
 
-async def terminated_before_a_rejection_is_told(pool: EnvironmentPool) -> None:
+async def terminated_before_a_rejection_is_received(pool: EnvironmentPool) -> None:
     """A signal rejects, and before any worker sees it the invoice is terminated: its report tells both."""
     async with open_world(pool) as world:
         invoice = world.invoice(("1", PAST_DUE))
@@ -191,17 +191,17 @@ async def terminated_before_a_rejection_is_told(pool: EnvironmentPool) -> None:
 
 
 @requirement("ATTACK-MODEL")
-def test_what_was_terminated_before_it_was_told_a_rejection_may_come_again(simulated: ScenarioRunner) -> None:
-    simulated.run(terminated_before_a_rejection_is_told)
+def test_an_invoice_terminated_before_it_received_a_rejection_may_be_submitted_again(simulated: ScenarioRunner) -> None:
+    simulated.run(terminated_before_a_rejection_is_received)
 
 
 @requirement("ATTACK-MODEL")
 async def test_it_may_on_the_real_server(real_invoice_environments: EnvironmentPool) -> None:
-    await terminated_before_a_rejection_is_told(real_invoice_environments)
+    await terminated_before_a_rejection_is_received(real_invoice_environments)
 
 
 @requirement("ATTACK-MODEL")
-def test_attacks_come_in_haste_too(simulated: ScenarioRunner) -> None:
+def test_attacks_occur_in_eager_scenarios_too(simulated: ScenarioRunner) -> None:
     drawn = [generate_scenario(7, run, GeneratorOptions(eager_share=1.0)) for run in range(8)]
     attacked = [each for each in drawn if any(action.verb in ATTACKS for action in each.actions)]
     assert len(attacked) > 2

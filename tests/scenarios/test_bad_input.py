@@ -104,7 +104,7 @@ def abused(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
         Call("\ud800", {}),
     ]
 )
-def test_whatever_a_tool_is_given_it_answers_with_a_code_and_does_nothing_else(
+def test_invalid_arguments_are_answered_with_a_code_and_have_no_effect(
     abused: ScenarioRunner, protocol_mode: str, every: list[Call]
 ) -> None:
     abused.run(lambda pool: abuse(pool, protocol_mode, every))

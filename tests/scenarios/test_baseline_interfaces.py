@@ -28,7 +28,7 @@ from tests.tool_client import an_invoice
 
 
 @requirement("SIGNAL-BASELINE")
-async def test_the_seeds_signals_and_queries_decide_under_the_same_rules(new_world: NewWorld) -> None:
+async def test_the_original_samples_signals_and_queries_follow_the_same_rules(new_world: NewWorld) -> None:
     async with new_world(signals_approve=True) as world:
         await world.submit(("100", await world.due_in(DAY)))
         assert await world.handle().query("GetInvoiceStatus") == "PENDING-APPROVAL"
@@ -56,7 +56,7 @@ async def test_a_rejection_by_signal_pays_nothing(new_world: NewWorld) -> None:
 
 @requirement("SIGNAL-BASELINE", "TOOL-CODES")
 @pytest.mark.parametrize("argument", [None, "yes", 5, {}, {"by": 5}])
-async def test_an_update_with_a_senseless_argument_is_refused_and_nothing_is_stuck(
+async def test_an_update_with_an_invalid_argument_is_refused_and_the_workflow_continues(
     new_world: NewWorld, argument: object
 ) -> None:
     async with new_world() as world:

@@ -94,7 +94,9 @@ async def test_a_payment_under_way_finishes_though_the_invoice_is_cancelled(new_
 
 
 @requirement("CANCEL-PAYING")
-async def test_a_payment_under_way_that_is_refused_after_the_cancellation_is_told_as_such(new_world: NewWorld) -> None:
+async def test_a_payment_under_way_that_is_refused_after_the_cancellation_is_reported_as_refused(
+    new_world: NewWorld,
+) -> None:
     async with new_world() as world:
         world.payments.refuses()
         world.payments.is_slow()
@@ -121,7 +123,7 @@ async def test_a_cancellation_that_finds_every_payment_under_way_changes_nothing
 
 
 @requirement("CANCEL-PAYING")
-async def test_a_cancellation_under_way_is_told(new_world: NewWorld) -> None:
+async def test_a_cancellation_under_way_is_reported(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.is_slow()
         await world.submit()

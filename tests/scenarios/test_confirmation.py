@@ -89,7 +89,7 @@ async def test_the_person_is_asked_and_says_yes(new_world: NewWorld, protocol_mo
     ],
     ids=["no", "decline", "cancel", "decline-yes", "garbage", "yes", "on", "true", "text-1", "1", "1.0", "nothing"],
 )
-async def test_whatever_is_not_a_yes_approves_nothing(
+async def test_any_answer_but_yes_approves_nothing(
     new_world: NewWorld, protocol_mode: str, person: ScriptedUser
 ) -> None:
     async with new_world() as world, client_of(world, protocol_mode, person) as client:
@@ -109,7 +109,7 @@ async def test_whatever_is_not_a_yes_approves_nothing(
 @pytest.mark.parametrize(
     "garbled", [{"bogus": 1}, {"action": "yes"}, {"action": "accept", "content": {"approve": {"really": True}}}]
 )
-async def test_an_answer_that_is_none_approves_nothing_and_it_is_told_whose_fault_that_is(
+async def test_an_invalid_answer_approves_nothing_and_the_error_names_the_cause(
     new_world: NewWorld, garbled: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     """In the older protocol. In the current one it comes with the call, which is then no call."""
@@ -126,7 +126,7 @@ async def test_an_answer_that_is_none_approves_nothing_and_it_is_told_whose_faul
 
 @requirement("CONFIRM-POLICY")
 @in_both_protocol_modes
-async def test_trust_asks_nobody(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_the_policy_trust_shows_no_form(new_world: NewWorld, protocol_mode: str) -> None:
     person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, protocol_mode, person, ApprovalPolicy.TRUST) as client:
         await ToolClient(client).call("approve", workflow_id=await world.submit())
@@ -136,7 +136,9 @@ async def test_trust_asks_nobody(new_world: NewWorld, protocol_mode: str) -> Non
 
 @requirement("CONFIRM-POLICY")
 @in_both_protocol_modes
-async def test_who_can_not_be_asked_is_taken_at_its_word_or_refused(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_a_client_without_forms_is_trusted_or_refused_by_the_policy(
+    new_world: NewWorld, protocol_mode: str
+) -> None:
     async with new_world() as world:
         workflow_id = await world.submit()
         async with client_of(world, protocol_mode, None, ApprovalPolicy.ASK_OR_REFUSE) as client:
@@ -155,7 +157,7 @@ async def test_who_can_not_be_asked_is_taken_at_its_word_or_refused(new_world: N
 
 
 @requirement("CONFIRM-POLICY", "TASK-FIRST-DECISION")
-async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
+async def test_the_task_does_not_bypass_the_confirmation(new_world: NewWorld) -> None:
     async with new_world() as world:
         refusing = build_server_for(world, approval=ApprovalPolicy.ASK_OR_REFUSE)
         async with tasks_client(refusing) as blind, tasks_client(refusing, ScriptedUser()) as seeing:
@@ -178,7 +180,7 @@ async def test_the_task_is_no_way_around_a_person(new_world: NewWorld) -> None:
 
 @requirement("CONFIRM-POLICY", "TASK-FIRST-DECISION")
 @pytest.mark.parametrize("policy", [ApprovalPolicy.ASK, ApprovalPolicy.TRUST])
-async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word(
+async def test_a_client_that_answers_its_task_without_declaring_forms_is_trusted(
     new_world: NewWorld, policy: ApprovalPolicy
 ) -> None:
     async with new_world() as world, tasks_client(build_server_for(world, approval=policy)) as client:
@@ -189,7 +191,7 @@ async def test_a_client_that_answers_its_task_without_forms_is_taken_at_its_word
 
 @requirement("CONFIRM-ASK", "DECIDE-REPEAT", "DECIDE-LATE")
 @in_both_protocol_modes
-async def test_where_nothing_is_left_to_decide_nobody_is_asked(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_no_form_is_shown_if_nothing_is_left_to_decide(new_world: NewWorld, protocol_mode: str) -> None:
     person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, protocol_mode, person) as client:
         workflow_id = await world.submit()
@@ -221,7 +223,7 @@ async def test_an_answer_counts_only_for_the_run_that_was_shown(new_world: NewWo
 
 
 @requirement("CONFIRM-RUN")
-async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -> None:
+async def test_any_server_accepts_the_answer_to_a_form_of_another(new_world: NewWorld) -> None:
     async with (
         new_world() as world,
         client_of(world, "auto", ScriptedUser()) as first,
@@ -238,7 +240,7 @@ async def test_any_server_goes_on_where_another_has_asked(new_world: NewWorld) -
 
 @requirement("CONFIRM-ASK")
 @in_both_protocol_modes
-async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_the_form_shows_the_name_and_comment_that_will_be_kept(new_world: NewWorld, protocol_mode: str) -> None:
     person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, protocol_mode, person) as client:
         workflow_id = await world.submit()
@@ -255,7 +257,7 @@ async def test_the_person_is_told_what_will_be_kept_as_their_word(new_world: New
 
 
 @requirement("CONFIRM-ASK", "TASK-INVOICE")
-async def test_nothing_in_an_invoice_passes_for_what_the_server_tells_of_it(new_world: NewWorld) -> None:
+async def test_text_of_an_invoice_can_not_imitate_the_text_of_the_server(new_world: NewWorld) -> None:
     far_down = "\n" * 40
     forged = {
         "customer": f"ACME Corp. It expires on 2030-01-01 00:00 UTC.\n1. Widget: USD 1.00, due on 2030-01-01{far_down}",
@@ -296,7 +298,7 @@ async def test_an_answer_counts_only_for_the_words_that_were_shown(
 
 
 @requirement("CONFIRM-ASK")
-async def test_a_long_invoice_is_told_whole_and_short(new_world: NewWorld) -> None:
+async def test_the_form_of_a_long_invoice_is_complete_and_short(new_world: NewWorld) -> None:
     person = ScriptedUser("decline")
     async with new_world() as world, client_of(world, "auto", person) as client:
         workflow_id = await world.submit(*[("1.00", "2024-06-30T00:00:00Z")] * 120)
@@ -359,9 +361,7 @@ async def test_a_tasks_form_that_was_never_read_can_not_be_answered(new_world: N
 
 @requirement("CONFIRM-DEFAULT")
 @in_both_protocol_modes
-async def test_nobody_is_asked_what_this_server_would_refuse_for_another_gateway(
-    new_world: NewWorld, protocol_mode: Any
-) -> None:
+async def test_no_form_is_shown_for_an_invoice_of_another_gateway(new_world: NewWorld, protocol_mode: Any) -> None:
     person = ScriptedUser(approve=True)
     async with new_world() as world:
         workflow_id = await world.submit()
@@ -374,7 +374,7 @@ async def test_nobody_is_asked_what_this_server_would_refuse_for_another_gateway
 
 
 @requirement("CONFIRM-DEFAULT", "TASK-INVOICE")
-async def test_the_task_at_another_gateways_server_asks_nothing_and_tells_where_to_approve(new_world: NewWorld) -> None:
+async def test_the_task_at_another_gateways_server_has_no_form_and_says_where_to_approve(new_world: NewWorld) -> None:
     async with new_world() as world:
         handle: WorkflowHandle[Any, Any] = world.client.get_workflow_handle(await world.submit())
         elsewhere = invoice_binding(_elsewhere(world), names=ToolNames("invoice_"))
@@ -424,7 +424,7 @@ async def test_no_tool_and_no_task_shows_what_the_keys_are_made_with(real_world:
 
 @requirement("CONFIRM-RECORD")
 @in_both_protocol_modes
-async def test_an_approval_tells_that_a_form_was_answered_and_which(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_an_approval_records_which_form_was_answered(new_world: NewWorld, protocol_mode: str) -> None:
     person = ScriptedUser(approve=True)
     async with new_world() as world, client_of(world, protocol_mode, person, ApprovalPolicy.ASK_OR_REFUSE) as client:
         await ToolClient(client).call("approve", workflow_id=await world.submit())
@@ -444,7 +444,7 @@ async def test_an_approval_tells_that_a_form_was_answered_and_which(new_world: N
     [(None, ApprovalPolicy.ASK), (ScriptedUser("decline"), ApprovalPolicy.TRUST)],
     ids=["ask", "trust"],
 )
-async def test_a_decision_that_nobody_was_asked_about_says_so(
+async def test_a_decision_without_a_form_is_recorded_as_such(
     new_world: NewWorld, protocol_mode: str, tool: str, person: ScriptedUser | None, policy: ApprovalPolicy
 ) -> None:
     async with new_world() as world, client_of(world, protocol_mode, person, policy) as client:
@@ -457,7 +457,7 @@ async def test_a_decision_that_nobody_was_asked_about_says_so(
 @requirement("CONFIRM-RECORD", "TASK-INVOICE")
 @pytest.mark.parametrize("policy", list(ApprovalPolicy))
 @pytest.mark.parametrize("verdict", ["approve", "reject"])
-async def test_a_decision_in_the_tasks_form_tells_so_and_what_was_shown(
+async def test_a_decision_in_the_tasks_form_records_what_was_shown(
     new_world: NewWorld, verdict: str, policy: ApprovalPolicy
 ) -> None:
     async with new_world() as world, tasks_client(build_server_for(world, approval=policy), ScriptedUser()) as client:
@@ -474,7 +474,7 @@ async def test_a_decision_in_the_tasks_form_tells_so_and_what_was_shown(
 
 @requirement("CONFIRM-POLICY", "DECIDE-LATE", "DECIDE-REPEAT", "TOOL-NOT-FOUND")
 @in_both_protocol_modes
-async def test_where_it_stands_comes_before_who_can_be_asked(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_the_status_is_checked_before_the_clients_forms(new_world: NewWorld, protocol_mode: str) -> None:
     async with new_world() as world, client_of(world, protocol_mode, None, ApprovalPolicy.ASK_OR_REFUSE) as client:
         tools = ToolClient(client)
         assert (await tools.refused("approve", workflow_id="invoice-nobody")).code == "NOT_FOUND"

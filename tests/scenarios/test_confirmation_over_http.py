@@ -44,7 +44,7 @@ async def test_the_person_is_asked_and_decides(new_world: NewWorld, protocol_mod
 @pytest.mark.parametrize(
     "person", [ScriptedUser("decline"), ScriptedUser(approve=True), None], ids=["declines", "confirms", "none"]
 )
-async def test_without_sessions_a_client_of_the_older_protocol_is_refused_and_told_why(
+async def test_without_sessions_a_client_of_the_older_protocol_is_refused_with_the_reason(
     new_world: NewWorld, policy: ApprovalPolicy, person: ScriptedUser | None
 ) -> None:
     async with new_world() as world, serve_in_process(build_server_for(world, approval=policy), sessions=False) as port:
@@ -63,9 +63,7 @@ async def test_without_sessions_a_client_of_the_older_protocol_is_refused_and_to
 
 @requirement("HTTP-SESSIONS", "CONFIRM-POLICY")
 @pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
-async def test_who_needs_not_be_asked_or_shows_no_forms_is_served_as_the_policy_says(
-    new_world: NewWorld, protocol_mode: str
-) -> None:
+async def test_clients_without_forms_are_served_by_the_policy(new_world: NewWorld, protocol_mode: str) -> None:
     async with new_world() as world:
         person = ScriptedUser("decline")
         async with (
@@ -100,7 +98,7 @@ async def test_without_sessions_the_current_protocol_is_asked_by_any_server(new_
 
 
 @requirement("HTTP-SESSIONS")
-async def test_no_header_is_no_way_around_a_person(new_world: NewWorld) -> None:
+async def test_a_missing_header_does_not_bypass_the_confirmation(new_world: NewWorld) -> None:
     """A call as if of a session that never was; and one that claims the older protocol without any session."""
     async with new_world() as world:
         workflow_id = await world.submit()

@@ -50,13 +50,13 @@ def test_a_control_is_caught(request: pytest.FixtureRequest, control: Control) -
     world = request.config.getoption("--bulk")
     caught = catch(control, world)
     assert caught is not None, f"not noticed in {len(control.scenarios)} scenarios: {control.wrong}"
-    assert control.is_caught_by(caught.by, world), f"caught by {set(caught.by)} only: {caught.seen}"
+    assert control.is_caught_by(caught.by, world), f"caught by {set(caught.by)} only: {caught.detail}"
     assert caught.after == 1, f"its own scenario did not catch it, but {caught.scenario}"
 
 
 def test_the_real_workflows_are_not_caught(bulk: ScenarioRunner) -> None:
     broken = first_broken(bulk, COMMON)
-    assert broken is None, f"{broken.scenario}: {broken.seen}"
+    assert broken is None, f"{broken.scenario}: {broken.detail}"
 
 
 def test_there_is_a_control_for_every_mistake() -> None:

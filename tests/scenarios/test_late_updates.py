@@ -136,7 +136,7 @@ REALLY = WINDOW + BEHIND
 @requirement("DECIDE-EDGE", "HISTORY-NONDETERMINISM")
 @pytest.mark.parametrize("evicted", [False, True])
 @pytest.mark.parametrize(("name", "end"), [("approve", Status.PAID), ("reject", Status.REJECTED)])
-async def test_an_update_after_the_deadline_that_is_told_and_before_the_real_one_counts(
+async def test_an_update_between_the_reported_and_the_real_deadline_counts(
     scene: Scene, name: str, end: Status, evicted: bool
 ) -> None:
     handle = await scene.submit()
@@ -186,7 +186,7 @@ async def test_a_cancellation_while_it_is_confirmed_pays_nothing(scene: Scene) -
 
 
 @requirement("CONFIRM-RECORD")
-async def test_an_update_that_says_it_was_a_signal_is_refused(scene: Scene) -> None:
+async def test_an_update_that_claims_to_be_a_signal_is_refused(scene: Scene) -> None:
     handle = await scene.submit()
     forged = DecisionRequest(by="Ann", confirmation=Confirmation.SIGNAL)
     with pytest.raises(WorkflowUpdateFailedError) as refused:

@@ -81,7 +81,7 @@ async def test_a_line_cancelled_from_outside_leaves_the_invoice_failed(real_worl
 
 
 @asynccontextmanager
-async def desk_of(client: Client, queue: str) -> AsyncIterator[ToolClient]:
+async def service_of(client: Client, queue: str) -> AsyncIterator[ToolClient]:
     async with (
         build_worker(client, ScriptedErp(), RecordingPayments(), task_queue=queue),
         McpClient(build_server(InvoiceService(client, task_queue=queue))) as session,
@@ -93,7 +93,7 @@ async def desk_of(client: Client, queue: str) -> AsyncIterator[ToolClient]:
 async def test_an_invoice_whose_workflow_was_terminated_says_so_and_may_be_submitted_again(
     real_client: Client, invoice_id: str
 ) -> None:
-    async with desk_of(real_client, invoice_id) as tools:
+    async with service_of(real_client, invoice_id) as tools:
         workflow_id = await tools.submit(an_invoice(invoice_id))
         await real_client.get_workflow_handle(workflow_id).terminate()
         report = await tools.call("status", workflow_id=workflow_id)
@@ -104,10 +104,10 @@ async def test_an_invoice_whose_workflow_was_terminated_says_so_and_may_be_submi
 
 
 @requirement("START-RESUBMITTED", "PAY-ONCE")
-async def test_an_invoice_that_was_terminated_while_paying_comes_back_unchanged_or_not_at_all(
+async def test_an_invoice_that_was_terminated_while_paying_can_only_be_resubmitted_unchanged(
     real_client: Client, invoice_id: str
 ) -> None:
-    async with desk_of(real_client, invoice_id) as tools:
+    async with service_of(real_client, invoice_id) as tools:
         workflow_id = await tools.submit(an_invoice(invoice_id, ("1", LATER)))
         await tools.call("approve", workflow_id=workflow_id)
         await tools.until(workflow_id, "PAYING")

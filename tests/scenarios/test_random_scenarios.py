@@ -18,14 +18,12 @@ patiently = settings(suppress_health_check=[HealthCheck.too_slow])
 @requirement("SEQUENCES-RANDOM", "TOOL-PROTOCOLS")
 @patiently
 @given(scenario=scenarios())
-def test_a_random_life_goes_as_the_model_says(bulk: ScenarioRunner, scenario: Scenario) -> None:
+def test_a_random_scenario_conforms_to_the_model(bulk: ScenarioRunner, scenario: Scenario) -> None:
     bulk.play(scenario)
 
 
 @requirement("SEQUENCES-RANDOM")
 @patiently
 @given(scenario=scenarios(eager=True))
-def test_things_done_in_haste_end_in_one_of_the_ways_the_model_allows(
-    real_bulk: ScenarioRunner, scenario: Scenario
-) -> None:
+def test_an_eager_scenario_conforms_to_the_model(real_bulk: ScenarioRunner, scenario: Scenario) -> None:
     real_bulk.play(scenario)

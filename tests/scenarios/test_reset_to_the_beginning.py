@@ -105,7 +105,7 @@ _PASSES_FOR = timedelta(hours=30)
 
 
 @requirement("ATTACK-RESET", "PAY-ONCE")
-def test_a_line_that_was_left_waiting_pays_nothing_until_it_is_approved_anew(simulated: ScenarioRunner) -> None:
+def test_an_abandoned_line_pays_nothing_until_it_is_approved_again(simulated: ScenarioRunner) -> None:
     simulated.run(left_waiting)
 
 
@@ -136,17 +136,19 @@ async def ended_before_it_began(pool: EnvironmentPool, *, is_reset_again: bool) 
 
 @requirement("ATTACK-RESET")
 @pytest.mark.parametrize("is_reset_again", [False, True])
-def test_an_invoice_whose_run_never_began_goes_on(simulated: ScenarioRunner, is_reset_again: bool) -> None:
+def test_an_invoice_whose_run_never_started_can_be_reset(simulated: ScenarioRunner, is_reset_again: bool) -> None:
     simulated.run(partial(ended_before_it_began, is_reset_again=is_reset_again))
 
 
 @requirement("ATTACK-RESET")
-async def test_so_it_does_on_the_real_server(real_invoice_environments: EnvironmentPool) -> None:
+async def test_an_invoice_whose_run_never_started_can_be_reset_on_the_real_server(
+    real_invoice_environments: EnvironmentPool,
+) -> None:
     await ended_before_it_began(real_invoice_environments, is_reset_again=False)
 
 
 @requirement("ATTACK-RESET", "SIMULATE-DETECTS")
-def test_a_worker_that_pays_whoever_asks_is_convicted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_pays_for_any_run_is_detected(monkeypatch: pytest.MonkeyPatch) -> None:
     async def everybody(_client: Client, _workflow_id: str, _run_id: str) -> Parent:
         return Parent.WAITING
 

@@ -151,7 +151,7 @@ async def test_a_line_that_was_perhaps_paid_may_not_come_back_changed(new_world:
 
 
 @requirement("START-RESUBMITTED", "PAY-FAILED")
-async def test_whoever_is_asked_again_is_told_what_was_paid_before(new_world: NewWorld) -> None:
+async def test_the_form_of_a_resubmission_shows_what_was_paid_before(new_world: NewWorld) -> None:
     async with new_world() as world:
         invoice_id = await pay_all_but_line_2(world, ("1", PAST_DUE), ("2", PAST_DUE))
         await world.submit(("1", PAST_DUE), ("2", PAST_DUE), invoice_id=invoice_id)
@@ -178,7 +178,7 @@ async def test_an_invoice_that_expired_unpaid_may_be_paid_later(new_world: NewWo
 
 
 @requirement("CANCEL-PAYING", "PAY-FAILED")
-async def test_a_cancelled_invoice_tells_of_a_line_that_was_perhaps_paid(new_world: NewWorld) -> None:
+async def test_a_cancelled_invoice_reports_a_line_that_was_perhaps_paid(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.loses_the_answer(times=3, line=1)
         await world.submit(("1", PAST_DUE), ("2", await world.due_in(30 * DAY)))

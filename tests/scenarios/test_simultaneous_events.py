@@ -30,7 +30,7 @@ from tests.tool_client import lines_of
 LATER = "2090-01-01T00:00:00Z"
 
 
-async def submit_to_nobody(world: World) -> WorkflowHandle[InvoiceWorkflow, InvoiceReport]:
+async def submit_without_a_worker(world: World) -> WorkflowHandle[InvoiceWorkflow, InvoiceReport]:
     """Start an invoice while no worker runs; `trigger` would refuse to."""
     await world.crash_worker()
     invoice = AcceptedInvoice.of(Invoice.model_validate(world.invoice()))
@@ -47,7 +47,7 @@ async def submit_to_nobody(world: World) -> WorkflowHandle[InvoiceWorkflow, Invo
 @requirement("CANCEL-BEFORE")
 async def test_cancelled_before_the_first_task_nothing_is_paid(real_world: NewWorld) -> None:
     async with real_world() as world:
-        handle = await submit_to_nobody(world)
+        handle = await submit_without_a_worker(world)
         await handle.cancel(reason="Withdrawn")
         await world.restart_worker()
         report = await world.until(Status.CANCELLED)
@@ -59,7 +59,7 @@ async def test_cancelled_before_the_first_task_nothing_is_paid(real_world: NewWo
 @requirement("CANCEL-BEFORE", "DECIDE-EARLY")
 async def test_approved_and_cancelled_at_once_nothing_is_paid(real_world: NewWorld) -> None:
     async with real_world(signals_approve=True) as world:
-        handle = await submit_to_nobody(world)
+        handle = await submit_without_a_worker(world)
         await world.signal("ApproveInvoice")
         await handle.cancel()
         await world.restart_worker()
@@ -71,7 +71,7 @@ async def test_approved_and_cancelled_at_once_nothing_is_paid(real_world: NewWor
 @requirement("DECIDE-EARLY", "DECIDE-REJECT")
 async def test_rejected_and_cancelled_at_once_is_rejected(real_world: NewWorld) -> None:
     async with real_world() as world:
-        handle = await submit_to_nobody(world)
+        handle = await submit_without_a_worker(world)
         await world.signal("RejectInvoice")
         await handle.cancel()
         await world.restart_worker()
@@ -89,7 +89,7 @@ async def test_of_two_decisions_at_once_the_first_counts(
     real_world: NewWorld, signals: list[str], status: Status
 ) -> None:
     async with real_world(signals_approve=True) as world:
-        await submit_to_nobody(world)
+        await submit_without_a_worker(world)
         for signal in signals:
             await world.signal(signal)
         await world.restart_worker()

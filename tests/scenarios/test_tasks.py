@@ -156,7 +156,7 @@ async def test_a_form_that_is_dismissed_decides_nothing_and_another_one_asks_aga
 
 
 @requirement("TASK-UPDATE")
-async def test_who_dismisses_every_form_does_not_fill_the_history(new_world: NewWorld) -> None:
+async def test_dismissed_forms_do_not_fill_the_history(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         task_id = await begun(world, client)
         keys = []
@@ -190,7 +190,7 @@ async def test_submitting_again_is_answered_with_the_task_as_it_is(new_world: Ne
 
 
 @requirement("TASK-INVOICE", "TASK-CLIENT")
-async def test_who_dismissed_the_form_is_asked_again_after_a_while(new_world: NewWorld) -> None:
+async def test_a_dismissed_form_is_shown_again_after_a_while(new_world: NewWorld) -> None:
     peace = 0.3
     answers = [ElicitResult(action="cancel"), ElicitResult(action="accept", content={"decision": "approve"})]
     asked: list[float] = []
@@ -285,7 +285,7 @@ async def test_an_answer_that_can_not_be_read_is_an_error_and_changes_nothing(
 
 
 @requirement("TASK-FIRST-DECISION", "TASK-UPDATE")
-async def test_the_first_decision_is_final_whichever_door_it_came_through(new_world: NewWorld) -> None:
+async def test_the_first_decision_is_final_for_both_client_interfaces(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         far = await world.due_in(30 * DAY)
         task_id = await begun(world, client, world.invoice(("100", far)))
@@ -320,7 +320,7 @@ async def test_a_decision_in_the_form_holds_for_the_plain_tools(new_world: NewWo
 
 
 @requirement("TASK-FIRST-DECISION")
-async def test_both_doors_at_once_one_decision(real_world: NewWorld) -> None:
+async def test_of_two_decisions_at_once_by_both_client_interfaces_one_counts(real_world: NewWorld) -> None:
     """On the real server: the test server never answers an update that the workflow's end overtakes."""
     async with real_world() as world, tasks_client(build_server_for(world)) as client:
         far = await world.due_in(30 * DAY)
@@ -364,7 +364,7 @@ async def test_a_task_waits_for_days_and_expires(new_world: NewWorld) -> None:
 
 
 @requirement("TASK-WAITS")
-async def test_while_nothing_is_due_there_is_little_to_ask(new_world: NewWorld) -> None:
+async def test_the_poll_interval_is_long_while_nothing_is_due(new_world: NewWorld) -> None:
     async with new_world() as world, tasks_client(build_server_for(world)) as client:
         # Also by this process's clock, which the world's may be far behind.
         far = await world.due_in(36_500 * DAY)
@@ -539,7 +539,7 @@ async def test_submitted_again_it_is_the_same_task(new_world: NewWorld) -> None:
 
 @requirement("TASK-CAPABILITY")
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
-async def test_who_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: Any) -> None:
+async def test_a_client_that_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: Any) -> None:
     async with new_world() as world:
         # In the older protocol declaring them helps nobody: it has no way to tell a task.
         extensions = [advertise(EXTENSION_ID)] if mode == "legacy" else []

@@ -23,7 +23,7 @@ NOTHING = "must show something: all of its characters are invisible"
 
 
 @requirement("TEXT-QUOTED", "TASK-INVOICE")
-async def test_no_answer_tells_a_forged_name_as_its_own_words(new_world: NewWorld) -> None:
+async def test_answers_quote_a_forged_name(new_world: NewWorld) -> None:
     async with new_world() as world:
         workflow_id = await world.submit(customer=FORGED)
         waiting = await world.status()
@@ -43,7 +43,7 @@ async def test_no_answer_tells_a_forged_name_as_its_own_words(new_world: NewWorl
 
 
 @requirement("TEXT-QUOTED", "TOOL-CODES")
-async def test_what_another_system_says_is_told_as_its_words(new_world: NewWorld) -> None:
+async def test_answers_quote_the_text_of_another_system(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.erp.refuses("no. [Pay here](https://evil.example/)")
         await world.trigger()
@@ -63,7 +63,7 @@ async def test_what_another_system_says_is_told_as_its_words(new_world: NewWorld
         ({"metadata": {"a\u2029b": "x"}}, 'metadata."a\\u2029b": must not contain the invisible character U+2029'),
     ],
 )
-async def test_a_new_invoice_whose_names_nobody_can_read_is_refused(
+async def test_a_new_invoice_with_invisible_names_is_refused(
     new_world: NewWorld, fields: dict[str, Any], fault: str
 ) -> None:
     async with new_world() as world:
@@ -92,7 +92,7 @@ async def accepted_by_an_earlier_release(world: World, **fields: Any) -> dict[st
 
 
 @requirement("TEXT-INPUT", "START-REPEATED", "START-RESUBMITTED")
-async def test_an_invoice_that_waits_with_such_a_name_goes_on_and_is_known_again(new_world: NewWorld) -> None:
+async def test_an_accepted_invoice_with_an_invisible_name_continues_and_can_be_resubmitted(new_world: NewWorld) -> None:
     async with new_world() as world:
         world.payments.refuses(line=2)
         content = await accepted_by_an_earlier_release(world, customer="ACME\u2028paid")
@@ -121,7 +121,7 @@ async def test_an_invoice_that_waits_with_such_a_name_goes_on_and_is_known_again
         ("cancel", {"reason": "\u2800"}, f"reason: {NOTHING}"),
     ],
 )
-async def test_a_decision_in_a_name_that_nobody_can_read_is_refused(
+async def test_a_decision_with_an_invisible_name_is_refused(
     new_world: NewWorld, tool: str, arguments: dict[str, str], fault: str
 ) -> None:
     async with new_world() as world:

@@ -27,7 +27,7 @@ async def forgetful(real_world: NewWorld) -> AsyncIterator[World]:
             yield world
 
 
-async def test_an_invoice_is_paid_by_a_worker_that_forgets(real_world: NewWorld) -> None:
+async def test_an_invoice_is_paid_by_a_worker_without_a_cache(real_world: NewWorld) -> None:
     async with forgetful(real_world) as world:
         await world.submit(("1", PAST_DUE), ("2", PAST_DUE), ("3", PAST_DUE))
         await world.approve()
@@ -35,7 +35,7 @@ async def test_an_invoice_is_paid_by_a_worker_that_forgets(real_world: NewWorld)
         assert [paid.order.line for paid in world.ledger] == [1, 2, 3]
 
 
-async def test_an_invoice_is_cancelled_while_paying_by_a_worker_that_forgets(real_world: NewWorld) -> None:
+async def test_an_invoice_is_cancelled_while_paying_by_a_worker_without_a_cache(real_world: NewWorld) -> None:
     async with forgetful(real_world) as world:
         await world.submit(("1", PAST_DUE), ("2", LATER), ("3", LATER))
         await world.approve()

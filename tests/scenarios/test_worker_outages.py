@@ -19,9 +19,7 @@ from tests.tool_client import lines_of
 
 @requirement("TEMPORAL-RESTART")
 @pytest.mark.parametrize("crashes_while", [Status.PENDING_VALIDATION, Status.PENDING_APPROVAL, Status.PAYING, "ever"])
-async def test_a_crash_at_any_stage_of_an_invoices_life_does_not_change_its_outcome(
-    new_world: NewWorld, crashes_while: str
-) -> None:
+async def test_a_crash_in_any_status_does_not_change_the_outcome(new_world: NewWorld, crashes_while: str) -> None:
     async with new_world() as world:
 
         async def comes_to(environment: Status) -> None:
@@ -132,7 +130,7 @@ async def take_a_task_and_die(world: World) -> None:
 
 
 @requirement("CANCEL-PAYING")
-async def test_cancelling_waits_for_what_a_killed_worker_was_in_the_middle_of(real_world: NewWorld) -> None:
+async def test_cancelling_waits_for_the_payment_of_a_killed_worker(real_world: NewWorld) -> None:
     async with real_world() as world:
         await world.submit(("1", await world.due_in(DAY)))
         await world.approve()
@@ -148,7 +146,7 @@ async def test_cancelling_waits_for_what_a_killed_worker_was_in_the_middle_of(re
 
 
 @requirement("TEMPORAL-BUSY")
-async def test_cancelling_again_without_a_worker_tells_that_it_is_cancelled(real_world: NewWorld) -> None:
+async def test_cancelling_again_without_a_worker_reports_the_cancellation(real_world: NewWorld) -> None:
     async with real_world() as world:
         await world.submit()
         await world.cancel()

@@ -1,4 +1,4 @@
-"""`python -m tests.scenarios.controls`: shows that every control is caught, and that the real workflows pass."""
+"""`python -m tests.scenarios.controls` shows that every control is caught and that the real workflows pass."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Results = dict[Control, dict[str, Caught | None]]
 
 def main() -> int:
     """Print the table, and return the exit status."""
-    # What the controls do on purpose is no news.
+    # The controls provoke warnings on purpose.
     logging.disable(logging.CRITICAL)
-    # Wide enough for a log file, where there is no terminal to fit into.
+    # A log file has no terminal width.
     console = Console() if sys.stdout.isatty() else Console(width=180)
     every: Results = {
         control: {world: catch(control, world) for world in WORLDS}
@@ -43,7 +43,7 @@ def main() -> int:
         with ScenarioRunner(kinds()[world]) as environment:
             real = first_broken(environment, COMMON)
         is_well = is_well and real is None
-        how = f"break {real.scenario}: {real.seen}" if real else f"pass all {len(COMMON)} scenarios"
+        how = f"break {real.scenario}: {real.detail}" if real else f"pass all {len(COMMON)} scenarios"
         console.print(f"The real workflows {how} ({world}).", highlight=False)
     return 0 if is_well else 1
 

@@ -1,4 +1,4 @@
-"""Every control: what is wrong with it, what has to catch it, and how."""
+"""All controls: their faults, the rules that must catch them, and the scenarios that do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.scenarios.controls import decisions, lines, payments, reports
 from tests.scenarios.controls.control import MODEL, Control, Script
 from tests.scenarios.controls.scripts import (
     CRASHED,
-    FORGOTTEN,
+    DECIDED_THEN_CRASHED,
     LATE,
     NAMED_TWICE,
     OPPOSITE,
@@ -58,13 +58,13 @@ _UNANSWERED = _scenario(_DOWN_1, _DOWN_1, _DOWN_1, _APPROVE, _PAST_DUE)
 _RESUBMITTED = _scenario(_REFUSED_2, _APPROVE, _AGAIN, _APPROVE, lines=_ALL_DUE)
 _CANCELLED = _scenario(_CANCEL)
 _CANCELLED_PAYING = _scenario(_APPROVE, _CANCEL)
-# With haste: the next answer shows it, nobody waits in vain for the cancellation.
+# Eager: the next answer shows the fault, without waiting for a cancellation that never comes.
 _CANCELLED_EAGERLY = _scenario(_APPROVE, _CANCEL, _REJECT, lines=(Line(due_in_hours=60),), eager=True)
 _CRASHED = _scenario(_APPROVE, _CRASH)
 _CRASHED_WHEN_DUE = _scenario(_APPROVE, _CRASH, _PAST_DUE)
 
 COMMON: tuple[Scenario | Script, ...] = (
-    *(_scenario(letter) for letter in ACTION_ALPHABET),
+    *(_scenario(action) for action in ACTION_ALPHABET),
     _NOTHING,
     _SIGNALLED,
     _WITH_METADATA,
@@ -92,7 +92,7 @@ COMMON: tuple[Scenario | Script, ...] = (
     _scenario(_CRASH, _APPROVE, _CRASH, _PAST_DUE),
     *STORIES,
 )
-"""What every control is played, after those of its scenarios that catch it. The real workflows pass them all."""
+"""The scenarios that every control plays after its own. The real workflows pass all of them."""
 
 
 def _control(broken: type, breaks: str, *own: Scenario | Script, on_replay: bool = False) -> Control:
@@ -114,7 +114,7 @@ CONTROLS: tuple[Control, ...] = (
     _control(decisions.AcknowledgesTheOpposite, MODEL, _OPPOSITE),
     _control(decisions.RefusesWithABareError, "S9", OPPOSITE),
     _control(decisions.LosesEarlyDecisions, "S8", _EARLY),
-    _control(decisions.LosesDecisionOnReplay, "S8", FORGOTTEN, on_replay=True),
+    _control(decisions.LosesDecisionOnReplay, "S8", DECIDED_THEN_CRASHED, on_replay=True),
     _control(decisions.DecidesByTheWallClock, "S3", _CRASHED, on_replay=True),
     _control(decisions.ForgetsTheDeadline, "L1", _NOTHING),
     _control(decisions.DeadlineADayLate, "S8", LATE),

@@ -1,4 +1,4 @@
-"""A control and how it is shown to be caught."""
+"""A control, and the run that shows which rules catch it."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from invoice_mcp.testing import (
 )
 
 MODEL = "model"
-"""What catches a control, if it is no rule of the checker: an answer or a report the model does not allow."""
+"""What catches a control instead of a rule: an answer or a report that the model does not allow."""
 
 
 @dataclass(frozen=True)
 class Script:
-    """A scenario that the model does not follow: only what is left behind is checked.
+    """A scenario as code. The checker judges it, the model does not follow it.
 
     Attributes:
-        told: What is done, in the words of a Scenario.
+        actions: A description of its actions, in the style of a Scenario.
     """
 
-    told: str
+    actions: str
     play: Callable[[World], Awaitable[None]]
 
     def __str__(self) -> str:
-        return self.told
+        return self.actions
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Control:
     """Workflows that are broken on purpose.
 
     Attributes:
-        name: The class that is broken.
+        name: The broken class.
         wrong: What is wrong with it.
-        workflows: What the worker is given.
-        breaks: Every rule it has to be caught by, or MODEL.
-        scenarios: That catch it, its own first.
-        on_replay: It tells other values when it is replayed. The simulator compares everything that a workflow wants
-            to the letter, and notices that before anything comes of it (S9); servers compare little more than kinds.
+        workflows: The workflows that the worker runs.
+        breaks: The rules that must catch it, or MODEL.
+        scenarios: The scenarios to play, its own first.
+        on_replay: Whether its commands have other values on replay. The simulator compares all values of commands and
+            reports S9 before the fault has an effect; servers compare little more than the kinds of commands.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Control:
     on_replay: bool = False
 
     def is_caught_by(self, rules: frozenset[str], world: str) -> bool:
-        """Whether these are what it has to be caught by there."""
+        """Whether these rules are enough, on that engine."""
         return self.breaks <= rules or (self.on_replay and world == "simulated" and "S9" in rules)
 
 
@@ -69,37 +69,37 @@ class Caught:
     """How workflows were caught.
 
     Attributes:
-        by: Rules, or MODEL.
-        scenario: In which one.
-        after: How many scenarios were played, this one included.
-        seconds: All of them took, the start of the stage included.
-        seen: What was wrong.
+        by: The broken rules, or MODEL.
+        scenario: The scenario that caught them.
+        after: The number of scenarios played, including this one.
+        seconds: The duration of all of them, including the start of the environment.
+        detail: What was observed.
     """
 
     by: frozenset[str]
     scenario: str
     after: int
     seconds: float
-    seen: str
+    detail: str
 
 
 def catch(control: Control, world: str) -> Caught | None:
-    """Play the scenarios of a control on a stage of its own, until it is caught; None if it is not.
+    """Play the scenarios of a control in an environment of its own until it is caught; None if it is not.
 
     Args:
         world: The engine's name.
     """
-    # Outside of the sandbox, which would take a second each time, and prevents some of what is to be caught.
-    with ScenarioRunner(kinds()[world], control.workflows, sandboxed=False) as environment:
-        return first_broken(environment, control.scenarios)
+    # Without the sandbox, which takes a second each time and prevents some of the faults.
+    with ScenarioRunner(kinds()[world], control.workflows, sandboxed=False) as runner:
+        return first_broken(runner, control.scenarios)
 
 
-def first_broken(environment: ScenarioRunner, scenarios: Iterable[Scenario | Script]) -> Caught | None:
-    """Play scenarios until one is broken."""
+def first_broken(runner: ScenarioRunner, scenarios: Iterable[Scenario | Script]) -> Caught | None:
+    """Play scenarios until one breaks a rule or the model."""
     began = time.monotonic()
     for number, scenario in enumerate(scenarios, 1):
         try:
-            environment.run(partial(_play, scenario=scenario))
+            runner.run(partial(_play, scenario=scenario))
         except (Violations, ModelMismatchError) as broken:
             by = {violation.rule for violation in broken.found} if isinstance(broken, Violations) else {MODEL}
             return Caught(frozenset(by), str(scenario), number, time.monotonic() - began, str(broken))

@@ -1,4 +1,4 @@
-"""Invoice workflows that take decisions, or keep the deadline, in a wrong way."""
+"""Invoice workflows with faults in decisions and deadlines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class PaysBeforeApproval(InvoiceWorkflow):
     """Pays the first line while it still waits for the decision."""
 
     async def _await_decision(self) -> bool:
-        # By the line's own workflow: an activity of another one pays nothing.
+        # Only the line's own workflow can pay: the activity refuses other callers.
         line = line_workflow_id(workflow.info().workflow_id, 1)
         await workflow.execute_child_workflow(PayLineItem.run, self._orders[0], id=line)
         return await super()._await_decision()
@@ -33,7 +33,7 @@ class PaysBeforeApproval(InvoiceWorkflow):
 
 @in_place_of_invoice
 class LastDecisionWins(InvoiceWorkflow):
-    """Takes every decision, and keeps the last one."""
+    """Accepts every decision, and keeps the last one."""
 
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         with suppress(RefusedError):
@@ -46,7 +46,7 @@ class LastDecisionWins(InvoiceWorkflow):
 
 @in_place_of_invoice
 class RepetitionReplaces(InvoiceWorkflow):
-    """Tells who repeated the decision, not who made it."""
+    """Reports who repeated the decision instead of who made it."""
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         self._decision = None
@@ -55,7 +55,7 @@ class RepetitionReplaces(InvoiceWorkflow):
 
 @in_place_of_invoice
 class AcknowledgesTheOpposite(InvoiceWorkflow):
-    """Answers the opposite decision as if it counted, and does nothing."""
+    """Acknowledges the opposite decision, but ignores it."""
 
     def _require_open_for(self, verdict: Verdict, *, deadline: datetime | None) -> None:
         super()._require_open_for(self._decision.verdict if self._decision else verdict, deadline=deadline)
@@ -74,7 +74,7 @@ class RefusesWithABareError(InvoiceWorkflow):
 
 @in_place_of_invoice
 class LosesEarlyDecisions(InvoiceWorkflow):
-    """Forgets a decision that was made before the validation has ended."""
+    """Loses a decision that was made before the validation has ended."""
 
     async def _await_decision(self) -> bool:
         self._decision = None
@@ -83,7 +83,7 @@ class LosesEarlyDecisions(InvoiceWorkflow):
 
 @in_place_of_invoice
 class LosesDecisionOnReplay(InvoiceWorkflow):
-    """Does not take a decision again when it is replayed."""
+    """Loses a decision on replay."""
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if not workflow.unsafe.is_replaying():
@@ -92,7 +92,7 @@ class LosesDecisionOnReplay(InvoiceWorkflow):
 
 @in_place_of_invoice
 class DecidesByTheWallClock(InvoiceWorkflow):
-    """Stamps the decision with the machine's time, which is another one on replay."""
+    """Uses the machine's time for the decision, which differs on replay."""
 
     def _decide(self, verdict: Verdict, request: DecisionRequest) -> None:
         if self._decision is None:
@@ -125,21 +125,21 @@ class _OtherDeadline(InvoiceWorkflow):
 
 @in_place_of_invoice
 class DeadlineADayLate(_OtherDeadline):
-    """Gives a day more than was promised."""
+    """Has a deadline that is a day late."""
 
     _by = _DAY
 
 
 @in_place_of_invoice
 class DeadlineADayEarly(_OtherDeadline):
-    """Gives a day less than was promised."""
+    """Has a deadline that is a day early."""
 
     _by = -_DAY
 
 
 @in_place_of_invoice
 class ExpiresAMinuteLate(InvoiceWorkflow):
-    """Tells the right deadline, and wakes up a minute after it."""
+    """Reports the right deadline, but expires a minute after it."""
 
     async def _await_decision(self) -> bool:
         window = self._policy.approval_timeout
@@ -152,7 +152,7 @@ class ExpiresAMinuteLate(InvoiceWorkflow):
 
 
 class _AfterExpiry(InvoiceWorkflow):
-    """Goes on after the deadline."""
+    """Continues after the deadline."""
 
     async def _go_on(self) -> None:
         raise NotImplementedError
@@ -172,7 +172,7 @@ class _AfterExpiry(InvoiceWorkflow):
 
 @in_place_of_invoice
 class ApprovesOnTimeout(_AfterExpiry):
-    """Takes silence for consent."""
+    """Approves when nobody decides in time."""
 
     async def _go_on(self) -> None:
         self._decide(Verdict.APPROVED, DecisionRequest(by="nobody"))
@@ -180,7 +180,7 @@ class ApprovesOnTimeout(_AfterExpiry):
 
 @in_place_of_invoice
 class AcceptsAfterTheDeadline(_AfterExpiry):
-    """Is EXPIRED, and still takes a decision for another day."""
+    """Is EXPIRED, but accepts a decision for another day."""
 
     async def _go_on(self) -> None:
         with suppress(TimeoutError):

@@ -1,4 +1,4 @@
-"""Workflows of one line that pay it in a wrong way."""
+"""Line workflows with faults in payments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
 
 @in_place_of_line
 class PaysTwiceOnRetry(PayLineItem):
-    """Has an idempotency key an attempt, rather than one a line."""
+    """Uses one idempotency key per attempt instead of one per line."""
 
     async def _run(self, order: PaymentOrder) -> LineOutcome:
         if (wait := order.due_date - workflow.now()) > timedelta(0):
@@ -47,7 +47,7 @@ class PaysTwiceOnRetry(PayLineItem):
 
 @in_place_of_line
 class IgnoresTheDueDate(PayLineItem):
-    """Pays at once, whenever it is due."""
+    """Pays at once, ignoring the due date."""
 
     async def _run(self, order: PaymentOrder) -> LineOutcome:
         return await PayLineItem.run(self, order.model_copy(update={"due_date": workflow.now()}))
@@ -71,7 +71,7 @@ class ForgetsTheCents(PayLineItem):
 
 @in_place_of_line
 class DoubtsARefusal(PayLineItem):
-    """Tells a refused payment as one that may have been made."""
+    """Reports a refused payment as one that may have been made."""
 
     async def _run(self, order: PaymentOrder) -> LineOutcome:
         outcome = await PayLineItem.run(self, order)
@@ -80,7 +80,7 @@ class DoubtsARefusal(PayLineItem):
 
 @in_place_of_line
 class SureOfNoAnswer(PayLineItem):
-    """Tells a payment that the gateway never answered for as one that was not made."""
+    """Reports a payment without an answer as one that was not made."""
 
     async def _run(self, order: PaymentOrder) -> LineOutcome:
         outcome = await PayLineItem.run(self, order)
@@ -89,7 +89,7 @@ class SureOfNoAnswer(PayLineItem):
 
 @in_place_of_line
 class SureOfARepeatedRefusal(PayLineItem):
-    """Takes every refusal for certain, also after an attempt without a verdict."""
+    """Treats every refusal as certain, even after an attempt without a verdict."""
 
     async def _run(self, order: PaymentOrder) -> LineOutcome:
         outcome = await PayLineItem.run(self, order)
@@ -99,7 +99,7 @@ class SureOfARepeatedRefusal(PayLineItem):
 
 @in_place_of_line
 class CountsFailedAsPaid(PayLineItem):
-    """Takes a refused payment for one that was made."""
+    """Reports a refused payment as made."""
 
     async def _run(self, order: PaymentOrder) -> LineOutcome:
         outcome = await PayLineItem.run(self, order)

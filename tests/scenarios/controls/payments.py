@@ -1,4 +1,4 @@
-"""Invoice workflows that have the lines paid, or stopped, in a wrong way."""
+"""Invoice workflows with faults in paying and stopping lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DropsALine(InvoiceWorkflow):
 
 @in_place_of_invoice
 class ResubmissionPaysAgain(InvoiceWorkflow):
-    """Has an idempotency key a run, rather than one for ever."""
+    """Uses one idempotency key per run instead of one per line."""
 
     def _initialize(self, request: InvoiceRequest) -> None:
         super()._initialize(request)
@@ -41,7 +41,7 @@ class ResubmissionPaysAgain(InvoiceWorkflow):
 
 @in_place_of_invoice
 class ForgetsWhatWasSettled(InvoiceWorkflow):
-    """Takes the refusal of a line for certain that an earlier run got no verdict on."""
+    """Treats the refusal of a line as certain, although an earlier run got no verdict."""
 
     def _initialize(self, request: InvoiceRequest) -> None:
         super()._initialize(request.model_copy(update={"settled": ()}))
@@ -49,7 +49,7 @@ class ForgetsWhatWasSettled(InvoiceWorkflow):
 
 @in_place_of_invoice
 class TakesAnotherLinesPayment(InvoiceWorkflow):
-    """Takes the payment of another line for a line's own."""
+    """Accepts the receipt of another line's payment."""
 
     def _update_line(self, number: int, **changes: object) -> None:
         if changes.get("error") == PAYMENT_ID_REUSED:
@@ -59,7 +59,7 @@ class TakesAnotherLinesPayment(InvoiceWorkflow):
 
 @in_place_of_invoice
 class IgnoresCancellation(InvoiceWorkflow):
-    """Goes on as if it was not cancelled, for some seconds: a harness has to be able to end it."""
+    """Ignores a cancellation for some seconds. The harness must be able to end it."""
 
     async def _stop_lines(self) -> None:
         await workflow.sleep(5)
@@ -68,7 +68,7 @@ class IgnoresCancellation(InvoiceWorkflow):
 
 @in_place_of_invoice
 class CancelsWhatIsUnderWay(InvoiceWorkflow):
-    """Gives up every line at once when it is cancelled, though payments are under way."""
+    """Abandons every line at once when it is cancelled, even if payments are under way."""
 
     async def _pay_line(self, order: PaymentOrder) -> None:
         paying = asyncio.create_task(super()._pay_line(order))
@@ -78,12 +78,12 @@ class CancelsWhatIsUnderWay(InvoiceWorkflow):
             self._update_line(order.line, status=LineStatus.CANCELLED)
 
     async def _stop_lines(self) -> None:
-        """Nobody is left to be asked."""
+        """No line is left to stop."""
 
 
 @in_place_of_invoice
 class HangsOnABadLine(InvoiceWorkflow):
-    """Goes on waiting for a line whose payment was refused, until it is cancelled."""
+    """Waits for a line whose payment was refused until it is cancelled."""
 
     async def _pay_line(self, order: PaymentOrder) -> None:
         await super()._pay_line(order)
@@ -93,7 +93,7 @@ class HangsOnABadLine(InvoiceWorkflow):
 
 @in_place_of_invoice
 class AbandonsItsLines(InvoiceWorkflow):
-    """Ends as CANCELLED at once, and leaves the workflows of its lines to go on."""
+    """Ends as CANCELLED at once, and leaves the workflows of its lines running."""
 
     async def _pay_line(self, order: PaymentOrder) -> None:
         child = await workflow.start_child_workflow(
@@ -113,7 +113,7 @@ class AbandonsItsLines(InvoiceWorkflow):
 
 @in_place_of_invoice
 class OtherwiseOnReplay(InvoiceWorkflow):
-    """Pays its lines in an order that is another one on replay: it comes from a variable outside of the workflow."""
+    """Starts its lines in an order that differs on replay, since a variable outside of the workflow decides it."""
 
     def _initialize(self, request: InvoiceRequest) -> None:
         super()._initialize(request)

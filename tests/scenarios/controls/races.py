@@ -1,4 +1,4 @@
-"""Broken workflows that are only wrong when two things meet: a server hardly ever shows it, the simulator always."""
+"""Workflows with races. A server rarely shows them, the simulator always."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
 
 @in_place_of_invoice
 class TakesLateSignals(InvoiceWorkflow):
-    """Takes a decision by signal as long as it waits for one, also if the deadline has just passed."""
+    """Accepts a decision by signal while it waits, even if the deadline has just passed."""
 
     async def _decide_by_signal(self, verdict: Verdict) -> None:
         if not self._status.is_terminal:
@@ -24,7 +24,7 @@ class TakesLateSignals(InvoiceWorkflow):
 
 @in_place_of_invoice
 class StopsLinesByTheClock(InvoiceWorkflow):
-    """Asks only those lines to stop that are due later, by a clock that may be behind. So did release 0.1.0."""
+    """Stops only the lines that are due later by a clock that may be behind, as release 0.1.0 did."""
 
     async def _stop_lines(self) -> None:
         await asyncio.gather(*(self._cancel_line(line.line) for line in self._lines))
@@ -32,7 +32,7 @@ class StopsLinesByTheClock(InvoiceWorkflow):
 
 @in_place_of_invoice
 class TakesSignalsByTheClock(InvoiceWorkflow):
-    """Holds a signal against the deadline, by a clock that may be behind. So did release 0.1.0."""
+    """Compares a signal with the deadline by a clock that may be behind, as release 0.1.0 did."""
 
     async def _decide_by_signal(self, verdict: Verdict) -> None:
         try:

@@ -1,4 +1,4 @@
-"""How a broken workflow takes the place of the real one."""
+"""Replaces a workflow of the worker by a broken subclass."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ L = TypeVar("L", bound=PayLineItem)
 
 
 def in_place_of_invoice(broken: type[I]) -> type[I]:
-    """Make a subclass the InvoiceWorkflow of a worker. What it is to do otherwise it may call `_run`."""
+    """Register a subclass under the name of InvoiceWorkflow. It may override `run` by a method `_run`."""
 
     async def run(self: I, request: Any = None) -> InvoiceReport:
         life: Callable[[Any], Any] | None = getattr(self, "_run", None)
@@ -29,7 +29,7 @@ def in_place_of_invoice(broken: type[I]) -> type[I]:
 
 
 def in_place_of_line(broken: type[L]) -> type[L]:
-    """Make a subclass the PayLineItem of a worker. What it does otherwise it calls `_run`."""
+    """Register a subclass under the name of PayLineItem. It overrides `run` by a method `_run`."""
 
     async def run(self: Any, order: PaymentOrder) -> LineOutcome:
         outcome: LineOutcome = await self._run(order)
@@ -40,7 +40,7 @@ def in_place_of_line(broken: type[L]) -> type[L]:
 
 
 def _install(run: Callable[..., Any], broken: type) -> None:
-    """The SDK wants `run` to be defined in the class itself, and to look like `__init__`."""
+    """The SDK requires that the class itself defines `run`, with the signature of `__init__`."""
     del run.__annotations__["self"]
     run.__module__, run.__qualname__ = broken.__module__, f"{broken.__qualname__}.run"
     setattr(broken, run.__name__, workflow.run(run))

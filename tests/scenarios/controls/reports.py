@@ -1,4 +1,4 @@
-"""Invoice workflows that tell, or end, otherwise than they did."""
+"""Invoice workflows with faults in reports and results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with workflow.unsafe.imports_passed_through():
 
 @in_place_of_invoice
 class ResultOutOfStep(InvoiceWorkflow):
-    """Is PAID when asked, and FAILED by its result."""
+    """Is PAID by its queries, but FAILED by its result."""
 
     async def _run(self, request: Any) -> InvoiceReport:
         report = await InvoiceWorkflow.run(self, request)
@@ -25,7 +25,7 @@ class ResultOutOfStep(InvoiceWorkflow):
 
 @in_place_of_invoice
 class DropsMetadata(InvoiceWorkflow):
-    """Does not tell the ERP the metadata of the invoice."""
+    """Does not send the metadata of the invoice to the ERP."""
 
     def _initialize(self, request: InvoiceRequest) -> None:
         InvoiceWorkflow._initialize(self, request)
@@ -34,7 +34,7 @@ class DropsMetadata(InvoiceWorkflow):
 
 @in_place_of_invoice
 class BaselineQueryOutOfStep(InvoiceWorkflow):
-    """Is PAID by its report, and still PAYING by the seed's query."""
+    """Is PAID by its report, but PAYING by the original sample's query."""
 
     @workflow.query(name="GetInvoiceStatus")
     def status(self) -> str:
@@ -44,7 +44,7 @@ class BaselineQueryOutOfStep(InvoiceWorkflow):
 
 @in_place_of_invoice
 class CompletesThoughCancelled(InvoiceWorkflow):
-    """Is CANCELLED, and ends as an execution that was not."""
+    """Is CANCELLED, but its execution completes."""
 
     async def _run(self, request: Any) -> InvoiceReport:
         try:

@@ -1,6 +1,6 @@
-"""What a Scenario can't do, or what the model would judge before the checker is asked.
+"""Scenarios as code: actions that a Scenario lacks, or faults that the model would notice before the checker runs.
 
-Together with the scenarios that end before it shows, they prove each rule of the checker by itself.
+Together with the scenarios that end before the model notices, they prove that each rule of the checker works alone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def _late(world: World) -> None:
         await world.approve()
 
 
-async def _forgotten(world: World) -> None:
+async def _decided_then_crashed(world: World) -> None:
     world.erp.is_down(4)
     await world.trigger()
     await world.approve()
@@ -58,7 +58,7 @@ async def _under_way(world: World) -> None:
     await world.approve()
     await world.when(lambda: world.payments.under_way)
     await world.cancel()
-    # On a busy machine the answer may come before the cancellation has.
+    # On a busy machine the answer could come before the cancellation otherwise.
     await world.when(lambda: _is_cancelled(world))
     world.payments.answers()
 
@@ -84,10 +84,10 @@ async def _signalled(world: World) -> None:
 
 OPPOSITE = Script("approve reject (checker only)", _opposite)
 LATE = Script("advance-122h approve (checker only)", _late)
-FORGOTTEN = Script("erp-down approve crash (checker only)", _forgotten)
+DECIDED_THEN_CRASHED = Script("erp-down approve crash (checker only)", _decided_then_crashed)
 REFUSED = Script("payment-refused-1 approve (checker only)", _refused)
 CRASHED = Script("approve crash (checker only)", _crashed)
 UNDER_WAY = Script("payment-slow-1 approve cancel (checker only)", _under_way)
 NAMED_TWICE = Script("stale-answer-2 approve advance-61h (checker only, nothing echoed)", _named_twice)
 SIGNALLED = Script("an approving signal, which the policy refuses (checker only)", _signalled)
-STORIES = (OPPOSITE, LATE, FORGOTTEN, REFUSED, CRASHED, UNDER_WAY, NAMED_TWICE, SIGNALLED)
+STORIES = (OPPOSITE, LATE, DECIDED_THEN_CRASHED, REFUSED, CRASHED, UNDER_WAY, NAMED_TWICE, SIGNALLED)

@@ -1,1 +1,1 @@
-"""The harness itself is tested: a wrong ruler measures nothing."""
+"""Tests of the harness."""

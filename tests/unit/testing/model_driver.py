@@ -1,4 +1,4 @@
-"""Tells a story to the reference model, and says what the model allows at each step."""
+"""Drives the reference model by actions given as text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from invoice_mcp.testing.model.state import ReportedState, Span
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DEADLINE = BEGAN + DEFAULT_APPROVAL_TIMEOUT
 LATER = 60.0
-"""Hours until a line is due that is not due when it is approved."""
+"""Hours until the due date of a line that is not due at the approval."""
 
 
 def invoice(*due_in_hours: float, changed: int = 0) -> Invoice:
-    """An invoice with a line for each due date; line `changed` has another amount than it usually has."""
+    """An invoice with a line for each due date. Line `changed` has another amount."""
     lines = [
         {"description": "Widget", "amount": 100 + (number == changed), "due_date": BEGAN + timedelta(hours=hours)}
         for number, hours in enumerate(due_in_hours, 1)
@@ -25,7 +25,7 @@ def invoice(*due_in_hours: float, changed: int = 0) -> Invoice:
 
 
 def shown(status: Status, verdict: Verdict | None, *lines: LineStatus) -> ReportedState:
-    """What a report shows."""
+    """A reported state."""
     return status, verdict, lines
 
 
@@ -38,11 +38,11 @@ class ModelDriver:
         self.model = Model(invoices, DEFAULT_APPROVAL_TIMEOUT)
 
     def allowed(self, action: Action | str, *, until: datetime | None = None) -> dict[str, set[ReportedState]]:
-        """Returns every answer to this action that is allowed, with what the report may show then; nothing is done yet.
+        """The allowed answers to an action, with the reported states that may follow. Does not perform it.
 
         Args:
             action: An action, or its verb, followed by a line number or hours: "payment-down 2", "advance 24".
-            until: When the action has ended; by default at once, or when the time it lets pass is over.
+            until: When the action ends; by default at once, or after the time that it lets pass.
         """
         action = action if isinstance(action, Action) else _read(action)
         passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
@@ -50,7 +50,7 @@ class ModelDriver:
         return {answer: {state.reported for state in states} for answer, states in allowed.items()}
 
     def play(self, *actions: Action | str) -> ModelDriver:
-        """Do all this, each of which has one answer only."""
+        """Perform actions that have one allowed answer each."""
         for each in actions:
             action = each if isinstance(each, Action) else _read(each)
             passes = timedelta(hours=action.hours) if action.verb is Verb.ADVANCE else timedelta()
@@ -62,7 +62,7 @@ class ModelDriver:
 
     @property
     def reported(self) -> set[ReportedState]:
-        """Everything the report may show now."""
+        """The reported states that are possible now."""
         return {state.reported for state in self.model.possible}
 
 

@@ -1,4 +1,4 @@
-"""What scenarios leave behind, made by hand: runs as they should be, to be broken in one place each."""
+"""Builds observations by hand: correct runs, and changes that break one rule each."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def an_invoice(lines: int, due: datetime = BEGAN) -> AcceptedInvoice:
 
 
 def a_run(status: Status, *lines: LineStatus, verdict: Verdict | None = None, run_id: str = "1", **trace: Any) -> Run:
-    """A run of which every side tells the same: decided after an hour, ended after two.
+    """A consistent run: decided after an hour, ended after two.
 
     Args:
-        lines: What its report says of each line; a line that is paid has the payment id `PAY-<line>`.
-        trace: What is otherwise in its history.
+        lines: The status of each line in its report. A paid line has the payment id `PAY-<line>`.
+        trace: Other values of its history.
     """
     invoice = an_invoice(len(lines))
     temporal_status = {Status.CANCELLED: "CANCELED"}.get(status, "COMPLETED" if status.is_terminal else "RUNNING")
@@ -97,7 +97,7 @@ def _line_report(invoice: AcceptedInvoice, number: int, status: LineStatus) -> L
 
 
 def retold(run: Run, *, line: int = 0, **changes: Any) -> Run:
-    """The run with another report on every side; of a line, if that is named."""
+    """The run with changes of its report, or of a line of it, in every source."""
     assert run.report
     if line:
         lines = list(run.report.lines)
@@ -109,18 +109,18 @@ def retold(run: Run, *, line: int = 0, **changes: Any) -> Run:
 
 
 def traced(run: Run, **changes: Any) -> Run:
-    """The run with another history."""
+    """The run with changes of its history."""
     return replace(run, trace=replace(run.trace, **changes))
 
 
 def a_payment(line: int = 1, *, run_id: str = "1", at: datetime = ENDED, **order: Any) -> RecordedPayment:
-    """The payment of a line that is due, by the line's workflow in that run."""
+    """The payment of a line by the line's workflow in a run."""
     right = PaymentOrder.for_line(an_invoice(line), line)
     return RecordedPayment(right.model_copy(update=order), f"PAY-{line}", at, f"{run_id}-line-{line}")
 
 
 def payments_of(run: Run) -> list[RecordedPayment]:
-    """A payment for each line that the run's report says is paid."""
+    """A payment for each line that the run reports as paid."""
     assert run.report
     paid = [line.line for line in run.report.lines if line.status is LineStatus.PAID]
     return [a_payment(line, run_id=run.run_id) for line in paid]
@@ -131,7 +131,7 @@ def an_answer(tool: str = "status", content: dict[str, Any] | None = None, refus
 
 
 def an_attempt(outcome: Outcome, line: int = 1, *, run_id: str = "1", attempt: int = 1, names: int = 0) -> Attempt:
-    """A request for a line's payment, by the line's workflow in that run; it may name the payment of a line."""
+    """A request by a line's workflow in a run. `names` is the line whose payment id the answer has."""
     order = PaymentOrder.for_line(an_invoice(line), line)
     return Attempt(order, outcome, f"{run_id}-line-{line}", attempt, f"PAY-{names}" if names else "")
 
@@ -142,7 +142,7 @@ def broken(
     answers: Sequence[Answer] = (),
     attempts: Sequence[Attempt] | None = None,
 ) -> list[str]:
-    """The rules these runs break; the ledger is what they say was paid, unless another is given."""
+    """The rules that these runs break. By default the ledger has the payments that they report."""
     made = [paid for run in runs for paid in payments_of(run)] if ledger is None else ledger
     found = check(Observations(runs, tuple(made), tuple(answers), None if attempts is None else tuple(attempts)))
     assert all(str(each).startswith(each.rule) for each in found)

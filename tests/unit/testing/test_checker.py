@@ -1,4 +1,4 @@
-"""The checker: S1 to S6, each green on what is right and red, alone, on what is not."""
+"""The checker, S1 to S6: each rule passes on correct runs and fails, alone, on its own violation."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.unit.testing.run_builders import (
     traced,
 )
 
-# As exact as the clocks of histories and ledgers are.
+# The resolution of the clocks of histories and ledgers.
 _INSTANT = timedelta(microseconds=1)
 CANCELLED, FAILED, NOT_PAID, PAID = LineStatus.CANCELLED, LineStatus.FAILED, LineStatus.NOT_PAID, LineStatus.PAID
 PENDING, SCHEDULED = LineStatus.PENDING, LineStatus.SCHEDULED
@@ -61,7 +61,7 @@ CLEAN = {
 
 
 @pytest.mark.parametrize("run", CLEAN.values(), ids=CLEAN)
-def test_a_run_as_promised_breaks_nothing(run: Run) -> None:
+def test_a_correct_run_breaks_no_rule(run: Run) -> None:
     assert broken(run) == []
 
 
@@ -82,7 +82,7 @@ def test_s1_a_payment_before_the_approval() -> None:
     assert broken(a_run(Status.PAID, PAID, verdict=APPROVED), ledger=[early]) == ["S1"]
 
 
-def test_s1_a_payment_by_nobody_we_know() -> None:
+def test_s1_a_payment_by_an_unknown_run() -> None:
     assert broken(IN_FULL, ledger=[*payments_of(IN_FULL), a_payment(3, run_id="other")]) == ["S1"]
 
 
@@ -122,11 +122,11 @@ def test_a_second_run_that_ends_otherwise_leaves_the_payments_of_the_first_alone
 
 def test_s3_another_decision_than_the_first() -> None:
     decisions = (ReceivedDecision(REJECTED, BEGAN), ReceivedDecision(APPROVED, DECIDED))
-    # It is a run of its own kind: nothing was paid yet, and it has not ended.
+    # This run is still open, and nothing was paid yet.
     assert broken(traced(a_run(Status.PAYING, SCHEDULED, verdict=APPROVED), decisions=decisions)) == ["S3"]
 
 
-def test_s3_a_decision_told_in_two_ways() -> None:
+def test_s3_a_decision_reported_in_two_ways() -> None:
     assert NO_THANKS.report
     one = NO_THANKS.report.model_dump(mode="json")
     other = {**one, "decision": {**one["decision"], "by": "Bob"}}
@@ -165,23 +165,23 @@ def test_s4_a_payment_of_a_line_there_is_none_of() -> None:
     assert broken(run, ledger=[a_payment(1), a_payment(3)]) == ["S4"]
 
 
-def test_s4_a_line_that_was_paid_told_as_failed() -> None:
+def test_s4_a_paid_line_reported_as_failed() -> None:
     assert broken(HALF, ledger=[a_payment(1), a_payment(2)]) == ["S4"]
 
 
 @pytest.mark.parametrize("line", [CANCELLED, NOT_PAID])
-def test_s4_a_line_that_was_paid_told_as_not_paid(line: LineStatus) -> None:
+def test_s4_a_paid_line_reported_as_not_paid(line: LineStatus) -> None:
     run = a_run(Status.CANCELLED, line, verdict=APPROVED)
     assert broken(run, ledger=[a_payment(1)]) == ["S4"]
 
 
-def test_s4_a_line_told_as_paid_that_is_not() -> None:
+def test_s4_an_unpaid_line_reported_as_paid() -> None:
     assert broken(HALF, ledger=[]) == ["S4"]
 
 
-def test_s4_a_line_told_as_paid_by_another_payment() -> None:
+def test_s4_a_line_reported_as_paid_by_another_payment() -> None:
     assert broken(retold(HALF, line=1, payment_id="PAY-2"), ledger=[a_payment(1)]) == ["S4"]
-    # As after an answer that arrived twice: line 2 was never asked for.
+    # As after a duplicated answer: the payment of line 2 was never requested.
     both = retold(IN_FULL, line=2, payment_id="PAY-1")
     assert broken(both, ledger=[a_payment(1)]) == ["S4"]
 
@@ -196,12 +196,12 @@ def test_s4_a_report_that_leaves_a_line_out() -> None:
 
 
 @pytest.mark.parametrize("ledger", [[a_payment(1)], [a_payment(1), a_payment(2)]], ids=["not made", "made"])
-def test_a_line_told_as_unconfirmed_may_be_paid_or_not(ledger: list[object]) -> None:
+def test_a_line_reported_as_unconfirmed_may_be_paid_or_not(ledger: list[object]) -> None:
     made = [paid for paid in (a_payment(1), a_payment(2)) if paid in ledger]
     assert broken(retold(HALF, line=2, unconfirmed=True), ledger=made) == []
 
 
-def test_a_line_unconfirmed_by_one_run_is_told_as_paid_by_the_next() -> None:
+def test_a_line_unconfirmed_in_one_run_may_be_reported_as_paid_by_the_next() -> None:
     again = a_run(Status.PAID, PAID, PAID, verdict=APPROVED, run_id="2")
     first = retold(HALF, line=2, unconfirmed=True)
     assert broken(first, again, ledger=[a_payment(1), a_payment(2)]) == []
@@ -241,7 +241,7 @@ def test_s4_a_refusal_is_not_certain_if_an_earlier_run_got_no_verdict(is_sure: b
     attempts = [an_attempt(Outcome.UNKNOWN, 2), an_attempt(Outcome.REFUSED, 2, run_id="2")]
     assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=attempts) == rules
     other = replace(attempts[0], order=attempts[0].order.model_copy(update={"idempotency_key": "another"}))
-    # That a line has two keys is another matter.
+    # The second key of the line breaks another rule.
     assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=[other, attempts[1]]) == ["S10"]
 
 
@@ -253,19 +253,19 @@ def test_s4_a_line_is_not_certain_if_the_gateway_named_its_payment_for_another_l
     assert broken(both, ledger=[a_payment(1)], attempts=[named, an_attempt(Outcome.UNKNOWN, 2)]) == ["S4"]
 
 
-def test_what_a_line_heard_that_somebody_ended_is_not_known() -> None:
+def test_a_terminated_lines_answers_are_not_judged() -> None:
     ended = replace(UNCONFIRMED, completed_children=frozenset({"1-line-1"}))
     assert broken(ended, attempts=[an_attempt(Outcome.REFUSED, 2)]) == []
 
 
-def test_what_another_run_heard_of_a_line_says_nothing() -> None:
+def test_answers_to_another_run_of_a_line_are_not_judged() -> None:
     again = a_run(Status.FAILED, PAID, FAILED, verdict=APPROVED, run_id="2")
     attempts = [an_attempt(Outcome.REFUSED, 2, run_id="2"), *(an_attempt(Outcome.UNKNOWN, 2) for _ in range(3))]
     assert broken(UNCONFIRMED, again, ledger=[a_payment(1)], attempts=attempts) == []
 
 
 @pytest.mark.parametrize("status", [Status.EXPIRED, Status.CANCELLED])
-def test_s5_a_payment_of_an_invoice_that_nobody_approved(status: Status) -> None:
+def test_s5_a_payment_of_an_unapproved_invoice(status: Status) -> None:
     run = traced(a_run(status, NOT_PAID), children={"1-line-1": "invoice-A-line-1"})
     assert broken(retold(run, line=1, unconfirmed=True), ledger=[]) == []
     # No payment can break S5 alone: without an approval it breaks S1 as well.
@@ -302,7 +302,7 @@ def test_s8_a_decision_at_the_deadline_is_after_it() -> None:
         assert (arrived.trace.effective_decision is None) is is_late
 
 
-def test_each_promise_is_told_once_per_invoice_with_its_words() -> None:
+def test_each_rule_is_reported_once_per_invoice_with_its_text() -> None:
     found = check(Observations((IN_FULL,), ()))
     assert [violation.rule for violation in found] == ["S4"]
     failure = Violations(found)

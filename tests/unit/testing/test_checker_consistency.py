@@ -1,4 +1,4 @@
-"""The checker: S7 to S9, which hold the sides of a run against each other, against its deadline, and against errors."""
+"""The checker, S7 to S9: agreement of the sources, the deadline, and errors."""
 
 from __future__ import annotations
 
@@ -68,17 +68,17 @@ DISAGREE: dict[str, Callable[[], Run]] = {
 
 
 @pytest.mark.parametrize("disagreement", DISAGREE.values(), ids=DISAGREE)
-def test_s7_two_sides_that_do_not_tell_the_same(disagreement: Callable[[], Run]) -> None:
+def test_s7_two_sources_that_disagree(disagreement: Callable[[], Run]) -> None:
     assert broken(disagreement()) == ["S7"]
 
 
-def test_s7_a_decision_that_nobody_sent() -> None:
+def test_s7_a_decision_that_was_never_sent() -> None:
     run = a_run(Status.PENDING_APPROVAL, PENDING, verdict=APPROVED, decisions=())
     assert broken(run) == ["S7"]
 
 
 def test_a_run_of_another_kind_of_workflow_is_held_only_against_what_it_has() -> None:
-    # The seed's workflow knows no report; and one that was started with garbage has failed.
+    # The original sample's workflow has no report. A workflow with an invalid input has failed.
     seeds = replace(
         NO_THANKS, tool_report=None, query_report=None, trace=replace(NO_THANKS.trace, result=None, indexed=())
     )
@@ -117,20 +117,20 @@ def test_s7_a_payment_that_is_denied() -> None:
     assert broken(first, retold(again, summary="expired; nothing more was paid"), ledger=[paid]) == []
     denied = retold(again, summary="expired; nothing was paid")
     assert broken(first, denied, ledger=[paid]) == ["S7"]
-    # Others may be called as they like.
+    # Names in quotation marks may have any text.
     named = retold(again, summary='Invoice A from "nothing was paid" expired; nothing more was paid')
     assert broken(first, named, ledger=[paid]) == []
-    # What is paid later on nobody can know.
+    # A later payment can't contradict an earlier report.
     early = retold(a_run(Status.REJECTED, NOT_PAID, verdict=REJECTED), summary="was rejected; nothing was paid")
     later = traced(a_run(Status.PAID, PAID, verdict=APPROVED, run_id="2"))
     assert broken(early, later, ledger=[a_payment(1, run_id="2", at=ENDED + HOUR)]) == []
 
 
-def test_s7_a_line_told_with_another_amount() -> None:
+def test_s7_a_line_reported_with_another_amount() -> None:
     assert broken(retold(NO_THANKS, line=1, amount=Decimal(1))) == ["S7"]
 
 
-def test_s7_a_decision_told_at_another_time_or_by_somebody_else() -> None:
+def test_s7_a_decision_reported_with_another_time_or_person() -> None:
     assert NO_THANKS.report
     decision = NO_THANKS.report.decision
     assert decision
@@ -140,7 +140,7 @@ def test_s7_a_decision_told_at_another_time_or_by_somebody_else() -> None:
     assert broken(traced(NO_THANKS, decisions=by_bob)) == ["S7"]
 
 
-def test_two_sides_may_tell_the_deadline_of_a_replay_each_but_no_other() -> None:
+def test_two_sources_may_report_the_deadline_of_a_replay_but_no_other() -> None:
     run = traced(a_run(Status.PENDING_APPROVAL, LineStatus.PENDING), previous_task_at=BEGAN - HOUR)
     assert run.report
     for earlier, rules in ((HOUR, []), (2 * HOUR, ["S7"])):
@@ -169,7 +169,7 @@ def test_s8_a_decision_taken_too_late(late: int) -> None:
     assert NO_THANKS.report.decision
     honest = retold(run, decision=NO_THANKS.report.decision.model_copy(update={"at": at}))
     assert broken(honest) == ["S8"]
-    # Nor does it help to tell an earlier time than that of its arrival.
+    # Reporting an earlier time than that of its arrival is a violation, too.
     assert broken(run) == ["S8"]
 
 
@@ -177,7 +177,7 @@ def test_s8_expired_before_the_deadline() -> None:
     assert broken(traced(TOO_LATE, ended_at=DEADLINE - HOUR)) == ["S8"]
 
 
-def test_s3_s7_a_decision_told_with_another_time_than_it_was_seen_at() -> None:
+def test_s3_s7_a_decision_reported_with_another_time_than_it_was_received_at() -> None:
     run = a_run(Status.PAYING, SCHEDULED, verdict=APPROVED)
     assert run.query_report
     assert run.query_report.decision
@@ -191,7 +191,7 @@ def test_s3_s7_a_decision_told_with_another_time_than_it_was_seen_at() -> None:
     assert broken(run, answers=told) == ["S3"]
     replayed = (ReceivedDecision(APPROVED, DECIDED, by_signal=True, replayed_at=(again,)),)
     assert broken(traced(differs, decisions=replayed), answers=told) == []
-    # But a replay changes nothing else of it.
+    # A replay changes nothing else.
     other = query_report.model_copy(
         update={"decision": run.query_report.decision.model_copy(update={"at": again, "by": "Bob"})}
     )
@@ -205,7 +205,7 @@ def test_s8_expired_after_the_deadline() -> None:
 
 def test_roused_in_time_an_invoice_expires_as_soon_as_a_worker_is_there() -> None:
     assert broken(traced(TOO_LATE, ended_at=DEADLINE + HOUR)) == []
-    # Servers fire timers a moment late, and count from the end of the task that began them.
+    # Servers fire timers slightly late, and count from the end of the task that started them.
     assert broken(traced(TOO_LATE, last_task_at=DEADLINE + timedelta(seconds=1))) == []
     slow = traced(
         TOO_LATE,
@@ -221,7 +221,7 @@ def test_s8_rejected_without_a_decision() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.PAYING, Status.PENDING_APPROVAL])
-def test_s8_a_decision_in_time_that_the_report_does_not_tell(status: Status) -> None:
+def test_s8_a_decision_in_time_missing_in_the_report(status: Status) -> None:
     run = retold(a_run(status, SCHEDULED, verdict=APPROVED), decision=None)
     assert broken(run) == ["S8"]
 
@@ -233,7 +233,7 @@ def test_s8_rejected_before_the_validation_failed() -> None:
 def test_s8_cancelled_after_it_was_rejected() -> None:
     run = a_run(Status.CANCELLED, NOT_PAID, verdict=REJECTED, children={})
     assert broken(run) == ["S8"]
-    # Where both were seen at once, nobody can say which came first.
+    # If both were received in the same task, their order is unknown.
     assert broken(traced(run, cancelled_at=DECIDED)) == []
 
 
@@ -278,7 +278,7 @@ def test_a_refusal_with_a_stable_code_is_an_answer(code: ErrorCode) -> None:
     assert broken(NO_THANKS, answers=[an_answer(refusal=f"{code}: why. What to do next.")]) == []
 
 
-def test_an_answer_is_no_error_whatever_it_tells() -> None:
+def test_an_answer_is_no_error_whatever_its_text() -> None:
     assert broken(NO_THANKS, answers=[an_answer("list", content={"invoices": [{"customer": "Traceback"}]})]) == []
 
 
@@ -300,7 +300,7 @@ def test_the_times_of_these_runs_are_in_order() -> None:
         (None, "digest", ["S7"]),
     ],
 )
-def test_s7_a_confirmation_tells_what_was_shown_or_that_nothing_was(
+def test_s7_a_confirmation_has_a_shown_text_exactly_if_a_form_was_shown(
     confirmation: Confirmation | None, shown: str | None, wrong: list[str]
 ) -> None:
     assert NO_THANKS.report
@@ -310,7 +310,7 @@ def test_s7_a_confirmation_tells_what_was_shown_or_that_nothing_was(
 
 
 def _ended_as(run: Run, end: str) -> Run:
-    """The run, ended this way by all sides; the workflow itself tells the status that it had."""
+    """The run, closed with this status in all sources. The workflow reports the status that it had."""
     ended = traced(retold(run, workflow_status=end), end=end, result=None)
     return replace(ended, temporal_status=end)
 
@@ -325,36 +325,34 @@ def test_s7_only_a_run_that_was_terminated_may_end_with_an_open_status(run: Run,
     assert broken(_ended_as(run, end)) == rules
 
 
-def test_s7_a_run_that_tells_its_end_was_not_terminated() -> None:
+def test_s7_a_run_that_reports_its_end_was_not_terminated() -> None:
     assert broken(_ended_as(NO_THANKS, "TERMINATED")) == ["S7"]
 
 
-def test_s4_a_terminated_run_that_tells_of_a_payment_that_the_ledger_lacks() -> None:
+def test_s4_a_terminated_run_that_reports_a_payment_missing_in_the_ledger() -> None:
     assert broken(_ended_as(PAYING, "TERMINATED"), ledger=[]) == ["S4"]
     paid = a_run(Status.PAID, PAID, verdict=APPROVED)
     assert broken(_ended_as(paid, "TERMINATED"), ledger=[]) == ["S4", "S7"]
 
 
 @pytest.mark.parametrize(("is_interrupted", "rules"), [(True, []), (False, ["S7"])])
-def test_s7_only_a_terminated_run_that_was_to_be_told_something_tells_its_end(
-    is_interrupted: bool, rules: list[str]
-) -> None:
+def test_s7_only_an_interrupted_run_may_report_its_end_when_terminated(is_interrupted: bool, rules: list[str]) -> None:
     assert broken(traced(_ended_as(NO_THANKS, "TERMINATED"), is_interrupted=is_interrupted)) == rules
 
 
-# A run that was reset while it paid, and the run that went on.
+# A run that was reset while it paid, and the run that replaced it.
 OLD = replace(_ended_as(traced(PAYING, ended_at=ENDED), "TERMINATED"), was_reset=True)
 NEW = replace(a_run(Status.REJECTED, NOT_PAID, NOT_PAID, verdict=REJECTED, run_id="2"), first_run_id="1")
-# What the tool adds to its report.
+# With the additions of the tool.
 _TOLD = [line.model_copy(update={"settled_before": line.line == 1}) for line in NEW.report.lines] if NEW.report else []
 TOLD = replace(NEW, tool_report=NEW.report and NEW.report.model_copy(update={"lines": tuple(_TOLD), "summary": "more"}))
 
 
 @requirement("ATTACK-RESET")
-def test_a_reset_breaks_nothing_by_itself() -> None:
+def test_a_reset_breaks_no_rule_by_itself() -> None:
     left = replace(OLD, open_children=("invoice-A-line-2",))
     assert broken(left, TOLD, ledger=[a_payment(at=ENDED)]) == []
-    # Only a reset leaves them.
+    # Only a reset leaves lines open.
     assert broken(replace(left, was_reset=False), TOLD, ledger=[a_payment(at=ENDED)]) == ["S7"]
 
 
@@ -364,13 +362,13 @@ def test_s1_a_payment_that_only_a_run_wanted_which_was_reset_before() -> None:
     assert broken(OLD, TOLD, ledger=[a_payment(), late]) == ["S1", "S7"]
     approved = replace(a_run(Status.PAYING, PAID, SCHEDULED, verdict=APPROVED, run_id="2"), first_run_id="1")
     assert broken(OLD, traced(approved, children={}), ledger=[a_payment(), late])[:1] == ["S1"]
-    # Another run that waits for the same line wanted it, too.
+    # Another run that waits for the same line requested it, too.
     shares = traced(approved, children=OLD.trace.children)
     assert "S1" not in broken(OLD, shares, ledger=[a_payment(), late])
 
 
 @requirement("ATTACK-RESET")
-def test_s7_a_report_that_does_not_tell_what_runs_before_a_reset_have_paid() -> None:
+def test_s7_a_report_without_the_payments_of_runs_before_a_reset() -> None:
     assert broken(OLD, NEW, ledger=[a_payment()]) == ["S7"]
     assert broken(OLD, replace(NEW, first_run_id="2"), ledger=[a_payment()]) == []
 

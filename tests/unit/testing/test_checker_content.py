@@ -1,4 +1,4 @@
-"""The checker: S10, and what S5 and S7 say of calls, lists and forms; each red, alone, on what is not as submitted."""
+"""The checker, S10, and S5 and S7 for calls, lists and forms: each rule fails, alone, on its own violation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ATTEMPTS = (an_attempt(Outcome.PAID, names=1), an_attempt(Outcome.PAID, 2, names
 def rules(
     run: Any = PAID, *answers: Answer, attempts: Sequence[Attempt] = ATTEMPTS, submits: Any = TRIGGERED, **more: Any
 ) -> list[str]:
-    """What is broken by this run, as it was submitted."""
+    """The rules that this run breaks, with its submission."""
     seen = {"asked": ASKED, "approval_timeout": DEFAULT_APPROVAL_TIMEOUT, **more}
     observed = Observations((run,), tuple(payments_of(run)), (submits, *answers), tuple(attempts), **seen)
     return sorted({violation.rule for violation in check(observed)})
@@ -41,7 +41,7 @@ def resubmitted(**changes: Any) -> Answer:
 
 
 @requirement("CONTENT-KEPT")
-def test_what_arrives_as_it_was_submitted_breaks_nothing() -> None:
+def test_unchanged_content_breaks_no_rule() -> None:
     assert rules() == []
     lines = [{**LINE, "description": " Widget ", "amount": 100}, {**LINE, "amount": 100.0}]
     assert rules(submits=resubmitted(customer=" ACME\n", currency="usd", lines=lines, metadata={})) == []
@@ -62,7 +62,7 @@ def test_what_arrives_as_it_was_submitted_breaks_nothing() -> None:
 )
 def test_s10_a_field_that_is_lost_or_another_on_its_way(changes: dict[str, Any]) -> None:
     assert rules(submits=resubmitted(**changes)) == ["S10"]
-    # Nor may it be taken for what was there before.
+    # Nor may the answer be the run of an earlier submission.
     assert rules(PAID, resubmitted(**changes)) == ["S10"]
     asked = (*ASKED, Invoice.model_validate({**INVOICE, **changes}))
     assert rules(asked=asked) == ["S10"]
@@ -119,7 +119,7 @@ def test_s10_a_line_with_a_key_that_is_not_its_own(key: str) -> None:
     again = replace(ATTEMPTS[1], order=ATTEMPTS[1].order.model_copy(update={"idempotency_key": key}))
     assert rules(attempts=(*ATTEMPTS, again)) == ["S10"]
     assert rules(attempts=(ATTEMPTS[0], again)) == ["S10"]
-    # A report without keys is a tool's.
+    # Reports of tools have no keys.
     assert rules(retold(PAID, line=2, idempotency_key=key)) == (["S10"] if key else [])
 
 
@@ -134,7 +134,7 @@ def test_what_can_not_be_read_was_not_submitted() -> None:
     assert rules(submits=replace(TRIGGERED, content=None, refusal="INVOICE_INVALID: no")) == []
 
 
-def test_s5_a_line_that_is_begun_after_the_cancellation_was_heard() -> None:
+def test_s5_a_line_that_starts_after_the_cancellation_was_received() -> None:
     assert rules(traced(PAID, started_after_cancel=("invoice-A-line-1",))) == ["S5"]
 
 

@@ -1,4 +1,4 @@
-"""The engines' clocks, on both real servers: what `advance` moves, and what happens on the way."""
+"""The clocks of the engines on both servers: what `advance` moves, and what happens meanwhile."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from invoice_mcp.testing.world.base import DAY
 pytestmark = pytest.mark.thorough
 
 HOUR = timedelta(hours=1)
-# What real time and the reading of several clocks may add; more than any machine takes, far less than what is skipped.
+# Tolerance for real time and for reading several clocks: more than any machine takes, far less than the skipped time.
 ABOUT = timedelta(minutes=1)
 _FIXTURES = {"time-skipping": "invoice_environments", "real": "real_invoice_environments"}
 
 
 @pytest.fixture(params=list(_FIXTURES))
 def pool(request: pytest.FixtureRequest) -> EnvironmentPool:
-    """A stage on each engine, shared with all other tests."""
+    """An environment pool on each engine, shared with all other tests."""
     found: EnvironmentPool = request.getfixturevalue(_FIXTURES[request.param])
     return found
 
@@ -51,7 +51,7 @@ async def test_advance_moves_the_clock_of_an_invoice_by_that_much(pool: Environm
         assert span <= await world.now() - before < span + ABOUT
 
 
-async def test_advancing_again_goes_on_from_there(pool: EnvironmentPool) -> None:
+async def test_advancing_again_starts_from_the_reached_time(pool: EnvironmentPool) -> None:
     async with open_world(pool, run_to_end=False) as world:
         await world.submit()
         before = await world.now()
@@ -162,7 +162,7 @@ async def test_after_a_crash_an_invoice_comes_back_as_it_was(pool: EnvironmentPo
 
 
 async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_replay(pool: EnvironmentPool) -> None:
-    # See `ReceivedDecision.replayed_at`, which can go when this no longer is so.
+    # See `ReceivedDecision.replayed_at`, which can be removed when this test fails.
     async with open_world(pool, signals_approve=True) as world:
         world.erp.is_slow()
         await world.trigger()
@@ -170,7 +170,7 @@ async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_re
         await world.when(lambda: has_tasks(world, 2))
         await world.signal("ApproveInvoice")
         await world.when(lambda: has_tasks(world, 3))
-        # Refused: no command, but on the time-skipping server a task of its own.
+        # A refused update has no command, but on the time-skipping server a task of its own.
         await world.refusal(world.reject())
         before = (await world.read_report()).decision
         await world.crash_worker()
@@ -188,7 +188,7 @@ async def test_a_signal_that_an_idle_task_brought_is_dated_by_the_next_one_on_re
 
 
 async def has_tasks(world: World, number: int) -> bool:
-    """Whether so many workflow tasks have been completed."""
+    """Whether this many workflow tasks have completed."""
     events = [event.event_type for event in (await world.history()).events]
     return events.count(EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED) >= number
 

@@ -1,4 +1,4 @@
-"""The stage's keeper: one world at a time, on the same stage until that is broken or worn out."""
+"""The environment pool: one world at a time, in the same environment until it is broken or needs replacement."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from invoice_mcp.testing.engines.base import Engine, EngineWorker
 pytestmark = pytest.mark.thorough
 
 
-class PaperEngine:
-    """An engine on which nothing ever happens; it remembers what is done with it."""
+class FakeEngine:
+    """An engine that does nothing but record its calls."""
 
     can_list = False
     reaction_time = 0.0
@@ -64,10 +64,10 @@ class PaperEngine:
 
 
 class Factory:
-    """Starts engines and remembers them."""
+    """Starts engines and records them."""
 
     def __init__(self, **options: Any) -> None:
-        self.engines: list[PaperEngine] = []
+        self.engines: list[FakeEngine] = []
         self.fails = False
         self.kind = EngineKind("paper", "nothing happens", self.start)
         self._options = options
@@ -76,7 +76,7 @@ class Factory:
     async def start(self) -> AsyncIterator[Engine]:
         if self.fails:
             raise OSError("no engine today")
-        engine = PaperEngine(**self._options)
+        engine = FakeEngine(**self._options)
         self.engines.append(engine)
         yield engine
         engine.journal.append("ends")
@@ -87,12 +87,12 @@ def factory() -> Factory:
     return Factory()
 
 
-def test_the_paper_engine_is_an_engine() -> None:
-    engine: Engine = PaperEngine()
+def test_the_fake_engine_is_an_engine() -> None:
+    engine: Engine = FakeEngine()
     assert not engine.needs_replacement()
 
 
-async def test_nothing_is_started_before_it_is_wanted_nor_ended_twice(factory: Factory) -> None:
+async def test_an_environment_is_started_on_demand_and_closed_once(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     await pool.close()
     assert factory.engines == []
@@ -103,7 +103,7 @@ async def test_nothing_is_started_before_it_is_wanted_nor_ended_twice(factory: F
     assert [engine.journal for engine in factory.engines] == [["works", "rests", "ends"]]
 
 
-async def test_worlds_share_the_stage_but_not_the_ports(factory: Factory) -> None:
+async def test_worlds_share_the_environment_but_not_the_ports(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     async with pool.take() as first:
         erp, payments = first.ports.erp, first.ports.payments
@@ -115,7 +115,7 @@ async def test_worlds_share_the_stage_but_not_the_ports(factory: Factory) -> Non
     assert len(factory.engines) == 1
 
 
-async def test_a_stage_that_is_taken_is_refused_and_stays_taken(factory: Factory) -> None:
+async def test_an_environment_in_use_is_refused_and_stays_in_use(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     async with pool.take():
         for _ in range(2):
@@ -127,7 +127,7 @@ async def test_a_stage_that_is_taken_is_refused_and_stays_taken(factory: Factory
     await pool.close()
 
 
-async def test_a_stage_that_is_broken_is_renewed(factory: Factory) -> None:
+async def test_a_broken_environment_is_replaced(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     async with pool.take() as environment:
         environment.is_broken = True
@@ -137,7 +137,7 @@ async def test_a_stage_that_is_broken_is_renewed(factory: Factory) -> None:
     await pool.close()
 
 
-async def test_a_stage_whose_engine_got_stuck_is_renewed(factory: Factory) -> None:
+async def test_an_environment_whose_engine_got_stuck_is_replaced(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     with pytest.raises(EngineStuckError):
         async with pool.take():
@@ -148,7 +148,7 @@ async def test_a_stage_whose_engine_got_stuck_is_renewed(factory: Factory) -> No
     assert len(factory.engines) == 2
 
 
-async def test_an_engine_that_is_worn_out_is_renewed(factory: Factory) -> None:
+async def test_an_engine_that_needs_replacement_is_replaced(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     async with pool.take():
         factory.engines[0].wears_out = True
@@ -157,7 +157,7 @@ async def test_an_engine_that_is_worn_out_is_renewed(factory: Factory) -> None:
     await pool.close()
 
 
-async def test_a_failure_of_the_test_itself_leaves_the_stage_free(factory: Factory) -> None:
+async def test_a_failing_test_releases_the_environment(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     with pytest.raises(ValueError, match="mine"):
         async with pool.take():
@@ -179,7 +179,7 @@ async def test_an_engine_that_does_not_start_is_tried_again_next_time(factory: F
     await pool.close()
 
 
-async def test_where_work_can_wait_a_crash_ends_the_worker_and_the_next_world_has_one(factory: Factory) -> None:
+async def test_a_crash_stops_the_worker_and_the_next_world_has_one(factory: Factory) -> None:
     pool = EnvironmentPool(factory.kind)
     async with pool.take() as environment:
         await environment.crash_worker()
@@ -191,7 +191,7 @@ async def test_where_work_can_wait_a_crash_ends_the_worker_and_the_next_world_ha
     await pool.close()
 
 
-async def test_where_work_can_not_wait_a_crash_empties_the_memory_of_the_worker() -> None:
+async def test_a_crash_evicts_workflows_where_the_engine_needs_a_worker() -> None:
     factory = Factory(can_run_without_worker=False)
     pool = EnvironmentPool(factory.kind)
     async with pool.take() as environment:
@@ -202,7 +202,7 @@ async def test_where_work_can_not_wait_a_crash_empties_the_memory_of_the_worker(
     await pool.close()
 
 
-async def test_after_a_world_that_failed_the_next_one_has_a_new_server() -> None:
+async def test_after_a_failed_world_the_next_one_has_a_new_server() -> None:
     starts = 0
     kind = kinds()["time-skipping"]
 

@@ -1,4 +1,4 @@
-"""The fakes at the two ports: what they promise as ports, and the faults they are told to have."""
+"""The fakes of the two ports: their contracts as ports, and their scripted faults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def soon(doing: Awaitable[T]) -> T:
 
 
 async def held_up(task: asyncio.Task[object]) -> bool:
-    """Whether it still waits after all that can go on has gone on."""
+    """Whether the task still waits when nothing else can run."""
     for _ in range(5):
         await asyncio.sleep(0)
     return not task.done()
@@ -42,7 +42,7 @@ async def held_up(task: asyncio.Task[object]) -> bool:
 # -- the ERP ---------------------------------------------------------------------------------------------------
 
 
-async def test_the_erp_accepts_everything_and_remembers_it() -> None:
+async def test_the_erp_accepts_and_records_every_invoice() -> None:
     fake = ScriptedErp()
     erp: Erp = fake
     await erp.validate(INVOICE)
@@ -50,7 +50,7 @@ async def test_the_erp_accepts_everything_and_remembers_it() -> None:
     assert fake.asked == [INVOICE, INVOICE]
 
 
-async def test_the_erp_fails_in_the_order_it_was_told_to() -> None:
+async def test_faults_of_the_erp_apply_in_scripted_order() -> None:
     erp = ScriptedErp()
     erp.is_down(2)
     erp.refuses("no such order")
@@ -63,7 +63,7 @@ async def test_the_erp_fails_in_the_order_it_was_told_to() -> None:
     assert len(erp.asked) == 4
 
 
-async def test_a_slow_erp_answers_when_told_to() -> None:
+async def test_a_slow_erp_answers_when_released() -> None:
     erp = ScriptedErp()
     erp.is_slow()
     slow = asyncio.ensure_future(erp.validate(INVOICE))
@@ -121,7 +121,7 @@ async def test_a_payment_is_stamped_with_when_it_was_asked_for_and_by_which_run(
     assert [(paid.at, paid.run_id) for paid in payments.made] == [(NOW, "first")]
 
 
-async def test_without_a_clock_of_its_own_it_tells_the_time_of_this_machine() -> None:
+async def test_without_an_engine_payments_have_the_time_of_this_machine() -> None:
     payments = RecordingPayments()
     before = datetime.now(UTC)
     await payments.pay(order())
@@ -139,7 +139,7 @@ async def test_a_gateway_that_is_down_pays_nothing() -> None:
     await payments.pay(order())
 
 
-async def test_a_refusal_has_the_code_it_was_told() -> None:
+async def test_a_refusal_has_the_scripted_code() -> None:
     payments = RecordingPayments()
     payments.refuses()
     payments.refuses("ACCOUNT_CLOSED")
@@ -208,7 +208,7 @@ async def test_a_repeated_answer_is_the_receipt_of_another_line_and_pays_nothing
     payments = RecordingPayments()
     payments.repeats_an_answer(2, line=2)
     with pytest.raises(PaymentUnavailableError):
-        # There is none yet.
+        # No other line has a receipt yet.
         await payments.pay(order(2))
     first = await payments.pay(order(1))
     assert await payments.pay(order(2)) == first
@@ -264,7 +264,7 @@ async def test_a_payment_under_way_that_is_given_up_is_not_made() -> None:
     assert (payments.under_way, payments.made) == (0, [])
 
 
-async def test_a_gateway_that_is_slow_anew_lets_go_of_those_that_waited_before() -> None:
+async def test_a_gateway_that_is_slow_again_releases_earlier_payments_too() -> None:
     payments = RecordingPayments()
     payments.is_slow()
     first = asyncio.ensure_future(payments.pay(order(1)))

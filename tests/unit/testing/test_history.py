@@ -1,4 +1,4 @@
-"""Reading histories: events made by hand, one kind of each."""
+"""Parsing histories made of hand-written events."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def payload(value: object) -> Payload:
 
 
 class History:
-    """A history that is written event by event, a second apart."""
+    """Builds a history event by event, one second apart."""
 
     def __init__(self) -> None:
         self.events: list[HistoryEvent] = []
@@ -50,7 +50,7 @@ class History:
         return event
 
     def at(self, event_id: int) -> datetime:
-        """When the event of that number happens."""
+        """The time of the event with this number."""
         return BEGAN + event_id * SECOND
 
     def started(self, *inputs: Payload) -> History:
@@ -114,11 +114,11 @@ def begun() -> History:
     )
 
 
-def test_of_an_empty_history_nothing_is_told() -> None:
+def test_an_empty_history_has_no_facts() -> None:
     assert History().read() == Trace()
 
 
-def test_the_input_tells_the_invoice_and_how_long_it_may_wait() -> None:
+def test_the_input_has_the_invoice_and_the_approval_timeout() -> None:
     trace = begun().read()
     assert trace.invoice == an_invoice(2)
     assert trace.approval_timeout == SECOND * 60
@@ -153,7 +153,7 @@ def test_a_signal_that_arrives_while_a_task_runs_is_seen_by_the_next_one() -> No
     history = begun().then("WORKFLOW_TASK_STARTED").signal("RejectInvoice").then("WORKFLOW_TASK_COMPLETED")
     assert history.read().decisions == ()
     (received,) = history.task().read().decisions
-    # The task before: it may be delivered with that one's time, where a query is answered from a replay first.
+    # If a query is answered from a replay first, the signal may have the time of the task before.
     assert received == ReceivedDecision(Verdict.REJECTED, history.at(5), by_signal=True, replayed_at=(history.at(2),))
 
 
@@ -207,7 +207,7 @@ def test_of_a_signal_and_an_update_in_one_task_the_workflow_sees_the_signal_firs
     ]
 
 
-def test_a_task_that_fails_is_told_by_the_first_line_of_its_failure() -> None:
+def test_a_failed_task_is_recorded_with_the_first_line_of_its_failure() -> None:
     trace = begun().failed_task("ValueError: boom\n  at line 1").failed_task("again").read()
     assert trace.failed_tasks == ("ValueError: boom", "again")
 
@@ -230,7 +230,7 @@ def test_a_validation_that_ends_while_a_task_runs_is_learnt_by_the_next_one() ->
     assert history.task().read().validated_at == history.at(6)
 
 
-def test_what_roused_it_last_is_told_however_often_the_task_was_tried() -> None:
+def test_the_last_task_has_its_first_scheduled_time_however_often_it_was_retried() -> None:
     history = begun().then("WORKFLOW_TASK_SCHEDULED").task().then("WORKFLOW_TASK_SCHEDULED")
     history.failed_task("again", "UNHANDLED_COMMAND")
     assert history.read().last_task_at == BEGAN + 2 * SECOND
@@ -253,7 +253,7 @@ def test_a_validation_that_failed_begins_no_time_to_decide() -> None:
 
 
 def test_an_input_that_is_no_invoice_has_no_deadline() -> None:
-    """Nobody has said how long it waits: whichever decision is first counts, also one after the validation."""
+    """Without an approval timeout the first decision counts, also one after the validation."""
     trace = (
         History().started(payload({"no": "invoice"})).task().validated().task().signal("ApproveInvoice").task().read()
     )
@@ -297,7 +297,7 @@ def test_an_update_that_failed_is_refused() -> None:
     ]
 
 
-def test_children_and_the_index_are_told() -> None:
+def test_children_and_indexed_values_are_recorded() -> None:
     history = begun().child("A-line-1", "r1").child("A-line-2", "r2")
     history.indexed("InvoiceStatus", "PENDING-APPROVAL").indexed("Else", "x").indexed("InvoiceStatus", "PAID")
     trace = history.read()
@@ -311,7 +311,7 @@ def test_the_first_request_to_cancel_counts() -> None:
 
 
 @pytest.mark.parametrize("end", ["COMPLETED", "FAILED", "CANCELED", "TERMINATED", "TIMED_OUT", "CONTINUED_AS_NEW"])
-def test_every_end_is_told_by_the_name_temporal_gives_it(end: str) -> None:
+def test_every_closing_status_has_temporals_name(end: str) -> None:
     trace = begun().then(f"WORKFLOW_EXECUTION_{end}").read()
     assert (trace.end, trace.ended_at, trace.result) == (end, BEGAN + 2 * SECOND, None)
 
@@ -334,7 +334,7 @@ def ended_with(result: object) -> Trace:
     return history.read()
 
 
-def test_a_run_that_goes_on_after_a_reset_has_failed_no_task() -> None:
+def test_a_run_that_continues_after_a_reset_has_failed_no_task() -> None:
     history = begun().then("WORKFLOW_TASK_SCHEDULED").failed_task("reset", "RESET_WORKFLOW")
     trace = history.then("WORKFLOW_TASK_SCHEDULED").task().read()
     assert (trace.failed_tasks, trace.is_failing, trace.has_completed_task) == ((), False, True)
@@ -342,7 +342,7 @@ def test_a_run_that_goes_on_after_a_reset_has_failed_no_task() -> None:
     assert not begun().failed_task("reset", "RESET_WORKFLOW").read().has_completed_task
 
 
-def test_what_a_reset_applies_again_is_seen_in_the_order_in_which_it_is_asked_for() -> None:
+def test_reapplied_decisions_keep_the_order_of_their_events() -> None:
     history = begun().signal("ApproveInvoice")
     admitted = history.add("WORKFLOW_EXECUTION_UPDATE_ADMITTED").workflow_execution_update_admitted_event_attributes
     admitted.request.meta.update_id, admitted.request.input.name = "again", "reject"

@@ -1,4 +1,4 @@
-"""Kept: a context manager that one task enters and leaves, whoever asks for it."""
+"""TaskOwnedContext: one task enters and leaves the context manager, whichever tasks open and close it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from invoice_mcp.testing.world.lifespan import TaskOwnedContext
 
 
-class Room:
-    """Remembers which task came and which went."""
+class RecordingContext:
+    """Records the task that enters and the task that leaves."""
 
-    def __init__(self, *, locked: BaseException | None = None, slams: BaseException | None = None) -> None:
+    def __init__(self, *, enter_error: BaseException | None = None, exit_error: BaseException | None = None) -> None:
         self.came: asyncio.Task[object] | None = None
         self.went: list[asyncio.Task[object] | None] = []
-        self._locked = locked
-        self._slams = slams
+        self._locked = enter_error
+        self._slams = exit_error
 
     @asynccontextmanager
     async def enter(self) -> AsyncIterator[str]:
@@ -32,46 +32,46 @@ class Room:
             raise self._slams
 
 
-async def test_the_task_that_entered_leaves_whoever_closes() -> None:
-    room = Room()
-    kept = await asyncio.create_task(TaskOwnedContext.open(room.enter()))
+async def test_the_task_that_entered_leaves_whichever_task_closes() -> None:
+    context = RecordingContext()
+    kept = await asyncio.create_task(TaskOwnedContext.open(context.enter()))
     assert kept.value == "inside"
-    assert room.went == []
+    assert context.went == []
     await asyncio.create_task(kept.close())
-    assert room.went == [room.came]
-    assert room.came not in {None, asyncio.current_task()}
+    assert context.went == [context.came]
+    assert context.came not in {None, asyncio.current_task()}
 
 
 @pytest.mark.parametrize("error", [ValueError("locked"), asyncio.CancelledError()], ids=repr)
 async def test_what_entering_raises_is_raised(error: BaseException) -> None:
     with pytest.raises(type(error)):
-        await asyncio.wait_for(TaskOwnedContext.open(Room(locked=error).enter()), 5)
+        await asyncio.wait_for(TaskOwnedContext.open(RecordingContext(enter_error=error).enter()), 5)
 
 
 async def test_what_leaving_raises_is_raised() -> None:
-    kept = await TaskOwnedContext.open(Room(slams=ValueError("slammed")).enter())
+    kept = await TaskOwnedContext.open(RecordingContext(exit_error=ValueError("slammed")).enter())
     with pytest.raises(ValueError, match="slammed"):
         await asyncio.wait_for(kept.close(), 5)
 
 
 async def test_closing_twice_leaves_once() -> None:
-    room = Room()
-    kept = await TaskOwnedContext.open(room.enter())
+    context = RecordingContext()
+    kept = await TaskOwnedContext.open(context.enter())
     await kept.close()
     await asyncio.wait_for(kept.close(), 5)
-    assert len(room.went) == 1
+    assert len(context.went) == 1
 
 
-async def test_of_two_one_may_be_left_while_the_other_stays() -> None:
-    rooms = Room(), Room()
-    first, second = [await TaskOwnedContext.open(room.enter()) for room in rooms]
+async def test_one_of_two_contexts_may_be_closed_while_the_other_stays_open() -> None:
+    rooms = RecordingContext(), RecordingContext()
+    first, second = [await TaskOwnedContext.open(context.enter()) for context in rooms]
     await first.close()
-    assert [len(room.went) for room in rooms] == [1, 0]
+    assert [len(context.went) for context in rooms] == [1, 0]
     await second.close()
 
 
-async def test_one_that_is_given_up_while_it_enters_is_left_again() -> None:
-    # As when a test is interrupted just while the stage is set up: nothing of it may stay open.
+async def test_a_context_is_left_if_entering_is_cancelled() -> None:
+    # As when a test is interrupted during the set-up of an environment: nothing may stay open.
     entered, left = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager

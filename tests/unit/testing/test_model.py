@@ -1,4 +1,4 @@
-"""The reference model: what each action is answered in each status, and what becomes of the invoice."""
+"""The reference model: the answer to each action in each status, and the state that follows."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_fault_waits_for_the_next_run() -> None:
 
 
 @pytest.mark.parametrize(("changed", "answer"), [(1, CONFLICT), (2, OK)])
-def test_a_line_that_was_paid_comes_back_unchanged_or_not_at_all(changed: int, answer: str) -> None:
+def test_a_paid_line_can_only_be_resubmitted_unchanged(changed: int, answer: str) -> None:
     driver = ModelDriver(-1, -1, changed=changed).play("payment-refused 2", "trigger", "approve")
     assert set(driver.allowed("trigger-changed")) == {answer}
     assert driver.allowed("trigger") == {OK: {WAITING}}
@@ -139,7 +139,7 @@ def test_what_an_early_run_settled_stays_settled_through_runs_that_pay_nothing()
     assert driver.play("trigger", "approve").reported == {PAID_IN_FULL}
 
 
-def test_lines_settled_by_different_contents_can_come_back_as_neither() -> None:
+def test_lines_settled_with_different_contents_can_be_resubmitted_with_neither() -> None:
     # Line 1 is paid; line 2 is paid only as it was changed.
     driver = ModelDriver(-1, -1, LATER, changed=2).play("payment-refused 2", "trigger", "approve", "cancel")
     driver.play("trigger-changed", "approve", "cancel")
@@ -149,7 +149,7 @@ def test_lines_settled_by_different_contents_can_come_back_as_neither() -> None:
 
 
 @requirement("ATTACK-RESET")
-def test_a_reset_leaves_nothing_of_a_decision_but_what_was_paid() -> None:
+def test_a_reset_drops_the_decision_and_keeps_the_payments() -> None:
     driver = ModelDriver(-1, LATER).play("trigger", "approve", "reset")
     assert driver.reported == {WAITING}
     assert driver.allowed("approve") == {OK: {shown(Status.FAILED, APPROVED, PAID, FAILED)}}
@@ -168,7 +168,7 @@ def test_a_line_that_a_reset_left_waiting_has_its_id_until_it_is_due() -> None:
 
 @requirement("ATTACK-RESET")
 @pytest.mark.parametrize("decides", ["approve", "reject"])
-def test_what_comes_again_after_a_reset_decides_again(decides: str) -> None:
+def test_a_reapplied_decision_decides_again(decides: str) -> None:
     driver = ModelDriver(-1, -1).play("trigger", decides)
     (before,) = driver.reported
     assert driver.play("reset-reapplied", "reset-reapplied").reported == {before}

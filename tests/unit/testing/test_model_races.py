@@ -1,4 +1,4 @@
-"""The reference model where two outcomes are right: retries under way, decisions at the deadline, lines falling due."""
+"""The reference model where several outcomes are right: retries, decisions at the deadline, due lines, eager calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SECOND = timedelta(seconds=1)
 NEXT_WEEK = 200.0
 
 
-# -- the ERP is asked again ------------------------------------------------------------------------------------
+# -- retries of the ERP --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("downs", [1, 4])
@@ -45,12 +45,12 @@ def test_an_erp_down_five_times_fails_the_invoice(downs: int) -> None:
     assert driver.play("advance 1").reported == {shown(Status.FAILED, None, NOT_PAID)}
 
 
-def test_after_the_erp_was_down_five_times_a_new_run_is_validated_anew() -> None:
+def test_after_the_erp_was_down_five_times_a_new_run_is_validated_again() -> None:
     driver = ModelDriver(-1).play(*["erp-down"] * 6, "trigger", "advance 1", "trigger", "advance 1")
     assert driver.reported == {WAITING}
 
 
-def test_a_refusal_after_a_retry_is_as_final_as_at_once() -> None:
+def test_a_refusal_after_a_retry_is_final() -> None:
     driver = ModelDriver(-1).play("erp-down", "erp-refuses", "trigger", "advance 1")
     assert driver.reported == {shown(Status.FAILED, None, NOT_PAID)}
 
@@ -77,7 +77,7 @@ def test_cancelled_before_validation_has_ended_an_approved_invoice_pays_nothing(
     assert driver.reported == {shown(Status.CANCELLED, APPROVED, line) for line in (NOT_PAID, CANCELLED)}
 
 
-def test_cancelled_before_validation_has_ended_the_retry_comes_to_nothing() -> None:
+def test_the_validation_of_a_cancelled_invoice_is_not_retried() -> None:
     driver = ModelDriver(-1).play("erp-down", "trigger", "cancel")
     assert driver.reported == {shown(Status.CANCELLED, None, NOT_PAID)}
     assert driver.play("advance 24").reported == {shown(Status.CANCELLED, None, NOT_PAID)}
@@ -102,7 +102,7 @@ def test_a_decision_surely_after_the_deadline_is_refused() -> None:
     assert driver.allowed("approve") == {CLOSED: {TOO_LATE}}
 
 
-def test_the_time_to_decide_begins_when_validation_has_ended() -> None:
+def test_the_approval_timeout_starts_when_validation_has_ended() -> None:
     # The retry took up to some minutes of the hour: so late the time to decide began, so late it may end.
     driver = ModelDriver(LATER).play("erp-down", "trigger", "advance 1", f"advance {119 + 1 / 60}")
     assert driver.reported == {WAITING, TOO_LATE}
@@ -174,7 +174,7 @@ def test_a_key_that_is_refused_again_is_failed_and_settled_as_often_as_it_is_sub
         driver.play("trigger", "approve", "advance 1")
 
 
-def test_every_key_that_was_used_so_is_refused_again() -> None:
+def test_every_key_with_a_lost_answer_is_refused_again() -> None:
     driver = ModelDriver(-1, -1).play("refused-again 1", "refused-again 2", "trigger", "approve", "advance 1")
     both = {shown(Status.FAILED, APPROVED, FAILED, FAILED)}
     assert driver.reported == both
@@ -218,11 +218,11 @@ def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() ->
     assert shown(Status.CANCELLED, APPROVED, PAID, CANCELLED) in outcomes[OK]
 
 
-# -- in haste: what is under way when something else is done ---------------------------------------------------
+# -- eager: actions while others are in flight -----------------------------------------------------------------
 
 
 def play_eagerly(driver: ModelDriver, *actions: str) -> None:
-    """Do all this in no time, each answered OK."""
+    """Perform actions without time between them, each answered OK."""
     driver.model.eager = True
     for word in actions:
         action = Action(verb=Verb(word))
@@ -230,19 +230,19 @@ def play_eagerly(driver: ModelDriver, *actions: str) -> None:
 
 
 def only(driver: ModelDriver, keep: Callable[[State], object]) -> None:
-    """Go on with some of the states that are possible."""
+    """Continue with some of the possible states."""
     driver.model.possible = frozenset(filter(keep, driver.model.possible))
 
 
 def eager_outcomes(*actions: str, driver: ModelDriver | None = None) -> set[ReportedState]:
-    """What may be shown when all this was answered OK in no time, and what needs none has happened."""
+    """The reported states after eager actions, each answered OK, at quiescence."""
     driver = driver or ModelDriver(-1)
     play_eagerly(driver, *actions)
     driver.model.reach_quiescence(Span(driver.now, driver.now))
     return driver.reported
 
 
-def test_a_crash_may_lose_the_answer_to_a_payment_which_is_then_asked_for_again() -> None:
+def test_a_crash_may_lose_a_payments_answer_and_the_payment_is_retried() -> None:
     assert eager_outcomes("trigger", "approve") == {IN_FULL}
     still_checked = shown(Status.PENDING_VALIDATION, APPROVED, PENDING)
     assert eager_outcomes("trigger", "approve", "crash") == {still_checked, PAYING, IN_FULL}
@@ -261,7 +261,7 @@ def test_a_crash_may_lose_a_refusal() -> None:
     ],
 )
 def test_a_crash_may_come_before_a_port_is_asked(fault: str, still: ReportedState, ends: ReportedState) -> None:
-    """What was begun is begun again once its time is over, and meets then what it would have met before."""
+    """The activity is repeated after its timeout, and then meets the fault."""
     driver = ModelDriver(-1)
     eager_outcomes(fault, "trigger", "approve", "crash", driver=driver)
     only(driver, lambda state: state.reported == still)
@@ -276,7 +276,7 @@ def test_three_crashes_may_lose_all_answers() -> None:
 
 
 @pytest.mark.parametrize("end", ["cancel", "reject"])
-def test_an_invoice_that_ends_may_have_had_the_erps_refusal_without_hearing_it(end: str) -> None:
+def test_a_closed_invoice_may_have_missed_the_erps_refusal(end: str) -> None:
     assert eager_outcomes("erp-refuses", "trigger", end, "trigger", "approve") == {
         shown(Status.FAILED, APPROVED, NOT_PAID),
         IN_FULL,
@@ -300,7 +300,7 @@ def test_a_fault_scripted_before_the_gateway_was_asked_is_met(done: tuple[str, .
     assert eager_outcomes(*done, "approve") == {NOTHING_PAID}
 
 
-def test_a_payment_made_but_not_told_of_is_told_although_the_invoice_is_cancelled() -> None:
+def test_a_payment_with_an_undelivered_answer_is_reported_although_the_invoice_is_cancelled() -> None:
     driver = ModelDriver(-1, LATER)
     play_eagerly(driver, "trigger", "approve", "payment-refused")
     only(driver, lambda state: state.undelivered)
@@ -318,7 +318,7 @@ def test_a_refusal_after_an_answer_that_a_crash_lost_settles_the_line() -> None:
     assert set(driver.allowed("trigger-changed")) == {CONFLICT}
 
 
-def test_an_answer_on_its_way_is_a_refusal_if_the_key_was_used_before() -> None:
+def test_an_answer_in_flight_is_a_refusal_if_the_key_was_used_before() -> None:
     driver = ModelDriver(-1)
     play_eagerly(driver, "refused-again", "trigger", "approve", "approve")
     only(driver, lambda state: state.attempts == (0, 1))
@@ -340,7 +340,7 @@ def test_an_answer_on_its_way_is_a_refusal_if_the_key_was_used_before() -> None:
     ],
     ids=["run 2 or 3", "paid or tried again"],
 )
-def test_what_is_seen_may_be_on_its_way_although_it_is_also_how_another_course_comes_to_rest(
+def test_an_observed_state_may_be_transient_although_another_path_ends_in_it(
     actions: tuple[str, ...], seen: ReportedState, ends: set[ReportedState]
 ) -> None:
     driver = ModelDriver(-1, changed=1)
@@ -361,7 +361,7 @@ def test_what_is_seen_may_be_on_its_way_although_it_is_also_how_another_course_c
         ),
     ],
 )
-def test_a_fault_scripted_after_the_erp_has_accepted_it_is_not_met_although_that_is_not_told_yet(
+def test_a_fault_scripted_after_the_erp_has_accepted_is_not_met_although_its_answer_is_undelivered(
     decided: tuple[str, ...], seen: ReportedState, ends: set[ReportedState]
 ) -> None:
     driver = ModelDriver(-1)
@@ -379,7 +379,7 @@ def test_a_fault_scripted_before_the_erp_was_asked_is_met() -> None:
     ("actions", "lines"),
     [(("cancel",), {NOT_PAID}), (("reject",), {NOT_PAID}), (("approve", "cancel"), {NOT_PAID, CANCELLED})],
 )
-def test_what_the_erp_has_accepted_and_not_told_meets_no_fault_when_it_ends_either(
+def test_an_accepted_invoice_meets_no_later_fault_when_it_closes_before_the_answer(
     actions: tuple[str, ...], lines: set[LineStatus]
 ) -> None:
     driver = ModelDriver(LATER)
@@ -393,7 +393,7 @@ def test_what_the_erp_has_accepted_and_not_told_meets_no_fault_when_it_ends_eith
     }
 
 
-def test_a_crash_may_lose_that_the_erp_has_accepted_it_which_is_then_asked_again() -> None:
+def test_a_crash_may_lose_the_erps_acceptance_and_the_erp_is_asked_again() -> None:
     driver = ModelDriver(-1)
     play_eagerly(driver, "trigger", "erp-refuses")
     only(driver, lambda state: state.undelivered)
@@ -408,9 +408,7 @@ def test_a_crash_may_lose_that_the_erp_has_accepted_it_which_is_then_asked_again
     ("actions", "asked", "fault"),
     [(("trigger", *["crash"] * 5), 0, "erp-down"), (("trigger", "approve", *["crash"] * 3), 1, "payment-down")],
 )
-def test_who_was_asked_for_the_last_time_has_no_other_answer_on_its_way(
-    actions: tuple[str, ...], asked: int, fault: str
-) -> None:
+def test_after_the_last_attempt_no_answer_is_in_flight(actions: tuple[str, ...], asked: int, fault: str) -> None:
     driver = ModelDriver(-1)
     play_eagerly(driver, *actions)
     attempts = max(state.attempts[asked] for state in driver.model.possible)
@@ -419,7 +417,7 @@ def test_who_was_asked_for_the_last_time_has_no_other_answer_on_its_way(
     assert not any(state.undelivered for state in driver.model.possible)
 
 
-# -- in haste: attacks -----------------------------------------------------------------------------------------
+# -- eager: attacks ---------------------------------------------------------------------------------------------
 
 WITHDRAWN = shown(Status.CANCELLED, None, NOT_PAID)
 
@@ -431,20 +429,20 @@ def test_a_raw_cancel_is_answered_before_or_after_it_has_its_effect() -> None:
     assert eager_outcomes(driver=driver) == {WITHDRAWN}
 
 
-def test_what_is_decided_after_a_raw_cancel_may_still_count() -> None:
+def test_a_decision_after_a_raw_cancel_may_still_count() -> None:
     ended = shown(Status.CANCELLED, APPROVED, NOT_PAID), shown(Status.CANCELLED, APPROVED, CANCELLED)
     assert eager_outcomes("trigger", "raw-cancel", "raw-approve", driver=ModelDriver(LATER)) == {*ended}
     assert eager_outcomes("trigger", "raw-cancel", "raw-reject") == {shown(Status.REJECTED, REJECTED, NOT_PAID)}
 
 
-def test_a_payment_begun_before_a_raw_cancel_is_taken_up_is_told() -> None:
+def test_a_payment_started_before_a_raw_cancel_is_handled_is_reported() -> None:
     assert eager_outcomes("trigger", "raw-approve", "raw-cancel") >= {
         IN_FULL,
         shown(Status.CANCELLED, APPROVED, CANCELLED),
     }
 
 
-def test_what_is_terminated_in_haste_may_never_have_heard_of_its_decision() -> None:
+def test_an_invoice_that_is_terminated_at_once_may_not_have_received_its_decision() -> None:
     frozen = eager_outcomes("trigger", "signal-approve", "terminate", driver=ModelDriver(LATER))
     assert frozen >= {WAITING, shown(Status.PENDING_APPROVAL, APPROVED, PENDING), PAYING}
     assert IN_FULL not in frozen
@@ -467,7 +465,7 @@ def test_a_line_of_a_terminated_run_may_still_hold_the_id_that_the_next_run_need
     assert {state.unconfirmed for state in states} == {frozenset({1})}
 
 
-def test_a_line_of_a_run_that_was_reset_in_haste_may_have_its_id_or_not() -> None:
+def test_a_line_of_a_run_that_is_reset_at_once_may_hold_its_workflow_id_or_not() -> None:
     driver = ModelDriver(LATER)
     play_eagerly(driver, "trigger", "raw-approve", "reset", "raw-approve")
     assert {state.reported for state in driver.model.possible} >= {PAYING, shown(Status.FAILED, APPROVED, FAILED)}

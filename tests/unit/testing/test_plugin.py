@@ -1,4 +1,4 @@
-"""The pytest plugin, as another project uses it: a conftest of one line, and tests in the session's event loop."""
+"""The pytest plugin in another project: a conftest with one line, and tests in the session's event loop."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def pytest_in(project: Path, source: str, *arguments: str) -> subprocess.Complet
 
 
 def run_in(project: Path, *module: str) -> subprocess.CompletedProcess[str]:
-    """Run a module as one who works in that project; what lies there is installed, as by an editable install."""
+    """Run a module in that project, whose modules are importable, as after an editable install."""
     command = [sys.executable, "-m", *module]
     environment = {**os.environ, "PYTHONPATH": str(project)}
     return subprocess.run(
@@ -123,7 +123,7 @@ def test_scenarios_that_keep_the_promises_are_green(project: Path) -> None:
     assert "2 passed" in told.stdout
 
 
-def test_a_scenario_that_breaks_a_promise_is_red_with_its_words_and_the_next_is_green(project: Path) -> None:
+def test_a_scenario_that_breaks_a_rule_fails_with_its_text_and_the_next_one_passes(project: Path) -> None:
     told = pytest_in(project, RED)
     assert told.returncode == 1
     assert "1 failed, 1 passed" in told.stdout
@@ -144,7 +144,7 @@ def test_a_scenario_for_the_real_server_takes_place_there_whatever_is_asked_for(
     assert "1 passed" in told.stdout
 
 
-def test_help_tells_of_the_engines(project: Path) -> None:
+def test_help_describes_the_engines(project: Path) -> None:
     told = pytest_in(project, GREEN, "--help")
     assert told.returncode == 0
     assert "--world={time-skipping,real," in told.stdout
@@ -189,7 +189,7 @@ def test_an_engine_of_an_installed_project_can_be_chosen_everywhere(project: Pat
         ("car = toy:KIND", "must give an EngineKind of that name"),
     ],
 )
-def test_a_broken_entry_point_is_told_by_its_project(project: Path, entry: str, fault: str) -> None:
+def test_the_error_of_a_broken_entry_point_names_its_project(project: Path, entry: str, fault: str) -> None:
     install(project, entry)
     told = run_in(project, "invoice_mcp.testing", "--help")
     assert told.returncode != 0
@@ -197,7 +197,7 @@ def test_a_broken_entry_point_is_told_by_its_project(project: Path, entry: str, 
     assert "Traceback" not in told.stderr
 
 
-def test_pytest_tells_a_broken_entry_point_too(project: Path) -> None:
+def test_pytest_reports_a_broken_entry_point(project: Path) -> None:
     install(project, "toy = toy:start")
     told = pytest_in(project, GREEN)
     assert told.returncode == pytest.ExitCode.USAGE_ERROR

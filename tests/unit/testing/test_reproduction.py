@@ -1,4 +1,4 @@
-"""`python -m invoice_mcp.testing`: what it plays, what it refuses, what it prints; and that what it prints runs."""
+"""`python -m invoice_mcp.testing`: what it plays, refuses and prints. Its printed programs run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_help_teaches() -> None:
         word in told.stdout
         for word in ("SCENARIO", "--world", "time-skipping|real|", "--times", "--code", "--workflow")
     )
-    # But for its name, and where its lines are broken.
+    # Except for the program name and the line breaks.
     short = CliRunner().invoke(main, ["-h"]).output
     assert short.split()[2:] == told.stdout.split()[4:]
 
@@ -88,7 +88,7 @@ def test_a_scenario_that_can_not_be_played_is_refused(scenario: str) -> None:
     assert "Traceback" not in told.stderr
 
 
-def test_a_scenario_that_keeps_all_promises_is_told_and_ends_well() -> None:
+def test_a_scenario_that_breaks_no_rule_exits_with_0() -> None:
     told = again("--times=2", '{"actions": [{"verb": "reject"}, {"verb": "approve"}]}')
     assert (told.returncode, told.stderr) == (0, "")
     assert told.stdout == "All rules hold in 2 of 2 runs: trigger reject approve\n"
@@ -136,7 +136,7 @@ async def test_what_a_control_is_caught_by_catches_it_again() -> None:
     assert again(command[-1]).returncode == 0
 
 
-def test_a_scenario_that_breaks_a_promise_ends_with_1_and_says_so() -> None:
+def test_a_scenario_that_breaks_a_rule_exits_with_1_and_reports_it() -> None:
     told = run("-c", _WRONG_MODEL, '{"actions": [{"verb": "reject"}]}')
     assert (told.returncode, told.stdout) == (1, "")
     assert "Run 1 of 1: trigger reject" in told.stderr

@@ -1,4 +1,4 @@
-"""Scenarios as data: how they are printed, and that what is printed plays them again."""
+"""Scenarios as data: their printed forms, which play them again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def hostile(text: str) -> Scenario:
 # -- printing --------------------------------------------------------------------------------------------------
 
 
-def test_a_scenario_reads_as_its_words() -> None:
+def test_a_scenario_is_shown_as_its_actions() -> None:
     scenario = Scenario(
         before=(Action(verb=Verb.PAYMENT_DOWN, line=2),),
         actions=(Action(verb=Verb.SIGNAL_APPROVE), Action(verb=Verb.ADVANCE, hours=1.5), Action(verb=Verb.CRASH)),
@@ -64,7 +64,7 @@ def test_every_verb_can_be_written_as_python(verb: Verb) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("world", kinds())
-def test_whatever_it_says_it_is_printed_as_python_of_the_same_invoice(text: str, world: str) -> None:
+def test_any_scenario_is_printed_as_python_with_the_same_invoice(text: str, world: str) -> None:
     scenario = hostile(text)
     tree = ast.parse(scenario.as_code(world))
     (written,) = (node.args[0] for node in calls_in(tree) if ast.unparse(node.func) == "Scenario.model_validate")
@@ -78,14 +78,14 @@ def calls_in(tree: ast.AST) -> list[ast.Call]:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 @pytest.mark.parametrize("world", kinds())
-def test_whatever_it_says_its_command_is_one_shell_word_that_is_the_scenario(text: str, world: str) -> None:
+def test_the_command_has_any_scenario_as_one_shell_argument(text: str, world: str) -> None:
     scenario = hostile(text)
     *program, told = shlex.split(scenario.command(world))
     assert program == ["python", "-m", "invoice_mcp.testing", f"--world={world}"]
     assert Scenario.model_validate_json(told) == scenario
 
 
-def test_a_command_says_only_what_is_not_the_default() -> None:
+def test_a_command_leaves_out_defaults() -> None:
     assert shlex.split(Scenario(eager=True).command())[-1] == '{"eager":true}'
 
 
@@ -123,7 +123,7 @@ def test_an_action_that_is_none_is_refused(wrong: dict[str, object]) -> None:
 
 
 @requirement("HARNESS-REPRODUCE")
-async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it_again(
+async def test_a_model_mismatch_shows_how_to_play_the_scenario_again(
     invoice_environments: EnvironmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_course, "_PAYMENT_ATTEMPTS", 1)
@@ -138,7 +138,7 @@ async def test_a_scenario_that_goes_otherwise_than_the_model_says_how_to_play_it
     assert "await world.approve()" in note
 
 
-async def test_an_answer_that_the_model_does_not_allow_is_told(
+async def test_an_answer_that_the_model_does_not_allow_is_reported(
     invoice_environments: EnvironmentPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     allowed = _model.Model.allowed_answers
@@ -152,7 +152,7 @@ async def test_an_answer_that_the_model_does_not_allow_is_told(
         await play(invoice_environments, Scenario(actions=(Action(verb=Verb.CANCEL),)))
 
 
-async def test_in_haste_an_answer_tells_nothing_of_what_was_done_after_it(
+async def test_in_an_eager_scenario_an_answer_is_judged_without_later_actions(
     real_invoice_environments: EnvironmentPool,
 ) -> None:
     actions = tuple(Action(verb=verb) for verb in (Verb.CANCEL, Verb.TRIGGER))

@@ -1,4 +1,4 @@
-"""What the exhaustive scenarios leave out: only what can't differ from what they play."""
+"""Action sequences: only redundant ones are left out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def led_to(sequence: Word) -> frozenset[State]:
-    """Where the model is after a word, whichever way it is answered."""
+    """The states of the model after a sequence, for all allowed answers."""
     drafts = Scenario().invoices("INV-1", NOW)
     model = Model(tuple(Invoice.model_validate(draft) for draft in drafts), DEFAULT_APPROVAL_TIMEOUT)
     now = NOW
@@ -31,7 +31,7 @@ def led_to(sequence: Word) -> frozenset[State]:
     return model.possible
 
 
-def test_every_word_of_two_actions_is_played_but_for_those_that_can_not_differ() -> None:
+def test_every_sequence_of_two_actions_is_played_unless_it_is_redundant() -> None:
     played = {sequence[:2] for sequence in action_sequences(3)}
     for sequence in product(ACTION_ALPHABET, repeat=2):
         has_ended = all(state.status.is_terminal for state in led_to(sequence[:1]))
@@ -40,7 +40,7 @@ def test_every_word_of_two_actions_is_played_but_for_those_that_can_not_differ()
         assert sequence in played or changes_nothing or fault_as_well_before, " ".join(map(str, sequence))
 
 
-def test_what_changes_nothing_is_done_after_every_prefix() -> None:
+def test_actions_that_change_nothing_are_played_after_every_prefix() -> None:
     played = set(action_sequences(3))
     for prefix in distinct_sequences(2):
         idle = tuple(action for action in ACTION_ALPHABET if led_to((*prefix, action)) == led_to(prefix))
@@ -55,11 +55,11 @@ def test_what_leads_somewhere_is_done_after_every_prefix() -> None:
             assert not leads_on or (*prefix, action) in played, " ".join(map(str, (*prefix, action)))
 
 
-def test_no_word_is_played_twice() -> None:
+def test_no_sequence_is_played_twice() -> None:
     every = list(action_sequences(3))
     assert len(set(every)) == len(every) == 355
 
 
-def test_nothing_is_left_out_where_nothing_can_be() -> None:
+def test_no_sequence_is_left_out_if_none_is_redundant() -> None:
     alphabet = (Action(verb=Verb.APPROVE), Action(verb=Verb.CRASH))
     assert set(distinct_sequences(2, alphabet)) == set(product(alphabet, repeat=2))

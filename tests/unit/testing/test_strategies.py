@@ -1,4 +1,4 @@
-"""The strategies draw what can be played, and all of it."""
+"""The strategies generate only valid scenarios, and cover all features."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def test_every_scenario_is_of_two_valid_invoices_that_differ(scenario: Scenario)
 
 
 @given(scenario=scenarios())
-def test_every_scenario_can_be_told_and_read_again(scenario: Scenario) -> None:
+def test_every_scenario_survives_a_round_trip_through_json(scenario: Scenario) -> None:
     assert Scenario.model_validate_json(scenario.model_dump_json(exclude_defaults=True)) == scenario
 
 
 @given(scenario=scenarios(eager=True))
-def test_haste_lets_no_time_pass(scenario: Scenario) -> None:
+def test_eager_scenarios_let_no_time_pass(scenario: Scenario) -> None:
     assert scenario.eager
     assert Verb.ADVANCE not in {action.verb for action in scenario.actions}
 

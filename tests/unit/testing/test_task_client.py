@@ -1,4 +1,4 @@
-"""The task door: it does go through the task, and it notices a task that says otherwise than the tools."""
+"""The task client uses the task, and notices a task that contradicts the tools."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.requirements import requirement
 
 @asynccontextmanager
 async def behind(world: World, monkeypatch: pytest.MonkeyPatch, **broken: Any) -> AsyncIterator[TaskToolClient]:
-    """The tools through the door of a server whose binding is broken in this way."""
+    """The task client of a server with a broken binding."""
     honest = invoice_task.invoice_binding
 
     def binding(service: InvoiceService, approval: ApprovalPolicy, **options: Any) -> TaskBinding:
@@ -83,7 +83,7 @@ async def test_a_task_that_does_not_ask_is_noticed(new_world: NewWorld, monkeypa
 
 
 @requirement("HARNESS-CLIENTS")
-async def test_a_task_that_forgets_the_answer_is_noticed(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_task_that_loses_the_answer_is_noticed(new_world: NewWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     async def forgets(*_arguments: Any) -> None:
         pass
 
