@@ -80,6 +80,7 @@ def _parse_rate(text: str, before: float | None) -> float:
 
 
 @click.command(
+    short_help="Fuzz the workflows in a simulator.",
     epilog="""\b
 Examples:
   invoice-mcp simulate --runs 10000 --jobs 2
@@ -90,7 +91,7 @@ Examples:
   invoice-mcp simulate --workflow my_fork.workflows:InvoiceWorkflow --json
 
 Exit status: 0 no failure, 1 a failure, 2 it can't run or write its report, 130 interrupted.
-"""
+""",
 )
 @click.option("--runs", type=click.IntRange(1), default=1000, show_default=True, help="Number of episodes.")
 @click.option(

@@ -1,1 +1,1 @@
-"""The original sample's workflow, with signals and queries alone, in a world of its own."""
+"""A world for workflows with the original sample's interface (signals and queries), and the checker on it."""

@@ -1,1 +1,1 @@
-"""Many scenarios in one process: random ones, and every interleaving of small ones."""
+"""Fuzzing (`fuzz`) and stateless model checking (`explore`) of the workflows, in the simulator."""

@@ -1,1 +1,1 @@
-"""Random scenarios against the model, and their shrinking."""
+"""Fuzzing: random scenarios, compared with the reference model, and shrunk where they fail."""

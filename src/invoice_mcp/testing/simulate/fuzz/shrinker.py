@@ -1,8 +1,8 @@
 """Shrinks a failing scenario to a smaller one that still fails.
 
 Leaves out parts of lists by delta debugging (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing
-Input", IEEE TSE 2002): the larger half first, then ever smaller pieces. Then replaces values by simpler ones, as
-property-based testing tools do. Pure: a callback plays the scenarios.
+Input", IEEE TSE 2002): everything first, then ever smaller chunks. Then replaces values by simpler ones, as tools for
+property-based testing do. Pure: a callback plays the scenarios.
 """
 
 from __future__ import annotations

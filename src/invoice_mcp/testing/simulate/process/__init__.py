@@ -1,1 +1,1 @@
-"""Processes that simulate, and how they are stopped."""
+"""Worker processes, interruption by Ctrl-C, and loading of workflows by name."""

@@ -1,1 +1,1 @@
-"""What was found, as text, JSON and HTML."""
+"""Reports of fuzzing and exploration, as text, JSON and HTML."""
