@@ -200,15 +200,15 @@ def render_paths(folders: Mapping[str, Mapping[str, str]]) -> str:
     lines = ["# Which recordings must exist, and what each shows. Written by `invoice-mcp histories record`.", ""]
     for folder, names in sorted(folders.items()):
         lines += [
-            f"[{quoted(folder)}]",
-            *(f"{quoted(name)} = {quoted(description)}" for name, description in names.items()),
+            f"[{_quote(folder)}]",
+            *(f"{_quote(name)} = {_quote(description)}" for name, description in names.items()),
             "",
         ]
     return "\n".join(lines)
 
 
-def quoted(text: str) -> str:
-    """A TOML text."""
+def _quote(text: str) -> str:
+    """Quote a TOML string. JSON strings are valid TOML strings, except for DEL."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -222,7 +222,7 @@ def acceptance_entry(recording: str, drift: Drift) -> str:
         "new": drift.new,
         "reason": "",
     }
-    return "\n".join(["[[drift]]", *(f"{key} = {quoted(value)}" for key, value in entry.items())])
+    return "\n".join(["[[drift]]", *(f"{key} = {_quote(value)}" for key, value in entry.items())])
 
 
 def add_to_paths(root: Path, folder: str, names: Mapping[str, str]) -> None:

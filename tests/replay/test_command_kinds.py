@@ -38,43 +38,43 @@ DRIFTS = {
         ("hurry, 2)", "hurry, 3)"),
         ("SignalExternalWorkflow hurry", "input[0]", "2", "3"),
     ),
-    "to which run a signal goes": (
+    "the run that a signal addresses": (
         ("for(Depot.run, depot)", 'for(Depot.run, depot, run_id="the first")'),
         ("SignalExternalWorkflow bring", "run_id", "", "the first"),
     ),
-    "why another workflow is cancelled": (
+    "the reason for cancelling another workflow": (
         ('cancel(reason="we close")', 'cancel(reason="we move")'),
         ("RequestCancelExternalWorkflow", "reason", "we close", "we move"),
     ),
-    "why a child is cancelled": (
+    "the reason for cancelling a child": (
         ("detour.cancel()", 'detour.cancel("too far")'),
         ("CancelChildWorkflow", "reason", "", "too far"),
     ),
-    "with what it goes on as new": (
+    "an input of continue-as-new": (
         ("round_number + 1, depot]", "round_number + 2, depot]"),
         ("ContinueAsNewWorkflow Courier", "input[0]", "2", "3"),
     ),
-    "with what else it goes on as new": (
+    "another input of continue-as-new": (
         ("round_number + 1, depot]", 'round_number + 1, "elsewhere"]'),
         ("ContinueAsNewWorkflow Courier", "input[1]", "", "elsewhere"),
     ),
-    "its time-out as new": (
+    "the run timeout of continue-as-new": (
         ("depot])\n", "depot], run_timeout=timedelta(days=1))\n"),
         ("ContinueAsNewWorkflow Courier", "workflow_run_timeout", "0s", "1d"),
     ),
-    "the time-out of its tasks as new": (
+    "the task timeout of continue-as-new": (
         ("depot])\n", "depot], task_timeout=timedelta(seconds=20))\n"),
         ("ContinueAsNewWorkflow Courier", "workflow_task_timeout", "10s", "20s"),
     ),
-    "when it begins as new": (
+    "the backoff of continue-as-new": (
         ("depot])\n", "depot], backoff_start_interval=timedelta(minutes=1))\n"),
         ("ContinueAsNewWorkflow Courier", "backoff_start_interval", "0s", "1m"),
     ),
-    "its queue as new": (
+    "the task queue of continue-as-new": (
         ("depot])\n", 'depot], task_queue="elsewhere")\n'),
         ("ContinueAsNewWorkflow Courier", "task_queue", "couriers-", "elsewhere"),
     ),
-    "its memo as new": (
+    "the memo of continue-as-new": (
         ("depot])\n", 'depot], memo={"round": 2})\n'),
         ("ContinueAsNewWorkflow Courier", "memo.round", "(none)", "2"),
     ),
@@ -101,20 +101,20 @@ NEXUS_DRIFTS = {
 
 # Edits that make another command.
 OTHER_COMMANDS = {
-    "a timer that is not called off": ("        lunch.cancel()\n", ""),
-    "an activity that is not called off": ("        parking.cancel()\n", ""),
-    "a child that is not called off": ("        detour.cancel()\n", ""),
-    "called off in another order": (
+    "a timer that is not cancelled": ("        lunch.cancel()\n", ""),
+    "an activity that is not cancelled": ("        parking.cancel()\n", ""),
+    "a child that is not cancelled": ("        detour.cancel()\n", ""),
+    "cancelled in another order": (
         "        lunch.cancel()\n        parking.cancel()\n",
         "        parking.cancel()\n        lunch.cancel()\n",
     ),
-    "a child that is not told": ("        await detour.signal(Detour.hurry, 2)\n", ""),
+    "a child that is not signalled": ("        await detour.signal(Detour.hurry, 2)\n", ""),
     "another signal": ("Depot.bring,", '"take",'),
     "no signal": ('        await office.signal(Depot.bring, "a book")\n', ""),
     "a signal to another workflow": ("for(Depot.run, depot)", 'for(Depot.run, depot + "-2")'),
     "another workflow that is not cancelled": ('        await office.cancel(reason="we close")\n', ""),
-    "goes on as another workflow": ("depot])\n", 'depot], workflow="Depot")\n'),
-    "does not go on": ("        workflow.continue_as_new(args=[round_number + 1, depot])\n", ""),
+    "continue-as-new of another workflow": ("depot])\n", 'depot], workflow="Depot")\n'),
+    "no continue-as-new": ("        workflow.continue_as_new(args=[round_number + 1, depot])\n", ""),
 }
 
 SAFE = {
@@ -214,15 +214,15 @@ async def test_an_equivalent_change_is_not_reported(
 async def test_values_inherited_by_continue_as_new_are_compared(
     courier_recordings: Mapping[str, Recording], modules: Path
 ) -> None:
-    """The server records a memo and search attributes that the code does not say anew, and are the run's."""
+    """The server records the run's memo and search attributes, although the code does not pass them."""
     shifts = {name: courier_recordings[name] for name in SHIFTS}
     assert {outcome.drift for outcome in (await replay(shifts, courier_workflows.WORKFLOWS)).values()} == {()}
     edit = ("args=[left - 1, area])", 'args=[left - 1, area], memo={"who": "Bob"})')
     outcomes = await replay(shifts, edited(modules, edit, of=courier_workflows))
-    [told] = outcomes["shift with a memo"].drift
-    assert (told.field, told.old, told.new) == ("memo.who", "Ann", "Bob")
+    [changed] = outcomes["shift with a memo"].drift
+    assert (changed.field, changed.old, changed.new) == ("memo.who", "Ann", "Bob")
     [added] = outcomes["shift with a search attribute"].drift
     assert (added.field, added.new) == ("memo.who", "Bob")
     edit = ("AREA.value_set(area)", 'AREA.value_set("west")')
     drift = (await replay(shifts, edited(modules, edit, of=courier_workflows)))["shift elsewhere"].drift
-    assert [told.new for told in drift] == ["west"]
+    assert [each.new for each in drift] == ["west"]

@@ -268,7 +268,7 @@ def test_a_usage_mistake_is_one_line_and_exit_status_2(
 @pytest.mark.parametrize(
     ("address", "expected"),
     [("127.0.0.1:9", "Temporal can't be reached"), ("somewhere", "must read host:port")],
-    ids=["nobody there", "no address"],
+    ids=["unreachable", "malformed"],
 )
 def test_an_unreachable_temporal_server_is_reported(
     project: Path, command: tuple[str, ...], address: str, expected: str
@@ -340,7 +340,7 @@ def test_an_empty_folder_fails(project: Path) -> None:
     assert "No recordings found" in done.stdout
 
 
-@pytest.mark.usefixtures("_heeds_ctrl_c")
+@pytest.mark.usefixtures("_sigint_handled")
 def test_ctrl_c_ends_the_command_and_its_processes(project: Path) -> None:
     change(
         project, "        workflow.upsert_search_attributes([CITY", "        while True:\n            pass\n        ("
@@ -354,17 +354,17 @@ def test_ctrl_c_ends_the_command_and_its_processes(project: Path) -> None:
             time.sleep(0.05)
         children = children_of(process.pid)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=30)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
     for child in children:
         with pytest.raises(ProcessLookupError):
             os.kill(child, 0)
 
 
 @pytest.fixture
-def _heeds_ctrl_c() -> Iterator[None]:
-    """Where the tests themselves run in the background Ctrl-C is ignored, and whoever they start would inherit that."""
+def _sigint_handled() -> Iterator[None]:
+    """Restore the SIGINT handler: tests run in the background ignore Ctrl-C, and child processes would inherit that."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

@@ -88,8 +88,8 @@ async def test_an_open_workflow_can_need_a_branch_that_no_recording_takes(
     real_client: Client, orders: Mapping[str, Recording], tmp_path: Path
 ) -> None:
     guarded = {"Guarded": orders["Guarded"]}
-    nobody = await covered(tmp_path / "a", guarded, Guarded, client=real_client)
-    assert (nobody.patches[0].open_old, nobody.patches[0].verdict) == (
+    without_open = await covered(tmp_path / "a", guarded, Guarded, client=real_client)
+    assert (without_open.patches[0].open_old, without_open.patches[0].verdict) == (
         0,
         "the old branch can be removed (keep deprecate_patch): no history needs it",
     )

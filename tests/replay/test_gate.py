@@ -95,8 +95,8 @@ UNREADABLE: dict[str, tuple[Callable[[str], str], str]] = {
         lambda text: text.replace('"workflow_id"', '"workflowid"').replace('"workflowId"', '"nothing"', 1),
         "does not say which workflow_id",
     ),
-    "events of nobody": (lambda _: '{"workflow_id": "a", "events": [{"a": 1}]}', "does not begin with the start"),
-    "events of nobody's types": (
+    "unknown event fields": (lambda _: '{"workflow_id": "a", "events": [{"a": 1}]}', "does not begin with the start"),
+    "an invalid event id": (
         lambda text: text.replace('"eventId": "2"', '"eventId": "two"'),
         "events are not Temporal events",
     ),

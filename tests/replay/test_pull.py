@@ -217,7 +217,7 @@ async def test_the_number_of_pulled_workflows_is_limited(real_client: Client, tm
 
 
 class _AnotherId(Interceptor):
-    """Asks for the history of one workflow by an id that nobody has: as if it had been deleted meanwhile."""
+    """Requests one history by an unknown id, as if the workflow had been deleted meanwhile."""
 
     def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
         class Asking(OutboundInterceptor):
@@ -255,12 +255,12 @@ async def test_a_folder_that_can_not_be_written_is_reported(real_client: Client,
 
 
 async def test_an_error_of_a_callback_is_not_reported_as_temporals(real_client: Client, tmp_path: Path) -> None:
-    def told(_pulled: PullResult) -> None:
+    def fail(_pulled: PullResult) -> None:
         raise RuntimeError("not of Temporal's")
 
     query = await visible_parcels(real_client)
     with pytest.raises(RuntimeError, match="not of Temporal's"):
-        await Puller(CODE, tmp_path, CONTROL_FIELDS).pull(real_client, query, limit=1, on_result=told)
+        await Puller(CODE, tmp_path, CONTROL_FIELDS).pull(real_client, query, limit=1, on_result=fail)
 
 
 @pytest.mark.parametrize("data", [b"{", b"\xff", b"[" * 100_000])

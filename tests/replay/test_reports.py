@@ -34,8 +34,8 @@ from tests.requirements import requirement
 LONGER = Drift(command="StartTimer", field="start_to_fire_timeout", old="3d", new="4d", event_id=17)
 CLEAN = Outcome(recording="a/label.json", workflow_type="Label", events=9, seconds=0.0123)
 DRIFTING = Outcome(recording="a/waiting.json", workflow_type="Parcel", events=30, seconds=0.5, drift=(LONGER,))
-AGAIN = DRIFTING.model_copy(update={"recording": "b/waiting.json"})
-OTHERWISE = Outcome(
+SAME_DRIFT = DRIFTING.model_copy(update={"recording": "b/waiting.json"})
+NONDETERMINISTIC = Outcome(
     recording="a/[lost].json",
     workflow_type="Parcel",
     events=20,
@@ -91,9 +91,9 @@ def test_drift_is_printed_with_the_entry_that_accepts_it() -> None:
 
 
 def test_every_fault_is_printed_once_and_unescaped() -> None:
-    twin = OTHERWISE.model_copy(update={"recording": "b/lost.json"})
+    twin = NONDETERMINISTIC.model_copy(update={"recording": "b/lost.json"})
     report = GateReport(
-        outcomes=(CLEAN, OTHERWISE, UNREADABLE, twin),
+        outcomes=(CLEAN, NONDETERMINISTIC, UNREADABLE, twin),
         missing=("a/gone.json",),
         stale=(STALE,),
         notes=("no list",),
@@ -126,7 +126,7 @@ def test_every_fault_is_printed_once_and_unescaped() -> None:
 
 
 def test_verbose_output_lists_every_recording() -> None:
-    text = printed(GateReport(outcomes=(CLEAN, OTHERWISE, DRIFTING), seconds=0.5), verbose=True)
+    text = printed(GateReport(outcomes=(CLEAN, NONDETERMINISTIC, DRIFTING), seconds=0.5), verbose=True)
     assert [line.split() for line in text.splitlines()[:4]] == [
         ["recording", "workflow", "type", "events", "ms"],
         ["a/label.json", "Label", "9", "12", "ok"],
@@ -137,20 +137,20 @@ def test_verbose_output_lists_every_recording() -> None:
 
 
 @pytest.mark.parametrize(
-    ("report", "said"),
+    ("report", "expected"),
     [
         (GateReport(outcomes=(CLEAN,), seconds=0.04), "1 recording replayed in 0.0 s, all clean"),
         (GateReport(outcomes=(CLEAN, CLEAN), strict=False), "2 recordings replayed in 0.0 s, all clean (not strict)"),
         (GateReport(outcomes=(CLEAN,), accepted=(ACCEPTED,)), "1 recording replayed in 0.0 s, 1 accepted, all clean"),
-        (GateReport(outcomes=(DRIFTING, AGAIN)), "2 recordings replayed in 0.0 s, 2 with drift"),
+        (GateReport(outcomes=(DRIFTING, SAME_DRIFT)), "2 recordings replayed in 0.0 s, 2 with drift"),
         (GateReport(outcomes=()), "No recordings found: nothing was checked, so the gate fails"),
         (GateReport(outcomes=(), missing=("a",)), "0 recordings replayed in 0.0 s, 1 missing"),
     ],
 )
-def test_the_verdict_is_one_line(report: GateReport, said: str) -> None:
-    assert verdict(report) == said
-    assert printed(report).splitlines()[-1] == f"{said}."
-    assert json.loads(render_json(report))["verdict"] == said
+def test_the_verdict_is_one_line(report: GateReport, expected: str) -> None:
+    assert verdict(report) == expected
+    assert printed(report).splitlines()[-1] == f"{expected}."
+    assert json.loads(render_json(report))["verdict"] == expected
     assert json.loads(render_json(report))["clean"] is report.is_clean
 
 

@@ -43,7 +43,7 @@ DRIFTS = {
         ("maximum_attempts=3", "maximum_attempts=30"),
         ("waiting", "ScheduleActivity weigh", "retry_policy.maximum_attempts", "3", "30"),
     ),
-    "which errors an activity is not tried again for": (
+    "the non-retryable errors of an activity": (
         ("maximum_attempts=3", 'maximum_attempts=3, non_retryable_error_types=["TOO_HEAVY"]'),
         ("waiting", "ScheduleActivity weigh", "retry_policy.non_retryable_error_types[0]", "(none)", "TOO_HEAVY"),
     ),

@@ -17,6 +17,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+# Not by jsonschema: forms are flat, null counts as absent, and rules other than type and required are left to the
+# workflow. Importing jsonschema would also slow down servers, which mcp otherwise leaves without it.
 _TYPES: Mapping[str, Callable[[Any], bool]] = {
     "string": lambda value: isinstance(value, str),
     "boolean": lambda value: isinstance(value, bool),

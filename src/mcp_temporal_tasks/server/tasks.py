@@ -97,12 +97,13 @@ class TaskService:
             if not task.is_open or not responses:
                 return
             state = await task.binding.state(task.handle)
-            keys = {input_key(key, task.execution.run_id): key for key in state.input_requests}
-            given = {told: response for told, response in responses.items() if told in keys}
+            # The workflow's own keys, by the keys that the client sees.
+            keys = {input_key(own_key, task.execution.run_id): own_key for own_key in state.input_requests}
+            given = {key: response for key, response in responses.items() if key in keys}
             if not given:
                 return
-            validate_responses({told: state.input_requests[key] for told, key in keys.items()}, given)
-            asked = {keys[told]: response for told, response in given.items()}
+            validate_responses({key: state.input_requests[own_key] for key, own_key in keys.items()}, given)
+            asked = {keys[key]: response for key, response in given.items()}
             try:
                 await task.binding.answer(task.handle, asked, ctx)
             except ValueError as error:

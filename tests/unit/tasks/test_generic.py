@@ -75,8 +75,12 @@ def test_the_example_is_documented_word_for_word() -> None:
 
 @requirement("TASK-GENERIC")
 def test_the_package_imports_no_invoice_module() -> None:
-    told = "import sys; from mcp_temporal_tasks import *; print(*(name for name in sys.modules if 'invoice' in name))"
-    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, timeout=30).stdout
+    program = (
+        "import sys; from mcp_temporal_tasks import *; print(*(name for name in sys.modules if 'invoice' in name))"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
     others = {name for name in loaded.split() if not name.startswith("mcp_temporal_tasks")}
     assert others == set()
 
