@@ -1,4 +1,4 @@
-"""Fixtures for all tests, beside the worlds of our own pytest plugin."""
+"""Fixtures for all tests, in addition to those of our pytest plugin."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from invoice_mcp.testing import EnvironmentPool
 
 pytest_plugins = ["invoice_mcp.testing.plugin"]
 
-# How many random examples of each property: --hypothesis-profile=ci. The gate must not depend on luck: its examples
-# are the same each time; every night looks for new ones.
+# The number of examples per property: --hypothesis-profile=ci. The gate is deterministic, so its examples are the same
+# each time; the nightly run looks for new ones.
 settings.register_profile("dev", max_examples=25, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, database=None)
 settings.register_profile("second-opinion", max_examples=25, deadline=None, derandomize=True, database=None)
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--bulk",
         choices=("simulated", "time-skipping", "real"),
         default="simulated",
-        help="where the exhaustive and the random scenarios take place (default: simulated)",
+        help="the engine of the exhaustive and the random scenarios (default: simulated)",
     )
     group.addoption(
         "--agreement",
@@ -55,7 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test reaches what the user has configured or stored."""
+    """Hide the user's configuration and files from every test."""
     for name in list(os.environ):
         if name.startswith(("TEMPORAL_", "ERP_URL", "PAYMENTS_URL", "INVOICE_MCP_")):
             monkeypatch.delenv(name)
@@ -64,19 +64,19 @@ def _nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 @pytest.fixture
 def server_without_list(invoice_environments: EnvironmentPool) -> None:
-    """For what is said where a Temporal server can't list, and knows no search attributes."""
+    """Skips a test that needs a Temporal server without `list` and search attributes."""
     if invoice_environments.kind.name != "time-skipping":
         pytest.skip("--world=time-skipping is the one that can't list.")
 
 
 @pytest.fixture(scope="session")
 async def real_client(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Client]:
-    """A client of a real Temporal server, without any worker."""
+    """A client of a real Temporal server without workers."""
     async with EmbeddedTemporal(tmp_path_factory.mktemp("real") / "home") as embedded:
         yield await Client.connect(embedded.endpoint.address, data_converter=pydantic_data_converter)
 
 
 @pytest.fixture
 def invoice_id() -> str:
-    """An invoice id nobody has used on this server."""
+    """An invoice id that is unique on this server."""
     return f"INV-{os.getpid()}-{next(_numbers)}"

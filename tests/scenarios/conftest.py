@@ -1,4 +1,4 @@
-"""Fixtures of the scenarios: stages for thousands of them, and how long the words are."""
+"""Fixtures of the scenarios: runners for thousands of scenarios, and the length of action sequences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from invoice_mcp.testing import ScenarioRunner, kinds
 
 @pytest.fixture(scope="session")
 def bulk(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
-    """Where scenarios are played by the thousand: `--bulk`, in an event loop of their own.
+    """A runner for thousands of scenarios, on the engine of `--bulk`, with its own event loop.
 
     Without the SDK's sandbox: what that is for, that workflow code is deterministic, all other scenarios show with it.
     """
@@ -21,7 +21,7 @@ def bulk(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
 
 @pytest.fixture(scope="session")
 def real_bulk(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
-    """As `bulk`, for things that happen as they will: on the simulator by chance, else on the real server."""
+    """As `bulk`, for eager scenarios: on the simulator in random order, otherwise on the real server."""
     name = "simulated" if request.config.getoption("--bulk") == "simulated" else "real"
     with ScenarioRunner(kinds()[name], sandboxed=False) as runner:
         yield runner
@@ -29,6 +29,6 @@ def real_bulk(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
 
 @pytest.fixture(scope="session")
 def sequence_length(request: pytest.FixtureRequest) -> int:
-    """How many actions a word has."""
+    """The length of action sequences."""
     length: int = request.config.getoption("--sequence-length")
     return length

@@ -1,4 +1,4 @@
-"""What came of a scenario, told so that it can be compared between engines: no ids, no times."""
+"""The outcome of a scenario in a form that can be compared between engines: without ids and times."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from temporal_replay import Recording, outline
 
 @dataclass(frozen=True)
 class ScenarioOutcome:
-    """What came of it.
+    """What a scenario led to.
 
     Attributes:
-        answers: Of each action what was done and how it was answered.
-        reports: Of each run its status, decision and lines, at the end.
+        answers: Each action with its answer.
+        reports: The status, decision and lines of each run, at the end.
         ledger: Line, amount and currency of each payment.
-        outlines: Of each run, and of each of its lines' workflows, the commands in order. Without those that keep
-            the search attribute: the time-skipping server can't say whether it has that, so nothing is kept there.
+        outlines: The commands of each run and of each of its lines, in order. Without those that set the search
+            attribute, since the time-skipping server can't say whether it has it, so the workflow does not set it.
     """
 
     answers: tuple[tuple[str, str], ...]
@@ -27,16 +27,16 @@ class ScenarioOutcome:
     outlines: tuple[tuple[str, ...], ...]
 
     def without_waiting(self) -> ScenarioOutcome:
-        """As if nobody had waited for a due date, or a deadline."""
+        """The outcome without the commands that wait for due dates and deadlines."""
         outlines = (tuple(step for step in each if step not in {"StartTimer", "CancelTimer"}) for each in self.outlines)
         return replace(self, outlines=tuple(outlines))
 
 
 async def outcome_of(pool: EnvironmentPool, scenario: Scenario) -> ScenarioOutcome:
-    """Play a scenario to its end, and tell what came of it.
+    """Play a scenario to its end. Returns its outcome.
 
     Raises:
-        AssertionError: It is not as the model says, or breaks a promise.
+        AssertionError: It does not conform to the model, or breaks a rule.
     """
     done: list[PerformedAction] = []
     async with open_world(pool, **scenario.world) as world:
@@ -65,9 +65,9 @@ async def _outline(world: World, workflow_id: str, run_id: str) -> tuple[str, ..
 
 def _report(report: object) -> object:
     assert report is not None
-    told = report.model_dump(mode="json", include={"status", "workflow_status", "decision", "reason", "lines"})  # type: ignore[attr-defined]
-    if told["decision"] is not None:
-        told["decision"].pop("at")
+    fields = report.model_dump(mode="json", include={"status", "workflow_status", "decision", "reason", "lines"})  # type: ignore[attr-defined]
+    if fields["decision"] is not None:
+        fields["decision"].pop("at")
     kept = ("line", "description", "amount", "status", "error", "reason", "unconfirmed")
-    told["lines"] = [{key: line[key] for key in kept} for line in told["lines"]]
-    return told
+    fields["lines"] = [{key: line[key] for key in kept} for line in fields["lines"]]
+    return fields

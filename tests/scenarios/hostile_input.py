@@ -1,4 +1,4 @@
-"""Hypothesis strategies for hostile tool arguments: from plain garbage to valid invoices broken in a few places."""
+"""Hypothesis strategies for hostile tool arguments: arbitrary values, and valid invoices with a few faults."""
 
 from __future__ import annotations
 
@@ -19,113 +19,113 @@ TOOLS: Final = {
     "cancel": ("workflow_id", "run_id", "reason"),
     "list": ("status", "limit", "cursor"),
 }
-"""The tools, and what each takes."""
+"""The parameters of each tool."""
 
-# Stand in for what is known only when the calls are made; see `Call.told`.
+# Placeholders for ids that are known only when the calls are made; see `Call.resolved`.
 WAITING, WAITING_RUN = "<waiting>", "<its run>"
 PAYING, PAYING_RUN = "<paying>", "<the other's run>"
-SOMEBODY_ELSES = "<somebody else's>"
+OTHER_RUN = "<somebody else's>"
 FRESH = "INV-FRESH"
 
 
-class Unwritten:
-    """A value that is too long or too deep to be shown, or to be broken: made only when it is sent."""
+class DeferredValue:
+    """A value that is too large to be printed or shrunk. It is built only when it is sent."""
 
-    def made(self) -> Any:
+    def build(self) -> Any:
         """The value itself."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Times(Unwritten):
-    """A text, or a list of one item, so many times."""
+class Repeated(DeferredValue):
+    """A repeated text, or a list that repeats one item."""
 
     item: Any
     times: int
 
-    def made(self) -> Any:
-        """See `Unwritten`."""
+    def build(self) -> Any:
+        """See `DeferredValue`."""
         return self.item * self.times
 
 
 @dataclass(frozen=True)
-class PowerOfTen(Unwritten):
-    """A number with so many zeros. Python itself refuses to write one with more than 4300."""
+class PowerOfTen(DeferredValue):
+    """A power of ten. Python refuses to print integers with more than 4300 digits."""
 
     zeros: int
 
-    def made(self) -> Any:
-        """See `Unwritten`."""
+    def build(self) -> Any:
+        """See `DeferredValue`."""
         return 10**self.zeros
 
 
 @dataclass(frozen=True)
-class Deep(Unwritten):
-    """A value in so many lists, or objects."""
+class Deep(DeferredValue):
+    """A value nested in lists or objects."""
 
     depth: int
     leaf: Any = None
     in_objects: bool = False
 
-    def made(self) -> Any:
-        """See `Unwritten`."""
-        value = _made(self.leaf)
+    def build(self) -> Any:
+        """See `DeferredValue`."""
+        value = _build(self.leaf)
         for _ in range(self.depth):
             value = {"a": value} if self.in_objects else [value]
         return value
 
 
 @dataclass(frozen=True)
-class Wide(Unwritten):
-    """An object of so many fields."""
+class Wide(DeferredValue):
+    """An object with many fields."""
 
     fields: int
 
-    def made(self) -> Any:
-        """See `Unwritten`."""
+    def build(self) -> Any:
+        """See `DeferredValue`."""
         return {f"{number:x}": number for number in range(self.fields)}
 
 
 @dataclass(frozen=True)
-class Json(Unwritten):
-    """A value as JSON text. It reaches the server whole: no client looks into a text before it sends it."""
+class Json(DeferredValue):
+    """A value as JSON text, which clients send unchanged."""
 
     value: Any
 
-    def made(self) -> Any:
-        """See `Unwritten`."""
-        value = _made(self.value)
+    def build(self) -> Any:
+        """See `DeferredValue`."""
+        value = _build(self.value)
         try:
             return json.dumps(value)
         except (RecursionError, ValueError):
             return value
 
 
-def _made(value: Any) -> Any:
+def _build(value: Any) -> Any:
     match value:
-        case Unwritten():
-            return value.made()
+        case DeferredValue():
+            return value.build()
         case dict():
-            return {_made(key): _made(each) for key, each in value.items()}
+            return {_build(key): _build(each) for key, each in value.items()}
         case list():
-            return [_made(each) for each in value]
+            return [_build(each) for each in value]
         case _:
             return value
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of a tool, as hostile as may be."""
+    """A tool call with hostile arguments."""
 
     tool: Any
     arguments: Mapping[Any, Any]
 
-    def told(self, names: Mapping[str, str]) -> Call:
-        """The call as it is made, with the names of this moment for those that stand in for them."""
-        return Call(_made(self.tool), {key: _named(each, names) for key, each in _made(self.arguments).items()})
+    def resolved(self, names: Mapping[str, str]) -> Call:
+        """The call with the current ids in place of the placeholders."""
+        return Call(_build(self.tool), {key: _resolve(each, names) for key, each in _build(self.arguments).items()})
 
 
-def _named(value: object, names: Mapping[str, str]) -> object:
+def _resolve(value: object, names: Mapping[str, str]) -> object:
     match value:
         case str():
             for stands_in, name in names.items():
@@ -134,7 +134,7 @@ def _named(value: object, names: Mapping[str, str]) -> object:
         case float() if not math.isfinite(value):
             return None  # as every client sends it
         case {"invoice_id": str(invoice_id), **rest}:
-            return {**rest, "invoice_id": _named(invoice_id, names)}
+            return {**rest, "invoice_id": _resolve(invoice_id, names)}
         case _:
             return value
 
@@ -155,7 +155,7 @@ texts: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(_CLASSICS),
     # With lone surrogates.
     st.text(st.characters(exclude_categories=()), max_size=20),
-    st.builds(Times, st.sampled_from(("x", "-", "\x00", "é", "\U0001f4b8", "9", "[")), st.sampled_from(_LENGTHS)),
+    st.builds(Repeated, st.sampled_from(("x", "-", "\x00", "é", "\U0001f4b8", "9", "[")), st.sampled_from(_LENGTHS)),
 )
 numbers: st.SearchStrategy[Any] = st.one_of(
     st.sampled_from(_NUMBERS + _NOT_NUMBERS),
@@ -165,7 +165,7 @@ numbers: st.SearchStrategy[Any] = st.one_of(
 )
 _deep = st.builds(Deep, st.integers(2, 1200), st.none() | texts, st.booleans())
 _wide = st.one_of(
-    st.builds(Times, st.sampled_from(([None], [[]], [{}], ["x"])), st.sampled_from((501, 90_000))),
+    st.builds(Repeated, st.sampled_from(([None], [[]], [{}], ["x"])), st.sampled_from((501, 90_000))),
     st.builds(Wide, st.sampled_from((300, 20_000))),
 )
 _small = st.recursive(
@@ -178,7 +178,7 @@ anything = st.one_of(_small, _small, _deep, _wide)
 # -- arguments of the tools that take an id ------------------------------------------------------------------
 
 _ids = st.one_of(
-    st.sampled_from((WAITING, WAITING, WAITING, SOMEBODY_ELSES, f"{PAYING}-line-1", f"{PAYING}-line-2", FRESH)),
+    st.sampled_from((WAITING, WAITING, WAITING, OTHER_RUN, f"{PAYING}-line-1", f"{PAYING}-line-2", FRESH)),
     st.sampled_from(
         (" {}", "{} ", "{}\n", "{}/", "../{}", "{}%00", "{}\x00", "{}-line-1", "invoice-{}", "{}\ud800")
     ).map(lambda around: around.format(WAITING)),
@@ -194,7 +194,7 @@ _waits = st.floats(0, 0.05) | anything.filter(lambda value: not _would_wait(valu
 
 
 def _would_wait(value: object) -> bool:
-    """Whether `status` would take this for a while that is too long for a test."""
+    """Whether `status` would wait too long for a test with this value."""
     try:
         return isinstance(value, str | int | float) and 0.1 < float(value) <= 50
     except (ValueError, OverflowError):
@@ -216,7 +216,7 @@ _EACH = {
 
 @st.composite
 def calls(draw: st.DrawFn) -> Call:
-    """A call of any tool but trigger: some arguments missing, some hostile, perhaps one that there is not."""
+    """A call of any tool but trigger, with missing, hostile and perhaps unknown arguments."""
     tool: Any = draw(st.sampled_from([tool for tool in TOOLS if tool != "trigger"]))
     wanted = {"workflow_id": WAITING} if "workflow_id" in TOOLS[tool] else {}
     hostile = draw(st.lists(st.sampled_from(TOOLS[tool]), unique=True, max_size=3))
@@ -231,11 +231,11 @@ def calls(draw: st.DrawFn) -> Call:
     return Call(tool, arguments)
 
 
-# A pair of ids that do not belong together: each is an invoice's own, for itself.
+# Pairs of a workflow id and a run id of different invoices.
 strangers = st.builds(
     lambda tool, ids: Call(tool, {"workflow_id": ids[0], "run_id": ids[1]}),
     st.sampled_from(("status", "approve", "reject", "cancel")),
-    st.sampled_from(((WAITING, PAYING_RUN), (PAYING, WAITING_RUN), (SOMEBODY_ELSES, WAITING_RUN))),
+    st.sampled_from(((WAITING, PAYING_RUN), (PAYING, WAITING_RUN), (OTHER_RUN, WAITING_RUN))),
 )
 
 # -- invoices ------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ _Path = tuple[str | int, ...]
 
 
 def _places(value: object, path: _Path = ()) -> Iterator[_Path]:
-    """Every place in a JSON value, the whole of it last."""
+    """The path to every part of a JSON value, the value itself last."""
     children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, child in children:
         yield from _places(child, (*path, key))
@@ -301,10 +301,10 @@ def _places(value: object, path: _Path = ()) -> Iterator[_Path]:
 
 @st.composite
 def broken_invoices(draw: st.DrawFn) -> Any:
-    """A valid invoice, broken in none to three places."""
+    """A valid invoice with up to three faults."""
     whole = {"invoice": copy.deepcopy(draw(_valid))}
     for _ in range(draw(st.integers(0, 3))):
-        # What was broken before may have taken places with it, or all of them.
+        # An earlier fault may have removed parts, or all of them.
         places = [place for place in _places(whole) if place]
         if not places:
             break
@@ -325,7 +325,7 @@ def _break(draw: st.DrawFn, holder: Any, key: str | int) -> None:
         case "repeat" if isinstance(holder, list):
             holder.extend([holder[int(key)]] * draw(st.sampled_from((1, 20))))
         case "repeat" if isinstance(holder[key], str):
-            holder[key] = Times(holder[key], draw(st.sampled_from((2, 60, 600, 300_000))))
+            holder[key] = Repeated(holder[key], draw(st.sampled_from((2, 60, 600, 300_000))))
         case "rename" if isinstance(holder, dict):
             holder[draw(texts | st.sampled_from((f"{key} ", f"{key}".upper(), f"{key}\x00")))] = holder.pop(key)
         case "add" if isinstance(holder[key], dict):

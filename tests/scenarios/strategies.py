@@ -1,4 +1,4 @@
-"""Hypothesis strategies for scenarios: invoices from adversarial text or from Faker, and random words of actions."""
+"""Hypothesis strategies for scenarios: invoices with adversarial text or from Faker, and random action sequences."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ texts = st.builds(
     st.characters(exclude_categories=["Cc", "Cf", "Cs"]).filter(_is_visible),
 )
 
-# Hours from the beginning: long past, around the decision, weeks and years ahead.
+# Due dates in hours from the start: long past, around the decision, weeks and years ahead.
 due_in_hours = st.one_of(
     st.integers(-3 * 365 * 24, -1),
     st.sampled_from([-1, 1, 30, 60, 119, 121, 24 * 30]),
@@ -68,7 +68,7 @@ def lines(draw: st.DrawFn, currency: str, most: int = 20) -> tuple[Line, ...]:
 
 @st.composite
 def realistic_lines(draw: st.DrawFn) -> tuple[str, tuple[Line, ...]]:
-    """A customer and lines as Faker invents them."""
+    """A customer and lines from Faker."""
     faker = _fakers.setdefault("en_US", Faker("en_US"))
     faker.seed_instance(draw(st.integers(0, 2**32 - 1)))
     made = tuple(
@@ -82,7 +82,8 @@ def realistic_lines(draw: st.DrawFn) -> tuple[str, tuple[Line, ...]]:
     return faker.company(), made
 
 
-# Mostly the five days; else a time that no sum of the hours below comes near to: servers are not exact at its end.
+# Mostly five days. The other values are not close to any sum of the hours below, since servers are not exact at the
+# deadline.
 WINDOWS = [120.0, 120.0, 120.0, 47.5, 24.0 * 90]
 metadata = st.dictionaries(texts.filter(lambda text: len(text) <= 64), texts, max_size=2).map(
     lambda each: (*each.items(),)
@@ -93,7 +94,7 @@ HOURS = [0.5, 6, 24, 71, 118, 122, 24 * 31, 24 * 366]
 
 @st.composite
 def actions(draw: st.DrawFn, lines: int, verbs: frozenset[Verb], most: int = 8) -> tuple[Action, ...]:
-    """A word over a random part of these verbs (swarm choice: what is left out lets the rest go deeper)."""
+    """A sequence over a random subset of these verbs (swarm testing)."""
     every = sorted(verbs)
     swarm = draw(st.lists(st.sampled_from(every), min_size=1, max_size=len(every), unique=True))
     one = st.builds(
@@ -107,14 +108,14 @@ def actions(draw: st.DrawFn, lines: int, verbs: frozenset[Verb], most: int = 8) 
 
 @st.composite
 def before(draw: st.DrawFn, lines: int) -> tuple[Action, ...]:
-    """Faults that are there when the invoice is submitted."""
+    """Faults that are scripted before the invoice is submitted."""
     verb = st.sampled_from([*ERP_FAULTS[:1] * 3, *ERP_FAULTS, *PAYMENT_FAULTS])
     return tuple(draw(st.lists(st.builds(Action, verb=verb, line=st.integers(1, lines)), max_size=5)))
 
 
 @st.composite
 def scenarios(draw: st.DrawFn, *, eager: bool = False) -> Scenario:
-    """Any scenario. A hasty one lets no time pass on the way."""
+    """Any scenario. An eager one lets no time pass."""
     if draw(st.booleans()):
         currency = draw(st.sampled_from(sorted(CURRENCIES)))
         customer, made = draw(texts), draw(lines(currency, most=6 if eager else 20))

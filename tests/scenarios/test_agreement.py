@@ -1,4 +1,4 @@
-"""The engines agree: the same scenario ends with the same answers, reports, payments and commands on each of them."""
+"""Engine agreement: a scenario has the same answers, reports, payments and commands on every engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a tool is given: it answers, in words and with a code, and nothing happens that should not."""
+"""Any tool input is answered with a text and a code, and has no other effect."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from tests.other_workflows import SomebodyElses
 from tests.requirements import requirement
 from tests.scenarios.hostile_input import (
     FRESH,
+    OTHER_RUN,
     PAYING,
     PAYING_RUN,
-    SOMEBODY_ELSES,
     TOOLS,
     WAITING,
     WAITING_RUN,
@@ -38,7 +38,7 @@ from tests.scenarios.hostile_input import (
     Deep,
     Json,
     PowerOfTen,
-    Times,
+    Repeated,
     Wide,
     calls,
     strangers,
@@ -88,19 +88,19 @@ def abused(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
 @several
 @given(every=st.lists(calls() | strangers, min_size=1, max_size=8))
 @example(every=[Call("status", {"workflow_id": WAITING, "run_id": "\ud800"})])
-@example(every=[Call("approve", {"workflow_id": WAITING, "run_id": Times("x", 100_000)})])
+@example(every=[Call("approve", {"workflow_id": WAITING, "run_id": Repeated("x", 100_000)})])
 @example(every=[Call("status", {"workflow_id": WAITING, "wait_seconds": "nan"})])
 @example(every=[Call("list", {"limit": PowerOfTen(5000)}), Call("list", {"status": "null", "limit": True})])
-@example(every=[Call("cancel", {"workflow_id": WAITING, "reason": Times("\U0001f4b8", 2000)})])
+@example(every=[Call("cancel", {"workflow_id": WAITING, "reason": Repeated("\U0001f4b8", 2000)})])
 @example(
     every=[Call("approve", {"workflow_id": WAITING, "approver": "\u202e"}), Call("reject", {"workflow_id": WAITING})]
 )
 @example(every=[Call(tool, {"workflow_id": f"{PAYING}-line-1"}) for tool in ("status", "approve", "reject", "cancel")])
-@example(every=[Call(tool, {"workflow_id": SOMEBODY_ELSES}) for tool in ("status", "approve", "reject", "cancel")])
+@example(every=[Call(tool, {"workflow_id": OTHER_RUN}) for tool in ("status", "approve", "reject", "cancel")])
 @example(
     every=[
         Call("cancel", {chr(0x10000 + n) * 70: n for n in range(50)}),
-        Call(Times("x", 5000), {}),
+        Call(Repeated("x", 5000), {}),
         Call("\ud800", {}),
     ]
 )
@@ -136,8 +136,8 @@ def _trigger_by_text(**fields: Any) -> Call:
 @example(
     every=[_trigger_by_text(lines=[{**_LINE, "amount": amount}]) for amount in (float("nan"), PowerOfTen(4000), 1e308)]
 )
-@example(every=[_trigger(lines=[{**_LINE, "amount": Times("1", 200_000)}]), _trigger(lines=[_LINE] * 501)])
-@example(every=[_trigger(metadata={f"{n}": Times("\x01", 600) for n in range(64)}), _trigger(metadata={"": "x"})])
+@example(every=[_trigger(lines=[{**_LINE, "amount": Repeated("1", 200_000)}]), _trigger(lines=[_LINE] * 501)])
+@example(every=[_trigger(metadata={f"{n}": Repeated("\x01", 600) for n in range(64)}), _trigger(metadata={"": "x"})])
 @example(every=[Call("trigger", {"invoice": Wide(20_000)}), _trigger(lines=[{f"{n:x}": 1 for n in range(40)}] * 500)])
 @example(every=[_trigger(invoice_id=f"{FRESH}-line-1"), _trigger(invoice_id="x" * 65), _trigger(invoice_id="../x")])
 def test_only_a_valid_invoice_starts_a_workflow_however_it_is_broken(
@@ -170,10 +170,10 @@ async def abuse(pool: EnvironmentPool, protocol_mode: str, every: list[Call]) ->
                 WAITING: undisturbed.waiting.workflow_id,
                 PAYING_RUN: paying.run_id,
                 PAYING: paying.workflow_id,
-                SOMEBODY_ELSES: theirs,
+                OTHER_RUN: theirs,
                 FRESH: f"{undisturbed.waiting.invoice_id}-{number}",
             }
-            await _make(undisturbed, call.told(names), fresh=names[FRESH])
+            await _make(undisturbed, call.resolved(names), fresh=names[FRESH])
         await undisturbed.end()
         described = await world.client.get_workflow_handle(theirs).describe()
         assert described.status is WorkflowExecutionStatus.RUNNING

@@ -1,4 +1,4 @@
-"""The doors of the workflow itself, past the MCP server: the seed's signals and queries, and whatever is pushed in."""
+"""The workflow's own interfaces without the MCP server: the original sample's signals and queries, invalid messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cancelled at every stage: what waits is not paid, a payment under way finishes."""
+"""Cancellation in every status: lines that wait are not paid, payments under way finish."""
 
 from __future__ import annotations
 

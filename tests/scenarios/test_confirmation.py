@@ -1,4 +1,4 @@
-"""Who confirms an approval: the policies, the questions, whose answers count, and what is kept of them."""
+"""The confirmation of approvals: policies, forms, which answers count, and what is recorded."""
 
 from __future__ import annotations
 

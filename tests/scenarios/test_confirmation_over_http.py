@@ -1,4 +1,4 @@
-"""Over HTTP as well a client that can be asked is asked, and what can't be asked is refused and told why."""
+"""Over HTTP, clients with forms are asked, and clients without are refused with the reason."""
 
 from __future__ import annotations
 

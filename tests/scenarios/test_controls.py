@@ -1,4 +1,4 @@
-"""The harness on workflows that are broken on purpose: it notices every one, and nothing about the real ones."""
+"""The harness catches every workflow that is broken on purpose, and passes the real ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long an invoice waits for a decision, and what counts at the very edge of that."""
+"""The approval timeout, and decisions close to the deadline."""
 
 from __future__ import annotations
 

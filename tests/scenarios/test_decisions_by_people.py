@@ -1,4 +1,4 @@
-"""A person approves or rejects, once and for all."""
+"""A person approves or rejects. The first decision is final."""
 
 from __future__ import annotations
 

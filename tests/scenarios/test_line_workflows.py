@@ -1,4 +1,4 @@
-"""The workflows of single lines, and what an operator does to workflows over an invoice's head. On the real server."""
+"""Line workflows, and operators who terminate or cancel workflows. On the real server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`list` finds invoices by where they stand, whoever submitted them. On the real server, which can list."""
+"""`list` finds invoices by status, whoever submitted them. On the real server, which can list."""
 
 from __future__ import annotations
 

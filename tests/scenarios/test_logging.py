@@ -1,4 +1,4 @@
-"""What workflow code logs gets out of the sandbox, whatever handler takes it: a log line must never stop a workflow."""
+"""Log records of workflow code leave the sandbox with any handler, and never stop a workflow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines are paid on their due dates, once, and what can't be paid is told line by line."""
+"""Lines are paid on their due dates, once. Reports show for each line what could not be paid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Property-based: random invoices, random words, both eras of MCP, each answer and outcome held against the model."""
+"""Property-based tests: random invoices and action sequences in both protocol modes conform to the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same invoice again, or another content under its id: never two payments for one line."""
+"""Submitting an invoice again, unchanged or changed, never pays a line twice."""
 
 from __future__ import annotations
 

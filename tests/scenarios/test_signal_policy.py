@@ -1,4 +1,4 @@
-"""Temporal's signals come past the MCP server: one that approves is refused where the policy wants a person asked."""
+"""Signals bypass the MCP server: an approving signal is refused if the policy requires a confirmation."""
 
 from __future__ import annotations
 

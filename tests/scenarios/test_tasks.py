@@ -1,4 +1,4 @@
-"""The invoice as an MCP task: what a client that knows tasks gets from `trigger`."""
+"""The invoice as an MCP task, for clients that declare tasks."""
 
 from __future__ import annotations
 

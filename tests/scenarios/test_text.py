@@ -1,4 +1,4 @@
-"""What others write, from where it enters to where it is told."""
+"""Text from others, from the submission to every answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the ERP says of an invoice, or can't say for a while, before anybody is asked to decide."""
+"""Validation by the ERP, with refusals and outages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that crashes, or is away for a while, changes no invoice's outcome: what it had in memory comes back."""
+"""A worker that crashes or is away does not change the outcome of an invoice."""
 
 from __future__ import annotations
 
