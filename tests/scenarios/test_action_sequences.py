@@ -30,7 +30,7 @@ def by_beginning(length: int) -> dict[Word, list[Word]]:
 def test_every_sequence_with_this_prefix_conforms_to_the_model(
     bulk: ScenarioRunner, sequence_length: int, begin: Word, client_interface: ClientInterface
 ) -> None:
-    # The other door is another way to say the same: that shows in shorter words.
+    # The other client interface has the same outcomes, so shorter sequences suffice.
     length = sequence_length if client_interface == CLIENT_INTERFACES[0] else min(sequence_length, 3)
     assert by_beginning(length)[begin]
     for word in by_beginning(length)[begin]:

@@ -43,7 +43,7 @@ def is_started_late(scenario: Scenario) -> bool:
 def require_agreement(one: ScenarioOutcome, other: ScenarioOutcome, engine: str, scenario: Scenario) -> None:
     """On the real server each run has a clock of its own, that begins with real time (`start_time_skipping_v2`).
 
-    So what is started anew when time has passed is there as early as the first run was, and may have to wait longer.
+    So a run that starts after time has passed starts as early as the first one, and may have to wait longer.
     """
     if engine == "real" and len(one.reports) > 1 and is_started_late(scenario):
         one, other = one.without_waiting(), other.without_waiting()

@@ -39,7 +39,7 @@ _EVERY = (*ATTACKS, *_SIGNALS)
 # What is asked by the tools afterwards.
 _AFTER = (Verb.APPROVE, Verb.CANCEL, Verb.TRIGGER_CHANGED, Verb.TRIGGER, Verb.APPROVE)
 
-# Of each stage: what is scripted before, and what leads there.
+# For each status: the scripted faults, and the actions that lead to it.
 _OPEN: dict[str, tuple[tuple[Action, ...], tuple[Action, ...]]] = {
     "before validation": ((_DOWN,) * 2, ()),
     "waiting": ((), ()),
@@ -56,8 +56,8 @@ _ENDED: dict[str, tuple[tuple[Action, ...], tuple[Action, ...]]] = {
     "expired": ((), (Action(verb=Verb.ADVANCE, hours=122),)),
     "failed": ((Action(verb=Verb.ERP_REFUSES),), ()),
 }
-# The attacks of one scenario, in a row. An attack that changes nothing leaves the stage to the next one: a query, a
-# signal that the policy refuses, whatever is decided once more, and all that comes after the end.
+# The attacks of one scenario, in a row. After an attack without effect the next one meets the same status: after a
+# query, a signal that the policy refuses, a repeated decision, and any attack on a closed invoice.
 _ATTACKED = [
     *((prefix, (_QUERY, Verb.SIGNAL_APPROVE, each), False) for prefix in _OPEN for each in (_RAW_APPROVE, _RAW_REJECT)),
     *((prefix, (_QUERY, Verb.SIGNAL_APPROVE, each), False) for prefix in _OPEN for each in (_RAW_CANCEL, _TERMINATE)),
@@ -79,7 +79,7 @@ _ATTACKED = [
 
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[ScenarioRunner]:
-    """A stage on the simulator, in the event loop that its clock needs."""
+    """A runner on the simulator, in the event loop that its clock needs."""
     with ScenarioRunner(kinds()["simulated"], sandboxed=False) as runner:
         yield runner
 
@@ -141,7 +141,7 @@ async def terminated_during_a_payment(pool: EnvironmentPool, *, is_answered_firs
             [entry] = [each for each in await world.list() if each["workflow_id"] == world.workflow_id]
             return (entry["status"], entry["workflow_status"]) == ("PAYING", "TERMINATED")
 
-        # What lists tell comes a moment later.
+        # Lists are updated a moment later.
         await world.when(is_reported_correctly)
         if is_answered_first:
             await world.ports_answer()
@@ -172,7 +172,7 @@ async def test_so_it_is_on_the_real_server(real_invoice_environments: Environmen
 
 
 async def terminated_before_a_rejection_is_received(pool: EnvironmentPool) -> None:
-    """A signal rejects, and before any worker sees it the invoice is terminated: its report tells both."""
+    """The invoice is terminated before a worker receives its rejection by signal. The report shows both."""
     async with open_world(pool) as world:
         invoice = world.invoice(("1", PAST_DUE))
         await world.trigger(invoice)

@@ -67,7 +67,7 @@ _DECISIONS = {"approve", "reject", "cancel"}
 
 pytestmark = pytest.mark.thorough
 
-# Each of the two eras gets its own, and each example is several calls.
+# Each protocol mode gets its own examples, and each example has several calls.
 several = settings(
     max_examples=max(settings().max_examples // 4, 10),
     deadline=None,
@@ -77,7 +77,7 @@ several = settings(
 
 @pytest.fixture(scope="session")
 def abused(request: pytest.FixtureRequest) -> Iterator[ScenarioRunner]:
-    """A stage of our own, on which a workflow runs that is not ours."""
+    """An environment with a workflow that is not ours."""
     kind = kinds()[request.config.getoption("--bulk")]
     with ScenarioRunner(kind, [*WORKFLOWS, SomebodyElses], sandboxed=False) as environment:
         yield environment
@@ -196,7 +196,7 @@ async def _somebody_elses(world: World) -> str:
 
 
 async def _paying(world: World) -> InvoiceReport:
-    """An invoice with two lines that wait for their due date: the same one for every world of the stage."""
+    """An invoice with two lines that wait for their due date. All worlds of the environment share it."""
     answer = await ask(
         world, Call("trigger", {"invoice": {**_INVOICE, "invoice_id": "NEIGHBOUR", "lines": [_LINE] * 2}})
     )
@@ -214,7 +214,7 @@ async def _paying(world: World) -> InvoiceReport:
 
 
 class _Undisturbed:
-    """The invoices that nobody has disturbed, as they are."""
+    """The invoices that must stay unchanged."""
 
     def __init__(self, world: World, paying: InvoiceReport) -> None:
         self.world = world
@@ -287,7 +287,7 @@ async def _submit(world: World, call: Call, *, fresh: str) -> None:
 async def ask(world: World, call: Call) -> dict[str, Any] | ToolRefused | None:
     """Make a call and return its answer or refusal, or None if the client would not send it.
 
-    The MCP client itself refuses to encode two things, in both eras alike: a lone surrogate in a key of an object
+    The MCP client itself refuses to encode two things, in both protocol modes: a lone surrogate in a key of an object
     below the arguments or in a tool's name (UnicodeEncodeError), and more than some 250 levels (ValueError). It sends
     NaN and infinities as null, and a lone surrogate in an argument's name as U+FFFD. Texts with lone surrogates arrive.
     """

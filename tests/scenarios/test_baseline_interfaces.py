@@ -133,7 +133,7 @@ async def test_what_was_paid_is_not_forgotten_for_a_run_behind_triggers_back(new
 async def test_what_was_paid_is_not_forgotten_for_a_run_that_an_operator_reset(
     real_invoice_environments: EnvironmentPool,
 ) -> None:
-    # Without a world, whose checker knows nothing of operators: that run can't tell what was paid in the other one.
+    # Without a world, whose checker does not expect operators: that run can't report what was paid in the other one.
     async with real_invoice_environments.take() as environment:
         client = environment.engine.client
         service = InvoiceService(client, task_queue=environment.task_queue)

@@ -97,7 +97,7 @@ async def test_any_answer_but_yes_approves_nothing(
         refused = await ToolClient(client).refused("approve", workflow_id=workflow_id)
         assert refused.code == "NOT_CONFIRMED"
         assert "nothing was changed" in str(refused)
-        # Hosts without a screen answer by themselves: nothing is said of anybody who was asked.
+        # Hosts without a screen answer by themselves, so the error does not mention a person.
         assert "user was" not in str(refused)
         assert "they" not in str(refused).partition("nothing was changed")[0]
         assert (await world.status()).decision is None
@@ -172,7 +172,7 @@ async def test_the_task_does_not_bypass_the_confirmation(new_world: NewWorld) ->
             assert (await get_task(blind.session, task_id)).status == "input_required"
             await update_task(seeing.session, task_id, await decision_response(seeing, task_id, decision="approve"))
             await world.until(Status.PAID)
-            # To pay nothing needs nobody's confirmation.
+            # A rejection needs no confirmation.
             task_id = await _waiting(world, blind)
             await update_task(blind.session, task_id, await decision_response(blind, task_id, decision="reject"))
             await world.until(Status.REJECTED)
@@ -432,7 +432,7 @@ async def test_an_approval_records_which_form_was_answered(new_world: NewWorld, 
     [question] = person.questions
     assert decision
     assert (decision.confirmation, decision.shown) == (Confirmation.FORM, hashlib.sha256(question.encode()).hexdigest())
-    # Nobody gave a name: it is told who sent it, and no person.
+    # Without a name, the report shows the sender instead of a person.
     assert decision.by == "the client mcp"
 
 
@@ -481,7 +481,7 @@ async def test_the_status_is_checked_before_the_clients_forms(new_world: NewWorl
         far = await world.due_in(timedelta(days=30))
         approved = await world.submit(("1", far))
         await world.approve(by="Ann")
-        # Repeating it changes nothing, so nobody need be asked.
+        # Repeating the decision has no effect, so no form is shown.
         assert (await tools.call("approve", workflow_id=approved, approver="Bob"))["decision"]["by"] == "Ann"
         await world.cancel()
         rejected = await world.submit()

@@ -47,7 +47,7 @@ async def test_the_window_an_invoice_was_submitted_with_holds(new_world: NewWorl
             await ToolClient(client).until(workflow_id, "EXPIRED")
 
 
-# The edges are for the real server: the other one's clock does not stop where it is told to.
+# Exact times need the real server: the clock of the time-skipping server does not stop exactly.
 
 
 async def deadline_of(world: World) -> datetime:

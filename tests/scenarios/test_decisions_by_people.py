@@ -80,7 +80,7 @@ async def test_a_rejection_is_final(new_world: NewWorld, decided_while: Status) 
 
 @requirement("CONFIRM-DEFAULT")
 async def test_an_invoice_of_another_gateway_is_approved_by_its_own_server_only(new_world: NewWorld) -> None:
-    # On one embedded Temporal a server that pretends to pay, and asks nobody, stands beside one that pays.
+    # A server that pretends to pay, without confirmation, shares an embedded Temporal with one that pays.
     async with new_world() as world:
         await world.submit()
         other = InvoiceService(world.client, task_queue=f"{world.task_queue}-of-another-gateway")

@@ -45,7 +45,7 @@ BEHIND = timedelta(seconds=1 + 2)
 
 
 class QueriesFirst(FifoScheduler):
-    """Each task that can come after a query does, until told otherwise."""
+    """Runs a query before each task where possible, until switched off."""
 
     asked = True
 
@@ -54,7 +54,7 @@ class QueriesFirst(FifoScheduler):
 
 
 class Scene:
-    """One invoice whose deadline is told too early."""
+    """One invoice whose reported deadline is too early."""
 
     def __init__(self) -> None:
         self.scheduler = QueriesFirst()
@@ -91,7 +91,7 @@ class Scene:
         self.simulation.evict(QUEUE)
 
     async def turns(self) -> None:
-        """Let tasks go on until they wait for the simulation."""
+        """Let asyncio tasks run until they wait for the simulation."""
         for _ in range(20):
             await asyncio.sleep(0)
 

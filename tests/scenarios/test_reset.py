@@ -55,7 +55,7 @@ class Target:
     """One invoice of two lines, the first due in the past, and what is done to it."""
 
     def __init__(self, environment: TestEnvironment, due: str) -> None:
-        self._stage = environment
+        self._environment = environment
         self.client = environment.engine.client
         self.task_queue = environment.task_queue
         self.service = InvoiceService(self.client, task_queue=environment.task_queue)
@@ -65,12 +65,12 @@ class Target:
     @property
     def payments(self) -> RecordingPayments:
         """The gateway."""
-        return self._stage.ports.payments
+        return self._environment.ports.payments
 
     @property
     def paid(self) -> list[int]:
         """The lines that were paid, once for each payment."""
-        return sorted(paid.order.line for paid in self._stage.ports.payments.made)
+        return sorted(paid.order.line for paid in self._environment.ports.payments.made)
 
     async def until(self, status: Status, paid: int = 0) -> InvoiceReport:
         """Wait until it has this status, and so many payments were made."""
@@ -92,7 +92,7 @@ class Target:
         await self.service.decide(verdict, self.workflow_id, None, DecisionRequest(by=by))
 
     async def reset(self, to: int, *, reapplies: bool, of: WorkflowHandle[Any, Any] | None = None) -> str:
-        """Reset it to the end of a workflow task; -1 is the last one. The id of the run that goes on.
+        """Reset it to the end of a workflow task; -1 is the last one. Returns the id of the new run.
 
         Args:
             reapplies: The updates and signals after that are given to the new run: what Temporal does by default.
@@ -121,7 +121,7 @@ class Target:
         )
 
     async def task(self) -> TaskState:
-        """What its MCP task tells."""
+        """Its MCP task."""
         return await invoice_binding(self.service).state(self.client.get_workflow_handle(self.workflow_id))
 
     async def result_of_task(self, report: InvoiceReport) -> InvoiceReport:
@@ -138,7 +138,7 @@ class Target:
     async def comes_due(self, number: int) -> LineOutcome:
         """Let the due date of a line come; how its workflow ends."""
         line = self.line(number)
-        await self._stage.engine.advance(_A_CENTURY, [line.id])
+        await self._environment.engine.advance(_A_CENTURY, [line.id])
         return await line.result()
 
     async def is_refused_changed(self) -> bool:

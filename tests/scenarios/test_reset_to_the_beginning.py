@@ -58,7 +58,7 @@ SCENARIOS = (
 
 @pytest.fixture(scope="module")
 def simulated() -> Iterator[ScenarioRunner]:
-    """A stage on the simulator, in the event loop that its clock needs."""
+    """A runner on the simulator, in the event loop that its clock needs."""
     with ScenarioRunner(kinds()["simulated"], sandboxed=False) as runner:
         yield runner
 
@@ -81,7 +81,7 @@ async def test_on_the_real_server_too(real_invoice_environments: EnvironmentPool
 
 
 async def left_waiting(pool: EnvironmentPool) -> None:
-    """A reset leaves line 2 waiting: it pays nothing, and reports tell what the run before paid."""
+    """A reset abandons line 2: it pays nothing, and reports show what the run before paid."""
     async with open_world(pool) as world:
         await world.submit(("1", PAST_DUE), ("2", await world.due_in(_PASSES_FOR)))
         await world.approve(by="Ann")
@@ -110,7 +110,7 @@ def test_an_abandoned_line_pays_nothing_until_it_is_approved_again(simulated: Sc
 
 
 async def ended_before_it_began(pool: EnvironmentPool, *, is_reset_again: bool) -> None:
-    """While no worker is there, the run that goes on after a reset is reset again, or terminated."""
+    """Without a worker, the run that continues after a reset is reset again, or terminated."""
     async with open_world(pool) as world:
         invoice = world.invoice(("1", PAST_DUE))
         await world.trigger(invoice)
@@ -184,5 +184,5 @@ def test_what_was_paid_two_runs_ago_is_known_after_two_resets(simulated: Scenari
             await world.reset()
             return [line.settled_before for line in (await world.status()).lines]
 
-    # The second line may be paid as well: its workflow goes on.
+    # The second line may be paid as well, since its workflow continues.
     assert simulated.run(reset_twice) == [True, True]

@@ -408,7 +408,7 @@ async def test_stopping_the_task_of_an_approved_invoice_stops_nothing_and_the_ta
         assert task.status == "working"
         assert "does not cancel an approved invoice: for that call the tool `cancel`" in str(task.status_message)
         assert not (await world.status()).cancelling
-        # It goes on being paid; the tool, called on purpose, withdraws what is not paid, and the task tells that.
+        # Payment continues. The tool `cancel` cancels the lines that are not paid, and the task shows that.
         await world.cancel()
         await world.until(Status.CANCELLED)
         task = await get_task(client.session, task_id)
@@ -475,7 +475,7 @@ async def test_an_accepted_cancellation_is_a_change_before_it_has_its_effect(rea
     ],
 )
 async def test_an_id_that_is_no_tasks_is_unknown(real_world: NewWorld, wrong: str) -> None:
-    """On the real server: the test server's word for an unknown run tells every workflow, until no header holds it."""
+    """On the real server: the error of the time-skipping server lists all workflows, and exceeds header limits."""
     async with real_world() as world, tasks_client(build_server_for(world)) as client:
         workflow, _, run = (await begun(world, client)).partition(":")
         task_id = wrong.format(workflow=workflow, run=run, tail=workflow.removeprefix("invoice"))
@@ -541,7 +541,7 @@ async def test_submitted_again_it_is_the_same_task(new_world: NewWorld) -> None:
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_a_client_that_does_not_declare_tasks_gets_none(new_world: NewWorld, mode: Any) -> None:
     async with new_world() as world:
-        # In the older protocol declaring them helps nobody: it has no way to tell a task.
+        # The older protocol has no tasks, even if a client declares them.
         extensions = [advertise(EXTENSION_ID)] if mode == "legacy" else []
         async with Client(build_server_for(world), mode=mode, extensions=extensions) as client:
             invoice = world.invoice()

@@ -1,4 +1,4 @@
-"""Lives on the real server with a worker that forgets: every workflow task replays the whole history.
+"""Scenarios on the real server with a worker without a cache: every workflow task replays the whole history.
 
 Any nondeterminism fails the task at once (S9); any handler that runs on when its workflow is evicted hangs the worker.
 """
@@ -18,7 +18,7 @@ LATER = "2090-01-01T00:00:00Z"
 
 
 @asynccontextmanager
-async def forgetful(real_world: NewWorld) -> AsyncIterator[World]:
+async def without_cache(real_world: NewWorld) -> AsyncIterator[World]:
     async with real_world() as world:
         await world.crash_worker()
         async with build_worker(
@@ -28,7 +28,7 @@ async def forgetful(real_world: NewWorld) -> AsyncIterator[World]:
 
 
 async def test_an_invoice_is_paid_by_a_worker_without_a_cache(real_world: NewWorld) -> None:
-    async with forgetful(real_world) as world:
+    async with without_cache(real_world) as world:
         await world.submit(("1", PAST_DUE), ("2", PAST_DUE), ("3", PAST_DUE))
         await world.approve()
         await world.until(Status.PAID)
@@ -36,7 +36,7 @@ async def test_an_invoice_is_paid_by_a_worker_without_a_cache(real_world: NewWor
 
 
 async def test_an_invoice_is_cancelled_while_paying_by_a_worker_without_a_cache(real_world: NewWorld) -> None:
-    async with forgetful(real_world) as world:
+    async with without_cache(real_world) as world:
         await world.submit(("1", PAST_DUE), ("2", LATER), ("3", LATER))
         await world.approve()
         await world.when(lambda: world.ledger)

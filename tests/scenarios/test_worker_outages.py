@@ -119,7 +119,7 @@ async def test_a_due_date_that_passes_between_approval_and_payment_while_no_work
 
 
 async def take_a_task_and_die(world: World) -> None:
-    """Be a worker that is killed in the middle of a task: it has the task, and never says a word."""
+    """Poll a task and never answer it, like a worker that is killed during the task."""
     request = PollWorkflowTaskQueueRequest(
         namespace=world.client.namespace,
         task_queue=TaskQueue(name=world.task_queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
@@ -151,7 +151,7 @@ async def test_cancelling_again_without_a_worker_reports_the_cancellation(real_w
         await world.submit()
         await world.cancel()
         await world.crash_worker()
-        # It polled a moment ago, so nobody knows that it will not again.
+        # The worker polled a moment ago, so Temporal does not know yet that it is gone.
         with pytest.raises(ToolRefused, match="NO_ANSWER: The invoice is cancelled, but its report is not told"):
             await world.cancel()
         await world.restart_worker()

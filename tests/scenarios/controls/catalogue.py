@@ -31,7 +31,7 @@ _DOWN_1, _LOST_1 = Action(verb=Verb.PAYMENT_DOWN), Action(verb=Verb.ANSWER_LOST)
 _REFUSED_AGAIN_1, _STALE_2 = Action(verb=Verb.REFUSED_AGAIN), Action(verb=Verb.STALE_ANSWER, line=2)
 _ALL_DUE = (Line(), Line(amount="250"))
 
-# The ERP is asked again only when the actions are over: what goes on then is the checker's alone to judge.
+# The ERP is asked again after the actions, where only the checker judges.
 _ERP_AWAY = (Action(verb=Verb.ERP_DOWN),) * 4
 
 

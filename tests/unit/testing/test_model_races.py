@@ -212,7 +212,7 @@ def test_cancelled_when_the_only_payment_is_being_retried_the_invoice_is_paid_al
 
 def test_cancelled_while_a_payment_is_retried_in_vain_the_invoice_is_failed() -> None:
     driver = ModelDriver(-1, LATER).play(*["payment-down 2"] * 3, "trigger", "approve", f"advance {LATER - 0.1}")
-    # Line 2 falls due, fails its first attempts, is cancelled meanwhile: no line is cancelled, so none tells of it.
+    # Line 2 falls due, fails its first attempts, and is cancelled meanwhile. No line ends as cancelled.
     outcomes = driver.allowed("cancel", until=BEGAN + timedelta(hours=LATER))
     assert shown(Status.FAILED, APPROVED, PAID, FAILED) in outcomes[OK] | outcomes[CLOSED]
     assert shown(Status.CANCELLED, APPROVED, PAID, CANCELLED) in outcomes[OK]

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcp import Client, MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult
 
 from invoice_mcp.domain.report import InvoiceReport, Status, Verdict
 from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT
 from invoice_mcp.testing.model.actions import ClientInterface
 from invoice_mcp.testing.records import Answer, Form, ToolRefused
-from invoice_mcp.testing.world.tools import Tools
+from invoice_mcp.testing.world.tools import Tools, text_of
 from mcp_temporal_tasks import (
     CreateTaskResult,
     DetailedTask,
@@ -178,7 +178,7 @@ class TaskToolClient(Tools):
         """The report by the plain tool, without an entry in the journal."""
         answer = await self.client.call_tool("status", {**run._asdict(), **arguments})
         if answer.is_error:
-            raise ToolRefused(_text(answer))
+            raise ToolRefused(text_of(answer))
         return InvoiceReport.model_validate(answer.structured_content)
 
     def _answered(self, tool: str, arguments: Mapping[str, Any], report: InvoiceReport) -> dict[str, Any]:
@@ -188,8 +188,8 @@ class TaskToolClient(Tools):
 
     def _record(self, tool: str, arguments: Mapping[str, Any], answer: CallToolResult) -> dict[str, Any]:
         if answer.is_error:
-            self.answers.append(Answer(tool, arguments, None, _text(answer)))
-            raise ToolRefused(_text(answer))
+            self.answers.append(Answer(tool, arguments, None, text_of(answer)))
+            raise ToolRefused(text_of(answer))
         content = dict(answer.structured_content or {})
         self.answers.append(Answer(tool, arguments, content, ""))
         return content
@@ -217,7 +217,3 @@ def _expected(error: MCPError) -> MCPError:
 def _require(holds: bool, what: str) -> None:
     if not holds:
         raise AssertionError(what)
-
-
-def _text(answer: CallToolResult) -> str:
-    return "".join(block.text for block in answer.content if isinstance(block, TextContent))

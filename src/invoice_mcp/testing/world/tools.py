@@ -13,6 +13,11 @@ from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT
 from invoice_mcp.testing.records import Answer, Form, ToolRefused
 
 
+def text_of(answer: CallToolResult) -> str:
+    """The text content of an answer."""
+    return "".join(block.text for block in answer.content if isinstance(block, TextContent))
+
+
 class Tools:
     """Calls tools through an MCP client and records every answer.
 
@@ -40,7 +45,7 @@ class Tools:
             tool, dict(arguments), progress_callback=self._on_progress, read_timeout_seconds=2 * HARNESS_TIMEOUT
         )
         assert isinstance(answer, CallToolResult)
-        text = "".join(block.text for block in answer.content if isinstance(block, TextContent))
+        text = text_of(answer)
         if answer.is_error:
             self.answers.append(Answer(tool, arguments, None, text))
             raise ToolRefused(text)
