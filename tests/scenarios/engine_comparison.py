@@ -39,7 +39,7 @@ async def outcome_of(pool: EnvironmentPool, scenario: Scenario) -> ScenarioOutco
         AssertionError: It does not conform to the model, or breaks a rule.
     """
     done: list[PerformedAction] = []
-    async with open_world(pool, **scenario.world) as world:
+    async with open_world(pool, **scenario.world_options) as world:
         await ScenarioPlayer(world, scenario, done.append).play()
     observed = await world.observe()
     outlines = [

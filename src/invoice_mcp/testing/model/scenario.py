@@ -84,7 +84,7 @@ class Scenario(BaseModel):
         return self
 
     @property
-    def world(self) -> dict[str, Any]:
+    def world_options(self) -> dict[str, Any]:
         """The keyword arguments of `open_world` for this scenario."""
         window = timedelta(hours=self.approval_hours)
         return self.model_dump(include={"protocol_mode", "client_interface", "signals_approve", "seed"}) | {

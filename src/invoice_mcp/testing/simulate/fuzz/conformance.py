@@ -41,7 +41,7 @@ async def play(pool: EnvironmentPool, scenario: Scenario) -> None:
         AssertionError: A check failed. Its notes have the scenario as Python and the command that reproduces it.
     """
     try:
-        async with open_world(pool, **scenario.world) as world:
+        async with open_world(pool, **scenario.world_options) as world:
             await ScenarioPlayer(world, scenario).play()
     except Exception as error:
         code, command = (

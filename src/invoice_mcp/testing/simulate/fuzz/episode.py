@@ -82,7 +82,7 @@ class EpisodeRunner:
 async def _play(
     pool: EnvironmentPool, scenario: Scenario, name: str, recorder: _EpisodeRecorder, *, with_timeline: bool
 ) -> Episode:
-    async with open_world(pool, **scenario.world) as world:
+    async with open_world(pool, **scenario.world_options) as world:
         world.name = name
         recorder.start(world)
         try:
