@@ -47,7 +47,7 @@ async def resumes_from_heartbeat() -> str:
         raise ApplicationError("again")
     info = activity.info()
     waited = info.current_attempt_scheduled_time - info.scheduled_time
-    return f"{details} {waited.total_seconds():.0f}"
+    return f"{details} {int(waited.total_seconds())}"
 
 
 @activity.defn
