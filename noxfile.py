@@ -1,4 +1,4 @@
-"""Every check of this project, each in an environment of its own: `nox -l` lists them, `nox` runs the default ones."""
+"""All checks of this project, each in its own environment: `nox -l` lists them, `nox` runs the default ones."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 OTHER_PYTHONS = [version for version in PYTHONS if version != THIS_PYTHON]
 nox.options.sessions = ["lint", "types", "tests", "conformance", "lowest"]
 COVERAGE_FLOOR = 95
-# More processes than cores: the end-to-end tests mostly wait for servers and clocks. Each has engines of its own.
+# More processes than cores, because the end-to-end tests mostly wait. Each process has its own engines.
 QUICK, THOROUGH = "not thorough and not nightly", "thorough and not nightly"
 IN_PARALLEL = ["--numprocesses=4", "--dist=worksteal", "--quiet", "--hypothesis-profile=ci"]
-# What other versions may do otherwise: everything pure, whole lives, replays among them, and the recorded histories.
-# For that a few random examples are enough, and no processes that are killed.
-LIVES = [
+# For other versions of Python and of the dependencies: unit tests without killed processes, some scenarios, the replay
+# of recorded histories, and few random examples.
+EPISODES = [
     f"tests/scenarios/test_{part}.py"
     for part in ("decisions_by_people", "payments_on_due_dates", "cancellation", "without_cache")
 ]
 REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "command_kinds", "versioning")]
-KILLED = [f"--ignore=tests/unit/test_{part}.py" for part in ("embedded", "embedded_reach", "backup", "state")]
-ELSEWHERE = ["tests/unit", *KILLED, *LIVES, *REPLAYS, "-m", QUICK]
-ELSEWHERE += [*IN_PARALLEL, "--hypothesis-profile=second-opinion"]
-# Scenarios by the thousand are simulated. Servers of Temporal play those that are written by hand each time, and give a
-# second opinion on the others at night.
+WITHOUT_KILLS = [f"--ignore=tests/unit/test_{part}.py" for part in ("embedded", "embedded_reach", "backup", "state_binding")]
+ON_OTHER_VERSIONS = ["tests/unit", *WITHOUT_KILLS, *EPISODES, *REPLAYS, "-m", QUICK]
+ON_OTHER_VERSIONS += [*IN_PARALLEL, "--hypothesis-profile=second-opinion"]
+# Thousands of scenarios run on the simulator. The Temporal servers run the handwritten ones each time, the others at
+# night.
 BULK = ["-m", THOROUGH, *IN_PARALLEL]
 ON_A_SERVER = [*IN_PARALLEL, "--bulk=time-skipping", "--hypothesis-profile=second-opinion"]
 SECOND_OPINION = [
@@ -58,9 +58,9 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """Measure which statements those tests reach that say what each part does; the thorough ones say it once more.
+    """Measure the statement coverage of the quick tests.
 
-    Not each time: it takes half as long again. What a statement does, and whether that is looked at, the mutants tell.
+    Not a default session: it takes half as long again. Whether tests check what a statement does, `mutants` shows.
     """
     session.install(".", *_group("test"))
     session.env["COVERAGE_FILE"] = str(Path(session.virtualenv.location).absolute() / ".coverage")
@@ -74,29 +74,28 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session(python=OTHER_PYTHONS)
 def compatibility(session: nox.Session) -> None:
-    """Run the unit tests and some lives on another Python, if it is there. Not each time, for the time it takes."""
+    """Run the unit tests and some scenarios on other Python versions, where installed. Not a default session."""
     session.install(".", *_group("test"))
-    session.run("pytest", *(session.posargs or ELSEWHERE))
+    session.run("pytest", *(session.posargs or ON_OTHER_VERSIONS))
 
 
 @nox.session
 def lowest(session: nox.Session) -> None:
-    """Run the unit tests, some lives and the replay gate with the lowest versions that pyproject.toml allows.
+    """Run the unit tests, some scenarios and the replay gate with the lowest versions that pyproject.toml allows.
 
-    On the real server: that these lives end alike there is a second opinion. `nightly` has one on every scenario. The
-    newest versions, of temporalio too, are what `tests` installs: it replays the same recordings. As long as the lowest
-    temporalio that is supported is the newest there is, both are the same.
+    The scenarios run on the real server; `nightly` runs all of them there. The session `tests` replays the same
+    recordings with the newest versions.
     """
     bounds = [
         re.split(r"[;\s]", requirement)[0].replace(">=", "==") for requirement in PYPROJECT["project"]["dependencies"]
     ]
     session.install(".", *bounds, *_group("test"))
-    session.run("pytest", *(session.posargs or [*ELSEWHERE, "--world=real"]))
+    session.run("pytest", *(session.posargs or [*ON_OTHER_VERSIONS, "--world=real"]))
 
 
 @nox.session
 def replay(session: nox.Session) -> None:
-    """Run the replay gate over the recorded histories, then its own tests, negative controls among them."""
+    """Run the replay gate on the recorded histories, then its own tests."""
     session.install(".", *_group("test"))
     session.run("invoice-mcp", "histories", "check", *session.posargs)
     session.run("pytest", "tests/replay", *IN_PARALLEL)
@@ -104,9 +103,9 @@ def replay(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Edit the workflows in every way, other code in some: who notices, in docs/mutants*.md. Takes a while.
+    """Run mutation testing and write docs/mutants*.md. Takes hours.
 
-    Arguments go to the first: for the other `python -m tests.mutants.code_mutants --help`.
+    Arguments are for the mutants of the workflows; for the others see `python -m tests.mutants.code_mutants --help`.
     """
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.mutants", *session.posargs)
@@ -125,7 +124,7 @@ def scenarios(session: nox.Session) -> None:
 
 @nox.session
 def conformance(session: nox.Session) -> None:
-    """Let the official MCP conformance suite judge the tasks extension, and the server itself in both revisions."""
+    """Run the official MCP conformance suite on the tasks extension and on the server, in both revisions."""
     session.install(".", *_group("conformance"))
     cache = Path(session.virtualenv.location).absolute() / "conformance"
     session.run("python", "-m", "tests.conformance", "--cache", str(cache), *session.posargs)
@@ -133,7 +132,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Play all words of five actions, of four on a server, ten times as many random lives, all on the real server."""
+    """Run all sequences of five actions, of four on a server, ten times as many random scenarios, and all on servers."""
     session.install(".", *_group("test"))
     session.run("pytest", "tests", "-m", "nightly", *IN_PARALLEL)
     thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]
@@ -146,7 +145,7 @@ def nightly(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print how fast scenarios, the gate and the handshake are, beside Temporal's own and a bare MCP server."""
+    """Benchmark scenarios, gate and handshake against Temporal's own servers, its Replayer and a bare MCP server."""
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.bench", *session.posargs)
     session.run("python", "-m", "tests.bench.replays")
@@ -155,14 +154,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def controls(session: nox.Session) -> None:
-    """Show that the scenarios catch every deliberately broken workflow, as a table."""
+    """Run the scenarios on every deliberately broken workflow and print which rule catches it."""
     session.install(".", *_group("test"))
     session.run("python", "-m", "tests.scenarios.controls", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, formatting, and which package imports which; `nox -s lint -- --fix` mends what it can."""
+    """Check style, formatting and import contracts; `nox -s lint -- --fix` fixes what it can."""
     session.install(*_group("lint"))
     session.run("ruff", "format", *([] if session.posargs else ["--check"]), ".")
     session.run("ruff", "check", ".", *session.posargs)

@@ -102,7 +102,7 @@ def _system_url(ctx: click.Context, param: click.Parameter, value: str | None) -
         if _has_password(_not_empty(ctx, param, value) or ""):
             raise click.BadParameter(
                 "the URL contains a password, which every user of this machine can read in a command line. "
-                f"Set {variable} instead, or set {variable}_FILE to the path of a file with the URL."
+                f"Set {variable} instead, or {variable}_FILE to the path of a file with the URL."
             )
         return value
     file = os.environ.get(f"{variable}_FILE")
