@@ -28,7 +28,9 @@ EPISODES = [
     for part in ("decisions_by_people", "payments_on_due_dates", "cancellation", "without_cache")
 ]
 REPLAYS = [f"tests/replay/test_{part}.py" for part in ("corpus", "strict", "command_kinds", "versioning")]
-WITHOUT_KILLS = [f"--ignore=tests/unit/test_{part}.py" for part in ("embedded", "embedded_reach", "backup", "state_binding")]
+WITHOUT_KILLS = [
+    f"--ignore=tests/unit/test_{part}.py" for part in ("embedded", "embedded_reach", "backup", "state_binding")
+]
 ON_OTHER_VERSIONS = ["tests/unit", *WITHOUT_KILLS, *EPISODES, *REPLAYS, "-m", QUICK]
 ON_OTHER_VERSIONS += [*IN_PARALLEL, "--hypothesis-profile=second-opinion"]
 # Thousands of scenarios run on the simulator. The Temporal servers run the handwritten ones each time, the others at
@@ -132,7 +134,7 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Run all sequences of five actions, of four on a server, ten times as many random scenarios, and all on servers."""
+    """Run all sequences of five actions (four on servers), ten times as many random scenarios, all on servers."""
     session.install(".", *_group("test"))
     session.run("pytest", "tests", "-m", "nightly", *IN_PARALLEL)
     thorough = ["tests/scenarios", "-m", "thorough", "--numprocesses=4", "--hypothesis-profile=nightly"]

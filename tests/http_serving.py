@@ -1,4 +1,4 @@
-"""An MCP server over HTTP in this process, served as the program does, and raw requests to it."""
+"""An MCP server over HTTP in this process, as in `serve --http`, and raw requests to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MCP_HEADERS = ("Content-Type: application/json", "Accept: application/json, text
 async def serve_in_process(
     server: MCPServer[Any], *, host: str = "127.0.0.1", bodies: BodyLimits = DEFAULT_LIMITS, **settings: Any
 ) -> AsyncIterator[int]:
-    """The port at which it is served."""
+    """Serve it; yield the port."""
     chosen = HttpSettings(host, 0, **settings)
     listening = listen(chosen)
     port: int = listening.getsockname()[1]
@@ -41,7 +41,7 @@ def url_of(port: int) -> str:
 
 
 class Connection:
-    """A connection on which a test says byte by byte what it likes."""
+    """A raw connection."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -54,21 +54,21 @@ class Connection:
     async def request(
         self, *headers: str, method: str = "POST", host: str = "localhost", body: bytes | None = None
     ) -> None:
-        """Send a request, or its headers only where no body is given but they tell of one."""
+        """Send a request. Without a body, only its headers, which may announce one."""
         lines = [f"{method} /mcp HTTP/1.1", f"Host: {host}", *headers]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
         await self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b""))
 
     async def head(self, within: float = 10) -> tuple[int, dict[str, str]]:
-        """Status and headers of the next answer."""
+        """Read status and headers of the next response."""
         async with asyncio.timeout(within):
             text = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, *lines = text.strip().split("\r\n")
         return int(status.split()[1]), dict(line.lower().split(": ", 1) for line in lines)
 
     async def read(self, within: float) -> bytes | None:
-        """What comes next; nothing if it is closed, None if nothing comes in time."""
+        """Read the next bytes; b"" if the connection is closed, None after the timeout."""
         try:
             async with asyncio.timeout(within):
                 return await self._reader.read(65536)
@@ -91,7 +91,7 @@ async def connected(port: int) -> AsyncIterator[Connection]:
 
 
 async def status_of(port: int, *headers: str, **request: Any) -> int:
-    """How one request on a connection of its own is answered; 0: it is closed instead."""
+    """Send a request on a new connection. Return the status; 0 if the connection is closed without a response."""
     async with connected(port) as connection:
         try:
             await connection.request(*headers, **request)

@@ -1,4 +1,4 @@
-"""A process that a test starts and speaks to while it runs, and that outlives no test."""
+"""Child processes that never outlive their test."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 @contextmanager
 def running_process(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process; at the end it is killed if it still runs, its pipes are closed, and it is waited for.
+    """Start a process; at the end kill it, close its pipes and wait for it.
 
-    Killed first: `Popen` by itself would wait for as long as it runs, also where the test has failed.
+    `Popen` alone would wait until the process ends, also after the test has failed.
 
     Args:
-        options: For `subprocess.Popen`. Its pipes carry text.
+        options: For `subprocess.Popen`; pipes are in text mode.
     """
     with subprocess.Popen(command, text=True, **options) as process:
         try:
@@ -23,5 +23,5 @@ def running_process(command: Sequence[str], **options: Any) -> Iterator[subproce
         finally:
             process.kill()
             if process.stdin is not None:
-                with suppress(BrokenPipeError):  # what it did not read
+                with suppress(BrokenPipeError):  # the process did not read all input
                     process.stdin.close()

@@ -1,4 +1,4 @@
-"""A client that knows tasks, and a person behind it: for tests of both."""
+"""A client with tasks and a scripted user."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mcp_temporal_tasks import CreateTaskResult, TasksClient, get_task
 
 
 class ScriptedUser:
-    """Answers every form in the same way, and remembers what was asked."""
+    """Answers every form in the same way and keeps the questions."""
 
     def __init__(self, action: Any = "accept", **content: Any) -> None:
         self.questions: list[str] = []
@@ -38,45 +38,45 @@ class ScriptedUser:
 
 
 def build_server_for(world: World, **options: Any) -> MCPServer[Any]:
-    """Another MCP server for the invoices of this world, as another process would be."""
+    """Build another MCP server for the invoices of this world, as in another process."""
     return build_server(InvoiceService(world.client, task_queue=world.task_queue), **options)
 
 
 def tasks_client(server: Any, person: ScriptedUser | None = None, tasks: TasksClient | None = None) -> Client:
-    """A client with tasks, and with a person, if given."""
+    """Build a client with tasks, and with a user if given."""
     return Client(server, extensions=[tasks or TasksClient()], elicitation_callback=person)
 
 
 async def open_form_key(client: Client, task_id: str) -> str:
-    """Under which key the task asks now; only who reads the task can know."""
+    """Read the task and return the key of its open form."""
     [key] = (await get_task(client.session, task_id)).input_requests or {}
     return key
 
 
 def form_response(key: str, **content: Any) -> dict[str, Any]:
-    """The form under this key, filled in."""
+    """Return the response to the form with this key."""
     return {key: {"action": "accept", "content": content}}
 
 
 async def decision_response(client: Client, task_id: str, **content: Any) -> dict[str, Any]:
-    """The form that is open now, filled in."""
+    """Return the response to the open form."""
     return form_response(await open_form_key(client, task_id), **content)
 
 
 async def start_task(client: Client, tool: str, **arguments: Any) -> CreateTaskResult:
-    """Call a tool, and leave its task alone."""
+    """Call a tool and return its task, without following it."""
     created = await client.session.call_tool(tool, arguments, allow_claimed=True)
     assert isinstance(created, CreateTaskResult)
     return created
 
 
 async def reset(client: TemporalClient, workflow_id: str, run_id: str, after: int = 3) -> str:
-    """Have it begin again from an event, without its updates, as `temporal workflow reset` can; the new run's id."""
+    """Reset a run to an event, without reapplying updates, as `temporal workflow reset`. Return the new run's id."""
     done = await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=client.namespace,
             workflow_execution=WorkflowExecution(workflow_id=workflow_id, run_id=run_id),
-            reason="an operator's hand",
+            reason="reset by a test",
             request_id=str(uuid4()),
             workflow_task_finish_event_id=after,
             reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
@@ -86,9 +86,9 @@ async def reset(client: TemporalClient, workflow_id: str, run_id: str, after: in
 
 
 async def expect_error(call: Awaitable[object]) -> MCPError:
-    """The JSON-RPC error that a call must end with."""
+    """Return the JSON-RPC error that a call has to end with."""
     try:
         answer = await call
     except MCPError as error:
         return error
-    raise AssertionError(f"it should have failed, but was answered: {answer}")
+    raise AssertionError(f"expected an error, got: {answer}")

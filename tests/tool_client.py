@@ -1,4 +1,4 @@
-"""A desk at which a test works: an MCP client of any server, and short verbs for the tools. See also `World`."""
+"""A client with a method for each step of a test, for any MCP server. See also `World`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["PAST_DUE", "ToolClient", "an_invoice", "lines_of"]
 
 
 def lines_of(report: InvoiceReport) -> list[LineStatus]:
-    """Where each line stands."""
+    """Return the status of each line."""
     return [line.status for line in report.lines]
 
 
 @dataclass
 class ToolClient:
-    """The tools, as a test speaks of them. Every answer is the structured content."""
+    """Calls tools; every answer is the structured content."""
 
     client: Client
     tools: Tools = field(init=False)
@@ -30,11 +30,11 @@ class ToolClient:
         self.tools = Tools(self.client)
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """Call a tool. Raises ToolRefused where the answer is an error."""
+        """Call a tool. Raises ToolRefused if the answer is an error."""
         return await self.tools.call(tool, arguments)
 
     async def refused(self, tool: str, **arguments: Any) -> ToolRefused:
-        """Call a tool that must refuse, and return how it does."""
+        """Call a tool that has to refuse, and return the refusal."""
         return await self.tools.refusal(self.call(tool, **arguments))
 
     async def submit(self, invoice: dict[str, Any], *, until: str = "PENDING-APPROVAL") -> str:
@@ -44,8 +44,11 @@ class ToolClient:
         return workflow_id
 
     async def until(self, workflow_id: str, *statuses: str, calls: int = 20, patient: bool = False) -> dict[str, Any]:
-        """Follow an invoice, change by change, until it has one of these statuses. Patient: take NO_WORKER
-        and NO_ANSWER for a "not yet", as their text says."""
+        """Wait until an invoice has one of these statuses.
+
+        Args:
+            patient: Whether to retry after NO_WORKER and NO_ANSWER.
+        """
         seen: list[str] = []
         for _ in range(calls):
             try:

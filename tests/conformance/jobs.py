@@ -1,4 +1,4 @@
-"""Small real workflows behind the tools that the official conformance suite expects of a server with tasks."""
+"""Workflows behind the fixture tools that the official conformance suite needs for tasks."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class MultiInput(TaskWorkflow):
 
 @workflow.defn
 class AskTwice(TaskWorkflow):
-    """Not of the suite: one question after another."""
+    """Not used by the suite: asks two questions, one after the other."""
 
     @workflow.run
     async def run(self) -> str:

@@ -1,5 +1,7 @@
-"""An MCP server with the tools that the official conformance suite expects, on a real Temporal:
-python -m tests.conformance.server --port 8001."""
+"""An MCP server with the fixture tools of the official conformance suite, on a real Temporal.
+
+Run `python -m tests.conformance.server --port 8001`.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,12 @@ class UserName(BaseModel):
 
 
 def ask_name() -> Elicit[UserName]:
-    """Before there is a task."""
+    """Ask before the task exists."""
     return Elicit("Who is to be greeted?", UserName)
 
 
 def build(client: Client, **options: Any) -> MCPServer[Any]:
-    """The server; its extension is the production one, with these options."""
+    """Build the server with the production extension and these options."""
     tasks = TasksExtension(client, BINDINGS, retention=Retention(client), **options)
     server = MCPServer[Any](
         "conformance", extensions=[tasks], middleware=[tasks.subscriptions], version="1", log_level="WARNING"
@@ -91,7 +93,7 @@ def build(client: Client, **options: Any) -> MCPServer[Any]:
 
 
 async def main(port: int) -> None:
-    """Serve until told to stop."""
+    """Serve until the process is stopped."""
     with tempfile.TemporaryDirectory() as home:
         async with EmbeddedTemporal(Path(home)) as embedded:
             client = await Client.connect(embedded.endpoint.address)

@@ -1,4 +1,4 @@
-"""A Temporal server, a worker and MCP servers as processes of their own: each can be killed and started anew."""
+"""A Temporal server, a worker and MCP servers in separate processes, each of which can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ STARTS_WITHIN = 60.0
 
 
 def free_port() -> int:
-    """None of those that outgoing connections get: whoever calls a server that was killed would take its port."""
+    """Return a port outside the ephemeral range: a client that reconnects to a killed server might take such a port."""
     return _free_port(None)
 
 
 @dataclass
 class Process:
-    """A command that listens on a port, if it has one, and can be killed."""
+    """A command, optionally with the port that it listens on, which can be killed."""
 
     command: list[str]
     home: Path
@@ -39,7 +39,7 @@ class Process:
     running: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start it and wait until it listens."""
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(
                 self.command, env=environment(self.home), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -50,7 +50,7 @@ class Process:
                 await anyio.sleep(0.05)
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """End it with SIGKILL."""
         if self.running is not None:
             self.running.kill()
             self.running.wait(timeout=10)
@@ -70,7 +70,7 @@ async def listens(port: int) -> bool:
 
 @dataclass
 class Cluster:
-    """All of it, below a folder."""
+    """The processes, with their data below a folder."""
 
     folder: Path
     servers: int = 1
@@ -83,11 +83,11 @@ class Cluster:
         port = free_port()
         address = f"127.0.0.1:{port}"
         start = [str(temporal_binary()), "server", "start-dev", "--headless", "--port", str(port)]
-        kept = ["--db-filename", str(self.folder / "temporal.db")]
-        safe = ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=full"]
-        self.temporal = self._process("temporal", [*start, *kept, *safe], port)
+        database = ["--db-filename", str(self.folder / "temporal.db")]
+        pragmas = ["--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=full"]
+        self.temporal = self._process("temporal", [*start, *database, *pragmas], port)
         self.worker = self._process("worker", [*PROGRAM, "worker", "-v", "--address", address])
-        # On a Temporal of its own the default would refuse the clients of these tests that show no forms.
+        # The default policy for a configured Temporal refuses clients without forms, as some of these tests use.
         serve = [*PROGRAM, "serve", "--no-worker", "--approval", "ask", "--address", address, "--http"]
         serve += [*(["--no-sessions"] if self.servers > 1 else []), "--port"]
         ports = [free_port() for _ in range(self.servers)]
@@ -105,7 +105,7 @@ class Cluster:
         return f"http://127.0.0.1:{self.mcp[0].port}/mcp"
 
     def named(self, name: str) -> Process:
-        """The server, the worker or Temporal."""
+        """Return the process of this name: server, worker or temporal."""
         return {"server": self.mcp[0], "worker": self.worker, "temporal": self.temporal}[name]
 
     async def __aenter__(self) -> Self:
@@ -132,11 +132,11 @@ class Cluster:
 
 @asynccontextmanager
 async def load_balancer(cluster: Cluster, answering: list[int], seed: int) -> AsyncIterator[str]:
-    """The URL of a balancer that sends each connection to one of the servers, at random; `answering` tells which."""
-    dice = random.Random(seed)
+    """Yield the URL of a balancer that sends each connection to a random server; `answering` gets its index."""
+    generator = random.Random(seed)
 
     async def balance(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        which = dice.randrange(len(cluster.mcp))
+        which = generator.randrange(len(cluster.mcp))
         answering.append(which)
         with suppress(OSError):
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", cluster.mcp[which].port)
@@ -157,7 +157,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 @asynccontextmanager
 async def client_without_keep_alive(url: str, **options: Any) -> AsyncIterator[Client]:
-    """A client that opens a connection for every request, so that each may go to another server."""
+    """Yield a client that opens a connection for every request, so that each may reach another server."""
     async with AsyncExitStack() as stack:
         limits = httpx2.Limits(max_keepalive_connections=0)
         http = await stack.enter_async_context(httpx2.AsyncClient(limits=limits, timeout=30))

@@ -1,4 +1,4 @@
-"""A host as users have it: the real program as a child process, spoken to over stdio by a real MCP client."""
+"""The program as a child process of an MCP client over stdio, as in a host."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from invoice_mcp.temporal.embedded import EmbeddedTemporal
 from tests.tool_client import ToolClient
 
 PROGRAM = (sys.executable, "-m", "invoice_mcp")
-# Says its pid and becomes the program: a test that kills must know whom.
+# Writes its pid to a file and becomes the program, so that a test can kill it.
 _WRITE_PID_AND_EXEC = 'echo $$ > "$0"; exec "$@"'
 
 
 @dataclass
 class Host(ToolClient):
-    """A desk whose server is a process of its own."""
+    """A tool client whose server is a child process."""
 
     home: Path = field(kw_only=True)
     pid_file: Path = field(kw_only=True)
@@ -39,7 +39,7 @@ class Host(ToolClient):
         return int(self.pid_file.read_text())
 
     def kill(self) -> None:
-        """End the server as a crash would."""
+        """End the server with SIGKILL."""
         os.kill(self.pid, signal.SIGKILL)
 
 
@@ -49,7 +49,7 @@ def environment(home: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def host(home: Path, *arguments: str) -> AsyncIterator[Host]:
-    """`invoice-mcp serve`, as a host starts it, on the embedded Temporal under `home`."""
+    """Start `invoice-mcp serve` as a host does, with the embedded Temporal under `home`."""
     home.parent.mkdir(parents=True, exist_ok=True)
     pid_file = home.parent / f"serve-{len(list(home.parent.glob('serve-*.pid')))}.pid"
     command = ["-c", _WRITE_PID_AND_EXEC, str(pid_file), *PROGRAM, "serve", *arguments]
@@ -62,7 +62,7 @@ async def host(home: Path, *arguments: str) -> AsyncIterator[Host]:
 
 
 def run(home: Path, *arguments: str, within: float = 60) -> subprocess.CompletedProcess[str]:
-    """Run the program to its end."""
+    """Run the program until it ends."""
     return subprocess.run(
         [*PROGRAM, *arguments],
         env=environment(home),
@@ -75,25 +75,25 @@ def run(home: Path, *arguments: str, within: float = 60) -> subprocess.Completed
 
 
 async def read_until(stream: IO[str], words: str, within: float = 60) -> list[str]:
-    """The lines a process says up to the one with these words, which it has to say in time."""
+    """Read lines up to the first that contains `words`, and return them."""
     lines: list[str] = []
     with anyio.fail_after(within):
         while not lines or words not in lines[-1]:
-            # Abandoned when the time is over: its thread goes on reading until whoever started the process ends it.
+            # Abandoned on timeout: the thread reads until the process ends.
             lines.append(await anyio.to_thread.run_sync(stream.readline, abandon_on_cancel=True))
-            assert lines[-1], f"it ended and never said {words!r}: {lines}"
+            assert lines[-1], f"the stream ended without {words!r}: {lines}"
     return lines
 
 
 def processes() -> list[str]:
-    """Command lines of all processes."""
-    # -ww: else the lines are cut, and what stands at their end is never found.
+    """Return the command lines of all processes."""
+    # -ww: otherwise ps truncates the lines.
     listed = subprocess.run(["/bin/ps", "-ww", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     return listed.stdout.splitlines()
 
 
 def processes_of(home: Path) -> list[str]:
-    """Those of the Temporal server and the guardian of this home."""
+    """Return those of the Temporal server and the guardian of this home."""
     return [line for line in processes() if str(home / "temporal.db") in line]
 
 
@@ -106,6 +106,6 @@ async def wait_until_gone(home: Path, within: float = 15) -> None:
 
 @asynccontextmanager
 async def embedded_client(home: Path) -> AsyncIterator[TemporalClient]:
-    """A client of the embedded Temporal under `home`, for what only Temporal can tell."""
+    """Yield a Temporal client of the embedded server under `home`."""
     async with EmbeddedTemporal(home) as embedded:
         yield await TemporalClient.connect(embedded.endpoint.address, data_converter=pydantic_data_converter)

@@ -1,4 +1,4 @@
-"""The command line, as a user meets it."""
+"""The command line as a child process."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def home(tmp_path: Path) -> Path:
         (["demo"], ["--reject", "--expire", "Exit status: 0 the invoice ended as expected"]),
     ],
 )
-def test_help_teaches(arguments: list[str], taught: list[str]) -> None:
+def test_help_names_the_main_options(arguments: list[str], taught: list[str]) -> None:
     shown = CliRunner().invoke(main, [*arguments, "--help"])
     assert shown.exit_code == 0
     for words in taught:
@@ -101,20 +101,20 @@ def test_a_duration_combines_numbers_with_units(written: str, meant: timedelta) 
     "written",
     ["", "5", "d", "5 d", "5w", "-5d", "5d5", "0s", "4000d", "9" * 30 + "d", "nan", "\u0663s", "1\u0663s", "1.\u0663s"],
 )
-def test_what_is_no_duration_is_refused_with_an_example(written: str) -> None:
+def test_an_invalid_duration_is_refused_with_an_example(written: str) -> None:
     with pytest.raises(click.BadParameter, match=r"5d|3650 days"):
         duration(None, None, written)
 
 
-def test_faults_are_for_the_embedded_ports_only() -> None:
+def test_simulated_failures_need_embedded_ports() -> None:
     shown = CliRunner().invoke(main, ["worker", "--fail-payment", "--payments-url", "http://localhost:1"])
     assert shown.exit_code == 2
     assert "embedded" in shown.output
 
 
 @pytest.mark.parametrize("option", ["--erp-url", "--payments-url", "--address", "--namespace", "--profile"])
-def test_an_empty_value_is_no_wish_to_pretend(option: str) -> None:
-    # As a script has it whose variable is not set.
+def test_an_empty_value_is_refused(option: str) -> None:
+    # As from a script whose variable is not set.
     shown = CliRunner().invoke(main, ["worker", option, ""])
     assert shown.exit_code == 2
     assert f"Invalid value for '{option}'" in shown.output
@@ -122,7 +122,7 @@ def test_an_empty_value_is_no_wish_to_pretend(option: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "demo", "backup x"])
-def test_a_home_of_nobody_is_told(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_of_an_unknown_user_is_reported(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVOICE_MCP_HOME", "~nobody-of-that-name/here")
     shown = CliRunner().invoke(main, command.split())
     assert shown.exit_code == 1
@@ -142,14 +142,14 @@ def test_a_home_of_nobody_is_told(command: str, monkeypatch: pytest.MonkeyPatch)
         ["demo", "--reject", "--expire"],
     ],
 )
-def test_what_would_be_ignored_is_not_accepted(ignored: list[str]) -> None:
+def test_options_without_effect_are_refused(ignored: list[str]) -> None:
     shown = CliRunner().invoke(main, ignored)
     assert shown.exit_code == 2
     assert ignored[-1] in shown.output or ignored[-2] in shown.output
 
 
 @requirement("CLI-DEMO")
-async def test_a_demo_whose_server_dies_says_so_in_a_line(home: Path) -> None:
+async def test_a_demo_whose_server_is_killed_reports_it_in_a_line(home: Path) -> None:
     command = [*PROGRAM, "demo", "--expire", "--approval-timeout", "1h"]
     with running_process(command, env=environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as demo:
         assert demo.stdout
@@ -158,37 +158,37 @@ async def test_a_demo_whose_server_dies_says_so_in_a_line(home: Path) -> None:
         listed = subprocess.run(["/bin/ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
         [server] = [pid for pid, parent in map(str.split, listed.splitlines()[1:]) if parent == str(demo.pid)]
         os.kill(int(server), signal.SIGKILL)
-        told = (await read_until(demo.stdout, "The server: "))[-1]
-        assert "the connection was lost" in told
+        last = (await read_until(demo.stdout, "The server: "))[-1]
+        assert "the connection was lost" in last
         assert demo.wait(timeout=30) == 1
         assert "Traceback" not in demo.stderr.read()
     await wait_until_gone(home)
 
 
 @requirement("CLI-DEMO")
-def test_a_demo_that_nobody_watches_plays_to_its_end(home: Path) -> None:
+def test_a_demo_with_a_closed_stdout_runs_to_its_end(home: Path) -> None:
     command = f"{{ {shlex.join(PROGRAM)} demo; echo $? >&2; }} | true"
-    told = subprocess.run(
+    ended = subprocess.run(
         ["/bin/sh", "-c", command], env=environment(home), capture_output=True, text=True, timeout=60, check=False
     )
-    assert told.stderr == "0\n"
+    assert ended.stderr == "0\n"
 
 
 @pytest.mark.parametrize(
     "arguments", [["worker"], ["serve", "-v", "--http", "--port", "0"]], ids=lambda given: given[0]
 )
-async def test_whoever_stops_reading_the_log_stops_nothing(home: Path, arguments: list[str]) -> None:
+async def test_a_closed_stderr_stops_nothing(home: Path, arguments: list[str]) -> None:
     with running_process([*PROGRAM, *arguments], env=environment(home), stderr=subprocess.PIPE) as working:
         assert working.stderr
         await read_until(working.stderr, "Worker for" if "worker" in arguments else "Serving MCP")
         working.stderr.close()
-        # Of that it says something, to nobody.
+        # The signal is logged, to a closed pipe.
         working.send_signal(signal.SIGTERM)
         assert working.wait(timeout=30) == 0
     await wait_until_gone(home)
 
 
-async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its_own(home: Path) -> None:
+async def test_a_worker_with_embedded_ports_on_another_temporal_warns(home: Path) -> None:
     command = [*PROGRAM, "worker", "--address", "127.0.0.1:9"]
     with running_process(command, env=environment(home), stderr=subprocess.PIPE) as worker:
         assert worker.stderr
@@ -196,7 +196,7 @@ async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["worker", "--profile", "nope"], "TEMPORAL_PROFILE"),
         (
@@ -211,18 +211,16 @@ async def test_a_worker_that_only_pretends_says_so_on_a_temporal_that_is_not_its
         (["serve", "--http", "--host", "0.0.0.0", "--port", "0"], "--allowed-host NAME[:PORT]"),
     ],
 )
-def test_a_configuration_that_can_not_work_is_told_without_traceback(
-    home: Path, arguments: list[str], told: str
-) -> None:
+def test_a_configuration_error_is_reported_without_traceback(home: Path, arguments: list[str], expected: str) -> None:
     ended = run(home, *arguments)
     assert ended.returncode == 1
-    assert told in " ".join(ended.stderr.split())
+    assert expected in " ".join(ended.stderr.split())
     assert "Traceback" not in ended.stderr
 
 
 @requirement("CLI-DEMO")
 @pytest.mark.parametrize(
-    ("arguments", "status", "told"),
+    ("arguments", "status", "expected"),
     [
         ([], 0, ["Approve.", "PAY-INV-100-1", "USD 200.00", "Done: the invoice is PAID."]),
         at_night(["--reject"], 0, ["Reject.", "ledger is empty", "Done: the invoice is REJECTED."]),
@@ -231,12 +229,12 @@ def test_a_configuration_that_can_not_work_is_told_without_traceback(
         at_night(["--fail-validate"], 1, ["MISMATCH", "Unexpected end: the invoice is FAILED."]),
     ],
 )
-async def test_the_demo_plays_to_its_end_and_leaves_nothing(
-    home: Path, arguments: list[str], status: int, told: list[str]
+async def test_the_demo_runs_to_its_end_and_leaves_no_data(
+    home: Path, arguments: list[str], status: int, expected: list[str]
 ) -> None:
     ended = run(home, "demo", *arguments)
     assert ended.returncode == status, ended.stderr
-    for words in told:
+    for words in expected:
         assert words in " ".join(ended.stdout.split())
     assert "\x1b" not in ended.stdout  # plain lines when piped
     assert list(home.iterdir()) == []
@@ -246,7 +244,7 @@ async def test_the_demo_plays_to_its_end_and_leaves_nothing(
 
 
 @requirement("CONFIRM-DEFAULT")
-def test_a_policy_that_nobody_chose_is_told_with_its_reason(home: Path) -> None:
+def test_the_default_policy_is_logged_with_its_reason(home: Path) -> None:
     process = run(home, "serve", "--no-worker", "--address", "127.0.0.1:1")
     assert process.returncode == 0
     assert "--approval=ask-or-refuse, because this Temporal is a shared one" in " ".join(process.stderr.split())
@@ -269,7 +267,7 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
                 await wait_until_ready(client)
                 tools = ToolClient(client)
                 workflow_id = await tools.submit(sample_invoice())
-        # Told to stop while a client waits for the next change: the client is not waited for.
+        # Stop while a client waits for the next change.
         async with Client(f"http://127.0.0.1:{port}/mcp") as client, anyio.create_task_group() as waiting:
             waiting.start_soon(_waits, ToolClient(client), workflow_id)
             await anyio.sleep(0.5)
@@ -283,16 +281,16 @@ async def test_the_same_tools_over_http_until_sigterm(home: Path) -> None:
 
 
 @requirement("LOG-THREAD", "LOG-BOUNDED")
-async def test_a_log_that_nobody_reads_keeps_neither_clients_nor_signals_waiting(home: Path) -> None:
+async def test_an_unread_log_blocks_neither_clients_nor_signals(home: Path) -> None:
     port = free_port()
-    # It need not find any Temporal for that.
+    # No Temporal is needed for this.
     command = [*PROGRAM, "serve", "--http", "--port", str(port), "--no-worker", "--address", "127.0.0.1:9"]
     with running_process(command, env=environment(home), stderr=subprocess.PIPE) as process:
         with anyio.fail_after(30):
             while not await _listens(port):
                 assert process.poll() is None
                 await anyio.sleep(0.05)
-        # Of each something is logged, of all more than a pipe holds.
+        # Each is logged; together more than a pipe holds.
         for _ in range(150):
             assert await status_of(port, *MCP_HEADERS, host="x" * 10_000, body=INITIALIZE) == 421
         began = time.monotonic()
@@ -317,13 +315,13 @@ async def _listens(port: int) -> bool:
     return True
 
 
-# What takes nothing, and never tells that nobody reads.
-FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is full here")
+# A file whose every write fails.
+FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 
 
 @requirement("CLI-STDIO")
 @pytest.mark.parametrize(
-    ("streams", "home", "told"),
+    ("streams", "home", "expected"),
     [
         ("<&-", "home", "stdin is closed"),
         (">&-", "home", "stdout is closed"),
@@ -331,8 +329,8 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="nothing is ful
         pytest.param(">/dev/full", "file", "Not a directory", marks=FULL),
     ],
 )
-def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(
-    tmp_path: Path, streams: str, home: str, told: str
+def test_an_unusable_stdin_or_stdout_ends_serve_with_a_line(
+    tmp_path: Path, streams: str, home: str, expected: str
 ) -> None:
     (tmp_path / "file").touch()
     with running_process(
@@ -347,15 +345,15 @@ def test_a_stdin_or_stdout_that_can_not_be_used_ends_serve_with_a_line(
         with suppress(BrokenPipeError):
             process.stdin.write(f"{INITIALIZE.decode()}\n")
             process.stdin.flush()
-        # The host waits for its answer, and keeps stdin open.
+        # The host keeps stdin open while it waits for its answer.
         assert process.wait(timeout=60) == 1
         *_, last = process.stderr.read().splitlines()
         assert last.startswith("Error: ")
-        assert told in last
+        assert expected in last
 
 
 @requirement("CLI-STDIO")
-def test_a_host_on_sockets_that_leaves_answers_unread_ends_serve_with_a_line(tmp_path: Path) -> None:
+def test_a_host_that_closes_its_sockets_with_unread_answers_ends_serve(tmp_path: Path) -> None:
     to_it, its_stdin = socket.socketpair()
     from_it, its_stdout = socket.socketpair()
     with (
@@ -376,17 +374,17 @@ def test_a_host_on_sockets_that_leaves_answers_unread_ends_serve_with_a_line(tmp
         from_it.settimeout(60)
         assert from_it.recv(65536)
         to_it.sendall(b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n')
-        # More than the socket holds: an answer is being written when the host leaves.
+        # More answers than the socket holds: one is being written when the host closes it.
         for number in range(400):
             to_it.sendall(b'{"jsonrpc":"2.0","id":%d,"method":"tools/list"}\n' % (number + 2))
         from_it.close()
         assert process.wait(timeout=30) == 0
-        told = " ".join(process.stderr.read().split())
-        assert told.count("The host closed stdout") == 1
-        assert "Traceback" not in told
+        log = " ".join(process.stderr.read().split())
+        assert log.count("The host closed stdout") == 1
+        assert "Traceback" not in log
 
 
-def test_a_home_that_can_not_be_is_told(tmp_path: Path) -> None:
+def test_an_unusable_home_is_reported(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     for command in ("demo", "serve"):
@@ -398,7 +396,7 @@ def test_a_home_that_can_not_be_is_told(tmp_path: Path) -> None:
 
 @requirement("TEMPORAL-CLEAN")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_server_told_to_stop_leaves_though_its_stdin_stays_open(home: Path, number: int) -> None:
+async def test_a_signal_ends_the_server_while_stdin_is_open(home: Path, number: int) -> None:
     with running_process(
         [*PROGRAM, "serve", "-v"],
         env=environment(home),

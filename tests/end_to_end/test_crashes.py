@@ -1,4 +1,4 @@
-"""Servers share one Temporal, and die: invoices do not."""
+"""Servers that share one Temporal are killed: no invoice is lost."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-class Killed(AsyncExitStack):
-    """Leaves a host whose server was killed: the client then complains, which is not what is tested."""
+class KilledHostStack(AsyncExitStack):
+    """Ignores the errors of a client whose server was killed."""
 
     async def start(self, home: Path, *arguments: str) -> Host:
         return await self.enter_async_context(host(home, *arguments))
@@ -38,8 +38,8 @@ class Killed(AsyncExitStack):
 
 
 @requirement("TEMPORAL-SHARED", "TEMPORAL-CLEAN")
-async def test_the_owner_is_killed_and_the_other_goes_on(home: Path) -> None:
-    first, second = Killed(), AsyncExitStack()
+async def test_after_the_owner_is_killed_the_other_server_continues(home: Path) -> None:
+    first, second = KilledHostStack(), AsyncExitStack()
     try:
         owner = await first.start(home)
         other = await second.enter_async_context(host(home))
@@ -61,8 +61,8 @@ async def test_the_owner_is_killed_and_the_other_goes_on(home: Path) -> None:
 
 
 @requirement("TEMPORAL-RESTART", "TEMPORAL-CLEAN")
-async def test_both_are_killed_and_a_later_one_finds_the_invoice_waiting(home: Path) -> None:
-    servers = [Killed(), Killed()]
+async def test_after_both_servers_are_killed_a_new_one_finds_the_invoice_waiting(home: Path) -> None:
+    servers = [KilledHostStack(), KilledHostStack()]
     clients = [await server.start(home) for server in servers]
     workflow_id = await clients[0].submit(sample_invoice())
     for tools in clients:
@@ -82,20 +82,20 @@ async def test_both_are_killed_and_a_later_one_finds_the_invoice_waiting(home: P
 @requirement("TEMPORAL-RESTART", "PAY-ONCE")
 async def test_killed_while_paying_nothing_is_lost_and_nothing_is_paid_twice(home: Path) -> None:
     lines = [("1", PAST_DUE)] * 20
-    server = Killed()
+    server = KilledHostStack()
     tools = await server.start(home)
     workflow_id = await tools.submit(an_invoice("A", *lines))
     await tools.call("approve", workflow_id=workflow_id)
     tools.kill()
     await server.aclose()
     async with host(home) as later:
-        # At first the workflow may still wait for the worker that was killed, for as long as its task timeout.
+        # The workflow may first wait for its task timeout, because the worker was killed.
         await later.until(workflow_id, "PAID", calls=40, patient=True)
     assert sorted(entry.line for entry in await PaymentLedger(ledger_path(home)).entries()) == list(range(1, 21))
 
 
 @requirement("TEMPORAL-NO-WORKER", "TOOL-CODES")
-async def test_without_a_worker_every_tool_says_so_within_ten_seconds(home: Path) -> None:
+async def test_without_a_worker_every_tool_answers_no_worker_within_ten_seconds(home: Path) -> None:
     async with host(home) as tools:
         workflow_id = await tools.submit(sample_invoice())
         expired = await tools.submit(an_invoice("R"))
@@ -116,13 +116,13 @@ async def test_without_a_worker_every_tool_says_so_within_ten_seconds(home: Path
             says_so("approve", workflow_id=workflow_id),
             says_so("reject", workflow_id=workflow_id),
         )
-        # What Temporal itself can answer needs no worker.
+        # Temporal answers these without a worker.
         assert (await idle.call("status", workflow_id=expired))["status"] == "REJECTED"
         assert len((await idle.call("list"))["invoices"]) in {2, 3}
 
 
 @requirement("CLI-WORKER")
-async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(home: Path) -> None:
+async def test_a_separate_worker_pays_and_stops_cleanly_on_sigterm(home: Path) -> None:
     async with host(home, "--no-worker") as tools:
         with running_process(
             [*PROGRAM, "worker", "-v"],
@@ -144,7 +144,7 @@ async def test_a_worker_elsewhere_does_the_work_and_stops_cleanly_on_sigterm(hom
 
 
 @requirement("TEMPORAL-DOWN")
-async def test_a_configured_temporal_that_is_dead_is_told_over_stdio(home: Path) -> None:
+async def test_a_configured_temporal_that_is_down_is_reported_by_every_tool(home: Path) -> None:
     async with host(home, "--address", "127.0.0.1:1") as tools:
         calls: dict[str, dict[str, Any]] = {
             "trigger": {"invoice": sample_invoice()},

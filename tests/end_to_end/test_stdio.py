@@ -1,4 +1,4 @@
-"""What the seed gets wrong comes out right: a real client, over stdio, on a real Temporal."""
+"""The product over stdio on a real Temporal, including what the original sample gets wrong."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_an_erp_that_refuses_fails_the_invoice(home: Path) -> None:
 
 
 @requirement("WAIT-EXPIRES", "DECIDE-LATE")
-async def test_nobody_decides(home: Path) -> None:
+async def test_without_a_decision_the_invoice_expires(home: Path) -> None:
     async with host(home, "--approval-timeout", "1s") as tools:
         workflow_id = await tools.submit(sample_invoice(), until="EXPIRED")
         assert (await tools.refused("approve", workflow_id=workflow_id)).code == "ALREADY_CLOSED"
@@ -81,13 +81,13 @@ async def test_decisions_submissions_and_lists(home: Path) -> None:
         assert (await tools.call("status", workflow_id=rejected))["decision"]["by"] == "Bob"
 
         # Garbage and a line without due date.
-        for content, told in (
+        for content, expected in (
             ({"invoice_id": "G", "customer": "c", "lines": "garbage"}, "lines: must be a list"),
             ({"invoice_id": "G", "lines": [{"description": "d", "amount": 1}]}, "lines[0].due_date: is required"),
         ):
             refused = await tools.refused("trigger", invoice=content)
             assert refused.code == "INVOICE_INVALID"
-            assert told in str(refused)
+            assert expected in str(refused)
         assert (await tools.refused("status", workflow_id="invoice-G")).code == "NOT_FOUND"
 
         # Fifty at once, then other content.
@@ -127,9 +127,7 @@ async def test_decisions_submissions_and_lists(home: Path) -> None:
 
 @requirement("SIGNAL-POLICY")
 @pytest.mark.parametrize(("approval", "ends_as"), [("ask-or-refuse", "EXPIRED"), ("trust", "PAID")])
-async def test_a_signal_past_the_server_approves_only_where_nobody_has_to_be_asked(
-    home: Path, approval: str, ends_as: str
-) -> None:
+async def test_a_signal_approves_only_under_the_policy_trust(home: Path, approval: str, ends_as: str) -> None:
     async with (
         host(home, "--approval", approval, "--approval-timeout", "3s") as tools,
         embedded_client(home) as temporal,
@@ -149,7 +147,7 @@ async def test_closed_executions_are_kept_for_ninety_days_at_least(home: Path) -
 
 
 @requirement("TEMPORAL-DELETED", "STATE-LOST")
-async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: Path) -> None:
+async def test_an_invoice_whose_execution_is_deleted_is_not_paid_twice(home: Path) -> None:
     async def pay(*arguments: str) -> list[str]:
         async with host(home, *arguments) as tools:
             assert (await tools.call("trigger", invoice=sample_invoice()))["created"]
@@ -172,7 +170,7 @@ async def test_an_invoice_whose_execution_is_forgotten_is_not_paid_twice(home: P
 
 
 @requirement("STATE-LOST", "STATE-LINE")
-async def test_a_forgotten_invoice_that_comes_back_changed_is_not_paid_twice(home: Path) -> None:
+async def test_a_deleted_invoice_that_is_resubmitted_changed_is_not_paid_twice(home: Path) -> None:
     ledger = PaymentLedger(ledger_path(home))
     order = PaymentOrder.for_line(AcceptedInvoice.of(Invoice.model_validate(an_invoice("A", ("1", PAST_DUE)))), 1)
     paid = (await ledger.pay(order)).payment_id
@@ -190,7 +188,7 @@ async def test_a_forgotten_invoice_that_comes_back_changed_is_not_paid_twice(hom
 
 
 @requirement("STATE-LOST", "STATE-BACKUP")
-async def test_a_backup_in_the_middle_goes_on_in_another_home(home: Path, tmp_path: Path) -> None:
+async def test_a_backup_of_an_open_invoice_continues_in_another_home(home: Path, tmp_path: Path) -> None:
     async with host(home) as tools:
         paying = await tools.submit(an_invoice("A", ("1", PAST_DUE), ("2", "2090-01-01T00:00:00Z")))
         await tools.call("approve", workflow_id=paying)
@@ -217,16 +215,16 @@ async def test_a_backup_in_the_middle_goes_on_in_another_home(home: Path, tmp_pa
 
 
 def message(method: str, number: int | None = None, **params: object) -> str:
-    """A line as a host writes it. Without a number: a notification."""
-    what: dict[str, object] = {"jsonrpc": "2.0", "method": method}
-    what |= {} if number is None else {"id": number}
-    return json.dumps(what | ({"params": params} if params else {})) + "\n"
+    """Return a message as a line; without a number, a notification."""
+    content: dict[str, object] = {"jsonrpc": "2.0", "method": method}
+    content |= {} if number is None else {"id": number}
+    return json.dumps(content | ({"params": params} if params else {})) + "\n"
 
 
 HELLO = message(
     "initialize", 1, protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "t", "version": "0"}
 ) + message("notifications/initialized")
-# As if the import of Temporal's client took for ever.
+# The import of Temporal's client never ends.
 WITHOUT_TEMPORALS_CLIENT = """
 import sys, threading
 
@@ -257,24 +255,24 @@ async def test_a_host_is_answered_before_temporals_client_is_loaded_and_may_clos
         assert served.stdout
         assert served.stderr
         os.close(terminal)
-        [waits] = await read_until(served.stderr, "Waiting for an MCP host")
-        assert "INFO" in waits
+        [line] = await read_until(served.stderr, "Waiting for an MCP host")
+        assert "INFO" in line
         keyboard.write((HELLO + message("tools/list", 2)).encode())
         first, second = [json.loads(line)["result"] for line in await read_until(served.stdout, '"id":2')]
         assert first["serverInfo"]["name"] == "invoice-mcp"
         assert len(second["tools"]) == 6
         served.stdout.close()
         assert served.wait(timeout=30) == 0
-        told = " ".join(line.strip() for line in served.stderr)
-        assert told.count("The host closed stdout") == 1
-        assert "Traceback" not in told
-        assert "Error" not in told
+        log = " ".join(line.strip() for line in served.stderr)
+        assert log.count("The host closed stdout") == 1
+        assert "Traceback" not in log
+        assert "Error" not in log
 
 
 @requirement("STARTUP-HANDSHAKE", "STARTUP-WAITS")
-async def test_a_host_is_answered_while_temporal_hangs_and_served_once_it_is_there(home: Path) -> None:
+async def test_a_host_is_answered_while_temporal_hangs_and_served_once_it_starts(home: Path) -> None:
     home.mkdir(mode=0o700)
-    # Somebody else says that he starts it, and does not.
+    # Another process holds the lock for starting Temporal, and does not start it.
     with (home / "embedded.lock").open("w") as lock:
         lock_file(lock, LOCK_EX)
         with running_process(
@@ -332,14 +330,14 @@ if sys.argv[2] == "forwarded":
     log_through_python()
 asyncio.run(main(Path(sys.argv[1])))
 sys.stdout.flush()
-os._exit(0)  # as our commands end: an SDK thread that logs while Python shuts down would abort it
+os._exit(0)  # an SDK thread that logs while Python shuts down would abort the process
 """
 
 
 @requirement("CLI-STDOUT")
 @pytest.mark.parametrize("log", ["forwarded", at_night("as it is")])
 def test_the_sdks_own_log_is_kept_from_stdout(home: Path, log: str) -> None:
-    """Without forwarding, its core writes there as soon as Temporal is away: the control shows that this can fail."""
+    """Without forwarding, the SDK core writes to stdout when Temporal is down: the control shows that this can fail."""
     ended = subprocess.run(
         [sys.executable, "-c", CALLS_A_DEAD_SERVER, str(home), log],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Tasks across processes: killed between every two steps, behind one address, over stdio. The id alone goes on."""
+"""Tasks across processes: servers are killed, replicated or replaced; a task is followed by its id alone."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from tests.requirements import requirement
 from tests.tasks_client import ScriptedUser, form_response, start_task, tasks_client
 from tests.tool_client import PAST_DUE, ToolClient, an_invoice
 
-HARNESS_TIMEOUT = 90.0
+TIMEOUT = 90.0
 
 
 def victims(each_time: str) -> list[Any]:
-    """Who is killed: one of them each time, the others at night. Each is killed by some test each time."""
+    """Return the processes to kill: `each_time` in every run, the others at night."""
     every = ("server", "worker", "temporal")
     return [who if who == each_time else at_night(who) for who in every]
 
 
 async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object]) -> DetailedTask:
-    """Follow a task with a new client, outwaiting who is away."""
-    with anyio.fail_after(HARNESS_TIMEOUT):
+    """Follow a task with a new client, and retry while a process is down."""
+    with anyio.fail_after(TIMEOUT):
         async with tasks_client(url) as client:
             while True:
                 try:
@@ -52,8 +52,8 @@ async def until(url: str, task_id: str, reached: Callable[[DetailedTask], object
 
 
 async def submitted(url: str, invoice: dict[str, Any]) -> str:
-    """Submit until there is a task: submitting again is safe, as who refuses for want of a worker says."""
-    with anyio.fail_after(HARNESS_TIMEOUT):
+    """Submit until there is a task; a refused call may be repeated."""
+    with anyio.fail_after(TIMEOUT):
         async with tasks_client(url) as client:
             while True:
                 answer: Any = await client.session.call_tool("trigger", {"invoice": invoice}, allow_claimed=True)
@@ -68,15 +68,15 @@ async def answered(url: str, task_id: str, responses: dict[str, Any]) -> None:
 
 
 async def until_asked(url: str, task_id: str, but: str = "") -> str:
-    """The key of the form that is open, once it is another one than this."""
+    """Wait for a form with another key than `but`, and return its key."""
     asking = await until(url, task_id, lambda task: set(task.input_requests or {}) - {but})
     [key] = asking.input_requests or {}
     return key
 
 
 async def patiently(url: str, call: Callable[[ClientSession], Awaitable[None]]) -> None:
-    """Have it acknowledged, by a client of its own."""
-    with anyio.fail_after(HARNESS_TIMEOUT):
+    """Repeat a call with a new client until it is acknowledged."""
+    with anyio.fail_after(TIMEOUT):
         async with tasks_client(url) as client:
             while True:
                 try:
@@ -126,7 +126,7 @@ async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_
             await now(3)
             await until(cluster.url, task_id, lambda task: task.status != "input_required")
             await now(4)
-            with anyio.fail_after(HARNESS_TIMEOUT):
+            with anyio.fail_after(TIMEOUT):
                 while not await paid_by(cluster.home, invoice["invoice_id"]):
                     await anyio.sleep(0.05)
             await now(5)
@@ -140,15 +140,15 @@ async def test_killed_between_every_two_steps_nothing_is_lost_or_paid_twice(tmp_
 @requirement("TASK-KILLED", "PAY-ONCE")
 @pytest.mark.thorough
 @pytest.mark.parametrize("victim", victims("server"))
-async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) -> None:
+async def test_killed_during_a_request_nothing_is_lost_or_paid_twice(tmp_path: Path, victim: str) -> None:
     async with Cluster(tmp_path / "cluster") as cluster:
         invoice = an_invoice(f"{victim}", ("1", PAST_DUE), ("2", PAST_DUE))
 
         async def disturbed(tool: Callable[[Client], Any], after: float) -> None:
-            """Do it while the victim is killed; whether it is answered does not matter."""
+            """Call a tool while the victim is killed; ignore the result."""
             try:
                 async with tasks_client(cluster.url) as client, anyio.create_task_group() as group:
-                    group.start_soon(_quietly, tool, client)
+                    group.start_soon(_ignore_errors, tool, client)
                     await anyio.sleep(after)
                     cluster.named(victim).kill()
                     group.cancel_scope.cancel()
@@ -172,7 +172,7 @@ async def test_killed_while_a_request_is_under_way(tmp_path: Path, victim: str) 
 @requirement("TASK-KILLED", "TASK-CANCEL")
 @pytest.mark.thorough
 @pytest.mark.parametrize("victim", victims("temporal"))
-async def test_a_cancellation_is_not_lost_with_who_was_killed(tmp_path: Path, victim: str) -> None:
+async def test_a_cancellation_survives_kills(tmp_path: Path, victim: str) -> None:
     async with Cluster(tmp_path / "cluster") as cluster:
         invoice = an_invoice(f"{victim}", ("1", PAST_DUE), ("2", PAST_DUE))
         task_id = await submitted(cluster.url, invoice)
@@ -180,7 +180,7 @@ async def test_a_cancellation_is_not_lost_with_who_was_killed(tmp_path: Path, vi
         await cluster.named(victim).restart()
         await patiently(cluster.url, lambda session: cancel_task(session, task_id))
         await cluster.named(victim).restart()
-        # What was paid only a worker tells; that it is cancelled is told without.
+        # The cancellation is reported without a worker; the payments only with one.
         ended = await until(cluster.url, task_id, lambda task: "nothing was paid" in str(task.status_message))
         assert ended.status == "cancelled"
         assert await paid_by(cluster.home, invoice["invoice_id"]) == []
@@ -188,7 +188,7 @@ async def test_a_cancellation_is_not_lost_with_who_was_killed(tmp_path: Path, vi
 
 @requirement("TASK-CLIENT", "TASK-KILLED")
 @pytest.mark.thorough
-async def test_a_call_whose_server_is_killed_fails_and_another_client_goes_on(tmp_path: Path) -> None:
+async def test_after_the_server_of_a_call_is_killed_another_client_follows_the_task(tmp_path: Path) -> None:
     waiting, task_ids = anyio.Event(), set[str]()
 
     async def on_task(task: Any) -> None:
@@ -208,7 +208,7 @@ async def test_a_call_whose_server_is_killed_fails_and_another_client_goes_on(tm
                 await waiting.wait()
                 cluster.named("server").kill()
 
-        with anyio.fail_after(HARNESS_TIMEOUT), pytest.raises(ExceptionGroup):
+        with anyio.fail_after(TIMEOUT), pytest.raises(ExceptionGroup):
             await call_and_kill()
         await cluster.named("server").start()
         [task_id] = task_ids
@@ -220,14 +220,14 @@ async def test_a_call_whose_server_is_killed_fails_and_another_client_goes_on(tm
     assert len(person.questions) == 1
 
 
-async def _quietly(tool: Callable[[Client], Any], client: Client) -> None:
+async def _ignore_errors(tool: Callable[[Client], Any], client: Client) -> None:
     with suppress(MCPError, OSError):
         await tool(client)
 
 
 @requirement("TASK-REPLICAS", "TASK-STORE", "CONFIRM-RUN", "TOOL-PROTOCOLS")
 @pytest.mark.thorough
-async def test_two_servers_behind_one_address_taking_turns_at_random(tmp_path: Path) -> None:
+async def test_two_servers_behind_a_random_load_balancer(tmp_path: Path) -> None:
     answering_servers: list[int] = []
     async with (
         Cluster(tmp_path / "cluster", servers=2) as cluster,
@@ -242,7 +242,7 @@ async def test_two_servers_behind_one_address_taking_turns_at_random(tmp_path: P
                 assert answer.structured_content
                 assert answer.structured_content["status"] == "PAID"
             assert len(person.questions) == 1
-        # The plain tools as well, with a confirmation that another server may have asked for.
+        # Also with plain tools, where another server may have asked for the confirmation.
         for number, mode in enumerate(("auto", "auto", "legacy")):
             person = ScriptedUser(approve=True)
             chosen_mode: Any = mode
@@ -250,7 +250,7 @@ async def test_two_servers_behind_one_address_taking_turns_at_random(tmp_path: P
                 tools = ToolClient(client)
                 workflow_id = await tools.submit(an_invoice(f"plain-{number}"))
                 if mode == "legacy":
-                    # Servers without sessions have no way back to a client of the older protocol.
+                    # Servers without sessions can't ask a client of the older protocol.
                     refused = await tools.refused("approve", workflow_id=workflow_id)
                     assert refused.code == "NOT_CONFIRMED"
                     assert "--no-sessions" in str(refused)

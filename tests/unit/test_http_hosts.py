@@ -1,4 +1,4 @@
-"""Which Host and which Origin are answered."""
+"""Allowed values of Host and Origin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMED = HostRule(
     "host",
     ["127.0.0.1:8000", "127.0.0.1", "localhost:9", "LocalHost:8000", "localhost.", "[::1]:8000", "[0:0:0:0:0:0:0:1]"],
 )
-def test_loopback_is_called_by_its_own_names(host: str) -> None:
+def test_loopback_names_are_allowed_on_loopback(host: str) -> None:
     assert LOOPBACK.allows_host(host)
     for scheme in ("http", "https", "HTTP"):
         assert LOOPBACK.allows_origin(f"{scheme}://{host}")
@@ -44,7 +44,7 @@ def test_loopback_is_called_by_its_own_names(host: str) -> None:
         "desk:443",
     ],
 )
-def test_what_is_named_is_allowed_with_its_port_or_with_any(host: str) -> None:
+def test_named_hosts_are_allowed_on_their_port_or_on_any(host: str) -> None:
     assert NAMED.allows_host(host)
     assert NAMED.allows_origin(f"https://{host}")
     assert not LOOPBACK.allows_host(host)
@@ -83,7 +83,7 @@ def test_what_is_named_is_allowed_with_its_port_or_with_any(host: str) -> None:
         "des\u212a",
     ],
 )
-def test_everything_else_is_refused(host: str) -> None:
+def test_other_hosts_are_refused(host: str) -> None:
     for rule in (LOOPBACK, NAMED):
         assert not rule.allows_host(host)
         assert not rule.allows_origin(f"http://{host}")
@@ -94,13 +94,13 @@ def test_everything_else_is_refused(host: str) -> None:
     "origin",
     ["null", "", "localhost", "file://", "ftp://localhost", "http://localhost/", "http:localhost", "http://desk"],
 )
-def test_an_origin_is_a_scheme_of_the_web_and_a_name(origin: str) -> None:
+def test_an_origin_needs_an_http_scheme_and_a_name(origin: str) -> None:
     assert not LOOPBACK.allows_origin(origin)
     assert not NAMED.allows_origin(origin)
     assert NAMED.allows_origin("https://desk")
 
 
-def test_only_loopback_is_loopback() -> None:
+def test_only_loopback_addresses_are_loopback() -> None:
     assert is_loopback("127.0.0.2")
     assert is_loopback("::1")
     for address in ("0.0.0.0", "::", "10.0.0.5", "localhost"):
@@ -108,7 +108,7 @@ def test_only_loopback_is_loopback() -> None:
 
 
 @pytest.mark.parametrize("written", ["10.0.0.5:8000", "[fd00::5]:8000", "[fd00::5]", "desk"])
-def test_an_authority_is_written_as_it_is_read(written: str) -> None:
+def test_an_authority_is_formatted_as_it_is_parsed(written: str) -> None:
     assert str(Authority.parse_option(written)) == written
     with pytest.raises(ValueError, match="evil"):
         Authority.parse_option(f"{written}/evil")

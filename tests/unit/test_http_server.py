@@ -1,4 +1,4 @@
-"""What a server on HTTP takes from whoever reaches it: real connections to the server as the program runs it."""
+"""Limits, hosts and shutdown of the HTTP server, on real connections."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LISTEN_HEADERS = (*MCP_HEADERS, "Mcp-Protocol-Version: 2026-07-28", "Mcp-Method:
 
 @pytest.fixture
 def caplog(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """Of our messages also the news, as the command line has it."""
+    """Captures INFO, which is the level of the command line."""
     caplog.set_level(logging.INFO, "invoice_mcp")
     return caplog
 
@@ -43,12 +43,12 @@ def server() -> MCPServer[Any]:
 
 
 def since_start(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What has been logged but for the two lines that every server begins with."""
+    """Return the log messages after the first two, which every server logs."""
     return caplog.messages[2:]
 
 
 async def session_of(connection: Connection) -> str:
-    """Open a session on this connection, and leave the answer's stream read."""
+    """Open a session on this connection and return its id."""
     await connection.request(*MCP_HEADERS, body=INITIALIZE)
     status, headers = await connection.head()
     assert status == 200
@@ -56,7 +56,7 @@ async def session_of(connection: Connection) -> str:
 
 
 @requirement("HTTP-BOUNDS", "LOG-BOUNDED")
-async def test_headers_without_measure_are_refused_at_once_and_not_logged(
+async def test_oversized_headers_are_refused_at_once_and_not_logged(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve_in_process(server) as port:
@@ -71,9 +71,9 @@ async def test_headers_without_measure_are_refused_at_once_and_not_logged(
 
 
 @requirement("HTTP-HOSTS")
-async def test_only_allowed_hosts_and_their_pages_are_answered(server: MCPServer[Any]) -> None:
+async def test_only_allowed_hosts_and_origins_are_served(server: MCPServer[Any]) -> None:
     allowed = (Authority.parse_option("invoices.example.com"),)
-    async with serve_in_process(server) as port, serve_in_process(server_again(), allowed_hosts=allowed) as proxied:
+    async with serve_in_process(server) as port, serve_in_process(another_server(), allowed_hosts=allowed) as proxied:
         for host, origin, here, there in [
             ("localhost", None, 200, 200),
             (f"LOCALHOST:{port}", "https://[::1]:9", 200, 200),
@@ -87,17 +87,17 @@ async def test_only_allowed_hosts_and_their_pages_are_answered(server: MCPServer
             headers = [*MCP_HEADERS, *([f"Origin: {origin}"] if origin else [])]
             assert await status_of(port, *headers, host=host, body=INITIALIZE) == here
             assert await status_of(proxied, *headers, host=host, body=INITIALIZE) == there
-        # Two that say different things are none.
+        # Two different origins are refused.
         two = (*MCP_HEADERS, "Origin: http://localhost", "Origin: http://evil.example")
         assert await status_of(port, *two, body=INITIALIZE) == 403
 
 
-def server_again() -> MCPServer[Any]:
+def another_server() -> MCPServer[Any]:
     return MCPServer[Any]("empty")
 
 
 @requirement("HTTP-HOSTS")
-async def test_off_loopback_it_must_be_named_and_loopback_is_no_name(server: MCPServer[Any]) -> None:
+async def test_off_loopback_hosts_must_be_named_and_loopback_names_are_refused(server: MCPServer[Any]) -> None:
     everywhere = "0.0.0.0"
     for host in (everywhere, ""):
         with pytest.raises(ConfigurationError, match="--allowed-host"):
@@ -109,7 +109,7 @@ async def test_off_loopback_it_must_be_named_and_loopback_is_no_name(server: MCP
 
 
 @pytest.mark.parametrize("host", ["300.1.1.1", "x" * 70, "no host", "::1%nowhere"])
-def test_where_nothing_can_listen_it_says_so(host: str) -> None:
+def test_an_address_that_can_not_be_used_is_reported(host: str) -> None:
     with pytest.raises(ConfigurationError, match="Look at --host and --port"):
         listen(HttpSettings(host, 0))
 
@@ -124,7 +124,7 @@ async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
             for _ in range(17):
                 await chunked.send(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
             assert (await chunked.head())[0] == 413
-        # Who sends on is let finish, and gets to read why.
+        # A client that sends the whole body can read the response.
         async with connected(port) as stubborn:
             await stubborn.request(*MCP_HEADERS, body=b" " * 4 * MAX_BODY_BYTES)
             assert (await stubborn.head())[0] == 413
@@ -132,7 +132,7 @@ async def test_a_body_is_bounded_in_size(server: MCPServer[Any]) -> None:
 
 @requirement("RPC-ERRORS", "TOOL-PROTOCOLS")
 @pytest.mark.parametrize("headers", [(), ("Mcp-Protocol-Version: 2026-07-28",)], ids=["old", "new"])
-async def test_what_is_no_message_gets_an_error_with_its_id(server: MCPServer[Any], headers: tuple[str, ...]) -> None:
+async def test_an_invalid_message_gets_an_error_with_its_id(server: MCPServer[Any], headers: tuple[str, ...]) -> None:
     deep = b'{"jsonrpc":"2.0","id":"deep","method":"ping","params":' + b'{"x":' * 400 + b"1" + b"}" * 401
     async with serve_in_process(server) as port:
         for body, found in [
@@ -144,9 +144,9 @@ async def test_what_is_no_message_gets_an_error_with_its_id(server: MCPServer[An
         ]:
             async with connected(port) as connection:
                 await connection.request(*MCP_HEADERS, *headers, body=body)
-                status, said = await connection.head()
+                status, response_headers = await connection.head()
                 answer = json.loads(await connection.read(5) or b"")
-            assert (status, said["content-type"]) == (400, "application/json")
+            assert (status, response_headers["content-type"]) == (400, "application/json")
             errors = answer if isinstance(answer, list) else [answer]
             assert [(error["id"], error["error"]["code"]) for error in errors] == found
 
@@ -163,7 +163,7 @@ async def test_a_body_is_bounded_in_time(server: MCPServer[Any]) -> None:
 
 
 @requirement("HTTP-BOUNDS")
-async def test_all_bodies_together_are_bounded_and_what_is_left_is_given_free(
+async def test_all_bodies_together_are_bounded_and_aborted_ones_are_freed(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     async with serve_in_process(server, bodies=BodyLimits(max_total=10_000)) as port:
@@ -175,7 +175,7 @@ async def test_all_bodies_together_are_bounded_and_what_is_left_is_given_free(
             async with asyncio.timeout(5):
                 while await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(2_500)) != 503:
                     await asyncio.sleep(0.01)
-        # They hung up in the middle: nobody is told, and there is room again.
+        # The clients disconnected: their bodies no longer count.
         async with asyncio.timeout(5):
             while await status_of(port, *MCP_HEADERS, body=INITIALIZE.ljust(2_500)) != 200:
                 await asyncio.sleep(0.01)
@@ -183,7 +183,7 @@ async def test_all_bodies_together_are_bounded_and_what_is_left_is_given_free(
 
 
 @requirement("HTTP-BOUNDS")
-async def test_who_does_not_say_a_request_is_not_waited_for_and_streams_are_left_alone(
+async def test_incomplete_requests_time_out_and_streams_do_not(
     server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_limits, "HEADER_TIMEOUT", 0.5)
@@ -211,14 +211,14 @@ async def test_who_does_not_say_a_request_is_not_waited_for_and_streams_are_left
         silent, half, early = [await others.enter_async_context(connected(port)) for _ in range(3)]
         await half.send(b"POST /mcp HTTP/1.1\r\nHost: loc")
         await second_half.send(b"POST /mcp HTTP/1.1\r\nHost: loc")
-        # Answered before its body came, which never comes.
+        # Answered before its body, which never arrives.
         await early.request(*MCP_HEADERS, f"Content-Length: {MAX_BODY_BYTES + 1}")
         await early.send(b" ")
         for connection in (silent, half, second_half, early, between):
             async with asyncio.timeout(5):
                 while await connection.read(5):
                     pass
-        # Longer than all limits together they were silent, and are open still.
+        # The streams were silent for longer than all limits and are still open.
         assert await legacy.read(0.05) is None
         assert await current.read(0.05) is None
 
@@ -247,7 +247,7 @@ async def status_of_one(connection: Connection) -> int:
 
 
 @requirement("HTTP-BOUNDS")
-async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
+async def test_sessions_are_bounded_in_number_and_idle_ones_end(
     server: MCPServer[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "MAX_SESSIONS", 1)
@@ -269,7 +269,7 @@ async def test_sessions_are_bounded_in_number_and_the_abandoned_go(
 
 @requirement("HTTP-STOPS")
 @pytest.mark.parametrize("tool", ["form", "work"])
-async def test_a_call_under_way_in_a_session_does_not_keep_it_from_stopping_and_is_told(
+async def test_on_stop_an_open_call_in_a_session_is_cancelled_with_an_error(
     tool: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(http_server, "_SHUTDOWN_GRACE", 1)
@@ -302,14 +302,14 @@ async def test_a_call_under_way_in_a_session_does_not_keep_it_from_stopping_and_
         while part := await legacy.read(5):
             answer += part
     assert b"This server is stopping" in answer
-    # The client may take the form away.
+    # Lets the client close the form.
     assert (b"notifications/cancelled" in answer) is (tool == "form")
     assert since_start(caplog) == []
 
 
 @requirement("HTTP-SESSIONS", "CLI-LOG-LEVEL")
 @pytest.mark.parametrize("sessions", [True, False])
-async def test_it_says_at_its_start_what_it_keeps(
+async def test_the_start_log_says_whether_sessions_are_kept(
     server: MCPServer[Any], caplog: pytest.LogCaptureFixture, *, sessions: bool
 ) -> None:
     async with serve_in_process(server, host="localhost", sessions=sessions) as port:

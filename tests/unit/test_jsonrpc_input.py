@@ -1,4 +1,4 @@
-"""What comes in as JSON-RPC: taken as the SDK takes it, answered with an error, or in need of no answer."""
+"""JSON-RPC input: valid messages, errors for invalid ones, and input that gets no response."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def request(**fields: Any) -> bytes:
 
 
 def errors(raw: bytes) -> list[tuple[Any, int]]:
-    """Id and code of each error that is answered, as they are sent."""
+    """Return id and code of each error, as sent."""
     answer = parse_message(raw)
     assert isinstance(answer, list)
     sent = [json.loads(each.model_dump_json(by_alias=True, exclude_unset=True)) for each in answer]
@@ -77,7 +77,7 @@ def errors(raw: bytes) -> list[tuple[Any, int]]:
         (call("1" + 5000 * "0"), None, PARSE),
         (call('"never closed').replace(b'",', b","), None, PARSE),
         (b'{"id": {"id": 1}, ', None, PARSE),
-        # Whether it is a request, or answers one of ours, can't be told.
+        # It is unknown whether this is a request or a response.
         (b'{"jsonrpc":"2.0","id":1,', None, PARSE),
         (b'{"jsonrpc":"2.0","id":1,"x":{"method":"ping"},', None, PARSE),
         (b'{"jsonrpc":"2.0","id":1,"x":"\\ud800"}', None, PARSE),
@@ -108,7 +108,7 @@ def errors(raw: bytes) -> list[tuple[Any, int]]:
     ],
     ids=lambda value: value[:60].decode("latin-1") if isinstance(value, bytes) else "",
 )
-def test_what_is_no_message_gets_the_error_that_json_rpc_has_for_it(raw: bytes, request_id: object, code: int) -> None:
+def test_an_invalid_message_gets_the_json_rpc_error(raw: bytes, request_id: object, code: int) -> None:
     assert errors(raw) == [(request_id, code)]
 
 
@@ -139,12 +139,12 @@ def test_each_request_of_a_batch_gets_an_error() -> None:
     ],
     ids=lambda raw: raw[:60].decode("latin-1"),
 )
-def test_notifications_and_answers_get_none(raw: bytes) -> None:
+def test_invalid_notifications_and_responses_get_no_error(raw: bytes) -> None:
     assert errors(raw) == []
 
 
 @requirement("RPC-ERRORS")
-def test_messages_are_taken_as_the_sdk_takes_them() -> None:
+def test_valid_messages_are_parsed_as_by_the_sdk() -> None:
     assert isinstance(parse_message(request(id=10**30)), JSONRPCRequest)
     assert isinstance(parse_message(call(arguments='{"limit":NaN}')), JSONRPCRequest)
     assert isinstance(parse_message(b'{"jsonrpc":\r"2.0","id":1,"method":"ping","extra":1}'), JSONRPCRequest)
@@ -152,8 +152,8 @@ def test_messages_are_taken_as_the_sdk_takes_them() -> None:
     assert isinstance(parse_message(b'{"jsonrpc":"2.0","id":1,"result":{}}'), JSONRPCResponse)
 
 
-class Counting:
-    """A pattern that counts what it finds."""
+class CountingPattern:
+    """A pattern that counts its matches."""
 
     def __init__(self, pattern: re.Pattern[bytes]) -> None:
         self.found = 0
@@ -167,20 +167,20 @@ class Counting:
 
 @requirement("RPC-ERRORS")
 @pytest.mark.parametrize("unit", [b",", b"{", b'"":', b'{"id":1,', b"[]"])
-def test_a_larger_input_is_not_looked_at_longer(monkeypatch: pytest.MonkeyPatch, unit: bytes) -> None:
-    counting = Counting(module._TOKEN)
+def test_the_scan_of_invalid_input_is_bounded(monkeypatch: pytest.MonkeyPatch, unit: bytes) -> None:
+    counting = CountingPattern(module._TOKEN)
     monkeypatch.setattr(module, "_TOKEN", counting)
-    looked_at = []
+    scanned = []
     for size in (64 * 1024, 1024 * 1024):
         counting.found = 0
         parse_message((b"{" + unit * size)[:size])
-        looked_at.append(counting.found)
-    assert 0 < looked_at[0] == looked_at[1] < 5000
+        scanned.append(counting.found)
+    assert 0 < scanned[0] == scanned[1] < 5000
 
 
 @requirement("RPC-ERRORS")
 @pytest.mark.parametrize("unit", [b'\\"', b'"', b'{"id', b'"id":', b"[", b"\\", b',"id":1'])
-def test_looking_for_an_id_takes_linear_time(unit: bytes) -> None:
+def test_the_search_for_an_id_takes_linear_time(unit: bytes) -> None:
     began = time.process_time()
     parse_message(b'{"x' + unit * (500_000 // len(unit)))
     assert time.process_time() - began < 2

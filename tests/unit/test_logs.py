@@ -1,4 +1,4 @@
-"""What is logged is bounded and on its own line, and whoever logs does not wait for it."""
+"""Log records are bounded, single lines, and written by another thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.requirements import requirement
 
 
 class Written(logging.Handler):
-    """Keeps what is written, once it may write."""
+    """A handler that blocks until `may_write` is set and keeps the texts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ def record(message: str, *arguments: object, exc_info: object = None) -> logging
 
 
 @requirement("LOG-BOUNDED")
-def test_a_message_is_cut_and_says_so() -> None:
+def test_a_long_message_is_truncated_with_its_length() -> None:
     assert bounded(record("%s", "x" * MAX_MESSAGE)).getMessage() == "x" * MAX_MESSAGE
     cut = bounded(record("Invalid Host header: %s", "x" * 60_000)).getMessage()
     assert cut.startswith("Invalid Host header: xxx")
     assert cut.endswith(f"… ({60_000 + len('Invalid Host header: ')} characters in all)")
     assert len(cut) < MAX_MESSAGE + 50
-    # Escapes are longer than what they stand for.
+    # Escapes are longer than the characters.
     assert len(bounded(record("\U000e0001" * 60_000)).getMessage()) < MAX_MESSAGE + 50
 
 
@@ -63,9 +63,9 @@ def test_a_message_is_cut_and_says_so() -> None:
         ("50 % of Müller & 漢字", "50 % of Müller & 漢字"),
     ],
 )
-def test_what_can_not_be_seen_is_escaped(hostile: str, shown: str) -> None:
+def test_invisible_characters_are_escaped(hostile: str, shown: str) -> None:
     assert bounded(record("%s", hostile)).getMessage() == shown
-    # What is no argument is no format either.
+    # A message without arguments is not a format string.
     assert bounded(record(hostile)).getMessage() == shown
 
 
@@ -89,7 +89,7 @@ def test_a_traceback_keeps_its_first_and_last_lines() -> None:
 
 
 @requirement("LOG-THREAD")
-def test_whoever_logs_does_not_wait_for_the_one_that_writes(written: Written) -> None:
+def test_logging_does_not_wait_for_the_writer(written: Written) -> None:
     handler = BackgroundHandler(written, max_queued=3)
     began = time.monotonic()
     for number in range(100):
@@ -99,7 +99,7 @@ def test_whoever_logs_does_not_wait_for_the_one_that_writes(written: Written) ->
     handler.flush()
     assert written.threads.isdisjoint({threading.get_ident()})
     kept = [text for text in written.texts if text.startswith("message")]
-    # Three that waited, and perhaps one that was being written.
+    # Three in the queue, and perhaps one in the writer.
     assert kept[:3] == ["message 0", "message 1", "message 2"]
     assert len(kept) in {3, 4}
     [missing] = [text for text in written.texts if "missing" in text]
@@ -107,7 +107,7 @@ def test_whoever_logs_does_not_wait_for_the_one_that_writes(written: Written) ->
 
 
 @requirement("LOG-THREAD")
-def test_the_end_waits_for_what_was_logged_but_not_for_ever(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flush_waits_for_queued_records_up_to_a_timeout(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("invoice_mcp.cli.logs._FLUSH_TIMEOUT", 0.05)
     handler = BackgroundHandler(written)
     handler.handle(record("the last word"))
@@ -120,16 +120,16 @@ def test_the_end_waits_for_what_was_logged_but_not_for_ever(written: Written, mo
 
 
 @requirement("LOG-THREAD")
-def test_a_record_that_can_not_be_written_does_not_end_the_log(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_one_record_does_not_stop_logging(capsys: pytest.CaptureFixture[str]) -> None:
     texts: list[str] = []
 
-    class Choosy(logging.Handler):
+    class FailingHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.getMessage() == "bad":
                 raise RuntimeError
             texts.append(record.getMessage())
 
-    handler = BackgroundHandler(Choosy())
+    handler = BackgroundHandler(FailingHandler())
     for each in (record("bad"), record("%d", "no number"), record("good")):
         handler.handle(each)
     handler.flush()
@@ -139,7 +139,7 @@ def test_a_record_that_can_not_be_written_does_not_end_the_log(capsys: pytest.Ca
 
 @requirement("CLI-LOG-LEVEL")
 @pytest.mark.parametrize(("verbose", "level"), [(False, logging.INFO), (True, logging.DEBUG)])
-def test_news_is_shown_and_details_to_who_wants_them(*, verbose: bool, level: int) -> None:
+def test_the_log_level_is_info_or_debug_with_verbose(*, verbose: bool, level: int) -> None:
     ours, root = logging.getLogger("invoice_mcp"), logging.getLogger()
     before, level_before, handlers = ours.level, root.level, list(root.handlers)
     try:

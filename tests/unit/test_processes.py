@@ -1,4 +1,4 @@
-"""Processes that tests start."""
+"""`running_process`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_process_does_not_outlive_a_test_that_fails() -> None:
     assert process.stdout.closed
 
 
-def test_what_a_process_did_not_read_is_no_error() -> None:
+def test_input_that_a_process_did_not_read_is_no_error() -> None:
     command = [sys.executable, "-c", "import os; os.close(0); print('closed')"]
     with running_process(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin

@@ -1,4 +1,4 @@
-"""Behaviours and tests, checked both ways."""
+"""Every requirement has a test, and every id in a test is a requirement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def ids_named_in(source: str) -> set[str]:
-    """The ids in every `@requirement(...)` that decorates a test of this source."""
+    """Return the ids in the `@requirement(...)` marks of the tests in this source."""
     named: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
@@ -23,7 +23,7 @@ def ids_named_in(source: str) -> set[str]:
     return named
 
 
-def test_every_behaviour_has_a_test_and_every_id_used_exists() -> None:
+def test_every_requirement_has_a_test_and_every_id_used_exists() -> None:
     named = set().union(*(ids_named_in(path.read_text(encoding="utf-8")) for path in TESTS.rglob("test_*.py")))
     assert named == set(REQUIREMENTS)
 
@@ -33,6 +33,6 @@ def test_an_id_that_does_not_exist_is_refused_where_it_is_used() -> None:
         requirement("NO-SUCH-BEHAVIOUR")
 
 
-def test_only_a_mark_on_a_test_counts() -> None:
+def test_only_marks_on_tests_count() -> None:
     source = "@requirement('A', 'B')\nasync def test_a() -> None: ...\n\n@requirement('C')\ndef helper() -> None: ...\n"
     assert ids_named_in(source) == {"A", "B"}

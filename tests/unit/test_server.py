@@ -1,4 +1,4 @@
-"""The MCP server with a real in-memory client: its public surface, and every way to misuse it."""
+"""The MCP server with an in-memory client: its interface, and invalid calls."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_six_tools_with_titles_descriptions_annotations_and_schemas(
 
 @requirement("TOOL-DECLARED", "TOOL-PROTOCOLS")
 @in_both_protocol_modes
-async def test_only_what_there_is_is_declared(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_only_existing_capabilities_are_declared(new_world: NewWorld, protocol_mode: str) -> None:
     async with new_world(protocol_mode=protocol_mode) as world:
         declared = world.tools.client.server_capabilities
         assert declared.tools is not None
@@ -71,7 +71,7 @@ async def test_only_what_there_is_is_declared(new_world: NewWorld, protocol_mode
 
 
 @requirement("TOOL-ANSWER")
-async def test_the_text_of_an_answer_is_its_summary_then_all_of_it_as_compact_json(new_world: NewWorld) -> None:
+async def test_text_content_is_the_summary_then_compact_json(new_world: NewWorld) -> None:
     async with new_world() as world:
         workflow_id = await world.submit()
         calls: list[tuple[str, dict[str, Any]]] = [
@@ -91,7 +91,7 @@ async def test_the_text_of_an_answer_is_its_summary_then_all_of_it_as_compact_js
 
 
 @requirement("TOOL-HOSTS")
-async def test_what_a_known_host_adds_is_ignored(new_world: NewWorld) -> None:
+async def test_arguments_that_known_hosts_add_are_ignored(new_world: NewWorld) -> None:
     async with new_world() as world:
         workflow_id = (await world.call("trigger", invoice=world.invoice(), wait_for_previous=True))["workflow_id"]
         assert (await world.call("status", workflow_id=workflow_id, wait_for_previous=False))["workflow_id"]
@@ -100,7 +100,7 @@ async def test_what_a_known_host_adds_is_ignored(new_world: NewWorld) -> None:
 
 
 @requirement("TOOL-NAMES")
-async def test_a_prefix_stands_before_every_name_and_in_every_text(new_world: NewWorld) -> None:
+async def test_the_prefix_precedes_every_tool_name_also_in_texts(new_world: NewWorld) -> None:
     bare = re.compile(f"`({'|'.join(TOOLS)})`")
     async with new_world() as world:
         service = InvoiceService(world.client, task_queue=world.task_queue)
@@ -117,7 +117,7 @@ async def test_a_prefix_stands_before_every_name_and_in_every_text(new_world: Ne
 
 
 @requirement("TOOL-NAMES")
-async def test_titles_and_descriptions_speak_of_invoices(new_world: NewWorld) -> None:
+async def test_titles_and_descriptions_mention_invoices(new_world: NewWorld) -> None:
     async with new_world() as world:
         for tool in (await world.tools.client.list_tools()).tools:
             assert "nvoice" in str(tool.title)
@@ -126,7 +126,7 @@ async def test_titles_and_descriptions_speak_of_invoices(new_world: NewWorld) ->
 
 @requirement("TOOL-NAMES")
 @pytest.mark.parametrize("prefix", ["_", "9", "a b", "x" * 25, "ä"])
-def test_a_prefix_that_can_begin_no_name_is_refused(prefix: str) -> None:
+def test_an_invalid_prefix_is_refused(prefix: str) -> None:
     shown = CliRunner().invoke(main, ["serve", "--tool-prefix", prefix])
     assert shown.exit_code == 2
     assert "can't be the prefix of a tool name" in " ".join(shown.output.split())
@@ -134,7 +134,7 @@ def test_a_prefix_that_can_begin_no_name_is_refused(prefix: str) -> None:
 
 @requirement("TOOL-PROTOCOLS")
 @in_both_protocol_modes
-async def test_a_whole_life_in_both_eras_of_the_protocol(new_world: NewWorld, protocol_mode: str) -> None:
+async def test_an_invoice_is_paid_in_both_protocol_modes(new_world: NewWorld, protocol_mode: str) -> None:
     async with new_world(protocol_mode=protocol_mode) as world:
         workflow_id = await world.submit()
         report = await world.call("approve", workflow_id=workflow_id, comment='{"looks": "like JSON"}', run_id=None)
@@ -151,22 +151,22 @@ async def test_status_waits_for_the_next_change_and_reports_progress(new_world: 
         await world.trigger()
         waiting = asyncio.ensure_future(world.status(wait_seconds=20))
         await world.when(lambda: world.tools.progress)
-        # Until the ERP is asked again.
+        # Until the ERP is tried again.
         await world.advance(timedelta(minutes=1))
         assert (await waiting).status is Status.PENDING_APPROVAL
         assert "being checked" in str(world.tools.progress[0][1])
-        # Nothing changes any more: the wait ends by itself.
+        # Without a change the wait ends by itself.
         assert (await world.status(wait_seconds=0.2)).status is Status.PENDING_APPROVAL
 
 
 @requirement("TOOL-WAIT")
-async def test_a_wait_is_for_the_run_that_it_began_with(new_world: NewWorld) -> None:
+async def test_a_wait_stays_with_the_run_that_it_began_with(new_world: NewWorld) -> None:
     async with new_world() as world:
         invoice = world.invoice()
         first = await world.trigger(invoice)
         await world.until(Status.PENDING_APPROVAL)
         waiting = asyncio.ensure_future(world.status(wait_seconds=20))
-        # By then it looks seldom enough to miss what is between.
+        # By then it polls seldom enough to miss changes in between.
         await world.when(lambda: len(world.tools.progress) > 3)
         await world.cancel()
         assert (await world.trigger(invoice)).run_id != first.run_id
@@ -174,7 +174,7 @@ async def test_a_wait_is_for_the_run_that_it_began_with(new_world: NewWorld) -> 
 
 
 @requirement("LIST-STATUS")
-async def test_what_an_operator_ended_is_not_listed_as_under_way() -> None:
+async def test_a_terminated_invoice_is_not_listed_as_open() -> None:
     async with EnvironmentPool(kinds()["simulated"]) as pool, open_world(pool) as world:
         workflow_id = await world.submit(("1", await world.due_in(timedelta(days=30))))
         await world.approve()
@@ -186,7 +186,7 @@ async def test_what_an_operator_ended_is_not_listed_as_under_way() -> None:
 
 @requirement("TOOL-CODES", "START-INVALID")
 @pytest.mark.parametrize(
-    ("invoice", "told"),
+    ("invoice", "expected"),
     [
         ({"invoice_id": "G", "customer": "c", "lines": "garbage"}, "lines: must be a list"),
         ({"invoice_id": "G", "customer": "c", "lines": [{"description": "d", "amount": 1}]}, "lines[0].due_date"),
@@ -201,30 +201,32 @@ async def test_what_an_operator_ended_is_not_listed_as_under_way() -> None:
         (an_invoice("G", customer="\ud800"), "unicode"),
     ],
 )
-async def test_garbage_is_refused_and_starts_no_workflow(new_world: NewWorld, invoice: Any, told: str) -> None:
+async def test_an_invalid_invoice_is_refused_and_starts_no_workflow(
+    new_world: NewWorld, invoice: Any, expected: str
+) -> None:
     async with new_world() as world:
         refused = await world.refusal(world.call("trigger", invoice=invoice))
         assert refused.code == "INVOICE_INVALID"
-        assert told in str(refused)
+        assert expected in str(refused)
         assert "call again; nothing was changed" in str(refused)
         assert (await world.refusal(world.status("invoice-G"))).code == "NOT_FOUND"
 
 
 @requirement("TOOL-CODES")
-async def test_no_invoice_at_all_is_named(new_world: NewWorld) -> None:
+async def test_a_missing_invoice_is_named(new_world: NewWorld) -> None:
     async with new_world() as world:
         assert str(await world.refusal(world.call("trigger"))).startswith("INVOICE_INVALID: invoice: is required.")
 
 
 @requirement("TOOL-TEXT")
-async def test_an_invoice_as_a_json_text_is_read_as_the_invoice_it_is(new_world: NewWorld) -> None:
+async def test_an_invoice_as_json_text_is_parsed(new_world: NewWorld) -> None:
     # Some hosts send objects as text.
     async with new_world() as world:
         assert (await world.call("trigger", invoice=json.dumps(world.invoice())))["created"]
 
 
 @requirement("TOOL-TEXT", "INV-BOUNDS")
-async def test_an_invoice_nested_beyond_all_measure_is_refused(new_world: NewWorld) -> None:
+async def test_a_deeply_nested_invoice_is_refused(new_world: NewWorld) -> None:
     deep: Any = "x"
     for _ in range(200):
         deep = [deep]
@@ -234,7 +236,7 @@ async def test_an_invoice_nested_beyond_all_measure_is_refused(new_world: NewWor
 
 @requirement("TOOL-CODES")
 @pytest.mark.parametrize(
-    ("tool", "arguments", "told"),
+    ("tool", "arguments", "expected"),
     [
         ("status", {}, "workflow_id: is required"),
         ("status", {"workflow_id": 5}, "workflow_id"),
@@ -255,11 +257,13 @@ async def test_an_invoice_nested_beyond_all_measure_is_refused(new_world: NewWor
         ("x" * 5000, {}, "there is no tool"),
     ],
 )
-async def test_wrong_arguments_are_named(new_world: NewWorld, tool: str, arguments: dict[str, Any], told: str) -> None:
+async def test_wrong_arguments_are_named(
+    new_world: NewWorld, tool: str, arguments: dict[str, Any], expected: str
+) -> None:
     async with new_world() as world:
         refused = await world.refusal(world.call(tool, **arguments))
         assert refused.code == "INVALID_ARGUMENT"
-        assert told in str(refused)
+        assert expected in str(refused)
         assert len(str(refused)) < 600
 
 
@@ -268,7 +272,7 @@ async def test_wrong_arguments_are_named(new_world: NewWorld, tool: str, argumen
 @pytest.mark.parametrize(
     "workflow_id", ["", "INV-100", "invoice-nobody", "../../etc/passwd", "x" * 5000, "a\x00b", "ünïcödé", "a\nb"]
 )
-async def test_an_id_that_is_no_invoices_is_not_found(new_world: NewWorld, tool: str, workflow_id: str) -> None:
+async def test_an_id_of_no_invoice_is_not_found(new_world: NewWorld, tool: str, workflow_id: str) -> None:
     async with new_world() as world:
         refused = await world.refusal(world.call(tool, workflow_id=workflow_id))
         assert refused.code == "NOT_FOUND"
@@ -287,7 +291,7 @@ async def test_a_run_that_does_not_exist_is_not_found(new_world: NewWorld, run_i
 
 
 @requirement("TOOL-NOT-FOUND", "START-CONFLICT")
-async def test_other_peoples_workflows_are_never_touched(new_world: NewWorld) -> None:
+async def test_workflows_of_other_types_are_never_touched(new_world: NewWorld) -> None:
     async with new_world() as world:
         invoice = world.invoice()
         taken = workflow_id_for(invoice["invoice_id"])
@@ -302,7 +306,7 @@ async def test_other_peoples_workflows_are_never_touched(new_world: NewWorld) ->
 
 
 @requirement("TOOL-NOT-FOUND")
-async def test_a_lines_own_workflow_is_no_invoice(new_world: NewWorld) -> None:
+async def test_the_workflow_of_a_line_is_no_invoice(new_world: NewWorld) -> None:
     async with new_world() as world:
         workflow_id = await world.submit()
         await world.approve()
@@ -321,7 +325,7 @@ async def test_a_server_that_cannot_list_says_so(new_world: NewWorld) -> None:
 
 
 @requirement("TOOL-CODES")
-async def test_what_nobody_foresaw_is_an_internal_error_without_its_text(
+async def test_an_unexpected_error_is_internal_and_hides_its_text(
     real_client: TemporalClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     class EpisodeFailure(InvoiceService):

@@ -1,4 +1,4 @@
-"""Before Temporal is there: what is answered at once, what waits, and what is told meanwhile."""
+"""The server before Temporal is connected: which requests are answered, wait or are refused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.requirements import requirement
 
 @requirement("STARTUP-HANDSHAKE", "STARTUP-WAITS")
 @pytest.mark.parametrize("protocol_mode", PROTOCOL_MODES)
-async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protocol_mode: str) -> None:
+async def test_requests_that_need_no_temporal_are_answered_before_it_is_connected(protocol_mode: str) -> None:
     startup: Startup[Backend] = Startup(max_wait=0.05)
     async with Client(build_deferred_server(startup), mode=protocol_mode, extensions=[TasksClient()]) as client:
         assert client.instructions == INSTRUCTIONS
@@ -52,7 +52,7 @@ async def test_all_that_needs_no_temporal_is_answered_before_there_is_one(protoc
 
 
 @requirement("STARTUP-WAITS")
-async def test_a_call_that_waits_is_done_as_soon_as_temporal_is_there(new_world: NewWorld) -> None:
+async def test_waiting_calls_are_served_once_temporal_is_connected(new_world: NewWorld) -> None:
     startup: Startup[Backend] = Startup(max_wait=30)
     async with new_world() as world, Client(build_deferred_server(startup)) as client:
         calls = [
@@ -70,7 +70,7 @@ async def test_a_call_that_waits_is_done_as_soon_as_temporal_is_there(new_world:
 
 
 @requirement("STARTUP-FAILS")
-async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_when_it_is_needed(
+async def test_a_temporal_that_fails_to_start_is_logged_once_and_retried_when_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     attempts = 0
@@ -100,7 +100,7 @@ async def test_a_temporal_that_does_not_come_up_is_told_once_and_tried_again_whe
         await startup()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert attempts == 1, "each attempt costs a process: without need there is none"
+    assert attempts == 1, "no retry without need, because each starts a process"
     found: list[Any] = []
     async with asyncio.timeout(5):
         while not found:

@@ -1,4 +1,4 @@
-"""A server on streams of bytes: every request is answered, whatever comes in and whenever the input ends."""
+"""A server on byte streams: every request is answered, also invalid ones and those open at the end of input."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def message(method: str, request_id: object = None, **params: Any) -> bytes:
 
 
 async def answered(*lines: bytes, mode: str = "old") -> dict[Any, dict[str, Any]]:
-    """The answers by id to these lines, when stdin ends behind them. Where an id has two, it fails."""
+    """Send these lines, end stdin, and return the answers by id. An id with two answers is an error."""
     begin = [message("initialize", 0, **INITIALIZE), message("notifications/initialized")]
     lines = (*begin, *lines) if mode == "old" else (message("tools/list", 0, _meta=ENVELOPE), *lines)
     stdout = io.StringIO()
@@ -55,7 +55,7 @@ async def answered(*lines: bytes, mode: str = "old") -> dict[Any, dict[str, Any]
 
 @requirement("RPC-ERRORS", "TOOL-PROTOCOLS")
 @pytest.mark.parametrize("mode", ["old", "new"])
-async def test_what_is_no_message_is_answered_and_the_next_one_is_served(mode: str) -> None:
+async def test_an_invalid_message_is_answered_and_the_next_one_is_served(mode: str) -> None:
     deep = b'{"jsonrpc":"2.0","id":"deep","method":"ping","params":' + b'{"x":' * 400 + b"1" + b"}" * 401
     answers = await answered(
         deep,
@@ -75,14 +75,14 @@ async def test_what_is_no_message_is_answered_and_the_next_one_is_served(mode: s
 
 
 @requirement("STDIO-END")
-async def test_whatever_came_before_stdin_ended_is_answered() -> None:
+async def test_requests_before_the_end_of_stdin_are_answered() -> None:
     answers = await answered(*(message("ping", number) for number in range(1, 300)))
     assert set(answers) == set(range(300))
     assert not any("error" in answer for answer in answers.values())
 
 
 @requirement("STDIO-END")
-async def test_what_is_still_under_way_gets_an_error_and_what_was_given_up_gets_nothing(
+async def test_after_stdin_ends_open_requests_get_an_error_and_cancelled_ones_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "_DRAIN_TIMEOUT", 0.1)
@@ -95,7 +95,7 @@ async def test_what_is_still_under_way_gets_an_error_and_what_was_given_up_gets_
 
 
 @requirement("STDIO-END")
-async def test_who_does_not_wait_for_answers_does_not_wait_for_the_end() -> None:
+async def test_without_open_requests_the_server_ends_at_once() -> None:
     with anyio.fail_after(0.8):
         await answered(message("notifications/progress", progressToken=1, progress=1))
 
@@ -108,13 +108,13 @@ async def test_who_does_not_wait_for_answers_does_not_wait_for_the_end() -> None
         ("tools/call", {"name": "waits", "arguments": {"wait_seconds": 40}}),
     ],
 )
-async def test_what_its_sender_wants_to_last_is_not_waited_for(method: str, params: dict[str, Any]) -> None:
+async def test_long_running_requests_do_not_delay_the_end(method: str, params: dict[str, Any]) -> None:
     with anyio.fail_after(0.8):
         await answered(message(method, "lasts", **params))
 
 
-class Full(io.StringIO):
-    """Nothing can be written to it."""
+class FullStream(io.StringIO):
+    """A stream whose every write fails."""
 
     def write(self, _: str) -> int:
         raise OSError(ENOSPC, "full")
@@ -122,13 +122,13 @@ class Full(io.StringIO):
 
 @requirement("CLI-STDIO")
 @pytest.mark.parametrize("line", [b"garbage", message("ping", 1)])
-async def test_what_can_not_be_written_ends_it_though_stdin_stays_open_and_is_all_it_raises(line: bytes) -> None:
+async def test_a_write_error_ends_the_server_while_stdin_is_open(line: bytes) -> None:
     ours, theirs = os.pipe()
     with open(ours, "rb") as stdin, open(theirs, "wb") as host, anyio.fail_after(10):  # noqa: PTH123
         host.write(b"\n".join([message("initialize", 0, **INITIALIZE), *100 * [line], b""]))
         host.flush()
         with pytest.raises(ExceptionGroup) as raised:
-            async with stdio_streams(anyio.wrap_file(stdin), anyio.wrap_file(Full())) as streams:
+            async with stdio_streams(anyio.wrap_file(stdin), anyio.wrap_file(FullStream())) as streams:
                 await a_server().serve_streams(*streams)
         host.close()
     matched, other = raised.value.split(OSError)
@@ -137,7 +137,7 @@ async def test_what_can_not_be_written_ends_it_though_stdin_stays_open_and_is_al
 
 
 @requirement("CLI-STDIO")
-async def test_what_is_left_unread_where_nothing_can_be_written_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_write_error_closes_the_input_iterator(monkeypatch: pytest.MonkeyPatch) -> None:
     lines: list[AsyncGeneratorType[str]] = []
 
     def kept(*args: Any, made: Any = module._read_messages) -> AsyncGeneratorType[str]:
@@ -151,7 +151,7 @@ async def test_what_is_left_unread_where_nothing_can_be_written_is_closed(monkey
 
 
 async def _fail_to_write(unread: bytes) -> None:
-    streams = stdio_streams(anyio.wrap_file(io.BytesIO(unread)), anyio.wrap_file(Full()))
+    streams = stdio_streams(anyio.wrap_file(io.BytesIO(unread)), anyio.wrap_file(FullStream()))
     with anyio.fail_after(10):
         async with streams as (messages, answers), messages, answers:
             await anyio.wait_all_tasks_blocked()
@@ -160,7 +160,7 @@ async def _fail_to_write(unread: bytes) -> None:
 
 
 @requirement("STDIO-END")
-async def test_an_id_is_waited_for_again_once_what_lasted_under_it_is_answered() -> None:
+async def test_an_id_reused_after_a_long_running_request_is_waited_for() -> None:
     unanswered = module._PendingRequests()
     lasting = {"name": "status", "arguments": {"wait_seconds": 40}}
     unanswered.note_input(JSONRPCRequest(jsonrpc="2.0", id=1, method="tools/call", params=lasting))

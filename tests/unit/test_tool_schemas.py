@@ -1,4 +1,4 @@
-"""Schemas of the tools: what hosts of many kinds can read, and no more than they need."""
+"""Schemas of the tools: small, and readable by strict hosts."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from invoice_mcp.server.tool_schemas import compact, make_strict, outline, strip
 from invoice_mcp.server.tools import Backend, build_deferred_server
 from tests.requirements import requirement
 
-# Keywords of JSON Schema that OpenAI's strict mode knows, as far as we need them.
+# Keywords that OpenAI's strict mode accepts and that we use.
 STRICT = {"type", "description", "properties", "required", "additionalProperties", "items", "enum", "anyOf", "const"}
 STRICT |= {"pattern", "format", "minimum", "maximum", "exclusiveMinimum", "minItems", "maxItems"}
-# What the tools of release 0.1.0 took.
+# Size of the tool list in release 0.1.0.
 BYTES_BEFORE = 27_000
 
 
 class Inner(BaseModel):
-    """Said for developers. Raises: pydantic.ValidationError."""
+    """For developers. Raises: pydantic.ValidationError."""
 
     title: str = Field(description="A title", max_length=5)
 
@@ -49,7 +49,7 @@ async def tools() -> list[Tool]:
 
 
 def schemas_in(schema: object) -> Iterator[dict[str, Any]]:
-    """A schema and all in it."""
+    """Yield a schema and all its subschemas."""
     if isinstance(schema, dict):
         yield schema
         for key, part in schema.items():
@@ -61,7 +61,7 @@ def schemas_in(schema: object) -> Iterator[dict[str, Any]]:
 
 
 @requirement("TOOL-SCHEMAS")
-async def test_a_list_of_tools_is_small_and_holds_neither_references_nor_internals() -> None:
+async def test_the_tool_list_is_small_without_references_and_internals() -> None:
     listed = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await tools()]
     text = json.dumps(listed, separators=(",", ":"))
     assert len(text) < BYTES_BEFORE / 2
@@ -70,8 +70,8 @@ async def test_a_list_of_tools_is_small_and_holds_neither_references_nor_interna
 
 
 @requirement("TOOL-SCHEMAS")
-async def test_every_input_can_be_made_strict() -> None:
-    """As OpenAI has it: objects name all that they hold, and some keywords are not known."""
+async def test_every_input_schema_is_strict() -> None:
+    """OpenAI's strict mode: objects list all properties, and few keywords are allowed."""
     for tool in await tools():
         for schema in schemas_in(tool.input_schema):
             assert "type" in schema or "anyOf" in schema, (tool.name, schema)
@@ -84,7 +84,7 @@ async def test_every_input_can_be_made_strict() -> None:
 
 
 @requirement("TOOL-SCHEMAS")
-async def test_every_output_is_one_object() -> None:
+async def test_every_output_schema_is_an_object() -> None:
     for tool in await tools():
         assert tool.output_schema
         assert tool.output_schema["type"] == "object"
@@ -93,14 +93,14 @@ async def test_every_output_is_one_object() -> None:
 
 
 @requirement("TOOL-SCHEMAS", "INV-SAMPLE")
-async def test_the_sample_is_as_the_schema_of_trigger_says() -> None:
+async def test_the_sample_matches_the_schema_of_trigger() -> None:
     [trigger, *_] = await tools()
     pairs = {"metadata": [{"key": "purchase_order", "value": "4711"}]}
     for invoice in (sample_invoice(), sample_invoice() | pairs):
         Draft202012Validator(trigger.input_schema).validate({"invoice": invoice})
 
 
-def test_a_compact_schema_takes_the_same_objects() -> None:
+def test_a_compact_schema_accepts_the_same_objects() -> None:
     schema, whole = compact(Outer.model_json_schema()), Outer.model_json_schema()
     inner = {"title": "a"}
     good = [{"one": inner}, {"one": inner, "many": [inner], "named": {"description": inner}}]
@@ -124,13 +124,13 @@ def test_a_compact_schema_takes_the_same_objects() -> None:
     assert "maxLength" not in str(make_strict(schema))
 
 
-def test_an_outline_does_not_say_what_is_in_an_objects_objects() -> None:
+def test_an_outline_omits_the_properties_of_nested_objects() -> None:
     schema = outline(strip_descriptions(compact(Outer.model_json_schema())))
     assert schema["properties"]["one"] == {"type": "object"}
     assert schema["properties"]["many"] == {"default": [], "items": {"type": "object"}, "type": "array"}
     assert schema["required"] == ["one"]
 
 
-def test_a_type_that_contains_itself_can_not_be_written_so() -> None:
+def test_a_recursive_type_can_not_be_compacted() -> None:
     with pytest.raises(ValueError, match="contains itself"):
         compact(Endless.model_json_schema())

@@ -34,7 +34,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
-def test_help_teaches() -> None:
+def test_help_names_the_main_options() -> None:
     told = again("--help")
     assert told.returncode == 0
     assert all(
