@@ -42,7 +42,7 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
     listed = read_corpus(corpus)
     wrong: list[str] = []
 
-    def told(outcome: Outcome) -> None:
+    def on_outcome(outcome: Outcome) -> None:
         name = listed.files[outcome.recording].stem
         drifted = [
             each
@@ -59,13 +59,13 @@ async def _gate(corpus: Path, *, strict: bool) -> str:
             drift = drifted[0]
             wrong.append(f"{name}: drift: {drift.command}, {drift.field}: {drift.old} -> {drift.new}")
 
-    async def until_wrong() -> AsyncIterator[tuple[str, Recording]]:
+    async def recordings() -> AsyncIterator[tuple[str, Recording]]:
         for recording, path in sorted(listed.files.items()):
             if wrong:
                 return
             yield recording, read_recording(path)
 
-    await InProcessReplayer(code, strict=strict).replay(until_wrong(), told)
+    await InProcessReplayer(code, strict=strict).replay(recordings(), on_outcome)
     return wrong[0] if wrong else ""
 
 
