@@ -135,7 +135,7 @@ async def terminated_during_a_payment(pool: EnvironmentPool, *, is_answered_firs
         async def is_reported_correctly() -> bool:
             report = await world.status()
             assert (report.status, report.workflow_status) == (Status.PAYING, "TERMINATED")
-            assert "What is not told as paid may have been paid" in report.summary
+            assert "Lines that are not reported as paid may have been paid" in report.summary
             refusal = await world.refusal(world.trigger({**invoice, "customer": "Another"}))
             assert refusal.code == "INVOICE_CONFLICT"
             [entry] = [each for each in await world.list() if each["workflow_id"] == world.workflow_id]

@@ -152,7 +152,7 @@ async def test_cancelling_again_without_a_worker_reports_the_cancellation(real_w
         await world.cancel()
         await world.crash_worker()
         # The worker polled a moment ago, so Temporal does not know yet that it is gone.
-        with pytest.raises(ToolRefused, match="NO_ANSWER: The invoice is cancelled, but its report is not told"):
+        with pytest.raises(ToolRefused, match="NO_ANSWER: The invoice is cancelled, but its report is not available"):
             await world.cancel()
         await world.restart_worker()
         assert (await world.cancel()).status is Status.CANCELLED

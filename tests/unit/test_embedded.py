@@ -473,7 +473,7 @@ async def test_a_damaged_database_is_told_with_the_servers_words_and_leaves_no_p
     startup: Startup[None] = Startup()
     startup.fail(str(told.value))
     with pytest.raises(
-        RefusedError, match=r'the server says "[^"]*file is not a database[^"]*"\. Mend that.*tried again'
+        RefusedError, match=r'the server says "[^"]*file is not a database[^"]*"\. Repair that.*tried again'
     ):
         await startup()
 
@@ -488,7 +488,7 @@ def test_of_the_servers_words_the_last_line_is_told_short_and_quoted(old_home: P
     assert len(what) < 700
     assert "first" in log
     (old_home / "temporal.log").write_text("")
-    assert "not available: it ended. Mend that" in str(one._unavailable("it ended"))
+    assert "not available: it ended. Repair that" in str(one._unavailable("it ended"))
 
 
 async def test_a_server_that_never_answers_is_told_and_stopped(

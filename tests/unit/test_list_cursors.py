@@ -32,7 +32,7 @@ def test_a_cursor_is_one_plain_word_and_gives_the_token_back() -> None:
     ["x", "null", CURSOR[:-1], CURSOR[1:], CURSOR + "=", CURSOR + "\n", CURSOR.lower(), "\ud800", "é", "A" * 9],
 )
 def test_what_is_no_cursor_of_this_list_is_refused(cursor: str) -> None:
-    with pytest.raises(RefusedError, match=r"INVALID_ARGUMENT: cursor: .* same status.*begin anew"):
+    with pytest.raises(RefusedError, match=r"INVALID_ARGUMENT: cursor: .* same status.*first page"):
         decode_cursor(cursor, Status.PAID)
 
 

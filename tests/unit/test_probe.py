@@ -110,7 +110,7 @@ async def test_where_nobody_ever_polled_there_is_no_worker() -> None:
 async def test_what_temporal_does_not_tell_is_not_said(status: RPCStatusCode) -> None:
     probe = probe_of(Server(error=RPCError("no", status, b"")))
     assert "NO_ANSWER: No answer came in time" in (told := await said(probe))
-    assert "does not tell whether a worker runs" in told
+    assert "does not say whether a worker runs" in told
 
 
 @requirement("TEMPORAL-BUSY")

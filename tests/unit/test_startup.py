@@ -39,9 +39,9 @@ async def test_requests_that_need_no_temporal_are_answered_before_it_is_connecte
         answer = await client.call_tool("status", {"workflow_id": "invoice-A"})
         assert answer.is_error
         assert "TEMPORAL_UNAVAILABLE: Temporal is still being started" in str(answer.content)
-        startup.fail("The embedded Temporal is not available: the disk is full. Mend that.\nEnd of its log: ...")
+        startup.fail("The embedded Temporal is not available: the disk is full. Repair that.\nEnd of its log: ...")
         answer = await client.call_tool("list", {})
-        assert "TEMPORAL_UNAVAILABLE: The embedded Temporal is not available: the disk is full. Mend" in str(
+        assert "TEMPORAL_UNAVAILABLE: The embedded Temporal is not available: the disk is full. Repair" in str(
             answer.content
         )
         assert "End of its log" not in str(answer.content)

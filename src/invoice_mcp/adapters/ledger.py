@@ -273,7 +273,7 @@ class PaymentLedger:
     def _recognize(self, file: sqlite3.Connection) -> None:
         (found,) = file.execute("SELECT id FROM ledger").fetchone()
         if self._id is not None and self._id != found:
-            raise PaymentUnavailableError(f"the payment ledger {self._path} was replaced by another one: start anew")
+            raise PaymentUnavailableError(f"the payment ledger {self._path} was replaced by another one: restart")
         self._id = found
 
 

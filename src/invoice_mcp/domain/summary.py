@@ -35,7 +35,7 @@ def with_summary(report: InvoiceReport) -> InvoiceReport:
 def describe_decision(decision: Decision) -> str:
     """The verdict, name, time and confirmation of a decision: `approved in the name of "Ann" on …`.
 
-    "In the name of", because the name is a claim that nobody has verified.
+    It says "in the name of" because the name is a claim that nobody has verified.
     """
     verdict, when = decision.verdict.lower(), f"on {format_time(decision.at)}"
     if decision.confirmation is Confirmation.SIGNAL:
@@ -79,8 +79,8 @@ def _describe_status(report: InvoiceReport) -> str:
         case Status.EXPIRED:
             return f"expired: nobody decided in time{_describe_refused_signals(report.refused_signals)}; {nothing}."
         case Status.CANCELLED:
-            told = f"{progress}{uncertain}{earlier}" if paid or uncertain else nothing
-            return f"was cancelled{_describe_reason('reason given', report.reason)}; {told}."
+            paid_so_far = f"{progress}{uncertain}{earlier}" if paid or uncertain else nothing
+            return f"was cancelled{_describe_reason('reason given', report.reason)}; {paid_so_far}."
         case Status.FAILED:
             certain = _list_lines("not paid", [line for line in unpaid if not line.unconfirmed and line not in before])
             return f"failed{_describe_reason('reason', report.reason)}; {progress}{certain}{uncertain}{earlier}."

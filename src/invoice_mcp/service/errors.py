@@ -69,7 +69,9 @@ async def temporal_calls(probe: Probe) -> AsyncIterator[None]:
     except WorkflowUpdateFailedError as error:
         raise _workflow_refusal(error) from None
     except WorkflowQueryFailedError as error:
-        raise RefusedError(ErrorCode.INTERNAL, f"the workflow can't tell its state ({quoted(error.message)})") from None
+        raise RefusedError(
+            ErrorCode.INTERNAL, f"the workflow can't report its state ({quoted(error.message)})"
+        ) from None
     except RPCError as error:
         raise await _translate_rpc_error(error, probe) from None
     except RuntimeError as error:
@@ -95,7 +97,7 @@ async def diagnose_timeout(probe: Probe, what: str) -> RefusedError:
                 f"{what}: a worker has polled lately, so it or Temporal is busy, or it has just ended"
             )
         case NoAnswerReason.UNKNOWN:
-            return no_answer_error(f"{what}: Temporal answers, but does not tell whether a worker runs")
+            return no_answer_error(f"{what}: Temporal answers, but does not say whether a worker runs")
 
 
 def no_answer_error(what: str) -> RefusedError:
@@ -134,14 +136,10 @@ async def _translate_rpc_error(error: RPCError, probe: Probe) -> RefusedError:
     if error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message:
         return no_worker_error("No worker polls for invoices")
     if never_started(error):
-        what = (
-            "this run of the invoice was ended from outside before it did anything, so there is nothing to tell of it"
-        )
+        what = "this run of the invoice was ended from outside before it did anything, so there is no report"
         return RefusedError(ErrorCode.ALREADY_CLOSED, f"{what}. It paid nothing; submit the invoice again")
     if error.status is RPCStatusCode.FAILED_PRECONDITION and "Workflow Task in failed state" in error.message:
-        return no_answer_error(
-            "The invoice's workflow can't go on now, and is tried again; the log of its worker says why"
-        )
+        return no_answer_error("The invoice's workflow fails now, and is retried; the log of its worker says why")
     if error.status in _NO_ANSWER:
         return await diagnose_timeout(probe, _NOT_IN_TIME)
     if is_connection_error(error):

@@ -346,8 +346,8 @@ class InvoiceService:
         if found.status is WorkflowExecutionStatus.COMPLETED:
             return await fetch_report(self._client, found)
         if found.status is WorkflowExecutionStatus.CANCELED:
-            raise await diagnose_timeout(self._probe, "The invoice is cancelled, but its report is not told")
-        raise await diagnose_timeout(self._probe, "The cancellation is accepted and not lost, but not taken up yet")
+            raise await diagnose_timeout(self._probe, "The invoice is cancelled, but its report is not available")
+        raise await diagnose_timeout(self._probe, "The cancellation is accepted and not lost, but not processed yet")
 
 
 def _closed(report: InvoiceReport) -> RefusedError:

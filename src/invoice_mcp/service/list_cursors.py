@@ -37,7 +37,7 @@ def decode_cursor(cursor: str, status: Status | None) -> bytes:
     if not token or raw[:_CHECKSUM_BYTES] != _checksum(token, status) or encode_cursor(token, status) != cursor:
         what = "cursor: this is not the next_cursor of a list of the same status"
         raise RefusedError(
-            ErrorCode.INVALID_ARGUMENT, f"{what}. Pass it as it was answered, or leave it out to begin anew."
+            ErrorCode.INVALID_ARGUMENT, f"{what}. Pass it unchanged, or leave it out to start at the first page."
         )
     return token
 

@@ -127,7 +127,7 @@ async def fetch_run_report(client: Client, execution: WorkflowExecution) -> Invo
     summary = f"{report.summary} Its workflow was ended from outside ({ended}) and does not go on."
     if report.status in {Status.APPROVED, Status.PAYING}:
         # A payment that was under way finishes, and the workflow does not see its result.
-        summary += " What is not told as paid may have been paid; submitting it again pays no line twice."
+        summary += " Lines that are not reported as paid may have been paid; submitting it again pays no line twice."
     return report.model_copy(update={"workflow_status": ended, "summary": summary})
 
 

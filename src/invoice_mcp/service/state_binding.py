@@ -38,7 +38,7 @@ ACCEPT_OPTION = "--accept-lost-state"
 """The option to continue after a loss."""
 
 _BOTH = "temporal.db, and payments.db where there was one,"
-_ADVICE = f"Stop everything and restore {_BOTH} from one backup; or go on with {ACCEPT_OPTION}:"
+_ADVICE = f"Stop everything and restore {_BOTH} from one backup; or continue with {ACCEPT_OPTION}:"
 _LEDGER = "invoice-mcp-ledger"
 _RPC = timedelta(seconds=10)
 _ATTEMPTS = 3
@@ -139,9 +139,7 @@ async def bind_state(
     except PaymentUnavailableError as trouble:
         raise ConfigurationError(str(trouble)) from None
     except (RPCError, RuntimeError) as error:
-        raise EmbeddedUnavailableError(
-            f"The embedded Temporal under {home} does not tell what it knows: {error}"
-        ) from error
+        raise EmbeddedUnavailableError(f"The embedded Temporal under {home} can't be read: {error}") from error
     if snapshot.temporal != snapshot.temporal_before:
         _write_namespace_id(home, snapshot.temporal)
 

