@@ -1,4 +1,7 @@
-"""Retry policies: the server's defaults, whether there is another attempt, and the backoff before it."""
+"""Retry policies: the server's defaults, whether there is another attempt, and the backoff before it.
+
+`temporal_replay` fills in the same defaults, on purpose: the two packages are independent of each other.
+"""
 
 from __future__ import annotations
 

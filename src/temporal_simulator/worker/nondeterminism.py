@@ -1,4 +1,7 @@
-"""Compares the commands of a replay with the original ones."""
+"""Compares the commands of a replay with the original ones, by what identifies a command, as the SDK's core does.
+
+`temporal_replay` compares commands too, by all their values. Both are written on purpose: the packages are independent.
+"""
 
 from __future__ import annotations
 
