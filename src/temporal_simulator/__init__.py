@@ -13,7 +13,7 @@ Workflow and activity code is the production code. The simulator replaces the Te
 Where to find which technique:
 
 - Discrete-event simulation on a virtual clock: `temporal_simulator.event_queue`, and for asyncio itself
-  `temporal_simulator.event_loop`.
+  `temporal_simulator.virtual_time_loop`.
 - Random scheduling and fault injection from a seed: `RandomScheduler` in `temporal_simulator.scheduler`.
 - Stateless model checking by depth-first search (VeriSoft): `explore` in `temporal_simulator.explore`; a path through
   it is run again by `replay_path`.
@@ -26,7 +26,6 @@ What is not simulated raises `NotSimulated`; docs/simulator.md lists it, and wha
 """
 
 from temporal_simulator.client.service import connect
-from temporal_simulator.event_loop import DeadlockError, VirtualTimeLoop
 from temporal_simulator.event_queue import Event
 from temporal_simulator.explore import ChoiceSequence, ExplorationStats, explore, replay_path
 from temporal_simulator.protocol.start import Start
@@ -36,6 +35,7 @@ from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
 from temporal_simulator.simulation import START_TIME, LivelockError, Simulation
 from temporal_simulator.timeline import TimelineEntry, timeline
+from temporal_simulator.virtual_time_loop import DeadlockError, VirtualTimeLoop
 from temporal_simulator.worker.memoize import MemoizingRunner
 from temporal_simulator.worker.replay import EvictionError
 from temporal_simulator.worker.worker import Worker

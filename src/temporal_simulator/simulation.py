@@ -12,7 +12,6 @@ from temporalio.api.common.v1 import SearchAttributes
 from temporalio.api.enums.v1 import WorkflowExecutionStatus, WorkflowIdReusePolicy
 from temporalio.worker import WorkflowInstance
 
-from temporal_simulator.event_loop import VirtualTimeLoop
 from temporal_simulator.event_queue import SECOND, Event, EventQueue
 from temporal_simulator.protocol.events import NAMESPACE, application_failure, to_datetime
 from temporal_simulator.protocol.interfaces import AttemptResult, RunView
@@ -21,6 +20,7 @@ from temporal_simulator.scheduler import FifoScheduler, Scheduler
 from temporal_simulator.server.commands import NotSimulated
 from temporal_simulator.server.execution import Execution
 from temporal_simulator.server.workflow_tasks import EndlessTaskFailureError
+from temporal_simulator.virtual_time_loop import VirtualTimeLoop
 from temporal_simulator.worker.fingerprint import hash_state
 from temporal_simulator.worker.replay import WorkflowTaskFailedError
 from temporal_simulator.worker.worker import Worker

@@ -21,8 +21,8 @@ from invoice_mcp.domain.report import LineStatus
 from invoice_mcp.testing import Violations
 from invoice_mcp.testing.simulate.explore import plan as _plans
 from invoice_mcp.testing.simulate.explore.execution import ControlledExecution, executions_of
+from invoice_mcp.testing.simulate.explore.partial_order_reduction import LineReduction, UnsoundReductionError
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, plans
-from invoice_mcp.testing.simulate.explore.reduction import LineReduction, UnsoundReductionError
 from invoice_mcp.workflow.invoice_workflow import InvoiceWorkflow
 from invoice_mcp.workflow.line_workflow import PayLineItem
 from temporal_simulator import ChoiceSequence, Event, ExplorationStats, MemoizingRunner, connect, explore, replay_path

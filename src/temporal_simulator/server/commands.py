@@ -26,7 +26,7 @@ from temporal_simulator.protocol.events import (
 )
 from temporal_simulator.server.activities import Activity
 from temporal_simulator.server.children import ChildWorkflow
-from temporal_simulator.server.external import request_cancel, signal
+from temporal_simulator.server.external_workflows import request_cancel, signal
 
 if TYPE_CHECKING:
     from temporal_simulator.server.execution import Execution

@@ -16,7 +16,7 @@ from invoice_mcp.testing.world.base import DAY
 from tests.requirements import requirement
 from tests.scenarios.baseline.faulty import FAULTY
 from tests.scenarios.baseline.sound import SOUND
-from tests.scenarios.baseline.stray import Stray
+from tests.scenarios.baseline.unsubmitted import Stray
 
 Scenario = Callable[[BaselineWorld], Coroutine[Any, Any, None]]
 

@@ -3,7 +3,7 @@
 Stateless model checking (Godefroid, "Model Checking for Programming Languages using VeriSoft", POPL 1997): an execution
 can't be copied in the middle, so each one runs from the beginning, along a `ChoiceSequence`. Two additions keep the
 number of executions small. States are hashed, and nothing is explored after a state that was seen before (`_state`).
-Independent events are not reordered (`explore/reduction.py`).
+Independent events are not reordered (`explore/partial_order_reduction.py`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from invoice_mcp.testing.checker.checker import check
 from invoice_mcp.testing.checker.observations import Observations, observe
 from invoice_mcp.testing.checker.violations import Violation, Violations
 from invoice_mcp.testing.records import activity_context
+from invoice_mcp.testing.simulate.explore.partial_order_reduction import LineReduction, Remaining
 from invoice_mcp.testing.simulate.explore.plan import ONE_OF, Plan, apply_event, start_input
-from invoice_mcp.testing.simulate.explore.reduction import LineReduction, Remaining
 from invoice_mcp.testing.world.fakes import RecordingPayments, ScriptedErp
 from invoice_mcp.workflow.activities import InvoiceActivities
 from invoice_mcp.workflow.worker import WORKFLOWS
