@@ -41,7 +41,7 @@ def test_a_password_in_the_command_line_is_refused_and_not_repeated(
 ) -> None:
     shown = CliRunner().invoke(main, [command, option, url])
     assert shown.exit_code == 2
-    assert f"Set {variable} instead, or set {variable}_FILE" in " ".join(shown.output.split())
+    assert f"Set {variable} instead, or {variable}_FILE to the path" in " ".join(shown.output.split())
     assert SECRET not in shown.output
 
 
