@@ -119,7 +119,7 @@ async def test_an_environment_in_use_is_refused_and_stays_in_use(factory: Factor
     pool = EnvironmentPool(factory.kind)
     async with pool.take():
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="already"):
+            with pytest.raises(RuntimeError, match="Another world uses this environment"):
                 async with pool.take():
                     pytest.fail("it was taken twice")
     async with pool.take():
