@@ -26,7 +26,7 @@ PRODUCT: Mapping[str, tuple[str, ...]] = {
     "service/settled_lines.py": ("test_settled_lines.py", "test_server.py", _RESUBMISSION, _RESETS),
     "adapters/erp.py": ("test_erp.py",),
     "server/task.py": ("test_server.py", "../scenarios/test_tasks.py"),
-    "domain/invoice.py": ("test_invoices.py", "test_form_keys.py"),
+    "domain/invoice.py": ("test_invoices.py", "test_form_keys.py", "test_tool_schemas.py"),
     "server/transport/jsonrpc.py": ("test_jsonrpc_input.py",),
     "adapters/ledger.py": ("test_payments.py", "test_ledger.py", "test_backup.py"),
     "service/list_cursors.py": ("test_list_cursors.py",),

@@ -51,3 +51,8 @@ def test_a_policy_that_is_chosen_is_told_where_it_is_not_the_default(
     assert source.select_policy(Configuration(temporal, ports, None)) is chosen
     told = [f"Approvals: --approval={chosen}, as chosen. {EFFECT_WITHOUT_FORMS[chosen]}"]
     assert caplog.messages == ([] if chosen is ApprovalPolicy.ASK else told)
+
+
+@requirement("CONFIRM-POLICY")
+def test_signals_approve_under_trust_only() -> None:
+    assert [policy for policy in ApprovalPolicy if policy.allows_approving_signals] == [ApprovalPolicy.TRUST]

@@ -10,15 +10,27 @@ from temporalio.exceptions import ApplicationError
 
 from invoice_mcp.domain.errors import RefusedError
 from invoice_mcp.service.errors import temporal_calls
+from invoice_mcp.temporal.probe import NoAnswerReason
 from tests.requirements import requirement
 
-UNUSED_PROBE = cast(Any, None)
+
+class FixedProbe:
+    """Gives one reason why there is no answer."""
+
+    def __init__(self, reason: NoAnswerReason) -> None:
+        self.reason = reason
+
+    async def no_answer_reason(self) -> NoAnswerReason:
+        return self.reason
 
 
-async def refusal_of(error: Exception) -> RefusedError:
+PROBE = cast(Any, FixedProbe(NoAnswerReason.UNKNOWN))
+
+
+async def refusal_of(error: Exception, probe: Any = PROBE) -> RefusedError:
     """The refusal that an error inside the block becomes."""
     with pytest.raises(RefusedError) as caught:
-        async with temporal_calls(UNUSED_PROBE):
+        async with temporal_calls(probe):
             raise error
     return caught.value
 
@@ -31,7 +43,7 @@ async def test_a_client_that_can_not_connect_means_that_temporal_is_unavailable(
 
 async def test_a_programming_error_is_no_refusal() -> None:
     with pytest.raises(RuntimeError, match="changed size"):
-        async with temporal_calls(UNUSED_PROBE):
+        async with temporal_calls(PROBE):
             raise RuntimeError("dictionary changed size during iteration")
 
 
@@ -42,3 +54,17 @@ async def test_a_refusal_by_the_workflow_keeps_its_code_and_at_most_5000_charact
     shown, _, advice = refusal.message.partition(". Ask ")
     assert len(shown) == 5000
     assert advice
+
+
+@requirement("TEMPORAL-DOWN", "TEMPORAL-NO-WORKER", "TEMPORAL-BUSY")
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (NoAnswerReason.UNREACHABLE, "TEMPORAL_UNAVAILABLE"),
+        (NoAnswerReason.NO_WORKER, "NO_WORKER"),
+        (NoAnswerReason.WORKER_POLLS, "NO_ANSWER"),
+        (NoAnswerReason.UNKNOWN, "NO_ANSWER"),
+    ],
+)
+async def test_a_timeout_is_refused_with_its_cause(reason: NoAnswerReason, code: str) -> None:
+    assert (await refusal_of(TimeoutError(), FixedProbe(reason))).code == code
