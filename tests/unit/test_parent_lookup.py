@@ -31,7 +31,7 @@ class Server:
     def get_workflow_handle(self, workflow_id: str, **_: Any) -> Any:
         async def describe(rpc_timeout: timedelta) -> Any:
             # The activity that asks does so twice, in an attempt of 30 seconds.
-            assert rpc_timeout <= timedelta(seconds=10)
+            assert timedelta(0) < rpc_timeout <= timedelta(seconds=10)
             if self._error:
                 raise RPCError(self._error, RPCStatusCode[self._error], b"")
             about = {
