@@ -81,5 +81,8 @@ EQUIVALENT_CODE_MUTANTS: Mapping[str, str] = {
     "mcp_temporal_tasks/binding.py: line 74, without kw_only: `dataclass(frozen=True, kw_only=True)`": (
         "It allows positional arguments as well; nobody passes any."
     ),
+    "mcp_temporal_tasks/server/outcome.py: read_outcome+7, without follow_runs: `handle.result(follow_runs=False)`": (
+        "`resolve_task` gives the last run of the chain: there is none to follow."
+    ),
 }
 """The same for the mutants of `code_mutants.py`."""
