@@ -36,6 +36,8 @@ ENDS_WITHIN = 90.0
 _BEGINS_WITHIN = 60.0
 _ACTS_WITHIN = 60.0
 _LEAVES_WITHIN = 20.0
+# Until nothing was asked for so long, or so long altogether.
+_QUIET, _GOES_ON_FOR = 2.5, 12.0
 _SAMPLES = 0.1
 _PATIENCE = 4
 _REPEATS = 3
@@ -163,9 +165,9 @@ class _Episode:
             began = datetime.now(UTC)
             self._journal.note("episode", "begins to act")
             self._injector.begin()
-            steps = [step for step in self._schedule.steps if step.actor.startswith("client-")]
-            acts = [asyncio.create_task(self._act(clients, step, began)) for step in steps]
+            acts = self._begin_acts(clients, began)
             await asyncio.wait(acts, timeout=_ACTS_WITHIN)
+            await self._let_go_on()
             await self._heal()
             # What is under way is answered now, or will never be.
             await asyncio.wait(acts, timeout=_ACTS_WITHIN)
@@ -181,10 +183,31 @@ class _Episode:
                 await asyncio.wait(pending, timeout=_LEAVES_WITHIN)
         self._findings += [Finding("left-behind", "", wrong) for wrong in await self._cluster.end()]
 
-    async def _act(self, clients: list[HostClient], step: Step, began: datetime) -> None:
+    def _begin_acts(self, clients: list[HostClient], began: datetime) -> list[asyncio.Task[None]]:
+        """Begin all that clients do. Of one invoice a step waits for the one before, unless both are of one moment."""
+        last: dict[str, list[asyncio.Task[None]]] = {}
+        races: dict[str, list[asyncio.Task[None]]] = {}
+        moments: dict[str, float] = {}
+        acts = []
+        for number, step in enumerate(each for each in self._schedule.steps if each.actor.startswith("client-")):
+            invoice = step.details.get("invoice", f"none {number}")
+            earlier, moment = last.get(invoice, []), step.when.seconds
+            is_race = moments.get(invoice) == moment
+            before = races.get(invoice, []) if is_race else earlier
+            act = asyncio.create_task(self._act(clients, step, began, before))
+            last[invoice] = [*earlier, act] if is_race else [act]
+            races[invoice], moments[invoice] = before, moment
+            acts.append(act)
+        return acts
+
+    async def _act(
+        self, clients: list[HostClient], step: Step, began: datetime, before: list[asyncio.Task[None]]
+    ) -> None:
         if step.when.event:
             raise ValueError(f"clients act at times, not at events: {step}")
         await asyncio.sleep(step.when.seconds)
+        if before:
+            await asyncio.wait(before)
         number = int(step.actor.partition("-")[2])
         for _ in range(_REPEATS):
             # Whose host has just gone uses another one. What was lost is asked again, which is promised to be safe.
@@ -194,6 +217,16 @@ class _Episode:
             known = [each for one in clients for each in one.acknowledged]
             if client is None or await client.act(step, began, known):
                 return
+
+    async def _let_go_on(self) -> None:
+        """Let what clients have begun meet the gateway for a while, before it answers well."""
+        self._journal.note("episode", "has acted")
+        before = -1
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GOES_ON_FOR):
+                while before != len(self._gateway.asked):
+                    before = len(self._gateway.asked)
+                    await asyncio.sleep(_QUIET)
 
     async def _heal(self) -> None:
         await self._injector.heal()

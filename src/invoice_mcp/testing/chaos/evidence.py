@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +23,9 @@ from invoice_mcp.testing.recordings.target import TARGET
 from temporal_replay import Code, Outcome, Recording, Replaying, Unreadable
 
 _RPC = timedelta(seconds=10)
-_POLL = 0.2
+_POLL = 0.3
+# So many are open for certain.
+_MANY = 5
 _REPLAYS_WITHIN = 120.0
 _ENDS_OF_ACTIVITIES = frozenset(
     {
@@ -67,7 +69,7 @@ class Evidence:
         return cls(await Client.connect(address, data_converter=pydantic_data_converter))
 
     async def executions(self) -> list[Execution]:
-        """All that Temporal lists, and of open ones how they are now: the list may lag behind.
+        """All that Temporal lists, and of open ones how they are now, if they are few: the list may lag behind.
 
         Raises:
             RPCError: Temporal can't be reached.
@@ -75,11 +77,14 @@ class Evidence:
         found = []
         async for each in self.client.list_workflows(rpc_timeout=_RPC):
             is_open = each.status is WorkflowExecutionStatus.RUNNING
-            if is_open:
-                handle = self.client.get_workflow_handle(each.id, run_id=each.run_id)
-                is_open = (await handle.describe(rpc_timeout=_RPC)).status is WorkflowExecutionStatus.RUNNING
             found.append(Execution(each.id, each.run_id, each.workflow_type, is_open))
-        return found
+        if sum(each.is_open for each in found) > _MANY:
+            return found
+        return [replace(each, is_open=each.is_open and await self._is_open(each)) for each in found]
+
+    async def _is_open(self, execution: Execution) -> bool:
+        handle = self.client.get_workflow_handle(execution.workflow_id, run_id=execution.run_id)
+        return (await handle.describe(rpc_timeout=_RPC)).status is WorkflowExecutionStatus.RUNNING
 
     async def until_ended(self, within: float) -> list[Execution]:
         """All executions, as soon as none is open any more, or when the time is over."""

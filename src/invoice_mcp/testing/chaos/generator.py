@@ -70,12 +70,12 @@ class _Generator:
             self._seed,
             temporal,
             Home.MOUNT if mounts else Home.FOLDER,
-            window=5.0,
+            window=10.0,
             workers=workers,
             servers=servers,
             clients=self._clients,
             erp=self._answers(tuple(ERP_FAULTS), 0.25),
-            gateway=self._answers(tuple(GATEWAY_FAULTS), 0.5),
+            gateway=self._answers(tuple(GATEWAY_FAULTS), 0.85),
         )
         steps = [*self._acts(), *self._faults(bare)]
         steps.sort(key=lambda step: (bool(step.when.event), step.when.seconds))
@@ -111,7 +111,7 @@ class _Generator:
         able = [kind for kind in kinds if kind not in LONG_FAULTS or kind in long]
         # For good, it is for few.
         chosen = [kind for kind in able if dice.random() < 0.5] or able
-        return Answers(round(dice.uniform(0.1, most), 2), tuple(chosen))
+        return Answers(round(dice.uniform(most / 3, most), 2), tuple(chosen))
 
     # -- what clients do -----------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class _Generator:
         ]
         if self._dice.random() < 0.4:
             yield from self._cancelled_after_a_query()
-        for _ in range(self._dice.randint(1, 4)):
+        for _ in range(self._dice.randint(3, 5)):
             yield from self._long()
         for _ in range(self._dice.randint(6, _MOST_INVOICES)):
             yield from self._dice.choice(stories)()
@@ -138,7 +138,7 @@ class _Generator:
             verb = dice.choice(("status", "status", "submit", "task-get", "submit-changed"))
             more = {"lines": dues} if verb.startswith("submit") else {"wait": dice.choice("0023")}
             yield self._step(self._moment(at), verb, number, **(more if verb != "task-get" else {}))
-        verdict = dice.choice(("approve", "approve", "approve", "task-decide", "reject", "cancel", ""))
+        verdict = dice.choice((*["approve"] * 6, "task-decide", "reject", "cancel", ""))
         if verdict:
             yield self._step(self._moment(at), verdict, number)
         if dice.random() < 0.3:
@@ -147,7 +147,7 @@ class _Generator:
     def _long(self) -> Iterator[Step]:
         """Many lines, paid at once."""
         number, at = self._next(), self._dice.uniform(0, 3)
-        yield self._step(at, "submit", number, lines=",".join(["past"] * self._dice.randint(8, 24)))
+        yield self._step(at, "submit", number, lines=",".join(["past"] * self._dice.randint(8, 30)))
         yield self._step(at + 0.3, "approve", number)
         if self._dice.random() < 0.3:
             yield self._step(self._moment(at + 0.5), "cancel", number)
