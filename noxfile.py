@@ -127,6 +127,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill and stop real processes in ten episodes, and judge them; arguments go to invoice-mcp chaos."""
+    session.install(".")
+    session.run("invoice-mcp", "chaos", *(session.posargs or ["--seed", "1", "--runs", "10", "--keep-going"]))
+
+
+@nox.session
 def nightly(session: nox.Session) -> None:
     """Play all words of five actions, of four on a server, ten times as many random lives, all on the real server."""
     session.install(".", *_group("test"))
@@ -137,6 +144,7 @@ def nightly(session: nox.Session) -> None:
     agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
     session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", QUICK, "--world=real", *IN_PARALLEL)
+    session.run("invoice-mcp", "chaos", "--for", "1h", "--keep-going")
 
 
 @nox.session

@@ -184,13 +184,15 @@ class _Episode:
         self._findings += [Finding("left-behind", "", wrong) for wrong in await self._cluster.end()]
 
     def _begin_acts(self, clients: list[HostClient], began: datetime) -> list[asyncio.Task[None]]:
-        """Begin all that clients do. Of one invoice a step waits for the one before, unless both are of one moment."""
+        """Begin all that clients do. Of one invoice a step waits for the one before, unless both are of one moment, or
+        the step says that it does not wait."""
         last: dict[str, list[asyncio.Task[None]]] = {}
         races: dict[str, list[asyncio.Task[None]]] = {}
         moments: dict[str, float] = {}
         acts = []
         for number, step in enumerate(each for each in self._schedule.steps if each.actor.startswith("client-")):
-            invoice = step.details.get("invoice", f"none {number}")
+            is_free = step.details.get("waits") == "no" or "invoice" not in step.details
+            invoice = f"free {number}" if is_free else step.details["invoice"]
             earlier, moment = last.get(invoice, []), step.when.seconds
             is_race = moments.get(invoice) == moment
             before = races.get(invoice, []) if is_race else earlier
