@@ -119,8 +119,8 @@ DEFECTS = (
         {
             "invoice_mcp/workflow/invoice.py": (
                 (
-                    "            if workflow.patched(STOPS_LINES_IN_ORDER):\n                await self._stop_lines()\n",
-                    "            if self._fault is not None:\n                await self._stop_lines()\n",
+                    "            if workflow.patched(STOPS_LINES_IN_ORDER):\n                await self._stop",
+                    "            if self._fault is not None:\n                await self._stop",
                 ),
             )
         },
