@@ -102,9 +102,8 @@ def chaos(
     chosen = schedule.seed if schedule is not None else secrets.randbelow(10**6) if seed is None else seed
     if prints:
         from invoice_mcp.testing.chaos.generator import Options, generate_schedule
-        from invoice_mcp.testing.chaos.storage import can_mount
 
-        click.echo(str(schedule or generate_schedule(chosen, Options(can_mount()))), nl=False)
+        click.echo(str(schedule or generate_schedule(chosen, Options.here())), nl=False)
         return
     _run(chosen, runs or (None if span else 1), span, schedule, keep, keep_going=keep_going, as_json=as_json)
 
@@ -138,12 +137,11 @@ def _run(
         from invoice_mcp.testing.chaos.clients import quiet
         from invoice_mcp.testing.chaos.generator import Options
         from invoice_mcp.testing.chaos.report import Reporter
-        from invoice_mcp.testing.chaos.storage import can_mount
 
         if not procfs.is_supported():
             raise Unable("It needs Linux: it finds the processes that it kills in /proc.")
         seconds = span.total_seconds() if span else None
-        plan = Plan(seed, runs, seconds, schedule, keep, keep_going, Options(can_mount()))
+        plan = Plan(seed, runs, seconds, schedule, keep, keep_going, Options.here())
         reporter = Reporter(plan)
         quiet()
         try:

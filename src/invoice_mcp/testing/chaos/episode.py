@@ -19,13 +19,14 @@ from invoice_mcp.domain.names import WORKFLOW_TYPE
 from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.chaos import judgement
 from invoice_mcp.testing.chaos.clients import Call, HostClient
+from invoice_mcp.testing.chaos.clock import Clock
 from invoice_mcp.testing.chaos.evidence import Evidence, Execution, damaged, unreplayable
 from invoice_mcp.testing.chaos.faults import Injector
 from invoice_mcp.testing.chaos.gateway import Gateway
 from invoice_mcp.testing.chaos.journal import Entry, Journal
 from invoice_mcp.testing.chaos.judgement import Finding
 from invoice_mcp.testing.chaos.processes import TEMPORAL, Cluster, dev_servers
-from invoice_mcp.testing.chaos.schedule import Home, Schedule, Step
+from invoice_mcp.testing.chaos.schedule import ClockKind, Home, Schedule, Step
 from invoice_mcp.testing.chaos.storage import storage_of
 from invoice_mcp.testing.records import ToolRefused
 from temporal_replay import Code
@@ -79,7 +80,7 @@ async def run_episode(schedule: Schedule, code: Code, keep: Path | None = None) 
         keep: Where logs and databases are kept; None: nowhere.
 
     Raises:
-        OSError: The schedule needs to mount, and this process may not.
+        OSError: The schedule needs to mount, and this process may not; or libfaketime, and there is none.
     """
     folder = Path(tempfile.mkdtemp(prefix="invoice-mcp-chaos-"))
     try:
@@ -110,8 +111,9 @@ class _Episode:
         with storage_of(home, mounts=mounts) as storage:
             async with self._gateway.serving():
                 urls = self._gateway.erp_url, self._gateway.payments_url
-                self._cluster = Cluster(self._folder, self._schedule, self._journal, *urls)
-                self._injector = Injector(self._cluster, self._journal, storage)
+                clock = Clock(self._folder / "clock", can_jump=self._schedule.clock is ClockKind.FAKE)
+                self._cluster = Cluster(self._folder, self._schedule, self._journal, *urls, clock.environment)
+                self._injector = Injector(self._cluster, self._journal, storage, clock)
                 clients = [
                     HostClient(f"client-{number}", kind, self._cluster, self._journal)
                     for number, kind in enumerate(self._schedule.clients)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from invoice_mcp.testing.chaos import procfs
+from invoice_mcp.testing.chaos.clock import Clock
 from invoice_mcp.testing.chaos.journal import Journal
 from invoice_mcp.testing.chaos.processes import RESTART_AFTER, Cluster
 from invoice_mcp.testing.chaos.schedule import Step
 from invoice_mcp.testing.chaos.storage import Storage
 
-KINDS = ("kill", "stop", "fill-disk", "read-only")
-"""What can be done to processes and storage."""
+KINDS = ("kill", "stop", "fill-disk", "read-only", "jump-clock")
+"""What can be done to processes, storage and clocks."""
 
 WORKERS = "workers"
 """Every process that works: the workers, or the servers where these work themselves."""
@@ -41,10 +42,11 @@ class Injector:
         stops: Every stop.
     """
 
-    def __init__(self, cluster: Cluster, journal: Journal, storage: Storage) -> None:
+    def __init__(self, cluster: Cluster, journal: Journal, storage: Storage, clock: Clock) -> None:
         self._cluster = cluster
         self._journal = journal
         self._storage = storage
+        self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self.done: Counter[str] = Counter()
         self.missed = 0
@@ -90,6 +92,8 @@ class Injector:
                 self._stop(step)
             case "fill-disk" | "read-only":
                 self._spoil(step)
+            case "jump-clock":
+                self._jump(step)
             case verb:
                 raise ValueError(f"{verb!r} is no kind of fault")
 
@@ -146,6 +150,13 @@ class Injector:
 
         self._keep(asyncio.create_task(heal()))
 
+    def _jump(self, step: Step) -> None:
+        by = step.details["by"]
+        if self._clock.jump(float(by)):
+            self._count("jump-clock", f"lets the clock of all but Temporal jump by {by} s")
+        else:
+            self._miss(f"would let the clock jump by {by} s, which can't be done")
+
     def _count(self, kind: str, what: str) -> None:
         self.done[kind] += 1
         self._journal.note("fault", what)
@@ -155,10 +166,11 @@ class Injector:
         self._journal.note("fault", what)
 
     async def heal(self) -> None:
-        """Let no more faults come; what is stopped goes on, and the storage is well."""
+        """Let no more faults come; what is stopped goes on, and storage and clock are well."""
         self.missed += self._journal.forget()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         self._storage.heal()
+        self._clock.heal()

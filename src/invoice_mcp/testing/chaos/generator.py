@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Self
 
+from invoice_mcp.testing.chaos.clock import libfaketime
 from invoice_mcp.testing.chaos.faults import WORKERS
 from invoice_mcp.testing.chaos.gateway import ERP_FAULTS, GATEWAY_FAULTS, LONG_FAULTS
 from invoice_mcp.testing.chaos.schedule import (
     Answers,
     ClientKind,
+    ClockKind,
     Home,
     LineAnswers,
     Schedule,
@@ -20,12 +23,16 @@ from invoice_mcp.testing.chaos.schedule import (
     Transport,
     When,
 )
+from invoice_mcp.testing.chaos.storage import can_mount
 
 LONGEST = 6.0
 """Seconds in which clients act."""
 
 STORAGE_FAULTS = ("fill-disk", "read-only")
 """Faults that need a home of its own file system."""
+
+CLOCK_FAULT = "jump-clock"
+"""The fault that needs libfaketime."""
 
 _MOST_INVOICES = 14
 # Faults that pay and leave the caller without a verdict.
@@ -38,9 +45,16 @@ class Options:
 
     Attributes:
         can_mount: Whether a home may be a file system of its own.
+        can_fake_clock: Whether clocks may jump.
     """
 
     can_mount: bool = False
+    can_fake_clock: bool = False
+
+    @classmethod
+    def here(cls) -> Self:
+        """What this process can do on this machine."""
+        return cls(can_mount(), libfaketime() is not None)
 
 
 def generate_schedule(seed: int, options: Options = Options()) -> Schedule:
@@ -71,12 +85,13 @@ class _Generator:
             self._seed,
             temporal,
             Home.MOUNT if mounts else Home.FOLDER,
+            ClockKind.FAKE if dice.random() < 0.2 else ClockKind.REAL,
             window=10.0,
             workers=workers,
             servers=servers,
             clients=self._clients,
             erp=self._answers(tuple(ERP_FAULTS), 0.25),
-            gateway=self._answers(tuple(GATEWAY_FAULTS), 0.85),
+            gateway=self._answers(tuple(GATEWAY_FAULTS), 0.95),
         )
         steps = [*self._acts(), *self._faults(bare)]
         steps.sort(key=lambda step: (bool(step.when.event), step.when.seconds))
@@ -84,6 +99,9 @@ class _Generator:
             # The rest is the same everywhere.
             bare = replace(bare, home=Home.FOLDER)
             steps = [step for step in steps if step.verb not in STORAGE_FAULTS]
+        if not self._options.can_fake_clock:
+            bare = replace(bare, clock=ClockKind.REAL)
+            steps = [step for step in steps if step.verb != CLOCK_FAULT]
         return replace(bare, lines=tuple(self._lines), steps=tuple(steps))
 
     # -- who there is --------------------------------------------------------------------------------------
@@ -110,9 +128,8 @@ class _Generator:
         # Some faults at a time only: a gateway that does everything seldom does one thing twice (swarm testing).
         long = LONG_FAULTS if dice.random() < 0.1 else ()
         able = [kind for kind in kinds if kind not in LONG_FAULTS or kind in long]
-        # For good, it is for few.
         chosen = [kind for kind in able if dice.random() < 0.5] or able
-        return Answers(round(dice.uniform(most / 3, most), 2), tuple(chosen))
+        return Answers(round(dice.uniform(most / 2, most), 2), tuple(chosen))
 
     # -- what clients do -----------------------------------------------------------------------------------
 
@@ -149,7 +166,7 @@ class _Generator:
     def _long(self) -> Iterator[Step]:
         """Many lines, paid at once."""
         number, at = self._next(), self._dice.uniform(0, 3)
-        yield self._step(at, "submit", number, lines=",".join(["past"] * self._dice.randint(8, 30)))
+        yield self._step(at, "submit", number, lines=",".join(["past"] * self._dice.randint(12, 40)))
         yield self._step(at + 0.3, "approve", number)
         if self._dice.random() < 0.3:
             yield self._step(self._moment(at + 0.5), "cancel", number)
@@ -217,6 +234,11 @@ class _Generator:
             kind = dice.choice(("fill-disk", "fill-disk", "read-only"))
             span = f"{dice.uniform(0.5, 2.5):.1f}"
             yield Step(When(round(dice.uniform(0, 5), 2)), "fault", kind, {"seconds": span})
+
+        if schedule.clock is ClockKind.FAKE:
+            for _ in range(dice.randint(1, 2)):
+                by = dice.choice((-86400, -3600, -60, -5, 5, 60, 3600, 86400, 86400 * 400))
+                yield Step(When(round(dice.uniform(0, LONGEST), 2)), "fault", CLOCK_FAULT, {"by": str(by)})
 
     def _process_fault(self, names: list[str]) -> Step:
         dice = self._dice

@@ -108,6 +108,7 @@ class Cluster:
     Attributes:
         hosts: Names of the servers on stdio, which clients start by `stdio_command`.
         daemons: The other processes, by name.
+        clock: What processes need in their environment for a clock that jumps.
     """
 
     folder: Path
@@ -115,6 +116,7 @@ class Cluster:
     journal: Journal
     erp_url: str
     payments_url: str
+    clock: Mapping[str, str] = field(default_factory=dict)
     daemons: dict[str, Daemon] = field(init=False, default_factory=dict)
     hosts: list[str] = field(init=False, default_factory=list)
     restart_after: dict[str, float] = field(init=False, default_factory=dict)
@@ -157,6 +159,7 @@ class Cluster:
             "INVOICE_MCP_ACCEPT_EMBEDDED_RISK": "1",
             "ERP_URL": self.erp_url,
             "PAYMENTS_URL": self.payments_url,
+            **self.clock,
         }
 
     def _reach(self) -> list[str]:

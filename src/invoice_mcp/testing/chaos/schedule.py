@@ -43,6 +43,14 @@ class Home(StrEnum):
     """A small file system of its own, which can be full or read-only. Needs the right to mount."""
 
 
+class ClockKind(StrEnum):
+    """Whose time the processes have, but for Temporal's server."""
+
+    REAL = "real"
+    FAKE = "fake"
+    """One that can jump. Needs libfaketime."""
+
+
 @dataclass(frozen=True)
 class When:
     """A moment of an episode.
@@ -159,6 +167,7 @@ class Schedule:
     seed: int
     temporal: Temporal = Temporal.EMBEDDED
     home: Home = Home.FOLDER
+    clock: ClockKind = ClockKind.REAL
     window: float = 6.0
     workers: int = 0
     servers: tuple[Server, ...] = ()
@@ -176,6 +185,7 @@ class Schedule:
         yield f"seed {self.seed}"
         yield f"temporal {self.temporal}"
         yield f"home {self.home}"
+        yield f"clock {self.clock}"
         yield f"window {self.window:g}"
         yield f"workers {self.workers}"
         for server in self.servers:
@@ -215,7 +225,20 @@ class Schedule:
             raise ScheduleError(f"it can't be read: {error!r}") from None
 
 
-_PARTS = ("seed", "temporal", "home", "window", "workers", "server", "client", "erp", "gateway", "line", "step")
+_PARTS = (
+    "seed",
+    "temporal",
+    "home",
+    "clock",
+    "window",
+    "workers",
+    "server",
+    "client",
+    "erp",
+    "gateway",
+    "line",
+    "step",
+)
 _BOOLEANS: Mapping[str, bool] = MappingProxyType({"yes": True, "no": False})
 
 
@@ -229,6 +252,7 @@ def _read(found: Mapping[str, list[str]]) -> Schedule:
         seed=int(last["seed"]),
         temporal=Temporal(last["temporal"]),
         home=Home(last["home"]),
+        clock=ClockKind(last.get("clock", ClockKind.REAL)),
         window=float(last["window"]),
         workers=int(last["workers"]),
         servers=tuple(_server(_pairs(text.split())) for text in found.get("server", ())),

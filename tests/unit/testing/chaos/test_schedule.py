@@ -9,8 +9,8 @@ import pytest
 from invoice_mcp.testing.chaos.clients import an_invoice
 from invoice_mcp.testing.chaos.faults import KINDS
 from invoice_mcp.testing.chaos.gateway import ERP_FAULTS, GATEWAY_FAULTS
-from invoice_mcp.testing.chaos.generator import STORAGE_FAULTS, Options, generate_schedule
-from invoice_mcp.testing.chaos.schedule import Home, Schedule, ScheduleError, Step, Temporal, Transport, When
+from invoice_mcp.testing.chaos.generator import CLOCK_FAULT, STORAGE_FAULTS, Options, generate_schedule
+from invoice_mcp.testing.chaos.schedule import ClockKind, Home, Schedule, ScheduleError, Step, Temporal, Transport, When
 from tests.desk import PAST
 from tests.requirements import requirement
 
@@ -43,14 +43,14 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
 @pytest.mark.parametrize("can_mount", [True, False])
 def test_every_schedule_is_read_as_it_is_printed_and_comes_again_from_its_seed(can_mount: bool) -> None:
     for seed in SEEDS:
-        schedule = generate_schedule(seed, Options(can_mount))
+        schedule = generate_schedule(seed, Options(can_mount, can_mount))
         assert Schedule.parse(str(schedule)) == schedule
-        assert generate_schedule(seed, Options(can_mount)) == schedule
+        assert generate_schedule(seed, Options(can_mount, can_mount)) == schedule
 
 
 @requirement("CHAOS-SCHEDULE")
 def test_other_seeds_give_other_schedules_and_together_everything_there_is() -> None:
-    schedules = [generate_schedule(seed, Options(can_mount=True)) for seed in SEEDS]
+    schedules = [generate_schedule(seed, Options(can_mount=True, can_fake_clock=True)) for seed in SEEDS]
     assert len(set(map(str, schedules))) == len(SEEDS)
     assert {each.temporal for each in schedules} == set(Temporal)
     assert {each.home for each in schedules} == set(Home)
@@ -66,7 +66,7 @@ def test_other_seeds_give_other_schedules_and_together_everything_there_is() -> 
 @requirement("CHAOS-SCHEDULE")
 def test_faults_and_actions_name_what_there_is() -> None:
     for seed in SEEDS:
-        schedule = generate_schedule(seed, Options(can_mount=True))
+        schedule = generate_schedule(seed, Options(can_mount=True, can_fake_clock=True))
         names = {f"serve-{n}" for n in range(len(schedule.servers))}
         names |= {f"worker-{n}" for n in range(schedule.workers)} | {"workers", "temporal"}
         names |= {"guardian"} if schedule.temporal is Temporal.EMBEDDED else set()
@@ -80,11 +80,12 @@ def test_faults_and_actions_name_what_there_is() -> None:
 
 
 @requirement("CHAOS-SCHEDULE")
-def test_without_mounts_a_seed_gives_the_same_but_for_the_storage() -> None:
+def test_without_mounts_and_fake_clocks_a_seed_gives_the_same_but_for_these() -> None:
     for seed in SEEDS:
-        mounting, plain = (generate_schedule(seed, Options(can)) for can in (True, False))
-        assert plain.home is Home.FOLDER
-        assert plain.steps == tuple(step for step in mounting.steps if step.verb not in STORAGE_FAULTS)
+        mounting, plain = (generate_schedule(seed, Options(can, can)) for can in (True, False))
+        assert (plain.home, plain.clock) == (Home.FOLDER, ClockKind.REAL)
+        special = {*STORAGE_FAULTS, CLOCK_FAULT}
+        assert plain.steps == tuple(step for step in mounting.steps if step.verb not in special)
         assert (plain.servers, plain.clients, plain.lines) == (mounting.servers, mounting.clients, mounting.lines)
 
 
