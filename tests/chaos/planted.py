@@ -82,35 +82,75 @@ _PAY_LATER = (
 )
 _ACTIVITIES = "invoice_mcp/workflow/activities.py"
 
-# Written by hand: a query waits for a worker while a line becomes due and its invoice is cancelled.
-_QUERY_AND_CANCEL = """\
+_HEAD = """\
 chaos 1
 seed 1
-temporal external
+temporal {temporal}
 home folder
+clock real
 window 30
-workers 1
+workers {workers}
+erp rate=0 kinds=
+gateway rate={rate} kinds=slow
+"""
+_ONE_SERVER = """\
 server transport=http stderr_full=no
 client server=0 legacy=no forms=no tasks=no
 client server=0 legacy=no forms=no tasks=no
-erp rate=0 kinds=
-gateway rate=0 kinds=
 """
+_TWO_HOSTS = """\
+server transport=stdio stderr_full=no
+server transport=stdio stderr_full=no
+client server=0 legacy=no forms=no tasks=no
+client server=1 legacy=no forms=no tasks=no
+"""
+_EMBEDDED = _HEAD.format(temporal="embedded", workers=0, rate=0) + _TWO_HOSTS
 
 
-def _query_and_cancel(invoices: int = 4) -> str:
+def _submitted(invoice: int, lines: str, *moments: float) -> list[str]:
+    """Submit and approve an invoice, at each moment."""
     steps = []
+    for at in moments:
+        steps.append(f"step {at:g}s client-0 submit invoice={invoice} lines={lines}")
+        steps.append(f"step {at + 0.2:g}s client-0 approve invoice={invoice}")
+    return steps
+
+
+def _lost_each_time() -> str:
+    """A payment is made, and its every answer lost; then it is submitted again."""
+    steps = _submitted(1, "past", 0, 8, 12, 16)
+    return _EMBEDDED + "\n".join(["line invoice=1 line=1 times=3 kind=lose-after", *steps]) + "\n"
+
+
+def _guardian_killed() -> str:
+    """The guardian of a server that is used is killed."""
+    steps = [*_submitted(1, "past,3,4", 0), "step 1s fault kill process=guardian", "step 4s client-1 list"]
+    return _EMBEDDED + "\n".join(steps) + "\n"
+
+
+def _server_killed(kills: int = 14) -> str:
+    """The server is killed again and again while it writes much."""
+    lines = ",".join(["past"] * 30)
+    steps = [step for invoice in range(1, 7) for step in _submitted(invoice, lines, 0.5 * invoice)]
+    steps += [f"step pay#{5 * n}+0.0{n % 7 + 1}s fault kill process=temporal" for n in range(1, kills + 1)]
+    return _EMBEDDED + "\n".join(steps) + "\n"
+
+
+def _query_and_cancel(invoices: int = 14) -> str:
+    """Cancelled one after another: of some, the task waits for the worker that was killed when another one comes.
+
+    For two seconds, that is, in which that one takes the query first. When it comes is the machine's.
+    """
+    steps, due = ["step 5s fault kill process=workers restart=1"], 7.0
     for number in range(1, invoices + 1):
-        due = 8 + 0.1 * number
         steps += [
-            f"step 0s client-0 submit invoice={number} lines={due:g},{due + 8:g}",
+            f"step 0s client-0 submit invoice={number} lines={due:g},{due + 20:g}",
             f"step 0.5s client-0 approve invoice={number}",
-            f"step {due - 0.4:g}s client-1 status invoice={number} wait=0 waits=no",
-            f"step {due + 0.3:g}s client-0 cancel invoice={number} waits=no",
-            f"step {due + 0.5:g}s client-1 status invoice={number} wait=0 waits=no",
+            f"step {due + number:g}s client-0 cancel invoice={number} waits=no",
+            *(f"step {due + after:g}s client-1 status invoice={number} wait=0 waits=no" for after in range(0, 16, 2)),
         ]
-    steps.append("step 6s fault kill process=workers restart=3")
-    return _QUERY_AND_CANCEL + "\n".join(steps) + "\n"
+    head = _HEAD.format(temporal="external", workers=1, rate=1) + _ONE_SERVER
+    return head + "\n".join(steps) + "\n"
 
 
 DEFECTS = (
@@ -136,8 +176,7 @@ DEFECTS = (
             )
         },
         ("damaged", "stuck", "lost", "untrue", "unjudged"),
-        seed=0,
-        runs=20,
+        schedule=_server_killed(),
     ),
     Defect(
         "key-with-run-id",
@@ -150,6 +189,7 @@ DEFECTS = (
             )
         },
         ("double-paid",),
+        schedule=_lost_each_time(),
     ),
     Defect(
         "two-servers-one-file",
@@ -165,6 +205,7 @@ DEFECTS = (
             ),
         },
         ("two-servers", "left-behind"),
+        schedule=_guardian_killed(),
     ),
     Defect(
         "acknowledges-before-it-pays",

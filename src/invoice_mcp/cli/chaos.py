@@ -132,6 +132,7 @@ def _run(
     # What is imported from here on takes a second, in which somebody may think better of it.
     with asked_by_ctrl_c() as stop:
         from invoice_mcp.output import tell
+        from invoice_mcp.temporal.connection import log_through_python
         from invoice_mcp.testing.chaos import procfs
         from invoice_mcp.testing.chaos.campaign import Plan, run_campaign
         from invoice_mcp.testing.chaos.clients import quiet
@@ -143,6 +144,8 @@ def _run(
         seconds = span.total_seconds() if span else None
         plan = Plan(seed, runs, seconds, schedule, keep, keep_going, Options.here())
         reporter = Reporter(plan)
+        # By itself the SDK writes to stdout what it does not replay.
+        log_through_python()
         quiet()
         try:
             with reporter.progress():

@@ -349,6 +349,6 @@ def _words(error: BaseException) -> str:
 
 
 def quiet() -> None:
-    """Say nothing of what clients see whose servers are killed: it is what they are for."""
-    for name in ("mcp", "asyncio", "httpx2"):
+    """Log nothing of what clients see whose servers are killed, nor of what does not replay: that is judged."""
+    for name in ("mcp", "asyncio", "httpx2", "temporalio"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

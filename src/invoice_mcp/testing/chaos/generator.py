@@ -184,15 +184,18 @@ class _Generator:
 
         The worker that comes then may answer the query first, from a replay: see docs/upstream/query-before-task.md.
         """
-        number, at = self._next(), self._dice.uniform(0, 0.3)
+        at = self._dice.uniform(0, 0.3)
         due = round(at + self._dice.uniform(5.0, 6.0), 2)
-        yield self._step(at, "submit", number, lines=f"{due:g},{due + 12:g}")
-        yield self._step(at + 0.1, "approve", number)
-        killed = {"process": WORKERS, "restart": f"{self._dice.uniform(2.5, 3.5):.1f}"}
-        yield Step(When(round(due - 2, 2)), "fault", "kill", killed)
-        for after in (-0.5, 0.1, 0.6):
-            yield self._step(due + after, "status", number, wait="0", waits="no")
-        yield self._step(due + 0.4, "cancel", number, waits="no")
+        killed = {"process": WORKERS, "restart": f"{self._dice.uniform(0.3, 1.5):.1f}"}
+        yield Step(When(round(due - 1.5, 2)), "fault", "kill", killed)
+        # One of them just before the worker comes: how long that takes to start is the machine's.
+        for cancelled in (0.4, 1.9, 3.4, 4.9):
+            number = self._next()
+            yield self._step(at, "submit", number, lines=f"{due:g},{due + 12:g}")
+            yield self._step(at + 0.1, "approve", number)
+            for after in (0, 2, 4):
+                yield self._step(due + after, "status", number, wait="0", waits="no")
+            yield self._step(due + cancelled, "cancel", number, waits="no")
 
     def _lost_each_time(self) -> Iterator[Step]:
         """A payment that is made, and whose every answer is lost; then submitted again."""
