@@ -128,14 +128,6 @@ def _guardian_killed() -> str:
     return _EMBEDDED + "\n".join(steps) + "\n"
 
 
-def _server_killed(kills: int = 14) -> str:
-    """The server is killed again and again while it writes much."""
-    lines = ",".join(["past"] * 30)
-    steps = [step for invoice in range(1, 7) for step in _submitted(invoice, lines, 0.5 * invoice)]
-    steps += [f"step pay#{5 * n}+0.0{n % 7 + 1}s fault kill process=temporal" for n in range(1, kills + 1)]
-    return _EMBEDDED + "\n".join(steps) + "\n"
-
-
 def _query_and_cancel(invoices: int = 14) -> str:
     """Cancelled one after another: of some, the task waits for the worker that was killed when another one comes.
 
@@ -169,14 +161,13 @@ DEFECTS = (
         schedule=_query_and_cancel(),
     ),
     Defect(
-        "no-journal",
+        "wal-off",
         {
             "invoice_mcp/temporal/embedded.py": (
-                ('("journal_mode=wal", "synchronous=full")', '("journal_mode=off", "synchronous=off")'),
+                ('("journal_mode=wal", "synchronous=full")', '("journal_mode=delete", "synchronous=full")'),
             )
         },
-        ("damaged", "stuck", "lost", "untrue", "unjudged"),
-        schedule=_server_killed(),
+        ("damaged",),
     ),
     Defect(
         "key-with-run-id",

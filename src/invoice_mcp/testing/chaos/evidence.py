@@ -183,7 +183,10 @@ async def unreplayable(histories: dict[Execution, WorkflowHistory], code: Code) 
 
 
 def damaged(databases: Iterable[Path]) -> list[Finding]:
-    """Databases that SQLite itself finds damaged."""
+    """Databases that SQLite itself finds damaged, or that are not in WAL mode.
+
+    Without it a killed server damages nothing: that takes the end of the machine, which no episode can bring about.
+    """
     found = []
     for path in databases:
         if not path.exists():
@@ -193,6 +196,14 @@ def damaged(databases: Iterable[Path]) -> list[Finding]:
                 said = "; ".join(str(row[0]) for row in reading.execute("PRAGMA integrity_check(5)"))
         except sqlite3.Error as error:
             said = str(error)
+        if said == "ok" and not _is_in_wal_mode(path):
+            said = "it is not in WAL mode, as promised: what the machine's end interrupts may be torn"
         if said != "ok":
             found.append(Finding("damaged", path.name, said[:500]))
     return found
+
+
+def _is_in_wal_mode(database: Path) -> bool:
+    # The versions that write and read, in the header of the file (sqlite.org/fileformat.html): 2 is WAL.
+    with database.open("rb") as file:
+        return file.read(20)[18:] == b"\x02\x02"

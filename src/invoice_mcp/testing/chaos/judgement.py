@@ -28,7 +28,7 @@ KINDS: Mapping[str, str] = {
     "late": "Every answer comes within the promised time.",
     "left-behind": "No process, port or file is left behind.",
     "two-servers": "At most one Temporal server writes a database.",
-    "damaged": "No database is damaged.",
+    "damaged": "No database is damaged, and each is in WAL mode.",
     "unjudged": "Everything can be looked at.",
 }
 """What an episode can break, and what is promised instead."""

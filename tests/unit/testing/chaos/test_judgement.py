@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -192,6 +194,16 @@ def test_a_database_that_sqlite_finds_damaged_is_a_finding(tmp_path: Path) -> No
     path = tmp_path / "temporal.db"
     path.write_bytes(b"SQLite format 3\0" + b"garbage" * 100)
     assert [found.kind for found in damaged([path, tmp_path / "missing.db"])] == ["damaged"]
+
+
+@requirement("CHAOS-JUDGEMENT")
+@pytest.mark.parametrize(("mode", "is_found"), [("wal", False), ("delete", True)])
+def test_a_database_that_is_not_in_wal_mode_is_a_finding(mode: str, is_found: bool, tmp_path: Path) -> None:
+    path = tmp_path / "temporal.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA journal_mode={mode}")
+        database.execute("CREATE TABLE t (x)")
+    assert bool(damaged([path])) is is_found
 
 
 # -- the report ------------------------------------------------------------------------------------------------
