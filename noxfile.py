@@ -130,7 +130,7 @@ def conformance(session: nox.Session) -> None:
 def chaos(session: nox.Session) -> None:
     """Kill and stop real processes in ten episodes, and judge them; arguments go to invoice-mcp chaos."""
     session.install(".")
-    session.run("invoice-mcp", "chaos", *(session.posargs or ["--seed", "1", "--runs", "10", "--keep-going"]))
+    session.run("invoice-mcp", "chaos", *(session.posargs or ["--seed=1", "--runs=10", "--jobs=3", "--keep-going"]))
 
 
 @nox.session
@@ -144,7 +144,7 @@ def nightly(session: nox.Session) -> None:
     agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
     session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", QUICK, "--world=real", *IN_PARALLEL)
-    session.run("invoice-mcp", "chaos", "--for", "1h", "--keep-going")
+    session.run("invoice-mcp", "chaos", "--for=1h", "--jobs=2", "--keep-going")
 
 
 @nox.session

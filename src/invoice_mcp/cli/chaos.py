@@ -10,14 +10,16 @@ import secrets
 import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from invoice_mcp.cli.options import duration
 
 if TYPE_CHECKING:
+    from invoice_mcp.testing.chaos.campaign import Plan
     from invoice_mcp.testing.chaos.schedule import Schedule
+    from invoice_mcp.testing.simulate.process.interrupt import Stop
 
 _KEPT, _BROKEN, _INTERRUPTED = 0, 1, 130
 # Ids of invoices are made of it.
@@ -33,7 +35,7 @@ class Unable(click.ClickException):
 @click.command(
     epilog="""\b
 Examples:
-  invoice-mcp chaos --runs 10
+  invoice-mcp chaos --runs 10 --jobs 2
   invoice-mcp chaos --for 1h --keep-going --keep chaos-logs
   invoice-mcp chaos --seed 7
   invoice-mcp chaos --seed 7 --print > seven.txt
@@ -65,6 +67,9 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run,
     help="Run a schedule that --print or --keep wrote; - is stdin. Instead of --seed.",
 )
 @click.option("--print", "prints", is_flag=True, help="Print the schedule of the seed, and run nothing.")
+@click.option(
+    "--jobs", type=click.IntRange(1, 16), default=1, show_default=True, help="How many episodes run at the same time."
+)
 @click.option("--keep-going", is_flag=True, help="Go on after a failure, and report them all.")
 @click.option(
     "--keep",
@@ -79,6 +84,7 @@ def chaos(
     span: timedelta | None,
     file: Path | None,
     prints: bool,
+    jobs: int,
     keep_going: bool,
     keep: Path | None,
     as_json: bool,
@@ -94,6 +100,8 @@ def chaos(
     approval, every report is true, every history replays to the letter, every answer came in time, and nothing is left
     behind. What is not so is reported, with the command that repeats it. Needs Linux.
     """
+    from invoice_mcp.testing.simulate.process.interrupt import asked_by_ctrl_c
+
     if file is not None and seed is not None:
         raise click.UsageError("--schedule has its seed in it: leave out --seed")
     if runs is not None and span is not None:
@@ -105,7 +113,16 @@ def chaos(
 
         click.echo(str(schedule or generate_schedule(chosen, Options.here())), nl=False)
         return
-    _run(chosen, runs or (None if span else 1), span, schedule, keep, keep_going=keep_going, as_json=as_json)
+    # What is imported from here on takes a second, in which somebody may think better of it.
+    with asked_by_ctrl_c() as stop:
+        from invoice_mcp.testing.chaos.campaign import Plan
+        from invoice_mcp.testing.chaos.generator import Options
+
+        count = runs or (None if span else 1)
+        seconds = span.total_seconds() if span else None
+        plan = Plan(chosen, count, seconds, schedule, keep, keep_going, jobs, Options.here())
+        status = _run(plan, stop, as_json=as_json)
+    sys.exit(status)
 
 
 def _schedule(file: Path) -> Schedule:
@@ -117,43 +134,28 @@ def _schedule(file: Path) -> Schedule:
         raise click.BadParameter(f"{file} is no schedule: {error}", param_hint="--schedule") from None
 
 
-def _run(
-    seed: int,
-    runs: int | None,
-    span: timedelta | None,
-    schedule: Schedule | None,
-    keep: Path | None,
-    *,
-    keep_going: bool,
-    as_json: bool,
-) -> NoReturn:
-    from invoice_mcp.testing.simulate.process.interrupt import asked_by_ctrl_c
+def _run(plan: Plan, stop: Stop, *, as_json: bool) -> int:
+    """Run a campaign, and report it; what is returned is the exit status."""
+    from invoice_mcp.output import tell
+    from invoice_mcp.temporal.connection import log_through_python
+    from invoice_mcp.testing.chaos import procfs
+    from invoice_mcp.testing.chaos.campaign import run_campaign
+    from invoice_mcp.testing.chaos.clients import quiet
+    from invoice_mcp.testing.chaos.report import Reporter
 
-    # What is imported from here on takes a second, in which somebody may think better of it.
-    with asked_by_ctrl_c() as stop:
-        from invoice_mcp.output import tell
-        from invoice_mcp.temporal.connection import log_through_python
-        from invoice_mcp.testing.chaos import procfs
-        from invoice_mcp.testing.chaos.campaign import Plan, run_campaign
-        from invoice_mcp.testing.chaos.clients import quiet
-        from invoice_mcp.testing.chaos.generator import Options
-        from invoice_mcp.testing.chaos.report import Reporter
-
-        if not procfs.is_supported():
-            raise Unable("It needs Linux: it finds the processes that it kills in /proc.")
-        seconds = span.total_seconds() if span else None
-        plan = Plan(seed, runs, seconds, schedule, keep, keep_going, Options.here())
-        reporter = Reporter(plan)
-        # By itself the SDK writes to stdout what it does not replay.
-        log_through_python()
-        quiet()
-        try:
-            with reporter.progress():
-                asyncio.run(run_campaign(plan, reporter.add, lambda: stop.is_asked))
-            reporter.is_interrupted = stop.is_asked
-        except KeyboardInterrupt:
-            reporter.is_interrupted = True
-        except OSError as error:
-            raise Unable(str(error)) from None
-        tell(reporter.as_json if as_json else reporter.as_text)
-    sys.exit(_INTERRUPTED if reporter.is_interrupted else _BROKEN if reporter.totals.failed else _KEPT)
+    if not procfs.is_supported():
+        raise Unable("It needs Linux: it finds the processes that it kills in /proc.")
+    # By itself the SDK writes to stdout what it does not replay.
+    log_through_python()
+    quiet()
+    reporter = Reporter(plan)
+    try:
+        with reporter.progress():
+            asyncio.run(run_campaign(plan, reporter.add, lambda: stop.is_asked))
+        reporter.is_interrupted = stop.is_asked
+    except KeyboardInterrupt:
+        reporter.is_interrupted = True
+    except OSError as error:
+        raise Unable(str(error)) from None
+    tell(reporter.as_json if as_json else reporter.as_text)
+    return _INTERRUPTED if reporter.is_interrupted else _BROKEN if reporter.totals.failed else _KEPT

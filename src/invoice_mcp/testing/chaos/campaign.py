@@ -1,7 +1,8 @@
-"""A campaign: episodes one after another, from seeds or from a schedule, and their totals."""
+"""A campaign: episodes, from seeds or from a schedule, and their totals."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from invoice_mcp.testing.chaos.clients import Call
 from invoice_mcp.testing.chaos.episode import Verdict, run_episode
-from invoice_mcp.testing.chaos.evidence import loaded_code
+from invoice_mcp.testing.chaos.evidence import StrictReplay
 from invoice_mcp.testing.chaos.generator import Options, generate_schedule
 from invoice_mcp.testing.chaos.schedule import Schedule
 
@@ -25,6 +26,7 @@ class Plan:
         seconds: No episode begins after so long; None: there is no limit.
         schedule: Run this instead of schedules from seeds, each time.
         keep: A folder for the logs of each episode; None: kept nowhere.
+        jobs: How many episodes run at the same time.
     """
 
     seed: int = 0
@@ -33,6 +35,7 @@ class Plan:
     schedule: Schedule | None = None
     keep: Path | None = None
     keep_going: bool = False
+    jobs: int = 1
     options: Options = field(default_factory=Options)
 
     def schedules(self) -> Iterator[Schedule]:
@@ -88,12 +91,23 @@ async def run_campaign(plan: Plan, report: Callable[[Verdict], None], is_stopped
     Raises:
         OSError: A schedule needs to mount, and this process may not.
     """
-    code, began = loaded_code(), time.monotonic()
-    for number, schedule in enumerate(plan.schedules()):
-        if is_stopped() or (plan.seconds is not None and time.monotonic() - began > plan.seconds):
-            return
-        keep = plan.keep / f"{number:04}-seed-{schedule.seed}" if plan.keep is not None else None
-        verdict = await run_episode(schedule, code, keep)
-        report(verdict)
-        if verdict.findings and not plan.keep_going:
-            return
+    replay, began, episodes, failed = StrictReplay(), time.monotonic(), enumerate(plan.schedules()), asyncio.Event()
+
+    async def work() -> None:
+        for number, schedule in episodes:
+            keep = plan.keep / f"{number:04}-seed-{schedule.seed}" if plan.keep is not None else None
+            verdict = await run_episode(schedule, replay, keep)
+            report(verdict)
+            if verdict.findings and not plan.keep_going:
+                failed.set()
+            is_over = plan.seconds is not None and time.monotonic() - began > plan.seconds
+            if is_over or failed.is_set() or is_stopped():
+                return
+
+    jobs = [asyncio.create_task(work()) for _ in range(plan.jobs)]
+    try:
+        await asyncio.gather(*jobs)
+    finally:
+        for job in jobs:
+            job.cancel()
+        await asyncio.wait(jobs)

@@ -21,6 +21,7 @@ from mcp_types import (
     TextContent,
 )
 
+from invoice_mcp.domain.errors import Code
 from invoice_mcp.testing.chaos import procfs
 from invoice_mcp.testing.chaos.journal import Journal
 from invoice_mcp.testing.chaos.pipes import stderr_of
@@ -37,7 +38,9 @@ _GIVES_UP_AFTER = 45.0
 _CONNECTS_WITHIN = 40.0
 _WAITS_FOR_CONNECTION = 8.0
 _POLL = 0.03
-_TOOLS = frozenset({"trigger", "status", "approve", "reject", "cancel", "list"})
+_UNANSWERED = frozenset({LOST, TIMED_OUT, DISCONNECTED})
+# Repeating it is safe, as their texts say.
+_LATER = frozenset({Code.NO_WORKER, Code.NO_ANSWER, Code.TEMPORAL_UNAVAILABLE})
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,7 @@ class HostClient:
     # -- what it does --------------------------------------------------------------------------------------
 
     async def act(self, step: Step, began: datetime, tasks: Sequence[Acknowledged]) -> bool:
-        """Do what a step says, and keep what is answered; whether there was any answer.
+        """Do what a step says, and keep what is answered; whether it need not be asked again, as far as that tells.
 
         Args:
             began: What due dates are counted from.
@@ -230,7 +233,7 @@ class HostClient:
                 await self._task(step.verb, which["workflow_id"], tasks)
             case verb:
                 raise ValueError(f"a client does not know how to {verb}")
-        return self._last_code not in {LOST, TIMED_OUT, DISCONNECTED}
+        return self._last_code not in (_UNANSWERED if step.verb in {"status", "list"} else _UNANSWERED | _LATER)
 
     async def call(self, tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Call a tool; its structured content, None where there is none."""

@@ -20,7 +20,7 @@ from invoice_mcp.domain.report import InvoiceReport
 from invoice_mcp.testing.chaos import judgement
 from invoice_mcp.testing.chaos.clients import Call, HostClient
 from invoice_mcp.testing.chaos.clock import Clock
-from invoice_mcp.testing.chaos.evidence import Evidence, Execution, damaged, unreplayable
+from invoice_mcp.testing.chaos.evidence import Evidence, Execution, StrictReplay, damaged
 from invoice_mcp.testing.chaos.faults import Injector
 from invoice_mcp.testing.chaos.gateway import Gateway
 from invoice_mcp.testing.chaos.journal import Entry, Journal
@@ -29,7 +29,6 @@ from invoice_mcp.testing.chaos.processes import TEMPORAL, Cluster, dev_servers
 from invoice_mcp.testing.chaos.schedule import ClockKind, Home, Schedule, Step
 from invoice_mcp.testing.chaos.storage import storage_of
 from invoice_mcp.testing.records import ToolRefused
-from temporal_replay import Code
 
 ENDS_WITHIN = 90.0
 """Seconds after healing in which every invoice has to end, and every client to be connected again."""
@@ -41,7 +40,7 @@ _LEAVES_WITHIN = 20.0
 _QUIET, _GOES_ON_FOR = 2.5, 12.0
 _SAMPLES = 0.1
 _PATIENCE = 4
-_REPEATS = 3
+_REPEATS, _AGAIN_AFTER = 3, 0.5
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,11 @@ class Verdict:
     timeline: tuple[Entry, ...]
 
 
-async def run_episode(schedule: Schedule, code: Code, keep: Path | None = None) -> Verdict:
+async def run_episode(schedule: Schedule, replay: StrictReplay, keep: Path | None = None) -> Verdict:
     """Run one episode, and judge it.
 
     Args:
-        code: What histories are replayed with.
+        replay: What histories are replayed by.
         keep: Where logs and databases are kept; None: nowhere.
 
     Raises:
@@ -84,7 +83,7 @@ async def run_episode(schedule: Schedule, code: Code, keep: Path | None = None) 
     """
     folder = Path(tempfile.mkdtemp(prefix="invoice-mcp-chaos-"))
     try:
-        return await _Episode(schedule, code, folder).run()
+        return await _Episode(schedule, replay, folder).run()
     finally:
         if keep is not None:
             shutil.copytree(folder, keep, dirs_exist_ok=True, ignore_dangling_symlinks=True)
@@ -92,9 +91,9 @@ async def run_episode(schedule: Schedule, code: Code, keep: Path | None = None) 
 
 
 class _Episode:
-    def __init__(self, schedule: Schedule, code: Code, folder: Path) -> None:
+    def __init__(self, schedule: Schedule, replay: StrictReplay, folder: Path) -> None:
         self._schedule = schedule
-        self._code = code
+        self._replay = replay
         self._journal = Journal(folder / "journal.jsonl")
         self._gateway = Gateway(schedule.seed, self._journal, schedule.erp, schedule.gateway, schedule.lines)
         self._folder = folder
@@ -164,6 +163,7 @@ class _Episode:
         try:
             await asyncio.gather(*(client.connected(_BEGINS_WITHIN) for client in clients))
             await asyncio.gather(*(client.until_ready(_BEGINS_WITHIN) for client in clients if client.is_connected))
+            await self._cluster.until_working(_BEGINS_WITHIN)
             began = datetime.now(UTC)
             self._journal.note("episode", "begins to act")
             self._injector.begin()
@@ -221,6 +221,7 @@ class _Episode:
             known = [each for one in clients for each in one.acknowledged]
             if client is None or await client.act(step, began, known):
                 return
+            await asyncio.sleep(_AGAIN_AFTER)
 
     async def _let_go_on(self) -> None:
         """Let what clients have begun meet the gateway for a while, before it answers well."""
@@ -284,7 +285,7 @@ class _Episode:
         self._findings += judgement.stuck(observed.runs, ENDS_WITHIN)
         self._findings += judgement.broken_rules(observed)
         self._findings += judgement.contradicted(observed.answers, observed)
-        self._findings += await unreplayable(histories, self._code)
+        self._findings += await self._replay.findings(histories)
         self._replayed = len(histories)
         self._invoices = Counter(run.status or run.temporal_status for run in observed.runs)
 

@@ -20,7 +20,7 @@ from invoice_mcp.domain.report import InvoiceReport, PaymentOrder
 from invoice_mcp.testing.chaos.judgement import Finding, LineRun
 from invoice_mcp.testing.checker.observations import Observations, observe
 from invoice_mcp.testing.recordings.target import TARGET
-from temporal_replay import Code, Outcome, Recording, Replaying, Unreadable
+from temporal_replay import Outcome, Recording, Replaying, Unreadable
 
 _RPC = timedelta(seconds=10)
 _POLL = 0.3
@@ -150,36 +150,40 @@ class Evidence:
         return LineRun(execution.run_id, order, since, to)
 
 
-def loaded_code() -> Code:
-    """The product's workflows, for strict replay."""
-    return TARGET.load()
+class StrictReplay:
+    """Replays histories with the product's workflows as they are, one after another."""
 
+    def __init__(self) -> None:
+        self._code = TARGET.load()
+        # Its runners watch one replay at a time.
+        self._turn = asyncio.Lock()
 
-async def unreplayable(histories: dict[Execution, WorkflowHistory], code: Code) -> list[Finding]:
-    """Histories that the code as it is does not replay to the letter."""
-    found: list[Finding] = []
+    async def findings(self, histories: dict[Execution, WorkflowHistory]) -> list[Finding]:
+        """Histories that do not replay to the letter."""
+        found: list[Finding] = []
 
-    async def recordings() -> AsyncIterator[tuple[str, Recording]]:
-        for execution, history in histories.items():
-            try:
-                yield execution.workflow_id, Recording.of(history)
-            except Unreadable:
-                # Nothing has run yet.
-                continue
+        async def recordings() -> AsyncIterator[tuple[str, Recording]]:
+            for execution, history in histories.items():
+                try:
+                    yield execution.workflow_id, Recording.of(history)
+                except Unreadable:
+                    # Nothing has run yet.
+                    continue
 
-    def told(outcome: Outcome) -> None:
-        if outcome.problem is not None:
-            got = f"{outcome.problem.fault}: {outcome.problem.told} {outcome.problem.detail}".strip()
-            found.append(Finding("unreplayable", outcome.recording, got))
-        found.extend(Finding("unreplayable", outcome.recording, f"drift: {drift}") for drift in outcome.drift)
+        def told(outcome: Outcome) -> None:
+            if outcome.problem is not None:
+                got = f"{outcome.problem.fault}: {outcome.problem.told} {outcome.problem.detail}".strip()
+                found.append(Finding("unreplayable", outcome.recording, got))
+            found.extend(Finding("unreplayable", outcome.recording, f"drift: {drift}") for drift in outcome.drift)
 
-    replaying = asyncio.create_task(Replaying(code, strict=True).replay(recordings(), told))
-    # Not cancelled: a replay that hangs can't be.
-    await asyncio.wait([replaying], timeout=_REPLAYS_WITHIN)
-    if not replaying.done():
-        return [*found, Finding("unreplayable", "all", f"the replay did not end within {_REPLAYS_WITHIN:g} s")]
-    await replaying
-    return found
+        async with self._turn:
+            replaying = asyncio.create_task(Replaying(self._code, strict=True).replay(recordings(), told))
+            # Not cancelled: a replay that hangs can't be.
+            await asyncio.wait([replaying], timeout=_REPLAYS_WITHIN)
+        if not replaying.done():
+            return [*found, Finding("unreplayable", "all", f"the replay did not end within {_REPLAYS_WITHIN:g} s")]
+        await replaying
+        return found
 
 
 def damaged(databases: Iterable[Path]) -> list[Finding]:

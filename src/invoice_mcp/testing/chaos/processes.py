@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -28,9 +29,13 @@ _SAYS_ITS_PID = 'echo $$ > "$0"; exec "$@"'
 _ENVIRONMENT = ("LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "VIRTUAL_ENV")
 # Below the ports that systems give to outgoing connections.
 _PORTS = range(14000, 20000)
+_MOST_PORTS = 8
+_EPISODES = itertools.count()
 _LISTENS_WITHIN = 60.0
 _ENDS_WITHIN = 20.0
 _POLL = 0.05
+# What a worker logs with -v.
+_POLLS = b"Worker polls"
 # What the product keeps in its home.
 _KEPT = ("embedded.json", "embedded.lock", "members.lock", "temporal.", "payments.")
 
@@ -238,6 +243,14 @@ class Cluster:
             for each in procfs.processes_of(self.folder):
                 procfs.send(each.pid, signal.SIGKILL)
 
+    async def until_working(self, within: float) -> None:
+        """Wait until each worker of its own has polled once, but not longer than that."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                for number in range(self.schedule.workers):
+                    while _POLLS not in self.daemons[f"worker-{number}"].log.read_bytes():
+                        await asyncio.sleep(_POLL)
+
     async def end(self) -> list[str]:
         """End all daemons as a user would, servers before workers before Temporal; what was wrong about that."""
         ordered = sorted(self.daemons.values(), key=lambda each: (each.name == TEMPORAL, each.name.startswith("work")))
@@ -289,8 +302,8 @@ async def is_listening(port: int) -> bool:
 def free_ports(count: int) -> list[int]:
     """Ports of loopback that nobody listens at."""
     found: list[int] = []
-    # By this process's number: two campaigns at once begin elsewhere.
-    first = _PORTS.start + os.getpid() * 50 % (len(_PORTS) - 50)
+    # Two campaigns at once begin elsewhere, and so do two episodes of one.
+    first = _PORTS.start + (os.getpid() * 50 + next(_EPISODES) * _MOST_PORTS) % (len(_PORTS) - 50)
     for port in (*range(first, _PORTS.stop), *range(_PORTS.start, first)):
         if len(found) == count:
             break
