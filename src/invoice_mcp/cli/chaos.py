@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -150,7 +154,7 @@ def _run(plan: Plan, stop: Stop, *, as_json: bool) -> int:
     quiet()
     reporter = Reporter(plan)
     try:
-        with reporter.progress():
+        with reporter.progress(), _ended_by_sigterm():
             asyncio.run(run_campaign(plan, reporter.add, lambda: stop.is_asked))
         reporter.is_interrupted = stop.is_asked
     except KeyboardInterrupt:
@@ -159,3 +163,17 @@ def _run(plan: Plan, stop: Stop, *, as_json: bool) -> int:
         raise Unable(str(error)) from None
     tell(reporter.as_json if as_json else reporter.as_text)
     return _INTERRUPTED if reporter.is_interrupted else _BROKEN if reporter.totals.failed else _KEPT
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends it as a second Ctrl-C does: at once, and no process is left behind."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -109,7 +109,6 @@ class HostClient:
         self._connected = asyncio.Event()
         self._closing = asyncio.Event()
         self._connected_at = 0.0
-        self._last_code = ""
         self.answers: list[Answer] = []
         self.calls: list[Call] = []
         self.acknowledged: list[Acknowledged] = []
@@ -190,7 +189,7 @@ class HostClient:
         """Wait until its server reaches Temporal, but not longer than that."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                while await self.call("list", {"limit": 1}) is None:
+                while (await self.call("list", {"limit": 1}))[0] != "OK":
                     await asyncio.sleep(_POLL)
 
     async def connected(self, within: float = _WAITS_FOR_CONNECTION) -> Client | None:
@@ -212,7 +211,6 @@ class HostClient:
             began: What due dates are counted from.
             tasks: What was acknowledged so far, to any client.
         """
-        self._last_code = ""
         details, seed = dict(step.details), self._cluster.schedule.seed
         number = int(details.pop("invoice", "0"))
         which = {"workflow_id": f"invoice-CHAOS-{seed}-{number}"}
@@ -220,45 +218,45 @@ class HostClient:
             case "submit" | "submit-changed":
                 changed = step.verb == "submit-changed"
                 invoice = an_invoice(seed, number, details["lines"], began, changed=changed)
-                await self.call("trigger", {"invoice": invoice})
+                code, _ = await self.call("trigger", {"invoice": invoice})
             case "approve" | "reject":
-                await self.call(step.verb, {**which, "approver": self.name})
+                code, _ = await self.call(step.verb, {**which, "approver": self.name})
             case "cancel":
-                await self.call("cancel", {**which, "reason": f"of {self.name}"})
+                code, _ = await self.call("cancel", {**which, "reason": f"of {self.name}"})
             case "status":
-                await self.call("status", {**which, "wait_seconds": int(details.get("wait", "0"))})
+                code, _ = await self.call("status", {**which, "wait_seconds": int(details.get("wait", "0"))})
             case "list":
-                await self.call("list", {"limit": 50})
+                code, _ = await self.call("list", {"limit": 50})
             case "task-get" | "task-decide" | "task-cancel":
-                await self._task(step.verb, which["workflow_id"], tasks)
+                code = await self._task(step.verb, which["workflow_id"], tasks)
             case verb:
                 raise ValueError(f"a client does not know how to {verb}")
-        return self._last_code not in (_UNANSWERED if step.verb in {"status", "list"} else _UNANSWERED | _LATER)
+        return code not in (_UNANSWERED if step.verb in {"status", "list"} else _UNANSWERED | _LATER)
 
-    async def call(self, tool: str, arguments: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Call a tool; its structured content, None where there is none."""
+    async def call(self, tool: str, arguments: Mapping[str, Any]) -> tuple[str, Mapping[str, Any] | None]:
+        """Call a tool; how it ended (see `Call.code`), and its structured content, None where there is none."""
         asked = dict(arguments)
         if (client := await self._client_for(tool)) is None:
-            return None
+            return DISCONNECTED, None
         about = str(asked.get("workflow_id") or asked.get("invoice", {}).get("invoice_id", ""))
         if tool == "trigger" and self.kind.tasks:
             # By the client itself it would wait for the end of the task.
             call: Awaitable[Any] = client.session.call_tool(tool, asked, _GIVES_UP_AFTER, allow_claimed=True)
         else:
             call = client.call_tool(tool, asked, read_timeout_seconds=_GIVES_UP_AFTER)
-        answer = await self._timed(tool, about, call, _promised(tool, asked, is_task=self.kind.tasks))
+        code, answer = await self._timed(tool, about, call, _promised(tool, asked, is_task=self.kind.tasks))
         if isinstance(answer, CreateTaskResult):
-            return self._acknowledged_task(asked, answer)
+            return code, self._acknowledged_task(asked, answer)
         if not isinstance(answer, CallToolResult):
-            return None
+            return code, None
         if answer.is_error:
             self.answers.append(Answer(tool, asked, None, _text(answer)))
-            return None
+            return code, None
         content = dict(answer.structured_content or {})
         self.answers.append(Answer(tool, asked, content, ""))
         if tool == "trigger":
             self.acknowledged.append(Acknowledged(content["workflow_id"], content["run_id"]))
-        return content
+        return code, content
 
     def _acknowledged_task(self, asked: Mapping[str, Any], created: CreateTaskResult) -> Mapping[str, Any]:
         run = run_of(created.task_id)
@@ -268,20 +266,23 @@ class HostClient:
         self.answers.append(Answer("trigger", asked, content, ""))
         return content
 
-    async def _task(self, verb: str, workflow_id: str, tasks: Sequence[Acknowledged]) -> None:
+    async def _task(self, verb: str, workflow_id: str, tasks: Sequence[Acknowledged]) -> str:
         """Ask for the newest task of an invoice, answer its form, or cancel it. Any client may, from its id alone."""
         runs = [each.run_id for each in tasks if each.workflow_id == workflow_id]
-        if not runs or (client := await self._client_for(verb)) is None:
-            return
+        if not runs:
+            return "OK"
+        if (client := await self._client_for(verb)) is None:
+            return DISCONNECTED
         session, task_id = client.session, task_id_of(Run(workflow_id, runs[-1]))
         if verb == "task-cancel":
-            await self._timed(verb, workflow_id, cancel(session, task_id), 10)
-            return
-        task = await self._timed("task-get", workflow_id, get(session, task_id), 10)
+            code, _ = await self._timed(verb, workflow_id, cancel(session, task_id), 10)
+            return code
+        code, task = await self._timed("task-get", workflow_id, get(session, task_id), 10)
         if verb == "task-decide" and task is not None and task.input_requests:
             content = {"decision": "approve", "name": self.name}
             answers = {key: {"action": "accept", "content": content} for key in task.input_requests}
-            await self._timed(verb, workflow_id, update(session, task_id, answers), 10)
+            code, _ = await self._timed(verb, workflow_id, update(session, task_id, answers), 10)
+        return code
 
     async def _client_for(self, verb: str) -> Client | None:
         began = self._journal.now
@@ -290,7 +291,7 @@ class HostClient:
             self._keep(verb, began, DISCONNECTED, 0)
         return client
 
-    async def _timed(self, verb: str, about: str, call: Awaitable[Any], promised: float) -> Any:
+    async def _timed(self, verb: str, about: str, call: Awaitable[Any], promised: float) -> tuple[str, Any]:
         began = self._journal.now
         # What has just started may need to wait for its Temporal.
         promised += 5 if began - self._connected_at < 15 else 0
@@ -311,10 +312,9 @@ class HostClient:
             self._connected.clear()
         self._keep(verb, began, code, promised)
         await self._journal.event("answer", self.name, f"is answered {verb} {about}: {code}")
-        return answer
+        return code, answer
 
     def _keep(self, verb: str, began: float, code: str, promised: float) -> None:
-        self._last_code = code
         self.calls.append(Call(self.name, self.server, verb, began, self._journal.now, code, promised))
 
 

@@ -293,7 +293,7 @@ class _Episode:
 async def _reported(client: HostClient, workflow_id: str, run_id: str) -> InvoiceReport:
     """What the tool `status` reports, asked some times: a worker may just have begun."""
     for _ in range(_PATIENCE):
-        content = await client.call("status", {"workflow_id": workflow_id, "run_id": run_id})
+        _, content = await client.call("status", {"workflow_id": workflow_id, "run_id": run_id})
         if content is not None:
             return InvoiceReport.model_validate(content)
     refusals = [answer.refusal for answer in client.answers if answer.content is None]
