@@ -97,6 +97,8 @@ async def run_campaign(plan: Plan, report: Callable[[Verdict], None], is_stopped
         for number, schedule in episodes:
             keep = plan.keep / f"{number:04}-seed-{schedule.seed}" if plan.keep is not None else None
             verdict = await run_episode(schedule, replay, keep)
+            if keep is not None:
+                (keep / "findings.txt").write_text("".join(f"{each}\n" for each in verdict.findings), encoding="utf-8")
             report(verdict)
             if verdict.findings and not plan.keep_going:
                 failed.set()

@@ -42,7 +42,8 @@ class Clock:
         return {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            # Seconds. Without a cache each look at the clock reads the file.
+            "FAKETIME_CACHE_DURATION": "1",
             # As with a real clock: what measures spans goes on.
             "DONT_FAKE_MONOTONIC": "1",
         }
