@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, 
 
 from temporal_replay.commands import values
 from temporal_replay.commands.command import ENDS, LOCAL_ACTIVITIES, Command, Tasks, UnknownCommand
+from temporal_replay.commands.endings import Endings
 from temporal_replay.commands.schema import SHAPES, Run, Shape
 
 _BY_COMMAND: Mapping[str, Shape] = {shape.command: shape for shape in SHAPES}
@@ -48,7 +49,13 @@ class Emitted:
             if command.HasField("set_patch_marker"):
                 self.patches.add(command.set_patch_marker.patch_id)
 
-    def tasks(self, started: Sequence[int], local: Iterable[str], settled: Collection[int] = ()) -> Tasks:
+    def tasks(
+        self,
+        started: Sequence[int],
+        local: Iterable[str],
+        settled: Collection[int] = (),
+        endings: Endings | None = None,
+    ) -> Tasks:
         """The commands of each of the workflow tasks, as a server would have recorded them.
 
         Args:
@@ -56,6 +63,7 @@ class Emitted:
                 was not, if the history ends in the middle of one; or of its WorkflowTaskScheduled, if it ends there.
             local: Ids of the local activities whose markers the history has.
             settled: The tasks whose local activities must all have markers; in the others one may still run.
+            endings: What had ended when each task started.
 
         Raises:
             UnknownCommand: The code emits a command of a kind that nobody here knows.
@@ -70,15 +78,16 @@ class Emitted:
         cancelled = frozenset(
             each.request_cancel_local_activity.seq for each in every if each.HasField("request_cancel_local_activity")
         )
-        reader = _Reader(self.run, frozenset(local), cancelled)
-        tasks = {task: reader.read(commands, task in settled) for task, commands in found.items()}
+        reader = _Reader(self.run, frozenset(local), cancelled, endings or Endings())
+        tasks = {task: reader.read(commands, task, task in settled) for task, commands in found.items()}
         return tasks | ({LOCAL_ACTIVITIES: tuple(reader.local)} if reader.local else {})
 
 
 class _Reader:
     """Turns emitted commands into `Command`s, task by task."""
 
-    def __init__(self, run: Run, local: frozenset[str], cancelled: frozenset[int]) -> None:
+    def __init__(self, run: Run, local: frozenset[str], cancelled: frozenset[int], endings: Endings) -> None:
+        self._endings = endings
         self.local: list[Command] = []
         self._run = run
         self._local_ids = local
@@ -86,7 +95,7 @@ class _Reader:
         # What was begun before: the command that began it, by its variant and number.
         self._begun: dict[tuple[str, int], WorkflowCommand] = {}
 
-    def read(self, emitted: Sequence[WorkflowCommand], is_settled: bool) -> tuple[Command, ...]:
+    def read(self, emitted: Sequence[WorkflowCommand], task: int, is_settled: bool) -> tuple[Command, ...]:
         found: list[Command] = []
         here: dict[tuple[str, int], Command] = {}
         for command in emitted:
@@ -95,7 +104,8 @@ class _Reader:
             if variant in _LEAVE_NO_EVENT:
                 continue
             if variant in _CANCELS:
-                self._cancel(variant, message, found, here)
+                cancels = self._cancel(variant, message, found, here)
+                found += [each for each in cancels if not self._endings.had_ended(each.kind, each.key, task)]
             elif variant == "schedule_local_activity":
                 self._add_local(message, is_settled)
             elif variant == "update_response":
@@ -114,7 +124,7 @@ class _Reader:
 
     def _cancel(
         self, variant: str, message: Any, found: list[Command], here: Mapping[tuple[str, int], Command]
-    ) -> None:
+    ) -> Iterator[Command]:
         """What is cancelled in the task that began it never gets to the server; what is abandoned is not cancelled."""
         began, kind = _CANCELS[variant]
         number = message.child_workflow_seq if kind == "CancelChildWorkflow" else message.seq
@@ -124,16 +134,16 @@ class _Reader:
         command = self._begun.get((began, number))
         match began:
             case "start_timer":
-                found.append(Command(kind, "", str(number)))
+                yield Command(kind, "", str(number))
             case "schedule_activity" if command is not None:
                 if command.schedule_activity.cancellation_type != ActivityCancellationType.ABANDON:
-                    found.append(Command(kind, "", command.schedule_activity.activity_id))
+                    yield Command(kind, "", command.schedule_activity.activity_id)
             case "start_child_workflow_execution" if command is not None:
                 child = command.start_child_workflow_execution
                 if child.cancellation_type != ChildWorkflowCancellationType.ABANDON:
-                    found.append(Command(kind, "", child.workflow_id, {"reason": values.cancel_reason(message.reason)}))
+                    yield Command(kind, "", child.workflow_id, {"reason": values.cancel_reason(message.reason)})
             case "schedule_nexus_operation":
-                found.append(Command(kind))
+                yield Command(kind)
 
     def _add_local(self, message: Any, is_settled: bool) -> None:
         """Without a marker it still runs, was cancelled, or was never recorded: only the last is another command."""

@@ -12,6 +12,7 @@ from temporalio.workflow import NondeterminismError
 from temporal_replay.commands.command import LOCAL_ACTIVITIES, Tasks, UnknownCommand
 from temporal_replay.commands.diff import Drift, Mismatch, compare
 from temporal_replay.commands.emitted import Emitted
+from temporal_replay.commands.endings import Endings
 from temporal_replay.commands.recorded import attributes, patch_markers, recorded_commands, run_of, settled_tasks
 from temporal_replay.outcome import Fault, Outcome, Problem
 from temporal_replay.recording import Recording, Unreadable
@@ -144,7 +145,8 @@ def tasks_of(recording: Recording, emitted: Emitted) -> tuple[Tasks, Tasks]:
         # It waits to be started: what is emitted for it was not in place of the one before.
         kept.append(scheduled[-1])
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
-    return {LOCAL_ACTIVITIES: (), **recorded}, emitted.tasks(kept, local, settled_tasks(recording.events))
+    emitted_tasks = emitted.tasks(kept, local, settled_tasks(recording.events), Endings(recording.events))
+    return {LOCAL_ACTIVITIES: (), **recorded}, emitted_tasks
 
 
 def _no_code(name: str, recording: Recording, code: Code) -> Outcome:
