@@ -128,9 +128,14 @@ def conformance(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Kill and stop real processes in ten episodes, and judge them; arguments go to invoice-mcp chaos."""
+    """Kill and stop real processes in ten episodes, or what of them begins in 90 seconds, and judge them.
+
+    Arguments go to invoice-mcp chaos.
+    """
     session.install(".")
-    session.run("invoice-mcp", "chaos", *(session.posargs or ["--seed=1", "--runs=10", "--jobs=3", "--keep-going"]))
+    session.run(
+        "invoice-mcp", "chaos", *(session.posargs or ["--seed=1", "--runs=10", "--for=90s", "--jobs=3", "--keep-going"])
+    )
 
 
 @nox.session

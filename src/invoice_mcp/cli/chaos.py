@@ -56,13 +56,17 @@ Exit status: 0 all promises kept, 1 a failure found, 2 it can't run,
 @click.option(
     "--seed", type=click.IntRange(0, _LARGEST), help="Of the first episode.  [default: another each time, reported]"
 )
-@click.option("--runs", type=click.IntRange(1), help="How many episodes, with one seed after the other.  [default: 1]")
+@click.option(
+    "--runs",
+    type=click.IntRange(1),
+    help="How many episodes, with one seed after the other.  [default: 1; with --for no limit]",
+)
 @click.option(
     "--for",
     "span",
     metavar="DURATION",
     callback=duration,
-    help="Begin new episodes for so long, instead of --runs: 2m, 1h.",
+    help="Begin new episodes for so long: 2m, 1h. With --runs: until there were so many, if that comes first.",
 )
 @click.option(
     "--schedule",
@@ -108,8 +112,6 @@ def chaos(
 
     if file is not None and seed is not None:
         raise click.UsageError("--schedule has its seed in it: leave out --seed")
-    if runs is not None and span is not None:
-        raise click.UsageError("--for gives as many episodes as there is time for: leave out --runs")
     schedule = _schedule(file) if file is not None else None
     chosen = schedule.seed if schedule is not None else secrets.randbelow(10**6) if seed is None else seed
     if prints:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import product
 from statistics import quantiles
 from typing import Any
 
@@ -18,8 +19,10 @@ from invoice_mcp.output import lasting
 from invoice_mcp.testing.chaos.campaign import Plan, Totals
 from invoice_mcp.testing.chaos.clients import DISCONNECTED, LOST
 from invoice_mcp.testing.chaos.episode import Verdict
+from invoice_mcp.testing.chaos.generator import Options, generate_schedule
 from invoice_mcp.testing.chaos.judgement import KINDS
 
+_FILE = "schedule.txt"
 _TIMELINE = 60
 _FINDINGS = 10
 
@@ -161,7 +164,11 @@ def failure_of(verdict: Verdict) -> str:
     if len(verdict.findings) > _FINDINGS:
         lines.append(f"  ... and {len(verdict.findings) - _FINDINGS} more")
     abouts = {each.about for each in verdict.findings if each.about}
-    lines += ["", "Run it again:", f"  {command_of(verdict)}", "", "What happened:"]
+    command = command_of(verdict)
+    lines += ["", "Run it again:", f"  {command}"]
+    if _FILE in command:
+        lines += ["", f"{_FILE}:", *(f"  {line}" for line in str(verdict.schedule).splitlines())]
+    lines += ["", "What happened:"]
     told = [entry for entry in verdict.timeline if not entry.kind or _concerns(str(entry), abouts)]
     lines += [f"  {str(entry)[:160]}" for entry in told[:_TIMELINE]]
     if len(told) > _TIMELINE:
@@ -175,7 +182,14 @@ def _concerns(text: str, abouts: set[str]) -> bool:
 
 def command_of(verdict: Verdict) -> str:
     """What runs the same schedule again. Real processes may take another course."""
-    return f"invoice-mcp chaos --seed {verdict.schedule.seed} --runs 1 --keep chaos-{verdict.schedule.seed}"
+    seed = verdict.schedule.seed
+    is_from_seed = any(
+        generate_schedule(seed, Options(mounts, fakes)) == verdict.schedule
+        for mounts, fakes in product((True, False), repeat=2)
+    )
+    # One that was written by hand is printed with the failure.
+    which = f"--seed {seed} --runs 1" if is_from_seed else f"--schedule {_FILE}"
+    return f"invoice-mcp chaos {which} --keep chaos-{seed}"
 
 
 def _data(verdict: Verdict) -> dict[str, Any]:

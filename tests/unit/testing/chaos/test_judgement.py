@@ -241,6 +241,16 @@ def test_a_failure_is_reported_with_expected_got_timeline_and_command_in_80_colu
 
 
 @requirement("CHAOS-REPORT")
+def test_a_schedule_that_no_seed_gives_is_printed_with_the_command() -> None:
+    by_hand = replace(generate_schedule(7), window=31.0)
+    reporter = Reporter(Plan(seed=7, schedule=by_hand))
+    reporter.add(replace(a_verdict(Finding("lost", "invoice-A", "gone")), schedule=by_hand))
+    text = reporter.as_text()
+    assert "invoice-mcp chaos --schedule schedule.txt" in text
+    assert "  window 31\n" in text
+
+
+@requirement("CHAOS-REPORT")
 def test_the_same_comes_as_json() -> None:
     reporter = Reporter(Plan(seed=7, runs=2))
     reporter.add(a_verdict())
