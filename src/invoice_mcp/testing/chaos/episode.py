@@ -122,7 +122,9 @@ class _Episode:
                     self._findings += [Finding("left-behind", "", left) for left in await self._cluster.left_behind()]
             self._findings += damaged([home / "temporal.db", self._folder / "dev-server.db"])
         calls = tuple(call for client in clients for call in client.calls)
-        self._findings += judgement.late(calls, self._injector.stops)
+        is_fake = self._schedule.clock is ClockKind.FAKE
+        allowance = judgement.LATE_BY_FAKE_CLOCK if is_fake else judgement.LATE_BY
+        self._findings += judgement.late(calls, self._injector.stops, allowance)
         full = sum(server.stderr_full for server in self._schedule.servers)
         return Verdict(
             self._schedule,

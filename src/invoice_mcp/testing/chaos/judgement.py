@@ -18,6 +18,9 @@ from invoice_mcp.testing.records import Answer, Paid
 LATE_BY = 5.0
 """Seconds that an answer may take longer than promised: README grants the machine's own time."""
 
+LATE_BY_FAKE_CLOCK = 20.0
+"""The same, with libfaketime: it makes processes some times slower, most of all while they start."""
+
 KINDS: Mapping[str, str] = {
     "lost": "Every submission that was acknowledged is there.",
     "stuck": "Every invoice ends once the world is healthy again (L1, L2).",
@@ -154,8 +157,12 @@ def _untrue(run: Run, got: str) -> Finding:
     return Finding("untrue", run.workflow_id, got)
 
 
-def late(calls: Iterable[Call], stops: Sequence[Stop]) -> list[Finding]:
-    """Calls that took longer than promised, though their server was not stopped meanwhile."""
+def late(calls: Iterable[Call], stops: Sequence[Stop], allowance: float = LATE_BY) -> list[Finding]:
+    """Calls that took longer than promised, though their server was not stopped meanwhile.
+
+    Args:
+        allowance: Seconds by which they may.
+    """
     found = []
     for call in calls:
         excused = sum(
@@ -164,7 +171,7 @@ def late(calls: Iterable[Call], stops: Sequence[Stop]) -> list[Finding]:
             if stop.name == call.server
         )
         took = call.seconds - excused
-        if call.code == DISCONNECTED or took <= call.promised + LATE_BY:
+        if call.code == DISCONNECTED or took <= call.promised + allowance:
             continue
         how = "without an answer" if call.code == TIMED_OUT else f"until {call.code}"
         got = f"{call.verb} at {call.began:.1f} s took {took:.1f} s {how}, promised are {call.promised:g}"
