@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError
 
 from invoice_mcp.domain.names import WORKFLOW_TYPE
@@ -27,8 +28,9 @@ from invoice_mcp.testing.chaos.journal import Entry, Journal
 from invoice_mcp.testing.chaos.judgement import Finding
 from invoice_mcp.testing.chaos.processes import TEMPORAL, Cluster, dev_servers
 from invoice_mcp.testing.chaos.schedule import ClockKind, Home, Schedule, Step
-from invoice_mcp.testing.chaos.storage import storage_of
+from invoice_mcp.testing.chaos.storage import Storage, storage_of
 from invoice_mcp.testing.records import ToolRefused
+from temporal_replay import Recording, write
 
 ENDS_WITHIN = 90.0
 """Seconds after healing in which every invoice has to end, and every client to be connected again."""
@@ -83,17 +85,22 @@ async def run_episode(schedule: Schedule, replay: StrictReplay, keep: Path | Non
     """
     folder = Path(tempfile.mkdtemp(prefix="invoice-mcp-chaos-"))
     try:
-        return await _Episode(schedule, replay, folder).run()
+        with storage_of(folder / "home", mounts=schedule.home is Home.MOUNT) as storage:
+            try:
+                return await _Episode(schedule, replay, folder, storage).run()
+            finally:
+                # While the home is mounted, if it is.
+                if keep is not None:
+                    shutil.copytree(folder, keep, dirs_exist_ok=True, ignore_dangling_symlinks=True)
     finally:
-        if keep is not None:
-            shutil.copytree(folder, keep, dirs_exist_ok=True, ignore_dangling_symlinks=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Episode:
-    def __init__(self, schedule: Schedule, replay: StrictReplay, folder: Path) -> None:
+    def __init__(self, schedule: Schedule, replay: StrictReplay, folder: Path, storage: Storage) -> None:
         self._schedule = schedule
         self._replay = replay
+        self._storage = storage
         self._journal = Journal(folder / "journal.jsonl")
         self._gateway = Gateway(schedule.seed, self._journal, schedule.erp, schedule.gateway, schedule.lines)
         self._folder = folder
@@ -106,21 +113,19 @@ class _Episode:
         (self._folder / "schedule.txt").write_text(str(self._schedule), encoding="utf-8")
         began = time.monotonic()
         home = self._folder / "home"
-        mounts = self._schedule.home is Home.MOUNT
-        with storage_of(home, mounts=mounts) as storage:
-            async with self._gateway.serving():
-                urls = self._gateway.erp_url, self._gateway.payments_url
-                clock = Clock(self._folder / "clock", can_jump=self._schedule.clock is ClockKind.FAKE)
-                self._cluster = Cluster(self._folder, self._schedule, self._journal, *urls, clock.environment)
-                self._injector = Injector(self._cluster, self._journal, storage, clock)
-                clients = [
-                    HostClient(f"client-{number}", kind, self._cluster, self._journal)
-                    for number, kind in enumerate(self._schedule.clients)
-                ]
-                async with self._cluster.running(), self._watching():
-                    await self._play(clients)
-                    self._findings += [Finding("left-behind", "", left) for left in await self._cluster.left_behind()]
-            self._findings += damaged([home / "temporal.db", self._folder / "dev-server.db"])
+        async with self._gateway.serving():
+            urls = self._gateway.erp_url, self._gateway.payments_url
+            clock = Clock(self._folder / "clock", can_jump=self._schedule.clock is ClockKind.FAKE)
+            self._cluster = Cluster(self._folder, self._schedule, self._journal, *urls, clock.environment)
+            self._injector = Injector(self._cluster, self._journal, self._storage, clock)
+            clients = [
+                HostClient(f"client-{number}", kind, self._cluster, self._journal)
+                for number, kind in enumerate(self._schedule.clients)
+            ]
+            async with self._cluster.running(), self._watching():
+                await self._play(clients)
+                self._findings += [Finding("left-behind", "", left) for left in await self._cluster.left_behind()]
+        self._findings += damaged([home / "temporal.db", self._folder / "dev-server.db"])
         calls = tuple(call for client in clients for call in client.calls)
         is_fake = self._schedule.clock is ClockKind.FAKE
         allowance = judgement.LATE_BY_FAKE_CLOCK if is_fake else judgement.LATE_BY
@@ -287,9 +292,18 @@ class _Episode:
         self._findings += judgement.stuck(observed.runs, ENDS_WITHIN)
         self._findings += judgement.broken_rules(observed)
         self._findings += judgement.contradicted(observed.answers, observed)
-        self._findings += await self._replay.findings(histories)
+        unreplayable = await self._replay.findings(histories)
+        self._findings += unreplayable
+        self._keep_histories({each.about for each in unreplayable}, histories)
         self._replayed = len(histories)
         self._invoices = Counter(run.status or run.temporal_status for run in observed.runs)
+
+    def _keep_histories(self, workflow_ids: set[str], histories: dict[Execution, WorkflowHistory]) -> None:
+        """Write what does not replay beside the logs, as `invoice-mcp histories check` takes it."""
+        folder = self._folder / "unreplayable"
+        for execution, history in histories.items():
+            if execution.workflow_id in workflow_ids:
+                write(Recording.of(history), folder / f"{execution.workflow_id}.{execution.run_id}.json")
 
 
 async def _reported(client: HostClient, workflow_id: str, run_id: str) -> InvoiceReport:
