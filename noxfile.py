@@ -133,6 +133,18 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Kill and stop real processes in ten episodes, or what of them begins in 90 seconds, and judge them.
+
+    Arguments go to invoice-mcp chaos.
+    """
+    session.install(".")
+    session.run(
+        "invoice-mcp", "chaos", *(session.posargs or ["--seed=1", "--runs=10", "--for=90s", "--jobs=3", "--keep-going"])
+    )
+
+
+@nox.session
 def nightly(session: nox.Session) -> None:
     """Run all sequences of five actions (four on servers), ten times as many random scenarios, all on servers."""
     session.install(".", *_group("test"))
@@ -143,6 +155,7 @@ def nightly(session: nox.Session) -> None:
     agreement = ["tests/scenarios/test_agreement.py", "--agreement=3", "--hypothesis-profile=nightly"]
     session.run("pytest", *agreement, "--numprocesses=4", *session.posargs)
     session.run("pytest", "tests/scenarios", "-m", QUICK, "--world=real", *IN_PARALLEL)
+    session.run("invoice-mcp", "chaos", "--for=1h", "--jobs=2", "--keep-going")
 
 
 @nox.session

@@ -180,6 +180,13 @@ REQUIREMENTS: Final[dict[str, str]] = {
     "LOG-BOUNDED": "A log message has a bounded length and shows invisible characters as escapes.",
     "LOG-RETRIES": "An attempt that will be retried is one line in the log, without a traceback.",
     "LOG-THREAD": "Logging never blocks the caller, and a stderr that is not read stops nothing.",
+    # Chaos
+    "CHAOS-SCHEDULE": "A seed gives one schedule of actions and faults; as printed it is parsed and run again.",
+    "CHAOS-GATEWAY": "The hostile gateway does what each fault says, and records every request and payment.",
+    "CHAOS-JUDGEMENT": "What is lost, stuck, paid twice, untrue, late or left behind after healing is a finding.",
+    "CHAOS-EPISODE": "Real processes are killed and stopped at the moments of a schedule, healed and judged.",
+    "CHAOS-REPORT": "A campaign reports expected, got, timeline and command; its exit status tells how it went.",
+    "CHAOS-CONTROLS": "The campaign catches defects that are planted in the product, within a bounded number of seeds.",
 }
 
 

@@ -61,6 +61,7 @@ class _LazyGroup(click.Group):
     _lazy_commands = MappingProxyType(
         {
             "backup": "invoice_mcp.cli.backup",
+            "chaos": "invoice_mcp.cli.chaos",
             "histories": "invoice_mcp.cli.histories",
             "simulate": "invoice_mcp.cli.simulate",
         }

@@ -12,6 +12,7 @@ from temporalio.bridge.proto.workflow_commands import ActivityCancellationType, 
 
 from temporal_replay.commands import values
 from temporal_replay.commands.command import CLOSING_KINDS, LOCAL_ACTIVITIES, Command, Tasks, UnknownCommandError
+from temporal_replay.commands.endings import Endings
 from temporal_replay.commands.schema import COMMAND_SCHEMAS, CommandSchema, RunDefaults
 
 _BY_COMMAND: Mapping[str, CommandSchema] = {schema.command: schema for schema in COMMAND_SCHEMAS}
@@ -48,7 +49,13 @@ class EmittedCommands:
             if command.HasField("set_patch_marker"):
                 self.patches.add(command.set_patch_marker.patch_id)
 
-    def tasks(self, started: Sequence[int], local: Iterable[str], quiescent: Collection[int] = ()) -> Tasks:
+    def tasks(
+        self,
+        started: Sequence[int],
+        local: Iterable[str],
+        quiescent: Collection[int] = (),
+        endings: Endings | None = None,
+    ) -> Tasks:
         """Group the commands by workflow task, as a server would have recorded them.
 
         Args:
@@ -57,6 +64,7 @@ class EmittedCommands:
                 WorkflowTaskScheduled.
             local: Ids of the local activities whose markers the history has.
             quiescent: The tasks after which no local activity may be running, so that each must have its marker.
+            endings: What had ended when each task started.
 
         Raises:
             UnknownCommandError: The code emits a command of an unknown kind.
@@ -71,15 +79,18 @@ class EmittedCommands:
         cancelled = frozenset(
             each.request_cancel_local_activity.seq for each in every if each.HasField("request_cancel_local_activity")
         )
-        reader = _Reader(self.defaults, frozenset(local), cancelled)
-        tasks = {task: reader.read(commands, task in quiescent) for task, commands in found.items()}
+        reader = _Reader(self.defaults, frozenset(local), cancelled, endings or Endings())
+        tasks = {task: reader.read(commands, task, task in quiescent) for task, commands in found.items()}
         return tasks | ({LOCAL_ACTIVITIES: tuple(reader.local)} if reader.local else {})
 
 
 class _Reader:
     """Turns emitted messages into `Command`s, task by task."""
 
-    def __init__(self, defaults: RunDefaults, local: frozenset[str], cancelled: frozenset[int]) -> None:
+    def __init__(
+        self, defaults: RunDefaults, local: frozenset[str], cancelled: frozenset[int], endings: Endings
+    ) -> None:
+        self._endings = endings
         self.local: list[Command] = []
         self._defaults = defaults
         self._local_ids = local
@@ -87,7 +98,7 @@ class _Reader:
         # The command that started an operation, by its variant and sequence number.
         self._started: dict[tuple[str, int], WorkflowCommand] = {}
 
-    def read(self, emitted: Sequence[WorkflowCommand], is_quiescent: bool) -> tuple[Command, ...]:
+    def read(self, emitted: Sequence[WorkflowCommand], task: int, is_quiescent: bool) -> tuple[Command, ...]:
         found: list[Command] = []
         in_this_task: dict[tuple[str, int], Command] = {}
         for command in emitted:
@@ -96,7 +107,9 @@ class _Reader:
             if variant in _UNRECORDED_VARIANTS:
                 continue
             if variant in _CANCEL_VARIANTS:
-                self._cancel(variant, message, found, in_this_task)
+                cancel = self._cancel(variant, message, found, in_this_task)
+                if cancel is not None and not self._endings.had_ended(cancel.kind, cancel.key, task):
+                    found.append(cancel)
             elif variant == "schedule_local_activity":
                 self._add_local_activity(message, is_quiescent)
             elif variant == "update_response":
@@ -118,29 +131,31 @@ class _Reader:
 
     def _cancel(
         self, variant: str, message: Any, found: list[Command], in_this_task: Mapping[tuple[str, int], Command]
-    ) -> None:
-        """Add a cancel command, unless the server would not record it.
+    ) -> Command | None:
+        """The cancel command, unless the server would not record it.
 
-        A command cancelled in the task that emitted it never reaches the server. With ABANDON, nothing is cancelled.
+        A command cancelled in the task that emitted it never reaches the server: it is removed from `found`. With
+        ABANDON, nothing is cancelled.
         """
         start_variant, kind = _CANCEL_VARIANTS[variant]
         number = message.child_workflow_seq if kind == "CancelChildWorkflow" else message.seq
         if (start_variant, number) in in_this_task:
             found[:] = [each for each in found if each is not in_this_task[start_variant, number]]
-            return
+            return None
         command = self._started.get((start_variant, number))
         match start_variant:
             case "start_timer":
-                found.append(Command(kind, "", str(number)))
+                return Command(kind, "", str(number))
             case "schedule_activity" if command is not None:
                 if command.schedule_activity.cancellation_type != ActivityCancellationType.ABANDON:
-                    found.append(Command(kind, "", command.schedule_activity.activity_id))
+                    return Command(kind, "", command.schedule_activity.activity_id)
             case "start_child_workflow_execution" if command is not None:
                 child = command.start_child_workflow_execution
                 if child.cancellation_type != ChildWorkflowCancellationType.ABANDON:
-                    found.append(Command(kind, "", child.workflow_id, {"reason": values.cancel_reason(message.reason)}))
+                    return Command(kind, "", child.workflow_id, {"reason": values.cancel_reason(message.reason)})
             case "schedule_nexus_operation":
-                found.append(Command(kind))
+                return Command(kind)
+        return None
 
     def _add_local_activity(self, message: Any, is_quiescent: bool) -> None:
         """Add a local activity if the history has its marker, or should have it.

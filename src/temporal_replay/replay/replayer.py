@@ -12,6 +12,7 @@ from temporalio.workflow import NondeterminismError
 from temporal_replay.commands.command import LOCAL_ACTIVITIES, Tasks, UnknownCommandError
 from temporal_replay.commands.diff import Mismatch, compare
 from temporal_replay.commands.emitted import EmittedCommands
+from temporal_replay.commands.endings import Endings
 from temporal_replay.commands.recorded import (
     attributes,
     patch_markers,
@@ -156,7 +157,9 @@ def commands_by_task(recording: Recording, emitted: EmittedCommands) -> tuple[Ta
         # The last task is scheduled but not started. Its commands must not be assigned to the task before.
         open_tasks.append(scheduled[-1])
     local = [command.key for command in recorded.get(LOCAL_ACTIVITIES, ())]
-    return {LOCAL_ACTIVITIES: (), **recorded}, emitted.tasks(open_tasks, local, quiescent_tasks(recording.events))
+    quiescent = quiescent_tasks(recording.events)
+    tasks = emitted.tasks(open_tasks, local, quiescent, Endings(recording.events))
+    return {LOCAL_ACTIVITIES: (), **recorded}, tasks
 
 
 def _missing_workflow(name: str, recording: Recording, target: LoadedTarget) -> Outcome:
