@@ -84,6 +84,14 @@ EQUIVALENT_CODE_MUTANTS: Mapping[str, str] = {
     "mcp_temporal_tasks/server/outcome.py: read_outcome+7, without follow_runs: `handle.result(follow_runs=False)`": (
         "`resolve_task` gives the last run of the chain: there is none to follow."
     ),
+    "testing/checker/consistency.py: _with_settled_lines+15, without strict: "
+    "`zip(report.lines, shown.lines, strict=True)`": "Both reports are of one run, so they have the same lines.",
+    "testing/checker/history.py: _complete_task+4, at the boundary: `0 < self._cancel_event_id < self._last_seen_event_id`": (
+        "The events differ: one requests a cancellation, the other starts a task."
+    ),
+    "testing/model/state.py: line 47, Status.CANCELLED becomes FAILED": (
+        "The status before the first submission. Only whether it is terminal is read, and both are."
+    ),
     'mcp_temporal_tasks/ids.py: parse_task_id+11, without errors: `unquote(part, errors="strict")`': (
         "What is decoded otherwise is not encoded to the same id, and the id is refused either way."
     ),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio import activity, workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy, SearchAttributeKey, WorkflowIDReusePolicy  # noqa: F401 (for edits)
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 CITY = SearchAttributeKey.for_keyword("InvoiceStatus")  # an attribute that the test server has registered

@@ -22,6 +22,8 @@ from tests.replay.recorder import edited, record_couriers, record_parcels, repla
 from tests.requirements import requirement
 
 # What is changed in the code (old -> new), in which recording it shows, and as which drift: command, field, old, new.
+_REUSE = ("WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE", "WORKFLOW_ID_REUSE_POLICY_REJECT_DUPLICATE")
+
 DRIFTS = {
     "a timer's duration": (
         ("timeout=timedelta(days=3)", "timeout=timedelta(days=4)"),
@@ -42,6 +44,10 @@ DRIFTS = {
     "an activity's retry policy": (
         ("maximum_attempts=3", "maximum_attempts=30"),
         ("waiting", "ScheduleActivity weigh", "retry_policy.maximum_attempts", "3", "30"),
+    ),
+    "the longest interval of a retry policy": (
+        ("maximum_attempts=3", "maximum_attempts=3, maximum_interval=timedelta(seconds=9)"),
+        ("waiting", "ScheduleActivity weigh", "retry_policy.maximum_interval", "1m40s", "9s"),
     ),
     "the non-retryable errors of an activity": (
         ("maximum_attempts=3", 'maximum_attempts=3, non_retryable_error_types=["TOO_HEAVY"]'),
@@ -66,6 +72,16 @@ DRIFTS = {
     "a child's parent close policy": (
         ("Label.run, stamped,", "Label.run, stamped, parent_close_policy=workflow.ParentClosePolicy.ABANDON,"),
         ("waiting", "StartChildWorkflow Label", "parent_close_policy", "TERMINATE", "ABANDON"),
+    ),
+    "whether a child's id may be used again": (
+        ("Label.run, stamped,", "Label.run, stamped, id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,"),
+        (
+            "waiting",
+            "StartChildWorkflow Label",
+            "workflow_id_reuse_policy",
+            f"{_REUSE}ALLOW_DUPLICATE",
+            f"{_REUSE}REJECT_DUPLICATE",
+        ),
     ),
     "a child's retry policy": (
         ("Label.run, stamped,", "Label.run, stamped, retry_policy=RetryPolicy(),"),

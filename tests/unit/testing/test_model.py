@@ -159,6 +159,12 @@ def test_a_reset_drops_the_decision_and_keeps_the_payments() -> None:
 
 
 @requirement("ATTACK-RESET")
+def test_the_only_line_of_an_invoice_that_was_reset_while_it_was_paid_can_not_change() -> None:
+    driver = ModelDriver(LATER, changed=1).play("trigger", "approve", "reset", "reject")
+    assert set(driver.allowed("trigger-changed")) == {CONFLICT}
+
+
+@requirement("ATTACK-RESET")
 def test_a_line_that_a_reset_left_waiting_has_its_id_until_it_is_due() -> None:
     driver = ModelDriver(-1, LATER).play("trigger", "approve", "reset", f"advance {LATER - 1}")
     assert driver.allowed("approve") == {OK: {shown(Status.FAILED, APPROVED, PAID, FAILED)}}
