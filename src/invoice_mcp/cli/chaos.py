@@ -96,7 +96,7 @@ def chaos(
     keep: Path | None,
     as_json: bool,
 ) -> None:
-    """Kill, stop and starve real processes while invoices go through, and check that every promise is kept.
+    """Kill and stop real processes, and check the outcome.
 
     Each episode starts servers over stdio and HTTP, workers and a Temporal as real processes, with a home directory of
     their own below the temporary directory, and a hostile ERP and payment gateway. Clients of both protocols submit,
