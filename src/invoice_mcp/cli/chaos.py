@@ -145,17 +145,16 @@ def _run(plan: Plan, stop: StopFlag, *, as_json: bool) -> int:
     from invoice_mcp.temporal.connection import log_through_python
     from invoice_mcp.testing.chaos import procfs
     from invoice_mcp.testing.chaos.campaign import run_campaign
-    from invoice_mcp.testing.chaos.clients import quiet
     from invoice_mcp.testing.chaos.report import Reporter
+    from invoice_mcp.testing.simulate.process.quiet import suppress_logging
 
     if not procfs.is_supported():
         raise Unable("It needs Linux: it finds the processes that it kills in /proc.")
     # By itself the SDK writes to stdout what it does not replay.
     log_through_python()
-    quiet()
     reporter = Reporter(plan)
     try:
-        with reporter.progress(), _ended_by_sigterm():
+        with suppress_logging(), reporter.progress(), _ended_by_sigterm():
             asyncio.run(run_campaign(plan, reporter.add, lambda: stop.is_set))
         reporter.is_interrupted = stop.is_set
     except KeyboardInterrupt:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -358,9 +357,3 @@ def _words(error: BaseException) -> str:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return f"{type(error).__name__}: {error}"[:200]
-
-
-def quiet() -> None:
-    """Log nothing of what clients see whose servers are killed, nor of what does not replay: that is judged."""
-    for name in ("mcp", "asyncio", "httpx2", "temporalio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -173,7 +173,7 @@ class StrictReplay:
                     # Nothing has run yet.
                     continue
 
-        def told(outcome: Outcome) -> None:
+        def add_outcome(outcome: Outcome) -> None:
             if outcome.problem is not None:
                 got = f"{outcome.problem.fault}: {outcome.problem.message} {outcome.problem.detail}".strip()
                 found.append(Finding("unreplayable", outcome.recording, got))
@@ -184,7 +184,9 @@ class StrictReplay:
             )
 
         async with self._turn:
-            replaying = asyncio.create_task(InProcessReplayer(self._code, strict=True).replay(recordings(), told))
+            replaying = asyncio.create_task(
+                InProcessReplayer(self._code, strict=True).replay(recordings(), add_outcome)
+            )
             # Not cancelled: a replay that hangs can't be.
             await asyncio.wait([replaying], timeout=_REPLAYS_WITHIN)
         if not replaying.done():

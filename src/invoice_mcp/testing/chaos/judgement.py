@@ -141,10 +141,10 @@ def contradicted(answers: Iterable[Answer], observed: Observations) -> list[Find
         run = runs.get((str(content.get("workflow_id")), str(content.get("run_id"))))
         if run is None or "lines" not in content:
             continue
-        told, final = content, run.report
-        if final is not None and Status(told["status"]).is_terminal and told["status"] != final.status:
-            found.append(_untrue(run, f"{answer.tool} told that it is {told['status']}, and it is {final.status}"))
-        decision = told.get("decision") or {}
+        reported, final = content, run.report
+        if final is not None and Status(reported["status"]).is_terminal and reported["status"] != final.status:
+            found.append(_untrue(run, f"{answer.tool} told that it is {reported['status']}, and it is {final.status}"))
+        decision = reported.get("decision") or {}
         if decision and final is not None and (final.decision is None or final.decision.verdict != decision["verdict"]):
             end = final.decision.verdict if final.decision else "none"
             found.append(_untrue(run, f"{answer.tool} told the decision {decision['verdict']}, and it is {end}"))
@@ -152,8 +152,8 @@ def contradicted(answers: Iterable[Answer], observed: Observations) -> list[Find
             _untrue(
                 run, f"{answer.tool} told that line {line['line']} is paid as {line['payment_id']}, which it is not"
             )
-            for line in told["lines"]
-            if line["status"] == "PAID" and (told["invoice_id"], line["line"], line["payment_id"]) not in payments
+            for line in reported["lines"]
+            if line["status"] == "PAID" and (reported["invoice_id"], line["line"], line["payment_id"]) not in payments
         ]
     return list(dict.fromkeys(found))
 

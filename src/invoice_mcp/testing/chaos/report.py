@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,15 +11,15 @@ from statistics import quantiles
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from invoice_mcp.output import pipe_tolerant
 from invoice_mcp.testing.chaos.campaign import Plan, Totals
 from invoice_mcp.testing.chaos.clients import DISCONNECTED, LOST
 from invoice_mcp.testing.chaos.episode import Verdict
 from invoice_mcp.testing.chaos.generator import Options, generate_schedule
 from invoice_mcp.testing.chaos.judgement import KINDS
+from invoice_mcp.testing.simulate.report.console import progress_bar
 
 _FILE = "schedule.txt"
 _TIMELINE = 60
@@ -50,17 +49,13 @@ class Reporter:
     @contextmanager
     def progress(self) -> Iterator[None]:
         """Show on stderr, if that is a terminal, how far it is: n of m, time left, what was found. Fits 80 columns."""
-        console = Console(file=pipe_tolerant(sys.stderr))
-        if not console.is_terminal:
-            yield
-            return
         columns = (
             BarColumn(bar_width=16),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.description}"),
         )
-        with Progress(*columns, console=console, transient=True) as shown:
+        with progress_bar(*columns) as shown:
             seconds = self._plan.seconds
             task = shown.add_task("starting", total=self._plan.runs or (round(seconds) if seconds else None))
 
@@ -169,10 +164,10 @@ def failure_of(verdict: Verdict) -> str:
     if _FILE in command:
         lines += ["", f"{_FILE}:", *(f"  {line}" for line in str(verdict.schedule).splitlines())]
     lines += ["", "What happened:"]
-    told = [entry for entry in verdict.timeline if not entry.kind or _concerns(str(entry), abouts)]
-    lines += [f"  {str(entry)[:160]}" for entry in told[:_TIMELINE]]
-    if len(told) > _TIMELINE:
-        lines.append(f"  ... and {len(told) - _TIMELINE} more: --keep FOLDER keeps all of it")
+    entries = [entry for entry in verdict.timeline if not entry.kind or _concerns(str(entry), abouts)]
+    lines += [f"  {str(entry)[:160]}" for entry in entries[:_TIMELINE]]
+    if len(entries) > _TIMELINE:
+        lines.append(f"  ... and {len(entries) - _TIMELINE} more: --keep FOLDER keeps all of it")
     return "\n".join([*lines, ""])
 
 

@@ -128,8 +128,8 @@ class Step:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        told = "".join(f" {name}={value}" for name, value in self.details.items())
-        return f"{self.when} {self.actor} {self.verb}{told}"
+        parts = "".join(f" {name}={value}" for name, value in self.details.items())
+        return f"{self.when} {self.actor} {self.verb}{parts}"
 
 
 @dataclass(frozen=True)
@@ -191,8 +191,8 @@ class Schedule:
         for server in self.servers:
             yield f"server transport={server.transport} stderr_full={_word(server.stderr_full)}"
         for client in self.clients:
-            told = (f"{each.name}={_word(getattr(client, each.name))}" for each in fields(client))
-            yield f"client {' '.join(told)}"
+            parts = (f"{each.name}={_word(getattr(client, each.name))}" for each in fields(client))
+            yield f"client {' '.join(parts)}"
         for name, answers in (("erp", self.erp), ("gateway", self.gateway)):
             yield f"{name} rate={answers.rate:g} kinds={','.join(answers.kinds)}"
         for each in self.lines:
@@ -274,21 +274,21 @@ def _pairs(words: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def _server(told: Mapping[str, str]) -> Server:
-    return Server(Transport(told["transport"]), _BOOLEANS[told["stderr_full"]])
+def _server(parts: Mapping[str, str]) -> Server:
+    return Server(Transport(parts["transport"]), _BOOLEANS[parts["stderr_full"]])
 
 
-def _client(told: Mapping[str, str]) -> ClientKind:
-    words = {name: _BOOLEANS[told[name]] for name in ("legacy", "forms", "tasks")}
-    return ClientKind(int(told["server"]), **words)
+def _client(parts: Mapping[str, str]) -> ClientKind:
+    words = {name: _BOOLEANS[parts[name]] for name in ("legacy", "forms", "tasks")}
+    return ClientKind(int(parts["server"]), **words)
 
 
-def _answers(told: Mapping[str, str]) -> Answers:
-    return Answers(float(told["rate"]), tuple(kind for kind in told["kinds"].split(",") if kind))
+def _answers(parts: Mapping[str, str]) -> Answers:
+    return Answers(float(parts["rate"]), tuple(kind for kind in parts["kinds"].split(",") if kind))
 
 
-def _line(told: Mapping[str, str]) -> LineAnswers:
-    return LineAnswers(int(told["invoice"]), int(told["line"]), int(told["times"]), told["kind"])
+def _line(parts: Mapping[str, str]) -> LineAnswers:
+    return LineAnswers(int(parts["invoice"]), int(parts["line"]), int(parts["times"]), parts["kind"])
 
 
 def _step(text: str) -> Step:
